@@ -56,8 +56,12 @@ internal sealed unsafe class Operator(string name, string overload = "")
         return (new((nint)results[0].Bits), new((nint)results[1].Bits), new((nint)results[2].Bits));
     }
 
-    /// <summary>The first of several results, the others dropped.</summary>
-    public Tensor CallFirst(params ReadOnlySpan<Arg> arguments) => Call(arguments);
+    public (Tensor, Tensor, Tensor, Tensor) Call4(params ReadOnlySpan<Arg> arguments)
+    {
+        var results = stackalloc Native.Value[4];
+        Invoke(arguments, results, 4);
+        return (new((nint)results[0].Bits), new((nint)results[1].Bits), new((nint)results[2].Bits), new((nint)results[3].Bits));
+    }
 
     public Tensor[] CallList(params ReadOnlySpan<Arg> arguments)
     {
@@ -102,6 +106,13 @@ internal sealed unsafe class Operator(string name, string overload = "")
 
     /// <summary>For operators called for their effect: the in-place ones, whose result is their first argument.</summary>
     public void Run(params ReadOnlySpan<Arg> arguments) => Invoke(arguments, null, 0);
+
+    /// <summary>Runs an operator that changes its first argument, and returns that.</summary>
+    public Tensor InPlace(params ReadOnlySpan<Arg> arguments)
+    {
+        Invoke(arguments, null, 0);
+        return (Tensor)arguments[0].Reference!;
+    }
 
     private static Tensor? Wrap(in Native.Value value) => value.Bits == 0 ? null : new Tensor((nint)value.Bits);
 

@@ -1,0 +1,164 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text.Json.Nodes;
+using EmtTorch.Configuration;
+using EmtTorch.Training;
+using Serilog;
+
+namespace EmtTorch.Trainer;
+
+/// <summary>`Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the seeds one after another.</summary>
+internal static class TrainCommand
+{
+    internal sealed record Arguments(string Config, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights);
+
+    private const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
+
+    public static int Run(Arguments arguments)
+    {
+        List<RunConfiguration> runs;
+        try
+        {
+            runs = Configurations(arguments);
+        }
+        catch (ConfigurationException e)
+        {
+            Console.Error.WriteLine(e.Message);
+            return Wrong;
+        }
+
+        using var stop = new CancellationTokenSource();
+        void Interrupt(PosixSignalContext context)
+        {
+            // A second signal ends the program at once.
+            if (stop.IsCancellationRequested) return;
+            context.Cancel = true;
+            stop.Cancel();
+        }
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
+
+        foreach (var run in runs)
+        {
+            int code = Train(run, arguments, stop.Token);
+            if (code != Done) return code;
+        }
+        return Done;
+    }
+
+    /// <summary>One configuration a seed, checked against this machine and against what their folders hold already.</summary>
+    private static List<RunConfiguration> Configurations(Arguments arguments)
+    {
+        var overrides = new List<string>(arguments.Set);
+        if (arguments.Device is not null) overrides.Add($"device={arguments.Device}");
+        if (arguments.Out is not null) overrides.Add($"out={JsonValue.Create(arguments.Out)!.ToJsonString()}");
+        var problems = new List<ConfigurationProblem>();
+        if (arguments.Seed is not null && arguments.Seeds is not null) problems.Add(new("--seeds", "stands beside --seed: give one of the two"));
+        var seeds = Seeds(arguments, problems);
+
+        var runs = new List<RunConfiguration>();
+        try
+        {
+            foreach (var seed in seeds)
+                runs.Add(ConfigurationFile.Load(arguments.Config, seed is { } s ? [.. overrides, $"seed={s.ToString(CultureInfo.InvariantCulture)}"] : overrides));
+        }
+        catch (ConfigurationException e)
+        {
+            throw new ConfigurationException([.. problems, .. e.Problems]);
+        }
+        if (runs.Count > 0)
+        {
+            TorchRuntime.Start(runs[0].Threads);
+            TorchRuntime.ResolveDevice(runs[0].Device, out var problem);
+            if (problem is not null) problems.Add(new("device", problem));
+        }
+        if (arguments.Weights is { } weights && !File.Exists(weights)) problems.Add(new("--weights", $"there is no file {weights}"));
+        foreach (var run in runs)
+        {
+            var folder = RunFolder.Of(run);
+            if (folder.WhyNotWritable() is { } reason)
+            {
+                problems.Add(new("out", $"the run's folder {folder.Path} can't be written: {reason}"));
+                break;
+            }
+            if (arguments.Resume && folder.HoldsRun) problems.AddRange(Differences(run, folder));
+        }
+        return problems.Count == 0 ? runs : throw new ConfigurationException(problems);
+    }
+
+    private static List<long?> Seeds(Arguments arguments, List<ConfigurationProblem> problems)
+    {
+        if (arguments.Seeds is not { } text) return [arguments.Seed];
+        var seeds = new List<long?>();
+        foreach (var part in text.Split(','))
+        {
+            var ends = part.Split('-');
+            if (ends.Length <= 2 && long.TryParse(ends[0], out long first) && long.TryParse(ends[^1], out long last) && first <= last && last - first < 100_000)
+                for (long s = first; s <= last; s++) seeds.Add(s);
+            else
+                problems.Add(new("--seeds", $"'{part}' is not a range of seeds; 1-20 or 1,2,5 is"));
+        }
+        return seeds.Count > 0 ? seeds : [null];
+    }
+
+    // What may change between an interruption and the resumption; all else would make it another experiment.
+    private static readonly string[] MayChange =
+        ["device", "threads", "out", "training.steps", "training.log_interval", "training.early_stop", "evaluation", "checkpoints"];
+
+    private static IEnumerable<ConfigurationProblem> Differences(RunConfiguration run, RunFolder folder)
+    {
+        JsonNode? before;
+        try { before = JsonNode.Parse(File.ReadAllText(folder.ConfigFile)); }
+        catch (System.Text.Json.JsonException) { yield break; } // a damaged copy: the checkpoint itself decides
+        foreach (var (path, old, now) in Compare("", before, JsonNode.Parse(run.ToJson())))
+            yield return new(path, $"is {now}, but the run in {folder.Path} was begun with {old}: --resume goes on with the same experiment. Without --resume it is begun anew, and the old folder is kept under earlier/");
+    }
+
+    private static IEnumerable<(string Path, string Old, string New)> Compare(string path, JsonNode? before, JsonNode? now)
+    {
+        if (MayChange.Contains(path)) yield break;
+        if (before is JsonObject a && now is JsonObject b)
+        {
+            foreach (var key in a.Select(p => p.Key).Union(b.Select(p => p.Key)))
+                foreach (var difference in Compare(path.Length == 0 ? key : $"{path}.{key}", a[key], b[key]))
+                    yield return difference;
+        }
+        else if (!JsonNode.DeepEquals(before, now)) yield return (path, before?.ToJsonString() ?? "null", now?.ToJsonString() ?? "null");
+    }
+
+    private static int Train(RunConfiguration configuration, Arguments arguments, CancellationToken stop)
+    {
+        var folder = RunFolder.Of(configuration);
+        string? setAside = null;
+        if (arguments.Resume && folder.ReadFinished(configuration.Training.Steps) is { } finished)
+        {
+            Console.WriteLine($"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} steps. Nothing to do.");
+            return Done;
+        }
+        if (!arguments.Resume && folder.HoldsRun) setAside = folder.SetAside();
+        Directory.CreateDirectory(folder.Path);
+
+        using var screen = new Screen(configuration.Training.Steps);
+        using var log = screen.Logger(folder.LogFile);
+        try
+        {
+            if (setAside is not null) log.Information("The run that was in {Folder} is now in {Earlier}; --resume would have gone on with it", folder.Path, setAside);
+            log.Information("Training {Name}, seed {Seed}, on {Device}; Torch from {Provider}, {Version}", configuration.Name, configuration.Seed,
+                TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(), TorchRuntime.Provider, TorchRuntime.TorchVersion);
+            var run = new TrainingRun(configuration, folder, log) { InitialWeights = arguments.Weights, Progress = screen.Show };
+            if (run.Train(arguments.Resume, stop) is not { } result)
+            {
+                log.Information("To go on, give the same command with {Option}", "--resume");
+                return Interrupted;
+            }
+            log.Information("Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
+                result.TestAccuracy, result.TestHorizon, result.Steps, result.Seconds, folder.Path);
+            return Done;
+        }
+        catch (Exception e) when (e is TrainingException or CheckpointException or InvalidDataException or IOException or ExternalException)
+        {
+            log.Error("{Message}", e.Message);
+            return Failed;
+        }
+    }
+}

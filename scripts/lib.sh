@@ -1,0 +1,59 @@
+# What the scripts beside this one share. They source it; it runs nothing by itself.
+# shellcheck shell=bash
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)
+choice=$root/TorchProvider.props
+export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
+
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+# A script's --help is the comment at its top.
+usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
+
+wrong_usage() {
+  echo "${0##*/}: $*" >&2
+  echo "${0##*/} --help lists what there is." >&2
+  exit 2
+}
+
+require_dotnet() {
+  command -v dotnet >/dev/null || fail "the .NET 10 SDK is needed, and there is no 'dotnet' on the PATH: https://dotnet.microsoft.com/download/dotnet/10.0"
+  (cd "$root" && dotnet --version >/dev/null 2>&1) ||
+    fail "the .NET 10 SDK is needed (global.json); the SDKs here: $(cd / && dotnet --list-sdks | awk '{ printf "%s ", $1 } END { if (!NR) printf "none" }')"
+}
+
+# chosen TorchProvider|TorchHome|TorchDevice: what setup.sh has written
+chosen() {
+  [ -s "$choice" ] || return 0
+  sed -n "s|.*<$1>\(.*\)</$1>.*|\1|p" "$choice" | sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
+}
+
+# Jobs of one sweep start together in one checkout. They set up and build one at a time.
+lock() {
+  mkdir -p "$root/obj"
+  exec 9>"$root/obj/scripts.lock"
+  if command -v flock >/dev/null; then flock 9; fi
+}
+
+ensure_setup() { [ -s "$choice" ] || bash "$root/scripts/setup.sh" >&2; }
+
+# build PROJECT: its Release build, silent unless it fails. Build servers outlive it, so they must not inherit the lock.
+build() (
+  lock
+  cd "$root" || exit
+  require_dotnet
+  dotnet build "$1" -c Release -v quiet --nologo >obj/build.log 2>&1 9>&- && exit
+  grep -E '(error|warning) ?[A-Z0-9]*: ' obj/build.log | sed 's/ \[[^]]*\]$//' | sort -u >&2 || cat obj/build.log >&2
+  echo "The build failed; all of its output is in $root/obj/build.log" >&2
+  exit 1
+)
+
+trainer=$root/Trainer/bin/Release/net10.0/Trainer.dll
+
+build_trainer() {
+  ensure_setup || exit
+  [ -e "$trainer" ] || echo "Building Trainer (about a minute, the first time)" >&2
+  build Trainer || exit
+}

@@ -1,0 +1,80 @@
+using static TorchSharp.torch;
+
+namespace EmtTorch.Models;
+
+/// <summary>
+/// All steps of h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b) as one function of autograd, h(0) = 0. Written out, since the graph
+/// of single steps costs PyTorch three weight gradients a step; here each weight's gradient is one product over all
+/// steps at the end:
+/// with δ(t) = (1 − h(t)²) ∘ (∂L/∂h(t) + W_hhᵀ δ(t+1)):  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t+1) u(t)ᵀ,
+/// db = Σ δ(t),  du(t) = W_uhᵀ δ(t+1).
+/// </summary>
+/// <remarks>Arguments: input (S, B, κ), W_uh (H, κ), W_hh (H, H), steps T ≥ S as a long, and b (H) where there is one. Result: (T, B, H).
+/// Differentiable once.</remarks>
+internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecurrence>
+{
+    public override string Name => nameof(ElmanRecurrence);
+
+    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    {
+        Tensor input = (Tensor)vars[0], weightIh = (Tensor)vars[1], weightHh = (Tensor)vars[2];
+        var bias = vars.Length > 4 ? (Tensor)vars[4] : null;
+        long steps = (long)vars[3], inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
+        if (steps < inputSteps) throw new ArgumentException($"{steps} steps are fewer than the input's {inputSteps}");
+
+        var states = empty([steps, batch, hidden], dtype: input.dtype, device: input.device); // (T, B, H)
+        using (NewDisposeScope())
+        {
+            var transposed = weightHh.t();
+            // What does not depend on h, for all steps at once; the recurrence is added in place.
+            if (inputSteps > 0) states.narrow(0, 0, inputSteps).copy_(matmul(input, weightIh.t()));
+            if (bias is not null)
+            {
+                states.narrow(0, inputSteps, steps - inputSteps).zero_();
+                states.add_(bias);
+            }
+            var h = states.unbind(0); // T × (B, H)
+            for (int t = 0; t < h.Length; t++)
+            {
+                // Past the input and without a bias there is nothing to add to: beta = 0 overwrites what the memory held.
+                if (t > 0) h[t].addmm_(h[t - 1], transposed, beta: t < inputSteps || bias is not null ? 1 : 0);
+                else if (inputSteps == 0 && bias is null) h[t].zero_();
+                h[t].tanh_();
+            }
+        }
+        ctx.save_for_backward([input, weightIh, weightHh, states]);
+        ctx.save_data("bias", bias is not null);
+        return states;
+    }
+
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    {
+        var saved = ctx.get_saved_variables();
+        Tensor input = saved[0], weightIh = saved[1], weightHh = saved[2], states = saved[3];
+        long steps = states.shape[0], inputSteps = input.shape[0], hidden = weightHh.shape[0];
+
+        var squares = states.square();                           // h², (T, B, H)
+        var delta = grad_output.contiguous().clone();            // becomes δ, (T, B, H)
+        using (NewDisposeScope())
+        {
+            Tensor[] d = delta.unbind(0), h2 = squares.unbind(0); // T × (B, H)
+            for (int t = d.Length - 1; t >= 0; t--)
+            {
+                if (t < d.Length - 1) d[t].addmm_(d[t + 1], weightHh);
+                d[t].addcmul_(d[t], h2[t], -1);                  // times 1 − h²
+            }
+        }
+        var after = delta.narrow(0, 1, steps - 1).reshape(-1, hidden);   // δ(2) … δ(T)
+        var before = states.narrow(0, 0, steps - 1).reshape(-1, hidden); // h(1) … h(T−1)
+        var first = delta.narrow(0, 0, inputSteps).reshape(-1, hidden);  // δ(1) … δ(S)
+        List<Tensor> gradients =
+        [
+            input.requires_grad ? matmul(first, weightIh).view(input.shape) : null!,
+            matmul(first.t(), input.reshape(first.shape[0], -1)),
+            matmul(after.t(), before),
+            null!, // steps
+        ];
+        if ((bool)ctx.get_data("bias")) gradients.Add(delta.sum([0L, 1L]));
+        return gradients;
+    }
+}

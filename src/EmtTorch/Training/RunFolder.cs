@@ -1,0 +1,195 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using EmtTorch.Configuration;
+
+namespace EmtTorch.Training;
+
+/// <summary>One line of metrics.jsonl: the training batch of one step, and the evaluation where there was one.</summary>
+public sealed record Metrics
+{
+    public required long Step { get; init; }
+
+    /// <summary>Mean squared error over the output phase of this step's batch.</summary>
+    public required double Loss { get; init; }
+
+    /// <summary>Share of output bits with the right sign in this step's batch.</summary>
+    public required double Accuracy { get; init; }
+
+    /// <summary>Steps of the output phase of this step's batch.</summary>
+    public required long Horizon { get; init; }
+
+    /// <summary>Norm of the gradient before clipping.</summary>
+    public required double GradientNorm { get; init; }
+
+    public double? TestLoss { get; init; }
+    public double? TestAccuracy { get; init; }
+    public double StepsPerSecond { get; init; }
+
+    /// <summary>Seconds of training so far, over all interruptions.</summary>
+    public double Seconds { get; init; }
+}
+
+/// <summary>result.json: what a finished run comes to.</summary>
+public sealed record RunResult
+{
+    public required string Name { get; init; }
+    public required long Seed { get; init; }
+
+    /// <summary>`finished` (all steps done) or `early_stop`.</summary>
+    public required string Outcome { get; init; }
+    public required double TestAccuracy { get; init; }
+    public required double TestLoss { get; init; }
+    public required long TestHorizon { get; init; }
+    public required double BestTestAccuracy { get; init; }
+    public required long Steps { get; init; }
+    public required double Seconds { get; init; }
+    public required string Device { get; init; }
+    public required int Threads { get; init; }
+    public required string TorchProvider { get; init; }
+    public required string TorchVersion { get; init; }
+    public required string EmttorchVersion { get; init; }
+    public required string DotnetVersion { get; init; }
+}
+
+/// <summary>
+/// The folder of one run: config.json, metrics.jsonl, log.jsonl, checkpoints/, result.json. Every file but the growing ones
+/// is written under another name first and renamed, so that a kill leaves the old one or the new one.
+/// </summary>
+public sealed class RunFolder
+{
+    internal static readonly JsonSerializerOptions Json = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
+
+    private static readonly JsonSerializerOptions Indented = new(Json) { WriteIndented = true };
+
+    /// <summary>The folder OUT/NAME/seed-N of a configuration.</summary>
+    public static RunFolder Of(RunConfiguration configuration) =>
+        new(System.IO.Path.Combine(configuration.Out, configuration.Name, $"seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}"));
+
+    public RunFolder(string path) => Path = path;
+
+    public string Path { get; }
+    public string ConfigFile => In("config.json");
+    public string MetricsFile => In("metrics.jsonl");
+    public string LogFile => In("log.jsonl");
+    public string ResultFile => In("result.json");
+    public string Checkpoints => In("checkpoints");
+
+    /// <summary>Whether a run was begun here.</summary>
+    public bool HoldsRun => File.Exists(ConfigFile);
+
+    private string In(string name) => System.IO.Path.Combine(Path, name);
+
+    /// <summary>Why the folder can't be written, or null. Creates nothing that wasn't there.</summary>
+    public string? WhyNotWritable()
+    {
+        var made = new Stack<string>();
+        try
+        {
+            var full = System.IO.Path.GetFullPath(Path);
+            var missing = new Stack<string>();
+            for (var at = full; !Directory.Exists(at); at = System.IO.Path.GetDirectoryName(at)!)
+            {
+                if (File.Exists(at)) return $"{at} is a file, not a folder";
+                missing.Push(at);
+            }
+            foreach (var folder in missing)
+            {
+                Directory.CreateDirectory(folder);
+                made.Push(folder);
+            }
+            var probe = System.IO.Path.Combine(full, $".write-{Environment.ProcessId}.tmp");
+            File.WriteAllBytes(probe, []);
+            File.Delete(probe);
+            return null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        {
+            return e.Message;
+        }
+        finally
+        {
+            while (made.TryPop(out var folder)) TryDelete(folder);
+        }
+
+        static void TryDelete(string folder)
+        {
+            try { Directory.Delete(folder); }
+            catch (IOException) { /* somebody else's file is in it by now */ }
+        }
+    }
+
+    /// <summary>Moves an earlier run out of the way, to NAME/earlier/seed-N-TIME, and returns where.</summary>
+    public string SetAside()
+    {
+        var parent = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!;
+        var earlier = System.IO.Path.Combine(parent, "earlier");
+        Directory.CreateDirectory(earlier);
+        var stem = System.IO.Path.Combine(earlier, $"{System.IO.Path.GetFileName(Path)}-{DateTime.Now:yyyyMMdd-HHmmss}");
+        var target = stem;
+        for (int i = 2; Directory.Exists(target); i++) target = $"{stem}-{i}";
+        Directory.Move(Path, target);
+        return target;
+    }
+
+    public void WriteConfiguration(RunConfiguration configuration) => Replace(ConfigFile, configuration.ToJson());
+
+    public void WriteResult(RunResult result) => Replace(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");
+
+    /// <exception cref="InvalidDataException">result.json is there but is not one.</exception>
+    public RunResult? ReadResult()
+    {
+        if (!File.Exists(ResultFile)) return null;
+        try { return JsonSerializer.Deserialize<RunResult>(File.ReadAllText(ResultFile), Json); }
+        catch (JsonException e) { throw new InvalidDataException($"{ResultFile} is not a result: {e.Message}", e); }
+    }
+
+    /// <summary>The result, where the run has done all these steps or stopped early by its own rule.</summary>
+    public RunResult? ReadFinished(long steps) => ReadResult() is { } result && (result.Steps >= steps || result.Outcome == "early_stop") ? result : null;
+
+    /// <summary>The metrics up to a step: what came after it, or was cut short by a kill, is dropped from the file.</summary>
+    public MetricsWriter OpenMetrics(long upToStep)
+    {
+        if (File.Exists(MetricsFile))
+        {
+            var all = File.ReadAllText(MetricsFile);
+            var kept = all.Split('\n').Where(line => StepOf(line) is { } step && step <= upToStep).ToArray();
+            var text = string.Concat(kept.Select(line => line + "\n"));
+            if (text != all) Replace(MetricsFile, text);
+        }
+        return new MetricsWriter(MetricsFile);
+    }
+
+    private static long? StepOf(string line)
+    {
+        try { return JsonSerializer.Deserialize<Metrics>(line, Json)?.Step; }
+        catch (JsonException) { return null; }
+    }
+
+    private static void Replace(string path, string text) => AtomicFile.Write(path, stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(text)));
+}
+
+/// <summary>Appends to metrics.jsonl, a line at a time.</summary>
+public sealed class MetricsWriter : IDisposable
+{
+    private readonly FileStream _file;
+
+    internal MetricsWriter(string path) => _file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
+
+    public void Write(Metrics metrics)
+    {
+        // One write call a line: a kill leaves whole lines, or one cut short at the end.
+        var line = JsonSerializer.SerializeToUtf8Bytes(metrics, RunFolder.Json);
+        _file.Write([.. line, (byte)'\n']);
+    }
+
+    /// <summary>To the disk itself, before a checkpoint claims these steps.</summary>
+    public void Flush() => _file.Flush(flushToDisk: true);
+
+    public void Dispose() => _file.Dispose();
+}

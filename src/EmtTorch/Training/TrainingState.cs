@@ -1,0 +1,143 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Training;
+
+/// <summary>
+/// All that training goes on from, and its form in a safetensors file: every parameter under its module path, Adam's
+/// averages under `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` and the path, its step counts under `optimizer.step`,
+/// the generators under `random.`, and the counters in the metadata.
+/// </summary>
+internal sealed class TrainingState
+{
+    public required nn.Module Network { get; init; }
+    public required Adam Optimizer { get; init; }
+
+    /// <summary>Where training batches come from; on the training device.</summary>
+    public required Generator Data { get; init; }
+    public required Curriculum Curriculum { get; init; }
+
+    public long Step { get; set; }
+    public double Seconds { get; set; }
+
+    /// <summary>Evaluations in a row that reached the early stop's accuracy.</summary>
+    public int Streak { get; set; }
+    public double BestTestAccuracy { get; set; } = double.NaN;
+
+    public Dictionary<string, SafetensorsTensor> Tensors()
+    {
+        var tensors = new Dictionary<string, SafetensorsTensor>();
+        var states = States();
+        foreach (var (name, parameter) in Network.named_parameters())
+        {
+            tensors[name] = Store(parameter);
+            tensors[$"optimizer.exp_avg.{name}"] = Store(states[name].exp_avg);
+            tensors[$"optimizer.exp_avg_sq.{name}"] = Store(states[name].exp_avg_sq);
+        }
+        var steps = states.Values.Select(s => s.step).ToArray();
+        tensors["optimizer.step"] = new("I64", [steps.Length], MemoryMarshal.AsBytes<long>(steps).ToArray());
+        using var random = Data.get_state();
+        tensors["random.data"] = Store(random);
+        return tensors;
+    }
+
+    /// <summary>The counters, and the configuration that says what the tensors belong to.</summary>
+    public Dictionary<string, string> Metadata(string configuration) => new()
+    {
+        ["format"] = "pt",
+        ["configuration"] = configuration,
+        ["step"] = Text(Step),
+        ["seconds"] = Text(Seconds),
+        ["curriculum_position"] = Text(Curriculum.Position),
+        ["early_stop_streak"] = Text(Streak),
+        ["best_test_accuracy"] = Text(BestTestAccuracy),
+        ["random_device"] = Data.device.type.ToString(),
+    };
+
+    /// <summary>Goes on from a checkpoint. A file with weights alone sets the weights and leaves the rest as at the start.</summary>
+    /// <param name="file">The checkpoint, or weights.</param>
+    /// <param name="warn">Told what could not be taken over.</param>
+    /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
+    public void Restore(SafetensorsFile file, Action<string> warn)
+    {
+        RestoreWeights(Network, file);
+        if (!file.Tensors.ContainsKey("optimizer.step"))
+        {
+            warn("The file holds weights alone: optimizer, random state and step begin anew.");
+            return;
+        }
+        var states = States();
+        var steps = MemoryMarshal.Cast<byte, long>(file.Tensors["optimizer.step"].Data.Span);
+        int i = 0;
+        foreach (var (name, state) in states)
+        {
+            Load(file, $"optimizer.exp_avg.{name}", state.exp_avg);
+            Load(file, $"optimizer.exp_avg_sq.{name}", state.exp_avg_sq);
+            state.step = steps[i++];
+        }
+        if (file.Metadata["random_device"] == Data.device.type.ToString())
+        {
+            using var random = empty([file.Tensors["random.data"].Data.Length], dtype: ScalarType.Byte);
+            Load(file, "random.data", random);
+            Data.set_state(random);
+        }
+        else warn($"The checkpoint was written on {file.Metadata["random_device"]}: the random state can't be taken over, so the batches from here on are others.");
+        Step = long.Parse(file.Metadata["step"], CultureInfo.InvariantCulture);
+        Seconds = double.Parse(file.Metadata["seconds"], CultureInfo.InvariantCulture);
+        Streak = int.Parse(file.Metadata["early_stop_streak"], CultureInfo.InvariantCulture);
+        BestTestAccuracy = double.Parse(file.Metadata["best_test_accuracy"], CultureInfo.InvariantCulture);
+        Curriculum.Position = int.Parse(file.Metadata["curriculum_position"], CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>Sets a network's parameters from a checkpoint, or from weights that Python's safetensors wrote.</summary>
+    /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
+    public static void RestoreWeights(nn.Module network, SafetensorsFile file)
+    {
+        var names = network.named_parameters().Select(p => p.name).ToHashSet();
+        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !n.StartsWith("optimizer.", StringComparison.Ordinal) && !n.StartsWith("random.", StringComparison.Ordinal)).ToArray();
+        if (unknown.Length > 0) throw new InvalidDataException($"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}");
+        foreach (var (name, parameter) in network.named_parameters()) Load(file, name, parameter);
+    }
+
+    // In the order of the parameters, which is the optimizer's.
+    private Dictionary<string, Adam.State> States() =>
+        Network.named_parameters().Select(p => p.name).Zip(Optimizer.state_dict().State.Cast<Adam.State>()).ToDictionary(p => p.First, p => p.Second);
+
+    private static SafetensorsTensor Store(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        var local = tensor.detach().cpu().contiguous();
+        return new(DType(tensor.dtype), tensor.shape, local.bytes.ToArray());
+    }
+
+    private static void Load(SafetensorsFile file, string name, Tensor into)
+    {
+        if (!file.Tensors.TryGetValue(name, out var stored)) throw new InvalidDataException($"the tensor {name} is missing");
+        if (!stored.Shape.AsSpan().SequenceEqual(into.shape))
+            throw new InvalidDataException($"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})");
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        var local = empty(stored.Shape, dtype: DType(stored.DType, name));
+        stored.Data.Span.CopyTo(local.bytes);
+        into.copy_(local);
+    }
+
+    private static readonly Dictionary<ScalarType, string> DTypes = new()
+    {
+        [ScalarType.Float64] = "F64", [ScalarType.Float32] = "F32", [ScalarType.Float16] = "F16", [ScalarType.BFloat16] = "BF16",
+        [ScalarType.Int64] = "I64", [ScalarType.Int32] = "I32", [ScalarType.Byte] = "U8", [ScalarType.Bool] = "BOOL",
+    };
+
+    private static string DType(ScalarType type) => DTypes[type];
+
+    private static ScalarType DType(string name, string tensor)
+    {
+        foreach (var (type, text) in DTypes) if (text == name) return type;
+        throw new InvalidDataException($"the tensor {tensor} is of dtype {name}; one of {string.Join(", ", DTypes.Values)} is expected");
+    }
+
+    private static string Text(IFormattable value) => value.ToString(value is double ? "R" : null, CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,250 @@
+using System.Diagnostics;
+using System.Text.Json;
+using EmtTorch.Training;
+
+namespace EmtTorch.Tests;
+
+/// <summary>The program as a user runs it: its exit codes, its messages, and what it leaves on disk.</summary>
+public sealed class CommandLineTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-cli-").FullName;
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    private const string Small = """
+        {
+          "name": "small", "device": "cpu", "threads": 1, "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16 },
+          "training": { "steps": 60, "batch_size": 8, "log_interval": 5, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 10 }
+        }
+        """;
+
+    private string Config(string text = Small, string name = "small.json")
+    {
+        var path = Path.Combine(_folder, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+
+    private string Out => Path.Combine(_folder, "runs");
+
+    private Process Start(params string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll"), .. arguments])
+        {
+            RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, WorkingDirectory = _folder,
+        };
+        return Process.Start(start)!;
+    }
+
+    private (int Code, string Output, string Error) Run(params string[] arguments)
+    {
+        using var process = Start(arguments);
+        var error = process.StandardError.ReadToEndAsync();
+        var output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output, error.Result);
+    }
+
+    private static string[] MetricsOf(string run) =>
+        [.. File.ReadLines(Path.Combine(run, "metrics.jsonl")).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
+
+    [Test]
+    public void ARunLeavesTheFolderOfTheContract()
+    {
+        var (code, output, error) = Run(Config(), "--out", Out, "--seed", "3");
+        Assert.That(code, Is.Zero, output + error);
+        var run = Path.Combine(Out, "small", "seed-3");
+        using (Assert.EnterMultipleScope())
+        {
+            foreach (var file in new[] { "config.json", "metrics.jsonl", "log.jsonl", "result.json", "checkpoints/latest", "checkpoints/step-00000060.safetensors" })
+                Assert.That(File.Exists(Path.Combine(run, file)), Is.True, file);
+            Assert.That(File.ReadAllText(Path.Combine(run, "checkpoints/latest")).Trim(), Is.EqualTo("step-00000060.safetensors"));
+            var result = JsonDocument.Parse(File.ReadAllText(Path.Combine(run, "result.json"))).RootElement;
+            Assert.That(result.GetProperty("seed").GetInt64(), Is.EqualTo(3));
+            Assert.That(result.GetProperty("steps").GetInt64(), Is.EqualTo(60));
+            Assert.That(result.GetProperty("test_accuracy").GetDouble(), Is.InRange(0, 1));
+            Assert.That(result.GetProperty("device").GetString(), Is.EqualTo("cpu"));
+            foreach (var key in new[] { "seconds", "torch_provider", "torch_version" }) Assert.That(result.TryGetProperty(key, out _), Is.True, key);
+            foreach (var line in File.ReadLines(Path.Combine(run, "log.jsonl"))) Assert.That(() => JsonDocument.Parse(line), Throws.Nothing);
+        }
+        // The resolved configuration runs again as it is, and comes to the same.
+        var again = Run(Path.Combine(run, "config.json"), "--out", Path.Combine(_folder, "again"));
+        Assert.That(again.Code, Is.Zero, again.Error);
+        Assert.That(MetricsOf(Path.Combine(_folder, "again", "small", "seed-3")), Is.EqualTo(MetricsOf(run)));
+    }
+
+    [Test]
+    public void SeveralSeedsRunOneAfterAnother()
+    {
+        Assert.That(Run(Config(), "--out", Out, "--seeds", "1-3", "--set", "training.steps=5").Code, Is.Zero);
+        Assert.That(Directory.GetDirectories(Path.Combine(Out, "small")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "seed-1", "seed-2", "seed-3" }));
+    }
+
+    [Test]
+    public void AnEarlierRunIsKept()
+    {
+        Run(Config(), "--out", Out, "--set", "training.steps=5");
+        var (code, output, _) = Run(Config(), "--out", Out, "--set", "training.steps=6");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.Zero);
+            Assert.That(output, Does.Contain("earlier"));
+            Assert.That(Directory.GetDirectories(Path.Combine(Out, "small", "earlier")), Has.Length.EqualTo(1));
+        }
+    }
+
+    [Test]
+    public void AFinishedRunIsNotRunAgainByResume()
+    {
+        Run(Config(), "--out", Out);
+        var before = File.GetLastWriteTimeUtc(Path.Combine(Out, "small", "seed-1", "result.json"));
+        var (code, output, _) = Run(Config(), "--out", Out, "--resume");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.Zero);
+            Assert.That(output, Does.Contain("finished"));
+            Assert.That(File.GetLastWriteTimeUtc(Path.Combine(Out, "small", "seed-1", "result.json")), Is.EqualTo(before));
+        }
+    }
+
+    [Test]
+    public void ResumingAnotherExperimentIsRefused()
+    {
+        Run(Config(), "--out", Out);
+        var (code, _, error) = Run(Config(), "--out", Out, "--resume", "--set", "model.hidden_size=32", "--set", "training.learning_rate=0.5", "--set", "training.steps=70");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(2));
+            Assert.That(error, Does.Contain("model.hidden_size").And.Contain("training.learning_rate").And.Not.Contain("training.steps"));
+        }
+    }
+
+    [Test]
+    public void AnInterruptGivesACheckpointAnd130([Values("INT", "TERM")] string signal)
+    {
+        using var process = Start(Config(), "--out", Out, "--set", "training.steps=1000000");
+        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasExited) Thread.Sleep(20);
+        Process.Start("kill", [$"-{signal}", process.Id.ToString()]).WaitForExit();
+        var output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(process.ExitCode, Is.EqualTo(130), output);
+            Assert.That(output, Does.Contain("--resume"));
+        }
+        Assert.That(Run(Config(), "--out", Out, "--resume", "--set", "training.steps=20").Code, Is.Zero);
+    }
+
+    /// <summary>Killed without warning, again and again, at moments that no seed fixes; the figures must not show it.</summary>
+    [TestCase(5), TestCase(20, Explicit = true)]
+    public void KilledAndResumedRunsComeToTheSameBits(int kills)
+    {
+        string[] settings = ["--set", "training.steps=4000", "--set", "training.log_interval=10", "--set", "checkpoints.interval=7", "--set", "evaluation.interval=100"];
+        Assert.That(Run([Config(), "--out", Path.Combine(_folder, "whole"), .. settings]).Code, Is.Zero);
+
+        int inTheMiddle = 0;
+        for (int i = 0; i < kills; i++)
+        {
+            using var process = Start([Config(), "--out", Out, "--resume", .. settings]);
+            // Past the start of the program, so that the kill meets training and the writing of checkpoints.
+            for (long before = LatestWrite(); LatestWrite() == before && !process.HasExited;) Thread.Sleep(1);
+            Thread.Sleep(Random.Shared.Next(0, 300));
+            if (!process.HasExited) inTheMiddle++;
+            process.Kill();
+            process.WaitForExit();
+        }
+        Assert.That(Run([Config(), "--out", Out, "--resume", .. settings]).Code, Is.Zero);
+        TestContext.Out.WriteLine($"{kills} kills, {inTheMiddle} of them in the middle of training");
+        string whole = Path.Combine(_folder, "whole", "small", "seed-1"), killed = Path.Combine(Out, "small", "seed-1");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(MetricsOf(killed), Is.EqualTo(MetricsOf(whole)));
+            Assert.That(Weights(killed), Is.EqualTo(Weights(whole)));
+            Assert.That(Directory.GetFiles(killed, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(killed, f)),
+                Is.EquivalentTo(Directory.GetFiles(whole, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(whole, f))));
+        }
+
+        long LatestWrite()
+        {
+            var file = Path.Combine(Out, "small", "seed-1", "checkpoints", "latest");
+            return File.Exists(file) ? File.GetLastWriteTimeUtc(file).Ticks : 0;
+        }
+        static byte[] Weights(string run) => SafetensorsFile.Read(Path.Combine(run, "checkpoints", "step-00004000.safetensors")).Tensors["rnn.weight_hh"].Data.ToArray();
+    }
+
+    private static readonly (string Name, string[] Arguments, string[] Says)[] Wrong =
+    [
+        ("no arguments", [], ["CONFIG"]),
+        ("unknown option", ["CONFIG", "--sed", "1"], ["--sed"]),
+        ("missing file", ["nowhere.json"], ["nowhere.json"]),
+        ("not JSON", ["BROKEN"], ["broken.json", "line"]),
+        ("seed and seeds", ["CONFIG", "--seed", "1", "--seeds", "1-2"], ["--seeds"]),
+        ("bad seeds", ["CONFIG", "--seeds", "5-1"], ["5-1"]),
+        ("misspelt key", ["CONFIG", "--set", "training.step=5"], ["training.step", "training.steps"]),
+        ("several at once", ["CONFIG", "--set", "training.steps=-1", "--set", "model.hidden_size=\"x\"", "--set", "nonsense=1"], ["training.steps", "model.hidden_size", "nonsense"]),
+        ("unwritable output", ["CONFIG", "--out", "/proc/runs"], ["/proc/runs"]),
+        ("output below a file", ["CONFIG", "--out", "/dev/null/runs"], ["/dev/null"]),
+        ("missing weights", ["CONFIG", "--weights", "none.safetensors"], ["none.safetensors"]),
+    ];
+
+    private static IEnumerable<TestCaseData> WrongCases => Wrong.Select(w => new TestCaseData(w.Arguments, w.Says).SetArgDisplayNames(w.Name));
+
+    [TestCaseSource(nameof(WrongCases))]
+    public void WhatIsWrongIsExit2AndWritesNothing(string[] arguments, string[] says)
+    {
+        var config = Config();
+        var broken = Config("{ \"task\": ", "broken.json");
+        var (code, output, error) = Run([.. arguments.Select(a => a switch { "CONFIG" => config, "BROKEN" => broken, _ => a })]);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(2), output + error);
+            foreach (var word in says) Assert.That(error, Does.Contain(word));
+            Assert.That(error + output, Does.Not.Contain("   at "), "a stack trace");
+            Assert.That(Directory.GetFileSystemEntries(_folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "small.json", "broken.json" }));
+        }
+    }
+
+    [Test]
+    public void CudaWhereThereIsNoneIsExit2()
+    {
+        if (TorchSharp.torch.cuda.is_available()) Assert.Ignore("this machine has CUDA");
+        var (code, _, error) = Run(Config(), "--device", "cuda", "--out", Out);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(2));
+            Assert.That(error, Does.Contain("device").And.Contain("cuda"));
+            Assert.That(Directory.Exists(Out), Is.False);
+        }
+    }
+
+    [Test]
+    public void WhenEveryCheckpointIsDamagedTheRunFailsAndSaysWhatToDo()
+    {
+        Run(Config(), "--out", Out);
+        var run = Path.Combine(Out, "small", "seed-1");
+        File.Delete(Path.Combine(run, "result.json"));
+        foreach (var file in Directory.GetFiles(Path.Combine(run, "checkpoints"), "*.safetensors")) File.WriteAllBytes(file, []);
+        var (code, output, error) = Run(Config(), "--out", Out, "--resume");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(1));
+            Assert.That(output + error, Does.Contain("step-00000060.safetensors").And.Contain("checkpoints").And.Not.Contain("   at "));
+        }
+    }
+
+    [Test]
+    public void HelpSaysWhatThereIs()
+    {
+        var (code, output, _) = Run("--help");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.Zero);
+            foreach (var option in new[] { "--seed", "--seeds", "--device", "--set", "--out", "--resume" }) Assert.That(output, Does.Contain(option));
+        }
+    }
+}

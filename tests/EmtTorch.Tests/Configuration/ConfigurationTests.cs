@@ -1,0 +1,422 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using EmtTorch.Configuration;
+using FsCheck;
+using FsCheck.Fluent;
+
+namespace EmtTorch.Tests.Configuration;
+
+public class ConfigurationTests
+{
+    private const string Good = """{"task": {"name": "t1"}}""";
+
+    /// <summary>Every kind of mistake: the text, the path that is told, and the gist of what is told.</summary>
+    private static readonly (string Json, string Path, string Gist)[] Bad =
+    [
+        // Unknown keys
+        ("""{"task": {"name": "t1"}, "sead": 3}""", "sead", "did you mean seed?"),
+        ("""{"task": {"name": "t1"}, "Seed": 3}""", "Seed", "did you mean seed?"),
+        ("""{"task": {"name": "t1"}, "xyz": 3}""", "xyz", "allowed here: name, seed, device"),
+        ("""{"task": {"name": "t1"}, "training": {"batchSize": 3}}""", "training.batchSize", "did you mean batch_size?"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"treshold": 0.9}}}""", "training.curriculum.treshold", "did you mean threshold?"),
+        ("""{"task": {"name": "t1", "$schema": "x"}}""", "task.$schema", "unknown key"),
+        ("""{"task": {"terms": [{"delay": 1, "sings": [1]}]}}""", "task.terms[0].sings", "did you mean signs?"),
+        // Wrong types
+        ("""{"task": {"name": "t1"}, "seed": "3"}""", "seed", "found the text \"3\"; allowed: a whole number from 0"),
+        ("""{"task": {"name": "t1"}, "seed": 1.5}""", "seed", "found 1.5"),
+        ("""{"task": {"name": "t1"}, "name": 5}""", "name", "found 5; allowed: letters, digits"),
+        ("""{"task": {"name": "t1"}, "training": 5}""", "training", "found 5; allowed: an object with the keys steps, batch_size"),
+        ("""{"task": {"name": "t1"}, "training": null}""", "training", "found null; allowed: an object"),
+        ("""{"task": {"name": "t1"}, "model": {"bias": "true"}}""", "model.bias", "found the text \"true\"; allowed: true or false"),
+        ("""{"task": {"name": "t1"}, "model": {"bias": 1}}""", "model.bias", "found 1; allowed: true or false"),
+        ("""{"task": {"name": "t1"}, "training": {"learning_rate": true}}""", "training.learning_rate", "found true; allowed: a number above 0"),
+        ("""{"task": {"name": "t1"}, "training": {"learning_rate": [0.1]}}""", "training.learning_rate", "found a list of 1"),
+        ("""{"task": {"name": "t1"}, "training": {"steps": null}}""", "training.steps", "found null"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": 100}}}""", "training.curriculum.horizons", "found 100; allowed: a list of one or more"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": [10, "20"]}}}""", "training.curriculum.horizons[1]", "found the text \"20\""),
+        ("""{"task": "t1"}""", "task", "found the text \"t1\"; allowed: an object"),
+        ("""{"task": {"name": null}}""", "task.name", "found null"),
+        ("""{"task": {"matrix": [[1], 2]}}""", "task.matrix[1]", "found 2; allowed: a list"),
+        ("""{"task": {"name": "t1"}, "threads": "all"}""", "threads", "or null"),
+        // Out of range
+        ("""{"task": {"name": "t1"}, "seed": -1}""", "seed", "found -1; allowed: a whole number from 0"),
+        ("""{"task": {"name": "t1"}, "seed": 9223372036854775808}""", "seed", "to 9223372036854775807"),
+        ("""{"task": {"name": "t1"}, "threads": 0}""", "threads", "found 0; allowed: a whole number from 1"),
+        ("""{"task": {"name": "t1"}, "training": {"steps": 0}}""", "training.steps", "found 0"),
+        ("""{"task": {"name": "t1"}, "training": {"steps": 2147483648}}""", "training.steps", "found 2147483648; allowed: a whole number from 1 to 2147483647"),
+        ("""{"task": {"name": "t1"}, "training": {"steps": 1e300}}""", "training.steps", "found 1e300"),
+        ("""{"task": {"name": "t1"}, "training": {"batch_size": -64}}""", "training.batch_size", "found -64; allowed: a whole number from 1 to 1048576"),
+        ("""{"task": {"name": "t1"}, "training": {"learning_rate": 0}}""", "training.learning_rate", "a number above 0"),
+        ("""{"task": {"name": "t1"}, "training": {"learning_rate": 1e999}}""", "training.learning_rate", "found 1e999"),
+        ("""{"task": {"name": "t1"}, "training": {"learning_rate": "NaN"}}""", "training.learning_rate", "found the text \"NaN\""),
+        ("""{"task": {"name": "t1"}, "training": {"weight_decay": -0.1}}""", "training.weight_decay", "a number from 0"),
+        ("""{"task": {"name": "t1"}, "training": {"max_grad_norm": 0}}""", "training.max_grad_norm", "a number above 0"),
+        ("""{"task": {"name": "t1"}, "training": {"log_interval": 0}}""", "training.log_interval", "found 0"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": []}}}""", "training.curriculum.horizons", "found a list of 0; allowed: a list of one or more"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": [10, 0]}}}""", "training.curriculum.horizons[1]", "found 0"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": [10, 10]}}}""", "training.curriculum.horizons", "found 10 after 10; allowed: strictly increasing"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": [10, 40, 20]}}}""", "training.curriculum.horizons", "found 20 after 40"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"threshold": 0}}}""", "training.curriculum.threshold", "found 0; allowed: a number above 0, up to 1"),
+        ("""{"task": {"name": "t1"}, "training": {"curriculum": {"threshold": 1.01}}}""", "training.curriculum.threshold", "found 1.01"),
+        ("""{"task": {"name": "t1"}, "training": {"early_stop": {"accuracy": 1.5}}}""", "training.early_stop.accuracy", "found 1.5"),
+        ("""{"task": {"name": "t1"}, "training": {"early_stop": {"evaluations": 0}}}""", "training.early_stop.evaluations", "found 0"),
+        ("""{"task": {"name": "t1"}, "model": {"hidden_size": 0}}""", "model.hidden_size", "found 0"),
+        ("""{"task": {"name": "t1"}, "evaluation": {"horizon": 0}}""", "evaluation.horizon", "found 0"),
+        ("""{"task": {"name": "t1"}, "evaluation": {"batches": 0.5}}""", "evaluation.batches", "found 0.5"),
+        ("""{"task": {"name": "t1"}, "checkpoints": {"keep_last": 0}}""", "checkpoints.keep_last", "found 0"),
+        // Texts
+        ("""{"task": {"name": "t1"}, "model": {"type": "lstm"}}""", "model.type", "found the text \"lstm\"; allowed: elman_rnn"),
+        ("""{"task": {"name": "t1"}, "model": {"dtype": "flaot32"}}""", "model.dtype", "did you mean float32?"),
+        ("""{"task": {"name": "t1"}, "device": "gpu"}""", "device", "allowed: auto, cpu, cuda or cuda:N"),
+        ("""{"task": {"name": "t1"}, "device": "cpu\n"}""", "device", "allowed: auto, cpu"),
+        ("""{"task": {"name": "t1"}, "name": "../x"}""", "name", "letters, digits"),
+        ("""{"task": {"name": "t1"}, "name": ".."}""", "name", "not beginning with '.'"),
+        ("""{"task": {"name": "t1"}, "name": ""}""", "name", "found the text \"\""),
+        ("""{"task": {"name": "t1"}, "out": " "}""", "out", "not empty"),
+        // The task
+        ("{}", "task", "is missing"),
+        ("""{"task": {}}""", "task", "found none of name, id, matrix, terms; allowed: exactly one"),
+        ("""{"task": {"name": "t1", "id": [255, 0, 0]}}""", "task", "found name and id of"),
+        ("""{"task": {"name": "repaet_copy"}}""", "task.name", "did you mean repeat_copy?"),
+        ("""{"task": {"name": "t3", "s": 4}}""", "task.name", "d is 8 and s is 4"),
+        ("""{"task": {"name": "repeat_copy", "s": 0}}""", "task.s", "found 0; allowed: a whole number from 1"),
+        ("""{"task": {"id": [255, 0]}}""", "task.id", "found a list of 2; allowed: a list of 3"),
+        ("""{"task": {"id": [127, 0, 0]}}""", "task.id", "id1 chooses 7 history entries"),
+        ("""{"task": {"id": [18446744073709551617, 0, 0], "d": 2, "s": 32}}""", "task.id", "id1 has its highest bit at 64"),
+        ("""{"task": {"id": [3, 2, 0], "d": 2, "s": 2}}""", "task.id", "id2's digit 1 in base 2"),
+        ("""{"task": {"id": [3, 4, 0], "d": 2, "s": 2}}""", "task.id", "id2 has more than d = 2 digits"),
+        ("""{"task": {"id": [3, 0, 4], "d": 2, "s": 2}}""", "task.id", "id3 has its highest bit at 2"),
+        ("""{"task": {"id": [-3, 0, 0], "d": 2, "s": 2}}""", "task.id", "id1 is -3"),
+        ("""{"task": {"matrix": [[1, 0], [0, 1], [0, 0]], "d": 2, "s": 2}}""", "task.matrix", "3 rows: it must be s·d = 2 · 2 = 4"),
+        ("""{"task": {"matrix": [[1], [0, 1], [0, 0], [0, 0]], "d": 2, "s": 2}}""", "task.matrix", "row 0 has 1 numbers"),
+        ("""{"task": {"matrix": []}}""", "task.matrix", "found a list of 0"),
+        ("""{"task": {"terms": [{"permutation": [0]}]}}""", "task.terms[0].delay", "is missing"),
+        ("""{"task": {"terms": [{"delay": 9}]}}""", "task.terms", "delay is 9: it must be from 1 to s = 8"),
+        ("""{"task": {"terms": [{"delay": 1, "permutation": [1, 1]}], "d": 2}}""", "task.terms", "permutation is [1, 1]"),
+        ("""{"task": {"terms": [{"delay": 1, "signs": [1, 2]}], "d": 2}}""", "task.terms[0].signs[1]", "found 2; allowed: one of 1, -1"),
+        ("""{"task": {"terms": [{"delay": 1, "signs": [1]}], "d": 2}}""", "task.terms", "signs are [1]"),
+        // The text itself
+        ("""{"task": {"name": "t1"}, "seed": 1, "seed": 2}""", "seed", "more than once"),
+        ("""{"task": {"name": "t1"}, "model": {"bias": true, "bias": true}}""", "model.bias", "more than once"),
+        ("""{"task": {"terms": [{"delay": 1, "delay": 2}]}}""", "task.terms[0].delay", "more than once"),
+        ("{\n  \"name\": \"é\", seed: 3}", "", "is not JSON: line 2, column 16"),
+        ("""{"task": {"name": "t1"}, "seed": NaN}""", "", "is not JSON: line 1, column 34"),
+        ("""{"task": {"name": "t1"}""", "", "is not JSON: line 1"),
+        ("""{"name": "\ud800"}""", "", "is not JSON"),
+        ("", "", "is empty"),
+        (" \n", "", "is empty"),
+        ("[1]", "", "found array at the top; allowed: an object"),
+        ("null", "", "found null at the top"),
+    ];
+
+    private static IEnumerable<TestCaseData> BadCases => Bad.Select(b => new TestCaseData(b.Json, b.Path, b.Gist));
+
+    [TestCaseSource(nameof(BadCases))]
+    public void A_bad_configuration_is_refused_with_its_path_and_one_problem(string json, string path, string gist)
+    {
+        var problems = Problems(() => ConfigurationFile.Parse(json));
+        Assert.That(problems, Has.Count.EqualTo(1), string.Join('\n', problems));
+        Assert.That(problems[0].Path, Is.EqualTo(path));
+        Assert.That(problems[0].Message, Does.Contain(gist));
+    }
+
+    [Test]
+    public void All_problems_come_at_once()
+    {
+        var problems = Problems(() => ConfigurationFile.Parse(
+            """
+            {
+              "seed": -1, "seed": 2, "colour": "red",
+              "task": {"id": [7, 2, 4], "d": 2, "s": 3},
+              "training": {"batch_size": "many", "curriculum": {"horizons": [20, 10], "threshold": 2}, "early_stop": {"acuracy": 1}},
+              "model": []
+            }
+            """, ["training.stepz=5", "steps", "evaluation.horizon=-2"]));
+        string[] expected =
+        [
+            "seed: the key is given more than once",
+            "training.stepz: unknown key; did you mean steps?",
+            "--set: found 'steps'; allowed: key=value",
+            "seed: found -1",
+            "colour: unknown key",
+            "training.batch_size: found the text \"many\"",
+            "training.curriculum.threshold: found 2",
+            "training.early_stop.acuracy: unknown key; did you mean accuracy?",
+            "model: found a list of 0",
+            "evaluation.horizon: found -2",
+            "training.curriculum.horizons: found 10 after 20",
+            "task.id: id1 chooses 3",
+            "task.id: id2's digit 1",
+            "task.id: id3 has its highest bit at 2",
+        ];
+        Assert.That(problems, Has.Count.EqualTo(expected.Length), string.Join('\n', problems));
+        var message = new ConfigurationException(problems).Message;
+        Assert.That(message.Split('\n'), Has.Length.EqualTo(1 + expected.Length));
+        foreach (var text in expected) Assert.That(message, Does.Contain(text));
+    }
+
+    /// <summary>Whatever one does to the text, it is refused in words or it loads, and what loads is written and loads again.</summary>
+    [Test]
+    public void Damaged_text_is_refused_or_loads() => Check.One(Config.QuickThrowOnFailure.WithMaxTest(1000), Prop.ForAll(
+        Gen.Choose(0, int.MaxValue).ToArbitrary(), seed =>
+        {
+            var random = new System.Random(seed);
+            var text = new System.Text.StringBuilder(Everything);
+            const string Junk = "{}[],:\"\\0123456789eE.-+ntfu_ \n\0é";
+            for (int edits = random.Next(1, 4); edits > 0; edits--)
+            {
+                int at = random.Next(text.Length);
+                if (random.Next(2) == 0) text.Remove(at, Math.Min(random.Next(1, 12), text.Length - at));
+                if (random.Next(2) == 0) text.Insert(at, Junk[random.Next(Junk.Length)]);
+            }
+            try
+            {
+                var loaded = ConfigurationFile.Parse(text.ToString(), ["training.steps=" + Junk[random.Next(Junk.Length)]]);
+                return ConfigurationFile.Parse(loaded.ToJson()) == loaded;
+            }
+            catch (ConfigurationException e)
+            {
+                return e.Problems.Count > 0 && e.Problems.All(p => p.Message.Length > 0);
+            }
+        }));
+
+    [Test]
+    public void What_is_left_out_has_its_default()
+    {
+        var c = ConfigurationFile.Parse(Good, name: "here");
+        Assert.That((c.Name, c.Seed, c.Device, c.Threads, c.Out), Is.EqualTo(("here", 1L, "auto", (int?)null, "runs")));
+        Assert.That((c.Task.D, c.Task.S, c.Model.Type, c.Model.HiddenSize, c.Model.Bias, c.Model.Dtype), Is.EqualTo((8, 8, "elman_rnn", 128, false, "float32")));
+        Assert.That((c.Training.Steps, c.Training.BatchSize, c.Training.LearningRate, c.Training.WeightDecay, c.Training.MaxGradNorm), Is.EqualTo((20000, 64, 0.001, 0.0, 1.0)));
+        Assert.That(c.Training.Curriculum.Horizons, Is.EqualTo(new[] { 10, 20, 40, 60, 100 }));
+        Assert.That((c.Training.Curriculum.Threshold, c.Training.LogInterval, c.Training.EarlyStop), Is.EqualTo((0.98, 50, (EarlyStopConfiguration?)null)));
+        Assert.That((c.Evaluation.Horizon, c.Evaluation.Batches, c.Evaluation.BatchSize, c.Evaluation.Interval), Is.EqualTo((200, 10, 64, 500)));
+        Assert.That((c.Checkpoints.Interval, c.Checkpoints.KeepLast, c.Checkpoints.KeepBest), Is.EqualTo((500, 3, true)));
+    }
+
+    /// <summary>No value is a default, so that a key that is not bound is seen.</summary>
+    private const string Everything =
+        """
+        {
+          "name": "n-1", "seed": 9223372036854775807, "device": "cuda:3", "threads": 2, "out": "elsewhere",
+          "task": {"terms": [{"delay": 3, "permutation": [1, 0], "signs": [1, -1]}, {"delay": 1}], "d": 2, "s": 3},
+          "model": {"type": "elman_rnn", "hidden_size": 32, "bias": true, "dtype": "float64"},
+          "training": {"steps": 7, "batch_size": 5, "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5,
+            "curriculum": {"horizons": [3, 5], "threshold": 1}, "log_interval": 2, "early_stop": {"accuracy": 0.5, "evaluations": 4}},
+          "evaluation": {"horizon": 11, "batches": 3, "batch_size": 6, "interval": 8},
+          "checkpoints": {"interval": 9, "keep_last": 1, "keep_best": false}
+        }
+        """;
+
+    [Test]
+    public void Every_key_is_bound_and_written()
+    {
+        var c = ConfigurationFile.Parse(Everything);
+        // What ToJson writes is what was read: key for key, value for value.
+        Assert.That(JsonNode.DeepEquals(JsonNode.Parse(c.ToJson()), JsonNode.Parse(Everything)), c.ToJson());
+        Assert.That(c.Training.Curriculum.Horizons, Is.EqualTo(new[] { 3, 5 }));
+        Assert.That(c.Training.EarlyStop, Is.EqualTo(new EarlyStopConfiguration { Accuracy = 0.5, Evaluations = 4 }));
+        Assert.That(c.Task.ToLinearBinding().F[1, 0], Is.EqualTo(1)); // oldest variable's component 1
+    }
+
+    private static readonly string[] Tasks =
+    [
+        """{"name": "compose_copy"}""",
+        """{"id": [9241421688590303745, 262676, 189]}""",
+        """{"id": [18446744073709551617, 0, 3], "d": 2, "s": 33}""",
+        """{"matrix": [[0.1, -1], [1e-300, 0], [2, 3], [4, 0.30000000000000004]], "d": 2, "s": 2}""",
+        """{"terms": [{"delay": 2}], "d": 1, "s": 2}""",
+    ];
+
+    [TestCaseSource(nameof(Tasks))]
+    public void The_resolved_configuration_loads_again_to_an_equal_one(string task)
+    {
+        var first = ConfigurationFile.Parse($$"""{"task": {{task}}}""");
+        var second = ConfigurationFile.Parse(first.ToJson());
+        Assert.That(second, Is.EqualTo(first));
+        Assert.That(second.GetHashCode(), Is.EqualTo(first.GetHashCode()));
+        Assert.That(second.ToJson(), Is.EqualTo(first.ToJson()));
+        Assert.That(second.Task.ToLinearBinding().F, Is.EqualTo(first.Task.ToLinearBinding().F));
+        Assert.That(second with { Seed = 2 }, Is.Not.EqualTo(first));
+    }
+
+    [Test]
+    public void Large_ids_lose_nothing()
+    {
+        var id = ConfigurationFile.Parse("""{"task": {"id": [18446744073709551617, 0, 3], "d": 2, "s": 33}}""").Task.Id!;
+        Assert.That(id, Is.EqualTo(new[] { BigInteger.Pow(2, 64) + 1, BigInteger.Zero, 3 }));
+    }
+
+    [Test]
+    public void Any_number_in_range_survives_the_round_trip() => Check.QuickThrowOnFailure(Prop.ForAll(
+        ArbMap.Default.GeneratorFor<NormalFloat>().Select(f => Math.Abs(f.Get)).Where(f => f > 0).Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(), drawn =>
+        {
+            var first = new RunConfiguration { Name = "x", Task = new() { Name = "t1" }, Seed = drawn.Item2, Training = new() { LearningRate = drawn.Item1 } };
+            var second = ConfigurationFile.Parse(first.ToJson());
+            return second == first && second.Training.LearningRate == drawn.Item1 && second.Seed == drawn.Item2;
+        }));
+
+    [Test]
+    public void Whole_numbers_may_be_written_as_any_number() =>
+        Assert.That(ConfigurationFile.Parse("""{"task": {"name": "t1"}, "training": {"steps": 2e4, "batch_size": 32.0}}""").Training, Has.Property("Steps").EqualTo(20000).And.Property("BatchSize").EqualTo(32));
+
+    [Test]
+    public void Comments_trailing_commas_and_the_schema_key_are_allowed() =>
+        Assert.That(ConfigurationFile.Parse("""{"$schema": "schema.json", "task": {"name": "t1",}, /* as in the paper */ "seed": 4, // four""" + "\n}").Seed, Is.EqualTo(4));
+
+    [Test]
+    public void Overrides_win()
+    {
+        var c = ConfigurationFile.Parse(Everything,
+        [
+            "training.steps=500", "training.curriculum.horizons=[100]", "training.early_stop.accuracy=0.9", "device=cuda:1", "threads=null",
+            "task={\"id\": [9241421688590303745, 0, 0]}", "seed=1", "seed=3", "out=a=b", "model.bias=false", "training.learning_rate=1e-4",
+        ]);
+        Assert.That(c.Training.Curriculum.Horizons, Is.EqualTo(new[] { 100 }));
+        Assert.That(c.Training.EarlyStop, Is.EqualTo(new EarlyStopConfiguration { Accuracy = 0.9, Evaluations = 4 }));
+        Assert.That((c.Training.Steps, c.Device, c.Threads, c.Seed, c.Out, c.Model.Bias, c.Training.LearningRate), Is.EqualTo((500, "cuda:1", (int?)null, 3L, "a=b", false, 1e-4)));
+        Assert.That((c.Task.Terms, c.Task.Id![0]), Is.EqualTo((default(object), (BigInteger)9241421688590303745)));
+        Assert.That(c.Training.Curriculum.Threshold, Is.EqualTo(1));
+        Assert.That(ConfigurationFile.Parse(Good, ["training.early_stop.accuracy=0.9"]).Training.EarlyStop, Is.EqualTo(new EarlyStopConfiguration { Accuracy = 0.9 }));
+        Assert.That(ConfigurationFile.Parse(Everything, ["training.early_stop=null"]).Training.EarlyStop, Is.Null);
+    }
+
+    [TestCase("training.batchsize=3", "training.batchsize", "did you mean batch_size?")]
+    [TestCase("trainin.steps=3", "trainin", "did you mean training?")]
+    [TestCase("training.steps.more=3", "training.steps.more", "no keys in a whole number")]
+    [TestCase("training.curriculum.horizons.0=3", "training.curriculum.horizons.0", "no keys in a list")]
+    [TestCase("seed", "--set", "found 'seed'; allowed: key=value")]
+    [TestCase("=5", "--set", "found '=5'")]
+    [TestCase("", "--set", "found ''")]
+    [TestCase("training.=5", "training.", "unknown key")]
+    [TestCase("training.steps=many", "training.steps", "found the text \"many\"")]
+    [TestCase("training.steps=", "training.steps", "found the text \"\"")]
+    [TestCase("training.learning_rate=NaN", "training.learning_rate", "found the text \"NaN\"")]
+    [TestCase("training.curriculum.horizons=[10,20", "training.curriculum.horizons", "found the text \"[10,20\"")]
+    [TestCase("name=12", "name", "found 12")]
+    [TestCase("model={\"bias\":true,\"bias\":true}", "model.bias", "more than once")]
+    [TestCase("task.id=[255,0,0]", "task", "found name and id of name, id, matrix, terms; allowed: exactly one (--set task={…} replaces")]
+    public void A_bad_override_is_refused(string text, string path, string gist)
+    {
+        var problems = Problems(() => ConfigurationFile.Parse(Good, [text]));
+        Assert.That(problems, Has.Count.EqualTo(1), string.Join('\n', problems));
+        Assert.That((problems[0].Path, problems[0].Message.Contains(gist, StringComparison.Ordinal)), Is.EqualTo((path, true)), problems[0].Message);
+    }
+
+    [Test]
+    public void An_override_inside_something_that_is_no_object_leaves_that_to_be_refused()
+    {
+        var problems = Problems(() => ConfigurationFile.Parse("""{"task": {"name": "t1"}, "training": 5}""", ["training.steps=3"]));
+        Assert.That(problems.Select(p => p.Path), Is.EqualTo(new[] { "training" }));
+    }
+
+    [Test]
+    public void Files_that_cannot_be_read_are_told_together_with_bad_overrides()
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        try
+        {
+            var missing = Path.Combine(folder, "missing.json");
+            var problems = Problems(() => ConfigurationFile.Load(missing, ["sede=1"]));
+            Assert.That(problems.Select(p => p.Path), Is.EqualTo(new[] { missing, "sede" }));
+            Assert.That(problems[0].Message, Does.Contain("no such file"));
+            Assert.That(Problems(() => ConfigurationFile.Load(folder))[0].Message, Does.Contain("is a folder"));
+            Assert.That(Problems(() => ConfigurationFile.Load(Path.Combine(folder, "no", "such.json")))[0].Message, Does.Contain("no such file"));
+            Assert.That(Problems(() => ConfigurationFile.Load(""))[0].Message, Does.Contain("can't be read"));
+            File.WriteAllText(missing, "");
+            Assert.That(Problems(() => ConfigurationFile.Load(missing))[0], Is.EqualTo(new ConfigurationProblem(missing, "is empty; a configuration is a JSON object {…}")));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [TestCase("my_run.json", "my_run")]
+    [TestCase("my run (2).json", "my_run__2_")]
+    [TestCase(".json", "run")]
+    [TestCase("a.b.json", "a.b")]
+    public void A_run_is_named_after_its_file(string file, string name)
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        try
+        {
+            var path = Path.Combine(folder, file);
+            File.WriteAllText(path, Good, new System.Text.UTF8Encoding(encoderShouldEmitUTF8Identifier: true));
+            Assert.That(ConfigurationFile.Load(path).Name, Is.EqualTo(name));
+            Assert.That(ConfigurationFile.Load(path, ["name=other"]).Name, Is.EqualTo("other"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [TestCase("seed", "seed", 0)]
+    [TestCase("sede", "seed", 1)]
+    [TestCase("sed", "seed", 1)]
+    [TestCase("seeed", "seed", 1)]
+    [TestCase("kitten", "sitting", 3)]
+    [TestCase("", "abc", 3)]
+    public void Edit_distance(string a, string b, int expected) => Assert.That(NearestName.Distance(a, b), Is.EqualTo(expected));
+
+    [TestCase("weigth_decay", "weight_decay")]
+    [TestCase("Weight-Decay", "weight_decay")]
+    [TestCase("momentum", null)]
+    [TestCase("z", null)]
+    public void The_nearest_name_is_offered_only_if_near(string name, string? expected) =>
+        Assert.That(NearestName.To(name, ["steps", "weight_decay", "max_grad_norm", "d", "s"]), Is.EqualTo(expected));
+
+    [Test]
+    public void The_schema_is_up_to_date() => Assert.That(
+        File.Exists(SchemaFile) ? File.ReadAllText(SchemaFile) : "", Is.EqualTo(ConfigurationSchema.Generate()),
+        "configs/schema.json is generated from the configuration's records: dotnet run --project Trainer -- schema > configs/schema.json");
+
+    [Test, Explicit("Writes configs/schema.json anew.")]
+    public void Write_the_schema() => File.WriteAllText(SchemaFile, ConfigurationSchema.Generate());
+
+    [Test]
+    public void The_schema_says_what_the_records_say()
+    {
+        var schema = JsonNode.Parse(ConfigurationSchema.Generate())!;
+        var training = schema["properties"]!["training"]!;
+        Assert.That(training["additionalProperties"]!.GetValue<bool>(), Is.False);
+        Assert.That(Compact(training["properties"]!["batch_size"]!), Is.EqualTo("""{"description":"Sequences in a training batch.","type":"integer","minimum":1,"maximum":1048576,"default":64}"""));
+        var threshold = training["properties"]!["curriculum"]!["properties"]!["threshold"]!;
+        Assert.That((threshold["exclusiveMinimum"]!.GetValue<double>(), threshold["maximum"]!.GetValue<double>()), Is.EqualTo((0.0, 1.0)));
+        Assert.That(Compact(training["properties"]!["early_stop"]!["type"]!), Is.EqualTo("""["object","null"]"""));
+        Assert.That(Compact(training["properties"]!["curriculum"]!["properties"]!["horizons"]!["default"]!), Is.EqualTo("[10,20,40,60,100]"));
+        Assert.That(Compact(schema["required"]!), Is.EqualTo("""["task"]"""));
+        Assert.That(Compact(schema["properties"]!["model"]!["properties"]!["dtype"]!["enum"]!), Is.EqualTo("""["float32","float64"]"""));
+        Assert.That(schema["properties"]!["task"]!["oneOf"]!.AsArray(), Has.Count.EqualTo(4));
+
+        static string Compact(JsonNode node) => node.ToJsonString(new JsonSerializerOptions());
+    }
+
+    private static IEnumerable<string> ConfigurationFiles => Directory.GetFiles(Path.GetDirectoryName(SchemaFile)!, "*.json").Select(f => Path.GetFileName(f)).Where(f => f != "schema.json").Order();
+
+    [Test]
+    public void Every_configuration_of_the_repository_loads()
+    {
+        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json" }));
+        foreach (var file in ConfigurationFiles)
+        {
+            var c = ConfigurationFile.Load(Path.Combine(Path.GetDirectoryName(SchemaFile)!, file));
+            Assert.That(c.Name, Is.EqualTo(Path.GetFileNameWithoutExtension(file)));
+            Assert.That(c.Task.ToLinearBinding().D, Is.EqualTo(c.Task.D));
+        }
+    }
+
+    private static IReadOnlyList<ConfigurationProblem> Problems(Func<RunConfiguration> load)
+    {
+        try { load(); }
+        catch (ConfigurationException e) { return e.Problems; }
+        Assert.Fail("the configuration was accepted");
+        return [];
+    }
+
+    private static string SchemaFile => Path.Combine(Here(), "..", "..", "..", "configs", "schema.json");
+
+    private static string Here([CallerFilePath] string file = "") => Path.GetDirectoryName(file)!;
+}

@@ -1,0 +1,123 @@
+using EmtTorch.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Tests.Models;
+
+public sealed class ElmanRnnTests
+{
+    /// <summary>Eq. 6, step by step, through autograd.</summary>
+    private static Tensor Unrolled(Tensor input, Tensor weightIh, Tensor weightHh, Tensor? bias, long steps)
+    {
+        var h = zeros([input.shape[1], weightHh.shape[0]], dtype: input.dtype);
+        var states = new List<Tensor>();
+        for (long t = 0; t < steps; t++)
+        {
+            var sum = matmul(h, weightHh.t());
+            if (t < input.shape[0]) sum = sum + matmul(input[t], weightIh.t());
+            if (bias is not null) sum = sum + bias;
+            states.Add(h = sum.tanh());
+        }
+        return stack(states);
+    }
+
+    [TestCase(3, 7, 2, 4, 5, false)]
+    [TestCase(3, 7, 2, 4, 5, true)]
+    [TestCase(1, 1, 1, 1, 1, false)]
+    [TestCase(1, 1, 3, 2, 7, true)]
+    [TestCase(5, 5, 1, 3, 13, true)]
+    [TestCase(8, 108, 3, 8, 17, false)]
+    public void StatesAndGradientsAreThoseOfTheUnrolledNetwork(int inputSteps, int steps, int batch, int inputs, int hidden, bool hasBias)
+    {
+        using var scope = NewDisposeScope();
+        using var seed = manual_seed(inputSteps * 31 + hidden);
+        Tensor[] Leaves() =>
+        [
+            randn([inputSteps, batch, inputs], dtype: float64, requires_grad: true), randn([hidden, inputs], dtype: float64, requires_grad: true),
+            (randn([hidden, hidden], dtype: float64) / Math.Sqrt(hidden)).detach().requires_grad_(), randn([hidden], dtype: float64, requires_grad: true),
+        ];
+        var a = Leaves();
+        var b = a.Select(t => t.detach().clone().requires_grad_()).ToArray();
+        var weights = randn([steps, batch, hidden], dtype: float64);
+
+        var fused = hasBias ? ElmanRecurrence.apply(a[0], a[1], a[2], (long)steps, a[3]) : ElmanRecurrence.apply(a[0], a[1], a[2], (long)steps);
+        var unrolled = Unrolled(b[0], b[1], b[2], hasBias ? b[3] : null, steps);
+        (fused * weights).sum().backward();
+        (unrolled * weights).sum().backward();
+
+        Assert.That(Distance(fused, unrolled), Is.LessThan(1e-13), "states");
+        for (int i = 0; i < (hasBias ? 4 : 3); i++)
+        {
+            // A gradient that autograd never reached is zero: W_hh where there is one step only.
+            var expected = b[i].grad ?? zeros_like(b[i]);
+            Assert.That(Distance(a[i].grad!, expected), Is.LessThan(1e-10), $"gradient {i}");
+        }
+    }
+
+    [Test]
+    public void GradientsAgreeWithFiniteDifferences()
+    {
+        using var scope = NewDisposeScope();
+        using var seed = manual_seed(5);
+        var input = randn([2, 3, 2], dtype: float64);
+        using var network = new ElmanRnn(2, 5, bias: true, dtype: ScalarType.Float64);
+        var target = randn([4, 3, 2], dtype: float64);
+        double Loss() => nn.functional.mse_loss(network.forward(input, 6, from: 2), target).item<double>();
+
+        nn.functional.mse_loss(network.forward(input, 6, from: 2), target).backward();
+        foreach (var (name, parameter) in network.named_parameters())
+        {
+            var gradient = parameter.grad!.flatten();
+            var values = parameter.detach().view(-1);
+            for (long i = 0; i < values.numel(); i++)
+            {
+                const double step = 1e-6;
+                double before = values[i].item<double>();
+                values[i] = before + step;
+                double up = Loss();
+                values[i] = before - step;
+                double down = Loss();
+                values[i] = before;
+                Assert.That(gradient[i].item<double>(), Is.EqualTo((up - down) / (2 * step)).Within(1e-8), $"{name}[{i}]");
+            }
+        }
+    }
+
+    [Test]
+    public void TheLastStepsAloneAreTheSame()
+    {
+        using var scope = NewDisposeScope();
+        using var network = new ElmanRnn(3, 6);
+        var input = randn([4, 2, 3]);
+        var padded = cat([input, zeros([5, 2, 3])]);
+        var all = network.forward(padded);
+        Assert.That(Distance(network.forward(input, 9, from: 4), all.narrow(0, 4, 5)), Is.LessThan(1e-6));
+    }
+
+    [Test]
+    public void ParametersHaveTheNamesOfTheCheckpointContract()
+    {
+        using var network = new ElmanRnn(8, 16);
+        Assert.That(network.named_parameters().Select(p => p.name), Is.EquivalentTo(new[] { "rnn.weight_ih", "rnn.weight_hh", "readout.weight" }));
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(network.InputWeights.shape, Is.EqualTo(new long[] { 16, 8 }));
+            Assert.That(network.RecurrentWeights.shape, Is.EqualTo(new long[] { 16, 16 }));
+            Assert.That(network.ReadoutWeights.shape, Is.EqualTo(new long[] { 8, 16 }));
+        }
+    }
+
+    [Test]
+    public void FirstWeightsAreUniformInOneOverTheRootOfH()
+    {
+        using var scope = NewDisposeScope();
+        using var network = new ElmanRnn(8, 64);
+        foreach (var (name, parameter) in network.named_parameters())
+        {
+            double largest = parameter.abs().max().item<float>();
+            Assert.That(largest, Is.InRange(0.9 / 8, 1.0 / 8), name);
+        }
+    }
+
+    private static double Distance(Tensor a, Tensor b) => (a - b).abs().max().to(float64).item<double>();
+}

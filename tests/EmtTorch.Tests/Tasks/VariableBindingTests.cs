@@ -1,0 +1,67 @@
+using EmtTorch.Tasks;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Tests.Tasks;
+
+public sealed class VariableBindingTests
+{
+    [TestCase("t1"), TestCase("t2"), TestCase("t3"), TestCase("t4")]
+    public void TargetsFollowTheRuleStepByStep(string name)
+    {
+        using var scope = NewDisposeScope();
+        var rule = LinearBinding.Named(name);
+        using var task = new VariableBinding(rule, ScalarType.Float32, CPU);
+        using var generator = new Generator(3);
+        var (input, target) = task.Batch(5, 60, generator);
+        Assert.That(input.shape, Is.EqualTo(new long[] { 8, 5, 8 }));
+        Assert.That(target.shape, Is.EqualTo(new long[] { 60, 5, 8 }));
+        for (int b = 0; b < 5; b++)
+        {
+            var history = Enumerable.Range(0, 8).Select(t => Row(input, t, b)).ToArray();
+            var expected = rule.Continue(history, 60);
+            for (int t = 0; t < 60; t++) Assert.That(Row(target, t, b), Is.EqualTo(expected[t]), $"sequence {b}, step {t}");
+        }
+    }
+
+    [Test]
+    public void RepeatCopyRepeats()
+    {
+        using var scope = NewDisposeScope();
+        using var task = new VariableBinding(LinearBinding.RepeatCopy(3, 4), ScalarType.Float32, CPU);
+        using var generator = new Generator(1);
+        var (input, target) = task.Batch(2, 10, generator);
+        for (int t = 0; t < 10; t++) Assert.That(target[t].equal(input[t % 4]), Is.True, $"step {t}");
+    }
+
+    [Test]
+    public void InputsAreFairSigns()
+    {
+        using var scope = NewDisposeScope();
+        using var task = new VariableBinding(LinearBinding.RepeatCopy(8, 8), ScalarType.Float32, CPU);
+        using var generator = new Generator(1);
+        var (input, _) = task.Batch(1000, 1, generator);
+        Assert.That(input.abs().eq(1).all().item<bool>(), Is.True);
+        Assert.That(input.mean().item<float>(), Is.EqualTo(0).Within(4 / Math.Sqrt(64_000)));
+    }
+
+    [Test]
+    public void TheSameGeneratorStateGivesTheSameBatch()
+    {
+        using var scope = NewDisposeScope();
+        using var task = new VariableBinding(LinearBinding.Named("t4"), ScalarType.Float32, CPU);
+        using var generator = new Generator(9);
+        var state = generator.get_state();
+        var first = task.Batch(4, 20, generator).Input;
+        var second = task.Batch(4, 20, generator).Input;
+        generator.set_state(state);
+        var again = task.Batch(4, 20, generator).Input;
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(again.equal(first), Is.True);
+            Assert.That(second.equal(first), Is.False);
+        }
+    }
+
+    private static double[] Row(Tensor tensor, int t, int b) => tensor[t, b].to(float64).data<double>().ToArray();
+}

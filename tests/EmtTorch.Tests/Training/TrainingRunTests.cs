@@ -1,0 +1,169 @@
+using EmtTorch.Configuration;
+using EmtTorch.Training;
+using Serilog;
+using Serilog.Core;
+using Serilog.Events;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Tests.Training;
+
+public sealed class TrainingRunTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    private const string Small = """
+        {
+          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16 },
+          "training": { "steps": 60, "batch_size": 8, "log_interval": 5, "learning_rate": 0.01, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 10 }
+        }
+        """;
+
+    private RunConfiguration Configuration(params string[] overrides) => ConfigurationFile.Parse(Small, [$"out={_folder}", .. overrides]);
+
+    private static RunResult? Train(RunConfiguration configuration, bool resume = false, CancellationToken stop = default, ILogger? log = null, Action<TrainingProgress>? progress = null) =>
+        new TrainingRun(configuration, RunFolder.Of(configuration), log ?? Logger.None) { Progress = progress }.Train(resume, stop);
+
+    /// <summary>metrics.jsonl without what a clock decides.</summary>
+    private static string[] MetricsOf(RunConfiguration configuration) =>
+        [.. File.ReadLines(RunFolder.Of(configuration).MetricsFile).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
+
+    private static byte[] WeightsOf(RunConfiguration configuration) =>
+        SafetensorsFile.Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000060.safetensors")).Tensors["rnn.weight_hh"].Data.ToArray();
+
+    [Test]
+    public void TheSameSeedGivesTheSameBitsAndAnotherSeedOthers()
+    {
+        var (one, two, other) = (Configuration("name=one"), Configuration("name=two"), Configuration("name=other", "seed=2"));
+        foreach (var run in new[] { one, two, other }) Train(run);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(MetricsOf(two), Is.EqualTo(MetricsOf(one)));
+            Assert.That(WeightsOf(two), Is.EqualTo(WeightsOf(one)));
+            Assert.That(WeightsOf(other), Is.Not.EqualTo(WeightsOf(one)));
+            Assert.That(MetricsOf(one), Has.Length.EqualTo(12));
+        }
+    }
+
+    [Test]
+    public void AnInterruptedRunGoesOnToTheSameBits([Values(1, 7, 10, 19, 33, 59)] int interruptedAfter)
+    {
+        var (whole, parts) = (Configuration("name=whole", "training.log_interval=1"), Configuration("name=parts", "training.log_interval=1"));
+        Train(whole);
+        using var stop = new CancellationTokenSource();
+        var interrupted = Train(parts, stop: stop.Token, progress: p => { if (p.Metrics.Step == interruptedAfter) stop.Cancel(); });
+        Assert.That(interrupted, Is.Null);
+        var result = Train(parts, resume: true);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(result!.Steps, Is.EqualTo(60));
+            Assert.That(MetricsOf(parts), Is.EqualTo(MetricsOf(whole)));
+            Assert.That(WeightsOf(parts), Is.EqualTo(WeightsOf(whole)));
+        }
+    }
+
+    [Test]
+    public void LinesBehindTheCheckpointAreWrittenAgainAndNotTwice()
+    {
+        var (whole, killed) = (Configuration("name=whole"), Configuration("name=killed"));
+        Train(whole);
+        Train(killed, resume: false);
+        var folder = RunFolder.Of(killed);
+        // As after a kill at step 57, in the middle of a line: checkpoints up to 50, metrics beyond.
+        File.Delete(Path.Combine(folder.Checkpoints, "step-00000060.safetensors"));
+        File.Delete(folder.ResultFile);
+        File.WriteAllLines(folder.MetricsFile, File.ReadLines(folder.MetricsFile).Where(l => !l.Contains("\"step\":60,")));
+        File.AppendAllText(folder.MetricsFile, "{\"step\":60,\"lo");
+        Train(killed, resume: true);
+        Assert.That(MetricsOf(killed), Is.EqualTo(MetricsOf(whole)));
+    }
+
+    [Test]
+    public void ADamagedNewestCheckpointIsNamedAndTheOneBeforeUsed()
+    {
+        var (whole, damaged) = (Configuration("name=whole"), Configuration("name=damaged"));
+        Train(whole);
+        Train(damaged);
+        var newest = Path.Combine(RunFolder.Of(damaged).Checkpoints, "step-00000060.safetensors");
+        var bytes = File.ReadAllBytes(newest);
+        bytes[bytes.Length / 2] ^= 1;
+        File.WriteAllBytes(newest, bytes);
+        var warnings = new Warnings();
+        Train(damaged, resume: true, log: new LoggerConfiguration().WriteTo.Sink(warnings).CreateLogger());
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(warnings.Lines, Has.Some.Contains("step-00000060.safetensors"));
+            Assert.That(MetricsOf(damaged), Is.EqualTo(MetricsOf(whole)));
+            Assert.That(WeightsOf(damaged), Is.EqualTo(WeightsOf(whole)));
+        }
+    }
+
+    [Test]
+    public void TheCurriculumGoesOnWhenABatchIsGoodEnough()
+    {
+        var curriculum = new Curriculum([10, 20, 40], 0.9);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(curriculum.Advance(0.9), Is.False, "exceeds, not reaches");
+            Assert.That(curriculum.Advance(0.91), Is.True);
+            Assert.That(curriculum.Horizon, Is.EqualTo(20));
+            Assert.That(curriculum.Advance(1), Is.True);
+            Assert.That(curriculum.Advance(1), Is.False, "the last horizon is kept");
+            Assert.That(curriculum.Horizon, Is.EqualTo(40));
+        }
+    }
+
+    [Test]
+    public void TrainingStopsEarlyOnceTheTestAccuracyHolds()
+    {
+        var configuration = Configuration("training.steps=5000", "training.early_stop.accuracy=0.75", "training.early_stop.evaluations=2");
+        var result = Train(configuration)!;
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(result.Outcome, Is.EqualTo("early_stop"));
+            Assert.That(result.Steps, Is.LessThan(5000));
+            Assert.That(result.TestAccuracy, Is.GreaterThanOrEqualTo(0.75));
+        }
+    }
+
+    [Test]
+    public void ADivergedRunSaysSo()
+    {
+        var configuration = Configuration("training.learning_rate=1e38", "training.steps=200");
+        Assert.That(() => Train(configuration), Throws.TypeOf<TrainingException>().With.Message.Contains("diverged"));
+    }
+
+    [Test]
+    public void WeightsAloneAreTakenOver()
+    {
+        var (first, second) = (Configuration("name=first"), Configuration("name=second", "training.steps=1"));
+        Train(first);
+        var trained = SafetensorsFile.Read(Path.Combine(RunFolder.Of(first).Checkpoints, "step-00000060.safetensors"));
+        var weights = Path.Combine(_folder, "weights.safetensors");
+        SafetensorsFile.Write(weights, trained.Tensors.Where(t => !t.Key.Contains("optimizer") && !t.Key.Contains("random")).ToDictionary(t => t.Key, t => t.Value), new Dictionary<string, string>());
+        var after = new TrainingRun(second, RunFolder.Of(second), Logger.None) { InitialWeights = weights }.Train()!;
+        Assert.That(after.TestAccuracy, Is.GreaterThan(0.6), "one step from random weights would be at one half");
+    }
+
+    [Test]
+    public void NoTensorOutlivesItsStep()
+    {
+        var live = new List<long>();
+        var configuration = Configuration("training.steps=400", "training.log_interval=1", "evaluation.interval=100", "checkpoints.interval=100");
+        Train(configuration, progress: _ => live.Add(GC.GetTotalMemory(forceFullCollection: live.Count % 100 == 99)));
+        Assert.That(live[399] - live[199], Is.LessThan(200_000), "bytes of managed memory, between step 200 and step 400");
+    }
+
+    private sealed class Warnings : ILogEventSink
+    {
+        public List<string> Lines { get; } = [];
+        public void Emit(LogEvent logEvent) { if (logEvent.Level >= LogEventLevel.Warning) Lines.Add(logEvent.RenderMessage()); }
+    }
+}
