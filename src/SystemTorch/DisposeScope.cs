@@ -14,11 +14,7 @@ public sealed class DisposeScope : IDisposable
     public int DisposablesCount => _items.Count;
     public IReadOnlyList<IDisposable> DisposablesView => _items.ToArray();
 
-    public T Attach<T>(T disposable) where T : IDisposable
-    {
-        Add(disposable);
-        return disposable;
-    }
+    public void Attach(IDisposable disposable) => Add(disposable);
 
     public T MoveToOuter<T>(T disposable) where T : IDisposable => MoveToOther(_manager.Outer(this)!, disposable);
 

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.InteropServices;
 
 namespace TorchSharp;
 
@@ -79,16 +80,24 @@ public static partial class torch
         public static implicit operator Tensor(double value) => (Scalar)value;
         public static implicit operator Tensor((float, float) value) => (Scalar)value;
         public static implicit operator Tensor(Complex value) => (Scalar)value;
-        public static implicit operator Tensor(bool[] value) => tensor(value);
-        public static implicit operator Tensor(byte[] value) => tensor(value);
-        public static implicit operator Tensor(sbyte[] value) => tensor(value);
-        public static implicit operator Tensor(short[] value) => tensor(value);
-        public static implicit operator Tensor(int[] value) => tensor(value);
-        public static implicit operator Tensor(long[] value) => tensor(value);
-        public static implicit operator Tensor(float[] value) => tensor(value);
-        public static implicit operator Tensor(double[] value) => tensor(value);
-        public static implicit operator Tensor((float, float)[] value) => tensor(value);
-        public static implicit operator Tensor(Complex[] value) => tensor(value);
+        public static implicit operator Tensor(bool[] value) => Copy(value, ScalarType.Bool);
+        public static implicit operator Tensor(byte[] value) => Copy(value, ScalarType.Byte);
+        public static implicit operator Tensor(sbyte[] value) => Copy(value, ScalarType.Int8);
+        public static implicit operator Tensor(short[] value) => Copy(value, ScalarType.Int16);
+        public static implicit operator Tensor(int[] value) => Copy(value, ScalarType.Int32);
+        public static implicit operator Tensor(long[] value) => Copy(value, ScalarType.Int64);
+        public static implicit operator Tensor(float[] value) => Copy(value, ScalarType.Float32);
+        public static implicit operator Tensor(double[] value) => Copy(value, ScalarType.Float64);
+        public static implicit operator Tensor((float, float)[] value) => Copy(value, ScalarType.ComplexFloat32);
+        public static implicit operator Tensor(Complex[] value) => Copy(value, ScalarType.ComplexFloat64);
         public static implicit operator Tensor(Scalar scalar) => Ops.scalar_tensor.Call(scalar, scalar.Type);
+
+        private static Tensor Copy<T>(T[] values, ScalarType type) where T : unmanaged
+        {
+            using var number = Ops.scalar_tensor.Call(0, type);
+            var copy = number.new_empty(values.Length);
+            MemoryMarshal.AsBytes(values.AsSpan()).CopyTo(copy.bytes);
+            return copy;
+        }
     }
 }

@@ -155,7 +155,7 @@ public static partial class torch
                         break;
                     case TensorIndex.Sort.Flag:
                         Replace(ref view, view.unsqueeze(at));
-                        found.Add(tensor(new[] { i.Start != 0 }, device: device));
+                        found.Add(new[] { i.Start != 0 });
                         break;
                     default:
                         var chosen = i.Indices!;
@@ -221,8 +221,8 @@ public static partial class torch
         public Tensor take(Tensor index) => Ops.take.Call(this, index);
         public Tensor take_along_dim(Tensor indices) => Ops.take_along_dim.Call(this, indices);
         public Tensor take_along_dim(Tensor indices, long dim) => Ops.take_along_dim.Call(this, indices, dim);
-        public Tensor take_along_dim(IEnumerable<long> indices) => take_along_dim(tensor(indices.ToArray(), device: device));
-        public Tensor take_along_dim(IEnumerable<long> indices, long dim) => take_along_dim(tensor(indices.ToArray(), device: device), dim);
+        public Tensor take_along_dim(IEnumerable<long> indices) => take_along_dim(((Tensor)indices.ToArray()).to(device));
+        public Tensor take_along_dim(IEnumerable<long> indices, long dim) => take_along_dim(((Tensor)indices.ToArray()).to(device), dim);
         public Tensor index_add(long dim, Tensor index, Tensor source, Scalar alpha) => Ops.index_add.Call(this, dim, index, source, alpha);
         public Tensor index_add_(long dim, Tensor index, Tensor source, Scalar alpha) => Ops.index_add_.InPlace(this, dim, index, source, alpha);
         public Tensor index_copy(long dim, Tensor index, Tensor source) => Ops.index_copy.Call(this, dim, index, source);

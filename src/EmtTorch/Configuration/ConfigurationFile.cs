@@ -89,10 +89,8 @@ public static partial class ConfigurationFile
     private static RunConfiguration Bind(JsonObject settings)
     {
         using var json = new MemoryStream(Encoding.UTF8.GetBytes(settings.ToJsonString()));
-        // The binder ignores case, so that without its underscores a key is its property's name. Null is every nullable
-        // setting's default and can be left out.
+        // The binder ignores case, so that without its underscores a key is its property's name.
         var values = new ConfigurationBuilder().AddJsonStream(json).Build().AsEnumerable()
-            .Where(p => p.Value is not null)
             .Select(p => KeyValuePair.Create(p.Key.Replace("_", "", StringComparison.Ordinal), p.Value));
         var configuration = new RunConfiguration { Task = new() };
         // It also adds to a list that is there already, so that the one list with a default must give way to the settings' own.

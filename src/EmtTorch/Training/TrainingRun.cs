@@ -185,10 +185,10 @@ public sealed class TrainingRun
             var (input, target) = task.Batch(settings.BatchSize, settings.Horizon, generator);
             var output = network.forward(input, task.InputSteps + settings.Horizon, from: task.InputSteps);
             var (mse, right) = Read(nn.functional.mse_loss(output, target), output, target);
-            loss += mse / settings.Batches;
-            accuracy += right / settings.Batches;
+            loss += mse;
+            accuracy += right;
         }
-        return (loss, accuracy);
+        return (loss / settings.Batches, accuracy / settings.Batches);
     }
 
     /// <summary>Loss, and the share of outputs whose sign is the target's, in one transfer from the device.</summary>

@@ -271,7 +271,13 @@ API void st_tensor_device(TensorImpl* t, int32_t* type, int32_t* index) {
 API int st_tensor_is_contiguous(TensorImpl* t) { return t->is_contiguous(); }
 API int st_tensor_is_sparse(TensorImpl* t) { return t->is_sparse(); }
 API int st_tensor_storage_offset(TensorImpl* t, int64_t* out) { return guarded([&] { *out = t->storage_offset(); }); }
-API int st_tensor_data(TensorImpl* t, void** out) { return guarded([&] { *out = borrow(t).data_ptr(); }); }
+API int st_tensor_data(TensorImpl* t, void** out) {
+  return guarded([&] {
+    // Such tensors' memory holds other numbers than the tensor does.
+    TORCH_CHECK(!borrow(t).is_conj() && !borrow(t).is_neg(), "the elements are conjugated or negated lazily: resolve_conj() or resolve_neg() first");
+    *out = borrow(t).data_ptr();
+  });
+}
 
 // Autograd
 

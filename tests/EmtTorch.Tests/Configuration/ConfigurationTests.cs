@@ -83,6 +83,7 @@ public class ConfigurationTests
         ("""{"task": {"name": "t3", "s": 4}}""", "task.name", "d is 8 and s is 4"),
         ("""{"task": {"name": "repeat_copy", "s": 0}}""", "task.s", "found 0; allowed: a whole number from 1"),
         ("""{"task": {"id": [255, 0]}}""", "task.id", "found a list of 2; allowed: a list of 3"),
+        ("""{"task": {"id": [255, 0, 0, 0]}}""", "task.id", "found a list of 4; allowed: a list of 3"),
         ("""{"task": {"id": [127, 0, 0]}}""", "task.id", "id1 chooses 7 history entries"),
         ("""{"task": {"id": [18446744073709551617, 0, 0], "d": 2, "s": 32}}""", "task.id", "id1 has its highest bit at 64"),
         ("""{"task": {"id": [3, 2, 0], "d": 2, "s": 2}}""", "task.id", "id2's digit 1 in base 2"),
@@ -337,6 +338,7 @@ public class ConfigurationTests
     [TestCase("my run (2).json", "my_run__2_")]
     [TestCase(".json", "run")]
     [TestCase("a.b.json", "a.b")]
+    [TestCase(".-x.json", "x")]
     public void A_run_is_named_after_its_file(string file, string name)
     {
         var folder = Directory.CreateTempSubdirectory().FullName;
