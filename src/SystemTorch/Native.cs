@@ -85,6 +85,7 @@ internal static unsafe partial class Native
 
     [LibraryImport(Library)] internal static partial void st_tensor_free(nint t);
     [LibraryImport(Library)] internal static partial nint st_tensor_alias(nint t);
+    [LibraryImport(Library)] internal static partial nint st_tensor_detach(nint t);
     [LibraryImport(Library), SuppressGCTransition] internal static partial long st_tensor_dim(nint t);
     [LibraryImport(Library), SuppressGCTransition] internal static partial long st_tensor_numel(nint t);
     [LibraryImport(Library), SuppressGCTransition] internal static partial int st_tensor_dtype(nint t);

@@ -36,7 +36,7 @@ public sealed class PyTorchTests
         ["cross_entropy"] = t => functional.cross_entropy(t[0], t[1]), ["nll_loss"] = t => functional.nll_loss(t[0].log_softmax(1), t[1]),
         ["mse_loss"] = t => functional.mse_loss(t[0], t[1]), ["l1_loss"] = t => functional.l1_loss(t[0], t[1]), ["bce_logits"] = t => functional.binary_cross_entropy_with_logits(t[0], t[1]),
         ["layer_norm"] = t => functional.layer_norm(t[0], [4L], t[1], t[2]), ["linear"] = t => functional.linear(t[0], t[1], t[2]),
-        ["embedding"] = t => functional.embedding(t[0], t[1]), ["one_hot"] = t => functional.one_hot(t[0], 4),
+        ["embedding"] = t => Ops.embedding.Call(t[1], t[0]), ["one_hot"] = t => functional.one_hot(t[0], 4),
         ["cat"] = t => cat([t[0], t[1]], 1), ["stack"] = t => stack([t[0], t[1]], -1), ["split"] = t => t[0].split(2, 1)[1], ["chunk"] = t => t[0].chunk(3, 0)[2],
         ["unbind"] = t => t[0].unbind(1)[1], ["gather"] = t => t[0].gather(0, t[1]), ["scatter"] = t => t[0].scatter(0, t[1][..1], t[2][..1]),
         ["scatter_add"] = t => t[0].scatter_add(0, t[1], t[2]), ["index_select"] = t => t[0].index_select(1, t[1]), ["where"] = t => where(t[0], t[1], t[2]),

@@ -255,6 +255,7 @@ API void st_free(void* block) { std::free(block); }
 
 API void st_tensor_free(TensorImpl* t) { c10::intrusive_ptr<TensorImpl, c10::UndefinedTensorImpl>::reclaim(t); }
 API TensorImpl* st_tensor_alias(TensorImpl* t) { return give(borrow(t)); }
+API TensorImpl* st_tensor_detach(TensorImpl* t) { return give(borrow(t).detach()); }
 API int64_t st_tensor_dim(TensorImpl* t) { return t->dim(); }
 API int64_t st_tensor_numel(TensorImpl* t) { return t->numel(); }
 API int st_tensor_dtype(TensorImpl* t) { return static_cast<int>(c10::typeMetaToScalarType(t->dtype())); }

@@ -31,7 +31,7 @@ public sealed class VariableBindingTests
         using var task = new VariableBinding(LinearBinding.RepeatCopy(3, 4), ScalarType.Float32, CPU);
         using var generator = new Generator(1);
         var (input, target) = task.Batch(2, 10, generator);
-        for (int t = 0; t < 10; t++) Assert.That(target[t].equal(input[t % 4]), Is.True, $"step {t}");
+        for (int t = 0; t < 10; t++) Assert.That(target[t].Equals(input[t % 4]), Is.True, $"step {t}");
     }
 
     [Test]
@@ -58,8 +58,8 @@ public sealed class VariableBindingTests
         var again = task.Batch(4, 20, generator).Input;
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(again.equal(first), Is.True);
-            Assert.That(second.equal(first), Is.False);
+            Assert.That(again.Equals(first), Is.True);
+            Assert.That(second.Equals(first), Is.False);
         }
     }
 
