@@ -29,6 +29,7 @@ root.Add(schema);
 
 var result = root.Parse(args);
 if (result.Errors.Count == 0) return result.Invoke();
-foreach (var error in result.Errors) Console.Error.WriteLine(error.Message);
+foreach (var error in result.Errors)
+    Console.Error.WriteLine(error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example." : error.Message);
 Console.Error.WriteLine("--help lists what there is.");
 return 2;

@@ -185,7 +185,7 @@ public sealed class CommandLineTests
         ("not JSON", ["BROKEN"], ["broken.json", "line"]),
         ("seed and seeds", ["CONFIG", "--seed", "1", "--seeds", "1-2"], ["--seeds"]),
         ("bad seeds", ["CONFIG", "--seeds", "5-1"], ["5-1"]),
-        ("misspelt key", ["CONFIG", "--set", "training.step=5"], ["training.step", "training.steps"]),
+        ("misspelt key", ["CONFIG", "--set", "training.step=5"], ["training.step", "mean steps?"]),
         ("several at once", ["CONFIG", "--set", "training.steps=-1", "--set", "model.hidden_size=\"x\"", "--set", "nonsense=1"], ["training.steps", "model.hidden_size", "nonsense"]),
         ("unwritable output", ["CONFIG", "--out", "/proc/runs"], ["/proc/runs"]),
         ("output below a file", ["CONFIG", "--out", "/dev/null/runs"], ["/dev/null"]),

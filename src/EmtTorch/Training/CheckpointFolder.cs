@@ -70,7 +70,7 @@ public sealed partial class CheckpointFolder
             {
                 var file = SafetensorsFile.Read(PathOf(step));
                 // A flipped bit in the checksum's own name must not pass for weights that Python wrote.
-                if (file.Tensors.ContainsKey("optimizer.step")) file = SafetensorsFile.Read(PathOf(step), requireChecksum: true);
+                if (!file.HasChecksum && file.Tensors.ContainsKey("optimizer.step")) throw new InvalidDataException($"{PathOf(step)} has lost its checksum");
                 // The others are read for their scores alone, so that the best one is known after a restart, too.
                 if (file.Metadata.TryGetValue(ScoreKey, out var score)) _scores[step] = double.Parse(score, CultureInfo.InvariantCulture);
                 found ??= new(PathOf(step), step, file);

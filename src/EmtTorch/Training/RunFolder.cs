@@ -137,6 +137,12 @@ public sealed class RunFolder
         return target;
     }
 
+    /// <summary>Removes what a kill left half written.</summary>
+    internal void RemoveUnfinished()
+    {
+        foreach (var file in Directory.EnumerateFiles(Path, "*" + AtomicFile.Unfinished)) File.Delete(file);
+    }
+
     public void WriteConfiguration(RunConfiguration configuration) => Replace(ConfigFile, configuration.ToJson());
 
     public void WriteResult(RunResult result) => Replace(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");

@@ -32,17 +32,19 @@ public sealed class SafetensorsFile
     public IReadOnlyDictionary<string, string> Metadata { get; }
     public IReadOnlyDictionary<string, SafetensorsTensor> Tensors { get; }
 
+    /// <summary>Whether the file carried a checksum, which then was right.</summary>
+    internal bool HasChecksum => Metadata.ContainsKey(Checksum);
+
     /// <summary>Reads a file whole, and checks all that can be checked.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="requireChecksum">Whether a file without a checksum is damaged: true for what was written here.</param>
     /// <exception cref="InvalidDataException">The file is not one, or is damaged; the message names it and says how.</exception>
     /// <exception cref="IOException">The file can't be read.</exception>
-    public static SafetensorsFile Read(string path, bool requireChecksum = false)
+    public static SafetensorsFile Read(string path)
     {
         var bytes = File.ReadAllBytes(path);
         try
         {
-            return Parse(bytes, requireChecksum);
+            return Parse(bytes);
         }
         catch (Exception e) when (e is InvalidDataException or JsonException or FormatException or InvalidOperationException or OverflowException or KeyNotFoundException)
         {
@@ -109,7 +111,7 @@ public sealed class SafetensorsFile
         return buffer.ToArray();
     }
 
-    private static SafetensorsFile Parse(byte[] bytes, bool requireChecksum)
+    private static SafetensorsFile Parse(byte[] bytes)
     {
         if (bytes.Length < 8) throw new InvalidDataException($"it has {bytes.Length} bytes, fewer than the header's length takes");
         long headerLength = BinaryPrimitives.ReadInt64LittleEndian(bytes);
@@ -146,17 +148,13 @@ public sealed class SafetensorsFile
             expected = end;
         }
         if (expected != data.Length) throw new InvalidDataException($"it has {data.Length} bytes of tensors, and its header says {expected}");
-        Verify(metadata, header, data, requireChecksum);
+        Verify(metadata, header, data);
         return new(metadata, tensors);
     }
 
-    private static void Verify(Dictionary<string, string> metadata, Memory<byte> header, Memory<byte> data, bool require)
+    private static void Verify(Dictionary<string, string> metadata, Memory<byte> header, Memory<byte> data)
     {
-        if (!metadata.TryGetValue(Checksum, out var stated))
-        {
-            if (require) throw new InvalidDataException("it has no checksum");
-            return;
-        }
+        if (!metadata.TryGetValue(Checksum, out var stated)) return; // written by Python, say
         int at = header.Span.IndexOf(Encoding.UTF8.GetBytes($"\"{Checksum}\":\"{stated}\""));
         if (stated.Length != 64 || at < 0) throw new InvalidDataException("its checksum is damaged");
         var plain = header.ToArray();

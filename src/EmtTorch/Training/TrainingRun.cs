@@ -144,6 +144,7 @@ public sealed class TrainingRun
     private void Begin(TrainingState state, CheckpointFolder checkpoints, bool resume)
     {
         Directory.CreateDirectory(_folder.Path);
+        _folder.RemoveUnfinished();
         _folder.WriteConfiguration(_configuration);
         void Warn(string message) => _log.Warning("{Message}", message);
         if (resume && checkpoints.LoadLatest(Warn) is { } checkpoint)

@@ -1,0 +1,135 @@
+using EmtTorch.Training;
+
+namespace EmtTorch.Tests.Training;
+
+public sealed class CheckpointFolderTests
+{
+    private string _folder = "";
+    private readonly List<string> _warnings = [];
+
+    [SetUp]
+    public void MakeFolder()
+    {
+        _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
+        _warnings.Clear();
+    }
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    private CheckpointFolder Folder(int keepLast = 3, bool keepBest = true) => new(_folder, keepLast, keepBest);
+
+    private static void Save(CheckpointFolder folder, long step, double? score = null) => folder.Save(
+        step, new Dictionary<string, SafetensorsTensor> { ["optimizer.step"] = new("I64", [1], BitConverter.GetBytes(step)) }, new Dictionary<string, string> { ["step"] = $"{step}" }, score);
+
+    private string[] Steps => [.. Directory.GetFiles(_folder, "step-*").Select(f => Path.GetFileName(f)[5..13]).Order()];
+    private string FileOf(int step) => Path.Combine(_folder, $"step-{step:D8}.safetensors");
+    private LoadedCheckpoint? Load() => Folder().LoadLatest(_warnings.Add);
+
+    [Test]
+    public void TheNewestAreKeptAndTheBest()
+    {
+        var folder = Folder(keepLast: 2);
+        Save(folder, 1, 0.5);
+        Save(folder, 2, 0.9);
+        Save(folder, 3, 0.9);
+        Save(folder, 4);
+        Save(folder, 5, 0.7);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Steps, Is.EqualTo(new[] { "00000002", "00000004", "00000005" }));
+            Assert.That(File.ReadAllText(Path.Combine(_folder, "latest")).Trim(), Is.EqualTo("step-00000005.safetensors"));
+        }
+        // The best is known after a restart, too.
+        var again = Folder(keepLast: 1);
+        again.LoadLatest(_warnings.Add);
+        Save(again, 6, 0.8);
+        Assert.That(Steps, Is.EqualTo(new[] { "00000002", "00000006" }));
+    }
+
+    [Test]
+    public void NothingIsNull()
+    {
+        Assert.That(Load(), Is.Null);
+        Directory.Delete(_folder);
+        Assert.That(Load(), Is.Null);
+        Directory.CreateDirectory(_folder);
+    }
+
+    [TestCase("flipped"), TestCase("cut"), TestCase("empty"), TestCase("checksum's name")]
+    public void ADamagedNewestIsNamedAndTheOneBeforeIsUsed(string damage)
+    {
+        var folder = Folder();
+        Save(folder, 1);
+        Save(folder, 2);
+        var bytes = File.ReadAllBytes(FileOf(2));
+        switch (damage)
+        {
+            case "flipped": bytes[^3] ^= 4; break;
+            case "cut": bytes = bytes[..^5]; break;
+            case "empty": bytes = []; break;
+            default: bytes[bytes.AsSpan().IndexOf("sha256"u8)] ^= 1; break;
+        }
+        File.WriteAllBytes(FileOf(2), bytes);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Load()!.Step, Is.EqualTo(1));
+            Assert.That(_warnings, Has.Exactly(1).Contains("step-00000002.safetensors"));
+            Assert.That(File.Exists(FileOf(2)), Is.True, "it is left for a look");
+        }
+        var next = Folder();
+        next.LoadLatest(_ => { });
+        Save(next, 2);
+        Assert.That(Load()!.Step, Is.EqualTo(2), "and replaced when its step comes again");
+    }
+
+    [Test]
+    public void WhenAllAreDamagedEachIsNamed()
+    {
+        var folder = Folder();
+        Save(folder, 1);
+        Save(folder, 2);
+        foreach (int step in new[] { 1, 2 }) File.WriteAllText(FileOf(step), "x");
+        Assert.That(() => Load(), Throws.TypeOf<CheckpointException>().With.Message.Contains("step-00000001").And.Message.Contains("step-00000002").And.Message.Contains("--resume"));
+    }
+
+    [TestCase(null), TestCase(""), TestCase("../../elsewhere"), TestCase("step-00000009.safetensors"), TestCase("\0\u0001")]
+    public void ALatestThatIsWrongIsAWarning(string? text)
+    {
+        Save(Folder(), 4);
+        var latest = Path.Combine(_folder, "latest");
+        if (text is null) File.Delete(latest);
+        else File.WriteAllText(latest, text);
+        Assert.That(Load()!.Step, Is.EqualTo(4));
+        Assert.That(_warnings, Has.Count.EqualTo(1));
+    }
+
+    [Test]
+    public void AKillBetweenTheCheckpointAndLatestLosesNothing()
+    {
+        var folder = Folder();
+        Save(folder, 1);
+        var before = File.ReadAllText(Path.Combine(_folder, "latest"));
+        Save(folder, 2);
+        File.WriteAllText(Path.Combine(_folder, "latest"), before);
+        Assert.That(Load()!.Step, Is.EqualTo(2));
+    }
+
+    [Test]
+    public void WhatAKillLeftUnfinishedIsRemoved()
+    {
+        Save(Folder(), 1);
+        File.WriteAllText(FileOf(2) + ".tmp", "half of it");
+        Assert.That(Load()!.Step, Is.EqualTo(1));
+        Assert.That(Directory.GetFiles(_folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "step-00000001.safetensors", "latest" }));
+    }
+
+    [Test]
+    public void WeightsThatPythonWroteAreACheckpoint()
+    {
+        // Without a checksum, as Python writes them.
+        var header = """{"rnn.weight_hh":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}      """u8.ToArray();
+        File.WriteAllBytes(FileOf(3), [.. BitConverter.GetBytes((long)header.Length), .. header, 0, 0, 128, 63]);
+        Assert.That(Load()!.File.Tensors.Keys, Is.EqualTo(new[] { "rnn.weight_hh" }));
+    }
+}
