@@ -254,7 +254,7 @@ public sealed record CheckpointConfiguration
     [Range(1, int.MaxValue)]
     public int KeepLast { get; init; } = 3;
 
-    [Description("Whether the checkpoint with the best test accuracy is kept besides.")]
+    [Description("Whether a checkpoint is written whenever the test loss is the lowest so far, and the last of these kept besides.")]
     public bool KeepBest { get; init; } = true;
 }
 

@@ -38,10 +38,16 @@ public sealed record RunResult
 
     /// <summary>`finished` (all steps done) or `early_stop`.</summary>
     public required string Outcome { get; init; }
+
+    /// <summary>Share of output bits with the right sign at the test's horizon, for the last weights.</summary>
     public required double TestAccuracy { get; init; }
     public required double TestLoss { get; init; }
     public required long TestHorizon { get; init; }
+
+    /// <summary>The evaluation with the lowest loss: Adam can lose a solution again late in a run.</summary>
+    public required long BestStep { get; init; }
     public required double BestTestAccuracy { get; init; }
+    public required double BestTestLoss { get; init; }
     public required long Steps { get; init; }
     public required double Seconds { get; init; }
     public required string Device { get; init; }

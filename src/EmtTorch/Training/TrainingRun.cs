@@ -96,7 +96,7 @@ public sealed class TrainingRun
                 bool reached = training.EarlyStop is { } target && test.Value.Accuracy >= target.Accuracy;
                 state.Streak = reached ? state.Streak + 1 : 0;
                 stoppedEarly = EnoughStreak();
-                if (!(test.Value.Accuracy <= state.BestTestAccuracy)) state.BestTestAccuracy = test.Value.Accuracy;
+                if (test.Value.Loss < state.Best.Loss) state.Best = (state.Step, test.Value.Loss, test.Value.Accuracy);
             }
             if (!double.IsFinite(loss)) throw new TrainingException(
                 $"The loss is {loss} at step {state.Step}: training has diverged. Try a smaller training.learning_rate or training.max_grad_norm. The checkpoints before it are kept.");
@@ -115,14 +115,16 @@ public sealed class TrainingRun
                 if (test is not null)
                     _log.Information("Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss {Loss:0.00000}", state.Step, test.Value.Accuracy, evaluation.Horizon, loss);
             }
-            if (last || stoppedEarly || state.Step % _configuration.Checkpoints.Interval == 0) Save();
+            bool newBest = _configuration.Checkpoints.KeepBest && state.Best.Step == state.Step;
+            if (last || stoppedEarly || newBest || state.Step % _configuration.Checkpoints.Interval == 0) Save();
         }
 
         test ??= Evaluate(task, network, state.Step);
         var result = new RunResult
         {
             Name = _configuration.Name, Seed = _configuration.Seed, Outcome = stoppedEarly ? "early_stop" : "finished",
-            TestAccuracy = test.Value.Accuracy, TestLoss = test.Value.Loss, TestHorizon = evaluation.Horizon, BestTestAccuracy = state.BestTestAccuracy,
+            TestAccuracy = test.Value.Accuracy, TestLoss = test.Value.Loss, TestHorizon = evaluation.Horizon,
+            BestStep = state.Best.Step, BestTestAccuracy = state.Best.Accuracy, BestTestLoss = state.Best.Loss,
             Steps = state.Step, Seconds = Math.Round(state.Seconds, 3), Device = device.ToString(), Threads = get_num_threads(),
             TorchProvider = TorchRuntime.Provider, TorchVersion = TorchRuntime.TorchVersion,
             EmttorchVersion = typeof(TrainingRun).Assembly.GetName().Version!.ToString(3), DotnetVersion = Environment.Version.ToString(),
@@ -135,8 +137,8 @@ public sealed class TrainingRun
         void Save()
         {
             metrics.Flush();
-            double? score = test?.Accuracy;
-            checkpoints.Save(state.Step, state.Tensors(), state.Metadata(_configuration.ToJson()), score);
+            // The best is the one with the lowest test loss: accuracy is 1 long before a network is as clean as it gets.
+            checkpoints.Save(state.Step, state.Tensors(), state.Metadata(_configuration.ToJson()), score: -test?.Loss);
         }
     }
 

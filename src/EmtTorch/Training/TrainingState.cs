@@ -25,7 +25,9 @@ internal sealed class TrainingState
 
     /// <summary>Evaluations in a row that reached the early stop's accuracy.</summary>
     public int Streak { get; set; }
-    public double BestTestAccuracy { get; set; } = double.NaN;
+
+    /// <summary>The evaluation with the lowest loss so far; step 0 where there was none.</summary>
+    public (long Step, double Loss, double Accuracy) Best { get; set; } = (0, double.PositiveInfinity, double.NaN);
 
     public Dictionary<string, SafetensorsTensor> Tensors()
     {
@@ -53,7 +55,9 @@ internal sealed class TrainingState
         ["seconds"] = Text(Seconds),
         ["curriculum_position"] = Text(Curriculum.Position),
         ["early_stop_streak"] = Text(Streak),
-        ["best_test_accuracy"] = Text(BestTestAccuracy),
+        ["best_step"] = Text(Best.Step),
+        ["best_test_loss"] = Text(Best.Loss),
+        ["best_test_accuracy"] = Text(Best.Accuracy),
         ["random_device"] = Data.device.type.ToString(),
     };
 
@@ -88,7 +92,8 @@ internal sealed class TrainingState
         Step = long.Parse(file.Metadata["step"], CultureInfo.InvariantCulture);
         Seconds = double.Parse(file.Metadata["seconds"], CultureInfo.InvariantCulture);
         Streak = int.Parse(file.Metadata["early_stop_streak"], CultureInfo.InvariantCulture);
-        BestTestAccuracy = double.Parse(file.Metadata["best_test_accuracy"], CultureInfo.InvariantCulture);
+        Best = (long.Parse(file.Metadata["best_step"], CultureInfo.InvariantCulture), double.Parse(file.Metadata["best_test_loss"], CultureInfo.InvariantCulture),
+            double.Parse(file.Metadata["best_test_accuracy"], CultureInfo.InvariantCulture));
         Curriculum.Position = int.Parse(file.Metadata["curriculum_position"], CultureInfo.InvariantCulture);
     }
 
