@@ -7,9 +7,9 @@ namespace TorchSharp;
 public sealed class DisposeScope : IDisposable
 {
     private readonly DisposeScopeManager _manager;
-    private readonly List<IDisposable> _items = [];
+    private List<IDisposable> _items;
 
-    internal DisposeScope(DisposeScopeManager manager) => _manager = manager;
+    internal DisposeScope(DisposeScopeManager manager, List<IDisposable> items) => (_manager, _items) = (manager, items);
 
     public int DisposablesCount => _items.Count;
     public IReadOnlyList<IDisposable> DisposablesView => _items.ToArray();
@@ -59,7 +59,7 @@ public sealed class DisposeScope : IDisposable
     public void Dispose()
     {
         DisposeEverything();
-        _manager.Leave(this);
+        if (_manager.Leave(this, _items)) _items = [];
     }
 
     internal void Add(IDisposable item)
@@ -104,12 +104,16 @@ public sealed class DisposeScopeManager
 
     private readonly List<DisposeScope> _scopes = [];
 
+    // The lists of scopes that have ended, for those to come: a scope a step, or even an operator, then costs one small object.
+    private readonly Stack<List<IDisposable>> _spare = [];
+
     internal static DisposeScopeManager Current => t_current ??= new();
 
     internal static DisposeScope New()
     {
-        var scope = new DisposeScope(Current);
-        Current._scopes.Add(scope);
+        var manager = Current;
+        var scope = new DisposeScope(manager, manager._spare.TryPop(out var items) ? items : []);
+        manager._scopes.Add(scope);
         return scope;
     }
 
@@ -125,7 +129,15 @@ public sealed class DisposeScopeManager
         return at > 0 ? _scopes[at - 1] : null;
     }
 
-    internal void Leave(DisposeScope scope) => _scopes.Remove(scope);
+    /// <summary>Whether the scope was there, and its list is another's from now on.</summary>
+    internal bool Leave(DisposeScope scope, List<IDisposable> items)
+    {
+        int at = _scopes.LastIndexOf(scope);
+        if (at < 0) return false;
+        _scopes.RemoveAt(at);
+        _spare.Push(items);
+        return true;
+    }
 }
 
 public static partial class torch
