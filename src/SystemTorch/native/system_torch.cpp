@@ -51,6 +51,10 @@ int guarded(F&& body) {
   return 1;
 }
 
+/// c10::optional before 2.x, std::optional after: whatever this libtorch's own interfaces take.
+template <typename T>
+using Optional = std::decay_t<decltype(std::declval<IValue>().toOptional<T>())>;
+
 /// A new reference to the tensor that C# holds; the handle keeps its own.
 Tensor borrow(TensorImpl* handle) {
   if (handle == nullptr) return Tensor();
@@ -126,8 +130,8 @@ IValue to_ivalue(const Value& v, const Parameter& parameter) {
     case TensorList: {
       auto** handles = v.pointer<TensorImpl*>();
       if (parameter.optional_tensors) {
-        c10::List<c10::optional<Tensor>> list;
-        for (int i = 0; i < v.count; i++) list.push_back(handles[i] ? c10::optional<Tensor>(borrow(handles[i])) : c10::optional<Tensor>());
+        c10::List<Optional<Tensor>> list;
+        for (int i = 0; i < v.count; i++) list.push_back(handles[i] ? Optional<Tensor>(borrow(handles[i])) : Optional<Tensor>());
         return IValue(std::move(list));
       }
       c10::List<Tensor> list;
@@ -292,14 +296,14 @@ API int st_tensor_set_grad(TensorImpl* t, TensorImpl* grad) {
 }
 API int st_backward(TensorImpl** tensors, int count, TensorImpl** grads, int grad_count, int retain, int create, TensorImpl** inputs, int input_count) {
   return guarded([&] {
-    c10::optional<bool> keep;
+    Optional<bool> keep;
     if (retain >= 0) keep = retain != 0;
     torch::autograd::backward(borrow_all(tensors, count), borrow_all(grads, grad_count), keep, create != 0, borrow_all(inputs, input_count));
   });
 }
 API int st_grad(TensorImpl** outputs, int count, TensorImpl** inputs, int input_count, TensorImpl** grads, int grad_count, int retain, int create, int allow_unused, TensorImpl** results) {
   return guarded([&] {
-    c10::optional<bool> keep;
+    Optional<bool> keep;
     if (retain >= 0) keep = retain != 0;
     auto found = torch::autograd::grad(borrow_all(outputs, count), borrow_all(inputs, input_count), borrow_all(grads, grad_count), keep, create != 0, allow_unused != 0);
     for (size_t i = 0; i < found.size(); i++) results[i] = give(std::move(found[i]));
