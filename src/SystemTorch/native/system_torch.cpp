@@ -245,11 +245,16 @@ API int st_call(Operator* op, const Value* arguments, int count, Value* results,
   return guarded([&] {
     size_t total = op->parameters.size();
     TORCH_CHECK(static_cast<size_t>(count) <= total, op->handle.operator_name(), " takes ", total, " arguments, not ", count);
-    torch::jit::Stack stack;
+    // The last call's memory; a call inside this one (a C# backward) finds none and takes its own.
+    static thread_local torch::jit::Stack spare;
+    torch::jit::Stack stack = std::move(spare);
+    stack.clear();
     stack.reserve(total);
     for (size_t i = 0; i < total; i++) stack.push_back(to_ivalue(i < static_cast<size_t>(count) ? arguments[i] : Value{Default, 0, 0}, op->parameters[i]));
     op->handle.callBoxed(&stack);
     for (int i = 0; i < capacity; i++) results[i] = static_cast<size_t>(i) < stack.size() ? from_ivalue(std::move(stack[i])) : Value{None, 0, 0};
+    stack.clear();
+    spare = std::move(stack);
   });
 }
 
