@@ -101,22 +101,14 @@ namespace TorchSharp
 
             public override Tensor step(Func<Tensor>? closure = null) => Step(closure, Update)!;
 
-            // The order of operations is that of PyTorch's _single_tensor_adamw.
             private static void Update(Modules.ParamGroup group, Parameter parameter, Tensor grad, OptimizerState kept)
             {
                 var o = (Options)group.Options;
                 var state = (State)kept;
-                double lr = group.LearningRate, beta1 = o.beta1!.Value, beta2 = o.beta2!.Value, decay = o.weight_decay!.Value;
-                state.step++;
+                double lr = group.LearningRate, decay = o.weight_decay!.Value;
                 if (o.maximize == true) grad = grad.neg();
                 if (decay != 0) parameter.mul_(1 - lr * decay);
-                state.exp_avg.mul_(beta1).add_(grad, 1 - beta1);
-                state.exp_avg_sq.mul_(beta2).addcmul_(grad, grad, 1 - beta2);
-                double correction1 = 1 - Math.Pow(beta1, state.step), correction2 = 1 - Math.Pow(beta2, state.step);
-                var second = state.exp_avg_sq;
-                if (o.amsgrad == true) second = state.max_exp_avg_sq.copy_(maximum(state.max_exp_avg_sq, state.exp_avg_sq));
-                var denominator = second.sqrt().div_(Math.Sqrt(correction2)).add_(o.eps!.Value);
-                parameter.addcdiv_(state.exp_avg, denominator, -lr / correction1);
+                AdamStep(parameter, grad, ++state.step, state.exp_avg, state.exp_avg_sq, o.amsgrad == true ? state.max_exp_avg_sq : null, lr, o.beta1!.Value, o.beta2!.Value, o.eps!.Value);
             }
         }
     }

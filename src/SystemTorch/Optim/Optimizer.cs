@@ -144,6 +144,16 @@ namespace TorchSharp
                 return loss;
             }
 
+            /// <summary>One step of Adam, the operations in the order of PyTorch's _single_tensor_adam.</summary>
+            private protected static void AdamStep(Parameter parameter, Tensor grad, long step, Tensor average, Tensor squares, Tensor? largest, double lr, double beta1, double beta2, double eps)
+            {
+                average.mul_(beta1).add_(grad, 1 - beta1);
+                squares.mul_(beta2).addcmul_(grad, grad, 1 - beta2);
+                var second = largest is null ? squares : largest.copy_(maximum(largest, squares));
+                var denominator = second.sqrt().div_(Math.Sqrt(1 - Math.Pow(beta2, step))).add_(eps);
+                parameter.addcdiv_(average, denominator, -lr / (1 - Math.Pow(beta1, step)));
+            }
+
             protected override void Dispose(bool disposing)
             {
                 if (disposing) foreach (var state in States.Values) state.Free();
