@@ -82,12 +82,14 @@ public sealed record RunConfiguration
     }
 }
 
-/// <summary>A linear variable binding task: y(t) = Fᵀ [y(t−s); …; y(t−1)].</summary>
+/// <summary>A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or flip_flop.</summary>
 [ExactlyOne(nameof(Name), nameof(Id), nameof(Matrix), nameof(Terms))]
 public sealed record TaskConfiguration
 {
-    [Description("A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any size.")]
-    [AllowedValues("repeat_copy", "compose_copy", "t1", "t2", "t3", "t4")]
+    private const int UsualS = 8;
+
+    [Description("A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any size; flip_flop keeps d bits and has no s.")]
+    [AllowedValues("repeat_copy", "compose_copy", "t1", "t2", "t3", "t4", FlipFlop.Name)]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Name { get; init; }
 
@@ -106,18 +108,23 @@ public sealed record TaskConfiguration
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<DelayedPermutation>? Terms { get; init; }
 
-    [Description("Numbers in a variable.")]
+    [Description("Numbers in a variable; bits in flip_flop.")]
     [Range(1, 1024)]
     public int D { get; init; } = 8;
 
-    [Description("Variables in the history: steps of the input phase.")]
+    [Description("Variables in the history: steps of the input phase; to be left out in flip_flop.")]
     [Range(1, 1024)]
-    public int S { get; init; } = 8;
+    public int S { get; init; } = UsualS;
 
-    /// <summary>The task itself.</summary>
-    /// <exception cref="ArgumentException">A rule is broken; never for a configuration that was loaded.</exception>
+    /// <summary>Whether this is the flip-flop task, the one that is no <see cref="LinearBinding"/>.</summary>
+    [JsonIgnore]
+    internal bool IsFlipFlop => Name == FlipFlop.Name;
+
+    /// <summary>The task itself, where it is a variable binding task.</summary>
+    /// <exception cref="ArgumentException">It is flip_flop, or a rule is broken; the latter never for a configuration that was loaded.</exception>
     public LinearBinding ToLinearBinding() => this switch
     {
+        { IsFlipFlop: true } => throw new ArgumentException($"{FlipFlop.Name} is not a linear variable binding task"),
         { Name: { } name } => LinearBinding.Named(name, D, S),
         { Id: [var id1, var id2, var id3] } => LinearBinding.FromId(id1, id2, id3, D, S),
         { Matrix: { } matrix } => LinearBinding.FromMatrix(matrix, D, S),
@@ -129,6 +136,8 @@ public sealed record TaskConfiguration
     {
         var (key, broken) = this switch
         {
+            { IsFlipFlop: true, S: UsualS } => ("", []),
+            { IsFlipFlop: true } => ("s", [$"found {S}; {Name} has no history, so that s means nothing there: leave it out (d is the number of bits, training.curriculum.horizons are the lengths of sequences)"]),
             { Name: { } name } => ("name", LinearBinding.CheckNamed(name, D, S)),
             { Id: [var id1, var id2, var id3] } => ("id", LinearBinding.CheckId(id1, id2, id3, D, S)),
             { Matrix: { } matrix } => ("matrix", LinearBinding.CheckMatrix(matrix, D, S)),
@@ -195,7 +204,7 @@ public sealed record TrainingConfiguration
 /// <summary>Output phases from short to long.</summary>
 public sealed record CurriculumConfiguration
 {
-    [Description("Steps of the output phase, strictly increasing; the last one is kept to the end.")]
+    [Description("Steps of the output phase (in flip_flop of the whole sequence), strictly increasing; the last one is kept to the end.")]
     [MinLength(1), Range(1, 1_000_000)]
     public IReadOnlyList<int> Horizons { get; init; } = [10, 20, 40, 60, 100];
 
@@ -226,7 +235,7 @@ public sealed record EarlyStopConfiguration
 /// <summary>The test on fresh batches.</summary>
 public sealed record EvaluationConfiguration
 {
-    [Description("Steps of the output phase in the test.")]
+    [Description("Steps of the output phase (in flip_flop of the whole sequence) in the test.")]
     [Range(1, 1_000_000)]
     public int Horizon { get; init; } = 200;
 

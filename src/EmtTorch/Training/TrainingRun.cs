@@ -15,8 +15,8 @@ public sealed record TrainingProgress(Metrics Metrics, long Steps, TimeSpan? Tim
 public sealed class TrainingException(string message) : Exception(message);
 
 /// <summary>
-/// Trains one network from its configuration: batches from the task, mean squared error over the output phase, Adam with the
-/// gradient's norm clipped, horizons by curriculum, evaluation at a horizon of its own.
+/// Trains one network from its configuration: batches from the task, mean squared error over the output phase (in flip_flop
+/// over the whole sequence), Adam with the gradient's norm clipped, horizons by curriculum, evaluation at a horizon of its own.
 /// </summary>
 /// <example><code>
 /// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=1000"]);
@@ -51,7 +51,8 @@ public sealed class TrainingRun
 
         using var everything = NewDisposeScope();
         using var initial = manual_seed(_configuration.Seed); // the same first weights on every device: drawn on the CPU
-        using var task = new VariableBinding(_configuration.Task.ToLinearBinding(), dtype, device);
+        using var binding = _configuration.Task.IsFlipFlop ? null : new VariableBinding(_configuration.Task.ToLinearBinding(), dtype, device);
+        var task = binding is null ? SequenceTask.Of(new FlipFlop(_configuration.Task.D, dtype, device)) : SequenceTask.Of(binding);
         using var network = new ElmanRnn(task.Dimension, _configuration.Model.HiddenSize, _configuration.Model.Bias, dtype).to(device);
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.WeightDecay);
         using var data = new Generator((ulong)_configuration.Seed, device);
@@ -161,7 +162,7 @@ public sealed class TrainingRun
         }
     }
 
-    private (double Loss, double Accuracy, double GradientNorm) TrainStep(TrainingState state, VariableBinding task, ElmanRnn network, int horizon)
+    private (double Loss, double Accuracy, double GradientNorm) TrainStep(TrainingState state, SequenceTask task, ElmanRnn network, int horizon)
     {
         using var scope = NewDisposeScope();
         var (input, target) = task.Batch(_configuration.Training.BatchSize, horizon, state.Data); // (s, B, d), (horizon, B, d)
@@ -176,7 +177,7 @@ public sealed class TrainingRun
     }
 
     /// <summary>Mean loss and accuracy over fresh batches, which depend on the seed and the step alone.</summary>
-    private (double Loss, double Accuracy) Evaluate(VariableBinding task, ElmanRnn network, long step)
+    private (double Loss, double Accuracy) Evaluate(SequenceTask task, ElmanRnn network, long step)
     {
         using var quiet = no_grad();
         var settings = _configuration.Evaluation;
@@ -192,6 +193,15 @@ public sealed class TrainingRun
             accuracy += right;
         }
         return (loss / settings.Batches, accuracy / settings.Batches);
+    }
+
+    /// <summary>What training needs of a task: sequences whose first outputs that count come after the input phase.</summary>
+    private sealed record SequenceTask(int Dimension, int InputSteps, Func<long, long, Generator, (Tensor Input, Tensor Target)> Batch)
+    {
+        public static SequenceTask Of(VariableBinding binding) => new(binding.Dimension, binding.InputSteps, binding.Batch);
+
+        // Every output counts, so that the horizon is the whole sequence.
+        public static SequenceTask Of(FlipFlop flipFlop) => new(flipFlop.Dimension, 0, flipFlop.Batch);
     }
 
     /// <summary>Loss, and the share of outputs whose sign is the target's, in one transfer from the device.</summary>

@@ -1,0 +1,138 @@
+namespace EmtTorch.Analysis.Report;
+
+/// <summary>
+/// What one run's report.html shows. Everything but the name may be missing: a chart without data is left out, and
+/// <see cref="Skipped"/> says why. NaN and infinities are allowed anywhere and are drawn as gaps.
+/// </summary>
+/// <example>
+/// <code>
+/// File.WriteAllText("report.html", ReportPage.Render(new ReportData { Name = "repeat_copy", WeightsStandard = weights }));
+/// </code>
+/// </example>
+public sealed record ReportData
+{
+    public required string Name { get; init; }
+    public string? Task { get; init; }
+    public long? Seed { get; init; }
+
+    /// <summary>H, the hidden units.</summary>
+    public long? HiddenSize { get; init; }
+
+    /// <summary>Steps trained.</summary>
+    public long? Steps { get; init; }
+
+    /// <summary>Share of output bits with the right sign, 0 to 1.</summary>
+    public double? TestAccuracy { get; init; }
+
+    /// <summary>s, the variables; with κ, where the grid lines of the variable-memory basis lie.</summary>
+    public int? Variables { get; init; }
+
+    /// <summary>κ, the components of one variable.</summary>
+    public int? Components { get; init; }
+
+    /// <summary>The findings, a sentence each.</summary>
+    public IReadOnlyList<string> Summary { get; init; } = [];
+
+    /// <summary>What could not be computed, and why.</summary>
+    public IReadOnlyList<string> Problems { get; init; } = [];
+
+    public IReadOnlyList<ReportSetting> Settings { get; init; } = [];
+
+    public IReadOnlyList<TrainingPoint>? Training { get; init; }
+
+    /// <summary>W_hh as trained: (H, H), row i what unit i receives.</summary>
+    public double[][]? WeightsStandard { get; init; }
+
+    /// <summary>[Ψ; Ψ⊥]⁻¹ W_hh [Ψ; Ψ⊥]: the first s·κ rows and columns are the variables, the rest Ψ⊥.</summary>
+    public double[][]? WeightsVariables { get; init; }
+
+    public SpectrumData? Spectrum { get; init; }
+
+    /// <summary>Input sequences shown to the network; the first is drawn when the page opens.</summary>
+    public IReadOnlyList<ExampleData>? Examples { get; init; }
+
+    public IReadOnlyList<Intervention>? Interventions { get; init; }
+
+    /// <summary>How much unit i takes part in variable k: (H, s), not negative.</summary>
+    public double[][]? Participation { get; init; }
+
+    /// <summary>Why a chart has no data.</summary>
+    public IReadOnlyDictionary<ReportChart, string> Skipped { get; init; } = new Dictionary<ReportChart, string>();
+}
+
+/// <summary>The report's charts, by which <see cref="ReportData.Skipped"/> gives its reasons.</summary>
+public enum ReportChart
+{
+    Training,
+    WeightsStandard,
+    WeightsVariables,
+    Spectrum,
+    HiddenState,
+    Variables,
+    Interventions,
+    Participation,
+}
+
+/// <summary>One line of the settings table, such as ("training.steps", "45000").</summary>
+public sealed record ReportSetting(string Key, string Value);
+
+/// <summary>One line of metrics.jsonl.</summary>
+public sealed record TrainingPoint
+{
+    public required long Step { get; init; }
+    public double? Loss { get; init; }
+    public double? Accuracy { get; init; }
+    public double? Horizon { get; init; }
+    public double? TestLoss { get; init; }
+    public double? TestAccuracy { get; init; }
+}
+
+/// <summary>Eigenvalues, each as [real, imaginary].</summary>
+public sealed record SpectrumData
+{
+    /// <summary>Those of Φ.</summary>
+    public double[][]? Theory { get; init; }
+
+    /// <summary>Those of W_hh, or of the Jacobian at the fixed point.</summary>
+    public double[][]? Learned { get; init; }
+
+    /// <summary>Mean absolute difference of the matched eigenvalues' arguments, in radians; null where the counts differ.</summary>
+    public double? SpectralError { get; init; }
+
+    /// <summary>Eigenvalues of greater magnitude are counted and matched.</summary>
+    public double Threshold { get; init; } = 0.9;
+
+    /// <summary>Eigenvalues of Φ above the threshold; counted from <see cref="Theory"/> where null.</summary>
+    public int? CountTheory { get; init; }
+
+    /// <summary>Eigenvalues of the network above the threshold; counted from <see cref="Learned"/> where null.</summary>
+    public int? CountLearned { get; init; }
+}
+
+/// <summary>One input sequence and what the network does with it, over T steps (Fig. 3C and D).</summary>
+public sealed record ExampleData
+{
+    /// <summary>What it is, such as "3141".</summary>
+    public required string Label { get; init; }
+
+    /// <summary>How many of the T steps are input; the others are output.</summary>
+    public int InputSteps { get; init; }
+
+    /// <summary>(T or fewer, d).</summary>
+    public double[][]? Inputs { get; init; }
+
+    /// <summary>h(t), t = 1 … T: (T, H).</summary>
+    public double[][]? HiddenState { get; init; }
+
+    /// <summary>Ψ* h(t): (T, s·κ), variable by variable.</summary>
+    public double[][]? Contents { get; init; }
+
+    /// <summary>y(t): (T, d).</summary>
+    public double[][]? Outputs { get; init; }
+}
+
+/// <summary>The accuracy after something was done to one variable's contents.</summary>
+/// <param name="Kind">What was done: "none", "erase", "swap", …</param>
+/// <param name="Variable">Which variable, from 1, or null where it is not one of them.</param>
+/// <param name="Accuracy">Share of output bits as predicted, 0 to 1.</param>
+public sealed record Intervention(string Kind, int? Variable, double? Accuracy);
