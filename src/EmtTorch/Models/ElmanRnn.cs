@@ -52,6 +52,32 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
 
     /// <summary>The hidden states h(1) … h(T), (T, B, H).</summary>
     public Tensor HiddenStates(Tensor input, long steps) => rnn.forward(input, steps);
+
+    /// <summary>
+    /// The hidden states, step by step, each passing through a hook that records it or puts another in its place: what the
+    /// hook returns for h(t) is what h(t+1) and the output come from. Differentiable, and slower than without a hook.
+    /// </summary>
+    /// <param name="input">(S, B, κ); after its end the input is zero.</param>
+    /// <param name="steps">All steps, T.</param>
+    /// <param name="hook">Given t, from 1, and h(t) (B, H); returns h(t) or what is to stand in its place.</param>
+    /// <returns>h(1) … h(T) as the hook returned them, (T, B, H).</returns>
+    /// <example><code>
+    /// // Without unit 5 from the end of the input on:
+    /// var states = network.HiddenStates(input, 108, (t, h) => t &lt; 8 ? h : h.index_fill(1, tensor(5L), 0));
+    /// var outputs = network.ReadOut(states);
+    /// </code></example>
+    public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor> hook)
+    {
+        var states = new Tensor[steps];
+        using var scope = NewDisposeScope();
+        var h = zeros(input.shape[1], RecurrentWeights.shape[0], dtype: RecurrentWeights.dtype, device: RecurrentWeights.device);
+        for (long t = 1; t <= steps; t++)
+            states[t - 1] = h = hook(t, rnn.Step(h, t <= input.shape[0] ? input[t - 1] : null));
+        return stack(states).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The outputs that belong to hidden states: (…, H) to (…, κ).</summary>
+    public Tensor ReadOut(Tensor hidden) => readout.forward(hidden);
 }
 
 /// <summary>The recurrence alone; its parameters are named as PyTorch's RNNCell names them.</summary>
@@ -70,6 +96,16 @@ internal sealed class ElmanCell : nn.Module<Tensor, long, Tensor>
         RegisterComponents();
 
         Parameter Uniform(long[] shape) => new(empty(shape, dtype: dtype).uniform_(-bound, bound));
+    }
+
+    /// <summary>One step, h(t) to h(t+1).</summary>
+    /// <param name="h">h(t) (B, H).</param>
+    /// <param name="u">u(t) (B, κ), or null for zero.</param>
+    public Tensor Step(Tensor h, Tensor? u)
+    {
+        var sum = matmul(h, weight_hh.t());
+        if (u is not null) sum = sum + matmul(u, weight_ih.t());
+        return (bias is null ? sum : sum + bias).tanh();
     }
 
     /// <returns>h(1) … h(steps), (steps, B, H).</returns>

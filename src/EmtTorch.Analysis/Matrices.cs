@@ -1,0 +1,67 @@
+using System.Numerics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis;
+
+/// <summary>What the analysis needs of linear algebra beyond `torch.linalg`, and tensors as plain values.</summary>
+internal static class Matrices
+{
+    /// <summary>A matrix as an array of rows.</summary>
+    public static double[][] Rows(Tensor matrix)
+    {
+        using var scope = NewDisposeScope();
+        long rows = matrix.shape[0], columns = matrix.shape[1];
+        var flat = Values(matrix);
+        return [.. Enumerable.Range(0, (int)rows).Select(i => flat[(int)(i * columns)..(int)((i + 1) * columns)])];
+    }
+
+    public static double[] Values(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        return tensor.detach().to_type(ScalarType.Float64).cpu().contiguous().data<double>().ToArray();
+    }
+
+    public static Complex[] ComplexValues(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        var complex = tensor.detach().cpu();
+        double[] real = Values(complex.real), imaginary = Values(complex.imag);
+        return [.. real.Zip(imaginary, (a, b) => new Complex(a, b))];
+    }
+
+    /// <summary>Whether every number is finite.</summary>
+    public static bool IsFinite(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        return tensor.isfinite().all().ToBoolean();
+    }
+
+    /// <summary>The Frobenius norm.</summary>
+    public static double Norm(Tensor tensor)
+    {
+        using var scope = NewDisposeScope();
+        return Math.Sqrt(tensor.square().sum().ToDouble());
+    }
+
+    /// <summary>The ratio of the largest singular value to the smallest; infinite where there are fewer rows than columns.</summary>
+    public static double Condition(Tensor matrix)
+    {
+        using var scope = NewDisposeScope();
+        if (matrix.shape[1] == 0) return 1;
+        if (matrix.shape[0] < matrix.shape[1]) return double.PositiveInfinity;
+        var values = Values(linalg.svdvals(matrix));
+        // LAPACK leaves rounding in place of a 0.
+        return values[^1] <= values[0] * 1e-15 ? double.PositiveInfinity : values[0] / values[^1];
+    }
+
+    /// <summary>An orthonormal basis of the columns' span.</summary>
+    /// <param name="matrix">(m, n).</param>
+    /// <param name="rank">How many dimensions it has.</param>
+    /// <returns>(m, rank).</returns>
+    public static Tensor Range(Tensor matrix, long rank)
+    {
+        using var scope = NewDisposeScope();
+        return linalg.svd(matrix, fullMatrices: false).U.narrow(1, 0, rank).contiguous().MoveToOuterDisposeScope();
+    }
+}
