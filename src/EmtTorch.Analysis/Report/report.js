@@ -26,7 +26,6 @@
   const isSingle = spec => (spec.mark || spec.layer) && !(spec.encoding && (spec.encoding.row || spec.encoding.column || spec.encoding.facet));
 
   const views = new Map(); // figure's id -> Vega view
-  const pages = []; // what waits for the drawing to end
 
   async function draw(figure, original) {
     const box = $('.drawing', figure);
@@ -117,7 +116,7 @@
     return vega.scheme('blueorange')(Math.min(1, Math.max(0, .5 + .5 * value / limit)));
   };
 
-  function circuit(figure, s, kappa, limit) {
+  function circuit(figure, s, kappa, limits) {
     const box = $('.drawing', figure);
     let example, cells, arrows, ghosts, steps;
 
@@ -171,7 +170,7 @@
       if (!cells) return;
       const input = t <= example.inputSteps;
       for (const cell of cells)
-        cell.setAttribute('fill', colour(example[cell.dataset.cell]?.[t - 1]?.[cell.dataset.index], cell.dataset.cell === 'contents' ? limit : limit));
+        cell.setAttribute('fill', colour(example[cell.dataset.cell]?.[t - 1]?.[cell.dataset.index], limits[cell.dataset.cell]));
       const faint = { input: !input, f: input, output: input, shift: false };
       for (const arrow of arrows) arrow.setAttribute('opacity', faint[arrow.dataset.arrow] ? .2 : 1);
       for (const ghost of ghosts) ghost.setAttribute('stroke-opacity', faint[ghost.dataset.box.slice(0, -1)] ? .3 : 1);
@@ -190,9 +189,9 @@
   }
 
   // ---- Time: one slider, play and pause, and the choice of the example -----------------------------------------------
-  async function examples({ s, kappa, limit, list }) {
+  async function examples({ s, kappa, limits, list }) {
     const slider = $('#time'), out = $('#time-now'), play = $('#play'), choice = $('#example');
-    const panel = $('#circuit') && typeof vega !== 'undefined' ? circuit($('#circuit'), s, kappa, limit) : null;
+    const panel = $('#circuit') && typeof vega !== 'undefined' ? circuit($('#circuit'), s, kappa, limits) : null;
     const charts = $$('[data-example]');
     let example, timer = null;
 
@@ -235,7 +234,7 @@
       }, 200);
     });
     slider.addEventListener('input', show);
-    choice?.addEventListener('change', () => { stop(); pages.push(choose(Number(choice.value))); });
+    choice?.addEventListener('change', () => { stop(); choose(Number(choice.value)); });
     await choose(0);
   }
 
