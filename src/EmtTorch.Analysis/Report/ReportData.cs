@@ -56,6 +56,12 @@ public sealed record ReportData
     /// <summary>How much unit i takes part in variable k: (H, s), not negative.</summary>
     public double[][]? Participation { get; init; }
 
+    /// <summary>What else there is to see, drawn after the neurons.</summary>
+    public IReadOnlyList<Figure> Figures { get; init; } = [];
+
+    /// <summary>The ways to ground the variables that were tried.</summary>
+    public IReadOnlyList<GroundingRow> Groundings { get; init; } = [];
+
     /// <summary>Why a chart has no data.</summary>
     public IReadOnlyDictionary<ReportChart, string> Skipped { get; init; } = new Dictionary<ReportChart, string>();
 }
@@ -136,3 +142,12 @@ public sealed record ExampleData
 /// <param name="Variable">Which variable, from 1, or null where it is not one of them.</param>
 /// <param name="Accuracy">Share of output bits as predicted, 0 to 1.</param>
 public sealed record Intervention(string Kind, int? Variable, double? Accuracy);
+
+/// <summary>One way to ground the variables in the hidden state, and how well it did.</summary>
+/// <param name="Grounding">Its name.</param>
+/// <param name="PhiError">How far Ψ* W_hh Ψ is from Φ.</param>
+/// <param name="InterventionAccuracy">Share of output bits as predicted after interventions, 0 to 1.</param>
+/// <param name="Condition">The condition number of Ψ.</param>
+/// <param name="Note">Anything to add.</param>
+/// <param name="Chosen">Whether the report's other charts use it.</param>
+public sealed record GroundingRow(string Grounding, double? PhiError, double? InterventionAccuracy, double? Condition, string? Note, bool Chosen = false);

@@ -34,8 +34,14 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// <summary>W_hh (H, H).</summary>
     public Parameter RecurrentWeights => rnn.weight_hh;
 
+    /// <summary>b (H); null without biases.</summary>
+    public Parameter? RecurrentBias => rnn.bias;
+
     /// <summary>W_r (κ, H).</summary>
     public Tensor ReadoutWeights => readout.weight!;
+
+    /// <summary>The readout's bias (κ); null without biases.</summary>
+    public Tensor? ReadoutBias => readout.bias;
 
     /// <summary>The outputs of every step of the input.</summary>
     /// <param name="input">(T, B, κ).</param>

@@ -70,6 +70,24 @@ public sealed class TrainingRunTests
     }
 
     [Test]
+    public void OneBitOfFlipFlopIsLearned()
+    {
+        var configuration = ConfigurationFile.Parse("""
+            {
+              "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 }, "model": { "hidden_size": 16, "bias": true },
+              "training": { "steps": 600, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
+              "evaluation": { "horizon": 64, "interval": 50 }
+            }
+            """, [$"out={_folder}"]);
+        var result = Train(configuration)!;
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That((result.Outcome, result.TestAccuracy), Is.EqualTo(("early_stop", 1.0)));
+            Assert.That(result.TestLoss, Is.LessThan(0.3)); // an output that says nothing has 1
+        }
+    }
+
+    [Test]
     public void LinesBehindTheCheckpointAreWrittenAgainAndNotTwice()
     {
         var (whole, killed) = (Configuration("name=whole"), Configuration("name=killed"));

@@ -1,0 +1,154 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using EmtTorch.Analysis.Report;
+using EmtTorch.Models;
+using EmtTorch.Tasks;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis;
+
+/// <summary>
+/// How a trained network keeps the bits of <see cref="FlipFlop"/> (Sussillo and Barak 2013): each of the 2^d patterns is to be
+/// a stable fixed point without input, which the readout reads as the pattern's signs; pulses lead from one to another past the
+/// unstable ones between them.
+/// </summary>
+/// <example><code>
+/// var states = FlipFlopStates.Of(network);
+/// Console.WriteLine($"{states.Patterns.Count} of {states.PatternCount} patterns are kept");
+/// </code></example>
+public sealed class FlipFlopStates
+{
+    private const int Sequences = 128, Steps = 64, Drawn = 16;
+
+    private readonly double[][][] _trajectories; // drawn sequences × steps × components
+
+    private FlipFlopStates(FixedPoints fixedPoints, IReadOnlyList<string> signs, IReadOnlyDictionary<string, int> patterns, int bits, double[][] projected, double[][][] trajectories, double[] variance)
+    {
+        (FixedPoints, Signs, Patterns, PatternCount, Projected, _trajectories, Variance) = (fixedPoints, signs, patterns, Math.Pow(2, bits), projected, trajectories, variance);
+    }
+
+    /// <summary>The fixed points without input.</summary>
+    public FixedPoints FixedPoints { get; }
+
+    /// <summary>For each fixed point, in their order, the signs of the outputs there: "+-+", the first bit first.</summary>
+    public IReadOnlyList<string> Signs { get; }
+
+    /// <summary>How many stable fixed points each pattern of signs has; patterns without any are not in it.</summary>
+    public IReadOnlyDictionary<string, int> Patterns { get; }
+
+    /// <summary>2^d, how many patterns there are.</summary>
+    public double PatternCount { get; }
+
+    /// <summary>Whether every pattern has exactly one stable fixed point.</summary>
+    public bool IsComplete => Patterns.Count == PatternCount && Patterns.Values.All(n => n == 1);
+
+    /// <summary>The fixed points in the first principal components (three, or H if that is less) of the visited states, from their mean.</summary>
+    public IReadOnlyList<IReadOnlyList<double>> Projected { get; }
+
+    /// <summary>The share of the visited states' variance that each of these components has.</summary>
+    public IReadOnlyList<double> Variance { get; }
+
+    /// <summary>Finds the fixed points and reads them.</summary>
+    /// <param name="network">A network trained on flip_flop; its inputs are the bits.</param>
+    /// <param name="starts">How many starts: states visited on 128 sequences of 64 steps, with noise.</param>
+    /// <param name="noise">The noise's standard deviation; 0.5 as in FixedPointFinder's example.</param>
+    /// <param name="seed">The same seed gives the same sequences and starts.</param>
+    /// <param name="options">Null: the defaults.</param>
+    /// <exception cref="ArgumentException">Fewer than one start, a negative noise, weights that are not finite, or an option that makes no sense.</exception>
+    public static FlipFlopStates Of(ElmanRnn network, int starts = 1024, double noise = 0.5, ulong seed = 1, FixedPointOptions? options = null)
+    {
+        using var quiet = no_grad();
+        using var scope = NewDisposeScope();
+        var weights = network.RecurrentWeights;
+        int bits = (int)network.InputWeights.shape[1];
+        using var generator = new Generator(seed);
+        var input = new FlipFlop(bits, weights.dtype, CPU).Batch(Sequences, Steps, generator).Input;
+        var visited = network.HiddenStates(input.to(weights.device), Steps).cpu().to_type(ScalarType.Float64); // (T, B, H)
+        var found = FixedPoints.Find(network, FixedPoints.StartsFrom(visited, starts, noise, seed), options: options);
+
+        // y at each point, by hand: a stack of states of no points would be no tensor.
+        var readout = Rows(network.ReadoutWeights.cpu());
+        double[] bias = network.ReadoutBias is { } b ? [.. b.cpu().to_type(ScalarType.Float64).data<double>()] : new double[bits];
+        string[] signs = [.. found.Points.Select(p => string.Concat(readout.Select((row, i) => row.Zip(p.State, (w, h) => w * h).Sum() + bias[i] >= 0 ? '+' : '-')))];
+        var patterns = found.Points.Zip(signs).Where(p => p.First.IsStable).GroupBy(p => p.Second).OrderBy(g => g.Key, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Count());
+
+        var flat = visited.reshape(-1, visited.shape[2]);
+        var mean = flat.mean([0L]);
+        var centred = flat - mean;
+        var (values, vectors) = linalg.eigh(centred.t().mm(centred).div(flat.shape[0]));                       // ascending
+        int kept = (int)Math.Min(3, values.shape[0]);
+        var axes = vectors.narrow(1, values.shape[0] - kept, kept).flip(1);                                   // (H, kept)
+        double[] variance = [.. (values.narrow(0, values.shape[0] - kept, kept).flip(0) / values.sum()).data<double>()];
+        var (axesRows, centre) = (Rows(axes.t().contiguous()), mean.data<double>().ToArray());
+        double[][] projected = [.. found.Points.Select(p => axesRows.Select(axis => axis.Select((a, i) => a * (p.State[i] - centre[i])).Sum()).ToArray())];
+        var lines = centred.mm(axes).view(Steps, Sequences, kept).narrow(1, 0, Drawn).transpose(0, 1).contiguous(); // (Drawn, T, kept)
+        double[][][] trajectories = [.. Enumerable.Range(0, Drawn).Select(k => Rows(lines[k]))];
+        return new(found, signs, patterns, bits, projected, trajectories, variance);
+    }
+
+    /// <summary>Visited states as thin lines on the first two principal components, and the fixed points over them.</summary>
+    /// <remarks>The third component is the colour, by viridis, which the colour-blind can read; stable or not is told by filled or open and by the shape.</remarks>
+    public Figure Figure()
+    {
+        var lines = new JsonArray();
+        for (int k = 0; k < _trajectories.Length; k++)
+            for (int t = 0; t < _trajectories[k].Length; t++)
+                lines.Add(new JsonObject { ["sequence"] = k, ["step"] = t + 1, ["x"] = At(_trajectories[k][t], 0), ["y"] = At(_trajectories[k][t], 1) });
+        var points = new JsonArray();
+        for (int i = 0; i < Projected.Count; i++)
+        {
+            var point = FixedPoints.Points[i];
+            points.Add(new JsonObject
+            {
+                ["x"] = At(Projected[i], 0), ["y"] = At(Projected[i], 1), ["z"] = At(Projected[i], 2), ["outputs"] = Signs[i],
+                ["kind"] = point.IsStable ? "stable" : "unstable", ["unstable directions"] = point.UnstableDirections, ["starts"] = point.Count,
+            });
+        }
+        JsonObject Axis(string field, int component) => new() { ["field"] = field, ["type"] = "quantitative", ["title"] = Title(component) };
+        JsonObject Colour() => new() { ["field"] = "z", ["type"] = "quantitative", ["title"] = Title(2), ["scale"] = new JsonObject { ["scheme"] = "viridis" } };
+        JsonObject Marks(string kind, string shape, bool filled) => new()
+        {
+            ["transform"] = new JsonArray(new JsonObject { ["filter"] = $"datum.kind === '{kind}'" }),
+            ["mark"] = new JsonObject { ["type"] = "point", ["shape"] = shape, ["filled"] = filled, ["size"] = filled ? 140 : 70, ["strokeWidth"] = 1.8, ["opacity"] = 1 },
+            ["encoding"] = new JsonObject
+            {
+                ["x"] = Axis("x", 0), ["y"] = Axis("y", 1), ["color"] = Colour(),
+                ["tooltip"] = new JsonArray([.. new[] { "outputs", "kind", "unstable directions", "starts" }.Select(f => new JsonObject { ["field"] = f })]),
+            },
+        };
+        var spec = new JsonObject
+        {
+            ["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json",
+            ["width"] = 420, ["height"] = 420,
+            ["layer"] = new JsonArray(
+                new JsonObject
+                {
+                    ["data"] = new JsonObject { ["values"] = lines },
+                    ["mark"] = new JsonObject { ["type"] = "line", ["strokeWidth"] = 0.6, ["opacity"] = 0.45, ["color"] = "#888888" },
+                    ["encoding"] = new JsonObject
+                    {
+                        ["x"] = Axis("x", 0), ["y"] = Axis("y", 1), ["order"] = new JsonObject { ["field"] = "step" }, ["detail"] = new JsonObject { ["field"] = "sequence" },
+                    },
+                },
+                new JsonObject { ["data"] = new JsonObject { ["values"] = points }, ["layer"] = new JsonArray(Marks("unstable", "diamond", filled: false), Marks("stable", "circle", filled: true)) }),
+        };
+        int stable = FixedPoints.Stable.Count();
+        return new("fixed-points", $"{stable} stable and {FixedPoints.Points.Count - stable} unstable fixed points; {Patterns.Count} of {PatternCount:0} patterns are kept",
+            "Grey lines are hidden states on task data, on their first two principal components. A filled circle is a stable fixed point, which keeps one pattern of bits; an open diamond is an unstable one, between patterns. The colour is the third component.",
+            spec);
+
+        string Title(int component) => component < Variance.Count
+            ? string.Create(CultureInfo.InvariantCulture, $"principal component {component + 1} ({Variance[component]:P0} of variance)")
+            : $"principal component {component + 1} (none)";
+    }
+
+    /// <summary>Five digits are more than a screen shows; a network of fewer units than axes has none of the last ones.</summary>
+    private static double At(IReadOnlyList<double> numbers, int i) => i < numbers.Count ? Math.Round(numbers[i], 5) : 0;
+
+    private static double[][] Rows(Tensor matrix)
+    {
+        double[] flat = [.. matrix.to_type(ScalarType.Float64).contiguous().data<double>()];
+        return [.. flat.Chunk((int)matrix.shape[1])];
+    }
+}

@@ -1,0 +1,97 @@
+using System.Globalization;
+using System.Text;
+
+namespace EmtTorch.Analysis.Report;
+
+/// <summary>Several runs side by side: a table to sort, and a dot for each run.</summary>
+public static class ComparisonPage
+{
+    private sealed record Column(string Title, bool Numeric, Func<ComparisonRow, string?> Shown, Func<ComparisonRow, double?>? Key = null);
+
+    private static readonly Column[] Columns =
+    [
+        new("Task", false, row => row.Task),
+        new("Seed", true, row => row.Seed?.ToString(), row => row.Seed),
+        new("H", true, row => row.HiddenSize?.ToString(), row => row.HiddenSize),
+        new("Test accuracy", true, row => row.TestAccuracy is null ? null : Page.Percent(row.TestAccuracy), row => row.TestAccuracy),
+        new("Grounding", false, row => row.Grounding),
+        new("Spectral error (rad)", true, row => row.SpectralError is null ? null : Page.Number(row.SpectralError), row => row.SpectralError),
+        new("Eigenvalues, theory", true, row => row.CountTheory?.ToString(), row => row.CountTheory),
+        new("Eigenvalues, network", true, row => row.CountLearned?.ToString(), row => row.CountLearned),
+        new("Live entries", true, row => row.LiveEntries is null ? null : Page.Number(row.LiveEntries), row => row.LiveEntries),
+        new("Φ error", true, row => row.PhiError is null ? null : Page.Number(row.PhiError), row => row.PhiError),
+        new("Intervention accuracy", true, row => row.InterventionAccuracy is null ? null : Page.Percent(row.InterventionAccuracy), row => row.InterventionAccuracy),
+        new("Problems", true, row => row.Problems?.ToString(), row => row.Problems),
+    ];
+
+    /// <param name="title">The page's heading.</param>
+    /// <param name="rows">The runs, in the order in which they are first shown.</param>
+    /// <returns>The HTML file's text.</returns>
+    public static string Render(string title, IReadOnlyList<ComparisonRow> rows)
+    {
+        var page = new Page(title);
+        page.Add($"<header><h1>{Page.Escape(title)}</h1></header>");
+        page.Add(Table(rows));
+        page.Add("<h2>By run</h2>\n<div class=\"pair\">");
+        Dots(page, rows, "spectral-error", "Spectral error", "radians", false, row => row.SpectralError);
+        Dots(page, rows, "phi-error", "Φ error", "Φ error", false, row => row.PhiError);
+        Dots(page, rows, "intervention-accuracy", "Intervention accuracy", "accuracy", true, row => row.InterventionAccuracy);
+        Dots(page, rows, "test-accuracy", "Test accuracy", "accuracy", true, row => row.TestAccuracy);
+        page.Add("</div>");
+        return page.Render();
+    }
+
+    private static string Table(IReadOnlyList<ComparisonRow> rows)
+    {
+        var html = new StringBuilder($"""<div class="scroll"><table class="sortable"><caption>{rows.Count} runs. A column's heading sorts by it.</caption><thead><tr><th scope="col"><button type="button">Run</button></th>""");
+        foreach (var column in Columns)
+            html.Append($"""<th scope="col"{(column.Numeric ? " class=\"number\"" : "")}><button type="button">{Page.Escape(column.Title)}</button></th>""");
+        html.Append("</tr></thead>\n<tbody>\n");
+        foreach (var row in rows)
+        {
+            string name = Page.Escape(row.Name);
+            html.Append($"""<tr><th scope="row">{(row.Link is null ? name : $"<a href=\"{Page.Escape(row.Link)}\">{name}</a>")}</th>""");
+            foreach (var column in Columns)
+            {
+                string shown = Page.Escape(column.Shown(row) ?? "–");
+                html.Append(column.Key is null
+                    ? $"<td data-value=\"{Page.Escape(column.Shown(row))}\">{shown}</td>"
+                    : $"<td class=\"number\" data-value=\"{Key(column.Key(row))}\">{shown}</td>");
+            }
+            html.Append("</tr>\n");
+        }
+        return html.Append("</tbody></table></div>").ToString();
+    }
+
+    private static string Key(double? value) => value is double v && double.IsFinite(v) ? v.ToString("R", CultureInfo.InvariantCulture) : "";
+
+    private static void Dots(Page page, IReadOnlyList<ComparisonRow> rows, string id, string title, string axis, bool share, Func<ComparisonRow, double?> value)
+    {
+        var finite = rows.Where(row => value(row) is double v && double.IsFinite(v)).ToList();
+        if (finite.Count == 0)
+        {
+            page.Missing(title, "no run has a value.");
+            return;
+        }
+        // Runs of one name differ in their seed, or share a line.
+        var twice = rows.GroupBy(row => row.Name).Where(group => group.Count() > 1).Select(group => group.Key).ToHashSet();
+        var values = finite.Select(row => $$"""
+            {"run":{{CompactJson.Text(twice.Contains(row.Name) && row.Seed is not null ? $"{row.Name}, seed {row.Seed}" : row.Name)}},"task":{{CompactJson.Text(row.Task ?? "no task")}},"v":{{CompactJson.Number(value(row))}}}
+            """.Trim());
+        bool colours = finite.Select(row => row.Task).Distinct().Count() > 1;
+        int left = rows.Count - finite.Count;
+        page.Add(new Figure(id, title, left == 0 ? "" : $"{left} of {rows.Count} runs have no value.", CompactJson.Object($$"""
+            {
+              "width": "container", "height": {"step": 20},
+              "data": {"values": {{CompactJson.Array(values)}}},
+              "mark": {"type": "point", "filled": true, "size": 70, "opacity": 0.9, "tooltip": true},
+              "encoding": {
+                "x": {"field": "v", "type": "quantitative", "title": "{{axis}}", "scale": {{(share ? """{"domain": [0, 1], "clamp": true}""" : """{"zero": true}""")}}, "axis": {"tickCount": 5} },
+                "y": {"field": "run", "type": "nominal", "title": null, "sort": null, "axis": {"grid": true, "labelLimit": 150, "ticks": false} },
+                "color": {{(colours ? """{"field": "task", "type": "nominal", "legend": {"title": null, "orient": "bottom", "columns": 2} }""" : """{"value": "#0072b2"}""")}},
+                "shape": {{(colours ? """{"field": "task", "type": "nominal", "legend": {"title": null, "orient": "bottom", "columns": 2} }""" : """{"value": "circle"}""")}}
+              }
+            }
+            """)));
+    }
+}

@@ -1,0 +1,58 @@
+namespace EmtTorch.Analysis.Report;
+
+/// <summary>The curves of metrics.jsonl: loss, accuracy and horizon by step.</summary>
+internal static class TrainingCharts
+{
+    /// <summary>More points than this are thinned evenly: a curve 1100 pixels wide shows no more.</summary>
+    private const int PointLimit = 1500;
+
+    public static IEnumerable<Figure> Of(IReadOnlyList<TrainingPoint> points)
+    {
+        int stride = (points.Count + PointLimit - 1) / PointLimit;
+        var drawn = points.Where((_, i) => i % stride == 0 || i == points.Count - 1 || points[i].TestAccuracy is not null || points[i].TestLoss is not null).ToList();
+        string thinned = stride > 1 ? $" Every {stride}th logged point." : "";
+        if (Curves("loss", "log", drawn, ("training", p => Positive(p.Loss)), ("test", p => Positive(p.TestLoss))) is { } loss)
+            yield return new("training-loss", "Loss", "On a logarithmic scale." + thinned, CompactJson.Object(loss));
+        if (Curves("accuracy", "linear", drawn, ("training", p => p.Accuracy), ("test", p => p.TestAccuracy)) is { } accuracy)
+            yield return new("training-accuracy", "Accuracy", "Share of output bits with the right sign." + thinned, CompactJson.Object(accuracy));
+        if (Curves("horizon", "step", drawn, ("training", p => p.Horizon)) is { } horizon)
+            yield return new("training-horizon", "Horizon", "Steps of output that the curriculum asks for." + thinned, CompactJson.Object(horizon));
+    }
+
+    private static double? Positive(double? value) => value > 0 ? value : null;
+
+    private static string? Curves(string name, string kind, List<TrainingPoint> points, params (string Of, Func<TrainingPoint, double?> Value)[] curves)
+    {
+        var values = new List<string>();
+        var shown = new List<string>();
+        foreach (var (of, value) in curves)
+        {
+            var finite = points.Where(p => value(p) is double v && double.IsFinite(v)).ToList();
+            if (finite.Count == 0) continue;
+            shown.Add(of);
+            values.AddRange(finite.Select(p => $$"""{"s":{{p.Step}},"v":{{CompactJson.Number(value(p))}},"of":"{{of}}"}"""));
+        }
+        if (shown.Count == 0) return null;
+        string scale = kind switch
+        {
+            "log" => """{"type": "log", "nice": true}""",
+            "step" => """{"zero": true}""",
+            _ => """{"domain": [0, 1], "clamp": true}""",
+        };
+        string axis = kind == "log" ? """{"tickCount": 5, "format": "~g"}""" : """{"tickCount": 5}""";
+        string legend = shown.Count == 1 ? "null" : """{"title": null, "orient": "bottom"}""";
+        return $$"""
+            {
+              "width": "container", "height": 200,
+              "data": {"values": {{CompactJson.Array(values)}}},
+              "mark": {"type": "line", "interpolate": "{{(kind == "step" ? "step-after" : "linear")}}", "point": {{(values.Count < 60 ? """{"size": 25}""" : "false")}}, "tooltip": true},
+              "encoding": {
+                "x": {"field": "s", "type": "quantitative", "title": "step", "axis": {"format": "~s", "tickCount": 5} },
+                "y": {"field": "v", "type": "quantitative", "title": "{{name}}", "scale": {{scale}}, "axis": {{axis}} },
+                "color": {"field": "of", "type": "nominal", "scale": {"domain": ["training", "test"], "range": ["#0072b2", "#d55e00"]}, "legend": {{legend}} },
+                "strokeDash": {"field": "of", "type": "nominal", "scale": {"domain": ["training", "test"], "range": [[], [5, 3]]}, "legend": {{legend}} }
+              }
+            }
+            """;
+    }
+}
