@@ -26,6 +26,7 @@ schema.SetAction(_ =>
     return 0;
 });
 root.Add(schema);
+root.Add(AnalyzeCommand.Create());
 
 var result = root.Parse(args);
 if (result.Errors.Count == 0) return result.Invoke();

@@ -190,7 +190,7 @@ public sealed class FixedPoints
     }
 
     /// <summary>States drawn from visited ones at random, with normal noise added.</summary>
-    /// <param name="states">Hidden states (…, H), as of <see cref="ElmanRnn.HiddenStates"/>.</param>
+    /// <param name="states">Hidden states (…, H), as of <see cref="ElmanRnn.HiddenStates(Tensor, long)"/>.</param>
     /// <param name="count">How many, N.</param>
     /// <param name="noise">The noise's standard deviation.</param>
     /// <param name="seed">The same seed gives the same starts.</param>

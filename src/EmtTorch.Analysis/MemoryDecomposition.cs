@@ -55,8 +55,9 @@ public sealed class MemoryDecomposition : IDisposable
         var moved = matmul(w, xi);
         var interactions = matmul(dual, moved);
         double size = Matrices.Norm(moved);
-        return new(xi.MoveToOuterDisposeScope(), dual.MoveToOuterDisposeScope(), interactions.MoveToOuterDisposeScope(), condition,
-            size == 0 ? 0 : Matrices.Norm(moved - matmul(xi, interactions)) / size);
+        var result = new MemoryDecomposition(xi, dual, interactions, condition, size == 0 ? 0 : Matrices.Norm(moved - matmul(xi, interactions)) / size);
+        result.MoveToOuterDisposeScope();
+        return result;
     }
 
     /// <summary>
@@ -82,13 +83,19 @@ public sealed class MemoryDecomposition : IDisposable
         try
         {
             var result = Of(weights, stack(columns, 1));
-            foreach (var tensor in (ReadOnlySpan<Tensor>)[result.Basis, result.Dual, result.Interactions]) tensor.MoveToOuterDisposeScope();
+            result.MoveToOuterDisposeScope();
             return result;
         }
         catch (AnalysisException)
         {
             throw new AnalysisException("W_hh is defective or nearly so: its eigenvectors are no basis of the hidden space");
         }
+    }
+
+    /// <summary>Keeps its tensors beyond the present dispose scope.</summary>
+    internal void MoveToOuterDisposeScope()
+    {
+        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, Dual, Interactions]) tensor.MoveToOuterDisposeScope();
     }
 
     public void Dispose()

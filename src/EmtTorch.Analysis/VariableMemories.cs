@@ -130,7 +130,14 @@ public sealed class VariableMemories : IDisposable
         }
         catch (AnalysisException e)
         {
-            return Of(weights, task, Grounding.Output, options, [$"No realization grounding: {e.Message}. The output grounding is used instead."]);
+            try
+            {
+                return Of(weights, task, Grounding.Output, options, [$"No realization grounding: {e.Message}. The output grounding is used instead."]);
+            }
+            catch (AnalysisException second) when (second.Message != e.Message)
+            {
+                throw new AnalysisException($"by realization, {e.Message}; by output, {second.Message}");
+            }
         }
     }
 
@@ -195,14 +202,16 @@ public sealed class VariableMemories : IDisposable
             error = Matrices.Norm(phi - reference) / norm;
         }
         else problems.Add($"No Φ error: {noGain}.");
-        return new VariableMemories(task, live, grounding, basis.MoveToOuterDisposeScope(), inverse.MoveToOuterDisposeScope(), onto, condition, problems)
+        var memories = new VariableMemories(task, live, grounding, basis, inverse, onto, condition, problems)
         {
-            Phi = phi.clone().MoveToOuterDisposeScope(),
-            PhiTheory = reference.clone().MoveToOuterDisposeScope(),
+            Phi = phi.clone(),
+            PhiTheory = reference.clone(),
             PhiError = error,
             PhiErrorUnscaled = Matrices.Norm(raw - reference) / norm,
             Gain = (raw * reference).sum().ToDouble() / (norm * norm),
-        }.Escape();
+        };
+        memories.MoveToOuterDisposeScope();
+        return memories;
     }
 
     /// <summary>What the variables hold: Ψ* h, with zeros for entries that are not live.</summary>
@@ -251,16 +260,15 @@ public sealed class VariableMemories : IDisposable
         return Matrices.Rows((shares / shares.sum(0).clamp_min(double.Epsilon)).sqrt());
     }
 
+    /// <summary>Keeps its tensors beyond the present dispose scope.</summary>
+    internal void MoveToOuterDisposeScope()
+    {
+        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.MoveToOuterDisposeScope();
+    }
+
     public void Dispose()
     {
         foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.Dispose();
-    }
-
-    private VariableMemories Escape()
-    {
-        _scatter.MoveToOuterDisposeScope();
-        Dual.MoveToOuterDisposeScope();
-        return this;
     }
 
     internal static string Name(Grounding grounding) => grounding.ToString().ToLowerInvariant();

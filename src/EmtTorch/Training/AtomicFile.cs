@@ -1,9 +1,10 @@
 using System.Runtime.InteropServices;
+using System.Text;
 
 namespace EmtTorch.Training;
 
 /// <summary>Files that are there whole or not at all, also after a power cut.</summary>
-internal static partial class AtomicFile
+public static partial class AtomicFile
 {
     /// <summary>What unfinished files end in; a folder's owner removes those that a kill left behind.</summary>
     internal const string Unfinished = ".tmp";
@@ -29,6 +30,10 @@ internal static partial class AtomicFile
         }
         if (OperatingSystem.IsLinux()) FlushFolder(Path.GetDirectoryName(Path.GetFullPath(path))!);
     }
+
+    /// <summary>Writes text, UTF-8, likewise.</summary>
+    /// <exception cref="IOException">The file can't be written; the one that was there stays.</exception>
+    public static void WriteText(string path, string text) => Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
 
     // The rename itself is in the folder, and .NET opens no folders.
     private static void FlushFolder(string folder)

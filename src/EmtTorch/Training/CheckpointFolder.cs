@@ -59,7 +59,13 @@ public sealed partial class CheckpointFolder
     {
         if (!Directory.Exists(_folder)) return null;
         foreach (var unfinished in Directory.EnumerateFiles(_folder, "*" + AtomicFile.Unfinished)) File.Delete(unfinished);
+        return FindLatest(warn);
+    }
 
+    /// <summary>As <see cref="LoadLatest"/>, and touches nothing: for a run that may still be going on.</summary>
+    public LoadedCheckpoint? FindLatest(Action<string> warn)
+    {
+        if (!Directory.Exists(_folder)) return null;
         var steps = Steps();
         if (steps.Count == 0) return null;
         var bad = new List<string>();
@@ -84,10 +90,14 @@ public sealed partial class CheckpointFolder
         if (found is null)
             throw new CheckpointException($"No checkpoint in {_folder} can be used:{string.Concat(bad.Select(b => $"\n  {b}"))}\n"
                 + $"Copy a good one there, or begin anew without --resume; the folder is kept then, under earlier/.");
-        if (ReadLatest() is var named && named != Path.GetFileName(found.Path) && bad.Count == 0)
+        if (NamedLatest() is var named && named != Path.GetFileName(found.Path) && bad.Count == 0)
             warn($"{Latest} names {(named.Length == 0 ? "nothing" : $"'{named}'")}; the newest checkpoint, {Path.GetFileName(found.Path)}, is used.");
         return found;
     }
+
+    /// <summary>One checkpoint by its step, or null where there is none.</summary>
+    /// <exception cref="InvalidDataException">It is damaged.</exception>
+    public LoadedCheckpoint? Load(long step) => File.Exists(PathOf(step)) ? new(PathOf(step), step, SafetensorsFile.Read(PathOf(step))) : null;
 
     private void Retain()
     {
@@ -106,7 +116,7 @@ public sealed partial class CheckpointFolder
         [.. Directory.EnumerateFiles(_folder).Select(f => Name().Match(Path.GetFileName(f))).Where(m => m.Success)
             .Select(m => long.Parse(m.Groups[1].ValueSpan, CultureInfo.InvariantCulture)).OrderDescending()];
 
-    private string ReadLatest()
+    private string NamedLatest()
     {
         try { return File.ReadAllText(Latest).Trim(); }
         catch (IOException) { return ""; }

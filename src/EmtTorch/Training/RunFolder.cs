@@ -149,9 +149,9 @@ public sealed class RunFolder
         foreach (var file in Directory.EnumerateFiles(Path, "*" + AtomicFile.Unfinished)) File.Delete(file);
     }
 
-    public void WriteConfiguration(RunConfiguration configuration) => Replace(ConfigFile, configuration.ToJson());
+    public void WriteConfiguration(RunConfiguration configuration) => AtomicFile.WriteText(ConfigFile, configuration.ToJson());
 
-    public void WriteResult(RunResult result) => Replace(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");
+    public void WriteResult(RunResult result) => AtomicFile.WriteText(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");
 
     /// <exception cref="InvalidDataException">result.json is there but is not one.</exception>
     public RunResult? ReadResult()
@@ -164,6 +164,19 @@ public sealed class RunFolder
     /// <summary>The result, where the run has done all these steps or stopped early by its own rule.</summary>
     public RunResult? ReadFinished(long steps) => ReadResult() is { } result && (result.Steps >= steps || result.Outcome == "early_stop") ? result : null;
 
+    /// <summary>The lines of metrics.jsonl; one that was cut short, as the last may be while the run goes on, is left out.</summary>
+    public IReadOnlyList<Metrics> ReadMetrics()
+    {
+        if (!File.Exists(MetricsFile)) return [];
+        var metrics = new List<Metrics>();
+        foreach (var line in File.ReadLines(MetricsFile))
+        {
+            try { metrics.Add(JsonSerializer.Deserialize<Metrics>(line, Json)!); }
+            catch (JsonException) { /* cut short */ }
+        }
+        return metrics;
+    }
+
     /// <summary>The metrics up to a step: what came after it, or was cut short by a kill, is dropped from the file.</summary>
     public MetricsWriter OpenMetrics(long upToStep)
     {
@@ -172,7 +185,7 @@ public sealed class RunFolder
             var all = File.ReadAllText(MetricsFile);
             var kept = all.Split('\n').Where(line => StepOf(line) is { } step && step <= upToStep).ToArray();
             var text = string.Concat(kept.Select(line => line + "\n"));
-            if (text != all) Replace(MetricsFile, text);
+            if (text != all) AtomicFile.WriteText(MetricsFile, text);
         }
         return new MetricsWriter(MetricsFile);
     }
@@ -182,8 +195,6 @@ public sealed class RunFolder
         try { return JsonSerializer.Deserialize<Metrics>(line, Json)?.Step; }
         catch (JsonException) { return null; }
     }
-
-    private static void Replace(string path, string text) => AtomicFile.Write(path, stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(text)));
 }
 
 /// <summary>Appends to metrics.jsonl, a line at a time.</summary>

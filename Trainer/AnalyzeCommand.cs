@@ -1,0 +1,142 @@
+using System.CommandLine;
+using System.Globalization;
+using EmtTorch.Analysis;
+using EmtTorch.Analysis.Report;
+using EmtTorch.Configuration;
+using EmtTorch.Training;
+
+namespace EmtTorch.Trainer;
+
+/// <summary>`Trainer analyze PATH …`: what trained networks learned, in a few lines, analysis.json and report.html.</summary>
+internal static class AnalyzeCommand
+{
+    private const int Done = 0, Failed = 1, Wrong = 2;
+
+    private sealed record Settings(string[] Paths, string? Config, string Checkpoint, string? Grounding, double Alpha, double Persistence, string Input, int? Time, string? Out);
+
+    public static Command Create()
+    {
+        var paths = new Argument<string[]>("PATH") { Description = "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table", Arity = ArgumentArity.OneOrMore };
+        var config = new Option<string?>("--config") { Description = "The configuration with the task, for weights that don't carry one", HelpName = "FILE" };
+        var checkpoint = new Option<string>("--checkpoint") { Description = "Which one of a run: best (the lowest test loss), latest, or a step", HelpName = "WHICH", DefaultValueFactory = _ => "best" };
+        var grounding = new Option<string?>("--grounding") { Description = "How variable memories are found: realization, output, or algorithm1 (default: realization, output where that can't be had)", HelpName = "NAME" };
+        var alpha = new Option<double>("--alpha") { Description = "Algorithm 1's mix of input (1) and output (0)", HelpName = "A", DefaultValueFactory = _ => 1 };
+        var persistence = new Option<double>("--persistence") { Description = "Eigenvectors of a smaller |λ| have no part in output's and algorithm1's basis", HelpName = "R", DefaultValueFactory = _ => 0.99 };
+        var input = new Option<string>("--input") { Description = "The sequence that the report shows: digits, or a JSON array of s vectors", HelpName = "DIGITS", DefaultValueFactory = _ => ExampleInput.Default };
+        var time = new Option<int?>("--time") { Description = "The step of interventions (default: 2 s)", HelpName = "T" };
+        var output = new Option<string?>("--out") { Description = "Where to write (default: the run's folder, or beside the weights)", HelpName = "FOLDER" };
+        var command = new Command("analyze", "Shows what a trained network learned: prints it, and writes analysis.json and report.html.\n\n  dotnet run --project Trainer -- analyze runs/t1/seed-1")
+        {
+            paths, config, checkpoint, grounding, alpha, persistence, input, time, output,
+        };
+        command.SetAction(parsed => Run(new(parsed.GetValue(paths)!, parsed.GetValue(config), parsed.GetValue(checkpoint)!, parsed.GetValue(grounding),
+            parsed.GetValue(alpha), parsed.GetValue(persistence), parsed.GetValue(input)!, parsed.GetValue(time), parsed.GetValue(output))));
+        return command;
+    }
+
+    private static int Run(Settings settings)
+    {
+        TorchRuntime.Start(null);
+        var networks = new List<TrainedNetwork>();
+        try
+        {
+            var options = Options(settings);
+            var problems = new List<ConfigurationProblem>();
+            foreach (var path in settings.Paths)
+            {
+                try { networks.Add(TrainedNetwork.Load(path, settings.Config, settings.Checkpoint, warning => Console.Error.WriteLine($"Warning: {warning}"))); }
+                catch (ConfigurationException e) { problems.AddRange(e.Problems); }
+            }
+            foreach (var network in networks.Where(n => n.Configuration.Task.Name != Tasks.FlipFlop.Name))
+            {
+                var task = network.Configuration.Task;
+                try { ExampleInput.Parse(settings.Input, task.S, task.D); }
+                catch (ArgumentException e) { problems.Add(new("--input", e.Message)); break; }
+                if (settings.Time < task.S) { problems.Add(new("--time", $"is {settings.Time}: the variables are loaded only after s = {task.S} steps")); break; }
+            }
+            if (problems.Count > 0) throw new ConfigurationException(problems);
+            return Analyze(networks, settings, options);
+        }
+        catch (ConfigurationException e)
+        {
+            Console.Error.WriteLine(e.Message.Replace("The configuration has", "There is", StringComparison.Ordinal));
+            return Wrong;
+        }
+        catch (Exception e) when (e is InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException)
+        {
+            Console.Error.WriteLine(e.Message);
+            return Failed;
+        }
+        finally
+        {
+            foreach (var network in networks) network.Dispose();
+        }
+    }
+
+    private static AnalysisOptions Options(Settings settings)
+    {
+        var problems = new List<ConfigurationProblem>();
+        Grounding? grounding = null;
+        if (settings.Grounding is { } name)
+        {
+            if (Enum.TryParse<Grounding>(name, ignoreCase: true, out var known) && Enum.IsDefined(known) && !char.IsDigit(name[0])) grounding = known;
+            else problems.Add(new("--grounding", $"'{name}' is not one of realization, output and algorithm1"));
+        }
+        if (settings.Alpha is not (>= 0 and <= 1)) problems.Add(new("--alpha", $"is {settings.Alpha.ToString(CultureInfo.InvariantCulture)}: it lies between 0 and 1"));
+        if (settings.Persistence is not (> 0 and < 10)) problems.Add(new("--persistence", $"is {settings.Persistence.ToString(CultureInfo.InvariantCulture)}: a magnitude such as 0.99 is expected"));
+        if (problems.Count > 0) throw new ConfigurationException(problems);
+        return new()
+        {
+            Memories = new() { Grounding = grounding, Alpha = settings.Alpha, Persistence = settings.Persistence },
+            Interventions = new() { Time = settings.Time },
+        };
+    }
+
+    private static int Analyze(List<TrainedNetwork> networks, Settings settings, AnalysisOptions options)
+    {
+        // Where files would take each other's place, they have their network's name before their own.
+        string Folder(TrainedNetwork network) => settings.Out ?? network.Folder;
+        var shared = networks.GroupBy(n => Path.GetFullPath(Folder(n))).Where(g => g.Count() > 1).Select(g => g.Key).ToHashSet();
+        var prefixes = new HashSet<string>();
+        var rows = new List<ComparisonRow>();
+        foreach (var network in networks)
+        {
+            var prefix = "";
+            if (shared.Contains(Path.GetFullPath(Folder(network))))
+            {
+                var stem = network.Name.Replace('/', '-');
+                prefix = $"{stem}.";
+                for (int i = 2; !prefixes.Add(prefix); i++) prefix = $"{stem}-{i}.";
+            }
+            if (networks.Count > 1) Console.Error.WriteLine($"{rows.Count + 1} of {networks.Count}: {network.Name}");
+            var analysis = RunAnalysis.Of(network, options, settings.Input);
+            var report = analysis.Write(Folder(network), prefix);
+            rows.Add(analysis.Row with { Link = report });
+            if (networks.Count > 1) continue;
+            Console.WriteLine($"{network.Name}, task {analysis.Row.Task}, H = {network.Weights.HiddenSize}, {Path.GetFileName(network.File)}");
+            foreach (var line in analysis.Lines) Console.WriteLine(line);
+            foreach (var problem in analysis.Problems) Console.WriteLine($"Note: {problem}");
+            Console.WriteLine(report);
+        }
+        if (networks.Count > 1) Compare(rows, settings.Out ?? CommonFolder(rows));
+        return Done;
+    }
+
+    private static void Compare(List<ComparisonRow> rows, string folder)
+    {
+        Console.Write(ComparisonTable.Markdown(rows));
+        var page = Path.Combine(folder, "comparison.html");
+        var links = rows.Select(r => r with { Link = Path.GetRelativePath(folder, r.Link!).Replace('\\', '/') }).ToList();
+        AtomicFile.WriteText(page, ComparisonPage.Render("Comparison", links));
+        AtomicFile.WriteText(Path.Combine(folder, "comparison.md"), ComparisonTable.Markdown(links));
+        Console.WriteLine(page);
+    }
+
+    private static string CommonFolder(List<ComparisonRow> rows)
+    {
+        var folders = rows.Select(r => Path.GetDirectoryName(Path.GetFullPath(r.Link!))!).ToList();
+        var common = folders[0];
+        while (!folders.All(f => f == common || f.StartsWith(common + Path.DirectorySeparatorChar, StringComparison.Ordinal))) common = Path.GetDirectoryName(common) ?? "/";
+        return common;
+    }
+}
