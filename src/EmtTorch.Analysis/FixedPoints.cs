@@ -173,12 +173,13 @@ public sealed class FixedPoints
         }
 
         var weights = new double[hidden, hidden];
-        double[] flat = [.. w.contiguous().cpu().data<double>()];
+        var local = w.contiguous().cpu();
+        double[] flat = [.. local.data<double>()];
         Buffer.BlockCopy(flat, 0, weights, 0, flat.Length * sizeof(double));
         FixedPoint[] points =
         [
             .. Merge(ends, options.MergeDistance)
-                .Select(p => new FixedPoint(p.State, p.Norm * p.Norm / 2, p.Count, Eigenvalues(w, p.State), weights))
+                .Select(p => new FixedPoint(p.State, p.Norm * p.Norm / 2, p.Count, Eigenvalues(local, p.State), weights))
                 .OrderBy(p => p.UnstableDirections).ThenByDescending(p => p.Count),
         ];
         var problems = new List<string>();
@@ -284,11 +285,12 @@ public sealed class FixedPoints
         }
     }
 
+    /// <remarks>On the CPU: few matrices, and not every CUDA build of Torch has eigenvalues of general ones.</remarks>
     private static Complex[] Eigenvalues(Tensor w, double[] state)
     {
         using var scope = NewDisposeScope();
-        var slopes = tensor(state, device: w.device).square().neg_().add_(1);
-        return [.. linalg.eigvals(slopes.unsqueeze(1).mul(w)).cpu().data<Complex>().OrderByDescending(e => e.Magnitude)];
+        var slopes = tensor(state).square().neg_().add_(1);
+        return [.. linalg.eigvals(slopes.unsqueeze(1).mul(w)).data<Complex>().OrderByDescending(e => e.Magnitude)];
     }
 
     private static void Check(Tensor weightHh, Tensor? drive, Tensor starts, FixedPointOptions options)
