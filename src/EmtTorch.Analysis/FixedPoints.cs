@@ -92,8 +92,9 @@ public sealed class FixedPoint
 /// that lines of fixed points do no harm. A start that ends in a minimum of q above 0 (a slow point), or that is not there after
 /// the last iteration, is counted in <see cref="Unconverged"/> and is nowhere among the points.
 /// <para>
-/// On two CPU cores 1,024 starts take seconds at H = 64 and a minute or so at H = 128. A step costs about 3 H³ multiplications a start,
-/// so that H = 1,024 is 500 times H = 128: take a few dozen starts there, or weights on a GPU, where all of this then runs.
+/// On two CPU cores 1,024 starts take about a second at H = 64 and three at H = 128. A step costs about 3 H³ multiplications and
+/// additions a start, which at H = 1,024 comes to one or two seconds a start, half an hour for all: take a few dozen starts there, or
+/// weights on a GPU, where all of this then runs. Memory stays below about 500 MB, since Jacobians are made a chunk at a time.
 /// </para>
 /// </remarks>
 /// <example><code>
@@ -172,12 +173,13 @@ public sealed class FixedPoints
         }
 
         var weights = new double[hidden, hidden];
-        double[] flat = [.. w.contiguous().cpu().data<double>()];
+        var local = w.contiguous().cpu();
+        double[] flat = [.. local.data<double>()];
         Buffer.BlockCopy(flat, 0, weights, 0, flat.Length * sizeof(double));
         FixedPoint[] points =
         [
             .. Merge(ends, options.MergeDistance)
-                .Select(p => new FixedPoint(p.State, p.Norm * p.Norm / 2, p.Count, Eigenvalues(w, p.State), weights))
+                .Select(p => new FixedPoint(p.State, p.Norm * p.Norm / 2, p.Count, Eigenvalues(local, p.State), weights))
                 .OrderBy(p => p.UnstableDirections).ThenByDescending(p => p.Count),
         ];
         var problems = new List<string>();
@@ -205,7 +207,7 @@ public sealed class FixedPoints
         using var scope = NewDisposeScope();
         using var generator = new Generator(seed);
         var all = states.detach().reshape(-1, states.shape[^1]);
-        var chosen = randint(0, all.shape[0], [count], dtype: ScalarType.Int64, generator: generator);
+        var chosen = randint(0, all.shape[0], new long[] { count }, dtype: ScalarType.Int64, generator: generator);
         // Drawn on the CPU, so that they are the same on every device.
         var added = randn([count, all.shape[1]], dtype: ScalarType.Float64, generator: generator).mul_(noise);
         return all.index_select(0, chosen.to(all.device)).to_type(ScalarType.Float64).add(added.to(all.device)).MoveToOuterDisposeScope();
@@ -283,11 +285,12 @@ public sealed class FixedPoints
         }
     }
 
+    /// <remarks>On the CPU: few matrices, and not every CUDA build of Torch has eigenvalues of general ones.</remarks>
     private static Complex[] Eigenvalues(Tensor w, double[] state)
     {
         using var scope = NewDisposeScope();
-        var slopes = tensor(state, device: w.device).square().neg_().add_(1);
-        return [.. linalg.eigvals(slopes.unsqueeze(1).mul(w)).cpu().data<Complex>().OrderByDescending(e => e.Magnitude)];
+        var slopes = tensor(state).square().neg_().add_(1);
+        return [.. linalg.eigvals(slopes.unsqueeze(1).mul(w)).data<Complex>().OrderByDescending(e => e.Magnitude)];
     }
 
     private static void Check(Tensor weightHh, Tensor? drive, Tensor starts, FixedPointOptions options)

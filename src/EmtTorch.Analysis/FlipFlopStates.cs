@@ -67,7 +67,7 @@ public sealed class FlipFlopStates
         var visited = network.HiddenStates(input.to(weights.device), Steps).cpu().to_type(ScalarType.Float64); // (T, B, H)
         var found = FixedPoints.Find(network, FixedPoints.StartsFrom(visited, starts, noise, seed), options: options);
 
-        // y at each point, by hand: a stack of states of no points would be no tensor.
+        // y at each point; in plain loops, since there may be no point, and then no tensor of points.
         var readout = Rows(network.ReadoutWeights.cpu());
         double[] bias = network.ReadoutBias is { } b ? [.. b.cpu().to_type(ScalarType.Float64).data<double>()] : new double[bits];
         string[] signs = [.. found.Points.Select(p => string.Concat(readout.Select((row, i) => row.Zip(p.State, (w, h) => w * h).Sum() + bias[i] >= 0 ? '+' : '-')))];
@@ -106,14 +106,24 @@ public sealed class FlipFlopStates
             });
         }
         JsonObject Axis(string field, int component) => new() { ["field"] = field, ["type"] = "quantitative", ["title"] = Title(component) };
-        JsonObject Colour() => new() { ["field"] = "z", ["type"] = "quantitative", ["title"] = Title(2), ["scale"] = new JsonObject { ["scheme"] = "viridis" } };
-        JsonObject Marks(string kind, string shape, bool filled) => new()
+        JsonObject Colour() => new()
+        {
+            ["field"] = "z", ["type"] = "quantitative", ["title"] = Title(2),
+            // Without viridis's brightest yellow, which is faint on white.
+            ["scale"] = new JsonObject { ["scheme"] = new JsonObject { ["name"] = "viridis", ["extent"] = new JsonArray(0, 0.85) } },
+        };
+        JsonObject Shape() => new()
+        {
+            ["field"] = "kind", ["type"] = "nominal", ["title"] = "fixed point",
+            ["scale"] = new JsonObject { ["domain"] = new JsonArray("stable", "unstable"), ["range"] = new JsonArray("circle", "diamond") },
+        };
+        JsonObject Marks(string kind, bool filled) => new()
         {
             ["transform"] = new JsonArray(new JsonObject { ["filter"] = $"datum.kind === '{kind}'" }),
-            ["mark"] = new JsonObject { ["type"] = "point", ["shape"] = shape, ["filled"] = filled, ["size"] = filled ? 140 : 70, ["strokeWidth"] = 1.8, ["opacity"] = 1 },
+            ["mark"] = new JsonObject { ["type"] = "point", ["filled"] = filled, ["size"] = filled ? 140 : 70, ["strokeWidth"] = 1.8, ["opacity"] = 1 },
             ["encoding"] = new JsonObject
             {
-                ["x"] = Axis("x", 0), ["y"] = Axis("y", 1), ["color"] = Colour(),
+                ["x"] = Axis("x", 0), ["y"] = Axis("y", 1), ["color"] = Colour(), ["shape"] = Shape(),
                 ["tooltip"] = new JsonArray([.. new[] { "outputs", "kind", "unstable directions", "starts" }.Select(f => new JsonObject { ["field"] = f })]),
             },
         };
@@ -131,16 +141,16 @@ public sealed class FlipFlopStates
                         ["x"] = Axis("x", 0), ["y"] = Axis("y", 1), ["order"] = new JsonObject { ["field"] = "step" }, ["detail"] = new JsonObject { ["field"] = "sequence" },
                     },
                 },
-                new JsonObject { ["data"] = new JsonObject { ["values"] = points }, ["layer"] = new JsonArray(Marks("unstable", "diamond", filled: false), Marks("stable", "circle", filled: true)) }),
+                new JsonObject { ["data"] = new JsonObject { ["values"] = points }, ["layer"] = new JsonArray(Marks("unstable", filled: false), Marks("stable", filled: true)) }),
         };
         int stable = FixedPoints.Stable.Count();
         return new("fixed-points", $"{stable} stable and {FixedPoints.Points.Count - stable} unstable fixed points; {Patterns.Count} of {PatternCount:0} patterns are kept",
-            "Grey lines are hidden states on task data, on their first two principal components. A filled circle is a stable fixed point, which keeps one pattern of bits; an open diamond is an unstable one, between patterns. The colour is the third component.",
+            "Grey lines are hidden states on task data, on their first two principal components (with each one's share of the variance). A filled circle is a stable fixed point, which keeps one pattern of bits; an open diamond is an unstable one, between patterns. The colour is the third component.",
             spec);
 
         string Title(int component) => component < Variance.Count
-            ? string.Create(CultureInfo.InvariantCulture, $"principal component {component + 1} ({Variance[component]:P0} of variance)")
-            : $"principal component {component + 1} (none)";
+            ? string.Create(CultureInfo.InvariantCulture, $"component {component + 1} ({Variance[component]:P0})")
+            : $"component {component + 1} (none)";
     }
 
     /// <summary>Five digits are more than a screen shows; a network of fewer units than axes has none of the last ones.</summary>
