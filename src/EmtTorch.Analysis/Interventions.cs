@@ -62,7 +62,16 @@ public static class Interventions
     /// <param name="options">When, how long, how many.</param>
     /// <param name="rest">The state that contents are measured from; null: 0.</param>
     /// <returns>Nothing done first, then every intervention.</returns>
-    public static IReadOnlyList<InterventionResult> Run(ElmanRnn network, LinearBinding task, VariableMemories memories, InterventionOptions? options = null, Tensor? rest = null)
+    /// <exception cref="ArgumentException">The time is in the input phase, or nothing would be compared.</exception>
+    public static IReadOnlyList<InterventionResult> Run(ElmanRnn network, LinearBinding task, VariableMemories memories, InterventionOptions? options = null, Tensor? rest = null) =>
+        Run(network.HiddenStates, network.ReadOut, task, memories, options, rest);
+
+    /// <summary>The same on the circuit itself.</summary>
+    public static IReadOnlyList<InterventionResult> Run(Circuit circuit, LinearBinding task, VariableMemories memories, InterventionOptions? options = null) =>
+        Run(circuit.HiddenStates, circuit.ReadOut, task, memories, options, null);
+
+    private static List<InterventionResult> Run(Func<Tensor, long, Func<long, Tensor, Tensor>, Tensor> hiddenStates, Func<Tensor, Tensor> readOut,
+        LinearBinding task, VariableMemories memories, InterventionOptions? options, Tensor? rest)
     {
         options ??= new();
         int s = task.S, d = task.D, n = s * d, batch = options.BatchSize, time = options.Time ?? 2 * s, horizon = options.Horizon ?? 2 * s;
@@ -82,7 +91,7 @@ public static class Interventions
         var states = new List<Tensor>();
         var predictions = new List<Tensor>();
         var phi = Circuit.Phi(task).t();
-        var origin = rest ?? zeros(network.RecurrentWeights.shape[0], dtype: ScalarType.Float64);
+        var origin = rest ?? zeros(memories.Basis.shape[0], dtype: ScalarType.Float64);
 
         Tensor Change(Tensor contents, Step step)
         {
@@ -104,7 +113,7 @@ public static class Interventions
             }
             predictions.Add(stack(outputs).MoveToOuterDisposeScope());                        // (horizon, B, d)
         }
-        var everything = network.HiddenStates(input.repeat(1, plan.Count, 1), time + horizon, (t, h) =>
+        var everything = hiddenStates(input.repeat(1, plan.Count, 1), time + horizon, (t, h) =>
         {
             if (t != time) return h;
             var parts = h.chunk(plan.Count, 0);
@@ -114,7 +123,7 @@ public static class Interventions
                 return parts[i] + memories.State(Change(contents, step) - contents);
             }).ToList());
         });
-        var outputsOfAll = network.ReadOut(everything.narrow(0, time, horizon)).chunk(plan.Count, 1);
+        var outputsOfAll = readOut(everything.narrow(0, time, horizon)).chunk(plan.Count, 1);
 
         var results = new List<InterventionResult>();
         for (int i = 0; i < plan.Count; i++)

@@ -73,18 +73,33 @@ public sealed class Circuit : IDisposable
         return from_array(phi);
     }
 
-    /// <summary>The state after the input phase.</summary>
+    /// <summary>
+    /// The hidden states, the input loaded and then run free, each passing through a hook as those of
+    /// <see cref="ElmanRnn.HiddenStates(Tensor, long, Func{long, Tensor, Tensor})"/>.
+    /// </summary>
     /// <param name="input">(s, B, κ).</param>
-    /// <returns>h(s) = Σ Ψ_i u(i), (B, H).</returns>
-    public Tensor Load(Tensor input)
+    /// <param name="steps">All steps, T.</param>
+    /// <param name="hook">Given t, from 1, and h(t) (B, H); returns h(t) or what is to stand in its place. Null: none.</param>
+    /// <returns>h(1) … h(T), (T, B, H); h(s) = Σ Ψ_i u(i).</returns>
+    public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor>? hook = null)
     {
         using var scope = NewDisposeScope();
+        var u = input.to_type(ScalarType.Float64);
         var h = zeros(input.shape[1], Basis.shape[0], dtype: ScalarType.Float64);
-        // (I − Ψ_s Ψ_s*) W_hh, transposed for states in rows.
-        var shift = (WeightHh - matmul(WeightIh, matmul(Readout, WeightHh))).t();
-        foreach (var u in input.to_type(ScalarType.Float64).unbind(0)) h = matmul(h, shift) + matmul(u, WeightIh.t());
-        return h.MoveToOuterDisposeScope();
+        // For states in rows; while input comes, what Φ puts into variable s is taken out.
+        var run = WeightHh.t();
+        var load = (WeightHh - matmul(WeightIh, matmul(Readout, WeightHh))).t();
+        var states = new Tensor[steps];
+        for (long t = 1; t <= steps; t++)
+        {
+            h = t <= u.shape[0] ? matmul(h, load) + matmul(u[t - 1], WeightIh.t()) : matmul(h, run);
+            states[t - 1] = h = hook is null ? h : hook(t, h);
+        }
+        return stack(states).MoveToOuterDisposeScope();
     }
+
+    /// <summary>The outputs that belong to hidden states: (…, H) to (…, κ).</summary>
+    public Tensor ReadOut(Tensor hidden) => matmul(hidden, Readout.t());
 
     /// <summary>Loads the input and runs free.</summary>
     /// <param name="input">(s, B, κ).</param>
@@ -93,14 +108,7 @@ public sealed class Circuit : IDisposable
     public Tensor Run(Tensor input, int horizon)
     {
         using var scope = NewDisposeScope();
-        var h = Load(input);
-        var outputs = new List<Tensor>(horizon);
-        for (int t = 0; t < horizon; t++)
-        {
-            h = matmul(h, WeightHh.t());
-            outputs.Add(matmul(h, Readout.t()));
-        }
-        return stack(outputs).MoveToOuterDisposeScope();
+        return ReadOut(HiddenStates(input, _task.S + horizon).narrow(0, _task.S, horizon)).MoveToOuterDisposeScope();
     }
 
     /// <summary>The weights as those of a network.</summary>
