@@ -191,13 +191,17 @@ public class GsemmTests
     [Test]
     public void Sequence_takes_each_memory_to_the_next()
     {
-        Assert.That(Values(Gsemm.Sequence(3, cyclic: false)), Is.EqualTo(new double[] { 0, 1, 0, 0, 0, 1, 0, 0, 0 }));
-        Assert.That(Values(Gsemm.Sequence(3, cyclic: true)), Is.EqualTo(new double[] { 0, 1, 0, 0, 0, 1, 1, 0, 0 }));
-        // Φ'ᵀ e₁ = e₂: from memory 1 alone, Eq. 20 leads to memory 1 and memory 2.
+        Assert.That(Values(Gsemm.Sequence(3, cyclic: false)), Is.EqualTo(new double[] { -1, 1, 0, 0, -1, 1, 0, 0, 0 }));
+        Assert.That(Values(Gsemm.Sequence(3, cyclic: true)), Is.EqualTo(new double[] { -1, 1, 0, 0, -1, 1, 1, 0, -1 }));
+        Assert.That(Values(Gsemm.Sequence(1, cyclic: true)), Is.EqualTo(new double[] { 0 }));
+        // Linear Eq. 20 from memory 1: memory 2, memory 3, and there it stays, or begins again.
         var xi = Gaussian(5, 3, 51);
-        using var model = new Gsemm(from_array(xi), Gsemm.Sequence(3, cyclic: false), new() { FeatureNonlinearity = Nonlinearity.Identity });
-        var first = Enumerable.Range(0, 5).Select(i => xi[i, 0]).ToArray();
-        Assert.That(Values(model.DiscreteStep(Row(first))), Is.EqualTo(Enumerable.Range(0, 5).Select(i => xi[i, 0] + xi[i, 1])).Within(1e-12));
+        double[] memory(int j) => [.. Enumerable.Range(0, 5).Select(i => xi[i, j])];
+        foreach (bool cyclic in new[] { false, true })
+        {
+            using var model = new Gsemm(from_array(xi), Gsemm.Sequence(3, cyclic), new() { FeatureNonlinearity = Nonlinearity.Identity });
+            Assert.That(Values(model.Discrete(Row(memory(0)), 3)), Is.EqualTo(new[] { memory(0), memory(1), memory(2), memory(cyclic ? 0 : 2) }.SelectMany(v => v)).Within(1e-12));
+        }
     }
 
     [Test]

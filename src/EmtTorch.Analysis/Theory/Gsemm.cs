@@ -86,15 +86,15 @@ public sealed class GsemmDivergedException(double time, string message) : Arithm
 /// T_h dV_h/dt = √α_s Ξ† σ_f(V_f) + α_c Φ'ᵀ Ξ† V_d − V_h
 /// T_d dV_d/dt = σ_f(V_f) − V_d
 /// </code>
-/// The columns of Ξ (N_f, N_h) are the memories; Φ' (N_h, N_h) says how they follow each other: Φ'[i, j] = 1 where memory j
-/// comes after memory i. States are rows here, so that a batch of them is (B, N_f).
+/// The columns of Ξ (N_f, N_h) are the memories; Φ' (N_h, N_h) says how they follow each other: Φ'[i, j] is what memory i,
+/// delayed, adds to memory j. States are rows here, so that a batch of them is (B, N_f).
 /// </summary>
 /// <remarks>
 /// Where the paper differs with itself, this follows its section 3: Ξ† (the appendix writes Ξᵀ), and Φᵀ = I + Φ'ᵀ (the
 /// appendix writes Φ for Φ'). The appendix also leaves the strengths out; they are kept, see <see cref="Discrete"/>.
 /// </remarks>
 /// <example><code>
-/// using var gsemm = new Gsemm(memories, Gsemm.Sequence(6, cyclic: true), new() { AlphaC = 2, FeatureGain = 4, HiddenTimescale = 0.2, DelayTimescale = 20 });
+/// using var gsemm = new Gsemm(memories, Gsemm.Sequence(6, cyclic: true), new() { FeatureGain = 4, HiddenTimescale = 0.2, DelayTimescale = 20 });
 /// var trajectory = gsemm.Integrate(gsemm.Start(cue), Integrator.Rk4, step: 0.05, length: 100, recordEvery: 10);
 /// var overlaps = gsemm.Overlaps(trajectory.Feature); // (T, B, N_h)
 /// </code></example>
@@ -155,15 +155,25 @@ public sealed class Gsemm : IDisposable
         static Tensor Keep(Tensor tensor) => tensor.contiguous().clone().DetachFromDisposeScope();
     }
 
-    /// <summary>Φ' of a sequence: Φ'[i, i+1] = 1, so that Φ'ᵀ takes memory i to memory i+1; the last one goes on to the first where it is cyclic.</summary>
+    /// <summary>
+    /// Φ' of a sequence, by Φ = I + Φ' (Eq. 20): Φ[i, i+1] = 1 and nothing else in row i, so that Φᵀ takes memory i to memory i+1
+    /// alone. The last one goes on to the first where the sequence is cyclic, and stays where it is not. So Φ'[i, i+1] = 1 and
+    /// Φ'[i, i] = −1: the delayed memory brings up the next one, and puts itself down.
+    /// </summary>
+    /// <remarks>Without the −1, which the paper neither asks for nor rules out, mixtures of memories last and often end the sequence.</remarks>
+    /// <param name="memories">N_h.</param>
+    /// <param name="cyclic">Whether the first follows the last.</param>
     /// <returns>(memories, memories), float64.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There are fewer than one memory.</exception>
     public static Tensor Sequence(int memories, bool cyclic)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(memories, 1);
         var phi = new double[memories, memories];
-        for (int i = 0; i + 1 < memories; i++) phi[i, i + 1] = 1;
-        if (cyclic) phi[memories - 1, 0] = 1;
+        for (int i = 0; i < (cyclic ? memories : memories - 1); i++)
+        {
+            phi[i, i]--;
+            phi[i, (i + 1) % memories]++;
+        }
         return from_array(phi);
     }
 

@@ -47,7 +47,7 @@ public sealed record GsemmConfiguration
     public GsemmIntegration Integration { get; init; } = new();
 
     [Description("Steps of the discrete limit, Eq. 20.")]
-    [Range(1, 1_000_000)]
+    [Range(1, 100_000)]
     public int DiscreteSteps { get; init; } = 18;
 
     /// <summary>Reads and checks a file.</summary>
@@ -95,7 +95,7 @@ public sealed record GsemmTimescales
     [Range(0, double.MaxValue)]
     public double Hidden { get; init; } = 0.2;
 
-    [Description("T_d, of the delay neurons: about how long a memory is held.")]
+    [Description("T_d, of the delay neurons; a memory is held for about half of it.")]
     [Range(0, double.MaxValue)]
     public double Delay { get; init; } = 20;
 }
@@ -107,9 +107,9 @@ public sealed record GsemmStrengths
     [Range(0, double.MaxValue, MinimumIsExclusive = true)]
     public double AlphaS { get; init; } = 1;
 
-    [Description("α_c, of the synapses from a memory to the next; a sequence moves on where it is above √α_s.")]
+    [Description("α_c, of the synapses between memories, Φ'; 0: no sequence.")]
     [Range(-double.MaxValue, double.MaxValue)]
-    public double AlphaC { get; init; } = 2;
+    public double AlphaC { get; init; } = 1;
 }
 
 /// <summary>σ_f and σ_h.</summary>
@@ -145,7 +145,7 @@ public sealed record GsemmIntegration
 
     [Description("The length of the whole, in the timescales' unit.")]
     [Range(0, double.MaxValue, MinimumIsExclusive = true)]
-    public double Length { get; init; } = 200;
+    public double Length { get; init; } = 150;
 
     [Description("Steps between two records.")]
     [Range(1, int.MaxValue)]
@@ -325,11 +325,11 @@ public static class GsemmExperiment
         return worst;
     }
 
-    // Errors of V_f after about 2 T_f, from a quarter of the cue, where σ_f is not yet saturated.
+    // Errors of V_f after about 2 T_f, from a cue so small that σ_f is not saturated: there the ODE is at its most curved.
     private static List<GsemmConvergence> Converge(Tensor memories, Tensor sequence, GsemmSettings settings, Tensor cue)
     {
         using var scope = NewDisposeScope();
-        var start = cue / 4;
+        var start = cue / (2 * settings.FeatureGain);
         double unit = settings.FeatureTimescale;
         double shortest = new[] { unit, settings.HiddenTimescale, settings.DelayTimescale }.Where(t => t > 0).Min();
         double length = Math.Min(Math.Round(2 * unit / shortest), 100) * shortest;
