@@ -56,7 +56,6 @@ public class GsemmExperimentTests
             Assert.That(result.Convergence.Select(c => c.Order!.Value), Is.EqualTo(new[] { 1.0, 4, 1, 1 }).Within(0.1));
         });
 
-        foreach (var f in result.Figures) File.WriteAllText($"/tmp/gsemm-{f.Id}.vl.json", f.Spec.ToJsonString());
         var json = JsonNode.Parse(result.ToJson())!;
         Assert.That((double)json["configuration"]!["strengths"]!["alpha_c"]!, Is.EqualTo(1));
         Assert.That(json["continuous"]!["in_order"]!.GetValue<bool>());

@@ -383,7 +383,7 @@ internal static class GsemmFigures
         ];
         if (result is { Energy: { } energy, EnergyWithoutSequence: { } alone })
             figures.Add(new("energy", "Energy",
-                $"Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. Right: with it, moving delay neurons may raise it; the largest rise between two records is {energy.LargestRise.ToString("0.###", CultureInfo.InvariantCulture)}.",
+                $"Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. Right: with it, the energy may rise while the delay neurons move, and falls as a memory gives way to the next; the largest rise between two records is {energy.LargestRise.ToString("0.###", CultureInfo.InvariantCulture)}.",
                 Base(new() { ["hconcat"] = new JsonArray(EnergyOf(alone, "without a sequence"), EnergyOf(energy, "with the sequence")) })));
         figures.Add(new("convergence", "Convergence",
             "Error of V_f after about 2 T_f against the step or the timescale, both logarithmic; dotted lines have slopes 1 and 4. The ODE tends to its limit as T_h and T_d shrink, and Eq. 20 is that limit's forward Euler with a step of T_f.",
@@ -414,7 +414,7 @@ internal static class GsemmFigures
             ["mark"] = new JsonObject { ["type"] = "rect", ["tooltip"] = true },
             ["encoding"] = new JsonObject
             {
-                ["x"] = new JsonObject { ["field"] = "time", ["type"] = "quantitative", ["title"] = time },
+                ["x"] = new JsonObject { ["field"] = "time", ["type"] = "quantitative", ["title"] = time, ["scale"] = new JsonObject { ["nice"] = false } },
                 ["x2"] = new JsonObject { ["field"] = "end" },
                 ["y"] = new JsonObject { ["field"] = "memory", ["type"] = "ordinal", ["title"] = "memory" },
                 ["color"] = new JsonObject { ["field"] = "overlap", ["type"] = "quantitative", ["title"] = "overlap", ["scale"] = new JsonObject { ["scheme"] = "viridis" } },
@@ -433,7 +433,7 @@ internal static class GsemmFigures
             ["mark"] = new JsonObject { ["type"] = "line", ["color"] = Blue },
             ["encoding"] = new JsonObject
             {
-                ["x"] = new JsonObject { ["field"] = "time", ["type"] = "quantitative", ["title"] = "time" },
+                ["x"] = new JsonObject { ["field"] = "time", ["type"] = "quantitative", ["title"] = "time", ["scale"] = new JsonObject { ["nice"] = false } },
                 ["y"] = new JsonObject { ["field"] = "energy", ["type"] = "quantitative", ["title"] = "E", ["scale"] = new JsonObject { ["zero"] = false } },
             },
         };
@@ -450,7 +450,7 @@ internal static class GsemmFigures
         foreach (var (series, order) in new[] { (all[^1], 1), (all[1], 4) })
             foreach (int end in new[] { 0, series.Sizes.Length - 1 })
                 slopes.Add(new JsonObject { ["size"] = series.Sizes[end], ["error"] = series.Errors[^1] * Math.Pow(series.Sizes[end] / series.Sizes[^1], order), ["slope"] = order });
-        JsonObject Axis(string field, string title) => new() { ["field"] = field, ["type"] = "quantitative", ["title"] = title, ["scale"] = new JsonObject { ["type"] = "log" }, ["axis"] = new JsonObject { ["format"] = ".0e", ["tickCount"] = 6 } };
+        JsonObject Axis(string field, string title) => new() { ["field"] = field, ["type"] = "quantitative", ["title"] = title, ["scale"] = new JsonObject { ["type"] = "log", ["nice"] = false }, ["axis"] = new JsonObject { ["format"] = ".0e", ["tickCount"] = 6 } };
         return Base(new()
         {
             ["width"] = 560,
