@@ -160,7 +160,7 @@ public sealed class Gsemm : IDisposable
     /// alone. The last one goes on to the first where the sequence is cyclic, and stays where it is not. So Φ'[i, i+1] = 1 and
     /// Φ'[i, i] = −1: the delayed memory brings up the next one, and puts itself down.
     /// </summary>
-    /// <remarks>Without the −1, which the paper neither asks for nor rules out, mixtures of memories last and often end the sequence.</remarks>
+    /// <remarks>Without the −1, which the paper neither asks for nor rules out, mixtures of memories last, and often end the sequence (experiments/gsemm/README.md).</remarks>
     /// <param name="memories">N_h.</param>
     /// <param name="cyclic">Whether the first follows the last.</param>
     /// <returns>(memories, memories), float64.</returns>
