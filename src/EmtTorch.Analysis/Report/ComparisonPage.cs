@@ -75,19 +75,22 @@ public static class ComparisonPage
         }
         // Runs of one name differ in their seed, or share a line.
         var twice = rows.GroupBy(row => row.Name).Where(group => group.Count() > 1).Select(group => group.Key).ToHashSet();
-        var values = finite.Select(row => $$"""
-            {"run":{{CompactJson.Text(twice.Contains(row.Name) && row.Seed is not null ? $"{row.Name}, seed {row.Seed}" : row.Name)}},"task":{{CompactJson.Text(row.Task ?? "no task")}},"v":{{CompactJson.Number(value(row))}}}
+        var lines = finite.Select(row => twice.Contains(row.Name) && row.Seed is not null ? $"{row.Name}, seed {row.Seed}" : row.Name).ToList();
+        var values = finite.Select((row, i) => $$"""
+            {"run":{{CompactJson.Text(lines[i])}},"task":{{CompactJson.Text(row.Task ?? "no task")}},"v":{{CompactJson.Number(value(row))}}}
             """.Trim());
         bool colours = finite.Select(row => row.Task).Distinct().Count() > 1;
+        // Where every run is good, the axis shows how good.
+        double least = Math.Clamp(Math.Floor(10 * finite.Min(row => value(row)!.Value) - 0.5) / 10, 0, 0.9);
         int left = rows.Count - finite.Count;
         page.Add(new Figure(id, title, left == 0 ? "" : $"{left} of {rows.Count} runs have no value.", CompactJson.Object($$"""
             {
-              "width": "container", "height": {"step": 20},
+              "width": "container", "height": {{20 * lines.Distinct().Count()}},
               "data": {"values": {{CompactJson.Array(values)}}},
               "mark": {"type": "point", "filled": true, "size": 70, "opacity": 0.9, "tooltip": true},
               "encoding": {
-                "x": {"field": "v", "type": "quantitative", "title": "{{axis}}", "scale": {{(share ? """{"domain": [0, 1], "clamp": true}""" : """{"zero": true}""")}}, "axis": {"tickCount": 5} },
-                "y": {"field": "run", "type": "nominal", "title": null, "sort": null, "axis": {"grid": true, "labelLimit": 150, "ticks": false} },
+                "x": {"field": "v", "type": "quantitative", "title": "{{axis}}", "scale": {{(share ? $$"""{"domain": [{{CompactJson.Number(least)}}, 1], "clamp": true}""" : """{"zero": true}""")}}, "axis": {"tickCount": 5} },
+                "y": {"field": "run", "type": "nominal", "title": null, "sort": null, "axis": {"grid": true, "labelLimit": 150, "ticks": false, "labelPadding": 8} },
                 "color": {{(colours ? """{"field": "task", "type": "nominal", "legend": {"title": null, "orient": "bottom", "columns": 2} }""" : """{"value": "#0072b2"}""")}},
                 "shape": {{(colours ? """{"field": "task", "type": "nominal", "legend": {"title": null, "orient": "bottom", "columns": 2} }""" : """{"value": "circle"}""")}}
               }

@@ -95,7 +95,7 @@ internal sealed record HeatMap
             layers.Add(Above(0.5 + (input + wide) / 2.0, "output"));
         }
         if (TimeRule)
-            layers.Add("""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}}}}""");
+            layers.Add("""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}, "type": "quantitative"}}}""");
         return $$"""
             {
               "width": "container",

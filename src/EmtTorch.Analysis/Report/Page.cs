@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using System.Reflection;
 using System.Text;
 
@@ -83,13 +82,14 @@ internal sealed class Page
         page.Append($$"""<script type="application/json" id="data">{"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>""").Append('\n');
         foreach (string name in Libraries)
             page.Append(bundled
-                ? $"<script>{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
+                ? $"<script id=\"{name}\">{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
                 : $"""<script src="https://cdn.jsdelivr.net/npm/{name}@{(name == "vega-embed" ? 7 : 6)}"></script>""" + "\n");
         page.Append($"<script>{InlineScript(Resource("report.js")!)}</script>\n</body>\n</html>\n");
         return page.ToString();
     }
 
-    public static string Escape(string? text) => WebUtility.HtmlEncode(text ?? "");
+    public static string Escape(string? text) =>
+        (text ?? "").Replace("&", "&amp;").Replace("<", "&lt;").Replace(">", "&gt;").Replace("\"", "&quot;").Replace("'", "&#39;");
 
     /// <summary>As people read it: four significant digits; a dash where there is none.</summary>
     public static string Number(double? value) => value switch
