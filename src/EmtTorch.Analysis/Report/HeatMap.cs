@@ -55,6 +55,7 @@ internal sealed record HeatMap
         return greatest > 0 ? greatest : 1;
     }
 
+    // Neighbours overlap by half a pixel, or the background would show between them.
     private string Spec(Blocks blocks)
     {
         double limit = Limit ?? Greatest(blocks.Values);
@@ -69,7 +70,7 @@ internal sealed record HeatMap
         {
             $$"""
             {
-              "mark": {"type": "rect", "aria": false, "tooltip": true, "strokeWidth": 0},
+              "mark": {"type": "rect", "aria": false, "tooltip": true, "x2Offset": 0.5, "y2Offset": 0.5},
               "encoding": {
                 "x": {{Position($"{x}0", across, wide, reverse: false)}}, "x2": {"field": "{{x}}1"},
                 "y": {{Position($"{y}0", down, tall, reverse: true)}}, "y2": {"field": "{{y}}1"},
@@ -193,6 +194,6 @@ internal sealed record HeatAxis(string Title)
         }
         // The expression is JSON inside JSON: its strings are quoted with '.
         string expression = $"[{string.Join(',', Groups.Select(group => $"'{group.Label}'"))}][indexof({CompactJson.Array(middles)}, datum.value)]";
-        return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false}""";
+        return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false, "labelOverlap": {{(Groups.Count > 12 ? "\"parity\"" : "false")}}}""";
     }
 }

@@ -102,7 +102,7 @@ internal sealed class Page
 
     /// <summary>A share from 0 to 1.</summary>
     public static string Percent(double? share) =>
-        share is double v && double.IsFinite(v) ? (100 * v).ToString("0.0#", CultureInfo.InvariantCulture) + " %" : Number(share);
+        share is double v && double.IsFinite(v) ? (100 * v).ToString("0.00", CultureInfo.InvariantCulture) + " %" : Number(share);
 
     /// <summary>An HTML id that is in no other use on the page.</summary>
     private string UniqueId(string wanted)

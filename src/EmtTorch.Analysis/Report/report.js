@@ -13,7 +13,7 @@
     axis: { ...text, gridColor: '#eceef1', domainColor: '#b4bac2', tickColor: '#b4bac2', labelOverlap: true },
     legend: { ...text, symbolSize: 90 },
     header: text, title: { fontSize: 13 },
-    line: { strokeWidth: 1.8 }, point: { size: 60 },
+    mark: { color: '#0072b2' }, line: { strokeWidth: 1.8 }, point: { size: 60 },
     // Okabe and Ito: told apart by people with any of the common colour-vision deficiencies.
     range: { category: ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#000000', '#f0e442'] },
   };
@@ -116,6 +116,8 @@
     return vega.scheme('blueorange')(Math.min(1, Math.max(0, .5 + .5 * value / limit)));
   };
 
+  const hasPhases = example => example.inputSteps > 0 && example.inputSteps < example.steps;
+
   function circuit(figure, s, kappa, limits) {
     const box = $('.drawing', figure);
     let example, cells, arrows, ghosts, steps;
@@ -168,10 +170,13 @@
 
     function show(t) {
       if (!cells) return;
-      const input = t <= example.inputSteps;
-      for (const cell of cells)
-        cell.setAttribute('fill', colour(example[cell.dataset.cell]?.[t - 1]?.[cell.dataset.index], limits[cell.dataset.cell]));
-      const faint = { input: !input, f: input, output: input, shift: false };
+      const phases = hasPhases(example), input = phases && t <= example.inputSteps, output = phases && !input;
+      const faint = { input: output, f: input, output: input, shift: false };
+      for (const cell of cells) {
+        const kind = cell.dataset.cell;
+        cell.setAttribute('fill', colour(example[kind]?.[t - 1]?.[cell.dataset.index], limits[kind]));
+        if (kind !== 'contents') cell.setAttribute('opacity', faint[kind.slice(0, -1)] ? .3 : 1);
+      }
       for (const arrow of arrows) arrow.setAttribute('opacity', faint[arrow.dataset.arrow] ? .2 : 1);
       for (const ghost of ghosts) ghost.setAttribute('stroke-opacity', faint[ghost.dataset.box.slice(0, -1)] ? .3 : 1);
       $('svg', box).dataset.time = t;
@@ -193,11 +198,11 @@
     const slider = $('#time'), out = $('#time-now'), play = $('#play'), choice = $('#example');
     const panel = $('#circuit') && typeof vega !== 'undefined' ? circuit($('#circuit'), s, kappa, limits) : null;
     const charts = $$('[data-example]');
-    let example, timer = null;
+    let example, timer = null, queue = Promise.resolve();
 
     function show() {
-      const t = Number(slider.value), phase = t <= example.inputSteps ? 'input' : 'output';
-      out.textContent = `t = ${t} of ${example.steps}, ${phase} phase`;
+      const t = Number(slider.value), phase = !hasPhases(example) ? '' : t <= example.inputSteps ? ', input phase' : ', output phase';
+      out.textContent = `t = ${t} of ${example.steps}${phase}`;
       slider.setAttribute('aria-valuetext', out.textContent);
       for (const { id } of charts) views.get(id)?.signal('t', t).runAsync();
       panel?.show(t);
@@ -209,7 +214,9 @@
       for (const chart of charts) {
         const spec = example.figures[chart.id];
         chart.hidden = !spec;
-        if (spec) await draw(chart, spec);
+        if (!spec) continue;
+        $('figcaption', chart).textContent = spec.caption;
+        await draw(chart, spec.spec);
       }
       if ($('#circuit')) $('#circuit').hidden = !(panel && example.contents);
       if (panel && example.contents) panel.choose(example);
@@ -234,8 +241,8 @@
       }, 200);
     });
     slider.addEventListener('input', show);
-    choice?.addEventListener('change', () => { stop(); choose(Number(choice.value)); });
-    await choose(0);
+    choice?.addEventListener('change', () => { stop(); queue = queue.then(() => choose(Number(choice.value))); });
+    await (queue = choose(0));
   }
 
   // ---- The comparison's table ----------------------------------------------------------------------------------------
@@ -256,6 +263,8 @@
       table.tBodies[0].append(...rows);
     }));
   }
+
+  addEventListener('beforeprint', () => { for (const settings of $$('#settings')) settings.open = true; });
 
   (async () => {
     if (data.examples) await examples(data.examples);
