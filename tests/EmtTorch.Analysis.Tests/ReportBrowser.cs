@@ -104,7 +104,8 @@ internal sealed class ReportBrowser : IAsyncDisposable
         await File.WriteAllBytesAsync(file, Convert.FromBase64String(reply["data"]!.GetValue<string>()));
     }
 
-    public async Task<byte[]> Pdf() => Convert.FromBase64String((await Call("Page.printToPDF"))["data"]!.GetValue<string>());
+    /// <summary>As on "print" or on "screen".</summary>
+    public Task Media(string media) => Call("Emulation.setEmulatedMedia", new() { ["media"] = media });
 
     private async Task<JsonNode> Call(string method, JsonObject? parameters = null, bool session = true)
     {

@@ -96,7 +96,11 @@ public sealed class ReportBrowserTests
         await _browser.Wait("[...document.querySelectorAll('.drawing canvas')].every(canvas => canvas.clientWidth <= 400)");
         Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than a phone");
         await Shoot("report-400");
-        if (Shots is not null) await File.WriteAllBytesAsync(Path.Combine(Shots, "report.pdf"), await _browser.Pdf());
+        await _browser.Resize(720);
+        await _browser.Media("print");
+        Assert.That(await _browser.Evaluate<int>("[...document.querySelectorAll('button')].filter(button => button.offsetParent).length"), Is.Zero, "no buttons in print");
+        await CheckMarks();
+        await Shoot("report-print");
         Assert.That(_browser.Console, Is.Empty);
     }
 
@@ -214,6 +218,7 @@ public sealed class ReportBrowserTests
     private async Task Shoot(string name)
     {
         if (Shots is null) return;
+        await _browser.Evaluate("scrollTo(0, 0)");
         await Task.Delay(300);
         await _browser.Screenshot(Path.Combine(Directory.CreateDirectory(Shots).FullName, $"{name}.png"));
     }

@@ -10,7 +10,7 @@
   const config = {
     background: 'white', font,
     view: { stroke: '#b4bac2' },
-    axis: { ...text, gridColor: '#eceef1', domainColor: '#b4bac2', tickColor: '#b4bac2', labelOverlap: true },
+    axis: { ...text, gridColor: '#eceef1', domainColor: '#b4bac2', tickColor: '#b4bac2' },
     legend: { ...text, symbolSize: 90 },
     header: text, title: { fontSize: 13 },
     mark: { color: '#0072b2' }, line: { strokeWidth: 1.8 }, point: { size: 60 },
@@ -25,6 +25,7 @@
   };
   const isSingle = spec => (spec.mark || spec.layer) && !(spec.encoding && (spec.encoding.row || spec.encoding.column || spec.encoding.facet));
 
+  const least = 100; // pixels; narrower is a layout in passing
   const views = new Map(); // figure's id -> Vega view
 
   async function draw(figure, original) {
@@ -61,7 +62,7 @@
     let width = box.clientWidth;
     figure.resizes?.disconnect();
     figure.resizes = new ResizeObserver(() => {
-      if (box.clientWidth === width || box.clientWidth === 0) return;
+      if (box.clientWidth === width || box.clientWidth < least) return;
       width = box.clientWidth;
       view.width(width);
       const height = heightOf(spec, width);
@@ -133,7 +134,7 @@
       const parts = [];
       const draw = (name, attributes, inside = '') => parts.push(
         `<${name} ${Object.entries(attributes).map(([key, value]) => `${key}="${value}"`).join(' ')}>${inside}</${name}>`);
-      const small = pitch < 40 ? 11 : 13;
+      const small = pitch < 40 ? 11 : 13, point = pitch < 40 ? 5 : 7;
       const label = (x, y, words, more = {}) => draw('text', { x, y, 'text-anchor': 'middle', 'font-size': small, fill: '#1b1f24', ...more }, words);
       const arrow = (path, kind) => draw('path', { d: path, 'data-arrow': kind, fill: 'none', stroke: '#1b1f24', 'stroke-width': 1.4, 'marker-end': 'url(#head)' });
       const stack = (i, count, kind, first) => {
@@ -161,7 +162,7 @@
       const base = bottom + 30;
       arrow(`M ${middle(0)} ${bottom + 22} V ${base} H ${middle(last)} V ${bottom + 24}`, 'f');
       label((middle(0) + middle(last)) / 2, base + 17, 'f, of all the variables', { 'data-arrow': 'f' });
-      const head = '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path d="M0 0 8 4 0 8z" fill="#1b1f24"/></marker></defs>';
+      const head = `<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="${point}" markerHeight="${point}" orient="auto"><path d="M0 0 8 4 0 8z" fill="#1b1f24"/></marker></defs>`;
       box.innerHTML = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${font.replaceAll('"', "'")}" role="img" aria-label="The variables' contents at the chosen time">${head}${parts.join('')}</svg>`;
       cells = $$('[data-cell]', box);
       arrows = $$('[data-arrow]', box);
@@ -184,7 +185,7 @@
     }
 
     new ResizeObserver(() => {
-      if (!example || !box.clientWidth || box.clientWidth === Number($('svg', box)?.getAttribute('width'))) return;
+      if (!example || box.clientWidth < least || box.clientWidth === Number($('svg', box)?.getAttribute('width'))) return;
       build();
       show(steps);
     }).observe(box);
@@ -212,11 +213,11 @@
       example = list[index];
       slider.max = example.steps;
       for (const chart of charts) {
-        const spec = example.figures[chart.id];
-        chart.hidden = !spec;
-        if (!spec) continue;
-        $('figcaption', chart).textContent = spec.caption;
-        await draw(chart, spec.spec);
+        const drawing = example.figures[chart.id];
+        chart.hidden = !drawing;
+        if (!drawing) continue;
+        $('figcaption', chart).textContent = drawing.caption;
+        await draw(chart, drawing.spec);
       }
       if ($('#circuit')) $('#circuit').hidden = !(panel && example.contents);
       if (panel && example.contents) panel.choose(example);
