@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
 
 namespace EmtTorch.Analysis.Tests;
@@ -80,7 +82,7 @@ public sealed class ReportBrowserTests
         // The select changes the example.
         cells = await Cells();
         await _browser.Evaluate("(() => { const choice = document.getElementById('example'); choice.value = '1'; choice.dispatchEvent(new Event('change', { bubbles: true })); })()");
-        await _browser.Wait($"[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join() !== {System.Text.Json.JsonSerializer.Serialize(cells)}");
+        await _browser.Wait($"[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join() !== {JsonSerializer.Serialize(cells)}");
         await CheckMarks();
 
         await _browser.Evaluate("document.getElementById('play').click()");
@@ -138,10 +140,43 @@ public sealed class ReportBrowserTests
     [Test]
     public async Task FiguresSave()
     {
-        await Open("figures", FigurePage.Render("Figures", [ReportSamples.Extra("one"), ReportSamples.Extra("one"), ReportSamples.Extra("three", double.NaN)], "Three lines."));
-        Assert.That(await CheckMarks(), Has.Count.EqualTo(3));
+        var panels = ReportSamples.Extra("panels") with { Spec = new() { ["hconcat"] = new JsonArray(ReportSamples.Extra("left").Spec, ReportSamples.Extra("right").Spec) } };
+        await Open("figures", FigurePage.Render("Figures", [ReportSamples.Extra("one"), ReportSamples.Extra("one"), ReportSamples.Extra("three", double.NaN), panels], "Three lines, and two."));
+        Assert.That(await CheckMarks(), Has.Count.EqualTo(4));
         await CheckDownloads();
         await Shoot("figures-1200");
+        Assert.That(_browser.Console, Is.Empty);
+    }
+
+    [Test]
+    public async Task WithoutLibrariesAndNetworkThePageSaysSo()
+    {
+        var page = new Page("t") { Bundled = false };
+        page.Add(ReportSamples.Extra("a"));
+        string file = Path.Combine(_folder, "linked.html");
+        await File.WriteAllTextAsync(file, page.Render());
+        await _browser.Open(file);
+        Assert.That(await Text(".drawing"), Does.Contain("needs a network"));
+    }
+
+    [Test]
+    public async Task TheSliderIsQuickInALongReport()
+    {
+        await Open("long", ReportPage.Render(ReportSamples.Full(hidden: 128, s: 8, kappa: 8, steps: 208, examples: 5)));
+        double milliseconds = await _browser.Evaluate<double>("""
+            (async () => {
+              const slider = document.getElementById('time'), frame = () => new Promise(done => requestAnimationFrame(() => setTimeout(done, 0)));
+              const start = performance.now();
+              for (let t = 1; t <= 20; t++) {
+                slider.value = 10 * t;
+                slider.dispatchEvent(new Event('input', { bubbles: true }));
+                await frame();
+              }
+              return (performance.now() - start) / 20;
+            })()
+            """);
+        TestContext.Out.WriteLine($"{milliseconds:0} ms a move");
+        Assert.That(milliseconds, Is.LessThan(500));
         Assert.That(_browser.Console, Is.Empty);
     }
 

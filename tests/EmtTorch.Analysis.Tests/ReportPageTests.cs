@@ -124,6 +124,25 @@ public sealed class ReportPageTests
     }
 
     [Test]
+    public void EmptyArraysAreMissingData()
+    {
+        string html = ReportPage.Render(new()
+        {
+            Name = "n",
+            Variables = 2,
+            Components = 2,
+            WeightsStandard = [],
+            WeightsVariables = [[]],
+            Spectrum = new() { Theory = [], Learned = [] },
+            Examples = [new() { Label = "a", HiddenState = [[1, 2]], Contents = [], Inputs = [] }, new() { Label = "b", HiddenState = [] }],
+            Interventions = [],
+            Participation = [[]],
+            Training = [],
+        });
+        Assert.That(Regex.Matches(html, "<figure id=\"(.*?)\"").Select(m => m.Groups[1].Value), Is.EqualTo(new[] { "hidden-state" }));
+    }
+
+    [Test]
     public void NoRunsAreNoError() => Contains(ComparisonPage.Render("None", []), "0 runs");
 
     // A failure says what is missing, not the whole page.

@@ -16,8 +16,8 @@ public static class ComparisonPage
         new("Test accuracy", true, row => row.TestAccuracy is null ? null : Page.Percent(row.TestAccuracy), row => row.TestAccuracy),
         new("Grounding", false, row => row.Grounding),
         new("Spectral error (rad)", true, row => row.SpectralError is null ? null : Page.Number(row.SpectralError), row => row.SpectralError),
-        new("Eigenvalues, theory", true, row => row.CountTheory?.ToString(), row => row.CountTheory),
-        new("Eigenvalues, network", true, row => row.CountLearned?.ToString(), row => row.CountLearned),
+        new("Count, theory", true, row => row.CountTheory?.ToString(), row => row.CountTheory),
+        new("Count, network", true, row => row.CountLearned?.ToString(), row => row.CountLearned),
         new("Live entries", true, row => row.LiveEntries is null ? null : Page.Number(row.LiveEntries), row => row.LiveEntries),
         new("Φ error", true, row => row.PhiError is null ? null : Page.Number(row.PhiError), row => row.PhiError),
         new("Intervention accuracy", true, row => row.InterventionAccuracy is null ? null : Page.Percent(row.InterventionAccuracy), row => row.InterventionAccuracy),
@@ -43,7 +43,7 @@ public static class ComparisonPage
 
     private static string Table(IReadOnlyList<ComparisonRow> rows)
     {
-        var html = new StringBuilder($"""<div class="scroll"><table class="sortable"><caption>{rows.Count} runs. A column's heading sorts by it.</caption><thead><tr><th scope="col"><button type="button">Run</button></th>""");
+        var html = new StringBuilder($"""<div class="scroll"><table class="sortable"><caption>{rows.Count} runs. A column's heading sorts by it. The counts are of eigenvalues above the threshold.</caption><thead><tr><th scope="col"><button type="button">Run</button></th>""");
         foreach (var column in Columns)
             html.Append($"""<th scope="col"{(column.Numeric ? " class=\"number\"" : "")}><button type="button">{Page.Escape(column.Title)}</button></th>""");
         html.Append("</tr></thead>\n<tbody>\n");

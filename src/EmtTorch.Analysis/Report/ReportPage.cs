@@ -170,7 +170,7 @@ public static class ReportPage
     {
         Values = example.Contents,
         Rows = new("time step"),
-        Columns = HeatAxis.OfVariables("variable", s, kappa, example.Contents?.Max(row => row?.Length ?? 0) ?? 0),
+        Columns = HeatAxis.OfVariables("variable", s, kappa, example.Contents?.Select(row => row?.Length ?? 0).DefaultIfEmpty(0).Max() ?? 0),
         RowsAcross = true,
         Value = "content",
         Limit = limit,
