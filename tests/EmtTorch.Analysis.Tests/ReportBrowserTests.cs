@@ -6,7 +6,7 @@ using EmtTorch.Analysis.Report;
 namespace EmtTorch.Analysis.Tests;
 
 /// <summary>
-/// Opens pages from file:// in a headless Chromium without a network. REPORT_SHOTS=folder keeps screenshots there.
+/// Opens pages from file:// in a headless Chromium without a network. REPORT_SHOTS=folder keeps the pages and pictures of them there.
 /// </summary>
 public sealed class ReportBrowserTests
 {

@@ -78,7 +78,7 @@ internal sealed class Page
             page.Append("</details></footer>\n");
         }
         page.Append("</main>\n");
-        // Every "<" of the data is written <: Text and Utf8JsonWriter escape it.
+        // The data has no "<" that could end the script: CompactJson.Text and Utf8JsonWriter write it as an escape.
         page.Append($$"""<script type="application/json" id="data">{"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>""").Append('\n');
         foreach (string name in Libraries)
             page.Append(bundled
