@@ -41,17 +41,25 @@ internal sealed class ReportBrowser : IAsyncDisposable
             "--proxy-server=127.0.0.1:9", "--remote-debugging-port=0", $"--user-data-dir={profile}", "about:blank"])
             start.ArgumentList.Add(option);
         var browser = new ReportBrowser(Process.Start(start)!, profile);
-        browser._process.OutputDataReceived += (_, _) => { };
-        browser._process.BeginOutputReadLine();
-        string? line;
-        const string Listening = "DevTools listening on ";
-        do line = await browser._process.StandardError.ReadLineAsync(cancel);
-        while (line is not null && !line.StartsWith(Listening, StringComparison.Ordinal));
-        if (line is null) throw new InvalidOperationException($"{chromium} did not start.");
-        _ = browser._process.StandardError.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None); // a full pipe would stop it
-        await browser._socket.ConnectAsync(new Uri(line[Listening.Length..]), cancel);
-        browser._reading = browser.Read();
-        return browser;
+        try
+        {
+            browser._process.OutputDataReceived += (_, _) => { };
+            browser._process.BeginOutputReadLine();
+            string? line;
+            const string Listening = "DevTools listening on ";
+            do line = await browser._process.StandardError.ReadLineAsync(cancel);
+            while (line is not null && !line.StartsWith(Listening, StringComparison.Ordinal));
+            if (line is null) throw new InvalidOperationException($"{chromium} did not start.");
+            _ = browser._process.StandardError.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None); // a full pipe would stop it
+            await browser._socket.ConnectAsync(new Uri(line[Listening.Length..]), cancel);
+            browser._reading = browser.Read();
+            return browser;
+        }
+        catch
+        {
+            browser._process.Kill(entireProcessTree: true);
+            throw;
+        }
     }
 
     /// <summary>Opens a file in a new tab and waits until its script has drawn everything.</summary>
