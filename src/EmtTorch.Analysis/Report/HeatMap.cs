@@ -55,6 +55,7 @@ internal sealed record HeatMap
         return greatest > 0 ? greatest : 1;
     }
 
+    // Neighbours overlap by half a pixel, or the background would show between them.
     private string Spec(Blocks blocks)
     {
         double limit = Limit ?? Greatest(blocks.Values);
@@ -65,17 +66,18 @@ internal sealed record HeatMap
         string scheme = Diverging
             ? $$"""{"scheme": "blueorange", "domain": [{{CompactJson.Number(-limit)}}, {{CompactJson.Number(limit)}}], "domainMid": 0, "clamp": true}"""
             : $$"""{"scheme": "blues", "domain": [0, {{CompactJson.Number(limit)}}], "clamp": true}""";
+        string ticks = Diverging ? CompactJson.Array([-limit, 0, limit]) : CompactJson.Array([0, limit]);
         var layers = new List<string>
         {
             $$"""
             {
-              "mark": {"type": "rect", "aria": false, "tooltip": true, "strokeWidth": 0},
+              "mark": {"type": "rect", "aria": false, "tooltip": true, "x2Offset": 0.5, "y2Offset": 0.5},
               "encoding": {
                 "x": {{Position($"{x}0", across, wide, reverse: false)}}, "x2": {"field": "{{x}}1"},
                 "y": {{Position($"{y}0", down, tall, reverse: true)}}, "y2": {"field": "{{y}}1"},
                 "color": {
                   "field": "v", "type": "quantitative", "scale": {{scheme}},
-                  "legend": {"title": {{CompactJson.Text(Value)}}, "orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10, "titleOrient": "left", "titleAnchor": "middle", "titleLimit": 160, "tickCount": 3}
+                  "legend": {"title": {{CompactJson.Text(Value)}}, "orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10, "titleOrient": "left", "titleAnchor": "middle", "titleLimit": 160, "tickCount": 3, "values": {{ticks}}, "format": ".2~g"}
                 },
                 "tooltip": [
                   {"field": "rl", "title": {{CompactJson.Text(Rows.Title)}}},
@@ -95,7 +97,7 @@ internal sealed record HeatMap
             layers.Add(Above(0.5 + (input + wide) / 2.0, "output"));
         }
         if (TimeRule)
-            layers.Add("""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}}}}""");
+            layers.Add("""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}, "type": "quantitative"}}}""");
         return $$"""
             {
               "width": "container",
@@ -191,8 +193,8 @@ internal sealed record HeatAxis(string Title)
             middles.Add(edge + count / 2.0);
             edge += count;
         }
-        // The expression is JSON inside JSON: its strings are quoted with '.
+        // The expression is JSON inside JSON: its strings are quoted with '. Without tickCount Vega drops every other of the values.
         string expression = $"[{string.Join(',', Groups.Select(group => $"'{group.Label}'"))}][indexof({CompactJson.Array(middles)}, datum.value)]";
-        return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false}""";
+        return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "tickCount": {{middles.Count}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false, "labelOverlap": {{(Groups.Count > 12 ? "\"parity\"" : "false")}}}""";
     }
 }
