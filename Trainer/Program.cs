@@ -27,6 +27,7 @@ schema.SetAction(_ =>
 });
 root.Add(schema);
 root.Add(AnalyzeCommand.Create());
+root.Add(GsemmCommand.Create());
 
 var result = root.Parse(args);
 if (result.Errors.Count == 0) return result.Invoke();

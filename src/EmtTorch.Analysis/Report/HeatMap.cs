@@ -22,7 +22,7 @@ internal sealed record HeatMap
     /// <summary>What a value is, for the legend.</summary>
     public required string Value { get; init; }
 
-    /// <summary>The greatest magnitude on the colour scale; the values' own where null.</summary>
+    /// <summary>Where the colour scale ends; null: <see cref="ColourLimit"/> of the values.</summary>
     public double? Limit { get; init; }
 
     /// <summary>Blue to white to orange, centred at 0; otherwise white to blue, from 0.</summary>
@@ -45,20 +45,27 @@ internal sealed record HeatMap
             caption += $" The matrix has {blocks.Rows} × {blocks.Columns} entries; each cell is the mean of up to {blocks.RowBlock} × {blocks.ColumnBlock} of them.";
         if (Values!.Any(row => row is null || row.Length < blocks.Columns || row.Any(value => !double.IsFinite(value))))
             caption += " Grey cells have no finite value.";
+        double limit = Limit ?? ColourLimit(blocks.Values), greatest = blocks.Values.SelectMany(row => row).Where(double.IsFinite).Max(Math.Abs);
+        if (greatest > limit * 1.001) caption += $" Colours end at {Page.Number(limit)}; the greatest magnitude is {Page.Number(greatest)}.";
         return new(id, title, caption, CompactJson.Object(Spec(blocks)));
     }
 
-    /// <summary>The greatest finite magnitude, or 1 where there is none or it is 0.</summary>
-    public static double Greatest(IEnumerable<double[]?>? rows)
+    /// <summary>
+    /// Where colours end: the greatest finite magnitude, or, where a few outliers would pale all the rest, what 99 of 100
+    /// numbers that are not 0 stay within. 1 where there is none.
+    /// </summary>
+    public static double ColourLimit(IEnumerable<double[]?>? rows)
     {
-        double greatest = rows?.SelectMany(row => row ?? []).Where(double.IsFinite).Select(Math.Abs).DefaultIfEmpty(0).Max() ?? 0;
-        return greatest > 0 ? greatest : 1;
+        var magnitudes = (rows ?? []).SelectMany(row => row ?? []).Where(value => double.IsFinite(value) && value != 0).Select(Math.Abs).Order().ToArray();
+        if (magnitudes.Length == 0) return 1;
+        double most = magnitudes[(magnitudes.Length - 1) * 99 / 100], greatest = magnitudes[^1];
+        return greatest > 1.5 * most ? most : greatest;
     }
 
     // Neighbours overlap by half a pixel, or the background would show between them.
     private string Spec(Blocks blocks)
     {
-        double limit = Limit ?? Greatest(blocks.Values);
+        double limit = Limit ?? ColourLimit(blocks.Values);
         var (across, down) = RowsAcross ? (Rows, Columns) : (Columns, Rows);
         var (wide, tall) = RowsAcross ? (blocks.Rows, blocks.Columns) : (blocks.Columns, blocks.Rows);
         var (x, y) = RowsAcross ? ("r", "c") : ("c", "r");

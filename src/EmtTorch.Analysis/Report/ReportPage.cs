@@ -103,8 +103,8 @@ public static class ReportPage
         page.Add("<section><h2>C, D. One sequence through the network</h2>"); // a section, so that the slider stays in view no further than its end
         var examples = (data.Examples ?? []).Where(example => Steps(example) > 0).ToList();
         int s = data.Variables ?? 0, kappa = data.Components ?? 0;
-        double hidden = HeatMap.Greatest(examples.SelectMany(example => example.HiddenState ?? []));
-        double contents = HeatMap.Greatest(examples.SelectMany(example => example.Contents ?? []));
+        double hidden = HeatMap.ColourLimit(examples.SelectMany(example => example.HiddenState ?? []));
+        double contents = HeatMap.ColourLimit(examples.SelectMany(example => example.Contents ?? []));
         bool anyHidden = false, anyContents = false, anyCircuit = false;
         var list = new List<string>();
         foreach (var example in examples)
@@ -124,8 +124,8 @@ public static class ReportPage
         }
         if (anyHidden || anyContents)
         {
-            double inputs = HeatMap.Greatest(examples.SelectMany(example => example.Inputs ?? []));
-            double outputs = HeatMap.Greatest(examples.SelectMany(example => example.Outputs ?? []));
+            double inputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Inputs ?? []));
+            double outputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Outputs ?? []));
             page.Examples = $$"""
                 {"s":{{s}},"kappa":{{kappa}},"limits":{"contents":{{CompactJson.Number(contents)}},"inputs":{{CompactJson.Number(inputs)}},"outputs":{{CompactJson.Number(outputs)}}},"list":{{CompactJson.Array(list)}}}
                 """;
