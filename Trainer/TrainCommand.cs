@@ -153,7 +153,8 @@ internal static class TrainCommand
             }
             log.Information("Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
                 result.TestAccuracy, result.TestHorizon, result.Steps, result.Seconds, folder.Path);
-            if (result.BestTestAccuracy > result.TestAccuracy)
+            // A bit more or less in the last digit is the test's own noise.
+            if (result.BestTestAccuracy > result.TestAccuracy + 0.005)
                 log.Warning("The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again; that checkpoint is kept", result.BestTestAccuracy, result.BestStep);
             return Done;
         }
