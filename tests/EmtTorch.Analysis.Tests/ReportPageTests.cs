@@ -11,9 +11,10 @@ public sealed class ReportPageTests
     {
         string html = ReportPage.Render(ReportSamples.Full(hidden: 24, s: 3, kappa: 4, steps: 12));
         string[] parts = ["<h1>", "id=\"summary\"", "id=\"weights-standard\"", "id=\"weights-variables\"", "id=\"spectrum\"", "id=\"time\"", "id=\"circuit\"",
-            "id=\"hidden-state\"", "id=\"variables\"", "id=\"interventions\"", "id=\"participation\"", "id=\"groundings\"", "id=\"training-loss\"", "id=\"drift\"", "id=\"settings\""];
+            "id=\"hidden-state\"", "id=\"variables\"", "id=\"interventions\"", "id=\"participation\"", "id=\"groundings\"", "id=\"drift\"", "id=\"training-loss\"", "id=\"settings\""];
         var places = parts.Select(part => html.IndexOf(part, StringComparison.Ordinal)).ToArray();
-        Assert.That(places, Has.None.EqualTo(-1).And.Ordered);
+        Assert.That(places, Has.None.EqualTo(-1));
+        Assert.That(places, Is.Ordered);
     }
 
     [Test]
@@ -23,6 +24,14 @@ public sealed class ReportPageTests
         Contains(html, "<strong>Eigenvalues</strong> not drawn: no eigenvalues.");
         Assert.That(Regex.Count(html, "class=\"missing\""), Is.EqualTo(Enum.GetValues<ReportChart>().Length));
         Assert.That(Regex.Count(html, "<figure"), Is.Zero);
+    }
+
+    [Test]
+    public void Without_variables_their_parts_are_left_out_and_figures_come_first()
+    {
+        string html = ReportPage.Render(new() { Name = "n", HasVariables = false, WeightsStandard = [[1]], Figures = [ReportSamples.Extra("extra")] });
+        Assert.That(html, Does.Not.Contain("Spectrum</h2>").And.Not.Contain("Interventions</h2>").And.Not.Contain("variable memories"));
+        Assert.That(html.IndexOf("id=\"extra\"", StringComparison.Ordinal), Is.InRange(0, html.IndexOf("id=\"weights-standard\"", StringComparison.Ordinal)));
     }
 
     [Test]

@@ -24,6 +24,9 @@ public sealed record ReportData
     /// <summary>Share of output bits with the right sign, 0 to 1.</summary>
     public double? TestAccuracy { get; init; }
 
+    /// <summary>False for a task that has no variables in the theory's sense: all parts about them are left out.</summary>
+    public bool HasVariables { get; init; } = true;
+
     /// <summary>s, the variables; with κ, where the grid lines of the variable-memory basis lie.</summary>
     public int? Variables { get; init; }
 

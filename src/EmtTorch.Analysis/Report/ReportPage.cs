@@ -10,17 +10,26 @@ public static class ReportPage
     {
         var page = new Page(data.Name);
         Header(page, data);
+        if (!data.HasVariables) Figures(page, data, "Figures");
         Weights(page, data);
-        Spectrum(page, data);
-        Examples(page, data);
-        Interventions(page, data);
-        Neurons(page, data);
-        Groundings(page, data);
+        if (data.HasVariables)
+        {
+            Spectrum(page, data);
+            Examples(page, data);
+            Interventions(page, data);
+            Neurons(page, data);
+            Groundings(page, data);
+            Figures(page, data, "More figures");
+        }
         Training(page, data);
-        if (data.Figures.Count > 0) page.Add("<h2>More figures</h2>");
-        foreach (var figure in data.Figures) page.Add(figure);
         Settings(page, data);
         return page.Render();
+    }
+
+    private static void Figures(Page page, ReportData data, string title)
+    {
+        if (data.Figures.Count > 0) page.Add($"<h2>{title}</h2>");
+        foreach (var figure in data.Figures) page.Add(figure);
     }
 
     private static void Header(Page page, ReportData data)
@@ -44,7 +53,7 @@ public static class ReportPage
 
     private static void Weights(Page page, ReportData data)
     {
-        page.Add("<h2>A. Recurrent weights</h2>");
+        page.Add(data.HasVariables ? "<h2>A. Recurrent weights</h2>" : "<h2>Recurrent weights</h2>");
         var standard = new HeatMap
         {
             Values = data.WeightsStandard,
@@ -67,7 +76,7 @@ public static class ReportPage
             (axis.Groups.Count > 0 ? "Lines part the variables. " : "") + (rest ? "Beyond the heavy line: Ψ⊥, the rest of the space." : ""));
         page.Add("<div class=\"pair\">");
         Draw(page, data, ReportChart.WeightsStandard, standard, "W_hh in the standard basis");
-        Draw(page, data, ReportChart.WeightsVariables, variables, "W_hh in the basis of the variable memories");
+        if (data.HasVariables) Draw(page, data, ReportChart.WeightsVariables, variables, "W_hh in the basis of the variable memories");
         page.Add("</div>");
     }
 

@@ -254,7 +254,6 @@ public sealed class RunAnalysis
             };
         }
         json["problems"] = new JsonArray([.. problems.Select(p => (JsonNode)p)]);
-        const string none = "the flip-flop task has no variables in the theory's sense: its fixed points are its memory";
         return new()
         {
             Lines = lines,
@@ -263,7 +262,7 @@ public sealed class RunAnalysis
             Data = Page(network, lines, problems) with
             {
                 Figures = states is null ? [] : [states.Figure()],
-                Skipped = new[] { ReportChart.WeightsVariables, ReportChart.Spectrum, ReportChart.HiddenState, ReportChart.Variables, ReportChart.Interventions, ReportChart.Participation }.ToDictionary(c => c, _ => none),
+                HasVariables = false,
             },
             Row = FirstRow(network) with { Problems = problems.Count },
         };
