@@ -16,6 +16,9 @@ namespace EmtTorch.Analysis;
 /// <param name="ReadoutBias">c (κ), or null.</param>
 public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Readout, Tensor? Bias = null, Tensor? ReadoutBias = null) : IDisposable
 {
+    /// <summary>float32 ends at 3.4e38, so that no training comes near; two products of such numbers still are numbers.</summary>
+    private const double Largest = 1e100;
+
     /// <summary>H.</summary>
     public int HiddenSize => (int)WeightHh.shape[0];
 
@@ -110,7 +113,12 @@ public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Rea
     public string? WhyUnusable()
     {
         foreach (var (tensor, what) in (ReadOnlySpan<(Tensor?, string)>)[(WeightHh, "W_hh"), (WeightIh, "W_uh"), (Readout, "W_r"), (Bias, "the bias"), (ReadoutBias, "the readout's bias")])
-            if (tensor is not null && !Matrices.IsFinite(tensor)) return $"{what} has numbers that are not finite (NaN or infinity): the network is broken, and nothing can be read out of it";
+        {
+            if (tensor is null) continue;
+            if (!Matrices.IsFinite(tensor)) return $"{what} has numbers that are not finite (NaN or infinity): nothing can be read out of this network";
+            if (tensor.numel() > 0 && tensor.abs().max().ToDouble() is var largest && largest > Largest)
+                return FormattableString.Invariant($"{what} has numbers up to {largest:G2}: what is computed from them overflows, and nothing can be read out of this network");
+        }
         return null;
     }
 
