@@ -82,8 +82,8 @@ public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Rea
         var outBias = readout[..^"weight".Length] + "bias";
         var readoutBias = rest.Remove(outBias) ? Load(outBias) : null;
         if (bias is null && Take("bias", 1) is { } own) bias = Load(own);
-        if (rest.FirstOrDefault(k => k.Contains("_l1", StringComparison.Ordinal) || k.EndsWith("_reverse", StringComparison.Ordinal)) is { } more)
-            throw new InvalidDataException($"{name} has {more} besides: the analysis is of networks of one layer and one direction");
+        if (rest.Where(k => k.Contains("_l1", StringComparison.Ordinal) || k.EndsWith("_reverse", StringComparison.Ordinal)).ToArray() is { Length: > 0 } more)
+            throw new InvalidDataException($"{name} has {string.Join(", ", more)} besides: the analysis is of networks of one layer and one direction");
         if (rest.Count > 0) throw new InvalidDataException($"{name} has tensors that are not an Elman network's: {string.Join(", ", rest)}");
 
         var result = new NetworkWeights(weightIh, weightHh, Load(readout), bias, readoutBias);
