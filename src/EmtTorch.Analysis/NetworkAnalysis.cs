@@ -114,14 +114,28 @@ public sealed class NetworkAnalysis : IDisposable
         if (Spectrum.Error is null)
             _problems.Add($"No spectral error: above {Spectrum.Threshold} in magnitude theory has {Spectrum.CountTheory} of the eigenvalues, the network {Spectrum.CountLearned}.");
 
+        string? none = null;
+        try
+        {
+            Memories = VariableMemories.Of(linear, Task, options.Memories);
+            Memories.MoveToOuterDisposeScope();
+            Interventions = Analysis.Interventions.Run(network, Task, Memories, options.Interventions, rest);
+        }
+        catch (AnalysisException e) { none = e.Message; }
         var groundings = new List<GroundingResult>();
         foreach (var grounding in Enum.GetValues<Grounding>())
         {
+            GroundingResult Result(VariableMemories memories, IReadOnlyList<InterventionResult> interventions) =>
+                new(grounding, memories.PhiError, memories.PhiErrorUnscaled, memories.Condition, Analysis.Interventions.Accuracy(interventions), null);
+            if (Memories?.Grounding == grounding)
+            {
+                groundings.Add(Result(Memories, Interventions));
+                continue;
+            }
             try
             {
                 using var memories = VariableMemories.Of(linear, Task, options.Memories with { Grounding = grounding });
-                groundings.Add(new(grounding, memories.PhiError, memories.PhiErrorUnscaled, memories.Condition,
-                    Analysis.Interventions.Accuracy(Analysis.Interventions.Run(network, Task, memories, options.Interventions, rest)), null));
+                groundings.Add(Result(memories, Analysis.Interventions.Run(network, Task, memories, options.Interventions, rest)));
             }
             catch (AnalysisException e)
             {
@@ -129,21 +143,14 @@ public sealed class NetworkAnalysis : IDisposable
             }
         }
         Groundings = groundings;
-
-        try
+        if (Memories is null)
         {
-            Memories = VariableMemories.Of(linear, Task, options.Memories);
-            Memories.MoveToOuterDisposeScope();
-        }
-        catch (AnalysisException e)
-        {
-            _problems.Add($"No variable memories: {e.Message}.");
+            _problems.Add($"No variable memories: {none}.");
             return;
         }
         _problems.AddRange(Memories.Problems);
         if (Memories.PhiError >= NoCircuit)
             _problems.Add(FormattableString.Invariant($"In this basis W_hh is not the circuit's Φ: it is {Memories.PhiError:P0} off, and 0 would be 100 % off. Contents, interventions and loading say nothing about variables then."));
-        Interventions = Analysis.Interventions.Run(network, Task, Memories, options.Interventions, rest);
         Loading = Analysis.Loading.Measure(network, Task, Memories, rest: rest);
 
         // Ψ⊥ from states of the output phase over a few periods.
