@@ -104,7 +104,8 @@ internal static class AnalyzeCommand
         string Folder(TrainedNetwork network) => settings.Out ?? network.Folder;
         var shared = networks.GroupBy(n => Path.GetFullPath(Folder(n))).Where(g => g.Count() > 1).Select(g => g.Key).ToHashSet();
         var prefixes = new HashSet<string>();
-        var rows = new List<ComparisonRow>();
+        var all = new List<RunAnalysis>();
+        var reports = new List<string>();
         foreach (var network in networks)
         {
             var prefix = "";
@@ -114,35 +115,36 @@ internal static class AnalyzeCommand
                 prefix = $"{stem}.";
                 for (int i = 2; !prefixes.Add(prefix); i++) prefix = $"{stem}-{i}.";
             }
-            if (networks.Count > 1) Console.Error.WriteLine($"{rows.Count + 1} of {networks.Count}: {network.Name}");
+            if (networks.Count > 1) Console.Error.WriteLine($"{all.Count + 1} of {networks.Count}: {network.Name}");
             var analysis = RunAnalysis.Of(network, options, settings.Input);
             var report = analysis.Write(Folder(network), prefix);
-            rows.Add(analysis.Row with { Link = report });
+            all.Add(analysis);
+            reports.Add(report);
             if (networks.Count > 1) continue;
             Console.WriteLine($"{network.Name}, task {analysis.Row.Task}, H = {network.Weights.HiddenSize}, {Path.GetFileName(network.File)}");
             foreach (var line in analysis.Lines) Console.WriteLine(line);
             foreach (var problem in analysis.Problems) Console.WriteLine($"Note: {problem}");
             Console.WriteLine(report);
         }
-        if (networks.Count > 1) Compare(rows, settings.Out ?? CommonFolder(rows));
+        if (networks.Count > 1) Compare(all, reports, settings.Out ?? CommonFolder(reports));
         return Done;
     }
 
-    private static void Compare(List<ComparisonRow> rows, string folder)
+    private static void Compare(List<RunAnalysis> analyses, List<string> reports, string folder)
     {
-        Console.Write(ComparisonTable.Markdown(rows));
+        var markdown = ComparisonTable.Markdown(analyses);
+        Console.Write(markdown);
+        AtomicFile.WriteText(Path.Combine(folder, "comparison.md"), markdown);
         var page = Path.Combine(folder, "comparison.html");
-        var links = rows.Select(r => r with { Link = Path.GetRelativePath(folder, r.Link!).Replace('\\', '/') }).ToList();
-        AtomicFile.WriteText(page, ComparisonPage.Render("Comparison", links));
-        AtomicFile.WriteText(Path.Combine(folder, "comparison.md"), ComparisonTable.Markdown(links));
+        AtomicFile.WriteText(page, ComparisonPage.Render("Comparison", [.. analyses.Zip(reports, (a, r) => a.Row with { Link = Path.GetRelativePath(folder, r).Replace('\\', '/') })]));
         Console.WriteLine(page);
     }
 
-    private static string CommonFolder(List<ComparisonRow> rows)
+    private static string CommonFolder(List<string> files)
     {
-        var folders = rows.Select(r => Path.GetDirectoryName(Path.GetFullPath(r.Link!))!).ToList();
+        var folders = files.Select(f => Path.GetDirectoryName(Path.GetFullPath(f))!).ToList();
         var common = folders[0];
-        while (!folders.All(f => f == common || f.StartsWith(common + Path.DirectorySeparatorChar, StringComparison.Ordinal))) common = Path.GetDirectoryName(common) ?? "/";
+        while (!folders.All(f => f == common || f.StartsWith(common.TrimEnd(Path.DirectorySeparatorChar) + Path.DirectorySeparatorChar, StringComparison.Ordinal))) common = Path.GetDirectoryName(common)!;
         return common;
     }
 }

@@ -5,19 +5,20 @@ using EmtTorch.Trainer;
 // 0 done, 1 the run failed, 2 the arguments or the configuration are wrong, 130 interrupted.
 var config = new Argument<string>("CONFIG") { Description = "A run's settings, as in configs/repeat_copy.json" };
 var seed = new Option<long?>("--seed") { Description = "The run's seed, in place of the configuration's", HelpName = "N" };
-var seeds = new Option<string?>("--seeds") { Description = "Several runs, one after another: 1-20, or 1,2,5", HelpName = "FIRST-LAST" };
+var seeds = new Option<string?>("--seeds") { Description = "Several runs: 1-20, or 1,2,5", HelpName = "FIRST-LAST" };
 var device = new Option<string?>("--device") { Description = "auto (CUDA where there is one), cpu, cuda, cuda:1", HelpName = "DEVICE" };
 var set = new Option<string[]>("--set") { Description = "Any setting: training.steps=500, training.curriculum.horizons=[100]; may be given often", HelpName = "KEY=VALUE" };
 var output = new Option<string?>("--out") { Description = "The folder of all runs (default: runs); a run's own is OUT/NAME/seed-N", HelpName = "FOLDER" };
 var resume = new Option<bool>("--resume") { Description = "Go on from the newest good checkpoint of the run's folder" };
+var jobs = new Option<int?>("--jobs") { Description = "How many seeds train at the same time (default: one for each processor; on a GPU 1)", HelpName = "N" };
 var weights = new Option<string?>("--weights") { Description = "Start from the weights in a safetensors file: a checkpoint's, or PyTorch's", HelpName = "FILE" };
 var root = new RootCommand("Trains networks with episodic memory.\n\n  dotnet run --project Trainer -- configs/repeat_copy.json")
 {
-    config, seed, seeds, device, set, output, resume, weights,
+    config, seed, seeds, jobs, device, set, output, resume, weights,
 };
 root.SetAction(parsed => TrainCommand.Run(new TrainCommand.Arguments(
     parsed.GetValue(config)!, parsed.GetValue(seed), parsed.GetValue(seeds), parsed.GetValue(device), parsed.GetValue(set) ?? [],
-    parsed.GetValue(output), parsed.GetValue(resume), parsed.GetValue(weights))));
+    parsed.GetValue(output), parsed.GetValue(resume), parsed.GetValue(weights), parsed.GetValue(jobs))));
 
 var schema = new Command("schema", "Prints the JSON schema of configurations: configs/schema.json");
 schema.SetAction(_ =>
@@ -27,6 +28,7 @@ schema.SetAction(_ =>
 });
 root.Add(schema);
 root.Add(AnalyzeCommand.Create());
+root.Add(GsemmCommand.Create());
 
 var result = root.Parse(args);
 if (result.Errors.Count == 0) return result.Invoke();

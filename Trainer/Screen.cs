@@ -9,62 +9,104 @@ using Spectre.Console;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>What a person sees of a run: log lines, and below them, on a terminal, one live line of progress.</summary>
-internal sealed class Screen(long steps) : ILogEventSink, IDisposable
+/// <summary>
+/// What a person sees of runs: log lines, and below them, on a terminal, one live line of progress. Several runs share one
+/// screen, each with its label; it may be used from several threads.
+/// </summary>
+internal sealed class Screen : IDisposable
 {
     private static readonly MessageTemplateTextFormatter Line = new("{Timestamp:HH:mm:ss} {Message:lj}{NewLine}", CultureInfo.InvariantCulture);
 
     private readonly bool _live = !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities.Interactive;
-    private string _progress = "";
-    private long _nextPlainLine;
+    private readonly Lock _lock = new();
+    private readonly SortedDictionary<string, string> _running = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, long> _nextPlainLine = [];
+    private bool _drawn;
 
-    public Logger Logger(string file) => new LoggerConfiguration()
-        .WriteTo.Sink(this)
+    /// <summary>A run's logger: to this screen, behind the label, and to its file.</summary>
+    /// <param name="label">The run among several; empty for one alone.</param>
+    /// <param name="file">The log's file, JSON lines.</param>
+    public Logger Logger(string label, string file) => new LoggerConfiguration()
+        .WriteTo.Sink(new Sink(this, label))
         .WriteTo.File(new JsonFormatter(renderMessage: true), file)
         .CreateLogger();
 
-    public void Emit(LogEvent logEvent)
-    {
-        using var text = new StringWriter();
-        Line.Format(logEvent, text);
-        Clear();
-        if (logEvent.Level >= LogEventLevel.Warning) Console.Error.Write(text);
-        else Console.Out.Write(text);
-        Draw();
-    }
-
-    public void Show(TrainingProgress progress)
+    public void Show(string label, long steps, TrainingProgress progress)
     {
         var m = progress.Metrics;
         var left = progress.TimeLeft is { TotalDays: < 100 } t ? $", {Duration(t)} left" : "";
-        var line = string.Create(CultureInfo.InvariantCulture,
-            $"step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}");
-        if (_live)
+        var line = label.Length > 0 && _live
+            ? string.Create(CultureInfo.InvariantCulture, $"{label}: {100.0 * m.Step / steps:0} %  accuracy {m.Accuracy:0.000}{left}")
+            : string.Create(CultureInfo.InvariantCulture,
+                $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}");
+        lock (_lock)
         {
-            Clear();
-            _progress = line;
-            Draw();
-        }
-        else if (Environment.TickCount64 >= _nextPlainLine)
-        {
-            // In a file, a line every five seconds is enough.
-            _nextPlainLine = Environment.TickCount64 + 5000;
-            Console.WriteLine(line);
+            if (_live)
+            {
+                Clear();
+                _running[label] = line;
+                Draw();
+            }
+            else if (Environment.TickCount64 >= _nextPlainLine.GetValueOrDefault(label))
+            {
+                // In a file, a line every five seconds is enough.
+                _nextPlainLine[label] = Environment.TickCount64 + 5000;
+                Console.WriteLine(line);
+            }
         }
     }
 
-    public void Dispose() => Clear();
+    /// <summary>The run is over: its progress is no longer shown.</summary>
+    public void End(string label)
+    {
+        lock (_lock)
+        {
+            Clear();
+            _running.Remove(label);
+            Draw();
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_lock) Clear();
+    }
+
+    private static string Prefix(string label) => label.Length == 0 ? "" : label + ": ";
+
+    private void Write(string label, LogEvent logEvent)
+    {
+        using var text = new StringWriter();
+        Line.Format(logEvent, text);
+        // Behind the time of day.
+        if (label.Length > 0) text.GetStringBuilder().Insert(9, Prefix(label));
+        lock (_lock)
+        {
+            Clear();
+            if (logEvent.Level >= LogEventLevel.Warning) Console.Error.Write(text);
+            else Console.Out.Write(text);
+            Draw();
+        }
+    }
 
     private void Clear()
     {
-        if (_live && _progress.Length > 0) Console.Out.Write("\r\u001b[2K");
+        if (_drawn) Console.Out.Write("\r\u001b[2K");
+        _drawn = false;
     }
 
     private void Draw()
     {
-        if (!_live || _progress.Length == 0) return;
+        if (!_live || _running.Count == 0) return;
         int width = Math.Max(20, AnsiConsole.Profile.Width - 1);
-        AnsiConsole.Markup($"[teal]{Markup.Escape(_progress.Length > width ? _progress[..width] : _progress)}[/]");
+        var line = string.Join("   ", _running.Values);
+        AnsiConsole.Markup($"[teal]{Markup.Escape(line.Length > width ? line[..width] : line)}[/]");
+        _drawn = true;
+    }
+
+    private sealed class Sink(Screen screen, string label) : ILogEventSink
+    {
+        public void Emit(LogEvent logEvent) => screen.Write(label, logEvent);
     }
 
     private static string Duration(TimeSpan t) => t.TotalHours >= 1 ? $"{(int)t.TotalHours} h {t.Minutes} min" : t.TotalMinutes >= 1 ? $"{t.Minutes} min {t.Seconds} s" : $"{t.Seconds} s";

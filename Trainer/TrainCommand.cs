@@ -7,10 +7,13 @@ using Serilog;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>`Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the seeds one after another.</summary>
+/// <summary>
+/// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the seeds, several at a time: each of a
+/// number of workers takes the next one when it is done. A seed's result is what it would be alone.
+/// </summary>
 internal static class TrainCommand
 {
-    internal sealed record Arguments(string Config, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights);
+    internal sealed record Arguments(string Config, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights, int? Jobs);
 
     private const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
 
@@ -38,13 +41,29 @@ internal static class TrainCommand
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
 
-        foreach (var run in runs)
+        using var screen = new Screen();
+        var codes = new int[runs.Count];
+        int next = -1;
+        void Work()
         {
-            int code = Train(run, arguments, stop.Token);
-            if (code != Done) return code;
+            for (int i; (i = Interlocked.Increment(ref next)) < runs.Count;)
+                codes[i] = stop.IsCancellationRequested ? Interrupted : Train(runs[i], arguments, screen, runs.Count > 1 ? $"seed {runs[i].Seed}" : "", stop.Token);
         }
-        return Done;
+        int jobs = Math.Min(runs.Count, arguments.Jobs ?? DefaultJobs(runs[0]));
+        var workers = Enumerable.Range(1, jobs - 1).Select(_ => new Thread(Work)).ToList();
+        workers.ForEach(w => w.Start());
+        Work();
+        workers.ForEach(w => w.Join());
+
+        var failed = runs.Where((_, i) => codes[i] == Failed).Select(r => r.Seed).ToList();
+        if (failed.Count > 0 && runs.Count > 1)
+            Console.Error.WriteLine($"{failed.Count} of {runs.Count} runs failed: seed {string.Join(", ", failed)}. What went wrong is in their log.jsonl; --resume goes on with them.");
+        return codes.Contains(Interrupted) ? Interrupted : failed.Count > 0 ? Failed : Done;
     }
+
+    /// <summary>On the CPU a network for each processor, with one thread each; a GPU takes one at a time.</summary>
+    private static int DefaultJobs(RunConfiguration run) =>
+        TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
 
     /// <summary>One configuration a seed, checked against this machine and against what their folders hold already.</summary>
     private static List<RunConfiguration> Configurations(Arguments arguments)
@@ -53,6 +72,7 @@ internal static class TrainCommand
         if (arguments.Device is not null) overrides.Add($"device={arguments.Device}");
         if (arguments.Out is not null) overrides.Add($"out={JsonValue.Create(arguments.Out)!.ToJsonString()}");
         var problems = new List<ConfigurationProblem>();
+        if (arguments.Jobs < 1) problems.Add(new("--jobs", $"is {arguments.Jobs}: at least 1"));
         if (arguments.Seed is not null && arguments.Seeds is not null) problems.Add(new("--seeds", "stands beside --seed: give one of the two"));
         var seeds = Seeds(arguments, problems);
 
@@ -68,7 +88,8 @@ internal static class TrainCommand
         }
         if (runs.Count > 0)
         {
-            TorchRuntime.Start(runs[0].Threads);
+            // Networks side by side have one thread each.
+            TorchRuntime.Start(runs[0].Threads ?? (runs.Count > 1 && arguments.Jobs is null or > 1 ? 1 : null));
             TorchRuntime.ResolveDevice(runs[0].Device, out var problem);
             if (problem is not null) problems.Add(new("device", problem));
         }
@@ -126,7 +147,7 @@ internal static class TrainCommand
         else if (!JsonNode.DeepEquals(before, now)) yield return (path, before?.ToJsonString() ?? "null", now?.ToJsonString() ?? "null");
     }
 
-    private static int Train(RunConfiguration configuration, Arguments arguments, CancellationToken stop)
+    private static int Train(RunConfiguration configuration, Arguments arguments, Screen screen, string label, CancellationToken stop)
     {
         var folder = RunFolder.Of(configuration);
         string? setAside = null;
@@ -138,14 +159,13 @@ internal static class TrainCommand
         if (!arguments.Resume && folder.HoldsRun) setAside = folder.SetAside();
         Directory.CreateDirectory(folder.Path);
 
-        using var screen = new Screen(configuration.Training.Steps);
-        using var log = screen.Logger(folder.LogFile);
+        using var log = screen.Logger(label, folder.LogFile);
         try
         {
             if (setAside is not null) log.Information("The run that was in {Folder} is now in {Earlier}; --resume would have gone on with it", folder.Path, setAside);
             log.Information("Training {Name}, seed {Seed}, on {Device}; Torch from {Provider}, {Version}", configuration.Name, configuration.Seed,
                 TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(), TorchRuntime.Provider, TorchRuntime.TorchVersion);
-            var run = new TrainingRun(configuration, folder, log) { InitialWeights = arguments.Weights, Progress = screen.Show };
+            var run = new TrainingRun(configuration, folder, log) { InitialWeights = arguments.Weights, Progress = progress => screen.Show(label, configuration.Training.Steps, progress) };
             if (run.Train(arguments.Resume, stop) is not { } result)
             {
                 log.Information("To go on, give the same command with {Option}", "--resume");
@@ -153,7 +173,8 @@ internal static class TrainCommand
             }
             log.Information("Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
                 result.TestAccuracy, result.TestHorizon, result.Steps, result.Seconds, folder.Path);
-            if (result.BestTestAccuracy > result.TestAccuracy)
+            // A bit more or less in the last digit is the test's own noise.
+            if (result.BestTestAccuracy > result.TestAccuracy + 0.005)
                 log.Warning("The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again; that checkpoint is kept", result.BestTestAccuracy, result.BestStep);
             return Done;
         }
@@ -161,6 +182,10 @@ internal static class TrainCommand
         {
             log.Error("{Message}", e.Message);
             return Failed;
+        }
+        finally
+        {
+            screen.End(label);
         }
     }
 }

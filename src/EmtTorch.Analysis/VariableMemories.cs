@@ -15,12 +15,16 @@ public enum Grounding
     /// </summary>
     Realization,
 
-    /// <summary>Forward from the readout: Ψ_s = W_r†, Ψ_k = W_hh^{s−k} Ψ_s. Exact where f reads the oldest variable alone (T1).</summary>
+    /// <summary>
+    /// Forward from the readout: Ψ_s = W_r†, Ψ_k = W_hh^{s−k} Ψ_s. Of exact circuits it gives back Φ for T1, and on the live
+    /// entries of T2–T4 where Ψ is orthonormal, so that W_r† = Ψ_s.
+    /// </summary>
     Output,
 
     /// <summary>
-    /// The paper's Algorithm 1 (Eq. 14, 15): Ψ_s = α W_uh + (1−α) W_r†, Ψ_k = α W_hh^{s−k} W_uh + (1−α) (W_hhᵀ)^k W_r†. Exact for T1;
-    /// its second term only where Ψ is orthonormal besides.
+    /// The paper's Algorithm 1 (Eq. 14, 15): Ψ_s = α W_uh + (1−α) W_r†, Ψ_k = α W_hh^{s−k} W_uh + (1−α) (W_hhᵀ)^k W_r†. With
+    /// α = 1 it gives back Φ of exact circuits where every output reads a single entry: T1, and the live entries of T2–T4 once what
+    /// decays is removed. Its second term does so for T1 alone, in an orthonormal Ψ.
     /// </summary>
     Algorithm1,
 }
@@ -259,7 +263,7 @@ public sealed class VariableMemories : IDisposable
     {
         using var scope = NewDisposeScope();
         var shares = matmul(Basis, _scatter).reshape(-1, _s, _d).square().sum(2);      // (H, s)
-        return Matrices.Rows((shares / shares.sum(0).clamp_min(double.Epsilon)).sqrt());
+        return Matrices.Rows((shares / shares.sum([0L]).clamp_min(double.Epsilon)).sqrt());
     }
 
     /// <summary>Keeps its tensors beyond the present dispose scope.</summary>

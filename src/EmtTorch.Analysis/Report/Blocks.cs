@@ -9,7 +9,7 @@ namespace EmtTorch.Analysis.Report;
 internal sealed record Blocks(double[][] Values, int Rows, int Columns, int RowBlock, int ColumnBlock)
 {
     /// <summary>A screen shows a larger matrix no better, and the file would grow with its square.</summary>
-    public const int Limit = 128;
+    public const int Limit = 192;
 
     /// <returns>Null where no entry is finite.</returns>
     public static Blocks? Of(double[][]? values, int rowLimit = Limit, int columnLimit = Limit)

@@ -16,8 +16,8 @@ public static class ComparisonPage
         new("Test accuracy", true, row => row.TestAccuracy is null ? null : Page.Percent(row.TestAccuracy), row => row.TestAccuracy),
         new("Grounding", false, row => row.Grounding),
         new("Spectral error (rad)", true, row => row.SpectralError is null ? null : Page.Number(row.SpectralError), row => row.SpectralError),
-        new("Eigenvalues, theory", true, row => row.CountTheory?.ToString(), row => row.CountTheory),
-        new("Eigenvalues, network", true, row => row.CountLearned?.ToString(), row => row.CountLearned),
+        new("Count, theory", true, row => row.CountTheory?.ToString(), row => row.CountTheory),
+        new("Count, network", true, row => row.CountLearned?.ToString(), row => row.CountLearned),
         new("Live entries", true, row => row.LiveEntries is null ? null : Page.Number(row.LiveEntries), row => row.LiveEntries),
         new("Φ error", true, row => row.PhiError is null ? null : Page.Number(row.PhiError), row => row.PhiError),
         new("Intervention accuracy", true, row => row.InterventionAccuracy is null ? null : Page.Percent(row.InterventionAccuracy), row => row.InterventionAccuracy),
@@ -43,7 +43,7 @@ public static class ComparisonPage
 
     private static string Table(IReadOnlyList<ComparisonRow> rows)
     {
-        var html = new StringBuilder($"""<div class="scroll"><table class="sortable"><caption>{rows.Count} runs. A column's heading sorts by it.</caption><thead><tr><th scope="col"><button type="button">Run</button></th>""");
+        var html = new StringBuilder($"""<div class="scroll"><table class="sortable"><caption>{rows.Count} runs. A column's heading sorts by it. The counts are of eigenvalues above the threshold.</caption><thead><tr><th scope="col"><button type="button">Run</button></th>""");
         foreach (var column in Columns)
             html.Append($"""<th scope="col"{(column.Numeric ? " class=\"number\"" : "")}><button type="button">{Page.Escape(column.Title)}</button></th>""");
         html.Append("</tr></thead>\n<tbody>\n");
@@ -75,19 +75,22 @@ public static class ComparisonPage
         }
         // Runs of one name differ in their seed, or share a line.
         var twice = rows.GroupBy(row => row.Name).Where(group => group.Count() > 1).Select(group => group.Key).ToHashSet();
-        var values = finite.Select(row => $$"""
-            {"run":{{CompactJson.Text(twice.Contains(row.Name) && row.Seed is not null ? $"{row.Name}, seed {row.Seed}" : row.Name)}},"task":{{CompactJson.Text(row.Task ?? "no task")}},"v":{{CompactJson.Number(value(row))}}}
+        var lines = finite.Select(row => twice.Contains(row.Name) && row.Seed is not null ? $"{row.Name}, seed {row.Seed}" : row.Name).ToList();
+        var values = finite.Select((row, i) => $$"""
+            {"run":{{CompactJson.Text(lines[i])}},"task":{{CompactJson.Text(row.Task ?? "no task")}},"v":{{CompactJson.Number(value(row))}}}
             """.Trim());
         bool colours = finite.Select(row => row.Task).Distinct().Count() > 1;
+        // Where every run is good, the axis shows how good.
+        double least = Math.Clamp(Math.Floor(10 * finite.Min(row => value(row)!.Value) - 0.5) / 10, 0, 0.9);
         int left = rows.Count - finite.Count;
         page.Add(new Figure(id, title, left == 0 ? "" : $"{left} of {rows.Count} runs have no value.", CompactJson.Object($$"""
             {
-              "width": "container", "height": {"step": 20},
+              "width": "container", "height": {{20 * lines.Distinct().Count()}},
               "data": {"values": {{CompactJson.Array(values)}}},
               "mark": {"type": "point", "filled": true, "size": 70, "opacity": 0.9, "tooltip": true},
               "encoding": {
-                "x": {"field": "v", "type": "quantitative", "title": "{{axis}}", "scale": {{(share ? """{"domain": [0, 1], "clamp": true}""" : """{"zero": true}""")}}, "axis": {"tickCount": 5} },
-                "y": {"field": "run", "type": "nominal", "title": null, "sort": null, "axis": {"grid": true, "labelLimit": 150, "ticks": false} },
+                "x": {"field": "v", "type": "quantitative", "title": "{{axis}}", "scale": {{(share ? $$"""{"domain": [{{CompactJson.Number(least)}}, 1], "clamp": true}""" : """{"zero": true}""")}}, "axis": {"tickCount": 5} },
+                "y": {"field": "run", "type": "nominal", "title": null, "sort": null, "axis": {"grid": true, "labelLimit": 150, "ticks": false, "labelPadding": 8} },
                 "color": {{(colours ? """{"field": "task", "type": "nominal", "legend": {"title": null, "orient": "bottom", "columns": 2} }""" : """{"value": "#0072b2"}""")}},
                 "shape": {{(colours ? """{"field": "task", "type": "nominal", "legend": {"title": null, "orient": "bottom", "columns": 2} }""" : """{"value": "circle"}""")}}
               }

@@ -1,6 +1,10 @@
 namespace EmtTorch.Analysis.Report;
 
 /// <summary>A self-contained page of figures, each of which downloads as SVG and PNG.</summary>
+/// <remarks>
+/// A specification without a width takes the page's, and follows it. Where its usermeta has "height": [a, b], its
+/// height is a times that width, and b pixels. Its colours, fonts and axes are the page's unless it says otherwise.
+/// </remarks>
 /// <example>
 /// <code>
 /// File.WriteAllText("recall.html", FigurePage.Render("Free recall", [lagCurve, serialPosition]));

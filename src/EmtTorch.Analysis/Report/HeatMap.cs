@@ -22,7 +22,7 @@ internal sealed record HeatMap
     /// <summary>What a value is, for the legend.</summary>
     public required string Value { get; init; }
 
-    /// <summary>The greatest magnitude on the colour scale; the values' own where null.</summary>
+    /// <summary>Where the colour scale ends; null: <see cref="ColourLimit"/> of the values.</summary>
     public double? Limit { get; init; }
 
     /// <summary>Blue to white to orange, centred at 0; otherwise white to blue, from 0.</summary>
@@ -45,19 +45,27 @@ internal sealed record HeatMap
             caption += $" The matrix has {blocks.Rows} × {blocks.Columns} entries; each cell is the mean of up to {blocks.RowBlock} × {blocks.ColumnBlock} of them.";
         if (Values!.Any(row => row is null || row.Length < blocks.Columns || row.Any(value => !double.IsFinite(value))))
             caption += " Grey cells have no finite value.";
+        double limit = Limit ?? ColourLimit(blocks.Values), greatest = blocks.Values.SelectMany(row => row).Where(double.IsFinite).Max(Math.Abs);
+        if (greatest > limit * 1.001) caption += $" Colours end at {Page.Number(limit)}; the greatest magnitude is {Page.Number(greatest)}.";
         return new(id, title, caption, CompactJson.Object(Spec(blocks)));
     }
 
-    /// <summary>The greatest finite magnitude, or 1 where there is none or it is 0.</summary>
-    public static double Greatest(IEnumerable<double[]?>? rows)
+    /// <summary>
+    /// Where colours end: the greatest finite magnitude, or, where a few outliers would pale all the rest, what 99 of 100
+    /// numbers that are not 0 stay within. 1 where there is none.
+    /// </summary>
+    public static double ColourLimit(IEnumerable<double[]?>? rows)
     {
-        double greatest = rows?.SelectMany(row => row ?? []).Where(double.IsFinite).Select(Math.Abs).DefaultIfEmpty(0).Max() ?? 0;
-        return greatest > 0 ? greatest : 1;
+        var magnitudes = (rows ?? []).SelectMany(row => row ?? []).Where(value => double.IsFinite(value) && value != 0).Select(Math.Abs).Order().ToArray();
+        if (magnitudes.Length == 0) return 1;
+        double most = magnitudes[(magnitudes.Length - 1) * 99 / 100], greatest = magnitudes[^1];
+        return greatest > 1.5 * most ? most : greatest;
     }
 
+    // Neighbours overlap by half a pixel, or the background would show between them.
     private string Spec(Blocks blocks)
     {
-        double limit = Limit ?? Greatest(blocks.Values);
+        double limit = Limit ?? ColourLimit(blocks.Values);
         var (across, down) = RowsAcross ? (Rows, Columns) : (Columns, Rows);
         var (wide, tall) = RowsAcross ? (blocks.Rows, blocks.Columns) : (blocks.Columns, blocks.Rows);
         var (x, y) = RowsAcross ? ("r", "c") : ("c", "r");
@@ -65,17 +73,18 @@ internal sealed record HeatMap
         string scheme = Diverging
             ? $$"""{"scheme": "blueorange", "domain": [{{CompactJson.Number(-limit)}}, {{CompactJson.Number(limit)}}], "domainMid": 0, "clamp": true}"""
             : $$"""{"scheme": "blues", "domain": [0, {{CompactJson.Number(limit)}}], "clamp": true}""";
+        string ticks = Diverging ? CompactJson.Array([-limit, 0, limit]) : CompactJson.Array([0, limit]);
         var layers = new List<string>
         {
             $$"""
             {
-              "mark": {"type": "rect", "aria": false, "tooltip": true, "strokeWidth": 0},
+              "mark": {"type": "rect", "aria": false, "tooltip": true, "x2Offset": 0.5, "y2Offset": 0.5},
               "encoding": {
                 "x": {{Position($"{x}0", across, wide, reverse: false)}}, "x2": {"field": "{{x}}1"},
                 "y": {{Position($"{y}0", down, tall, reverse: true)}}, "y2": {"field": "{{y}}1"},
                 "color": {
                   "field": "v", "type": "quantitative", "scale": {{scheme}},
-                  "legend": {"title": {{CompactJson.Text(Value)}}, "orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10, "titleOrient": "left", "titleAnchor": "middle", "titleLimit": 160, "tickCount": 3}
+                  "legend": {"title": {{CompactJson.Text(Value)}}, "orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10, "titleOrient": "left", "titleAnchor": "middle", "titleLimit": 160, "tickCount": 3, "values": {{ticks}}, "format": ".2~g"}
                 },
                 "tooltip": [
                   {"field": "rl", "title": {{CompactJson.Text(Rows.Title)}}},
@@ -95,7 +104,7 @@ internal sealed record HeatMap
             layers.Add(Above(0.5 + (input + wide) / 2.0, "output"));
         }
         if (TimeRule)
-            layers.Add("""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}}}}""");
+            layers.Add("""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}, "type": "quantitative"}}}""");
         return $$"""
             {
               "width": "container",
@@ -191,8 +200,8 @@ internal sealed record HeatAxis(string Title)
             middles.Add(edge + count / 2.0);
             edge += count;
         }
-        // The expression is JSON inside JSON: its strings are quoted with '.
+        // The expression is JSON inside JSON: its strings are quoted with '. Without tickCount Vega drops every other of the values.
         string expression = $"[{string.Join(',', Groups.Select(group => $"'{group.Label}'"))}][indexof({CompactJson.Array(middles)}, datum.value)]";
-        return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false}""";
+        return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "tickCount": {{middles.Count}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false, "labelOverlap": {{(Groups.Count > 12 ? "\"parity\"" : "false")}}}""";
     }
 }

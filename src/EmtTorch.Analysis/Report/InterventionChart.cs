@@ -49,8 +49,8 @@ internal static class InterventionChart
         var kinds = interventions.Select(i => i.Kind).Distinct().ToList();
         var variables = interventions.Select(i => i.Variable).Distinct().OrderBy(k => k ?? int.MinValue).ToList();
         var cells = interventions.ToLookup(i => (i.Kind, i.Variable), i => Page.Percent(i.Accuracy));
-        var html = new StringBuilder("""<div class="scroll"><table><caption>Share of output bits as predicted</caption><thead><tr><th scope="col">Intervention</th>""");
-        foreach (var k in variables) html.Append($"""<th scope="col" class="number">{(k is null ? "no single variable" : $"variable {k}")}</th>""");
+        var html = new StringBuilder("""<div class="scroll"><table><caption>Share of output bits as predicted, by the variable that was changed</caption><thead><tr><th scope="col">Intervention</th>""");
+        foreach (var k in variables) html.Append($"""<th scope="col" class="number">{(k is null ? "no single one" : $"{k}")}</th>""");
         html.Append("</tr></thead><tbody>\n");
         foreach (string kind in kinds)
         {

@@ -35,7 +35,7 @@ internal static class Neurons
             var top = Enumerable.Range(0, participation.Length)
                 .Where(i => participation[i] is { } row && k < row.Length && double.IsFinite(row[k]))
                 .OrderByDescending(i => participation[i][k]).Take(Listed)
-                .Select(i => $"<strong>{i + 1}</strong> ({Page.Number(Math.Round(participation[i][k], 3))})");
+                .Select(i => $"<strong>{i + 1}</strong> ({participation[i][k]:0.000})");
             html.Append($"""<tr><th scope="row">{k + 1}</th><td>{string.Join(", ", top)}</td></tr>""").Append('\n');
         }
         return html.Append("</tbody></table></div>").ToString();

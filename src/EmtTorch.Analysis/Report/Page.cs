@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using System.Reflection;
 using System.Text;
 
@@ -79,17 +78,18 @@ internal sealed class Page
             page.Append("</details></footer>\n");
         }
         page.Append("</main>\n");
-        // Every "<" of the data is written <: Text and Utf8JsonWriter escape it.
+        // The data has no "<" that could end the script: CompactJson.Text and Utf8JsonWriter write it as an escape.
         page.Append($$"""<script type="application/json" id="data">{"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>""").Append('\n');
         foreach (string name in Libraries)
             page.Append(bundled
-                ? $"<script>{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
+                ? $"<script id=\"{name}\">{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
                 : $"""<script src="https://cdn.jsdelivr.net/npm/{name}@{(name == "vega-embed" ? 7 : 6)}"></script>""" + "\n");
         page.Append($"<script>{InlineScript(Resource("report.js")!)}</script>\n</body>\n</html>\n");
         return page.ToString();
     }
 
-    public static string Escape(string? text) => WebUtility.HtmlEncode(text ?? "");
+    public static string Escape(string? text) =>
+        (text ?? "").Replace("&", "&amp;").Replace("<", "&lt;").Replace(">", "&gt;").Replace("\"", "&quot;").Replace("'", "&#39;");
 
     /// <summary>As people read it: four significant digits; a dash where there is none.</summary>
     public static string Number(double? value) => value switch
@@ -102,7 +102,7 @@ internal sealed class Page
 
     /// <summary>A share from 0 to 1.</summary>
     public static string Percent(double? share) =>
-        share is double v && double.IsFinite(v) ? (100 * v).ToString("0.0#", CultureInfo.InvariantCulture) + " %" : Number(share);
+        share is double v && double.IsFinite(v) ? (100 * v).ToString("0.00", CultureInfo.InvariantCulture) + " %" : Number(share);
 
     /// <summary>An HTML id that is in no other use on the page.</summary>
     private string UniqueId(string wanted)

@@ -100,11 +100,11 @@ public static class ReportPage
 
     private static void Examples(Page page, ReportData data)
     {
-        page.Add("<h2>C, D. One sequence through the network</h2>");
+        page.Add("<section><h2>C, D. One sequence through the network</h2>"); // a section, so that the slider stays in view no further than its end
         var examples = (data.Examples ?? []).Where(example => Steps(example) > 0).ToList();
         int s = data.Variables ?? 0, kappa = data.Components ?? 0;
-        double hidden = HeatMap.Greatest(examples.SelectMany(example => example.HiddenState ?? []));
-        double contents = HeatMap.Greatest(examples.SelectMany(example => example.Contents ?? []));
+        double hidden = HeatMap.ColourLimit(examples.SelectMany(example => example.HiddenState ?? []));
+        double contents = HeatMap.ColourLimit(examples.SelectMany(example => example.Contents ?? []));
         bool anyHidden = false, anyContents = false, anyCircuit = false;
         var list = new List<string>();
         foreach (var example in examples)
@@ -115,7 +115,7 @@ public static class ReportPage
             anyHidden |= c is not null;
             anyContents |= d is not null;
             anyCircuit |= circuit;
-            var figures = new[] { c, d }.OfType<Figure>().Select(figure => $"{CompactJson.Text(figure.Id)}:{CompactJson.Of(figure.Spec)}");
+            var figures = new[] { c, d }.OfType<Figure>().Select(figure => $$"""{{CompactJson.Text(figure.Id)}}:{"caption":{{CompactJson.Text(figure.Caption)}},"spec":{{CompactJson.Of(figure.Spec)}} }""");
             list.Add($$"""
                 {"label":{{CompactJson.Text(example.Label)}},"steps":{{Steps(example)}},"inputSteps":{{example.InputSteps}},
                 "inputs":{{Rows(example.Inputs)}},"outputs":{{Rows(example.Outputs)}},"contents":{{(circuit ? Rows(example.Contents) : "null")}},
@@ -124,8 +124,8 @@ public static class ReportPage
         }
         if (anyHidden || anyContents)
         {
-            double inputs = HeatMap.Greatest(examples.SelectMany(example => example.Inputs ?? []));
-            double outputs = HeatMap.Greatest(examples.SelectMany(example => example.Outputs ?? []));
+            double inputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Inputs ?? []));
+            double outputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Outputs ?? []));
             page.Examples = $$"""
                 {"s":{{s}},"kappa":{{kappa}},"limits":{"contents":{{CompactJson.Number(contents)}},"inputs":{{CompactJson.Number(inputs)}},"outputs":{{CompactJson.Number(outputs)}}},"list":{{CompactJson.Array(list)}}}
                 """;
@@ -141,13 +141,14 @@ public static class ReportPage
         }
         if (anyCircuit)
             page.Add(Page.Frame("circuit", "The variables at the chosen time",
-                "Each box is a variable, each cell one of its components, coloured as in D. Each step, what a variable contains moves to the one before it. In the input phase u(t) enters at the last variable; in the output phase f of all the variables does, and is the output.", "data-circuit"));
-        Place(ReportChart.HiddenState, anyHidden, "hidden-state", "C. Hidden state", "h(t), unit by unit. The line is the chosen time.");
-        Place(ReportChart.Variables, anyContents, "variables", "D. Contents of the variables", "Ψ* h(t), variable by variable. The line is the chosen time.");
+                "Each box is a variable, each cell one of its components, coloured as in D. Each step, what a variable contains moves to the one before it. In the input phase u(t) enters at the last variable; in the output phase f of all the variables does, and is the output. u(t) and y(t) have colour scales of their own.", "data-circuit"));
+        Place(ReportChart.HiddenState, anyHidden, "hidden-state", "C. Hidden state");
+        Place(ReportChart.Variables, anyContents, "variables", "D. Contents of the variables");
+        page.Add("</section>");
 
-        void Place(ReportChart chart, bool any, string id, string title, string caption)
+        void Place(ReportChart chart, bool any, string id, string title)
         {
-            if (any) page.Add(Page.Frame(id, title, caption, "data-example"));
+            if (any) page.Add(Page.Frame(id, title, "", "data-example"));
             else page.Missing(title, data.Skipped.GetValueOrDefault(chart));
         }
     }
@@ -163,20 +164,20 @@ public static class ReportPage
         Height = (0.22, 210),
         TimeRule = true,
         InputSteps = example.InputSteps,
-    }.Figure("hidden-state", "", "");
+    }.Figure("hidden-state", "", "h(t), unit by unit. The heavy line is the chosen time.");
 
     private static Figure? Contents(ExampleData example, double limit, int s, int kappa) => new HeatMap
     {
         Values = example.Contents,
         Rows = new("time step"),
-        Columns = HeatAxis.OfVariables("variable", s, kappa, example.Contents?.Max(row => row?.Length ?? 0) ?? 0),
+        Columns = HeatAxis.OfVariables("variable", s, kappa, example.Contents?.Select(row => row?.Length ?? 0).DefaultIfEmpty(0).Max() ?? 0),
         RowsAcross = true,
         Value = "content",
         Limit = limit,
         Height = (0.22, 210),
         TimeRule = true,
         InputSteps = example.InputSteps,
-    }.Figure("variables", "", "");
+    }.Figure("variables", "", "Ψ* h(t), variable by variable. The heavy line is the chosen time.");
 
     private static int Steps(ExampleData example) => Math.Max(example.HiddenState?.Length ?? 0, example.Contents?.Length ?? 0);
 

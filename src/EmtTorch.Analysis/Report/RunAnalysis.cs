@@ -40,6 +40,12 @@ public sealed class RunAnalysis
     /// <summary>The network's row beside others.</summary>
     public required ComparisonRow Row { get; init; }
 
+    /// <summary>The figures of all groundings; none for flip_flop.</summary>
+    public IReadOnlyList<GroundingResult> Groundings { get; init; } = [];
+
+    /// <summary>How the network loads its variables, where it has any.</summary>
+    public LoadingResult? Loading { get; init; }
+
     /// <summary>Analyses a network on the task that its configuration names.</summary>
     /// <param name="network">The network.</param>
     /// <param name="options">Null: the defaults.</param>
@@ -131,6 +137,8 @@ public sealed class RunAnalysis
             Lines = lines,
             Problems = analysis.Problems,
             Json = json,
+            Groundings = analysis.Groundings,
+            Loading = analysis.Loading,
             Data = BindingPage(network, analysis, lines, example, input),
             Row = FirstRow(network) with
             {

@@ -18,7 +18,7 @@ internal static class SpectrumChart
             CompactJson.Object($$"""
             {
               "width": "container",
-              "usermeta": {"height": [1, 20]},
+              "usermeta": {"height": [1, -22]},
               "layer": [
                 {{Circle(1, "[]")}},
                 {{Circle(spectrum.Threshold, "[4, 3]")}},

@@ -47,7 +47,7 @@ internal static class TrainingCharts
               "data": {"values": {{CompactJson.Array(values)}}},
               "mark": {"type": "line", "interpolate": "{{(kind == "step" ? "step-after" : "linear")}}", "point": {{(values.Count < 60 ? """{"size": 25}""" : "false")}}, "tooltip": true},
               "encoding": {
-                "x": {"field": "s", "type": "quantitative", "title": "step", "axis": {"format": "~s", "tickCount": 5} },
+                "x": {"field": "s", "type": "quantitative", "title": "step", "axis": {"format": ",d", "tickCount": 5} },
                 "y": {"field": "v", "type": "quantitative", "title": "{{name}}", "scale": {{scale}}, "axis": {{axis}} },
                 "color": {"field": "of", "type": "nominal", "scale": {"domain": ["training", "test"], "range": ["#0072b2", "#d55e00"]}, "legend": {{legend}} },
                 "strokeDash": {"field": "of", "type": "nominal", "scale": {"domain": ["training", "test"], "range": [[], [5, 3]]}, "legend": {{legend}} }

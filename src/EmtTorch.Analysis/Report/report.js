@@ -10,10 +10,10 @@
   const config = {
     background: 'white', font,
     view: { stroke: '#b4bac2' },
-    axis: { ...text, gridColor: '#eceef1', domainColor: '#b4bac2', tickColor: '#b4bac2', labelOverlap: true },
+    axis: { ...text, gridColor: '#eceef1', domainColor: '#b4bac2', tickColor: '#b4bac2' },
     legend: { ...text, symbolSize: 90 },
     header: text, title: { fontSize: 13 },
-    line: { strokeWidth: 1.8 }, point: { size: 60 },
+    mark: { color: '#0072b2' }, line: { strokeWidth: 1.8 }, point: { size: 60 },
     // Okabe and Ito: told apart by people with any of the common colour-vision deficiencies.
     range: { category: ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#000000', '#f0e442'] },
   };
@@ -25,6 +25,7 @@
   };
   const isSingle = spec => (spec.mark || spec.layer) && !(spec.encoding && (spec.encoding.row || spec.encoding.column || spec.encoding.facet));
 
+  const least = 100; // pixels; narrower is a layout in passing
   const views = new Map(); // figure's id -> Vega view
 
   async function draw(figure, original) {
@@ -61,7 +62,7 @@
     let width = box.clientWidth;
     figure.resizes?.disconnect();
     figure.resizes = new ResizeObserver(() => {
-      if (box.clientWidth === width || box.clientWidth === 0) return;
+      if (box.clientWidth === width || box.clientWidth < least) return;
       width = box.clientWidth;
       view.width(width);
       const height = heightOf(spec, width);
@@ -116,6 +117,8 @@
     return vega.scheme('blueorange')(Math.min(1, Math.max(0, .5 + .5 * value / limit)));
   };
 
+  const hasPhases = example => example.inputSteps > 0 && example.inputSteps < example.steps;
+
   function circuit(figure, s, kappa, limits) {
     const box = $('.drawing', figure);
     let example, cells, arrows, ghosts, steps;
@@ -131,7 +134,7 @@
       const parts = [];
       const draw = (name, attributes, inside = '') => parts.push(
         `<${name} ${Object.entries(attributes).map(([key, value]) => `${key}="${value}"`).join(' ')}>${inside}</${name}>`);
-      const small = pitch < 40 ? 11 : 13;
+      const small = pitch < 40 ? 11 : 13, point = pitch < 40 ? 5 : 7;
       const label = (x, y, words, more = {}) => draw('text', { x, y, 'text-anchor': 'middle', 'font-size': small, fill: '#1b1f24', ...more }, words);
       const arrow = (path, kind) => draw('path', { d: path, 'data-arrow': kind, fill: 'none', stroke: '#1b1f24', 'stroke-width': 1.4, 'marker-end': 'url(#head)' });
       const stack = (i, count, kind, first) => {
@@ -159,7 +162,7 @@
       const base = bottom + 30;
       arrow(`M ${middle(0)} ${bottom + 22} V ${base} H ${middle(last)} V ${bottom + 24}`, 'f');
       label((middle(0) + middle(last)) / 2, base + 17, 'f, of all the variables', { 'data-arrow': 'f' });
-      const head = '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path d="M0 0 8 4 0 8z" fill="#1b1f24"/></marker></defs>';
+      const head = `<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="${point}" markerHeight="${point}" orient="auto"><path d="M0 0 8 4 0 8z" fill="#1b1f24"/></marker></defs>`;
       box.innerHTML = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${font.replaceAll('"', "'")}" role="img" aria-label="The variables' contents at the chosen time">${head}${parts.join('')}</svg>`;
       cells = $$('[data-cell]', box);
       arrows = $$('[data-arrow]', box);
@@ -168,10 +171,13 @@
 
     function show(t) {
       if (!cells) return;
-      const input = t <= example.inputSteps;
-      for (const cell of cells)
-        cell.setAttribute('fill', colour(example[cell.dataset.cell]?.[t - 1]?.[cell.dataset.index], limits[cell.dataset.cell]));
-      const faint = { input: !input, f: input, output: input, shift: false };
+      const phases = hasPhases(example), input = phases && t <= example.inputSteps, output = phases && !input;
+      const faint = { input: output, f: input, output: input, shift: false };
+      for (const cell of cells) {
+        const kind = cell.dataset.cell;
+        cell.setAttribute('fill', colour(example[kind]?.[t - 1]?.[cell.dataset.index], limits[kind]));
+        if (kind !== 'contents') cell.setAttribute('opacity', faint[kind.slice(0, -1)] ? .3 : 1);
+      }
       for (const arrow of arrows) arrow.setAttribute('opacity', faint[arrow.dataset.arrow] ? .2 : 1);
       for (const ghost of ghosts) ghost.setAttribute('stroke-opacity', faint[ghost.dataset.box.slice(0, -1)] ? .3 : 1);
       $('svg', box).dataset.time = t;
@@ -179,7 +185,7 @@
     }
 
     new ResizeObserver(() => {
-      if (!example || !box.clientWidth || box.clientWidth === Number($('svg', box)?.getAttribute('width'))) return;
+      if (!example || box.clientWidth < least || box.clientWidth === Number($('svg', box)?.getAttribute('width'))) return;
       build();
       show(steps);
     }).observe(box);
@@ -193,11 +199,11 @@
     const slider = $('#time'), out = $('#time-now'), play = $('#play'), choice = $('#example');
     const panel = $('#circuit') && typeof vega !== 'undefined' ? circuit($('#circuit'), s, kappa, limits) : null;
     const charts = $$('[data-example]');
-    let example, timer = null;
+    let example, timer = null, queue = Promise.resolve();
 
     function show() {
-      const t = Number(slider.value), phase = t <= example.inputSteps ? 'input' : 'output';
-      out.textContent = `t = ${t} of ${example.steps}, ${phase} phase`;
+      const t = Number(slider.value), phase = !hasPhases(example) ? '' : t <= example.inputSteps ? ', input phase' : ', output phase';
+      out.textContent = `t = ${t} of ${example.steps}${phase}`;
       slider.setAttribute('aria-valuetext', out.textContent);
       for (const { id } of charts) views.get(id)?.signal('t', t).runAsync();
       panel?.show(t);
@@ -207,9 +213,11 @@
       example = list[index];
       slider.max = example.steps;
       for (const chart of charts) {
-        const spec = example.figures[chart.id];
-        chart.hidden = !spec;
-        if (spec) await draw(chart, spec);
+        const drawing = example.figures[chart.id];
+        chart.hidden = !drawing;
+        if (!drawing) continue;
+        $('figcaption', chart).textContent = drawing.caption;
+        await draw(chart, drawing.spec);
       }
       if ($('#circuit')) $('#circuit').hidden = !(panel && example.contents);
       if (panel && example.contents) panel.choose(example);
@@ -234,8 +242,8 @@
       }, 200);
     });
     slider.addEventListener('input', show);
-    choice?.addEventListener('change', () => { stop(); choose(Number(choice.value)); });
-    await choose(0);
+    choice?.addEventListener('change', () => { stop(); queue = queue.then(() => choose(Number(choice.value))); });
+    await (queue = choose(0));
   }
 
   // ---- The comparison's table ----------------------------------------------------------------------------------------
@@ -256,6 +264,8 @@
       table.tBodies[0].append(...rows);
     }));
   }
+
+  addEventListener('beforeprint', () => { for (const settings of $$('#settings')) settings.open = true; });
 
   (async () => {
     if (data.examples) await examples(data.examples);

@@ -129,8 +129,7 @@ public sealed class Circuit : IDisposable
         if (!ReadsOldestOnly(_task))
             throw new InvalidOperationException("the task reads other variables than the oldest: f of the half-filled memory would be added to the input, and no linear network of one phase can load it; Run does it in two");
         using var scope = NewDisposeScope();
-        using var weights = new NetworkWeights(WeightIh * epsilon, WeightHh, Readout / epsilon);
-        return weights.ToNetwork();
+        return new NetworkWeights(WeightIh * epsilon, WeightHh, Readout / epsilon).ToNetwork();
     }
 
     /// <summary>Whether f reads the oldest variable alone.</summary>

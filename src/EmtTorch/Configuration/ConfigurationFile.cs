@@ -27,24 +27,42 @@ public static partial class ConfigurationFile
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
     public static RunConfiguration Load(string path, IReadOnlyList<string>? overrides = null)
     {
-        string? text = null;
-        var problem = "";
-        try
-        {
-            if (Directory.Exists(path)) problem = "is a folder; a configuration is a JSON file";
-            else text = File.ReadAllText(path);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            problem = $"there is no such file (looked for {Path.GetFullPath(path)})";
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-        {
-            problem = $"can't be read: {e.Message}";
-        }
+        var (text, problem) = TextOf(path);
         // The file's name, made into one that the rule for names allows.
         var name = NotInNames().Replace(Path.GetFileNameWithoutExtension(path), "_").TrimStart('.', '-');
         return Read(text, problem, path, overrides ?? [], name.Length is > 0 and <= 100 ? name : "run");
+    }
+
+    /// <summary>Reads and checks an experiment's own configuration in the same way: its records are described as a run's are (RunConfiguration.cs), and all have defaults.</summary>
+    /// <typeparam name="T">The record of the whole.</typeparam>
+    /// <param name="path">The file.</param>
+    /// <param name="overrides">As for a run.</param>
+    /// <param name="check">What is wrong with several settings together: a problem, and the keys that it is about. It is left out where one of these is wrong by itself.</param>
+    /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
+    public static T Load<T>(string path, IReadOnlyList<string>? overrides, Func<T, IEnumerable<(string[] Keys, ConfigurationProblem Problem)>> check) where T : class, new()
+    {
+        var (text, problem) = TextOf(path);
+        var problems = new List<ConfigurationProblem>();
+        var settings = Settings(text, problem, path, overrides ?? [], SettingRule.Of<T>(), problems);
+        var configuration = settings.Deserialize<T>(RunConfiguration.Json)!;
+        problems.AddRange(check(configuration).Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal)))).Select(c => c.Problem).ToArray());
+        return problems.Count == 0 ? configuration : throw new ConfigurationException(problems);
+    }
+
+    private static (string? Text, string Problem) TextOf(string path)
+    {
+        try
+        {
+            return Directory.Exists(path) ? (null, "is a folder; a configuration is a JSON file") : (File.ReadAllText(path), "");
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return (null, $"there is no such file (looked for {Path.GetFullPath(path)})");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        {
+            return (null, $"can't be read: {e.Message}");
+        }
     }
 
     /// <summary>Reads and checks a configuration from its text: out of a checkpoint's metadata, say.</summary>
@@ -57,6 +75,18 @@ public static partial class ConfigurationFile
     private static RunConfiguration Read(string? text, string unreadable, string source, IReadOnlyList<string> overrides, string name)
     {
         var problems = new List<ConfigurationProblem>();
+        var settings = Settings(text, unreadable, source, overrides, SettingRule.Root, problems);
+        var configuration = Bind(settings);
+        // A rule over several settings of a section says nothing new where one of them is wrong by itself.
+        problems.AddRange(configuration.Check().Where(c => !problems.Any(p => p.Path.StartsWith(c.Section, StringComparison.Ordinal))).Select(c => c.Problem).ToArray());
+        if (problems.Count > 0) throw new ConfigurationException(problems);
+        return configuration.Name.Length > 0 ? configuration : configuration with { Name = name };
+    }
+
+    /// <summary>The settings as checked JSON, without the keys that have a bad value.</summary>
+    /// <exception cref="ConfigurationException">There is no JSON object to check.</exception>
+    private static JsonObject Settings(string? text, string unreadable, string source, IReadOnlyList<string> overrides, SettingRule rule, List<ConfigurationProblem> problems)
+    {
         JsonObject? settings = null;
         if (text is null) problems.Add(new(source, unreadable));
         else if (string.IsNullOrWhiteSpace(text)) problems.Add(new(source, "is empty; a configuration is a JSON object {…}"));
@@ -75,15 +105,10 @@ public static partial class ConfigurationFile
         // What is wrong with the overrides is said even where the file is of no use.
         bool readable = settings is not null;
         settings ??= [];
-        foreach (var given in overrides) Override(settings, given, problems);
+        foreach (var given in overrides) Override(settings, given, rule, problems);
         if (!readable) throw new ConfigurationException(problems);
-
-        SettingRule.Root.Check(settings, "", problems);
-        var configuration = Bind(settings);
-        // A rule over several settings of a section says nothing new where one of them is wrong by itself.
-        problems.AddRange(configuration.Check().Where(c => !problems.Any(p => p.Path.StartsWith(c.Section, StringComparison.Ordinal))).Select(c => c.Problem).ToArray());
-        if (problems.Count > 0) throw new ConfigurationException(problems);
-        return configuration.Name.Length > 0 ? configuration : configuration with { Name = name };
+        rule.Check(settings, "", problems);
+        return settings;
     }
 
     private static RunConfiguration Bind(JsonObject settings)
@@ -104,7 +129,7 @@ public static partial class ConfigurationFile
     /// Puts one override into the settings. Not as a second configuration source: those are laid over each other value by
     /// value, so that a shorter list would keep the longer one's end.
     /// </summary>
-    private static void Override(JsonObject settings, string text, List<ConfigurationProblem> problems)
+    private static void Override(JsonObject settings, string text, SettingRule rule, List<ConfigurationProblem> problems)
     {
         int equals = text.IndexOf('=', StringComparison.Ordinal);
         if (equals <= 0)
@@ -113,7 +138,6 @@ public static partial class ConfigurationFile
             return;
         }
         var keys = text[..equals].Split('.');
-        var rule = SettingRule.Root;
         for (int i = 0; i < keys.Length; i++)
         {
             if (!rule.Keys.TryGetValue(keys[i], out var next))

@@ -18,7 +18,10 @@ namespace EmtTorch.Configuration;
 internal sealed class SettingRule
 {
     /// <summary>The rule of a whole configuration.</summary>
-    public static SettingRule Root { get; } = new(typeof(RunConfiguration), null, null);
+    public static SettingRule Root { get; } = Of<RunConfiguration>();
+
+    /// <summary>The rule of another record, an experiment's.</summary>
+    public static SettingRule Of<T>() => new(typeof(T), null, null);
 
     private readonly string _kind; // as JSON Schema names it
     private readonly bool _nullable, _required;
@@ -129,7 +132,7 @@ internal sealed class SettingRule
         var given = section.Select(p => p.Key).ToArray();
         foreach (var key in given)
         {
-            if (this == Root && key == "$schema") section.Remove(key);
+            if (path.Length == 0 && key == "$schema") section.Remove(key);
             else if (!Keys.TryGetValue(key, out var rule))
             {
                 problems.Add(new(Join(path, key), UnknownKey(key)));

@@ -50,10 +50,9 @@ public sealed class TrainingRun
         var dtype = _configuration.Model.Dtype == "float64" ? ScalarType.Float64 : ScalarType.Float32;
 
         using var everything = NewDisposeScope();
-        using var initial = manual_seed(_configuration.Seed); // the same first weights on every device: drawn on the CPU
         using var binding = _configuration.Task.IsFlipFlop ? null : new VariableBinding(_configuration.Task.ToLinearBinding(), dtype, device);
         var task = binding is null ? SequenceTask.Of(new FlipFlop(_configuration.Task.D, dtype, device)) : SequenceTask.Of(binding);
-        using var network = new ElmanRnn(task.Dimension, _configuration.Model.HiddenSize, _configuration.Model.Bias, dtype).to(device);
+        using var network = FirstNetwork(task.Dimension, dtype).to(device);
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.WeightDecay);
         using var data = new Generator((ulong)_configuration.Seed, device);
         var state = new TrainingState
@@ -142,6 +141,19 @@ public sealed class TrainingRun
             checkpoints.Save(state.Step, state.Tensors(), state.Metadata(_configuration.ToJson()), score: -test?.Loss);
         }
     }
+
+    /// <summary>The network with its first weights: drawn on the CPU, so that they are the same on every device.</summary>
+    private ElmanRnn FirstNetwork(int dimension, ScalarType dtype)
+    {
+        // The generator that modules draw from is the process's one, and runs may go on side by side.
+        lock (FirstWeights)
+        {
+            using var initial = manual_seed(_configuration.Seed);
+            return new(dimension, _configuration.Model.HiddenSize, _configuration.Model.Bias, dtype);
+        }
+    }
+
+    private static readonly Lock FirstWeights = new();
 
     /// <summary>Where training begins: at a checkpoint, at given weights, or at the random ones.</summary>
     private void Begin(TrainingState state, CheckpointFolder checkpoints, bool resume)

@@ -119,5 +119,50 @@ public sealed class ElmanRnnTests
         }
     }
 
+    [TestCase(false)]
+    [TestCase(true)]
+    public void AHookSeesEveryStateAndChangesNothingByLooking(bool bias)
+    {
+        using var scope = NewDisposeScope();
+        using var network = new ElmanRnn(3, 6, bias, float64);
+        var input = randn([4, 2, 3], dtype: float64);
+        var seen = new List<long>();
+        var states = network.HiddenStates(input, 9, (t, h) =>
+        {
+            seen.Add(t);
+            return h;
+        });
+        Assert.That(seen, Is.EqualTo(Enumerable.Range(1, 9)));
+        Assert.That(Distance(states, network.HiddenStates(input, 9)), Is.LessThan(1e-14));
+        Assert.That(Distance(network.ReadOut(states), network.forward(input, 9)), Is.LessThan(1e-14));
+    }
+
+    [Test]
+    public void WhatAHookReturnsIsWhatTheNetworkGoesOnFrom()
+    {
+        using var scope = NewDisposeScope();
+        using var network = new ElmanRnn(3, 6, dtype: float64);
+        var input = randn([4, 2, 3], dtype: float64);
+        var put = randn([2, 6], dtype: float64);
+        var states = network.HiddenStates(input, 6, (t, h) => t == 4 ? put : h);
+        var next = matmul(put, network.RecurrentWeights.t()).tanh();
+        Assert.That(Distance(states[3], put), Is.Zero);
+        Assert.That(Distance(states[4], next), Is.LessThan(1e-14));
+        Assert.That(Distance(states[5], matmul(next, network.RecurrentWeights.t()).tanh()), Is.LessThan(1e-14));
+    }
+
+    [Test]
+    public void GradientsFlowThroughAHook()
+    {
+        using var scope = NewDisposeScope();
+        using var network = new ElmanRnn(3, 6, dtype: float64);
+        var input = randn([4, 2, 3], dtype: float64);
+        network.HiddenStates(input, 6, (_, h) => h).square().sum().backward();
+        var stepwise = network.RecurrentWeights.grad!.clone();
+        network.zero_grad();
+        network.HiddenStates(input, 6).square().sum().backward();
+        Assert.That(Distance(stepwise, network.RecurrentWeights.grad!), Is.LessThan(1e-12));
+    }
+
     private static double Distance(Tensor a, Tensor b) => (a - b).abs().max().to(float64).item<double>();
 }

@@ -1,0 +1,60 @@
+using EmtTorch.Analysis.Theory;
+using EmtTorch.Tasks;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis.Tests.Theory;
+
+public class LiveEntriesTests
+{
+    [TestCase("t1", 64)]
+    [TestCase("t2", 36)]
+    [TestCase("t3", 36)]
+    [TestCase("t4", 36)]
+    public void Are_as_many_as_the_specification_says(string name, int count)
+    {
+        using var live = LiveEntries.Of(LinearBinding.Named(name));
+        Assert.That(live.Indices, Has.Count.EqualTo(count));
+        Assert.That(live.Rank, Is.EqualTo(count));
+    }
+
+    // T2 reads component k of variable k (from 0): entries below it have passed their reader for good.
+    [Test]
+    public void Of_T2_are_component_i_of_the_variables_from_i_on()
+    {
+        using var live = LiveEntries.Of(LinearBinding.Named("t2"));
+        var expected = from k in Enumerable.Range(0, 8) from i in Enumerable.Range(0, 8) where k >= i select k * 8 + i;
+        Assert.That(live.Indices, Is.EqualTo(expected));
+    }
+
+    // Perturb an entry, and see whether the distant future changes.
+    [TestCaseSource(typeof(BindingTasks), nameof(BindingTasks.All))]
+    public void Are_those_whose_perturbation_is_felt_for_ever(LinearBinding task)
+    {
+        using var live = LiveEntries.Of(task);
+        int n = task.S * task.D;
+        var felt = new List<int>();
+        for (int j = 0; j < n; j++)
+        {
+            var history = new double[task.S][];
+            for (int k = 0; k < task.S; k++) history[k] = new double[task.D];
+            history[j / task.D][j % task.D] = 1;
+            var future = task.Continue(history, 300).TakeLast(task.S);
+            if (future.Any(y => y.Any(v => Math.Abs(v) > 1e-6))) felt.Add(j);
+        }
+        Assert.That(live.Indices, Is.EqualTo(felt));
+    }
+
+    [Test]
+    public void A_task_that_forgets_has_none()
+    {
+        var halving = LinearBinding.FromMatrix([[0.5]], d: 1, s: 1);
+        Assert.That(() => LiveEntries.Of(halving), Throws.InstanceOf<AnalysisException>().With.Message.Contains("decays"));
+    }
+
+    [Test]
+    public void An_eigenvalue_on_the_threshold_is_said()
+    {
+        var onIt = LinearBinding.FromMatrix([[0.8]], d: 1, s: 1);
+        Assert.That(() => LiveEntries.Of(onIt), Throws.InstanceOf<AnalysisException>().With.Message.Contains("0.8"));
+    }
+}
