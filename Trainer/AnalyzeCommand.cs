@@ -12,12 +12,15 @@ internal static class AnalyzeCommand
 {
     private const int Done = 0, Failed = 1, Wrong = 2;
 
+    /// <summary>The states of all steps are held at once.</summary>
+    private const int LatestTime = 1000;
+
     private sealed record Settings(string[] Paths, string? Config, string Checkpoint, string? Grounding, double Alpha, double Persistence, string Input, int? Time, string? Out);
 
     public static Command Create()
     {
         var paths = new Argument<string[]>("PATH") { Description = "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table", Arity = ArgumentArity.OneOrMore };
-        var config = new Option<string?>("--config") { Description = "The configuration with the task, for weights that don't carry one", HelpName = "FILE" };
+        var config = new Option<string?>("--config") { Description = "The configuration with the task, in place of a run's own; needed for weights that don't carry one", HelpName = "FILE" };
         var checkpoint = new Option<string>("--checkpoint") { Description = "Which one of a run: best (the lowest test loss), latest, or a step", HelpName = "WHICH", DefaultValueFactory = _ => "best" };
         var grounding = new Option<string?>("--grounding") { Description = "How variable memories are found: realization, output, or algorithm1 (default: realization, output where that can't be had)", HelpName = "NAME" };
         var alpha = new Option<double>("--alpha") { Description = "Algorithm 1's mix of input (1) and output (0)", HelpName = "A", DefaultValueFactory = _ => 1 };
@@ -40,26 +43,30 @@ internal static class AnalyzeCommand
         var networks = new List<TrainedNetwork>();
         try
         {
-            var options = Options(settings);
             var problems = new List<ConfigurationProblem>();
+            var options = Options(settings, problems);
+            // Said once, not for every path.
+            bool known = settings.Checkpoint is "best" or "latest" || long.TryParse(settings.Checkpoint, NumberStyles.None, CultureInfo.InvariantCulture, out _);
+            if (!known) problems.Add(new("--checkpoint", $"'{settings.Checkpoint}' is not one of best, latest and a step's number"));
             foreach (var path in settings.Paths)
             {
-                try { networks.Add(TrainedNetwork.Load(path, settings.Config, settings.Checkpoint, warning => Console.Error.WriteLine($"Warning: {warning}"))); }
-                catch (ConfigurationException e) { problems.AddRange(e.Problems); }
+                try { networks.Add(TrainedNetwork.Load(path, settings.Config, known ? settings.Checkpoint : "best", warning => Console.Error.WriteLine($"Warning: {warning}"))); }
+                catch (ConfigurationException e) { problems.AddRange(e.Problems.Except(problems)); }
             }
-            foreach (var network in networks.Where(n => n.Configuration.Task.Name != Tasks.FlipFlop.Name))
+            foreach (var folder in networks.Select(n => settings.Out ?? n.Folder).Distinct())
+                if (new RunFolder(folder).WhyNotWritable() is { } reason) problems.Add(new("--out", $"{folder} can't be written to: {reason}"));
+            foreach (var (s, d) in networks.Select(n => n.Configuration.Task).Where(t => t.Name != Tasks.FlipFlop.Name).Select(t => (t.S, t.D)).Distinct())
             {
-                var task = network.Configuration.Task;
-                try { ExampleInput.Parse(settings.Input, task.S, task.D); }
-                catch (ArgumentException e) { problems.Add(new("--input", e.Message)); break; }
-                if (settings.Time < task.S) { problems.Add(new("--time", $"is {settings.Time}: the variables are loaded only after s = {task.S} steps")); break; }
+                try { ExampleInput.Parse(settings.Input, s, d); }
+                catch (ArgumentException e) { problems.Add(new("--input", e.Message)); }
+                if (settings.Time < s) problems.Add(new("--time", $"is {settings.Time}: the variables are loaded only after s = {s} steps"));
             }
             if (problems.Count > 0) throw new ConfigurationException(problems);
             return Analyze(networks, settings, options);
         }
         catch (ConfigurationException e)
         {
-            Console.Error.WriteLine(e.Message.Replace("The configuration has", "There is", StringComparison.Ordinal));
+            Console.Error.WriteLine(e.Message.Replace("The configuration has", e.Problems.Count == 1 ? "There is" : "There are", StringComparison.Ordinal));
             return Wrong;
         }
         catch (Exception e) when (e is InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException)
@@ -73,9 +80,8 @@ internal static class AnalyzeCommand
         }
     }
 
-    private static AnalysisOptions Options(Settings settings)
+    private static AnalysisOptions Options(Settings settings, List<ConfigurationProblem> problems)
     {
-        var problems = new List<ConfigurationProblem>();
         Grounding? grounding = null;
         if (settings.Grounding is { } name)
         {
@@ -84,7 +90,7 @@ internal static class AnalyzeCommand
         }
         if (settings.Alpha is not (>= 0 and <= 1)) problems.Add(new("--alpha", $"is {settings.Alpha.ToString(CultureInfo.InvariantCulture)}: it lies between 0 and 1"));
         if (settings.Persistence is not (> 0 and < 10)) problems.Add(new("--persistence", $"is {settings.Persistence.ToString(CultureInfo.InvariantCulture)}: a magnitude such as 0.99 is expected"));
-        if (problems.Count > 0) throw new ConfigurationException(problems);
+        if (settings.Time > LatestTime) problems.Add(new("--time", $"is {settings.Time}: at most {LatestTime}"));
         return new()
         {
             Memories = new() { Grounding = grounding, Alpha = settings.Alpha, Persistence = settings.Persistence },

@@ -33,6 +33,8 @@ root.Add(GsemmCommand.Create());
 var result = root.Parse(args);
 if (result.Errors.Count == 0) return result.Invoke();
 foreach (var error in result.Errors)
-    Console.Error.WriteLine(error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example." : error.Message);
+    Console.Error.WriteLine(!error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? error.Message
+        : result.CommandResult.Command == root ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example."
+        : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example.");
 Console.Error.WriteLine("--help lists what there is.");
 return 2;

@@ -87,18 +87,16 @@ public static class Interventions
         var values = randint(0, 2, new long[] { batch, d }, dtype: ScalarType.Float64, generator: generator).mul_(2).sub_(1);
 
         var plan = Plan(s, d, memories.Live);
-        // All interventions side by side, as one batch.
-        var states = new List<Tensor>();
         var predictions = new List<Tensor>();
         var phi = Circuit.Phi(task).t();
         var origin = rest ?? zeros(memories.Basis.shape[0], dtype: ScalarType.Float64);
 
         Tensor Change(Tensor contents, Step step)
         {
-            var changed = contents.clone();
+            var copy = contents.clone();
             foreach (var (entry, from, value) in step.Entries)
-                changed.select(1, entry).copy_(from >= 0 ? contents.select(1, from) : value >= 0 ? values.select(1, value) : zeros(batch, dtype: ScalarType.Float64));
-            return changed;
+                copy.select(1, entry).copy_(from >= 0 ? contents.select(1, from) : value >= 0 ? values.select(1, value) : zeros(batch, dtype: ScalarType.Float64));
+            return copy;
         }
 
         foreach (var step in plan)
@@ -113,17 +111,12 @@ public static class Interventions
             }
             predictions.Add(stack(outputs).MoveToOuterDisposeScope());                        // (horizon, B, d)
         }
-        var everything = hiddenStates(input.repeat(1, plan.Count, 1), time + horizon, (t, h) =>
-        {
-            if (t != time) return h;
-            var parts = h.chunk(plan.Count, 0);
-            return cat(plan.Select((step, i) =>
-            {
-                var contents = memories.Contents(parts[i] - origin);
-                return parts[i] + memories.State(Change(contents, step) - contents);
-            }).ToList());
-        });
-        var outputsOfAll = readOut(everything.narrow(0, time, horizon)).chunk(plan.Count, 1);
+        // Up to t all are the same; from there on all interventions go side by side, as one batch.
+        var at = hiddenStates(input, time, (_, h) => h)[time - 1];                           // (B, H)
+        var held = memories.Contents(at - origin);
+        var changed = cat(plan.Select(step => at + memories.State(Change(held, step) - held)).ToList());
+        var after = hiddenStates(zeros([0, batch * plan.Count, d], dtype: ScalarType.Float64), horizon + 1, (t, h) => t == 1 ? changed : h);
+        var outputsOfAll = readOut(after.narrow(0, 1, horizon)).chunk(plan.Count, 1);
 
         var results = new List<InterventionResult>();
         for (int i = 0; i < plan.Count; i++)

@@ -41,7 +41,10 @@ internal static class Matrices
     public static double Norm(Tensor tensor)
     {
         using var scope = NewDisposeScope();
-        return Math.Sqrt(tensor.square().sum().ToDouble());
+        if (tensor.numel() == 0) return 0;
+        // Divided by the largest, whose square might be beyond what a double holds.
+        double largest = tensor.abs().max().ToDouble();
+        return largest == 0 || !double.IsFinite(largest) ? largest : largest * Math.Sqrt((tensor / largest).square().sum().ToDouble());
     }
 
     /// <summary>The ratio of the largest singular value to the smallest; infinite where there are fewer rows than columns.</summary>

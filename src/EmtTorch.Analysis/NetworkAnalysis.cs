@@ -40,6 +40,9 @@ public sealed record InteractionBlocks(double MemoryToMemory, double RestToMemor
 /// </code></example>
 public sealed class NetworkAnalysis : IDisposable
 {
+    /// <summary>A Φ error from here on says that there is no circuit: with Φ_learned = 0 it is 1.</summary>
+    private const double NoCircuit = 1;
+
     private readonly List<string> _problems = [];
 
     private NetworkAnalysis(NetworkWeights weights, LinearBinding task) => (Weights, Task) = (weights, task);
@@ -86,7 +89,7 @@ public sealed class NetworkAnalysis : IDisposable
         options ??= new();
         var analysis = new NetworkAnalysis(weights, task);
         using var quiet = no_grad();
-        if (weights.WhyUnusable() is { } reason) analysis._problems.Add($"Nothing can be read out of this network: {reason}.");
+        if (weights.WhyUnusable() is { } reason) analysis._problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
         else if (weights.Dimension != task.D) analysis._problems.Add($"Nothing can be compared: the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}.");
         else analysis.Compute(options);
         return analysis;
@@ -109,16 +112,30 @@ public sealed class NetworkAnalysis : IDisposable
         }
         Spectrum = Analysis.Spectrum.Compare(Analysis.Spectrum.Eigenvalues(Circuit.Phi(Task)), Analysis.Spectrum.Eigenvalues(linear.WeightHh), options.Memories.SpectralThreshold);
         if (Spectrum.Error is null)
-            _problems.Add($"No spectral error: theory has {Spectrum.CountTheory} eigenvalues above {Spectrum.Threshold} in magnitude, the network {Spectrum.CountLearned}.");
+            _problems.Add($"No spectral error: above {Spectrum.Threshold} in magnitude theory has {Spectrum.CountTheory} of the eigenvalues, the network {Spectrum.CountLearned}.");
 
+        string? none = null;
+        try
+        {
+            Memories = VariableMemories.Of(linear, Task, options.Memories);
+            Memories.MoveToOuterDisposeScope();
+            Interventions = Analysis.Interventions.Run(network, Task, Memories, options.Interventions, rest);
+        }
+        catch (AnalysisException e) { none = e.Message; }
         var groundings = new List<GroundingResult>();
         foreach (var grounding in Enum.GetValues<Grounding>())
         {
+            GroundingResult Result(VariableMemories memories, IReadOnlyList<InterventionResult> interventions) =>
+                new(grounding, memories.PhiError, memories.PhiErrorUnscaled, memories.Condition, Analysis.Interventions.Accuracy(interventions), null);
+            if (Memories?.Grounding == grounding)
+            {
+                groundings.Add(Result(Memories, Interventions));
+                continue;
+            }
             try
             {
                 using var memories = VariableMemories.Of(linear, Task, options.Memories with { Grounding = grounding });
-                groundings.Add(new(grounding, memories.PhiError, memories.PhiErrorUnscaled, memories.Condition,
-                    Analysis.Interventions.Accuracy(Analysis.Interventions.Run(network, Task, memories, options.Interventions, rest)), null));
+                groundings.Add(Result(memories, Analysis.Interventions.Run(network, Task, memories, options.Interventions, rest)));
             }
             catch (AnalysisException e)
             {
@@ -126,19 +143,14 @@ public sealed class NetworkAnalysis : IDisposable
             }
         }
         Groundings = groundings;
-
-        try
+        if (Memories is null)
         {
-            Memories = VariableMemories.Of(linear, Task, options.Memories);
-            Memories.MoveToOuterDisposeScope();
-        }
-        catch (AnalysisException e)
-        {
-            _problems.Add($"No variable memories: {e.Message}.");
+            _problems.Add($"No variable memories: {none}.");
             return;
         }
         _problems.AddRange(Memories.Problems);
-        Interventions = Analysis.Interventions.Run(network, Task, Memories, options.Interventions, rest);
+        if (Memories.PhiError >= NoCircuit)
+            _problems.Add(FormattableString.Invariant($"In this basis W_hh is not the circuit's Φ: it is {Memories.PhiError:P0} off, and 0 would be 100 % off. Contents, interventions and loading say nothing about variables then."));
         Loading = Analysis.Loading.Measure(network, Task, Memories, rest: rest);
 
         // Ψ⊥ from states of the output phase over a few periods.
@@ -152,7 +164,12 @@ public sealed class NetworkAnalysis : IDisposable
             return;
         }
         var complement = Memories.Complement(rest is null ? states : states - rest);
-        Decomposition = MemoryDecomposition.Of(linear.WeightHh, cat([Memories.Basis, complement], 1));
+        try { Decomposition = MemoryDecomposition.Of(linear.WeightHh, cat([Memories.Basis, complement], 1)); }
+        catch (AnalysisException e)
+        {
+            _problems.Add($"No picture of W_hh in the variable memories: {e.Message}.");
+            return;
+        }
         Decomposition.MoveToOuterDisposeScope();
         long m = Memories.Live.Count, h = Weights.HiddenSize;
         double Block(long row, long column) => Matrices.Norm(Decomposition.Interactions
@@ -182,23 +199,28 @@ public sealed class NetworkAnalysis : IDisposable
         if (Accuracy is { } accuracy) lines.Add(FormattableString.Invariant($"It continues the task with {accuracy:P2} of output bits right."));
         if (Spectrum is { } spectrum)
             lines.Add(spectrum.Error is { } error
-                ? FormattableString.Invariant($"Its spectrum is the circuit's: {spectrum.CountLearned} persistent eigenvalues, {error:F5} rad off on average.")
-                : FormattableString.Invariant($"Its spectrum is not the circuit's: {spectrum.CountLearned} persistent eigenvalues, theory has {spectrum.CountTheory}."));
+                ? FormattableString.Invariant($"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad off on average.")
+                : FormattableString.Invariant($"Its spectrum is not the circuit's: its persistent eigenvalues number {spectrum.CountLearned}, theory's {spectrum.CountTheory}."));
         if (Memories is { } memories)
         {
-            var gain = Math.Abs(memories.Gain - 1) < 0.02 ? "" : FormattableString.Invariant($"; |λ| is {memories.Gain:F2} times theory's, which tanh takes back");
-            lines.Add(FormattableString.Invariant($"It keeps {memories.Live.Count} numbers in {memories.Live.Select(j => j / Task.D).Distinct().Count()} variables; ")
-                + (memories.PhiError is { } phi ? FormattableString.Invariant($"they move as the circuit says but for {phi:P1}{gain}.") : "how far they move as the circuit says can't be told."));
+            var gain = Math.Abs(memories.Gain - 1) < 0.02 ? "" : FormattableString.Invariant($"; |λ| is {Times(memories.Gain)} theory's, which tanh takes back");
+            var kept = FormattableString.Invariant($"It keeps {memories.Live.Count} numbers in {memories.Live.Select(j => j / Task.D).Distinct().Count()} variables; ");
+            lines.Add(memories.PhiError switch
+            {
+                null => $"{kept}how far they move as the circuit says can't be told.",
+                >= NoCircuit => FormattableString.Invariant($"No circuit was found in it: W_hh is {memories.PhiError:P0} off Φ."),
+                { } phi => kept + FormattableString.Invariant($"they move as the circuit says but for {phi:P1}{gain}."),
+            });
         }
         if (Interventions.Count > 0)
         {
             string Kind(InterventionKind kind) => Interventions.Where(i => i.Kind == kind).ToArray() is { Length: > 0 } some ? FormattableString.Invariant($"{some.Average(i => i.Accuracy):P1}") : "–";
             lines.Add($"After interventions its outputs are as predicted: {Kind(InterventionKind.Write)} written, {Kind(InterventionKind.Erase)} erased, {Kind(InterventionKind.Swap)} swapped; {Kind(InterventionKind.None)} untouched.");
         }
-        if (Loading is { Steps: [.., var last] })
+        if (Loading is { Steps: [.., var last] } && double.IsFinite(last.InputWeight))
             lines.Add(double.IsNaN(last.FeedbackWeight)
-                ? FormattableString.Invariant($"Input enters the newest variable {last.InputWeight:F2} times; nothing feeds back into it meanwhile.")
-                : FormattableString.Invariant($"Input enters the newest variable {last.InputWeight:F2} times, what f feeds back {last.FeedbackWeight:F2} times: the sign is the input's in {last.SignRight:P0}."));
+                ? $"Input enters the newest variable {Times(last.InputWeight)}; nothing feeds back into it meanwhile."
+                : FormattableString.Invariant($"Input enters the newest variable {Times(last.InputWeight)}, what f feeds back {Times(last.FeedbackWeight)}: the sign is the input's in {last.SignRight:P0}."));
         return lines;
     }
 
@@ -207,6 +229,8 @@ public sealed class NetworkAnalysis : IDisposable
         Memories?.Dispose();
         Decomposition?.Dispose();
     }
+
+    private static string Times(double factor) => Math.Abs(factor) < 1e4 ? FormattableString.Invariant($"{factor:F2} times") : FormattableString.Invariant($"{factor:G3} times");
 
     private double Measure(ElmanRnn network, AnalysisOptions options)
     {

@@ -16,6 +16,9 @@ namespace EmtTorch.Analysis;
 /// <param name="ReadoutBias">c (κ), or null.</param>
 public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Readout, Tensor? Bias = null, Tensor? ReadoutBias = null) : IDisposable
 {
+    /// <summary>float32 ends at 3.4e38, so that no training comes near; two products of such numbers still are numbers.</summary>
+    private const double Largest = 1e100;
+
     /// <summary>H.</summary>
     public int HiddenSize => (int)WeightHh.shape[0];
 
@@ -54,28 +57,38 @@ public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Rea
         }
         string Needed(string what) => Take(what, 2) ?? throw new InvalidDataException($"{name} has no …{what}: it is not an Elman network's weights. It has {there}");
 
+        void Check(Tensor? tensor, string what, params long[] shape)
+        {
+            if (tensor is not null && !tensor.shape.AsSpan().SequenceEqual(shape))
+                throw new InvalidDataException($"in {name}, {what} is ({string.Join(", ", tensor.shape)}), and should be ({string.Join(", ", shape)})");
+        }
+
         using var scope = NewDisposeScope();
         Tensor Load(string key) => Read(tensors[key], key, name);
         var weightIh = Load(Needed("weight_ih"));
         var weightHh = Load(Needed("weight_hh"));
         Tensor? bias = null;
         foreach (var part in (string[])["bias_ih", "bias_hh"])
-            if (Take(part, 1) is { } key) bias = bias is null ? Load(key) : bias + Load(key);
+            if (Take(part, 1) is { } key)
+            {
+                var one = Load(key);
+                // Before they are added: a single number would spread over all units.
+                Check(one, key, weightHh.shape[0]);
+                bias = bias is null ? one : bias + one;
+            }
         var weights = rest.Where(k => k.EndsWith("weight", StringComparison.Ordinal)).ToArray();
         if (weights is not [var readout]) throw new InvalidDataException($"{name} should have one more weight, the readout's, and has {weights.Length}: it has {there}");
         rest.Remove(readout);
         var outBias = readout[..^"weight".Length] + "bias";
         var readoutBias = rest.Remove(outBias) ? Load(outBias) : null;
         if (bias is null && Take("bias", 1) is { } own) bias = Load(own);
+        if (rest.Where(k => k.Contains("_l1", StringComparison.Ordinal) || k.EndsWith("_reverse", StringComparison.Ordinal)).ToArray() is { Length: > 0 } more)
+            throw new InvalidDataException($"{name} has {string.Join(", ", more)} besides: the analysis is of networks of one layer and one direction");
         if (rest.Count > 0) throw new InvalidDataException($"{name} has tensors that are not an Elman network's: {string.Join(", ", rest)}");
 
         var result = new NetworkWeights(weightIh, weightHh, Load(readout), bias, readoutBias);
         long h = weightHh.shape[0], d = weightIh.shape[1];
-        void Check(Tensor? tensor, string what, params long[] shape)
-        {
-            if (tensor is not null && !tensor.shape.AsSpan().SequenceEqual(shape))
-                throw new InvalidDataException($"in {name}, {what} is ({string.Join(", ", tensor.shape)}), and should be ({string.Join(", ", shape)})");
-        }
+        if (h == 0 || d == 0) throw new InvalidDataException($"{name} has no {(h == 0 ? "hidden units" : "inputs")}: it has {there}");
         Check(weightHh, "W_hh", h, h);
         Check(weightIh, "W_uh", h, d);
         Check(result.Readout, "W_r", d, h);
@@ -110,7 +123,12 @@ public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Rea
     public string? WhyUnusable()
     {
         foreach (var (tensor, what) in (ReadOnlySpan<(Tensor?, string)>)[(WeightHh, "W_hh"), (WeightIh, "W_uh"), (Readout, "W_r"), (Bias, "the bias"), (ReadoutBias, "the readout's bias")])
-            if (tensor is not null && !Matrices.IsFinite(tensor)) return $"{what} has numbers that are not finite (NaN or infinity): the network is broken, and nothing can be read out of it";
+        {
+            if (tensor is null) continue;
+            if (!Matrices.IsFinite(tensor)) return $"{what} has numbers that are not finite (NaN or infinity): nothing can be read out of this network";
+            if (tensor.numel() > 0 && tensor.abs().max().ToDouble() is var largest && largest > Largest)
+                return FormattableString.Invariant($"{what} has numbers up to {largest:G2}: what is computed from them overflows, and nothing can be read out of this network");
+        }
         return null;
     }
 

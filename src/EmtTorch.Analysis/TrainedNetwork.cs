@@ -28,7 +28,7 @@ public sealed record TrainedNetwork : IDisposable
 
     /// <summary>Loads one.</summary>
     /// <param name="path">A run's folder, a checkpoint, or weights that Python wrote.</param>
-    /// <param name="configuration">A file that says what the task is; needed for weights that carry no configuration.</param>
+    /// <param name="configuration">A file that says what the task is, in place of the checkpoint's own; needed for weights that carry none.</param>
     /// <param name="checkpoint">`best` (the lowest test loss; the newest where that is not known), `latest`, or a step; for a folder.</param>
     /// <param name="warn">Told of checkpoints that can't be used.</param>
     /// <exception cref="ConfigurationException">The path or the configuration is wrong.</exception>
@@ -60,8 +60,12 @@ public sealed record TrainedNetwork : IDisposable
             found = folder.FindLatest(warn);
             if (checkpoint == "best" && found is not null && found.File.Metadata.TryGetValue("best_step", out var text) && long.TryParse(text, out long best) && best > 0 && best != found.Step)
             {
-                try { found = folder.Load(best) ?? found; }
-                catch (Exception e) when (e is InvalidDataException or IOException) { warn($"{e.Message}. The newest checkpoint is used."); }
+                try
+                {
+                    if (folder.Load(best) is { } kept) found = kept;
+                    else warn($"The best checkpoint, that of step {best}, is not in {run.Checkpoints}. The newest, of step {found.Step}, is used.");
+                }
+                catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException) { warn($"{e.Message}. The newest checkpoint is used."); }
             }
         }
         else if (long.TryParse(checkpoint, out long step)) found = folder.Load(step) ?? throw new ConfigurationException([new("--checkpoint", $"{run.Checkpoints} has no checkpoint of step {step}")]);
@@ -72,21 +76,22 @@ public sealed record TrainedNetwork : IDisposable
 
     private static TrainedNetwork Of(SafetensorsFile file, string path, RunFolder? run, string folder, string? configuration)
     {
-        RunConfiguration settings;
-        if (configuration is not null) settings = ConfigurationFile.Load(configuration);
-        else if (file.Metadata.TryGetValue("configuration", out var json)) settings = ConfigurationFile.Parse(json);
-        else throw new ConfigurationException([new("--config", $"{path} does not say what it was trained on: give the configuration with its task, --config configs/t1.json for example")]);
+        var own = file.Metadata.TryGetValue("configuration", out var json) ? ConfigurationFile.Parse(json) : null;
+        var given = configuration is null ? null : ConfigurationFile.Load(configuration);
+        // Another task may be asked about; the name and the seed stay the run's.
+        var settings = own is not null && given is not null ? own with { Task = given.Task } : given ?? own;
+        if (settings is null) throw new ConfigurationException([new("--config", $"{path} does not say what it was trained on: give the configuration with its task, --config configs/t1.json for example")]);
         var weights = NetworkWeights.From(file, path);
-        bool ofRun = file.Metadata.ContainsKey("step");
+        long? step = file.Metadata.TryGetValue("step", out var text) && long.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long number) ? number : null;
         return new()
         {
-            Name = ofRun ? $"{settings.Name}/seed-{settings.Seed}" : Path.GetFileNameWithoutExtension(path),
+            Name = step is not null ? $"{settings.Name}/seed-{settings.Seed}" : Path.GetFileNameWithoutExtension(path),
             Folder = run?.Path ?? folder,
             IsRun = run is not null,
             Configuration = settings,
             Weights = weights,
             File = path,
-            Step = file.Metadata.TryGetValue("step", out var step) ? long.Parse(step, System.Globalization.CultureInfo.InvariantCulture) : null,
+            Step = step,
             Metrics = run?.ReadMetrics() ?? [],
         };
     }

@@ -174,6 +174,7 @@ public sealed class VariableMemories : IDisposable
             int steps = options.RealizationSteps ?? 2 * task.S * task.D;
             var network = Observability(matmul(weights.Readout, persistent!.Basis), restricted, steps);  // (n·κ, m)
             var circuit = Observability(eye(task.S * task.D, dtype: ScalarType.Float64).narrow(0, (task.S - 1) * task.D, task.D), live.Phi, steps);
+            RefuseOverflow(network);
             if (Matrices.Condition(network) is var seen && !(seen < 1e10))
                 throw new AnalysisException("the readout does not see all of what persists in the hidden state: the outputs don't determine a basis");
             onto = persistent.Projector;
@@ -186,6 +187,7 @@ public sealed class VariableMemories : IDisposable
         }
         var indices = tensor(live.Indices.Select(i => (long)i).ToArray());
         var basis = columns.index_select(1, indices).contiguous();           // (H, live)
+        RefuseOverflow(basis);
         var (inverse, condition) = Invert(basis, live.Rank);
         if (!(condition < 1e10))
             throw new AnalysisException($"the {live.Rank} directions of the {Name(grounding)} basis are dependent: it has no dual, and the contents of variables can't be told apart");
@@ -297,6 +299,11 @@ public sealed class VariableMemories : IDisposable
         for (int k = s - 1; k >= 1; k--) variables[k - 1] = alpha * (forward = matmul(weights.WeightHh, forward));
         for (int k = 1; k < s; k++) variables[k - 1] += (1 - alpha) * (backward = matmul(weights.WeightHh.t(), backward));
         return cat(variables, 1);
+    }
+
+    private static void RefuseOverflow(Tensor powers)
+    {
+        if (!Matrices.IsFinite(powers)) throw new AnalysisException("the weights are so large that powers of W_hh overflow: nothing can be computed with them");
     }
 
     /// <summary>The pseudoinverse of a matrix whose rank is known, and its condition number.</summary>

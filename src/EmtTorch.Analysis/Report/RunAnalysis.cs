@@ -96,7 +96,7 @@ public sealed class RunAnalysis
         json["condition"] = Value(analysis.Memories?.Condition);
         json["intervention_accuracy"] = Value(analysis.InterventionAccuracy);
         json["interaction_blocks"] = analysis.Blocks is { } b
-            ? new JsonObject { ["memory_to_memory"] = b.MemoryToMemory, ["rest_to_memory"] = b.RestToMemory, ["memory_to_rest"] = b.MemoryToRest, ["rest_to_rest"] = b.RestToRest }
+            ? new JsonObject { ["memory_to_memory"] = Value(b.MemoryToMemory), ["rest_to_memory"] = Value(b.RestToMemory), ["memory_to_rest"] = Value(b.MemoryToRest), ["rest_to_rest"] = Value(b.RestToRest) }
             : null;
         json["groundings"] = new JsonArray([.. analysis.Groundings.Select(g => new JsonObject
         {
@@ -223,7 +223,7 @@ public sealed class RunAnalysis
         var problems = new List<string>();
         var json = Head(network);
         FlipFlopStates? states = null;
-        if (network.Weights.WhyUnusable() is { } reason) problems.Add($"Nothing can be read out of this network: {reason}.");
+        if (network.Weights.WhyUnusable() is { } reason) problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
         else
         {
             using var scope = NewDisposeScope();

@@ -169,9 +169,11 @@ public sealed class RunFolder
     {
         if (!File.Exists(MetricsFile)) return [];
         var metrics = new List<Metrics>();
-        foreach (var line in File.ReadLines(MetricsFile))
+        // Shared with the run that still writes it.
+        using var reader = new StreamReader(new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
+        while (reader.ReadLine() is { } line)
         {
-            try { metrics.Add(JsonSerializer.Deserialize<Metrics>(line, Json)!); }
+            try { if (JsonSerializer.Deserialize<Metrics>(line, Json) is { } one) metrics.Add(one); }
             catch (JsonException) { /* cut short */ }
         }
         return metrics;
