@@ -117,6 +117,7 @@ internal static class AnalyzeCommand
             }
             if (networks.Count > 1) Console.Error.WriteLine($"{all.Count + 1} of {networks.Count}: {network.Name}");
             var analysis = RunAnalysis.Of(network, options, settings.Input);
+            if (networks.Count(n => n.Name == network.Name) > 1 && network.Step is { } step) analysis = analysis with { Row = analysis.Row with { Name = $"{network.Name}, step {step}" } };
             var report = analysis.Write(Folder(network), prefix);
             all.Add(analysis);
             reports.Add(report);

@@ -245,7 +245,7 @@ public sealed class NetworkAnalysis : IDisposable
             int batch = Math.Min(64, left);
             var (input, target) = data.Batch(batch, options.TestHorizon, generator);
             var output = network.forward(input, Task.S + options.TestHorizon, Task.S);
-            right += batch * Matrices.Values(output.sign().eq(target.sign()).to_type(ScalarType.Float64).mean())[0];
+            right += batch * Matrices.Values(output.ge(0).eq(target.ge(0)).to_type(ScalarType.Float64).mean())[0];
             left -= batch;
         }
         return right / options.TestSequences;

@@ -21,7 +21,7 @@ namespace EmtTorch.Analysis.Report;
 /// foreach (var line in analysis.Lines) Console.WriteLine(line);
 /// analysis.Write(network.Folder);
 /// </code></example>
-public sealed class RunAnalysis
+public sealed record RunAnalysis
 {
     private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
