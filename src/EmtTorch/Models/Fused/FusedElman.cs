@@ -101,7 +101,7 @@ internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, 
 {
     private const int MostRows = 32;       // of a slice
     private const int MostGroups = 64;     // of slices whose gradients are summed one after the other: the most threads that help
-    private const int ChunkRows = 256;     // rows (steps × sequences) of δ that become weight gradients at a time
+    private const int ChunkRows = 128;     // rows (steps × sequences) of δ that become weight gradients at a time
     private const nuint KeptBytes = 256 << 20;
 
     private ElmanCall _c;
