@@ -63,16 +63,18 @@ public sealed class VariableBinding : IDisposable
         for (int i = 0; i < history.Length; i++) history[i] = history[i] + history[i] - T.One;
         var factors = new T[y.Length / batchSize];
         for (int i = 0; i < factors.Length; i++) factors[i] = T.CreateTruncating(choice.Factor[i]);
-        // Pointers: checked indices are half the time of a small network's batch. Entries are below s·d by construction.
+        // Pointers: checked indices are half the time of a small network's batch. Entries are below s·d by construction. The
+        // target is written from its beginning to its end: it lies in other processors' caches from the batch before.
         fixed (T* all = history, to = y, factor = factors)
         fixed (int* entry = choice.Entry)
-            for (int b = 0; b < batchSize; b++)
-            {
-                T* row = all + b * n, continued = to + b * d;
-                for (int t = 0; t < _task.S; t++) new Span<T>(row + t * d, d).CopyTo(u[(t * step + b * d)..]);
-                for (int first = 0; first < factors.Length; first += d, continued += step)
+        {
+            for (int t = 0; t < _task.S; t++)
+                for (int b = 0; b < batchSize; b++) new Span<T>(all + b * n + t * d, d).CopyTo(u[(t * step + b * d)..]);
+            T* continued = to;
+            for (int first = 0; first < factors.Length; first += d)
+                for (T* row = all, end = all + (nint)batchSize * n; row < end; row += n, continued += d)
                     for (int i = 0; i < d; i++) continued[i] = factor[first + i] * row[entry[first + i]];
-            }
+        }
     }
 
     private Tensor Unrolled(long horizon)

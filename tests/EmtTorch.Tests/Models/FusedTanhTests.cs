@@ -58,11 +58,11 @@ public sealed unsafe class FusedTanhTests
     }
 
     [TestCaseSource(nameof(Paths))]
-    public void InFloat32ItIsWithinOneAndAHalfUlp(string path)
+    public void InFloat32ItIsWithinTwoUlp(string path)
     {
         double largest = LargestError(path, 997);
         TestContext.Out.WriteLine($"{largest:0.000} ulp");
-        Assert.That(largest, Is.LessThan(Fused ? 1.5 : 2.5));
+        Assert.That(largest, Is.LessThan(Fused ? 2 : 2.5));
     }
 
     [TestCaseSource(nameof(Paths)), Explicit("a minute: every positive float from 2^-126 to 12")]
@@ -70,11 +70,11 @@ public sealed unsafe class FusedTanhTests
     {
         double largest = LargestError(path, 1);
         TestContext.Out.WriteLine($"{largest:0.000} ulp");
-        Assert.That(largest, Is.LessThan(Fused ? 1.5 : 2.5));
+        Assert.That(largest, Is.LessThan(Fused ? 2 : 2.5));
     }
 
     [TestCaseSource(nameof(Paths))]
-    public void InFloat64ItIsWithinOneAndAHalfUlp(string path)
+    public void InFloat64ItIsWithinTwoUlp(string path)
     {
         var random = new Random(1);
         var x = Enumerable.Range(0, 20_000).Select(i => i % 2 == 0 ? 20 * random.NextDouble() : Math.Pow(2, -24 * random.NextDouble())).ToArray();
@@ -88,7 +88,7 @@ public sealed unsafe class FusedTanhTests
             largest = Math.Max(largest, (double)Math.Abs((decimal)(y[i] - nearest) + ((decimal)Wide(nearest) - exact)) / (nearest - Math.BitDecrement(nearest)));
         }
         TestContext.Out.WriteLine($"{largest:0.000} ulp");
-        Assert.That(largest, Is.LessThan(Fused ? 1.5 : 2.5));
+        Assert.That(largest, Is.LessThan(Fused ? 2 : 2.5));
 
         // (decimal)double keeps 15 digits only; through its integer significand it is exact.
         static decimal Wide(double a)
