@@ -15,7 +15,7 @@ internal static unsafe class FusedTensors
     public static bool Fits(params ReadOnlySpan<Tensor> tensors)
     {
         var dtype = tensors[0].dtype;
-        if (!FusedElman.Covers(dtype)) return false;
+        if (!Simd.Used || !FusedElman.Covers(dtype)) return false;
         foreach (var tensor in tensors)
             if (tensor.device_type != DeviceType.CPU || tensor.dtype != dtype || !tensor.is_contiguous() || tensor.numel() * 8 > int.MaxValue) return false;
         return true;
