@@ -208,12 +208,17 @@ public sealed class FusedElmanTests
     }
 
     [Test]
-    public void AnInputThatIsNotContiguousIsCopied()
+    public void AnInputThatIsNotContiguousHasItsGradientToo()
     {
         using var scope = NewDisposeScope();
         using var network = new ElmanRnn(3, 10);
-        var input = randn(6, 4, 3).transpose(0, 1);
-        Assert.That(network.HiddenStates(input, 9).Equals(network.HiddenStates(input.contiguous(), 9)), Is.True);
+        var input = randn([6, 4, 3], requires_grad: true);
+        var same = input.detach().transpose(0, 1).contiguous().requires_grad_();
+        Tensor a = network.HiddenStates(input.transpose(0, 1), 9), b = network.HiddenStates(same, 9);
+        a.square().sum().backward();
+        b.square().sum().backward();
+        Assert.That(a.Equals(b), Is.True);
+        Assert.That(input.grad!.transpose(0, 1).contiguous().Equals(same.grad!), Is.True);
     }
 
     [Test]
