@@ -19,9 +19,12 @@ internal enum SimdPath
 }
 
 /// <summary>What this processor can do, and what is used of it.</summary>
-/// <remarks>.NET's own switches hold here too: with DOTNET_EnableAVX512F=0 (DOTNET_EnableAVX512=0 from .NET 10 on) the choice is AVX2, with DOTNET_EnableAVX2=0 the portable path.</remarks>
+/// <remarks>.NET's own switches hold here too: with DOTNET_EnableAVX512=0 (before .NET 10 it was DOTNET_EnableAVX512F) the choice is AVX2, with DOTNET_EnableAVX2=0 the portable path.</remarks>
 internal static class Simd
 {
+    /// <summary>Whether the kernels are used at all, or Torch's operators in their place; for tests.</summary>
+    public static bool Used { get; set; } = true;
+
     /// <summary>The widest path that this processor has: settled once, and set by tests alone.</summary>
     public static SimdPath Path { get; set; } = Has(SimdPath.Avx512) ? SimdPath.Avx512 : Has(SimdPath.Avx2) ? SimdPath.Avx2 : SimdPath.Portable;
 
