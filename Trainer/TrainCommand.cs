@@ -88,8 +88,8 @@ internal static class TrainCommand
         }
         if (runs.Count > 0)
         {
-            // Networks side by side have one thread each.
-            TorchRuntime.Start(runs[0].Threads ?? (runs.Count > 1 && arguments.Jobs is null or > 1 ? 1 : null));
+            // Networks side by side have one thread each. One alone has them all: a step leaves no bit to their number.
+            TorchRuntime.Start(runs[0].Threads ?? (runs.Count > 1 && arguments.Jobs is null or > 1 ? 1 : Environment.ProcessorCount));
             TorchRuntime.ResolveDevice(runs[0].Device, out var problem);
             if (problem is not null) problems.Add(new("device", problem));
         }

@@ -4,6 +4,7 @@
 //   Benchmarks phases [the same]                       microseconds of each phase of such a step, the kernel's of the first thread;
 //                                                      the clock itself is some 50 of them, most of it in "rest"
 //   Benchmarks matmul [--threads N] [--size N]         the rate of one large float32 matrix product
+//   Benchmarks compare [--full] [--only steps|run|sweep] [--python PYTHON] [--out FOLDER]      all of it beside PyTorch: scripts/benchmark.sh
 using System.Diagnostics;
 using EmtTorch;
 using EmtTorch.Models;
@@ -12,6 +13,7 @@ using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 
+string? Text(string name) => Array.IndexOf(args, "--" + name) is var i and >= 0 && i + 1 < args.Length ? args[i + 1] : null;
 int Option(string name, int otherwise) => Array.IndexOf(args, "--" + name) is var i and >= 0 ? int.Parse(args[i + 1]) : otherwise;
 
 TorchRuntime.Start(Option("threads", 1));
@@ -21,8 +23,9 @@ switch (args.FirstOrDefault())
     case "steps": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: false); return 0;
     case "phases": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: true); return 0;
     case "matmul": MatrixProduct(Option("size", 2048)); return 0;
+    case "compare": return new Compare(Text("python") ?? "python3", Text("only"), args.Contains("--full")).Run(Text("out") ?? Path.Combine("experiments", "benchmarks"));
     default:
-        Console.Error.WriteLine("usage: Benchmarks calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]");
+        Console.Error.WriteLine("usage: Benchmarks compare | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]");
         return 2;
 }
 
