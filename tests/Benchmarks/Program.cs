@@ -1,9 +1,12 @@
 // Timings, each printed as one number a line, for scripts/benchmark.sh to set beside PyTorch's.
 //   Benchmarks calls                                   nanoseconds for one small operator call, forward and with its backward
 //   Benchmarks steps [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]    training steps a second of task T1
+//   Benchmarks phases [the same]                       microseconds of each phase of such a step, the kernel's of the first thread
+//   Benchmarks matmul [--threads N] [--size N]         the rate of one large float32 matrix product
 using System.Diagnostics;
 using EmtTorch;
 using EmtTorch.Models;
+using EmtTorch.Models.Fused;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -14,9 +17,11 @@ TorchRuntime.Start(Option("threads", 1));
 switch (args.FirstOrDefault())
 {
     case "calls": Calls(); return 0;
-    case "steps": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100)); return 0;
+    case "steps": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: false); return 0;
+    case "phases": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: true); return 0;
+    case "matmul": MatrixProduct(Option("size", 2048)); return 0;
     default:
-        Console.Error.WriteLine("usage: Benchmarks calls | steps [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]");
+        Console.Error.WriteLine("usage: Benchmarks calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]");
         return 2;
 }
 
@@ -58,28 +63,65 @@ static void Calls()
     }
 }
 
-static void Steps(int hidden, int batch, int horizon, int steps)
+// One step as TrainingRun does it; with times, what each phase of it took.
+static void Steps(int hidden, int batch, int horizon, int steps, bool phases)
 {
     using var everything = NewDisposeScope();
     using var task = new VariableBinding(LinearBinding.RepeatCopy(8, 8), ScalarType.Float32, CPU);
     using var network = new ElmanRnn(8, hidden);
     using var optimizer = optim.Adam(network.parameters(), lr: 1e-3);
     using var generator = new Generator(0);
+    var clipped = new ClippedAdam(optimizer, network.parameters());
+    var kernel = phases ? new PhaseTimes() : null;
+    long data = 0, score = 0, adam = 0;
     void Step()
     {
         using var scope = NewDisposeScope();
+        long start = Stopwatch.GetTimestamp();
         var (input, target) = task.Batch(batch, horizon, generator);
-        var output = network.forward(input, 8 + horizon, from: 8);
-        var loss = nn.functional.mse_loss(output, target);
-        optimizer.zero_grad();
-        loss.backward();
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0);
-        optimizer.step();
-        loss.item<float>();
-        output.ge(0).eq(target.ge(0)).to_type(ScalarType.Float32).mean().item<float>();
+        long then = Stopwatch.GetTimestamp();
+        data += then - start;
+        network.Score(input, target, from: 8, gradients: true, kernel);
+        start = Stopwatch.GetTimestamp();
+        score += start - then;
+        clipped.Step(1.0);
+        adam += Stopwatch.GetTimestamp() - start;
     }
-    for (int i = 0; i < 10; i++) Step();
-    long start = Stopwatch.GetTimestamp();
+    for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5;) Step();
+    data = score = adam = 0;
+    if (kernel is not null) kernel.Packing = kernel.Forward = kernel.Readout = kernel.Backward = kernel.WeightGradients = kernel.Sums = 0;
+    long begin = Stopwatch.GetTimestamp();
     for (int i = 0; i < steps; i++) Step();
-    Console.WriteLine($"{steps / Stopwatch.GetElapsedTime(start).TotalSeconds:0.00} steps/s");
+    long all = Stopwatch.GetTimestamp() - begin;
+    if (kernel is null)
+    {
+        Console.WriteLine($"{steps / Stopwatch.GetElapsedTime(begin, begin + all).TotalSeconds:0.00} steps/s");
+        return;
+    }
+    // Products of the recurrence, there and back and for the weights, of the input and of the readout.
+    double operations = 6.0 * batch * hidden * ((double)(horizon + 8) * hidden + 8 * (8 * 2 / 3.0 + horizon));
+    (string Name, long Ticks)[] rows =
+    [
+        ("data", data), ("packing", kernel.Packing), ("forward", kernel.Forward), ("readout and loss", kernel.Readout), ("backward", kernel.Backward),
+        ("weight gradients", kernel.WeightGradients), ("sums", kernel.Sums), ("clip and Adam", adam),
+    ];
+    foreach (var (name, ticks) in rows.Append(("rest", all - rows.Sum(r => r.Ticks))).Append(("all", all)))
+        Console.WriteLine($"{name,-18}{ticks * 1e6 / Stopwatch.Frequency / steps,10:0.0} us{100.0 * ticks / all,7:0.0} %");
+    Console.WriteLine($"{"rate",-18}{operations * steps * Stopwatch.Frequency / all / 1e9,10:0.0} GF/s");
+}
+
+static void MatrixProduct(int size)
+{
+    using var everything = NewDisposeScope();
+    using var quiet = no_grad();
+    Tensor a = randn(size, size), b = randn(size, size);
+    double best = double.MaxValue;
+    for (int i = 0; i < 12; i++)
+    {
+        using var scope = NewDisposeScope();
+        long start = Stopwatch.GetTimestamp();
+        a.mm(b);
+        best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
+    }
+    Console.WriteLine($"{2.0 * size * size * size / best / 1e9:0.0} GF/s");
 }

@@ -1,3 +1,4 @@
+using EmtTorch.Models.Fused;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Models;
@@ -8,6 +9,7 @@ namespace EmtTorch.Models;
 /// steps at the end:
 /// with δ(t) = (1 − h(t)²) ∘ (∂L/∂h(t) + W_hhᵀ δ(t+1)):  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t+1) u(t)ᵀ,
 /// db = Σ δ(t),  du(t) = W_uhᵀ δ(t+1).
+/// On the CPU in float32 and float64 <see cref="FusedElman"/> does both ways; elsewhere it is Torch's products, step by step.
 /// </summary>
 /// <remarks>Arguments: input (S, B, κ), W_uh (H, κ), W_hh (H, H), steps T ≥ S as a long, and b (H) where there is one. Result: (T, B, H).
 /// Differentiable once.</remarks>
@@ -21,6 +23,15 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
         var bias = vars.Length > 4 ? (Tensor)vars[4] : null;
         long steps = (long)vars[3], inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
         if (steps < inputSteps) throw new ArgumentException($"{steps} steps are fewer than the input's {inputSteps}");
+
+        input = input.contiguous();
+        if (FusedTensors.Fit(steps * batch * hidden, bias is null ? [input, weightIh, weightHh] : [input, weightIh, weightHh, bias]))
+        {
+            var written = FusedTensors.States(input, weightIh, weightHh, bias, steps); // (T, B, H)
+            ctx.save_for_backward([input, weightIh, weightHh, written]);
+            ctx.save_data("bias", bias is not null);
+            return written;
+        }
 
         var states = empty([steps, batch, hidden], dtype: input.dtype, device: input.device); // (T, B, H)
         using (NewDisposeScope())
@@ -52,6 +63,12 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
         var saved = ctx.get_saved_variables();
         Tensor input = saved[0], weightIh = saved[1], weightHh = saved[2], states = saved[3];
         long steps = states.shape[0], inputSteps = input.shape[0], hidden = weightHh.shape[0];
+        bool hasBias = (bool)ctx.get_data("bias");
+        if (FusedTensors.Fit(states.numel(), [input, weightIh, weightHh, states]))
+        {
+            var (du, dIh, dHh, db) = FusedTensors.Gradients(input, weightIh, weightHh, states, grad_output.contiguous(), hasBias);
+            return hasBias ? [du!, dIh, dHh, null!, db!] : [du!, dIh, dHh, null!];
+        }
 
         var squares = states.square();                           // h², (T, B, H)
         var delta = grad_output.contiguous().clone();            // becomes δ, (T, B, H)
@@ -74,7 +91,7 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
             matmul(after.t(), before),
             null!, // steps
         ];
-        if ((bool)ctx.get_data("bias")) gradients.Add(delta.sum([0L, 1L]));
+        if (hasBias) gradients.Add(delta.sum([0L, 1L]));
         return gradients;
     }
 }

@@ -1,3 +1,4 @@
+using EmtTorch.Models.Fused;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -80,6 +81,35 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         for (long t = 1; t <= steps; t++)
             states[t - 1] = h = hook(t, rnn.Step(h, t <= input.shape[0] ? input[t - 1] : null));
         return stack(states).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// What training needs of a batch, in one pass where the fused kernel serves (CPU, float32 and float64), else through
+    /// autograd: L = mean (y − y*)² over the steps from `from` on, the share of outputs with the target's sign (0 counts as
+    /// positive), and, if asked for, ∂L/∂θ written into every parameter's grad.
+    /// </summary>
+    /// <param name="input">(S, B, κ); after its end the input is zero.</param>
+    /// <param name="target">y* (T − from, B, κ), of which T follows.</param>
+    /// <param name="from">The first step whose output counts.</param>
+    /// <param name="gradients">Whether the gradients are wanted. What the grads held before is overwritten, not added to.</param>
+    /// <param name="times">Where to add what the kernel's phases take.</param>
+    internal (double Loss, double Accuracy) Score(Tensor input, Tensor target, long from, bool gradients, PhaseTimes? times = null)
+    {
+        if (FusedTensors.Score(this, input, target, from, gradients, times) is { } score) return score;
+        using var scope = NewDisposeScope();
+        using var mode = enable_grad(gradients);
+        var output = forward(input, from + target.shape[0], from);      // (T − from, B, κ)
+        var loss = nn.functional.mse_loss(output, target);
+        if (gradients)
+        {
+            zero_grad();
+            loss.backward();
+        }
+        using var quiet = no_grad();
+        // Both in one transfer from the device.
+        var right = output.ge(0).eq(target.ge(0)).to_type(ScalarType.Float64).mean();
+        var both = stack([loss.detach().to_type(ScalarType.Float64), right]).cpu();
+        return (both[0].item<double>(), both[1].item<double>());
     }
 
     /// <summary>The outputs that belong to hidden states: (…, H) to (…, κ).</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
+using EmtTorch.Models.Fused;
 using EmtTorch.Tasks;
 using Serilog;
 using TorchSharp;
@@ -54,6 +55,7 @@ public sealed class TrainingRun
         var task = binding is null ? SequenceTask.Of(new FlipFlop(_configuration.Task.D, dtype, device)) : SequenceTask.Of(binding);
         using var network = FirstNetwork(task.Dimension, dtype).to(device);
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.WeightDecay);
+        var clipped = new ClippedAdam(optimizer, network.parameters());
         using var data = new Generator((ulong)_configuration.Seed, device);
         var state = new TrainingState
         {
@@ -82,7 +84,7 @@ public sealed class TrainingRun
             }
 
             int horizon = state.Curriculum.Horizon;
-            var (loss, accuracy, norm) = TrainStep(state, task, network, horizon);
+            var (loss, accuracy, norm) = TrainStep(state, task, network, clipped, horizon);
             state.Step++;
             state.Seconds = secondsBefore + clock.Elapsed.TotalSeconds;
             if (state.Curriculum.Advance(accuracy))
@@ -174,18 +176,12 @@ public sealed class TrainingRun
         }
     }
 
-    private (double Loss, double Accuracy, double GradientNorm) TrainStep(TrainingState state, SequenceTask task, ElmanRnn network, int horizon)
+    private (double Loss, double Accuracy, double GradientNorm) TrainStep(TrainingState state, SequenceTask task, ElmanRnn network, ClippedAdam optimizer, int horizon)
     {
         using var scope = NewDisposeScope();
         var (input, target) = task.Batch(_configuration.Training.BatchSize, horizon, state.Data); // (s, B, d), (horizon, B, d)
-        var output = network.forward(input, task.InputSteps + horizon, from: task.InputSteps);    // (horizon, B, d)
-        var loss = nn.functional.mse_loss(output, target);
-        state.Optimizer.zero_grad();
-        loss.backward();
-        double norm = nn.utils.clip_grad_norm_(network.parameters(), _configuration.Training.MaxGradNorm);
-        state.Optimizer.step();
-        var (mse, accuracy) = Read(loss, output, target);
-        return (mse, accuracy, norm);
+        var (loss, accuracy) = network.Score(input, target, from: task.InputSteps, gradients: true);
+        return (loss, accuracy, optimizer.Step(_configuration.Training.MaxGradNorm));
     }
 
     /// <summary>Mean loss and accuracy over fresh batches, which depend on the seed and the step alone.</summary>
@@ -199,8 +195,7 @@ public sealed class TrainingRun
         {
             using var scope = NewDisposeScope();
             var (input, target) = task.Batch(settings.BatchSize, settings.Horizon, generator);
-            var output = network.forward(input, task.InputSteps + settings.Horizon, from: task.InputSteps);
-            var (mse, right) = Read(nn.functional.mse_loss(output, target), output, target);
+            var (mse, right) = network.Score(input, target, from: task.InputSteps, gradients: false);
             loss += mse;
             accuracy += right;
         }
@@ -214,14 +209,5 @@ public sealed class TrainingRun
 
         // Every output counts, so that the horizon is the whole sequence.
         public static SequenceTask Of(FlipFlop flipFlop) => new(flipFlop.Dimension, 0, flipFlop.Batch);
-    }
-
-    /// <summary>Loss, and the share of outputs whose sign is the target's, in one transfer from the device.</summary>
-    private static (double, double) Read(Tensor loss, Tensor output, Tensor target)
-    {
-        using var quiet = no_grad();
-        var right = output.ge(0).eq(target.ge(0)).to_type(ScalarType.Float64).mean();
-        var both = stack([loss.detach().to_type(ScalarType.Float64), right]).cpu();
-        return (both[0].item<double>(), both[1].item<double>());
     }
 }

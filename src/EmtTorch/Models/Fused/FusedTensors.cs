@@ -1,0 +1,116 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Models.Fused;
+
+/// <summary>The fused kernel's calls, from tensors. Their memory is read and written where it is, through what both providers of TorchSharp's API have.</summary>
+internal static unsafe class FusedTensors
+{
+    /// <summary>Where a contiguous CPU tensor's numbers are; null for none. The tensor must be kept alive meanwhile.</summary>
+    public static void* Memory(Tensor? tensor) => tensor is null ? null : Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
+
+    /// <summary>Whether all are contiguous on the CPU, of one dtype that the kernel has, and no larger than a span can be.</summary>
+    public static bool Fits(params ReadOnlySpan<Tensor> tensors)
+    {
+        var dtype = tensors[0].dtype;
+        if (!FusedElman.Covers(dtype)) return false;
+        foreach (var tensor in tensors)
+            if (tensor.device_type != DeviceType.CPU || tensor.dtype != dtype || !tensor.is_contiguous() || tensor.numel() * 8 > int.MaxValue) return false;
+        return true;
+    }
+
+    /// <summary>Whether the recurrence can be the kernel's; without a state there is nothing for it to do.</summary>
+    public static bool Fit(long states, params ReadOnlySpan<Tensor> tensors) => states is > 0 and <= int.MaxValue / 8 && Fits(tensors);
+
+    /// <summary>h(1) … h(T), (T, B, H).</summary>
+    public static Tensor States(Tensor input, Tensor inputWeights, Tensor recurrentWeights, Tensor? bias, long steps)
+    {
+        var states = empty([steps, input.shape[1], recurrentWeights.shape[0]], dtype: input.dtype);
+        var call = Call(input, inputWeights, recurrentWeights, steps);
+        call.Bias = Memory(bias);
+        call.States = Memory(states);
+        FusedElman.Run(Simd.Path, input.dtype, call, get_num_threads());
+        Keep(input, inputWeights, recurrentWeights, bias);
+        return states;
+    }
+
+    /// <summary>∂L/∂u (where the input wants one), ∂L/∂W_uh, ∂L/∂W_hh and ∂L/∂b (where there is one), from ∂L/∂h (T, B, H).</summary>
+    public static (Tensor? Input, Tensor InputWeights, Tensor RecurrentWeights, Tensor? Bias) Gradients(
+        Tensor input, Tensor inputWeights, Tensor recurrentWeights, Tensor states, Tensor given, bool hasBias)
+    {
+        var call = Call(input, inputWeights, recurrentWeights, states.shape[0]);
+        Tensor Like(Tensor other) => empty(other.shape, dtype: other.dtype);
+        Tensor? u = input.requires_grad ? Like(input) : null, b = hasBias ? empty(recurrentWeights.shape[0], dtype: input.dtype) : null;
+        Tensor ih = Like(inputWeights), hh = Like(recurrentWeights);
+        call.KnownStates = Memory(states);
+        call.StatesGradient = Memory(given);
+        call.InputGradient = Memory(u);
+        call.InputWeightsGradient = Memory(ih);
+        call.RecurrentWeightsGradient = Memory(hh);
+        call.BiasGradient = Memory(b);
+        FusedElman.Run(Simd.Path, input.dtype, call, get_num_threads());
+        Keep(input, inputWeights, recurrentWeights, states);
+        GC.KeepAlive(given);
+        return (u, ih, hh, b);
+    }
+
+    /// <summary>See <see cref="ElmanRnn.Score"/>; null where the kernel can't.</summary>
+    public static (double Loss, double Accuracy)? Score(ElmanRnn network, Tensor input, Tensor target, long from, bool gradients, PhaseTimes? times)
+    {
+        Tensor ih = network.InputWeights, hh = network.RecurrentWeights, readout = network.ReadoutWeights;
+        Tensor? bias = network.RecurrentBias, readoutBias = network.ReadoutBias;
+        long steps = from + target.shape[0], inputSteps = input.shape[0], batch = input.shape[1], hidden = hh.shape[0];
+        if (steps < inputSteps) throw new ArgumentException($"{steps} steps are fewer than the input's {inputSteps}");
+        if (target.numel() == 0 || !Fit(steps * batch * hidden, ih, hh, readout, input, target)) return null;
+
+        var call = Call(input, ih, hh, steps);
+        call.From = (int)from;
+        call.Outputs = (int)readout.shape[0];
+        if (!target.shape.AsSpan().SequenceEqual([steps - from, batch, call.Outputs]))
+            throw new ArgumentException($"the target is ({string.Join(", ", target.shape)}), the outputs are ({steps - from}, {batch}, {call.Outputs})");
+        call.Bias = Memory(bias);
+        call.Readout = Memory(readout);
+        call.ReadoutBias = Memory(readoutBias);
+        call.Target = Memory(target);
+        if (gradients)
+        {
+            call.InputWeightsGradient = Grad(ih);
+            call.RecurrentWeightsGradient = Grad(hh);
+            call.BiasGradient = Grad(bias);
+            call.ReadoutGradient = Grad(readout);
+            call.ReadoutBiasGradient = Grad(readoutBias);
+        }
+        var score = FusedElman.Run(Simd.Path, input.dtype, call, get_num_threads(), times);
+        Keep(input, target, ih, hh);
+        GC.KeepAlive(network);
+        double count = target.numel();
+        return (score.SquaredError / count, score.RightSigns / count);
+    }
+
+    private static ElmanCall Call(Tensor input, Tensor inputWeights, Tensor recurrentWeights, long steps) => new()
+    {
+        Steps = checked((int)steps), InputSteps = (int)input.shape[0], Batch = (int)input.shape[1], Inputs = (int)inputWeights.shape[1], Hidden = (int)recurrentWeights.shape[0],
+        Input = Memory(input), InputWeights = Memory(inputWeights), RecurrentWeights = Memory(recurrentWeights),
+    };
+
+    // The gradient's memory; made where there is none, and from then on there for every step.
+    private static void* Grad(Tensor? parameter)
+    {
+        if (parameter is null) return null;
+        if (parameter.grad is { } grad && Fits(grad, parameter)) return Memory(grad);
+        using var quiet = no_grad();
+        using var made = zeros_like(parameter);
+        parameter.grad = made;
+        return Memory(parameter.grad);
+    }
+
+    private static void Keep(Tensor a, Tensor b, Tensor c, Tensor? d)
+    {
+        GC.KeepAlive(a);
+        GC.KeepAlive(b);
+        GC.KeepAlive(c);
+        GC.KeepAlive(d);
+    }
+}

@@ -1,0 +1,87 @@
+namespace EmtTorch.Models.Fused;
+
+/// <summary>
+/// Threads that stay, for work of a fraction of a millisecond a call: the items of a job are handed out one by one, the
+/// caller works too, and nothing is said about which thread does which item.
+/// </summary>
+/// <remarks>One job at a time uses the threads. A second caller meanwhile, another network in the same process say, does its own items on its own thread.</remarks>
+internal static class SliceWorkers
+{
+    private sealed class Job(int items, int threads, Action<int, int> work)
+    {
+        public readonly ManualResetEventSlim Finished = new();
+        private int _next, _done;
+        private Exception? _failure;
+
+        public void Work(int thread)
+        {
+            if (thread >= threads) return; // woken for an earlier job, too late for it, and this one wants fewer
+            for (int item; (item = Interlocked.Increment(ref _next) - 1) < items;)
+            {
+                try
+                {
+                    work(thread, item);
+                }
+                catch (Exception e)
+                {
+                    Volatile.Write(ref _failure, e);
+                }
+                if (Interlocked.Increment(ref _done) == items) Finished.Set();
+            }
+        }
+
+        public void Wait()
+        {
+            Finished.Wait(); // spins for a while first
+            if (Volatile.Read(ref _failure) is { } e) throw new InvalidOperationException("A slice of the batch failed.", e);
+        }
+    }
+
+    private static readonly Lock Gate = new();
+    private static readonly List<SemaphoreSlim> Wakers = []; // one for each thread, the caller excepted
+    private static volatile Job? s_current;
+
+    /// <summary>Does all items and returns when they are done.</summary>
+    /// <param name="items">Items, numbered from 0.</param>
+    /// <param name="threads">The most threads to use, the caller's among them.</param>
+    /// <param name="work">Given the thread's number, below <paramref name="threads"/>, and the item's.</param>
+    public static void Run(int items, int threads, Action<int, int> work)
+    {
+        threads = Math.Min(threads, items);
+        if (threads <= 1 || !Gate.TryEnter())
+        {
+            for (int i = 0; i < items; i++) work(0, i);
+            return;
+        }
+        try
+        {
+            while (Wakers.Count < threads - 1) Start();
+            var job = new Job(items, threads, work);
+            s_current = job;
+            for (int i = 0; i < threads - 1; i++) Wakers[i].Release();
+            job.Work(0);
+            job.Wait();
+            s_current = null;
+        }
+        finally
+        {
+            Gate.Exit();
+        }
+    }
+
+    private static void Start()
+    {
+        var waker = new SemaphoreSlim(0);
+        Wakers.Add(waker);
+        int number = Wakers.Count;
+        new Thread(() =>
+        {
+            while (true)
+            {
+                waker.Wait();
+                s_current?.Work(number);
+            }
+        })
+        { IsBackground = true, Name = $"EmtTorch slice {number}" }.Start();
+    }
+}
