@@ -101,12 +101,12 @@ internal sealed class ElmanEnsemble : IDisposable
             error.masked_fill_(beyond, 0);
             right.masked_fill_(beyond, false);
         }
-        var counts = PerMember([.. horizons.Select(l => 1.0 / (l * batch * width))], ScalarType.Float64); // (N)
+        var counts = PerMember([.. horizons.Select(l => (double)l * batch * width)], ScalarType.Float64); // (N)
         long[] rest = [1, 2];
-        var scores = stack([error.square().sum(rest, type: ScalarType.Float64), right.sum(rest, type: ScalarType.Float64)], 1).mul_(counts.unsqueeze(1));
+        var scores = stack([error.square().sum(rest, type: ScalarType.Float64), right.sum(rest, type: ScalarType.Float64)], 1).div_(counts.unsqueeze(1));
         if (!gradients) return (scores.MoveToOuterDisposeScope(), null);
 
-        var dy = error.mul_(counts.mul(2).to(error.dtype).view(n, 1, 1));                    // ∂L/∂y (N, L·B, κ)
+        var dy = error.mul_(counts.reciprocal().mul_(2).to(error.dtype).view(n, 1, 1));      // ∂L/∂y (N, L·B, κ)
         // δ, all of it at first D ∘ g; outputs that don't count give none.
         var slope = addcmul(ones(1, dtype: states.dtype, device: states.device), states, states, -1); // D (N, T, B, H)
         var delta = bmm(dy, readout).view(n, length, batch, hidden);
