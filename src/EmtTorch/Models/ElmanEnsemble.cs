@@ -22,6 +22,7 @@ namespace EmtTorch.Models;
 internal sealed class ElmanEnsemble : IDisposable
 {
     private readonly (string Name, long Offset, long[] Shape)[] _layout;
+    private (int[] Horizons, long Batch, Tensor Counts, Tensor TwiceShare, Tensor Beyond)? _horizons;
 
     /// <param name="networks">Where the weights come from; of one shape.</param>
     /// <param name="device">Where to compute.</param>
@@ -94,24 +95,22 @@ internal sealed class ElmanEnsemble : IDisposable
         var wanted = target.view(n, length * batch, width);
         var error = output - wanted;
         var right = output.ge(0).eq(wanted.ge(0));
+        var (counts, twiceShare, beyond) = Horizons(horizons, batch, width, error.dtype);    // (N, 1), (N, 1, 1), (N, L·B, 1)
         if (stretches.Count > 1)
         {
             // Steps after a network's horizon count for nothing, whatever the target holds there: infinity, too.
-            var beyond = Beyond(horizons, length, batch);                                    // (N, L·B, 1)
             error.masked_fill_(beyond, 0);
             right.masked_fill_(beyond, false);
         }
-        var counts = PerMember([.. horizons.Select(l => (double)l * batch * width)], ScalarType.Float64); // (N)
         long[] rest = [1, 2];
-        var scores = stack([error.square().sum(rest, type: ScalarType.Float64), right.sum(rest, type: ScalarType.Float64)], 1).div_(counts.unsqueeze(1));
+        var scores = stack([error.square().sum(rest, type: ScalarType.Float64), right.sum(rest, type: ScalarType.Float64)], 1).div_(counts);
         if (!gradients) return (scores.MoveToOuterDisposeScope(), null);
 
-        var dy = error.mul_(counts.reciprocal().mul_(2).to(error.dtype).view(n, 1, 1));      // ∂L/∂y (N, L·B, κ)
-        // δ, all of it at first D ∘ g; outputs that don't count give none.
+        var dy = error.mul_(twiceShare);                                                     // ∂L/∂y (N, L·B, κ)
         var slope = addcmul(ones(1, dtype: states.dtype, device: states.device), states, states, -1); // D (N, T, B, H)
-        var delta = bmm(dy, readout).view(n, length, batch, hidden);
-        if (from > 0) delta = cat([zeros([n, from, batch, hidden], dtype: states.dtype, device: states.device), delta], 1);
-        delta.mul_(slope);
+        // δ, all of it at first D ∘ g; outputs that don't count are zeros in front, narrow ones: they are put in before the product.
+        var outputs = from == 0 ? dy : cat([zeros([n, from * batch, width], dtype: dy.dtype, device: dy.device), dy], 1);
+        var delta = bmm(outputs, readout).view(n, steps, batch, hidden).mul_(slope);
         Tensor? after = null;
         foreach (var (members, start, end) in stretches.AsEnumerable().Reverse())
         {
@@ -124,8 +123,10 @@ internal sealed class ElmanEnsemble : IDisposable
                 {
                     // Where some members end here, the others alone have a later step.
                     long going = after.shape[0];
-                    if (going == members) d[t].addcmul_(by[t], bmm(after, weight), 1);
-                    else d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), bmm(after, weight.narrow(0, 0, going)), 1);
+                    // Disposed of at once: the next product is written where this one was, while that is in the cache.
+                    using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
+                    if (going == members) d[t].addcmul_(by[t], through, 1);
+                    else d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, 1);
                 }
                 after = d[t];
             }
@@ -169,6 +170,7 @@ internal sealed class ElmanEnsemble : IDisposable
                 written[t - start] = h.tanh_();
             }
             var joined = stack(written, 1);                                                  // (n(t), t, B, H)
+            foreach (var one in written[..^1]) one.Dispose();
             if (states is null) return joined;
             states.narrow(0, 0, members).narrow(1, start, end - start).copy_(joined);
         }
@@ -194,11 +196,31 @@ internal sealed class ElmanEnsemble : IDisposable
         return stretches;
     }
 
-    private Tensor Beyond(IReadOnlyList<int> horizons, long length, long batch) =>
-        arange(length, dtype: ScalarType.Int64, device: Parameters.device).unsqueeze(0).ge(PerMember([.. horizons.Select(l => (double)l)], ScalarType.Int64).unsqueeze(1)) // (N, L)
-            .unsqueeze(2).expand(horizons.Count, length, batch).reshape(horizons.Count, length * batch, 1);
+    /// <summary>
+    /// Numbers that count of each member, twice their reciprocal, and which outputs are beyond its horizon. They are kept until the
+    /// horizons change: a transfer to the device would wait for all that was launched before it.
+    /// </summary>
+    private (Tensor Counts, Tensor TwiceShare, Tensor Beyond) Horizons(IReadOnlyList<int> horizons, long batch, long width, ScalarType dtype)
+    {
+        if (_horizons is { } kept && kept.Batch == batch && kept.Horizons.AsSpan().SequenceEqual([.. horizons])) return (kept.Counts, kept.TwiceShare, kept.Beyond);
+        Forget();
+        var own = from_array(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1); // (N, 1)
+        var counts = own.mul(batch * width);
+        var twiceShare = counts.reciprocal().mul_(2).to(dtype).unsqueeze(2);
+        var beyond = arange(horizons[0], dtype: ScalarType.Float64, device: Parameters.device).ge(own)                     // (N, L)
+            .unsqueeze(2).expand(horizons.Count, horizons[0], batch).reshape(horizons.Count, horizons[0] * batch, 1);
+        _horizons = ([.. horizons], batch, counts.DetachFromDisposeScope(), twiceShare.DetachFromDisposeScope(), beyond.DetachFromDisposeScope());
+        return (counts, twiceShare, beyond);
+    }
 
-    private Tensor PerMember(double[] values, ScalarType dtype) => from_array(values, dtype, Parameters.device);
+    private void Forget()
+    {
+        if (_horizons is not { } kept) return;
+        kept.Counts.Dispose();
+        kept.TwiceShare.Dispose();
+        kept.Beyond.Dispose();
+        _horizons = null;
+    }
 
     /// <summary>A weight of all networks, as a view of the rows; null where they have none.</summary>
     private Tensor? Weight(string name)
@@ -208,5 +230,9 @@ internal sealed class ElmanEnsemble : IDisposable
         return null;
     }
 
-    public void Dispose() => Parameters.Dispose();
+    public void Dispose()
+    {
+        Forget();
+        Parameters.Dispose();
+    }
 }

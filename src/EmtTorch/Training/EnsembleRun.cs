@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
@@ -16,10 +17,10 @@ public sealed record EnsembleMember(RunConfiguration Configuration, RunFolder Fo
     /// <summary>Where weights come from in place of random ones.</summary>
     public string? InitialWeights { get; init; }
 
-    /// <summary>Told how far the member is, every log interval.</summary>
+    /// <summary>Told how far the member is, every log interval; for several members at a time, from several threads.</summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
-    /// <summary>Told what became of the member, as soon as that is known; the others go on.</summary>
+    /// <summary>Told what became of the member, as soon as that is known; the others go on. From several threads, too.</summary>
     public Action<MemberOutcome>? Ended { get; init; }
 }
 
@@ -45,6 +46,8 @@ public sealed class EnsembleRun
 {
     // What members may differ in; all else is the shape of the computation, or its rhythm.
     private static readonly string[] Own = ["name", "seed", "out", "training.learning_rate", "training.weight_decay", "training.max_grad_norm"];
+
+    private const int Writers = 8;
 
     private readonly IReadOnlyList<EnsembleMember> _members;
     private readonly RunConfiguration _common;
@@ -109,14 +112,16 @@ public sealed class EnsembleRun
                 Take(unread);
                 var due = _running.Where(m => m.GoesOn && m.Course.TestDue).ToList();
                 var tests = unread.Count > 0 && due.Count > 0 ? Evaluate(due, batches, device) : [];
-                if (unread.Count > 0)
-                    foreach (var member in _running.Where(m => m.GoesOn))
-                        Safely(member, () => member.Course.Record(tests.TryGetValue(member, out var test) ? test : null));
+                // Side by side: a checkpoint waits for the disk, and hundreds of them after each other would take longer than the training between.
+                if (unread.Count > 0) Each(_running, member => member.Course.Record(tests.TryGetValue(member, out var test) ? test : null));
                 unread.Clear();
                 Retire(batches, device);
                 if (!stopping) continue;
-                foreach (var member in _running.Where(m => m.GoesOn))
-                    if (Safely(member, member.Course.Interrupt)) End(member, new(null, null));
+                Each(_running, member =>
+                {
+                    member.Course.Interrupt();
+                    End(member, new(null, null));
+                });
             }
         }
         catch (ExternalException e)
@@ -248,6 +253,12 @@ public sealed class EnsembleRun
         _networks.Unpack(_optimizer!.Means[row], member.Moments.Select(s => s.exp_avg));
         _networks.Unpack(_optimizer.Squares[row], member.Moments.Select(s => s.exp_avg_sq));
         foreach (var moments in member.Moments) moments.step = _optimizer.Steps[row];
+    }
+
+    private void Each(IEnumerable<Running> members, Action<Running> action)
+    {
+        try { Parallel.ForEach(members.Where(m => m.GoesOn), new ParallelOptions { MaxDegreeOfParallelism = Writers }, member => Safely(member, () => action(member))); }
+        catch (AggregateException e) { ExceptionDispatchInfo.Throw(e.InnerExceptions[0]); }
     }
 
     /// <summary>Does something for one member; what goes wrong with it is logged and ends it alone.</summary>

@@ -39,9 +39,9 @@ public sealed class EnsembleRunTests
     private static IReadOnlyList<Metrics> MetricsOf(RunConfiguration configuration) => RunFolder.Of(configuration).ReadMetrics();
 
     /// <summary>The same lines at the same steps, with the same numbers up to a relative tolerance.</summary>
-    private static void AssertEqual(RunConfiguration together, RunConfiguration alone, double tolerance, long upTo = long.MaxValue)
+    private static void AssertEqual(RunConfiguration together, RunConfiguration alone, double tolerance)
     {
-        var (these, those) = (MetricsOf(together).Where(m => m.Step <= upTo).ToList(), MetricsOf(alone).Where(m => m.Step <= upTo).ToList());
+        var (these, those) = (MetricsOf(together), MetricsOf(alone));
         Assert.That(these.Select(m => (m.Step, m.Horizon)), Is.EqualTo(those.Select(m => (m.Step, m.Horizon))));
         foreach (var (one, other) in these.Zip(those))
         {
@@ -85,14 +85,14 @@ public sealed class EnsembleRunTests
     }
 
     [Test]
-    public void InFloat32EachMemberIsWhatItIsAloneUntilRoundingHasGrown()
+    public void InFloat32EachMemberIsWhatItIsAloneToRounding()
     {
-        // Rounding of 6e-8 grows with training; over the first 50 steps of Adam at 0.01 it stays below 1e-3 (seen: see the closing note).
+        // Rounding grows with training: over these 150 steps losses and norms were seen to differ by up to 7e-7.
         string[] single = ["model.dtype=float32"];
         var (together, alone) = (Seeds("together", single), Seeds("alone", single));
         Together(together);
         foreach (var run in alone) Alone(run);
-        for (int i = 0; i < 3; i++) AssertEqual(together[i], alone[i], 1e-3, upTo: 50);
+        for (int i = 0; i < 3; i++) AssertEqual(together[i], alone[i], 1e-5);
     }
 
     [Test]
