@@ -121,6 +121,21 @@ public sealed class CommandLineTests
     }
 
     [Test]
+    public void ASeedThatFailsAmongSeedsTogetherIsNamedAndStopsNoOther()
+    {
+        Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=20");
+        foreach (var file in Directory.EnumerateFiles(Path.Combine(Out, "small", "seed-1", "checkpoints"), "*.safetensors")) File.WriteAllText(file, "damaged");
+        var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=40", "--resume");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(1));
+            Assert.That(error, Does.Contain("1 of 2 runs failed: seed 1"));
+            Assert.That(File.ReadAllText(Path.Combine(Out, "small", "seed-1", "log.jsonl")), Does.Contain("can be used"));
+            Assert.That(new RunFolder(Path.Combine(Out, "small", "seed-2")).ReadResult()!.Steps, Is.EqualTo(40));
+        }
+    }
+
+    [Test]
     public void AnEarlierRunIsKept()
     {
         Run(Config(), "--out", Out, "--set", "training.steps=5");
