@@ -14,9 +14,9 @@ namespace EmtTorch.Models;
 /// place), whatever N is; the input phase has one more, since a product that adds to something copies that first. All else
 /// is a fixed number of launches: one product over all steps for inputs, outputs and each weight's gradient.</para>
 /// <para>Members may be at different horizons. They come longest first, so that those still going at time t are the first
-/// n(t), a view: the launches are those of the longest horizon, the arithmetic is what the members need, and nothing has to
-/// be masked in the recurrence. Masked steps would cost the arithmetic of the longest horizon for every member; groups by
-/// horizon would cost a whole set of launches each, and launches are what a step of small networks consists of.</para>
+/// n(t), a view: the recurrence has the launches of the longest horizon and only the arithmetic that the members need, and
+/// nothing in it has to be masked. Groups by horizon would cost a whole set of launches each, and launches are what a step of
+/// small networks consists of. The few products over all steps do go over the longest horizon for all, on zeros.</para>
 /// <para>Time is the second dimension, (N, T, B, H): what goes over all steps is then one product per network, on a view.</para>
 /// </remarks>
 internal sealed class ElmanEnsemble : IDisposable

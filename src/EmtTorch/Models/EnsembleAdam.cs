@@ -107,6 +107,7 @@ internal sealed class EnsembleAdam : IDisposable
 
     private (Tensor Limits, Tensor Decays) Constants()
     {
+        using var scope = NewDisposeScope();
         Tensor Column(Func<AdamSettings, double> of) => from_array(_settings.Select(of).ToArray(), _dtype, _device).unsqueeze(1).DetachFromDisposeScope();
         return (Column(s => s.MaxGradNorm), Column(s => s.WeightDecay));
     }

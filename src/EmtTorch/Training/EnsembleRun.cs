@@ -37,6 +37,7 @@ public sealed record MemberOutcome(RunResult? Result, Exception? Failure);
 /// Losses and accuracies stay on the device, and are read in one transfer where something depends on them: every step while a
 /// member's horizon may change, else at lines of the log, tests and checkpoints. A member that is done, or failed, is taken
 /// out at once: that is one copy of the weights and averages, less than a step.
+/// Seconds and steps per second are those of all members together, of which each has its step.
 /// </remarks>
 /// <example><code>
 /// var members = configurations.Select(c => new EnsembleMember(c, RunFolder.Of(c), Log.Logger)).ToList();
@@ -58,12 +59,13 @@ public sealed class EnsembleRun
     private ElmanEnsemble? _networks;
     private EnsembleAdam? _optimizer;
 
-    /// <exception cref="ArgumentException">The members differ in more than name, seed, folder, learning rate, weight decay and clipping.</exception>
+    /// <exception cref="ArgumentException">The members differ in more than name, seed, folder, learning rate, weight decay and clipping, or two have one folder.</exception>
     public EnsembleRun(IReadOnlyList<EnsembleMember> members)
     {
         if (members.Count == 0) throw new ArgumentException("there is no member");
         if (members.FirstOrDefault(m => !CanJoin(m.Configuration, members[0].Configuration)) is { } other)
             throw new ArgumentException($"{other.Folder.Path} and {members[0].Folder.Path} differ in more than {string.Join(", ", Own)}");
+        if (members.DistinctBy(m => Path.GetFullPath(m.Folder.Path)).Count() < members.Count) throw new ArgumentException("two members have the same folder");
         (_members, _common, _outcomes) = (members, members[0].Configuration, new MemberOutcome?[members.Count]);
     }
 

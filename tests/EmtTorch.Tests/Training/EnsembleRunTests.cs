@@ -234,6 +234,10 @@ public sealed class EnsembleRunTests
     public void OnlyNetworksOfOneShapeTrainTogether() =>
         Assert.That(() => Together([Configuration("a", 1), Configuration("b", 2, "model.hidden_size=17")]), Throws.ArgumentException);
 
+    [Test]
+    public void TwoMembersCannotShareAFolder() =>
+        Assert.That(() => Together([Configuration("a", 1), Configuration("a", 1, "training.learning_rate=0.5")]), Throws.ArgumentException);
+
     private sealed class Lines : ILogEventSink
     {
         public List<string> Errors { get; } = [];
