@@ -1,7 +1,8 @@
 // Timings, each printed as one number a line, for scripts/benchmark.sh to set beside PyTorch's.
 //   Benchmarks calls                                   nanoseconds for one small operator call, forward and with its backward
 //   Benchmarks steps [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]    training steps a second of task T1
-//   Benchmarks phases [the same]                       microseconds of each phase of such a step, the kernel's of the first thread
+//   Benchmarks phases [the same]                       microseconds of each phase of such a step, the kernel's of the first thread;
+//                                                      the clock itself is some 50 of them, most of it in "rest"
 //   Benchmarks matmul [--threads N] [--size N]         the rate of one large float32 matrix product
 using System.Diagnostics;
 using EmtTorch;

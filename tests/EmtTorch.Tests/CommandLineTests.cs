@@ -78,11 +78,31 @@ public sealed class CommandLineTests
         Assert.That(MetricsOf(Path.Combine(_folder, "again", "small", "seed-3")), Is.EqualTo(MetricsOf(run)));
     }
 
-    [Test]
-    public void SeveralSeedsRunOneAfterAnother()
+    [TestCase(1)]
+    [TestCase(3)]
+    public void SeveralSeedsAreEachWhatTheyAreAlone(int jobs)
     {
-        Assert.That(Run(Config(), "--out", Out, "--seeds", "1-3", "--set", "training.steps=5").Code, Is.Zero);
-        Assert.That(Directory.GetDirectories(Path.Combine(Out, "small")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "seed-1", "seed-2", "seed-3" }));
+        Assert.That(Run(Config(), "--out", Out, "--seeds", "1-4", "--jobs", $"{jobs}").Code, Is.Zero);
+        Assert.That(Directory.GetDirectories(Path.Combine(Out, "small")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "seed-1", "seed-2", "seed-3", "seed-4" }));
+        var alone = Path.Combine(_folder, "alone");
+        Run(Config(), "--out", alone, "--seed", "3");
+        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-3")), Is.EqualTo(MetricsOf(Path.Combine(alone, "small", "seed-3"))));
+        var last = Path.Combine("small", "seed-3", "checkpoints", "step-00000060.safetensors");
+        Assert.That(SafetensorsFile.Read(Path.Combine(Out, last)).Tensors["rnn.weight_hh"].Data.ToArray(), Is.EqualTo(SafetensorsFile.Read(Path.Combine(alone, last)).Tensors["rnn.weight_hh"].Data.ToArray()));
+    }
+
+    [Test]
+    public void ASeedThatFailsDoesNotStopTheOthers()
+    {
+        Run(Config(), "--out", Out, "--seed", "2", "--set", "training.steps=20");
+        foreach (var checkpoint in Directory.GetFiles(Path.Combine(Out, "small", "seed-2", "checkpoints"), "*.safetensors")) File.WriteAllBytes(checkpoint, [1, 2, 3]);
+        var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1-4", "--resume");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(1));
+            Assert.That(error, Does.Contain("1 of 4 runs failed: seed 2"));
+            foreach (int seed in (int[])[1, 3, 4]) Assert.That(File.ReadAllText(Path.Combine(Out, "small", $"seed-{seed}", "result.json")), Does.Contain("\"steps\": 60"));
+        }
     }
 
     [Test]
@@ -237,6 +257,7 @@ public sealed class CommandLineTests
         ("not JSON", ["BROKEN"], ["broken.json", "line"]),
         ("seed and seeds", ["CONFIG", "--seed", "1", "--seeds", "1-2"], ["--seeds"]),
         ("bad seeds", ["CONFIG", "--seeds", "5-1"], ["5-1"]),
+        ("no jobs", ["CONFIG", "--seeds", "1-2", "--jobs", "0"], ["--jobs"]),
         ("misspelt key", ["CONFIG", "--set", "training.step=5"], ["training.step", "mean steps?"]),
         ("several at once", ["CONFIG", "--set", "training.steps=-1", "--set", "model.hidden_size=\"x\"", "--set", "nonsense=1"], ["training.steps", "model.hidden_size", "nonsense"]),
         ("unwritable output", ["CONFIG", "--out", "/proc/runs"], ["/proc/runs"]),
@@ -296,7 +317,7 @@ public sealed class CommandLineTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.Zero);
-            foreach (var option in new[] { "--seed", "--seeds", "--device", "--set", "--out", "--resume" }) Assert.That(output, Does.Contain(option));
+            foreach (var option in new[] { "--seed", "--seeds", "--jobs", "--device", "--set", "--out", "--resume" }) Assert.That(output, Does.Contain(option));
         }
     }
 }

@@ -24,10 +24,10 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
         long steps = (long)vars[3], inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
         if (steps < inputSteps) throw new ArgumentException($"{steps} steps are fewer than the input's {inputSteps}");
 
-        input = input.contiguous();
-        if (FusedTensors.Fit(steps * batch * hidden, bias is null ? [input, weightIh, weightHh] : [input, weightIh, weightHh, bias]))
+        var dense = input.contiguous();
+        if (FusedTensors.Fit(steps * batch * hidden, bias is null ? [dense, weightIh, weightHh] : [dense, weightIh, weightHh, bias]))
         {
-            var written = FusedTensors.States(input, weightIh, weightHh, bias, steps); // (T, B, H)
+            var written = FusedTensors.States(dense, weightIh, weightHh, bias, steps); // (T, B, H)
             ctx.save_for_backward([input, weightIh, weightHh, written]);
             ctx.save_data("bias", bias is not null);
             return written;
@@ -64,9 +64,10 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
         Tensor input = saved[0], weightIh = saved[1], weightHh = saved[2], states = saved[3];
         long steps = states.shape[0], inputSteps = input.shape[0], hidden = weightHh.shape[0];
         bool hasBias = (bool)ctx.get_data("bias");
-        if (FusedTensors.Fit(states.numel(), [input, weightIh, weightHh, states]))
+        var dense = input.contiguous();
+        if (FusedTensors.Fit(states.numel(), [dense, weightIh, weightHh, states]))
         {
-            var (du, dIh, dHh, db) = FusedTensors.Gradients(input, weightIh, weightHh, states, grad_output.contiguous(), hasBias);
+            var (du, dIh, dHh, db) = FusedTensors.Gradients(dense, weightIh, weightHh, states, grad_output.contiguous(), input.requires_grad, hasBias);
             return hasBias ? [du!, dIh, dHh, null!, db!] : [du!, dIh, dHh, null!];
         }
 

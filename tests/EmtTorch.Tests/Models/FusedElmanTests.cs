@@ -22,6 +22,7 @@ public sealed class FusedElmanTests
     public void Restore()
     {
         Simd.Path = _path;
+        Simd.Used = true;
         set_num_threads(_threads);
     }
 
@@ -178,6 +179,57 @@ public sealed class FusedElmanTests
         double loss = network.Score(input, target, 3, gradients: true).Loss;
         if (float.IsFinite(expected)) Assert.That(loss, Is.EqualTo(expected).Within(1e-4 * expected)); // an infinite bias is only a saturated unit
         else Assert.That(double.IsFinite(loss), Is.False);
+    }
+
+    [TestCase(false), TestCase(true)]
+    public void TorchsOperatorsGiveTheSameWhereTheKernelDoesNotServe(bool bias)
+    {
+        using var scope = NewDisposeScope();
+        using var seed = manual_seed(2);
+        using var network = new ElmanRnn(3, 10, bias, ScalarType.Float64);
+        Tensor input = randn([4, 6, 3], dtype: float64, requires_grad: true), target = randn([5, 6, 3], dtype: float64);
+        (double Loss, double Accuracy, Tensor[] All) Results(bool kernel)
+        {
+            Simd.Used = kernel;
+            network.zero_grad();
+            input.grad = null;
+            var states = network.HiddenStates(input, 9);
+            (states * states).sum().backward();
+            Tensor[] autograd = [states.detach(), input.grad!.clone(), .. network.parameters().Select(p => p.grad is { } g ? g.clone() : zeros_like(p))];
+            var (loss, accuracy) = network.Score(input.detach(), target, 4, gradients: true);
+            var without = network.Score(input.detach(), target, 4, gradients: false);
+            Assert.That(without.Loss, Is.EqualTo(loss).Within(1e-14));
+            return (loss, accuracy, [.. autograd, .. network.parameters().Select(p => p.grad!.clone())]);
+        }
+        var (fused, torch) = (Results(true), Results(false));
+        Assert.That(fused.Loss, Is.EqualTo(torch.Loss).Within(1e-14));
+        Assert.That(fused.Accuracy, Is.EqualTo(torch.Accuracy));
+        foreach (var (a, b) in fused.All.Zip(torch.All)) Assert.That(Distance(a, b), Is.LessThan(1e-12));
+    }
+
+    [Test]
+    public void AnInputThatIsNotContiguousHasItsGradientToo()
+    {
+        using var scope = NewDisposeScope();
+        using var network = new ElmanRnn(3, 10);
+        var input = randn([6, 4, 3], requires_grad: true);
+        var same = input.detach().transpose(0, 1).contiguous().requires_grad_();
+        Tensor a = network.HiddenStates(input.transpose(0, 1), 9), b = network.HiddenStates(same, 9);
+        a.square().sum().backward();
+        b.square().sum().backward();
+        Assert.That(a.Equals(b), Is.True);
+        Assert.That(input.grad!.transpose(0, 1).contiguous().Equals(same.grad!), Is.True);
+    }
+
+    [Test]
+    public void NetworksTrainSideBySide()
+    {
+        using var scope = NewDisposeScope();
+        set_num_threads(2);
+        using var network = new ElmanRnn(4, 24);
+        Tensor input = randn(4, 40, 4), target = randn(6, 40, 4);
+        double expected = network.Score(input, target, 4, gradients: false).Loss;
+        Parallel.For(0, 200, new() { MaxDegreeOfParallelism = 4 }, _ => Assert.That(network.Score(input, target, 4, gradients: false).Loss, Is.EqualTo(expected)));
     }
 
     [Test]

@@ -45,6 +45,25 @@ public sealed class VariableBindingTests
         Assert.That(input.mean().item<float>(), Is.EqualTo(0).Within(4 / Math.Sqrt(64_000)));
     }
 
+    /// <summary>The batches of a seed stay what they have always been: Torch's random bits, history by history, and the rule's product.</summary>
+    [Test]
+    public void ASeedsBatchesAreTorchsBitsTimesTheRule([Values("t1", "t4", "sum")] string name, [Values(ScalarType.Float32, ScalarType.Float64)] ScalarType dtype)
+    {
+        using var scope = NewDisposeScope();
+        // The sum has two entries in a column, so that nothing can be copied.
+        var rule = name == "sum" ? LinearBinding.FromMatrix([[1, 0], [0, 0.5], [-1, 0], [0, 0.25], [0.5, 0], [0, 1]], 2, 3) : LinearBinding.Named(name);
+        using var task = new VariableBinding(rule, dtype, CPU);
+        using Generator generator = new(5), again = new(5);
+        foreach (int horizon in new[] { 7, 30, 12 })
+        {
+            var (input, target) = task.Batch(6, horizon, generator);
+            var history = randint(0, 2, new long[] { 6, rule.S * rule.D }, dtype: dtype, generator: again).mul_(2).sub_(1);
+            var unrolled = from_array(VariableBinding.Unroll(rule, horizon), dtype);
+            Assert.That(input.Equals(history.view(6, rule.S, rule.D).transpose(0, 1).contiguous()), Is.True);
+            Assert.That((target - matmul(history, unrolled.t()).view(6, horizon, rule.D).transpose(0, 1)).abs().max().to(float64).item<double>(), Is.LessThan(name == "sum" ? 1e-5 : 1e-30));
+        }
+    }
+
     [Test]
     public void TheSameGeneratorStateGivesTheSameBatch()
     {

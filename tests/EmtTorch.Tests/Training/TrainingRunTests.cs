@@ -53,6 +53,27 @@ public sealed class TrainingRunTests
     }
 
     [Test]
+    public void TheNumberOfThreadsChangesNoBit()
+    {
+        int before = get_num_threads();
+        try
+        {
+            var runs = new[] { 1, 2, 3 }.Select(threads =>
+            {
+                set_num_threads(threads);
+                var run = Configuration($"name=threads-{threads}", "training.batch_size=40");
+                Train(run);
+                return run;
+            }).ToArray();
+            foreach (var run in runs[1..]) Assert.That((MetricsOf(run), WeightsOf(run)), Is.EqualTo((MetricsOf(runs[0]), WeightsOf(runs[0]))));
+        }
+        finally
+        {
+            set_num_threads(before);
+        }
+    }
+
+    [Test]
     public void AnInterruptedRunGoesOnToTheSameBits([Values(1, 7, 10, 19, 33, 59)] int interruptedAfter)
     {
         var (whole, parts) = (Configuration("name=whole", "training.log_interval=1"), Configuration("name=parts", "training.log_interval=1"));

@@ -68,12 +68,12 @@ internal abstract class FusedElman
     /// <param name="times">Where to add the phases' times.</param>
     public static ElmanScore Run(SimdPath path, ScalarType dtype, in ElmanCall call, int threads, PhaseTimes? times = null) => (path, dtype) switch
     {
-        (SimdPath.Avx512, ScalarType.Float32) => Rented<FusedElman<Simd512<float>, Vector512<float>, float>>(call, threads, times),
-        (SimdPath.Avx512, _) => Rented<FusedElman<Simd512<double>, Vector512<double>, double>>(call, threads, times),
-        (SimdPath.Avx2, ScalarType.Float32) => Rented<FusedElman<Simd256<float>, Vector256<float>, float>>(call, threads, times),
-        (SimdPath.Avx2, _) => Rented<FusedElman<Simd256<double>, Vector256<double>, double>>(call, threads, times),
-        (_, ScalarType.Float32) => Rented<FusedElman<Simd128<float>, Vector128<float>, float>>(call, threads, times),
-        _ => Rented<FusedElman<Simd128<double>, Vector128<double>, double>>(call, threads, times),
+        (SimdPath.Avx512, ScalarType.Float32) => Rented<FusedElman<Simd512<float>, Vector512<float>, Simd256<float>, Vector256<float>, float>>(call, threads, times),
+        (SimdPath.Avx512, _) => Rented<FusedElman<Simd512<double>, Vector512<double>, Simd256<double>, Vector256<double>, double>>(call, threads, times),
+        (SimdPath.Avx2, ScalarType.Float32) => Rented<FusedElman<Simd256<float>, Vector256<float>, Simd256<float>, Vector256<float>, float>>(call, threads, times),
+        (SimdPath.Avx2, _) => Rented<FusedElman<Simd256<double>, Vector256<double>, Simd256<double>, Vector256<double>, double>>(call, threads, times),
+        (_, ScalarType.Float32) => Rented<FusedElman<Simd128<float>, Vector128<float>, Simd128<float>, Vector128<float>, float>>(call, threads, times),
+        _ => Rented<FusedElman<Simd128<double>, Vector128<double>, Simd128<double>, Vector128<double>, double>>(call, threads, times),
     };
 
     // Memory is kept from call to call, one for each caller at a time: the pages of fresh memory would cost more than the arithmetic of a small network.
@@ -97,11 +97,13 @@ internal abstract class FusedElman
 }
 
 /// <inheritdoc/>
-internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+/// <remarks>S and V are the vectors of the recurrence; N and W, of at most eight float32, are the readout's, whose κ columns are few.</remarks>
+internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
+    where S : struct, ISimd<V, T> where V : struct where N : struct, ISimd<W, T> where W : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     private const int MostRows = 32;       // of a slice
     private const int MostGroups = 64;     // of slices whose gradients are summed one after the other: the most threads that help
-    private const int ChunkRows = 256;     // rows (steps × sequences) of δ that become weight gradients at a time
+    private const int ChunkRows = 128;     // rows (steps × sequences) of δ that become weight gradients at a time
     private const nuint KeptBytes = 256 << 20;
 
     private ElmanCall _c;
@@ -164,14 +166,15 @@ internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, 
     /// <summary>Sizes, and where everything is in the one block of memory.</summary>
     private void Lay(ref int threads)
     {
-        int n = S.Count;
-        _width = 2 * n;
+        _width = Tiles<S, V, T>.Width;
         _hidden = Up(_c.Hidden, _width);
         _inputs = Up(_c.Inputs, _width);
-        _outputs = Up(_c.Outputs, Math.Max(S.Rows, n));
+        _outputs = Up(_c.Outputs, Math.Max(S.Rows, N.Count));
         _ld = _hidden + (_hidden * sizeof(T) % 512 == 0 ? 64 / sizeof(T) : 0);
-        // Four slices at least where the batch gives them, so that a thread that is held up leaves others to go on.
-        _rows = Math.Clamp(Up((_c.Batch + 3) / 4, 8), 8, MostRows);
+        // Several slices for each thread, so that one that is held up, or begins late, leaves its share to the others: eight of them
+        // at B = 64 where the weights fit the first-level cache anyway, else four, which share what is read of the weights.
+        int slices = _c.Hidden <= 64 ? 8 : 4;
+        _rows = Math.Clamp(Up((_c.Batch + slices - 1) / slices, 8), 8, MostRows);
         _slices = (_c.Batch + _rows - 1) / _rows;
         _groups = Math.Min(_slices, MostGroups);
         _chunk = Math.Min(ChunkRows / _rows, _c.Steps);
@@ -219,7 +222,7 @@ internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, 
 
     private void Pack()
     {
-        int h = _c.Hidden, n = S.Count;
+        int h = _c.Hidden, n = N.Count;
         T* hh = (T*)_c.RecurrentWeights, ih = (T*)_c.InputWeights, r = (T*)_c.Readout;
         if (_c.KnownStates == null)
         {
@@ -412,8 +415,8 @@ internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, 
     private void StoreInputGradient(in Slice s, int t, T* d)
     {
         for (int r = 0; r < s.Rows; r += 8)
-            for (int j = 0; j < _c.Inputs; j += S.Count)
-                Tiles<S, V, T>.NarrowProduct(d + r * _ld, _ld, _inputGradient + (nint)j * _c.Hidden, _c.Hidden, _zero, s.InputGradients + (nint)r * _inputs + j, _inputs);
+            for (int j = 0; j < _c.Inputs; j += N.Count)
+                Tiles<N, W, T>.NarrowProduct(d + r * _ld, _ld, _inputGradient + (nint)j * _c.Hidden, _c.Hidden, _zero, s.InputGradients + (nint)r * _inputs + j, _inputs);
         for (int r = 0; r < s.Real; r++)
             new Span<T>(s.InputGradients + (nint)r * _inputs, _c.Inputs).CopyTo(new((T*)_c.InputGradient + ((nint)t * _c.Batch + s.From + r) * _c.Inputs, _c.Inputs));
     }
@@ -422,12 +425,12 @@ internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, 
     private void ReadOut(in Slice s, int t, T* errors)
     {
         long start = Now();
-        int n = S.Count;
+        int n = N.Count;
         T* h = s.States + (nint)t * s.Rows * _ld;
         for (int r = 0; r < s.Rows; r += 8)
             for (int j = 0; j < _c.Outputs; j += n)
-                Tiles<S, V, T>.NarrowProduct(h + r * _ld, _ld, _readout + (nint)j * _c.Hidden, _c.Hidden, _readoutBias + j, s.Outputs + (nint)r * _outputs + j, _outputs);
-        V squares = S.All(T.Zero), right = squares, scale = S.All(_scale);
+                Tiles<N, W, T>.NarrowProduct(h + r * _ld, _ld, _readout + (nint)j * _c.Hidden, _c.Hidden, _readoutBias + j, s.Outputs + (nint)r * _outputs + j, _outputs);
+        W squares = N.All(T.Zero), right = squares, scale = N.All(_scale);
         T* last = stackalloc T[n];
         nint total = (nint)(_c.Steps - _c.From) * _c.Batch * _c.Outputs;
         for (int r = 0; r < s.Real; r++)
@@ -443,18 +446,18 @@ internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, 
                     new Span<T>(target, there).CopyTo(new(last, n));
                     target = last;
                 }
-                V y = S.Load(s.Outputs + (nint)r * _outputs + j), wanted = S.Load(target);
-                V error = S.Subtract(y, wanted), agree = S.SameSign(y, wanted);
-                if (there < n) (error, agree) = (S.Keep(error, there), S.Keep(agree, there));
-                squares = S.MultiplyAdd(error, error, squares);
-                right = S.Add(right, agree);
-                S.Store(S.Multiply(error, scale), errors + (nint)r * _outputs + j);
+                W y = N.Load(s.Outputs + (nint)r * _outputs + j), wanted = N.Load(target);
+                W error = N.Subtract(y, wanted), agree = N.SameSign(y, wanted);
+                if (there < n) (error, agree) = (N.Keep(error, there), N.Keep(agree, there));
+                squares = N.MultiplyAdd(error, error, squares);
+                right = N.Add(right, agree);
+                N.Store(N.Multiply(error, scale), errors + (nint)r * _outputs + j);
             }
         }
         // Summed in float64 from step to step.
-        S.Store(squares, last);
+        N.Store(squares, last);
         for (int i = 0; i < n; i++) _squares[s.Group] += double.CreateTruncating(last[i]);
-        S.Store(right, last);
+        N.Store(right, last);
         for (int i = 0; i < n; i++) _right[s.Group] += double.CreateTruncating(last[i]);
         if (s.Times is { } times) times.Readout += Now() - start;
     }
@@ -488,7 +491,7 @@ internal sealed unsafe class FusedElman<S, V, T> : FusedElman where S : struct, 
         static void AddRows(T* rows, nint ld, nint count, int columns, T* to)
         {
             for (nint r = 0; r < count; r++, rows += ld)
-                for (int j = 0; j < columns; j += S.Count) S.Store(S.Add(S.Load(to + j), S.Load(rows + j)), to + j);
+                for (int j = 0; j < columns; j += N.Count) N.Store(N.Add(N.Load(to + j), N.Load(rows + j)), to + j);
         }
     }
 

@@ -15,7 +15,7 @@ internal static unsafe class FusedTensors
     public static bool Fits(params ReadOnlySpan<Tensor> tensors)
     {
         var dtype = tensors[0].dtype;
-        if (!FusedElman.Covers(dtype)) return false;
+        if (!Simd.Used || !FusedElman.Covers(dtype)) return false;
         foreach (var tensor in tensors)
             if (tensor.device_type != DeviceType.CPU || tensor.dtype != dtype || !tensor.is_contiguous() || tensor.numel() * 8 > int.MaxValue) return false;
         return true;
@@ -36,13 +36,13 @@ internal static unsafe class FusedTensors
         return states;
     }
 
-    /// <summary>∂L/∂u (where the input wants one), ∂L/∂W_uh, ∂L/∂W_hh and ∂L/∂b (where there is one), from ∂L/∂h (T, B, H).</summary>
+    /// <summary>∂L/∂u (where it is wanted), ∂L/∂W_uh, ∂L/∂W_hh and ∂L/∂b (where there is one), from ∂L/∂h (T, B, H).</summary>
     public static (Tensor? Input, Tensor InputWeights, Tensor RecurrentWeights, Tensor? Bias) Gradients(
-        Tensor input, Tensor inputWeights, Tensor recurrentWeights, Tensor states, Tensor given, bool hasBias)
+        Tensor input, Tensor inputWeights, Tensor recurrentWeights, Tensor states, Tensor given, bool wantsInput, bool hasBias)
     {
         var call = Call(input, inputWeights, recurrentWeights, states.shape[0]);
         Tensor Like(Tensor other) => empty(other.shape, dtype: other.dtype);
-        Tensor? u = input.requires_grad ? Like(input) : null, b = hasBias ? empty(recurrentWeights.shape[0], dtype: input.dtype) : null;
+        Tensor? u = wantsInput ? Like(input) : null, b = hasBias ? empty(recurrentWeights.shape[0], dtype: input.dtype) : null;
         Tensor ih = Like(inputWeights), hh = Like(recurrentWeights);
         call.KnownStates = Memory(states);
         call.StatesGradient = Memory(given);

@@ -19,9 +19,12 @@ internal enum SimdPath
 }
 
 /// <summary>What this processor can do, and what is used of it.</summary>
-/// <remarks>.NET's own switches hold here too: with DOTNET_EnableAVX512F=0 (DOTNET_EnableAVX512=0 from .NET 10 on) the choice is AVX2, with DOTNET_EnableAVX2=0 the portable path.</remarks>
+/// <remarks>.NET's own switches hold here too: with DOTNET_EnableAVX512=0 (before .NET 10 it was DOTNET_EnableAVX512F) the choice is AVX2, with DOTNET_EnableAVX2=0 the portable path.</remarks>
 internal static class Simd
 {
+    /// <summary>Whether the kernels are used at all, or Torch's operators in their place; for tests.</summary>
+    public static bool Used { get; set; } = true;
+
     /// <summary>The widest path that this processor has: settled once, and set by tests alone.</summary>
     public static SimdPath Path { get; set; } = Has(SimdPath.Avx512) ? SimdPath.Avx512 : Has(SimdPath.Avx2) ? SimdPath.Avx2 : SimdPath.Portable;
 
@@ -64,6 +67,9 @@ internal unsafe interface ISimd<V, T> where V : struct where T : unmanaged
     /// <summary>The smaller one; NaN where a is NaN.</summary>
     static abstract V Min(V a, V b);
 
+    /// <summary>The larger one; NaN where a is NaN.</summary>
+    static abstract V Max(V a, V b);
+
     /// <summary>The magnitude of the first with the sign of the second.</summary>
     static abstract V CopySign(V magnitude, V sign);
 
@@ -96,6 +102,7 @@ internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T> where T : un
     public static Vector512<T> Sqrt(Vector512<T> a) => Vector512.Sqrt(a);
     public static Vector512<T> Abs(Vector512<T> a) => Vector512.Abs(a);
     public static Vector512<T> Min(Vector512<T> a, Vector512<T> b) => Vector512.MinNative(b, a); // x86 gives the second where one is NaN
+    public static Vector512<T> Max(Vector512<T> a, Vector512<T> b) => Vector512.MaxNative(b, a);
     public static Vector512<T> CopySign(Vector512<T> magnitude, Vector512<T> sign) => Vector512.ConditionalSelect(Vector512.Create(-T.Zero), sign, magnitude);
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> BitsToExponent(Vector512<T> a) => typeof(T) == typeof(float)
@@ -126,6 +133,7 @@ internal readonly unsafe struct Simd256<T> : ISimd<Vector256<T>, T> where T : un
     public static Vector256<T> Sqrt(Vector256<T> a) => Vector256.Sqrt(a);
     public static Vector256<T> Abs(Vector256<T> a) => Vector256.Abs(a);
     public static Vector256<T> Min(Vector256<T> a, Vector256<T> b) => Vector256.MinNative(b, a);
+    public static Vector256<T> Max(Vector256<T> a, Vector256<T> b) => Vector256.MaxNative(b, a);
     public static Vector256<T> CopySign(Vector256<T> magnitude, Vector256<T> sign) => Vector256.ConditionalSelect(Vector256.Create(-T.Zero), sign, magnitude);
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<T> BitsToExponent(Vector256<T> a) => typeof(T) == typeof(float)
@@ -158,6 +166,7 @@ internal readonly unsafe struct Simd128<T> : ISimd<Vector128<T>, T> where T : un
     public static Vector128<T> Sqrt(Vector128<T> a) => Vector128.Sqrt(a);
     public static Vector128<T> Abs(Vector128<T> a) => Vector128.Abs(a);
     public static Vector128<T> Min(Vector128<T> a, Vector128<T> b) => Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), b, a);
+    public static Vector128<T> Max(Vector128<T> a, Vector128<T> b) => Vector128.ConditionalSelect(Vector128.LessThan(a, b), b, a);
     public static Vector128<T> CopySign(Vector128<T> magnitude, Vector128<T> sign) => Vector128.ConditionalSelect(Vector128.Create(-T.Zero), sign, magnitude);
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<T> BitsToExponent(Vector128<T> a) => typeof(T) == typeof(float)

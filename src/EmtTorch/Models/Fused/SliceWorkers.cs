@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace EmtTorch.Models.Fused;
 
 /// <summary>
@@ -32,14 +34,23 @@ internal static class SliceWorkers
 
         public void Wait()
         {
-            Finished.Wait(); // spins for a while first
+            if (!Spin(() => Finished.IsSet)) Finished.Wait();
             if (Volatile.Read(ref _failure) is { } e) throw new InvalidOperationException("A slice of the batch failed.", e);
         }
     }
 
+    private sealed class Worker
+    {
+        public readonly SemaphoreSlim Waker = new(0);
+        public int Asleep;
+    }
+
+    private const double SpinMicroseconds = 200;
+
     private static readonly Lock Gate = new();
-    private static readonly List<SemaphoreSlim> Wakers = []; // one for each thread, the caller excepted
+    private static readonly List<Worker> Workers = []; // one for each thread, the caller excepted
     private static volatile Job? s_current;
+    private static int s_jobs; // so far
 
     /// <summary>Does all items and returns when they are done.</summary>
     /// <param name="items">Items, numbered from 0.</param>
@@ -55,10 +66,12 @@ internal static class SliceWorkers
         }
         try
         {
-            while (Wakers.Count < threads - 1) Start();
+            while (Workers.Count < threads - 1) Start();
             var job = new Job(items, threads, work);
             s_current = job;
-            for (int i = 0; i < threads - 1; i++) Wakers[i].Release();
+            Interlocked.Increment(ref s_jobs);
+            for (int i = 0; i < threads - 1; i++)
+                if (Interlocked.Exchange(ref Workers[i].Asleep, 0) == 1) Workers[i].Waker.Release();
             job.Work(0);
             job.Wait();
             s_current = null;
@@ -71,17 +84,36 @@ internal static class SliceWorkers
 
     private static void Start()
     {
-        var waker = new SemaphoreSlim(0);
-        Wakers.Add(waker);
-        int number = Wakers.Count;
+        var worker = new Worker();
+        Workers.Add(worker);
+        int number = Workers.Count, seen = Volatile.Read(ref s_jobs);
         new Thread(() =>
         {
             while (true)
             {
-                waker.Wait();
+                // Between two training steps there is less time than falling asleep and waking up take.
+                if (!Spin(() => Volatile.Read(ref s_jobs) != seen))
+                {
+                    Volatile.Write(ref worker.Asleep, 1);
+                    Thread.MemoryBarrier();
+                    // A job that came meanwhile has either seen that flag, and then wakes, or is seen here.
+                    if (Volatile.Read(ref s_jobs) == seen || Interlocked.Exchange(ref worker.Asleep, 0) == 0) worker.Waker.Wait();
+                }
+                seen = Volatile.Read(ref s_jobs);
                 s_current?.Work(number);
             }
         })
         { IsBackground = true, Name = $"EmtTorch slice {number}" }.Start();
+    }
+
+    /// <summary>Looks again and again for a while; false where it has not come.</summary>
+    private static bool Spin(Func<bool> come)
+    {
+        for (long start = Stopwatch.GetTimestamp(); !come();)
+        {
+            if (Stopwatch.GetElapsedTime(start).TotalMicroseconds > SpinMicroseconds) return false;
+            Thread.SpinWait(8);
+        }
+        return true;
     }
 }
