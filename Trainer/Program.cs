@@ -10,15 +10,17 @@ var device = new Option<string?>("--device") { Description = "auto (CUDA where t
 var set = new Option<string[]>("--set") { Description = "Any setting: training.steps=500, training.curriculum.horizons=[100]; may be given often", HelpName = "KEY=VALUE" };
 var output = new Option<string?>("--out") { Description = "The folder of all runs (default: runs); a run's own is OUT/NAME/seed-N", HelpName = "FOLDER" };
 var resume = new Option<bool>("--resume") { Description = "Go on from the newest good checkpoint of the run's folder" };
-var jobs = new Option<int?>("--jobs") { Description = "How many seeds train at the same time (default: one for each processor; on a GPU 1)", HelpName = "N" };
+var jobs = new Option<int?>("--jobs") { Description = "How many seeds train at the same time (default: one for each processor; on a GPU all)", HelpName = "N" };
 var weights = new Option<string?>("--weights") { Description = "Start from the weights in a safetensors file: a checkpoint's, or PyTorch's", HelpName = "FILE" };
+// What a GPU does with several seeds, on the CPU: for tests, it is slower there.
+var together = new Option<bool>("--together") { Hidden = true };
 var root = new RootCommand("Trains networks with episodic memory.\n\n  dotnet run --project Trainer -- configs/repeat_copy.json")
 {
-    config, seed, seeds, jobs, device, set, output, resume, weights,
+    config, seed, seeds, jobs, device, set, output, resume, weights, together,
 };
 root.SetAction(parsed => TrainCommand.Run(new TrainCommand.Arguments(
     parsed.GetValue(config)!, parsed.GetValue(seed), parsed.GetValue(seeds), parsed.GetValue(device), parsed.GetValue(set) ?? [],
-    parsed.GetValue(output), parsed.GetValue(resume), parsed.GetValue(weights), parsed.GetValue(jobs))));
+    parsed.GetValue(output), parsed.GetValue(resume), parsed.GetValue(weights), parsed.GetValue(jobs), parsed.GetValue(together))));
 
 var schema = new Command("schema", "Prints the JSON schema of configurations: configs/schema.json");
 schema.SetAction(_ =>

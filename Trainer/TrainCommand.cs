@@ -3,17 +3,17 @@ using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
-using Serilog;
+using Serilog.Core;
 
 namespace EmtTorch.Trainer;
 
 /// <summary>
 /// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the seeds, several at a time: each of a
-/// number of workers takes the next one when it is done. A seed's result is what it would be alone.
+/// number of workers takes the next one when it is done; on a GPU all of them in each launch. A seed's result is what it would be alone.
 /// </summary>
 internal static class TrainCommand
 {
-    internal sealed record Arguments(string Config, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights, int? Jobs);
+    internal sealed record Arguments(string Config, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights, int? Jobs, bool Together = false);
 
     private const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
 
@@ -49,11 +49,23 @@ internal static class TrainCommand
             for (int i; (i = Interlocked.Increment(ref next)) < runs.Count;)
                 codes[i] = stop.IsCancellationRequested ? Interrupted : Train(runs[i], arguments, screen, runs.Count > 1 ? $"seed {runs[i].Seed}" : "", stop.Token);
         }
-        int jobs = Math.Min(runs.Count, arguments.Jobs ?? DefaultJobs(runs[0]));
-        var workers = Enumerable.Range(1, jobs - 1).Select(_ => new Thread(Work)).ToList();
-        workers.ForEach(w => w.Start());
-        Work();
-        workers.ForEach(w => w.Join());
+        bool together = runs.Count > 1 && (arguments.Together || !OnCpu(runs[0]));
+        int jobs = Math.Min(runs.Count, arguments.Jobs ?? (together ? runs.Count : DefaultJobs(runs[0])));
+        if (together)
+        {
+            foreach (var some in Enumerable.Range(0, runs.Count).Chunk(jobs))
+            {
+                var codesOfSome = stop.IsCancellationRequested ? [.. some.Select(_ => Interrupted)] : TrainTogether([.. some.Select(i => runs[i])], arguments, screen, stop.Token);
+                for (int i = 0; i < some.Length; i++) codes[some[i]] = codesOfSome[i];
+            }
+        }
+        else
+        {
+            var workers = Enumerable.Range(1, jobs - 1).Select(_ => new Thread(Work)).ToList();
+            workers.ForEach(w => w.Start());
+            Work();
+            workers.ForEach(w => w.Join());
+        }
 
         var failed = runs.Where((_, i) => codes[i] == Failed).Select(r => r.Seed).ToList();
         if (failed.Count > 0 && runs.Count > 1)
@@ -61,9 +73,10 @@ internal static class TrainCommand
         return codes.Contains(Interrupted) ? Interrupted : failed.Count > 0 ? Failed : Done;
     }
 
-    /// <summary>On the CPU a network for each processor, with one thread each; a GPU takes one at a time.</summary>
-    private static int DefaultJobs(RunConfiguration run) =>
-        TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
+    private static bool OnCpu(RunConfiguration run) => TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU;
+
+    /// <summary>On the CPU a network for each processor, with one thread each; a GPU takes all of them in each launch, in place of this.</summary>
+    private static int DefaultJobs(RunConfiguration run) => OnCpu(run) ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
 
     /// <summary>One configuration a seed, checked against this machine and against what their folders hold already.</summary>
     private static List<RunConfiguration> Configurations(Arguments arguments)
@@ -89,7 +102,7 @@ internal static class TrainCommand
         if (runs.Count > 0)
         {
             // Networks side by side have one thread each. One alone has them all: a step leaves no bit to their number.
-            TorchRuntime.Start(runs[0].Threads ?? (runs.Count > 1 && arguments.Jobs is null or > 1 ? 1 : Environment.ProcessorCount));
+            TorchRuntime.Start(runs[0].Threads ?? (runs.Count > 1 && !arguments.Together && arguments.Jobs is null or > 1 ? 1 : Environment.ProcessorCount));
             TorchRuntime.ResolveDevice(runs[0].Device, out var problem);
             if (problem is not null) problems.Add(new("device", problem));
         }
@@ -119,7 +132,8 @@ internal static class TrainCommand
             else
                 problems.Add(new("--seeds", $"'{part}' is not a range of seeds; 1-20 or 1,2,5 is"));
         }
-        return seeds.Count > 0 ? seeds : [null];
+        // Two runs can't share a folder.
+        return seeds.Count > 0 ? [.. seeds.Distinct()] : [null];
     }
 
     // What may change between an interruption and the resumption; all else would make it another experiment.
@@ -150,33 +164,12 @@ internal static class TrainCommand
     private static int Train(RunConfiguration configuration, Arguments arguments, Screen screen, string label, CancellationToken stop)
     {
         var folder = RunFolder.Of(configuration);
-        string? setAside = null;
-        if (arguments.Resume && folder.ReadFinished(configuration.Training.Steps) is { } finished)
-        {
-            Console.WriteLine($"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} steps. Nothing to do.");
-            return Done;
-        }
-        if (!arguments.Resume && folder.HoldsRun) setAside = folder.SetAside();
-        Directory.CreateDirectory(folder.Path);
-
-        using var log = screen.Logger(label, folder.LogFile);
+        if (IsFinished(configuration, arguments, folder)) return Done;
+        using var log = Open(configuration, arguments, screen, label, folder);
         try
         {
-            if (setAside is not null) log.Information("The run that was in {Folder} is now in {Earlier}; --resume would have gone on with it", folder.Path, setAside);
-            log.Information("Training {Name}, seed {Seed}, on {Device}; Torch from {Provider}, {Version}", configuration.Name, configuration.Seed,
-                TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(), TorchRuntime.Provider, TorchRuntime.TorchVersion);
             var run = new TrainingRun(configuration, folder, log) { InitialWeights = arguments.Weights, Progress = progress => screen.Show(label, configuration.Training.Steps, progress) };
-            if (run.Train(arguments.Resume, stop) is not { } result)
-            {
-                log.Information("To go on, give the same command with {Option}", "--resume");
-                return Interrupted;
-            }
-            log.Information("Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
-                result.TestAccuracy, result.TestHorizon, result.Steps, result.Seconds, folder.Path);
-            // A bit more or less in the last digit is the test's own noise.
-            if (result.BestTestAccuracy > result.TestAccuracy + 0.005)
-                log.Warning("The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again; that checkpoint is kept", result.BestTestAccuracy, result.BestStep);
-            return Done;
+            return Close(run.Train(arguments.Resume, stop), folder, log);
         }
         catch (Exception e) when (e is TrainingException or CheckpointException or InvalidDataException or IOException or ExternalException)
         {
@@ -187,5 +180,75 @@ internal static class TrainCommand
         {
             screen.End(label);
         }
+    }
+
+    /// <summary>All of these at once: see <see cref="EnsembleRun"/>.</summary>
+    private static int[] TrainTogether(RunConfiguration[] runs, Arguments arguments, Screen screen, CancellationToken stop)
+    {
+        var codes = new int[runs.Length];
+        var logs = new List<Logger>();
+        var members = new List<EnsembleMember>();
+        try
+        {
+            for (int i = 0; i < runs.Length; i++)
+            {
+                var (at, configuration, folder, label) = (i, runs[i], RunFolder.Of(runs[i]), $"seed {runs[i].Seed}");
+                if (IsFinished(configuration, arguments, folder)) continue;
+                codes[i] = Failed; // until it has ended otherwise
+                var log = Open(configuration, arguments, screen, label, folder);
+                logs.Add(log);
+                members.Add(new(configuration, folder, log)
+                {
+                    InitialWeights = arguments.Weights,
+                    Progress = progress => screen.Show(label, configuration.Training.Steps, progress),
+                    Ended = outcome =>
+                    {
+                        codes[at] = outcome.Failure is null ? Close(outcome.Result, folder, log) : Failed;
+                        screen.End(label);
+                    },
+                });
+            }
+            if (members.Count > 0) new EnsembleRun(members).Train(arguments.Resume, stop);
+        }
+        finally
+        {
+            logs.ForEach(l => l.Dispose());
+        }
+        return codes;
+    }
+
+    private static bool IsFinished(RunConfiguration configuration, Arguments arguments, RunFolder folder)
+    {
+        if (!arguments.Resume || folder.ReadFinished(configuration.Training.Steps) is not { } finished) return false;
+        Console.WriteLine($"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} steps. Nothing to do.");
+        return true;
+    }
+
+    /// <summary>The run's folder, with what was in it before out of the way, and its log.</summary>
+    private static Logger Open(RunConfiguration configuration, Arguments arguments, Screen screen, string label, RunFolder folder)
+    {
+        var setAside = !arguments.Resume && folder.HoldsRun ? folder.SetAside() : null;
+        Directory.CreateDirectory(folder.Path);
+        var log = screen.Logger(label, folder.LogFile);
+        if (setAside is not null) log.Information("The run that was in {Folder} is now in {Earlier}; --resume would have gone on with it", folder.Path, setAside);
+        log.Information("Training {Name}, seed {Seed}, on {Device}; Torch from {Provider}, {Version}", configuration.Name, configuration.Seed,
+            TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(), TorchRuntime.Provider, TorchRuntime.TorchVersion);
+        return log;
+    }
+
+    /// <summary>Says how a run ended that did not fail.</summary>
+    private static int Close(RunResult? result, RunFolder folder, Logger log)
+    {
+        if (result is null)
+        {
+            log.Information("To go on, give the same command with {Option}", "--resume");
+            return Interrupted;
+        }
+        log.Information("Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
+            result.TestAccuracy, result.TestHorizon, result.Steps, result.Seconds, folder.Path);
+        // A bit more or less in the last digit is the test's own noise.
+        if (result.BestTestAccuracy > result.TestAccuracy + 0.005)
+            log.Warning("The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again; that checkpoint is kept", result.BestTestAccuracy, result.BestStep);
+        return Done;
     }
 }

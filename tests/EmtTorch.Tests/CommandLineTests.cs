@@ -106,6 +106,56 @@ public sealed class CommandLineTests
     }
 
     [Test]
+    public void SeedsTogetherLeaveWhatSeedsAloneLeave()
+    {
+        var config = Config(Small.Replace("\"hidden_size\": 16", "\"hidden_size\": 16, \"dtype\": \"float64\""));
+        var (code, output, error) = Run(config, "--out", Out, "--seeds", "1-3", "--together", "--jobs", "2");
+        Assert.That(code, Is.Zero, output + error);
+        Assert.That(Run(config, "--out", Path.Combine(_folder, "alone"), "--seeds", "1-3", "--jobs", "1").Code, Is.Zero);
+        using (Assert.EnterMultipleScope())
+        {
+            foreach (var seed in new[] { "seed-1", "seed-2", "seed-3" })
+            {
+                var (these, those) = (new RunFolder(Path.Combine(Out, "small", seed)), new RunFolder(Path.Combine(_folder, "alone", "small", seed)));
+                string[] Files(RunFolder folder) => [.. Directory.EnumerateFiles(folder.Path, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder.Path, f)).Order(StringComparer.Ordinal)];
+                Assert.That(Files(these), Is.EqualTo(Files(those)));
+                Assert.That(these.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9))), Is.EqualTo(those.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9)))));
+                Assert.That(File.ReadAllText(these.LogFile), Does.Contain("Test accuracy"));
+                Assert.That(output, Does.Contain($"seed {seed[^1]}: Test accuracy"));
+            }
+        }
+        Assert.That(Run(config, "--out", Out, "--seeds", "1-3", "--together", "--resume").Output, Does.Contain("Nothing to do"));
+    }
+
+    [Test]
+    public void AnInterruptOfSeedsTogetherGivesACheckpointForEachAnd130()
+    {
+        using var process = Start(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=1000000");
+        while (!File.Exists(Path.Combine(Out, "small", "seed-2", "checkpoints", "latest")) && !process.HasExited) Thread.Sleep(20);
+        Process.Start("kill", ["-INT", process.Id.ToString()]).WaitForExit();
+        var output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.That(process.ExitCode, Is.EqualTo(130), output);
+        var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--resume", "--set", "training.steps=20");
+        Assert.That(code, Is.Zero, error);
+    }
+
+    [Test]
+    public void ASeedThatFailsAmongSeedsTogetherIsNamedAndStopsNoOther()
+    {
+        Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=20");
+        foreach (var file in Directory.EnumerateFiles(Path.Combine(Out, "small", "seed-1", "checkpoints"), "*.safetensors")) File.WriteAllText(file, "damaged");
+        var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=40", "--resume");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(1));
+            Assert.That(error, Does.Contain("1 of 2 runs failed: seed 1"));
+            Assert.That(File.ReadAllText(Path.Combine(Out, "small", "seed-1", "log.jsonl")), Does.Contain("can be used"));
+            Assert.That(new RunFolder(Path.Combine(Out, "small", "seed-2")).ReadResult()!.Steps, Is.EqualTo(40));
+        }
+    }
+
+    [Test]
     public void AnEarlierRunIsKept()
     {
         Run(Config(), "--out", Out, "--set", "training.steps=5");

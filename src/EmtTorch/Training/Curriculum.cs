@@ -11,10 +11,13 @@ public sealed class Curriculum(IReadOnlyList<int> horizons, double threshold)
     /// <summary>Steps of the output phase now.</summary>
     public int Horizon => horizons[Position];
 
+    /// <summary>Whether this horizon is the last one.</summary>
+    public bool AtEnd => Position == horizons.Count - 1;
+
     /// <summary>Whether the batch was good enough to go on, and there was somewhere to go.</summary>
     public bool Advance(double accuracy)
     {
-        if ((accuracy <= threshold && accuracy < 1) || Position == horizons.Count - 1) return false;
+        if ((accuracy <= threshold && accuracy < 1) || AtEnd) return false;
         Position++;
         return true;
     }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Models.Fused;
@@ -45,15 +44,15 @@ public sealed class TrainingRun
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
     public RunResult? Train(bool resume = false, CancellationToken stop = default)
     {
-        var (training, evaluation) = (_configuration.Training, _configuration.Evaluation);
+        var training = _configuration.Training;
         var device = TorchRuntime.ResolveDevice(_configuration.Device, out var problem);
         if (problem is not null) throw new TrainingException(problem);
-        var dtype = _configuration.Model.Dtype == "float64" ? ScalarType.Float64 : ScalarType.Float32;
+        var dtype = DtypeOf(_configuration);
 
         using var everything = NewDisposeScope();
         using var binding = _configuration.Task.IsFlipFlop ? null : new VariableBinding(_configuration.Task.ToLinearBinding(), dtype, device);
         var task = binding is null ? SequenceTask.Of(new FlipFlop(_configuration.Task.D, dtype, device)) : SequenceTask.Of(binding);
-        using var network = FirstNetwork(task.Dimension, dtype).to(device);
+        using var network = FirstNetwork(_configuration, task.Dimension).to(device);
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.WeightDecay);
         var clipped = new ClippedAdam(optimizer, network.parameters());
         using var data = new Generator((ulong)_configuration.Seed, device);
@@ -64,132 +63,53 @@ public sealed class TrainingRun
             Data = data,
             Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
         };
-        var checkpoints = new CheckpointFolder(_folder.Checkpoints, _configuration.Checkpoints.KeepLast, _configuration.Checkpoints.KeepBest);
-        Begin(state, checkpoints, resume);
 
-        using var metrics = _folder.OpenMetrics(state.Step);
-        var clock = Stopwatch.StartNew();
-        double secondsBefore = state.Seconds, intervalStart = 0;
-        long intervalStep = state.Step;
-        bool stoppedEarly = EnoughStreak();
-        (double Loss, double Accuracy)? test = null;
-
-        while (state.Step < training.Steps && !stoppedEarly)
+        using var course = new RunCourse(_configuration, _folder, _log, state, resume, InitialWeights) { Progress = Progress };
+        while (!course.Over)
         {
             if (stop.IsCancellationRequested)
             {
-                Save();
-                _log.Information("Interrupted at step {Step}; a checkpoint was written", state.Step);
+                course.Interrupt();
                 return null;
             }
-
-            int horizon = state.Curriculum.Horizon;
-            var (loss, accuracy, norm) = TrainStep(state, task, network, clipped, horizon);
-            state.Step++;
-            state.Seconds = secondsBefore + clock.Elapsed.TotalSeconds;
-            if (state.Curriculum.Advance(accuracy))
-                _log.Information("Step {Step}: accuracy {Accuracy:0.000} at horizon {Horizon}; on to horizon {Next}", state.Step, accuracy, horizon, state.Curriculum.Horizon);
-
-            bool last = state.Step == training.Steps;
-            test = null;
-            if (last || state.Step % evaluation.Interval == 0)
-            {
-                test = Evaluate(task, network, state.Step);
-                bool reached = training.EarlyStop is { } target && test.Value.Accuracy >= target.Accuracy;
-                state.Streak = reached ? state.Streak + 1 : 0;
-                stoppedEarly = EnoughStreak();
-                if (test.Value.Loss < state.Best.Loss) state.Best = (state.Step, test.Value.Loss, test.Value.Accuracy);
-            }
-            if (!double.IsFinite(loss)) throw new TrainingException(
-                $"The loss is {loss} at step {state.Step}: training has diverged. Try a smaller training.learning_rate or training.max_grad_norm. The checkpoints before it are kept.");
-
-            if (last || stoppedEarly || state.Step % training.LogInterval == 0 || test is not null)
-            {
-                double now = clock.Elapsed.TotalSeconds, speed = (state.Step - intervalStep) / (now - intervalStart);
-                var line = new Metrics
-                {
-                    Step = state.Step, Loss = loss, Accuracy = accuracy, Horizon = horizon, GradientNorm = norm,
-                    TestLoss = test?.Loss, TestAccuracy = test?.Accuracy, StepsPerSecond = Math.Round(speed, 2), Seconds = Math.Round(state.Seconds, 3),
-                };
-                (intervalStart, intervalStep) = (now, state.Step);
-                metrics.Write(line);
-                Progress?.Invoke(new(line, training.Steps, TimeSpan.FromSeconds((training.Steps - state.Step) / speed)));
-                if (test is not null)
-                    _log.Information("Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss {Loss:0.00000}", state.Step, test.Value.Accuracy, evaluation.Horizon, loss);
-            }
-            bool newBest = _configuration.Checkpoints.KeepBest && state.Best.Step == state.Step;
-            if (last || stoppedEarly || newBest || state.Step % _configuration.Checkpoints.Interval == 0) Save();
+            course.Take(TrainStep(state, task, network, clipped));
+            course.Record(course.TestDue ? Evaluate(task, network, state.Step) : null);
         }
-
-        test ??= Evaluate(task, network, state.Step);
-        var result = new RunResult
-        {
-            Name = _configuration.Name, Seed = _configuration.Seed, Outcome = stoppedEarly ? "early_stop" : "finished",
-            TestAccuracy = test.Value.Accuracy, TestLoss = test.Value.Loss, TestHorizon = evaluation.Horizon,
-            BestStep = state.Best.Step, BestTestAccuracy = state.Best.Accuracy, BestTestLoss = state.Best.Loss,
-            Steps = state.Step, Seconds = Math.Round(state.Seconds, 3), Device = device.ToString(), Threads = get_num_threads(),
-            TorchProvider = TorchRuntime.Provider, TorchVersion = TorchRuntime.TorchVersion,
-            EmttorchVersion = typeof(TrainingRun).Assembly.GetName().Version!.ToString(3), DotnetVersion = Environment.Version.ToString(),
-        };
-        _folder.WriteResult(result);
-        return result;
-
-        bool EnoughStreak() => training.EarlyStop is { } rule && state.Streak >= rule.Evaluations;
-
-        void Save()
-        {
-            metrics.Flush();
-            // The best is the one with the lowest test loss: accuracy is 1 long before a network is as clean as it gets.
-            checkpoints.Save(state.Step, state.Tensors(), state.Metadata(_configuration.ToJson()), score: -test?.Loss);
-        }
+        return course.Finish(device, () => Evaluate(task, network, state.Step));
     }
 
+    internal static ScalarType DtypeOf(RunConfiguration configuration) => configuration.Model.Dtype == "float64" ? ScalarType.Float64 : ScalarType.Float32;
+
     /// <summary>The network with its first weights: drawn on the CPU, so that they are the same on every device.</summary>
-    private ElmanRnn FirstNetwork(int dimension, ScalarType dtype)
+    internal static ElmanRnn FirstNetwork(RunConfiguration configuration, int dimension)
     {
         // The generator that modules draw from is the process's one, and runs may go on side by side.
         lock (FirstWeights)
         {
-            using var initial = manual_seed(_configuration.Seed);
-            return new(dimension, _configuration.Model.HiddenSize, _configuration.Model.Bias, dtype);
+            using var initial = manual_seed(configuration.Seed);
+            return new(dimension, configuration.Model.HiddenSize, configuration.Model.Bias, DtypeOf(configuration));
         }
     }
 
     private static readonly Lock FirstWeights = new();
 
-    /// <summary>Where training begins: at a checkpoint, at given weights, or at the random ones.</summary>
-    private void Begin(TrainingState state, CheckpointFolder checkpoints, bool resume)
-    {
-        Directory.CreateDirectory(_folder.Path);
-        _folder.RemoveUnfinished();
-        _folder.WriteConfiguration(_configuration);
-        void Warn(string message) => _log.Warning("{Message}", message);
-        if (resume && checkpoints.LoadLatest(Warn) is { } checkpoint)
-        {
-            state.Restore(checkpoint.File, Warn);
-            _log.Information("Going on from {Checkpoint}, step {Step}", checkpoint.Path, state.Step);
-        }
-        else if (InitialWeights is { } weights)
-        {
-            TrainingState.RestoreWeights(state.Network, SafetensorsFile.Read(weights));
-            _log.Information("Starting from the weights in {Weights}", weights);
-        }
-    }
+    /// <summary>Where a test's batches come from, which depend on the seed and the step alone.</summary>
+    internal static Generator TestData(RunConfiguration configuration, long step, Device device) => new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D), device);
 
-    private (double Loss, double Accuracy, double GradientNorm) TrainStep(TrainingState state, SequenceTask task, ElmanRnn network, ClippedAdam optimizer, int horizon)
+    private StepScore TrainStep(TrainingState state, SequenceTask task, ElmanRnn network, ClippedAdam optimizer)
     {
         using var scope = NewDisposeScope();
-        var (input, target) = task.Batch(_configuration.Training.BatchSize, horizon, state.Data); // (s, B, d), (horizon, B, d)
+        var (input, target) = task.Batch(_configuration.Training.BatchSize, state.Curriculum.Horizon, state.Data); // (s, B, d), (horizon, B, d)
         var (loss, accuracy) = network.Score(input, target, from: task.InputSteps, gradients: true);
-        return (loss, accuracy, optimizer.Step(_configuration.Training.MaxGradNorm));
+        return new(loss, accuracy, optimizer.Step(_configuration.Training.MaxGradNorm));
     }
 
-    /// <summary>Mean loss and accuracy over fresh batches, which depend on the seed and the step alone.</summary>
+    /// <summary>Mean loss and accuracy over fresh batches.</summary>
     private (double Loss, double Accuracy) Evaluate(SequenceTask task, ElmanRnn network, long step)
     {
         using var quiet = no_grad();
         var settings = _configuration.Evaluation;
-        using var generator = new Generator(unchecked((ulong)_configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D), TorchRuntime.ResolveDevice(_configuration.Device, out _));
+        using var generator = TestData(_configuration, step, TorchRuntime.ResolveDevice(_configuration.Device, out _));
         double loss = 0, accuracy = 0;
         for (int i = 0; i < settings.Batches; i++)
         {
