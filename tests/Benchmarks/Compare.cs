@@ -17,18 +17,26 @@ internal sealed class Compare(string python, string? only, bool full)
 
     public int Run(string folder)
     {
-        Machine();
-        if (!_hasPython) Say($"{python} has no torch: only this project is measured.\n");
-        if (Wanted("steps")) Steps();
-        if (Wanted("run")) WholeRun();
-        if (Wanted("sweep")) Sweep();
+        (string Name, Action Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps)];
+        if (only is not null && !parts.Any(p => p.Name == only))
+        {
+            Console.Error.WriteLine($"'{only}' is not one of {string.Join(", ", parts.Select(p => p.Name))}");
+            return 2;
+        }
         Directory.CreateDirectory(folder);
-        File.WriteAllText(Path.Combine(folder, "results.md"), _text.ToString());
-        File.WriteAllText(Path.Combine(folder, "results.json"), _json.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n");
+        foreach (var (name, measure) in parts)
+        {
+            if (only is not null && only != name) continue;
+            _text.Clear();
+            _json.Clear();
+            Machine();
+            if (!_hasPython) Say($"{python} has no torch: only this project is measured.\n");
+            measure();
+            File.WriteAllText(Path.Combine(folder, $"{name}.md"), _text.ToString());
+            File.WriteAllText(Path.Combine(folder, $"{name}.json"), _json.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n");
+        }
         return 0;
     }
-
-    private bool Wanted(string part) => only is null || only == part;
 
     private void Machine()
     {
@@ -71,7 +79,7 @@ internal sealed class Compare(string python, string? only, bool full)
                     string[] arguments = ["steps", "--hidden", $"{hidden}", "--threads", $"{threads}", "--steps", $"{steps}"];
                     ours[threads].Add(Rate(Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), .. arguments])));
                     if (_hasPython) theirs[threads].Add(Rate(Output(python, [Path.Combine(_here, "elman.py"), .. arguments[..^1], $"{Math.Max(5, steps / 4)}"])));
-                    product.Add(Rate(Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), "matmul", "--threads", $"{threads}"])));
+                    product.Add(Rate(Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), "matmul", "--threads", $"{threads}"], blasThreads: threads)));
                 }
             double our = ours.Values.Max(Median), their = _hasPython ? theirs.Values.Max(Median) : double.NaN;
             // Forward, back, and the weights' gradient: 3 products of 2 H (H + κ) a time step and sequence, and the readout's.
@@ -163,11 +171,11 @@ internal sealed class Compare(string python, string? only, bool full)
         }
     }
 
-    private static string Output(string program, string[] arguments)
+    private static string Output(string program, string[] arguments, int blasThreads = 1)
     {
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-        // OpenBLAS's own threads would slow PyTorch down.
-        start.Environment["OPENBLAS_NUM_THREADS"] = "1";
+        // OpenBLAS's own threads would slow PyTorch's training down; a large product alone is faster with them.
+        start.Environment["OPENBLAS_NUM_THREADS"] = $"{blasThreads}";
         using var process = Process.Start(start)!;
         var error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();

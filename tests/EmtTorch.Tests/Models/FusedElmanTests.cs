@@ -181,6 +181,45 @@ public sealed class FusedElmanTests
         else Assert.That(double.IsFinite(loss), Is.False);
     }
 
+    // 1 byte makes segments of a single chunk of δ, 40,000 of a few.
+    [Test]
+    public void StatesComputedAgainBySegmentGiveTheSameBits([Values(1, 40_000)] long bytes, [Values(1, 9, 64)] int batch, [Values(7, 61, 200)] int steps, [Values(0, 5)] int inputSteps)
+    {
+        using var scope = NewDisposeScope();
+        using var network = new ElmanRnn(3, 20, bias: true);
+        var input = randn([inputSteps, batch, 3]);
+        var target = randn([steps - 5, batch, 3]).sign();
+        var (whole, inSegments) = (Measure(), Measure(bytes));
+        Assert.That(inSegments.Score, Is.EqualTo(whole.Score));
+        Assert.That(inSegments.Accuracy, Is.EqualTo(whole.Accuracy));
+        foreach (var (a, b) in whole.Gradients.Zip(inSegments.Gradients)) Assert.That(b, Is.EqualTo(a));
+        Assert.That(inSegments.States, Is.EqualTo(whole.States));
+        Assert.That(inSegments.Alone, Is.EqualTo(whole.Alone).Within(1e-6));
+
+        (double Score, double Accuracy, double Alone, List<byte[]> Gradients, byte[] States) Measure(long? most = null)
+        {
+            long before = FusedElman.MostStateBytes;
+            try
+            {
+                if (most is { } limit) FusedElman.MostStateBytes = limit;
+                using var inner = NewDisposeScope();
+                network.zero_grad();
+                var (loss, accuracy) = network.Score(input, target, from: 5, gradients: true);
+                var gradients = network.parameters().Select(p => p.grad!.bytes.ToArray()).ToList();
+                network.zero_grad();
+                var states = network.HiddenStates(input, steps);
+                states.square().sum().backward();
+                gradients.AddRange(network.named_parameters().Where(p => p.name.StartsWith("rnn", StringComparison.Ordinal)).Select(p => p.parameter.grad!.bytes.ToArray()));
+                using var quiet = no_grad();
+                return (loss, accuracy, network.Score(input, target, from: 5, gradients: false).Loss, gradients, states.bytes.ToArray());
+            }
+            finally
+            {
+                FusedElman.MostStateBytes = before;
+            }
+        }
+    }
+
     [TestCase(false), TestCase(true)]
     public void TorchsOperatorsGiveTheSameWhereTheKernelDoesNotServe(bool bias)
     {

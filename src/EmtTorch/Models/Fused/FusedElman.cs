@@ -56,6 +56,12 @@ internal sealed class PhaseTimes
 /// </remarks>
 internal abstract class FusedElman
 {
+    /// <summary>
+    /// What a thread's hidden states may take. Where a slice's whole sequence takes more, the states at the ends of segments are
+    /// kept, and the way back computes each segment's again: a third more work, and the same bits.
+    /// </summary>
+    internal static long MostStateBytes { get; set; } = 64 << 20;
+
     public abstract ElmanScore Run(in ElmanCall call, int threads, PhaseTimes? times);
 
     public static bool Covers(ScalarType dtype) => dtype is ScalarType.Float32 or ScalarType.Float64;
@@ -115,7 +121,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 
     // Sizes. H and κ padded to whole panels or vectors; rows of states are a cache line longer where their stride would
     // else be a large power of two, which puts all rows of a column into a few sets of the cache.
-    private int _rows, _slices, _groups, _chunk, _width, _hidden, _inputs, _outputs;
+    private int _rows, _slices, _groups, _chunk, _segment, _width, _hidden, _inputs, _outputs;
     private nint _ld;
     private T _scale; // 2/N
 
@@ -178,6 +184,9 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         _slices = (_c.Batch + _rows - 1) / _rows;
         _groups = Math.Min(_slices, MostGroups);
         _chunk = Math.Min(ChunkRows / _rows, _c.Steps);
+        // Whole chunks, so that the gradients' sums are the same however long a segment is.
+        long fitting = MostStateBytes / (_rows * _ld * sizeof(T));
+        _segment = fitting >= _c.Steps ? _c.Steps : (int)Math.Max(_chunk, fitting / _chunk * _chunk);
         threads = Math.Clamp(threads, 1, _groups);
         if (_c.Target != null) _scale = T.CreateTruncating(2.0 / ((double)(_c.Steps - _c.From) * _c.Batch * _c.Outputs));
 
@@ -195,7 +204,8 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         _gradientSize = back ? h * h + h * _inputs + _outputs * h + h + _outputs : 0;
         at += _gradientSize * _groups;
         nint thread = at;
-        _threadSize = _c.Steps * _rows * _ld + (nint)_c.InputSteps * _rows * _inputs
+        int segments = (_c.Steps + _segment - 1) / _segment;
+        _threadSize = (_segment + segments) * _rows * _ld + (nint)_c.InputSteps * _rows * _inputs
             + (back ? (_chunk + 1) * _rows * _ld + _rows * _ld + _rows * (nint)_inputs : 0) + (_chunk + 1) * _rows * (nint)_outputs;
         at += _threadSize * threads;
 
@@ -276,7 +286,10 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     private void Group(int thread, int group)
     {
         var times = _times is { } && thread == 0 ? _times : null;
-        T* states = _threads + thread * _threadSize, input = states + _c.Steps * _rows * _ld, errors = input + (nint)_c.InputSteps * _rows * _inputs;
+        // The state before the segment, the segment's, and those at the other segments' ends.
+        T* before = _threads + thread * _threadSize, states = before + _rows * _ld, ends = states + _segment * _rows * _ld;
+        int segments = (_c.Steps + _segment - 1) / _segment;
+        T* input = ends + (segments - 1) * _rows * _ld, errors = input + (nint)_c.InputSteps * _rows * _inputs;
         T* outputs = errors + _chunk * _rows * (nint)_outputs, deltas = outputs + _rows * (nint)_outputs, given = deltas + (_chunk + 1) * _rows * _ld, inputGradients = given + _rows * _ld;
         T* gradients = _gradients + group * _gradientSize;
         new Span<T>(gradients, checked((int)_gradientSize)).Clear();
@@ -292,19 +305,46 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
                 Given = given, InputGradients = inputGradients, Gradients = gradients, Times = times,
             };
             LoadInput(s);
-            if (_c.KnownStates != null) LoadStates(s);
-            else Forward(s);
-            if (_c.States != null) StoreStates(s);
-            if (_c.RecurrentWeightsGradient != null) Backward(s);
-            else if (_c.Target != null)
-                for (int t = _c.Steps - 1; t >= _c.From; t--) ReadOut(s, t, errors);
+            bool back = _c.RecurrentWeightsGradient != null;
+            nint step = rows * _ld;
+            if (_c.KnownStates == null)
+                for (int segment = 0; segment < segments; segment++)
+                {
+                    (s.First, s.End) = (segment * _segment, Math.Min((segment + 1) * _segment, _c.Steps));
+                    Forward(s);
+                    if (_c.States != null) StoreStates(s);
+                    if (!back && _c.Target != null)
+                        for (int t = s.End - 1; t >= Math.Max(s.First, _c.From); t--) ReadOut(s, t, errors);
+                    if (segment + 1 == segments) break;
+                    T* last = states + (s.End - 1 - s.First) * step;
+                    Copy(last, ends + segment * step, step);
+                    Copy(last, states - step, step);
+                }
+            if (!back) continue;
+            // From the last segment to the first; all but the last have to be computed again.
+            for (int segment = segments - 1; segment >= 0; segment--)
+            {
+                (s.First, s.End) = (segment * _segment, Math.Min((segment + 1) * _segment, _c.Steps));
+                if (_c.KnownStates != null) LoadStates(s);
+                else if (segment + 1 < segments)
+                {
+                    if (segment > 0) Copy(ends + (segment - 1) * step, states - step, step);
+                    Forward(s);
+                }
+                Backward(s);
+            }
         }
+
+        static void Copy(T* from, T* to, nint count) => Buffer.MemoryCopy(from, to, count * sizeof(T), count * sizeof(T));
     }
 
     /// <summary>A slice of the batch: its rows, and a thread's memory for it. Rows are padded to eights with copies of the last sequence, whose gradients are zero.</summary>
     private struct Slice
     {
         public int From, Real, Rows, Group;
+
+        // The segment whose states are in memory: steps First to End − 1, and before them the state at First − 1.
+        public int First, End;
         public T* States, Input, Errors, Outputs, Deltas, Given, InputGradients, Gradients;
         public PhaseTimes? Times;
     }
@@ -323,8 +363,9 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 
     private void LoadStates(in Slice s)
     {
-        T* to = s.States;
-        for (int t = 0; t < _c.Steps; t++)
+        int first = Math.Max(s.First - 1, 0);
+        T* to = s.States + (first - s.First) * s.Rows * _ld;
+        for (int t = first; t < s.End; t++)
             for (int r = 0; r < s.Rows; r++, to += _ld)
             {
                 T* row = (T*)_c.KnownStates + ((nint)t * _c.Batch + s.From + Math.Min(r, s.Real - 1)) * _c.Hidden;
@@ -335,18 +376,18 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 
     private void StoreStates(in Slice s)
     {
-        for (int t = 0; t < _c.Steps; t++)
+        for (int t = s.First; t < s.End; t++)
             for (int r = 0; r < s.Real; r++)
-                new Span<T>(s.States + ((nint)t * s.Rows + r) * _ld, _c.Hidden).CopyTo(new((T*)_c.States + ((nint)t * _c.Batch + s.From + r) * _c.Hidden, _c.Hidden));
+                new Span<T>(s.States + ((nint)(t - s.First) * s.Rows + r) * _ld, _c.Hidden).CopyTo(new((T*)_c.States + ((nint)t * _c.Batch + s.From + r) * _c.Hidden, _c.Hidden));
     }
 
     private void Forward(in Slice s)
     {
         long start = Now();
         nint step = s.Rows * _ld;
-        for (int t = 0; t < _c.Steps; t++)
+        for (int t = s.First; t < s.End; t++)
         {
-            T* h = s.States + t * step, before = h - step, u = s.Input + (nint)t * s.Rows * _inputs;
+            T* h = s.States + (t - s.First) * step, before = h - step, u = s.Input + (nint)t * s.Rows * _inputs;
             int k1 = t > 0 ? _c.Hidden : 0, k2 = t < _c.InputSteps ? _c.Inputs : 0;
             // The panel outside: it stays in the first-level cache for all rows.
             for (int j = 0; j < _hidden; j += _width)
@@ -364,11 +405,11 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     private void Backward(in Slice s)
     {
         nint step = s.Rows * _ld, errorStep = s.Rows * (nint)_outputs;
-        new Span<T>(s.Errors, (int)(_chunk * errorStep)).Clear();
-        for (int t = _c.Steps - 1; t >= 0; t--)
+        if (s.End == _c.Steps) new Span<T>(s.Errors, (int)(_chunk * errorStep)).Clear();
+        for (int t = s.End - 1; t >= s.First; t--)
         {
             int slot = t % _chunk;
-            T* d = s.Deltas + slot * step, after = d + step, h = s.States + t * step, g = s.Errors + slot * errorStep;
+            T* d = s.Deltas + slot * step, after = d + step, h = s.States + (t - s.First) * step, g = s.Errors + slot * errorStep;
             bool output = _c.Target != null && t >= _c.From;
             if (output) ReadOut(s, t, g);
             long start = Now();
@@ -426,7 +467,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     {
         long start = Now();
         int n = N.Count;
-        T* h = s.States + (nint)t * s.Rows * _ld;
+        T* h = s.States + (nint)(t - s.First) * s.Rows * _ld;
         for (int r = 0; r < s.Rows; r += 8)
             for (int j = 0; j < _c.Outputs; j += n)
                 Tiles<N, W, T>.NarrowProduct(h + r * _ld, _ld, _readout + (nint)j * _c.Hidden, _c.Hidden, _readoutBias + j, s.Outputs + (nint)r * _outputs + j, _outputs);
@@ -473,7 +514,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         if (end > first)
             for (int j = 0; j < _hidden; j += _width)
                 for (int i = 0; i < _c.Hidden; i += S.Rows)
-                    Tiles<S, V, T>.OuterProduct(s.Deltas + (first - from) * d + i, _ld, s.States + (first - 1) * d + j, _ld, (nint)(end - first) * s.Rows, hh + i * h + j, _hidden);
+                    Tiles<S, V, T>.OuterProduct(s.Deltas + (first - from) * d + i, _ld, s.States + (first - 1 - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, hh + i * h + j, _hidden);
         int lastInput = Math.Min(end, _c.InputSteps);
         if (lastInput > from)
             for (int j = 0; j < _c.Inputs; j += _width)
@@ -485,7 +526,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         T* g = s.Errors + (nint)(first - from) * s.Rows * _outputs;
         for (int j = 0; j < _hidden; j += _width)
             for (int i = 0; i < _c.Outputs; i += S.Rows)
-                Tiles<S, V, T>.OuterProduct(g + i, _outputs, s.States + first * d + j, _ld, (nint)(end - first) * s.Rows, readout + i * h + j, _hidden);
+                Tiles<S, V, T>.OuterProduct(g + i, _outputs, s.States + (first - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, readout + i * h + j, _hidden);
         if (_c.ReadoutBiasGradient != null) AddRows(g, _outputs, (nint)(end - first) * s.Rows, _outputs, readoutBias);
 
         static void AddRows(T* rows, nint ld, nint count, int columns, T* to)
