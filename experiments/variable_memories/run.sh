@@ -3,7 +3,7 @@
 #
 #   experiments/variable_memories/run.sh [any option of training, such as --device cuda]…
 #
-# What is trained already is not trained again. About an hour on two cores.
+# What is trained already is not trained again. Ten minutes on two cores.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
