@@ -8,12 +8,12 @@ using Serilog.Core;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the seeds, several at a time: each of a
-/// number of workers takes the next one when it is done; on a GPU all of them in each launch. A seed's result is what it would be alone.
+/// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the configurations and seeds, several at a time: each of a
+/// number of workers takes the next one when it is done; on a GPU all of one shape in each launch. A run's result is what it would be alone.
 /// </summary>
 internal static class TrainCommand
 {
-    internal sealed record Arguments(string Config, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights, int? Jobs, bool Together = false);
+    internal sealed record Arguments(string[] Configs, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights, int? Jobs, bool Together = false);
 
     private const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
 
@@ -43,19 +43,22 @@ internal static class TrainCommand
 
         using var screen = new Screen();
         var codes = new int[runs.Count];
+        // What the runs differ in tells them apart on the screen.
+        bool named = runs.Any(r => r.Name != runs[0].Name);
+        string Label(RunConfiguration run) => runs.Count == 1 ? "" : named ? $"{run.Name}, seed {run.Seed}" : $"seed {run.Seed}";
         int next = -1;
         void Work()
         {
             for (int i; (i = Interlocked.Increment(ref next)) < runs.Count;)
-                codes[i] = stop.IsCancellationRequested ? Interrupted : Train(runs[i], arguments, screen, runs.Count > 1 ? $"seed {runs[i].Seed}" : "", stop.Token);
+                codes[i] = stop.IsCancellationRequested ? Interrupted : Train(runs[i], arguments, screen, Label(runs[i]), stop.Token);
         }
         bool together = runs.Count > 1 && (arguments.Together || !OnCpu(runs[0]));
         int jobs = Math.Min(runs.Count, arguments.Jobs ?? (together ? runs.Count : DefaultJobs(runs[0])));
         if (together)
         {
-            foreach (var some in Enumerable.Range(0, runs.Count).Chunk(jobs))
+            foreach (var some in OfOneShape(runs).SelectMany(indices => indices.Chunk(jobs)))
             {
-                var codesOfSome = stop.IsCancellationRequested ? [.. some.Select(_ => Interrupted)] : TrainTogether([.. some.Select(i => runs[i])], arguments, screen, stop.Token);
+                var codesOfSome = stop.IsCancellationRequested ? [.. some.Select(_ => Interrupted)] : TrainTogether([.. some.Select(i => (runs[i], Label(runs[i])))], arguments, screen, stop.Token);
                 for (int i = 0; i < some.Length; i++) codes[some[i]] = codesOfSome[i];
             }
         }
@@ -67,10 +70,20 @@ internal static class TrainCommand
             workers.ForEach(w => w.Join());
         }
 
-        var failed = runs.Where((_, i) => codes[i] == Failed).Select(r => r.Seed).ToList();
+        var failed = runs.Where((_, i) => codes[i] == Failed).Select(Label).ToList();
         if (failed.Count > 0 && runs.Count > 1)
-            Console.Error.WriteLine($"{failed.Count} of {runs.Count} runs failed: seed {string.Join(", ", failed)}. What went wrong is in their log.jsonl; --resume goes on with them.");
+            Console.Error.WriteLine($"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. What went wrong is in their log.jsonl; --resume goes on with them.");
         return codes.Contains(Interrupted) ? Interrupted : failed.Count > 0 ? Failed : Done;
+    }
+
+    /// <summary>The runs that can be in one launch, by their places.</summary>
+    private static List<List<int>> OfOneShape(List<RunConfiguration> runs)
+    {
+        var groups = new List<List<int>>();
+        for (int i = 0; i < runs.Count; i++)
+            if (groups.Find(g => EnsembleRun.CanJoin(runs[g[0]], runs[i])) is { } group) group.Add(i);
+            else groups.Add([i]);
+        return groups;
     }
 
     private static bool OnCpu(RunConfiguration run) => TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU;
@@ -90,21 +103,31 @@ internal static class TrainCommand
         var seeds = Seeds(arguments, problems);
 
         var runs = new List<RunConfiguration>();
-        try
+        int before = problems.Count;
+        foreach (var config in arguments.Configs)
         {
-            foreach (var seed in seeds)
-                runs.Add(ConfigurationFile.Load(arguments.Config, seed is { } s ? [.. overrides, $"seed={s.ToString(CultureInfo.InvariantCulture)}"] : overrides));
+            try
+            {
+                foreach (var seed in seeds)
+                    runs.Add(ConfigurationFile.Load(config, seed is { } s ? [.. overrides, $"seed={s.ToString(CultureInfo.InvariantCulture)}"] : overrides));
+            }
+            catch (ConfigurationException e)
+            {
+                problems.AddRange(arguments.Configs.Length == 1 ? e.Problems : e.Problems.Select(p => p with { Path = p.Path.Length == 0 ? config : $"{config}: {p.Path}" }));
+            }
         }
-        catch (ConfigurationException e)
-        {
-            throw new ConfigurationException([.. problems, .. e.Problems]);
-        }
+        if (problems.Count > before) throw new ConfigurationException(problems);
+        foreach (var twice in runs.GroupBy(r => Path.GetFullPath(RunFolder.Of(r).Path)).Where(g => g.Count() > 1))
+            problems.Add(new("name", $"{twice.Count()} runs would write to {twice.Key}: give their configurations different names or seeds"));
         if (runs.Count > 0)
         {
             // Networks side by side have one thread each. One alone has them all: a step leaves no bit to their number.
             TorchRuntime.Start(runs[0].Threads ?? (runs.Count > 1 && !arguments.Together && arguments.Jobs is null or > 1 ? 1 : Environment.ProcessorCount));
-            TorchRuntime.ResolveDevice(runs[0].Device, out var problem);
-            if (problem is not null) problems.Add(new("device", problem));
+            foreach (var device in runs.Select(r => r.Device).Distinct())
+            {
+                TorchRuntime.ResolveDevice(device, out var problem);
+                if (problem is not null) problems.Add(new("device", problem));
+            }
         }
         if (arguments.Weights is { } weights && !File.Exists(weights)) problems.Add(new("--weights", $"there is no file {weights}"));
         foreach (var run in runs)
@@ -183,7 +206,7 @@ internal static class TrainCommand
     }
 
     /// <summary>All of these at once: see <see cref="EnsembleRun"/>.</summary>
-    private static int[] TrainTogether(RunConfiguration[] runs, Arguments arguments, Screen screen, CancellationToken stop)
+    private static int[] TrainTogether((RunConfiguration Configuration, string Label)[] runs, Arguments arguments, Screen screen, CancellationToken stop)
     {
         var codes = new int[runs.Length];
         var logs = new List<Logger>();
@@ -192,7 +215,8 @@ internal static class TrainCommand
         {
             for (int i = 0; i < runs.Length; i++)
             {
-                var (at, configuration, folder, label) = (i, runs[i], RunFolder.Of(runs[i]), $"seed {runs[i].Seed}");
+                var (at, (configuration, label)) = (i, runs[i]);
+                var folder = RunFolder.Of(configuration);
                 if (IsFinished(configuration, arguments, folder)) continue;
                 codes[i] = Failed; // until it has ended otherwise
                 var log = Open(configuration, arguments, screen, label, folder);

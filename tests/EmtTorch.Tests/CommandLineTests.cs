@@ -91,6 +91,45 @@ public sealed class CommandLineTests
         Assert.That(SafetensorsFile.Read(Path.Combine(Out, last)).Tensors["rnn.weight_hh"].Data.ToArray(), Is.EqualTo(SafetensorsFile.Read(Path.Combine(alone, last)).Tensors["rnn.weight_hh"].Data.ToArray()));
     }
 
+    [TestCase("")]
+    [TestCase("--together")] // as on a GPU: networks of one shape in each launch, the others after them
+    public void SeveralConfigurationsTrainSideBySide(string option)
+    {
+        string a = Config(name: "a.json"), b = Config(Small.Replace("\"small\"", "\"decay\"").Replace("\"steps\": 60", "\"steps\": 60, \"weight_decay\": 0.01"), "b.json"),
+            c = Config(Small.Replace("\"small\"", "\"wide\"").Replace("\"hidden_size\": 16", "\"hidden_size\": 24"), "c.json");
+        string[] options = option.Length == 0 ? [] : [option];
+        var (code, output, error) = Run([a, b, c, "--out", Out, "--seeds", "1-2", .. options]);
+        Assert.That(code, Is.Zero, error);
+        Assert.That(output, Does.Contain("decay, seed 2: "));
+        foreach (var name in (string[])["small", "decay", "wide"])
+            foreach (var seed in (string[])["seed-1", "seed-2"]) Assert.That(File.Exists(Path.Combine(Out, name, seed, "result.json")), Is.True, $"{name} {seed}");
+        if (option.Length > 0) return; // equal to rounding there: EnsembleRunTests
+        var alone = Path.Combine(_folder, "alone");
+        Run(b, "--out", alone, "--seed", "2");
+        Assert.That(MetricsOf(Path.Combine(Out, "decay", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(alone, "decay", "seed-2"))));
+    }
+
+    [Test]
+    public void TwoConfigurationsOfOneNameAreRefused()
+    {
+        var (code, _, error) = Run(Config(name: "a.json"), Config(name: "b.json"), "--out", Out);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(code, Is.EqualTo(2));
+            Assert.That(error, Does.Contain("2 runs would write to").And.Contain("seed-1"));
+            Assert.That(Directory.Exists(Out), Is.False);
+        }
+    }
+
+    [Test]
+    public void ProblemsOfSeveralConfigurationsSayWhose()
+    {
+        string a = Config(Small.Replace("\"steps\": 60", "\"steps\": -1"), "a.json"), b = Config(Small.Replace("hidden_size", "hiden_size"), "b.json");
+        var (code, _, error) = Run(a, b, "--out", Out);
+        Assert.That(code, Is.EqualTo(2));
+        Assert.That(error, Does.Contain("a.json: training.steps").And.Contain("b.json: model.hiden_size"));
+    }
+
     [Test]
     public void ASeedThatFailsDoesNotStopTheOthers()
     {
