@@ -32,6 +32,8 @@ root.Add(schema);
 root.Add(AnalyzeCommand.Create());
 root.Add(GsemmCommand.Create());
 
+// A command's own usage does without what the root takes.
+config.Hidden = root.Subcommands.Any(c => c.Name == args.FirstOrDefault());
 var result = root.Parse(args);
 if (result.Errors.Count == 0) return result.Invoke();
 foreach (var error in result.Errors)

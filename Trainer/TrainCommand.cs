@@ -70,10 +70,24 @@ internal static class TrainCommand
             workers.ForEach(w => w.Join());
         }
 
+        if (runs.Count > 1) Summarise(runs, codes, Label);
+        var done = runs.Where((_, i) => codes[i] == Done).Select(r => RunFolder.Of(r).Path).ToList();
+        if (done.Count > 0) Console.WriteLine($"What was learned: dotnet run -c Release --project Trainer -- analyze {(done.Count == 1 ? done[0] : string.Join(' ', done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*")).Distinct()))}");
         var failed = runs.Where((_, i) => codes[i] == Failed).Select(Label).ToList();
         if (failed.Count > 0 && runs.Count > 1)
             Console.Error.WriteLine($"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. What went wrong is in their log.jsonl; --resume goes on with them.");
         return codes.Contains(Interrupted) ? Interrupted : failed.Count > 0 ? Failed : Done;
+    }
+
+    /// <summary>A line a run: its result, or that it has none.</summary>
+    private static void Summarise(List<RunConfiguration> runs, int[] codes, Func<RunConfiguration, string> label)
+    {
+        Console.WriteLine("\n| run | test accuracy | best | steps | seconds |\n|:--|--:|--:|--:|--:|");
+        for (int i = 0; i < runs.Count; i++)
+            Console.WriteLine(codes[i] == Done && RunFolder.Of(runs[i]).ReadResult() is { } r
+                ? string.Create(CultureInfo.InvariantCulture, $"| {label(runs[i])} | {r.TestAccuracy:0.0000} | {r.BestTestAccuracy:0.0000} at step {r.BestStep} | {r.Steps} | {r.Seconds:0.0} |")
+                : $"| {label(runs[i])} | {(codes[i] == Interrupted ? "interrupted" : "failed")} | | | |");
+        Console.WriteLine();
     }
 
     /// <summary>The runs that can be in one launch, by their places.</summary>
@@ -113,7 +127,7 @@ internal static class TrainCommand
             }
             catch (ConfigurationException e)
             {
-                problems.AddRange(arguments.Configs.Length == 1 ? e.Problems : e.Problems.Select(p => p with { Path = p.Path.Length == 0 ? config : $"{config}: {p.Path}" }));
+                problems.AddRange(arguments.Configs.Length == 1 ? e.Problems : e.Problems.Select(p => p.Path == config ? p : p with { Path = p.Path.Length == 0 ? config : $"{config}: {p.Path}" }));
             }
         }
         if (problems.Count > before) throw new ConfigurationException(problems);

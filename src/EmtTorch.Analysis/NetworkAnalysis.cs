@@ -98,7 +98,7 @@ public sealed class NetworkAnalysis : IDisposable
     private void Compute(AnalysisOptions options)
     {
         using var scope = NewDisposeScope();
-        var network = Weights.ToNetwork();
+        using var network = Weights.ToNetwork();
         Accuracy = Measure(network, options);
 
         var linear = Weights;
@@ -185,7 +185,7 @@ public sealed class NetworkAnalysis : IDisposable
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        var network = Weights.ToNetwork();
+        using var network = Weights.ToNetwork();
         var u = stack(input.Select(row => tensor(row)).ToList()).unsqueeze(1);                   // (s, 1, κ)
         var hidden = network.HiddenStates(u, steps);
         var contents = Memories?.Contents((Rest is null ? hidden : hidden - tensor(Rest.State.ToArray())).squeeze(1));

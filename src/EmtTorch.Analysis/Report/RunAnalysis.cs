@@ -227,7 +227,8 @@ public sealed record RunAnalysis
         else
         {
             using var scope = NewDisposeScope();
-            states = FlipFlopStates.Of(network.Weights.ToNetwork());
+            using var trained = network.Weights.ToNetwork();
+            states = FlipFlopStates.Of(trained);
             var found = states.FixedPoints;
             problems.AddRange(found.Problems);
             lines.Add(FormattableString.Invariant($"It has {found.Points.Count} fixed points, {found.Stable.Count()} of them stable; {found.Unconverged} of {found.Starts} starts came to none."));

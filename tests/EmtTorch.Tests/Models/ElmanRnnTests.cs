@@ -65,22 +65,7 @@ public sealed class ElmanRnnTests
         double Loss() => nn.functional.mse_loss(network.forward(input, 6, from: 2), target).item<double>();
 
         nn.functional.mse_loss(network.forward(input, 6, from: 2), target).backward();
-        foreach (var (name, parameter) in network.named_parameters())
-        {
-            var gradient = parameter.grad!.flatten();
-            var values = parameter.detach().view(-1);
-            for (long i = 0; i < values.numel(); i++)
-            {
-                const double step = 1e-6;
-                double before = values[i].item<double>();
-                values[i] = before + step;
-                double up = Loss();
-                values[i] = before - step;
-                double down = Loss();
-                values[i] = before;
-                Assert.That(gradient[i].item<double>(), Is.EqualTo((up - down) / (2 * step)).Within(1e-8), $"{name}[{i}]");
-            }
-        }
+        FiniteDifferences.Check(network, Loss);
     }
 
     [Test]

@@ -123,22 +123,7 @@ public sealed class FusedElmanTests
         Tensor input = randn([2, 9, 3], dtype: float64), target = randn([5, 9, 3], dtype: float64);
         double Loss() => network.Score(input, target, 2, gradients: false).Loss;
         network.Score(input, target, 2, gradients: true);
-        foreach (var (name, parameter) in network.named_parameters())
-        {
-            var gradient = parameter.grad!.flatten();
-            var values = parameter.detach().view(-1);
-            for (long i = 0; i < values.numel(); i++)
-            {
-                const double step = 1e-6;
-                double before = values[i].item<double>();
-                values[i] = before + step;
-                double up = Loss();
-                values[i] = before - step;
-                double down = Loss();
-                values[i] = before;
-                Assert.That(gradient[i].item<double>(), Is.EqualTo((up - down) / (2 * step)).Within(1e-8), $"{name}[{i}]");
-            }
-        }
+        FiniteDifferences.Check(network, Loss);
     }
 
     [TestCase(64, 32), TestCase(65, 40), TestCase(200, 16), TestCase(9, 33)]
