@@ -29,6 +29,7 @@ schema.SetAction(_ =>
     return 0;
 });
 root.Add(schema);
+root.Add(SweepCommand.Create());
 root.Add(AnalyzeCommand.Create());
 root.Add(GsemmCommand.Create());
 
@@ -39,6 +40,7 @@ if (result.Errors.Count == 0) return result.Invoke();
 foreach (var error in result.Errors)
     Console.Error.WriteLine(!error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? error.Message
         : result.CommandResult.Command == root ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example."
+        : result.CommandResult.Command.Name == "sweep" ? "SWEEP is missing: the file with a sweep's base configuration and axes, experiments/table1/sweep.json for example."
         : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example.");
 Console.Error.WriteLine("--help lists what there is.");
 return 2;

@@ -18,6 +18,9 @@ internal sealed class Screen : IDisposable
     private static readonly MessageTemplateTextFormatter Line = new("{Timestamp:HH:mm:ss} {Message:lj}{NewLine}", CultureInfo.InvariantCulture);
 
     private readonly bool _live = !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities.Interactive;
+    /// <summary>Whether there is a line of progress that goes on changing.</summary>
+    public bool IsLive => _live;
+
     private readonly Lock _lock = new();
     private readonly SortedDictionary<string, string> _running = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _nextPlainLine = [];
@@ -26,8 +29,9 @@ internal sealed class Screen : IDisposable
     /// <summary>A run's logger: to this screen, behind the label, and to its file.</summary>
     /// <param name="label">The run among several; empty for one alone.</param>
     /// <param name="file">The log's file, JSON lines.</param>
-    public Logger Logger(string label, string file) => new LoggerConfiguration()
-        .WriteTo.Sink(new Sink(this, label))
+    /// <param name="verbose">Whether it goes to the screen at all.</param>
+    public Logger Logger(string label, string file, bool verbose = true) => new LoggerConfiguration()
+        .WriteTo.Conditional(_ => verbose, screen => screen.Sink(new Sink(this, label)))
         .WriteTo.File(new JsonFormatter(renderMessage: true), file)
         .CreateLogger();
 
@@ -53,6 +57,17 @@ internal sealed class Screen : IDisposable
                 _nextPlainLine[label] = Environment.TickCount64 + 5000;
                 Console.WriteLine(line);
             }
+        }
+    }
+
+    /// <summary>Says something, above the progress.</summary>
+    public void Say(string text, bool warning = false)
+    {
+        lock (_lock)
+        {
+            Clear();
+            (warning ? Console.Error : Console.Out).WriteLine(text);
+            Draw();
         }
     }
 
@@ -109,5 +124,5 @@ internal sealed class Screen : IDisposable
         public void Emit(LogEvent logEvent) => screen.Write(label, logEvent);
     }
 
-    private static string Duration(TimeSpan t) => t.TotalHours >= 1 ? $"{(int)t.TotalHours} h {t.Minutes} min" : t.TotalMinutes >= 1 ? $"{t.Minutes} min {t.Seconds} s" : $"{t.Seconds} s";
+    public static string Duration(TimeSpan t) => t.TotalHours >= 1 ? $"{(int)t.TotalHours} h {t.Minutes} min" : t.TotalMinutes >= 1 ? $"{t.Minutes} min {t.Seconds} s" : $"{t.Seconds} s";
 }

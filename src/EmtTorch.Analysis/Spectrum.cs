@@ -1,4 +1,8 @@
 using System.Numerics;
+using EmtTorch.Analysis.Theory;
+using EmtTorch.Models;
+using EmtTorch.Tasks;
+using EmtTorch.Training;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
@@ -47,6 +51,19 @@ public static class Spectrum
             for (int j = 0; j < a.Length; j++) cost[i, j] = AngleBetween(theory[a[i]], learned[b[j]]);
         var match = Assignment.Solve(cost);
         return new(theory, learned, threshold, [.. match.Select((j, i) => (a[i], b[j]))], match.Select((j, i) => cost[i, j]).Average());
+    }
+
+    /// <summary>What a run writes into metrics.jsonl at each test. With a bias W_hh's own eigenvalues say nothing (<see cref="NetworkAnalysis.Rest"/>): null then.</summary>
+    public static SpectrumReader Reader(LinearBinding task)
+    {
+        var theory = Eigenvalues(Circuit.Phi(task));
+        return network =>
+        {
+            using var scope = NewDisposeScope();
+            if (network.RecurrentBias is not null || !Matrices.IsFinite(network.RecurrentWeights)) return null;
+            var spectrum = Compare(theory, Eigenvalues(network.RecurrentWeights.cpu()));
+            return (spectrum.Error, spectrum.CountLearned);
+        };
     }
 
     private static double AngleBetween(Complex a, Complex b)

@@ -66,12 +66,22 @@ public sealed record RunAnalysis
     /// <exception cref="IOException">They can't be written.</exception>
     public string Write(string folder, string prefix = "")
     {
-        Directory.CreateDirectory(folder);
-        AtomicFile.WriteText(Path.Combine(folder, prefix + "analysis.json"), Json.ToJsonString(Indented) + "\n");
+        WriteNumbers(folder, prefix);
         var report = Path.Combine(folder, prefix + "report.html");
         AtomicFile.WriteText(report, ReportPage.Render(Data));
         return report;
     }
+
+    /// <summary>Writes analysis.json alone.</summary>
+    /// <inheritdoc cref="Write"/>
+    public void WriteNumbers(string folder, string prefix = "")
+    {
+        Directory.CreateDirectory(folder);
+        AtomicFile.WriteText(Path.Combine(folder, prefix + FileName), Json.ToJsonString(Indented) + "\n");
+    }
+
+    /// <summary>The file with all numbers of an analysis.</summary>
+    public const string FileName = "analysis.json";
 
     private static RunAnalysis OfBinding(TrainedNetwork network, AnalysisOptions options, string input)
     {

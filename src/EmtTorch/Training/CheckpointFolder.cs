@@ -95,6 +95,9 @@ public sealed partial class CheckpointFolder
         return found;
     }
 
+    /// <summary>The step of the newest checkpoint by its name, whole or not; null where there is none.</summary>
+    public long? LastStep => Directory.Exists(_folder) && Steps() is [var newest, ..] ? newest : null;
+
     /// <summary>One checkpoint by its step, or null where there is none.</summary>
     /// <exception cref="InvalidDataException">It is damaged.</exception>
     public LoadedCheckpoint? Load(long step) => File.Exists(PathOf(step)) ? new(PathOf(step), step, SafetensorsFile.Read(PathOf(step))) : null;

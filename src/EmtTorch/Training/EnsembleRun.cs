@@ -20,6 +20,9 @@ public sealed record EnsembleMember(RunConfiguration Configuration, RunFolder Fo
     /// <summary>Told how far the member is, every log interval; for several members at a time, from several threads.</summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
+    /// <summary>Reads the network's eigenvalues at each test, for metrics.jsonl; for several members at a time, from several threads.</summary>
+    public SpectrumReader? Spectrum { get; init; }
+
     /// <summary>Told what became of the member, as soon as that is known; the others go on. From several threads, too.</summary>
     public Action<MemberOutcome>? Ended { get; init; }
 }
@@ -158,7 +161,8 @@ public sealed class EnsembleRun
         Safely(running, () => running.Course = new(member.Configuration, member.Folder, member.Log, running.State, resume, member.InitialWeights)
         {
             Progress = member.Progress,
-            BeforeSave = () => Store(running),
+            Spectrum = member.Spectrum,
+            Collect = () => Store(running),
         });
     }
 

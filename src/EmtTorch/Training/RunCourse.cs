@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using EmtTorch.Configuration;
+using EmtTorch.Models;
 using Serilog;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -11,6 +12,9 @@ namespace EmtTorch.Training;
 /// <param name="Accuracy">Share of output bits with the right sign.</param>
 /// <param name="GradientNorm">‖g‖ before clipping.</param>
 internal readonly record struct StepScore(double Loss, double Accuracy, double GradientNorm);
+
+/// <summary>The persistent eigenvalues of a network that is being trained: how far they are from theory's, in radians (null where they differ in number), and how many there are; null where that says nothing.</summary>
+public delegate (double? Error, int Count)? SpectrumReader(ElmanRnn network);
 
 /// <summary>
 /// A run beside its arithmetic: where it is, what horizon comes next, when it is tested, written down, saved and over.
@@ -61,8 +65,11 @@ internal sealed class RunCourse : IDisposable
     /// <summary>Told how far the run is, every log interval.</summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
-    /// <summary>Called before a checkpoint is made of the state, where the numbers are kept elsewhere meanwhile.</summary>
-    public Action? BeforeSave { get; init; }
+    /// <summary>Called before the state is read, where the numbers are kept elsewhere meanwhile.</summary>
+    public Action? Collect { get; init; }
+
+    /// <summary>Reads a network's persistent eigenvalues at each test.</summary>
+    public SpectrumReader? Spectrum { get; init; }
 
     /// <summary>Whether all steps are done, or enough tests in a row were good enough.</summary>
     public bool Over => State.Step >= _configuration.Training.Steps || StoppedEarly;
@@ -100,14 +107,17 @@ internal sealed class RunCourse : IDisposable
             bool reached = _configuration.Training.EarlyStop is { } target && tested.Accuracy >= target.Accuracy;
             State.Streak = reached ? State.Streak + 1 : 0;
             if (tested.Loss < State.Best.Loss) State.Best = (State.Step, tested.Loss, tested.Accuracy);
+            if (Spectrum is not null) Collect?.Invoke();
         }
+        var spectrum = test is null ? null : Spectrum?.Invoke((ElmanRnn)State.Network);
         if (Over || test is not null || State.Step % _configuration.Training.LogInterval == 0)
         {
             double now = _clock.Elapsed.TotalSeconds, speed = (State.Step - _intervalStep) / (now - _intervalStart);
             var line = new Metrics
             {
                 Step = State.Step, Loss = _score.Loss, Accuracy = _score.Accuracy, Horizon = _horizon, GradientNorm = _score.GradientNorm,
-                TestLoss = test?.Loss, TestAccuracy = test?.Accuracy, StepsPerSecond = Math.Round(speed, 2), Seconds = Math.Round(State.Seconds, 3),
+                TestLoss = test?.Loss, TestAccuracy = test?.Accuracy,
+                SpectralError = spectrum?.Error, EigenvaluesLearned = spectrum?.Count, StepsPerSecond = Math.Round(speed, 2), Seconds = Math.Round(State.Seconds, 3),
             };
             (_intervalStart, _intervalStep) = (now, State.Step);
             _metrics.Write(line);
@@ -148,7 +158,7 @@ internal sealed class RunCourse : IDisposable
     private void Save()
     {
         _metrics.Flush();
-        BeforeSave?.Invoke();
+        Collect?.Invoke();
         // The best is the one with the lowest test loss: accuracy is 1 long before a network is as clean as it gets.
         _checkpoints.Save(State.Step, State.Tensors(), State.Metadata(_configuration.ToJson()), score: -_test?.Loss);
     }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using EmtTorch.Configuration;
 
@@ -24,6 +25,12 @@ public sealed record Metrics
 
     public double? TestLoss { get; init; }
     public double? TestAccuracy { get; init; }
+
+    /// <summary>At a test: the mean difference of the arguments of theory's and the network's persistent eigenvalues, in radians; null where they differ in number.</summary>
+    public double? SpectralError { get; init; }
+
+    /// <summary>At a test: how many persistent eigenvalues the network has.</summary>
+    public int? EigenvaluesLearned { get; init; }
     public double StepsPerSecond { get; init; }
 
     /// <summary>Seconds of training so far, over all interruptions.</summary>
@@ -84,10 +91,27 @@ public sealed class RunFolder
     public string MetricsFile => In("metrics.jsonl");
     public string LogFile => In("log.jsonl");
     public string ResultFile => In("result.json");
+    public string FailuresFile => In("failures.jsonl");
     public string Checkpoints => In("checkpoints");
 
     /// <summary>Whether a run was begun here.</summary>
     public bool HoldsRun => File.Exists(ConfigFile);
+
+    /// <summary>
+    /// Takes the folder for this process until it is disposed of or the process ends, however that comes; null where another one has it. The lock is the
+    /// operating system's, on an empty file beside the folder: on a file system that has none, such as some networks', it is always given.
+    /// </summary>
+    /// <exception cref="IOException">The file can't be made.</exception>
+    /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
+    public IDisposable? TryLock()
+    {
+        var full = System.IO.Path.GetFullPath(Path);
+        var parent = System.IO.Path.GetDirectoryName(full)!;
+        Directory.CreateDirectory(parent);
+        var file = System.IO.Path.Combine(parent, $".{System.IO.Path.GetFileName(full)}.lock");
+        try { return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0); }
+        catch (IOException) when (File.Exists(file)) { return null; }
+    }
 
     private string In(string name) => System.IO.Path.Combine(Path, name);
 
@@ -128,6 +152,33 @@ public sealed class RunFolder
             try { Directory.Delete(folder); }
             catch (IOException) { /* somebody else's file is in it by now */ }
         }
+    }
+
+    // What may change between an interruption and the resumption; all else would make it another experiment.
+    private static readonly string[] MayChange =
+        ["device", "threads", "out", "training.steps", "training.log_interval", "training.early_stop", "evaluation", "checkpoints"];
+
+    /// <summary>In what a configuration is another experiment than the one that was begun here; nothing where none was.</summary>
+    public IEnumerable<ConfigurationProblem> Differences(RunConfiguration configuration)
+    {
+        if (!HoldsRun) return [];
+        JsonNode? before;
+        try { before = JsonNode.Parse(File.ReadAllText(ConfigFile)); }
+        catch (JsonException) { return []; } // a damaged copy: the checkpoint itself decides
+        return Compare("", before, JsonNode.Parse(configuration.ToJson())).Select(d => new ConfigurationProblem(d.Path,
+            $"is {d.New}, but the run in {Path} was begun with {d.Old}: --resume goes on with the same experiment. Without --resume it is begun anew, and the old folder is kept under earlier/"));
+    }
+
+    private static IEnumerable<(string Path, string Old, string New)> Compare(string path, JsonNode? before, JsonNode? now)
+    {
+        if (MayChange.Contains(path)) yield break;
+        if (before is JsonObject a && now is JsonObject b)
+        {
+            foreach (var key in a.Select(p => p.Key).Union(b.Select(p => p.Key)))
+                foreach (var difference in Compare(path.Length == 0 ? key : $"{path}.{key}", a[key], b[key]))
+                    yield return difference;
+        }
+        else if (!JsonNode.DeepEquals(before, now)) yield return (path, before?.ToJsonString() ?? "null", now?.ToJsonString() ?? "null");
     }
 
     /// <summary>Moves an earlier run out of the way, to NAME/earlier/seed-N-TIME, and returns where.</summary>

@@ -36,6 +36,9 @@ public sealed class TrainingRun
     /// <summary>Told how far the run is, every log interval.</summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
+    /// <summary>Reads the network's eigenvalues at each test, for metrics.jsonl.</summary>
+    public SpectrumReader? Spectrum { get; init; }
+
     /// <summary>Trains to the end, or until it is told to stop.</summary>
     /// <param name="resume">Go on from the newest good checkpoint, if there is one.</param>
     /// <param name="stop">When set, a checkpoint is written and null returned.</param>
@@ -64,7 +67,7 @@ public sealed class TrainingRun
             Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
         };
 
-        using var course = new RunCourse(_configuration, _folder, _log, state, resume, InitialWeights) { Progress = Progress };
+        using var course = new RunCourse(_configuration, _folder, _log, state, resume, InitialWeights) { Progress = Progress, Spectrum = Spectrum };
         while (!course.Over)
         {
             if (stop.IsCancellationRequested)

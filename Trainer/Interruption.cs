@@ -1,0 +1,27 @@
+using System.Runtime.InteropServices;
+
+namespace EmtTorch.Trainer;
+
+/// <summary>Turns Ctrl-C and SIGTERM into a token, so that a checkpoint is written; a second signal ends the program at once.</summary>
+internal sealed class Interruption : IDisposable
+{
+    private readonly CancellationTokenSource _stop = new();
+    private readonly PosixSignalRegistration[] _signals;
+
+    public Interruption() => _signals = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(signal => PosixSignalRegistration.Create(signal, Interrupt))];
+
+    public CancellationToken Token => _stop.Token;
+
+    private void Interrupt(PosixSignalContext context)
+    {
+        if (_stop.IsCancellationRequested) return;
+        context.Cancel = true;
+        _stop.Cancel();
+    }
+
+    public void Dispose()
+    {
+        foreach (var signal in _signals) signal.Dispose();
+        _stop.Dispose();
+    }
+}
