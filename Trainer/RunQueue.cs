@@ -45,6 +45,9 @@ internal sealed class RunQueue
     /// <summary>Train as a GPU does, on the CPU too: for tests.</summary>
     public bool Together { get; init; }
 
+    /// <summary>Told how far a run is, every log interval; from several threads.</summary>
+    public Action<RunConfiguration, long>? At { get; init; }
+
     /// <summary>Told what became of a run, with its place among the runs; from several threads.</summary>
     public Action<int, RunOutcome>? Ended { get; init; }
 
@@ -121,8 +124,11 @@ internal sealed class RunQueue
         }
     }
 
-    private Action<TrainingProgress>? Progress(RunConfiguration configuration) =>
-        Verbose || Screen.IsLive ? progress => Screen.Show(Label(configuration), configuration.Training.Steps, progress) : null;
+    private Action<TrainingProgress> Progress(RunConfiguration configuration) => progress =>
+    {
+        At?.Invoke(configuration, progress.Metrics.Step);
+        if (Verbose || Screen.IsLive) Screen.Show(Label(configuration), configuration.Training.Steps, progress);
+    };
 
     /// <summary>All of these at once: see <see cref="EnsembleRun"/>.</summary>
     private void TrainTogether((RunConfiguration Configuration, int Index)[] runs, Action<int, RunOutcome> end, CancellationToken stop)

@@ -111,7 +111,8 @@ internal static class SweepCommand
         foreach (var item in items.Where(i => i.Result is not null && !stop.Token.IsCancellationRequested)) Analyze(item, screen);
 
         int ended = items.Count - open.Count;
-        double all = open.Sum(Work), done = 0;
+        var left = open.ToDictionary(i => Label(i.Configuration), Work);
+        double all = left.Values.Sum();
         var counting = new Lock();
         void Ended(Item item, RunOutcome outcome, bool last)
         {
@@ -120,16 +121,20 @@ internal static class SweepCommand
             if (outcome.End == RunEnd.Failed) RecordFailure(item, outcome, screen);
             lock (counting)
             {
-                done += Work(item);
+                left[Label(item.Configuration)] = 0;
                 if (outcome.End == RunEnd.Done || last) ended++;
-                var left = TimeSpan.FromSeconds(clock.Elapsed.TotalSeconds * (all / done - 1));
-                var time = ended < items.Count ? $"; about {Screen.Duration(left)} left" : "";
+                double rest = left.Values.Sum();
+                var time = rest > 0 ? $"; about {Screen.Duration(clock.Elapsed * (rest / (all - rest)))} left" : "";
                 screen.Say($"{DateTime.Now:HH:mm:ss} {ended} of {items.Count}: {Label(item.Configuration)}: {Describe(item, outcome, learned)}{time}", warning: outcome.End == RunEnd.Failed);
             }
         }
         RunOutcome[] Pass(List<Item> some, bool last) => new RunQueue
         {
             Screen = screen, Label = Label, Verbose = false, Resume = true, Jobs = settings.Jobs, Together = settings.Together,
+            At = (run, step) =>
+            {
+                lock (counting) left[Label(run)] = Work(run, run.Training.Steps - step);
+            },
             Ended = (i, outcome) => Ended(some[i], outcome, last || outcome.End == RunEnd.Elsewhere),
         }.Train([.. some.Select(i => i.Configuration)], stop.Token);
 
@@ -196,11 +201,10 @@ internal static class SweepCommand
     internal static string Label(RunConfiguration run) => $"{run.Name}, seed {run.Seed}";
 
     /// <summary>How much there is to do, in no unit: multiplications.</summary>
-    private static double Work(Item item)
-    {
-        var c = item.Configuration;
-        return (double)item.StepsLeft * c.Training.BatchSize * (c.Task.S + c.Training.Curriculum.Horizons[^1]) * c.Model.HiddenSize * (c.Model.HiddenSize + 2 * c.Task.D);
-    }
+    private static double Work(Item item) => Work(item.Configuration, item.StepsLeft);
+
+    private static double Work(RunConfiguration c, long steps) =>
+        (double)steps * c.Training.BatchSize * (c.Task.S + c.Training.Curriculum.Horizons[^1]) * c.Model.HiddenSize * (c.Model.HiddenSize + 2 * c.Task.D);
 
     internal static string Count(int n, string what) => n == 1 ? $"1 {what}" : $"{n} {what}s";
 }

@@ -1,0 +1,104 @@
+using EmtTorch.Configuration;
+
+namespace EmtTorch.Tests.Configuration;
+
+/// <summary>Which runs a sweep stands for, and what is said of one that can't be used.</summary>
+public sealed class SweepTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-sweep-").FullName;
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    private const string Base = """{ "task": { "name": "t1" }, "training": { "steps": 7 } }""";
+
+    private Sweep Load(string json, params string[] overrides)
+    {
+        var path = Path.Combine(_folder, "sweep.json");
+        File.WriteAllText(path, json);
+        return Sweep.Load(path, overrides);
+    }
+
+    private string[] Problems(string json) => [.. Assert.Throws<ConfigurationException>(() => Load(json))!.Problems.Select(p => p.ToString())];
+
+    [Test]
+    public void EveryCombinationIsARunForEachSeed()
+    {
+        var sweep = Load($$"""
+            { "base": {{Base}}, "seeds": "3,5-6",
+              "axes": { "task.name": ["t1", "t4"], "training.weight_decay": [0, 1e-3], "kind": [ { "name": "plain", "set": {} }, { "name": "large", "set": { "model.hidden_size": 256, "training.batch_size": 8 } } ] } }
+            """, "training.steps=9");
+        var last = sweep.Runs[^1].Configuration;
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(sweep.Runs, Has.Count.EqualTo(2 * 2 * 2 * 3));
+            Assert.That(sweep.Runs.Take(4).Select(r => (r.Configuration.Name, r.Configuration.Seed)), Is.EqualTo(new[]
+            {
+                ("t1-weight_decay_0-plain", 3L), ("t1-weight_decay_0-plain", 5L), ("t1-weight_decay_0-plain", 6L), ("t1-weight_decay_0-large", 3L),
+            }));
+            Assert.That((last.Name, last.Task.Name, last.Training.WeightDecay, last.Model.HiddenSize, last.Training.BatchSize, last.Training.Steps),
+                Is.EqualTo(("t4-weight_decay_0.001-large", "t4", 0.001, 256, 8, 9)));
+            Assert.That(sweep.Runs[^1].Values.Select(v => v.Name), Is.EqualTo(new[] { "t4", "0.001", "large" }));
+            Assert.That(Path.GetFullPath(last.Out), Is.EqualTo(Path.Combine(_folder, "runs")));
+            Assert.That(sweep.Name, Is.EqualTo(Path.GetFileName(_folder)));
+        }
+    }
+
+    [Test]
+    public void AnotherValueRenamesNoRun()
+    {
+        string With(string values) => $$"""{ "base": {{Base}}, "axes": { "training.curriculum.threshold": {{values}} } }""";
+        var before = Load(With("[0.9, 0.98]")).Runs.Select(r => r.Configuration.Name).ToArray();
+        Assert.That(Load(With("[0.5, 0.9, 0.95, 0.98]")).Runs.Select(r => r.Configuration.Name), Is.SupersetOf(before));
+    }
+
+    [Test]
+    public void ACopyHoldsTheBaseAndThePublishedResults()
+    {
+        File.WriteAllText(Path.Combine(_folder, "base.json"), "// the base\n" + Base);
+        File.WriteAllText(Path.Combine(_folder, "published.json"), """{ "rows": [1] }""");
+        var sweep = Load("""{ "base": "base.json", "published": "published.json", "axes": { "task.name": ["t2"] }, "best_of": ["task.name"], "description": "why" }""");
+        var copy = Path.Combine(Directory.CreateDirectory(Path.Combine(_folder, "elsewhere")).FullName, Sweep.FileName);
+        File.WriteAllText(copy, sweep.ToJson());
+        var read = Sweep.Load(copy, folder: sweep.Out);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(read.Runs.Select(r => r.Configuration), Is.EqualTo(sweep.Runs.Select(r => r.Configuration)));
+            Assert.That(read.Published!.ToJsonString(), Is.EqualTo("""{"rows":[1]}"""));
+            Assert.That((read.Name, read.Description, read.BestOf.Single()), Is.EqualTo((sweep.Name, "why", "task.name")));
+            Assert.That(read.ToJson(), Is.EqualTo(sweep.ToJson()));
+        }
+    }
+
+    [Test]
+    public void AllProblemsAreSaidAtOnce()
+    {
+        var problems = Problems($$"""
+            { "base": {{Base}}, "axis": {}, "axes": { "training.batch_size": 5, "seed": [1], "model": [ { "hidden_size": 5 } ], "training.weight_decay": [0.001, 1e-3] }, "seeds": "3-1", "best_of": ["task.name"], "published": 5 }
+            """);
+        foreach (var start in new[] { "axis: is no key of a sweep; did you mean axes?", "axes.training.batch_size:", "axes.seed:", "axes.model[0]:", "axes.training.weight_decay: has 0.001 2 times", "seeds: '3-1'", "best_of:", "published:" })
+            Assert.That(problems, Has.One.StartsWith(start));
+    }
+
+    [Test]
+    public void WhatIsWrongWithEveryRunIsSaidOnce()
+    {
+        var problems = Problems("""{ "base": { "task": { "name": "t1" }, "training": { "step": 5 } }, "axes": { "model.hidden_size": [8, -1, 16], "training.nonsense": [1, 2] } }""");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(problems, Has.One.StartsWith("training.step:"));
+            Assert.That(problems, Has.One.StartsWith("model.hidden_size: found -1"));
+            Assert.That(problems, Has.Some.StartsWith("training.nonsense:"));
+        }
+    }
+
+    [TestCase("[]", "is not a JSON object")]
+    [TestCase("{ \"base\": ", "is not JSON")]
+    [TestCase("{}", "base: is missing")]
+    [TestCase("{ \"base\": \"nowhere.json\" }", "there is no such file")]
+    [TestCase("{ \"base\": {}, \"base\": {} }", "is not JSON")]
+    public void AFileThatIsNoSweepIsRefused(string json, string says) => Assert.That(Problems(json), Has.Some.Contains(says));
+}
