@@ -63,7 +63,7 @@ public sealed class ReportBrowserTests
     {
         await Open("report", ReportPage.Render(ReportSamples.Full()));
         var marks = await CheckMarks();
-        Assert.That(marks.Keys, Is.SupersetOf(new[] { "weights-standard", "weights-variables", "spectrum", "circuit", "hidden-state", "variables", "interventions", "participation", "training-loss", "training-accuracy", "training-horizon", "drift" }));
+        Assert.That(marks.Keys, Is.SupersetOf(new[] { "weights-standard", "weights-variables", "spectrum", "circuit", "hidden-state", "variables", "interventions", "participation", "training-loss", "training-accuracy", "training-horizon", "training-spectral", "training-eigenvalues", "drift" }));
 
         // The slider moves the rule in C and D, and the circuit.
         foreach (int t in (int[])[58, 3])

@@ -60,6 +60,8 @@ internal static class ReportSamples
                     Horizon = Math.Min(50, 10 * (1 + i / 90)),
                     TestLoss = i % 50 == 0 ? 0.8 * Math.Exp(-i / 60.0) + 0.004 : null,
                     TestAccuracy = i % 50 == 0 ? 1 - 0.5 * Math.Exp(-i / 55.0) : null,
+                    SpectralError = i % 50 == 0 && i >= 100 ? 0.01 * Math.Exp(-i / 90.0) : null,
+                    EigenvaluesLearned = i % 50 == 0 ? Math.Min(64, 40 + i / 4) : null,
                 }),
             ],
             WeightsStandard = standard,

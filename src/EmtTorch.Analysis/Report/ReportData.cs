@@ -94,6 +94,8 @@ public sealed record TrainingPoint
     public double? Horizon { get; init; }
     public double? TestLoss { get; init; }
     public double? TestAccuracy { get; init; }
+    public double? SpectralError { get; init; }
+    public double? EigenvaluesLearned { get; init; }
 }
 
 /// <summary>Eigenvalues, each as [real, imaginary].</summary>

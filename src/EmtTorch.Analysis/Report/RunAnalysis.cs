@@ -310,6 +310,7 @@ public sealed record RunAnalysis
         Training = network.Metrics.Count == 0 ? null : [.. network.Metrics.Select(m => new TrainingPoint
         {
             Step = m.Step, Loss = m.Loss, Accuracy = m.Accuracy, Horizon = m.Horizon, TestLoss = m.TestLoss, TestAccuracy = m.TestAccuracy,
+            SpectralError = m.SpectralError, EigenvaluesLearned = m.EigenvaluesLearned,
         })],
         WeightsStandard = Matrices.Rows(network.Weights.WeightHh),
     };

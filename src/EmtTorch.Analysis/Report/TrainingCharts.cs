@@ -1,6 +1,6 @@
 namespace EmtTorch.Analysis.Report;
 
-/// <summary>The curves of metrics.jsonl: loss, accuracy and horizon by step.</summary>
+/// <summary>The curves of metrics.jsonl by step: loss, accuracy, horizon, and how the eigenvalues come to theory's.</summary>
 internal static class TrainingCharts
 {
     /// <summary>More points than this are thinned evenly: a curve 1100 pixels wide shows no more.</summary>
@@ -17,6 +17,10 @@ internal static class TrainingCharts
             yield return new("training-accuracy", "Accuracy", "Share of output bits with the right sign." + thinned, CompactJson.Object(accuracy));
         if (Curves("horizon", "step", drawn, ("training", p => p.Horizon)) is { } horizon)
             yield return new("training-horizon", "Horizon", "Steps of output that the curriculum asks for." + thinned, CompactJson.Object(horizon));
+        if (Curves("radians", "log", drawn, ("test", p => Positive(p.SpectralError))) is { } spectral)
+            yield return new("training-spectral", "Spectral error", "At each test at which the network has as many persistent eigenvalues as theory.", CompactJson.Object(spectral));
+        if (Curves("eigenvalues", "step", drawn, ("test", p => p.EigenvaluesLearned)) is { } count)
+            yield return new("training-eigenvalues", "Persistent eigenvalues", "How many of the network's are greater than 0.9 in magnitude.", CompactJson.Object(count));
     }
 
     private static double? Positive(double? value) => value > 0 ? value : null;
