@@ -299,6 +299,7 @@ public sealed class CommandLineTests
         ("no jobs", ["CONFIG", "--seeds", "1-2", "--jobs", "0"], ["--jobs"]),
         ("misspelt key", ["CONFIG", "--set", "training.step=5"], ["training.step", "mean steps?"]),
         ("several at once", ["CONFIG", "--set", "training.steps=-1", "--set", "model.hidden_size=\"x\"", "--set", "nonsense=1"], ["training.steps", "model.hidden_size", "nonsense"]),
+        ("no room for a circuit", ["CONFIG", "--set", "model.initialization=circuit", "--set", "model.hidden_size=8"], ["model.hidden_size", "s·d = 3 · 3 = 9"]),
         ("unwritable output", ["CONFIG", "--out", "/proc/runs"], ["/proc/runs"]),
         ("output below a file", ["CONFIG", "--out", "/dev/null/runs"], ["/dev/null"]),
         ("missing weights", ["CONFIG", "--weights", "none.safetensors"], ["none.safetensors"]),

@@ -58,20 +58,10 @@ public sealed class Circuit : IDisposable
     /// <summary>W_r = Ψ_s* (κ, H), a view of Ψ*.</summary>
     public Tensor Readout => Dual.narrow(0, Dual.shape[0] - _task.D, _task.D);
 
-    /// <summary>
-    /// Φ, what one step does to the history x = [u(t−s); …; u(t−1)]: block i receives block i+1, and the last block f(x) = Fᵀ x.
-    /// </summary>
+    /// <summary>Φ, what one step does to the history: <see cref="LinearBinding.Phi"/> as a tensor.</summary>
     /// <param name="task">The task, with s variables of κ = d numbers.</param>
     /// <returns>(s·κ, s·κ), float64.</returns>
-    public static Tensor Phi(LinearBinding task)
-    {
-        int d = task.D, n = task.S * d;
-        var phi = new double[n, n];
-        for (int i = 0; i < n - d; i++) phi[i, i + d] = 1;
-        for (int i = 0; i < d; i++)
-            for (int j = 0; j < n; j++) phi[n - d + i, j] = task.F[j, i];
-        return from_array(phi);
-    }
+    public static Tensor Phi(LinearBinding task) => from_array(task.Phi());
 
     /// <summary>
     /// The hidden states, the input loaded and then run free, each passing through a hook as those of

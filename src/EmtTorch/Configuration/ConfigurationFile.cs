@@ -77,8 +77,8 @@ public static partial class ConfigurationFile
         var problems = new List<ConfigurationProblem>();
         var settings = Settings(text, unreadable, source, overrides, SettingRule.Root, problems);
         var configuration = Bind(settings);
-        // A rule over several settings of a section says nothing new where one of them is wrong by itself.
-        problems.AddRange(configuration.Check().Where(c => !problems.Any(p => p.Path.StartsWith(c.Section, StringComparison.Ordinal))).Select(c => c.Problem).ToArray());
+        // A rule over several settings says nothing new where one of them is wrong by itself.
+        problems.AddRange(configuration.Check().Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal)))).Select(c => c.Problem).ToArray());
         if (problems.Count > 0) throw new ConfigurationException(problems);
         return configuration.Name.Length > 0 ? configuration : configuration with { Name = name };
     }

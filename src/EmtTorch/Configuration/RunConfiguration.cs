@@ -70,8 +70,12 @@ public sealed record RunConfiguration
     public override int GetHashCode() => ToJson().GetHashCode(StringComparison.Ordinal);
 
     /// <summary>The rules that tie several settings together, with the settings that they tie.</summary>
-    internal IEnumerable<(string Section, ConfigurationProblem Problem)> Check() =>
-        Training.Curriculum.Check().Select(p => (p.Path, p)).Concat(Task.Check().Select(p => ("task", p)));
+    internal IEnumerable<(string[] Keys, ConfigurationProblem Problem)> Check() =>
+    [
+        .. Training.Curriculum.Check().Select(p => (new[] { p.Path }, p)),
+        .. Task.Check().Select(p => (new[] { "task" }, p)),
+        .. Model.Check(Task).Select(p => (new[] { "task", "model" }, p)),
+    ];
 
     private sealed class BigIntegerJson : JsonConverter<BigInteger>
     {
@@ -165,6 +169,23 @@ public sealed record ModelConfiguration
     [Description("The numbers to compute with.")]
     [AllowedValues("float32", "float64")]
     public string Dtype { get; init; } = "float32";
+
+    [Description("First weights. uniform: within ±1/√H, PyTorch's; orthogonal: W_hh random orthogonal, the rest uniform; circuit: near the theory's circuit of the task, which takes H of s·d or more.")]
+    [AllowedValues("uniform", "orthogonal", "circuit")]
+    public string Initialization { get; init; } = "uniform";
+
+    [Description("How far first weights are from the circuit: this times the uniform ones is added. For circuit alone.")]
+    [Range(0, double.MaxValue)]
+    public double InitializationNoise { get; init; } = 0.1;
+
+    internal IEnumerable<ConfigurationProblem> Check(TaskConfiguration task)
+    {
+        if (Initialization != "circuit") yield break;
+        if (task.IsFlipFlop)
+            yield return new("model.initialization", $"found circuit; {task.Name} is no linear variable binding task, so that there is no circuit for it; allowed: uniform, orthogonal");
+        else if (HiddenSize < task.S * task.D)
+            yield return new("model.hidden_size", $"found {HiddenSize}; initialization circuit needs an orthonormal basis of s·d = {task.S} · {task.D} = {task.S * task.D} vectors: allowed are as many hidden units or more");
+    }
 }
 
 /// <summary>The optimisation.</summary>
@@ -178,17 +199,29 @@ public sealed record TrainingConfiguration
     [Range(1, 1_048_576)]
     public int BatchSize { get; init; } = 64;
 
+    [Description("What moves the weights; they differ in what weight_decay is.")]
+    [AllowedValues("adam", "adamw")]
+    public string Optimizer { get; init; } = "adam";
+
     [Description("Adam's learning rate.")]
     [Range(0, double.MaxValue, MinimumIsExclusive = true)]
     public double LearningRate { get; init; } = 0.001;
 
-    [Description("L2 inside Adam: this times the weights is added to the gradient (not AdamW's decoupled decay).")]
+    [Description("adam: L2, this times the weights is added to the gradient; adamw: beside the gradient, at each step the weights shrink by this times the learning rate.")]
     [Range(0, double.MaxValue)]
     public double WeightDecay { get; init; }
 
     [Description("The gradient's norm over all parameters is clipped to this.")]
     [Range(0, double.MaxValue, MinimumIsExclusive = true)]
     public double MaxGradNorm { get; init; } = 1;
+
+    [Description("Gaussian noise on every gradient after clipping, of variance this / (1 + step)^0.55 (Neelakantan et al. 2015: 0.01, 0.3, 1).")]
+    [Range(0, double.MaxValue)]
+    public double GradientNoise { get; init; }
+
+    [Description("What is minimised has this times ‖W_hhᵀ W_hh − I‖² added, which draws W_hh to an orthogonal matrix; the loss that is reported has not.")]
+    [Range(0, double.MaxValue)]
+    public double SpectralPenalty { get; init; }
 
     [Description("Output phases from short to long.")]
     public CurriculumConfiguration Curriculum { get; init; } = new();
@@ -199,6 +232,10 @@ public sealed record TrainingConfiguration
 
     [Description("Ends training before all steps are done, once the test accuracy is high enough; null: never.")]
     public EarlyStopConfiguration? EarlyStop { get; init; }
+
+    /// <summary>Whether the decay is AdamW's, beside the gradient.</summary>
+    [JsonIgnore]
+    internal bool DecoupledDecay => Optimizer == "adamw";
 }
 
 /// <summary>Output phases from short to long.</summary>

@@ -145,6 +145,15 @@ internal sealed class ElmanEnsemble : IDisposable
         return (scores.MoveToOuterDisposeScope(), gradient.MoveToOuterDisposeScope());
     }
 
+    /// <summary>Adds the gradient of β ‖W_hhᵀ W_hh − I‖² to that of each W_hh.</summary>
+    /// <param name="gradient">(N, P).</param>
+    /// <param name="betas">β of each network (N, 1, 1).</param>
+    public void AddSpectralPenalty(Tensor gradient, Tensor betas)
+    {
+        using var scope = NewDisposeScope();
+        View(gradient, "rnn.weight_hh")!.addcmul_(SpectralPenalty.Gradient(Weight("rnn.weight_hh")!), betas, 1);
+    }
+
     /// <summary>h(1) … h(T) of all, (N, T, B, H); zero after a network's own horizon.</summary>
     private static Tensor States(Tensor input, Tensor weightIh, Tensor weightHh, Tensor? bias, List<(long Members, long Start, long End)> stretches)
     {
@@ -223,10 +232,12 @@ internal sealed class ElmanEnsemble : IDisposable
     }
 
     /// <summary>A weight of all networks, as a view of the rows; null where they have none.</summary>
-    private Tensor? Weight(string name)
+    private Tensor? Weight(string name) => View(Parameters, name);
+
+    private Tensor? View(Tensor rows, string name)
     {
         foreach (var (own, offset, shape) in _layout)
-            if (own == name) return Parameters.narrow(1, offset, shape.Aggregate(1L, (a, b) => a * b)).view([Count, .. shape]);
+            if (own == name) return rows.narrow(1, offset, shape.Aggregate(1L, (a, b) => a * b)).view([Count, .. shape]);
         return null;
     }
 

@@ -112,6 +112,14 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         return (both[0].item<double>(), both[1].item<double>());
     }
 
+    /// <summary>Adds the gradient of β ‖W_hhᵀ W_hh − I‖² to that of W_hh, which must be there.</summary>
+    internal void AddSpectralPenalty(double beta)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        RecurrentWeights.grad!.add_(SpectralPenalty.Gradient(RecurrentWeights), beta);
+    }
+
     /// <summary>The outputs that belong to hidden states: (…, H) to (…, κ).</summary>
     public Tensor ReadOut(Tensor hidden) => readout.forward(hidden);
 }

@@ -3,12 +3,13 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>What the optimizer of one member of an ensemble is set to.</summary>
-internal sealed record AdamSettings(double LearningRate, double WeightDecay, double MaxGradNorm);
+internal sealed record AdamSettings(double LearningRate, double WeightDecay, double MaxGradNorm, bool DecoupledDecay = false);
 
 /// <summary>
 /// Clipping and Adam for all members of an ensemble at once, each with its own norm, learning rate, decay and step count n.
 /// For a member:  g ← g · min(1, max / (‖g‖ + 1e-6)) + decay · θ,  m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,
-/// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε).
+/// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε). Where the decay is decoupled (AdamW), θ ← θ − lr · decay · θ before that
+/// and nothing is added to g.
 /// </summary>
 /// <remarks>
 /// The last line is written as θ + m / (a √v + b), where a = −(1 − β₁ⁿ) / (lr √(1 − β₂ⁿ)) and b = −ε (1 − β₁ⁿ) / lr: two numbers
@@ -24,7 +25,7 @@ internal sealed class EnsembleAdam : IDisposable
     private readonly Device _device;
     private AdamSettings[] _settings;
     private long[] _steps;
-    private Tensor _limits, _decays;      // (N, 1)
+    private Tensor _limits, _decays, _kept; // (N, 1)
     private Tensor? _coming;              // a and b, (steps ahead, 2, N, 1)
     private int _used;
 
@@ -36,7 +37,7 @@ internal sealed class EnsembleAdam : IDisposable
     {
         (Means, Squares, _dtype, _device) = (means.DetachFromDisposeScope(), squares.DetachFromDisposeScope(), means.dtype, means.device);
         (_settings, _steps) = ([.. settings], [.. steps]);
-        (_limits, _decays) = Constants();
+        (_limits, _decays, _kept) = Constants();
     }
 
     /// <summary>m (N, P).</summary>
@@ -60,7 +61,8 @@ internal sealed class EnsembleAdam : IDisposable
         (_settings, _steps) = ([.. members.Select(i => _settings[i])], [.. members.Select(i => _steps[i])]);
         _limits.Dispose();
         _decays.Dispose();
-        (_limits, _decays) = Constants();
+        _kept.Dispose();
+        (_limits, _decays, _kept) = Constants();
         _coming?.Dispose();
         _coming = null;
     }
@@ -68,8 +70,9 @@ internal sealed class EnsembleAdam : IDisposable
     /// <summary>Clips the gradients and moves the parameters.</summary>
     /// <param name="parameters">θ (N, P).</param>
     /// <param name="gradient">g (N, P); overwritten.</param>
+    /// <param name="noise">Added to the clipped g (N, P).</param>
     /// <returns>‖g‖ before clipping (N).</returns>
-    public Tensor Step(Tensor parameters, Tensor gradient)
+    public Tensor Step(Tensor parameters, Tensor gradient, Tensor? noise = null)
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
@@ -84,7 +87,9 @@ internal sealed class EnsembleAdam : IDisposable
 
         var norms = gradient.norm(1, keepdim: true);                                         // (N, 1)
         gradient.mul_(_limits.div(norms.add(NormEpsilon)).clamp_max_(1));                    // NaN stays
-        if (Array.Exists(_settings, s => s.WeightDecay != 0)) gradient.addcmul_(parameters, _decays, 1);
+        if (noise is not null) gradient.add_(noise);
+        if (Array.Exists(_settings, s => L2(s) != 0)) gradient.addcmul_(parameters, _decays, 1);
+        if (Array.Exists(_settings, s => Kept(s) != 1)) parameters.mul_(_kept);
         Means.mul_(Beta1).add_(gradient, 1 - Beta1);
         Squares.mul_(Beta2).addcmul_(gradient, gradient, 1 - Beta2);
         parameters.addcdiv_(Means, addcmul(now[1], Squares.sqrt(), now[0], 1));
@@ -105,15 +110,19 @@ internal sealed class EnsembleAdam : IDisposable
         return from_array(numbers, _dtype, _device);
     }
 
-    private (Tensor Limits, Tensor Decays) Constants()
+    private static double L2(AdamSettings settings) => settings.DecoupledDecay ? 0 : settings.WeightDecay;
+
+    private static double Kept(AdamSettings settings) => settings.DecoupledDecay ? 1 - settings.LearningRate * settings.WeightDecay : 1;
+
+    private (Tensor Limits, Tensor Decays, Tensor Kept) Constants()
     {
         using var scope = NewDisposeScope();
         Tensor Column(Func<AdamSettings, double> of) => from_array(_settings.Select(of).ToArray(), _dtype, _device).unsqueeze(1).DetachFromDisposeScope();
-        return (Column(s => s.MaxGradNorm), Column(s => s.WeightDecay));
+        return (Column(s => s.MaxGradNorm), Column(L2), Column(Kept));
     }
 
     public void Dispose()
     {
-        foreach (var tensor in new[] { Means, Squares, _limits, _decays, _coming }) tensor?.Dispose();
+        foreach (var tensor in new[] { Means, Squares, _limits, _decays, _kept, _coming }) tensor?.Dispose();
     }
 }

@@ -183,6 +183,20 @@ public sealed class LinearBinding
         return broken;
     }
 
+    /// <summary>
+    /// Φ (s·d, s·d), what one step does to the history x = [y(t−s); …; y(t−1)]: block i receives block i+1, and the last block
+    /// f(x) = Fᵀ x (Eq. 9).
+    /// </summary>
+    public double[,] Phi()
+    {
+        int n = S * D;
+        var phi = new double[n, n];
+        for (int i = 0; i < n - D; i++) phi[i, i + D] = 1;
+        for (int i = 0; i < D; i++)
+            for (int j = 0; j < n; j++) phi[n - D + i, j] = F[j, i];
+        return phi;
+    }
+
     /// <summary>The plain simulation, one step and one sum at a time: what faster forms are tested against.</summary>
     /// <param name="history">s variables of d numbers, oldest first.</param>
     /// <param name="steps">How many variables to continue by.</param>

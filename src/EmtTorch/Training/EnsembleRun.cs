@@ -33,7 +33,7 @@ public sealed record MemberOutcome(RunResult? Result, Exception? Failure);
 /// <summary>
 /// Trains networks of one shape in lockstep on one device, all of them in each launch: on a GPU a small network's step is
 /// hundreds of launches that leave the GPU idle, and those of a hundred networks are no more. Each member has its own seed,
-/// batches, curriculum, learning rate, weight decay, and clipping, its own run folder, tests and checkpoints, as
+/// batches, curriculum and what else is in <see cref="Own"/>, its own run folder, tests and checkpoints, as
 /// <see cref="TrainingRun"/> would give it alone, to rounding; a checkpoint of the one is gone on from by the other.
 /// </summary>
 /// <remarks>
@@ -49,7 +49,11 @@ public sealed record MemberOutcome(RunResult? Result, Exception? Failure);
 public sealed class EnsembleRun
 {
     // What members may differ in; all else is the shape of the computation, or its rhythm.
-    private static readonly string[] Own = ["name", "seed", "out", "training.learning_rate", "training.weight_decay", "training.max_grad_norm"];
+    private static readonly string[] Own =
+    [
+        "name", "seed", "out", "model.initialization", "model.initialization_noise", "training.optimizer", "training.learning_rate", "training.weight_decay",
+        "training.max_grad_norm", "training.gradient_noise", "training.spectral_penalty",
+    ];
 
     private const int Writers = 8;
 
@@ -61,8 +65,9 @@ public sealed class EnsembleRun
     private List<Running> _running = [];
     private ElmanEnsemble? _networks;
     private EnsembleAdam? _optimizer;
+    private Tensor? _penalties; // β (N, 1, 1); null where all are 0
 
-    /// <exception cref="ArgumentException">The members differ in more than name, seed, folder, learning rate, weight decay and clipping, or two have one folder.</exception>
+    /// <exception cref="ArgumentException">The members differ in more than <see cref="Own"/>, or two have one folder.</exception>
     public EnsembleRun(IReadOnlyList<EnsembleMember> members)
     {
         if (members.Count == 0) throw new ArgumentException("there is no member");
@@ -139,6 +144,7 @@ public sealed class EnsembleRun
             foreach (var member in all) member.Dispose();
             _networks?.Dispose();
             _optimizer?.Dispose();
+            _penalties?.Dispose();
         }
         return _outcomes!;
     }
@@ -174,8 +180,9 @@ public sealed class EnsembleRun
         _networks = new([.. _running.Select(m => (ElmanRnn)m.State.Network)], device);
         Tensor Rows(Func<Adam.State, Tensor> of) => stack(_running.Select(m => cat(m.Moments.Select(s => of(s).reshape(-1)).ToArray()))).to(device);
         _optimizer = new(Rows(s => s.exp_avg), Rows(s => s.exp_avg_sq),
-            _running.Select(m => m.Member.Configuration.Training).Select(t => new AdamSettings(t.LearningRate, t.WeightDecay, t.MaxGradNorm)),
+            _running.Select(m => m.Member.Configuration.Training).Select(t => new AdamSettings(t.LearningRate, t.WeightDecay, t.MaxGradNorm, t.DecoupledDecay)),
             _running.Select(m => m.Moments[0].step));
+        SetPenalties();
     }
 
     /// <summary>The rows in the order of the horizons, without those of members that are gone.</summary>
@@ -187,6 +194,15 @@ public sealed class EnsembleRun
         _networks!.Choose(rows);
         _optimizer!.Choose(order, rows);
         _running = [.. order.Select(i => _running[i])];
+        SetPenalties();
+    }
+
+    private void SetPenalties()
+    {
+        _penalties?.Dispose();
+        using var scope = NewDisposeScope();
+        double[] betas = [.. _running.Select(m => m.Member.Configuration.Training.SpectralPenalty)];
+        _penalties = betas.All(beta => beta == 0) ? null : from_array(betas, _networks!.Parameters.dtype, _networks.Parameters.device).view(-1, 1, 1).DetachFromDisposeScope();
     }
 
     private Tensor Rows(IEnumerable<int> rows) => from_array(rows.Select(i => (long)i).ToArray(), ScalarType.Int64, _networks!.Parameters.device);
@@ -198,8 +214,19 @@ public sealed class EnsembleRun
         int[] horizons = [.. _running.Select(m => m.State.Curriculum.Horizon)];
         var (input, target) = batches.Batch(_common.Training.BatchSize, horizons, [.. _running.Select(m => m.State.Data)]);
         var (scores, gradient) = _networks!.Score(input, target, batches.From, horizons, gradients: true);
-        var norms = _optimizer!.Step(_networks.Parameters, gradient!);
+        if (_penalties is not null) _networks.AddSpectralPenalty(gradient!, _penalties);
+        var norms = _optimizer!.Step(_networks.Parameters, gradient!, Noise());
         return cat([scores, norms.to(ScalarType.Float64).unsqueeze(1)], 1).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Each member's noise on its gradient, as it would draw it alone (N, P); null where none has any.</summary>
+    private Tensor? Noise()
+    {
+        if (!_running.Exists(m => m.Member.Configuration.Training.GradientNoise > 0)) return null;
+        var noise = zeros_like(_networks!.Parameters);
+        for (int i = 0; i < _running.Count; i++)
+            if (_running[i].Member.Configuration.Training.GradientNoise > 0) GradientNoise.Fill(noise[i], _running[i].Member.Configuration, _optimizer!.Steps[i]);
+        return noise;
     }
 
     /// <summary>Counts the steps whose scores were not read yet; a member whose loss is no number any more is taken out.</summary>

@@ -16,7 +16,7 @@ public sealed class TrainingException(string message) : Exception(message);
 
 /// <summary>
 /// Trains one network from its configuration: batches from the task, mean squared error over the output phase (in flip_flop
-/// over the whole sequence), Adam with the gradient's norm clipped, horizons by curriculum, evaluation at a horizon of its own.
+/// over the whole sequence), Adam or AdamW with the gradient's norm clipped, horizons by curriculum, evaluation at a horizon of its own.
 /// </summary>
 /// <example><code>
 /// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=1000"]);
@@ -56,8 +56,8 @@ public sealed class TrainingRun
         using var binding = _configuration.Task.IsFlipFlop ? null : new VariableBinding(_configuration.Task.ToLinearBinding(), dtype, device);
         var task = binding is null ? SequenceTask.Of(new FlipFlop(_configuration.Task.D, dtype, device)) : SequenceTask.Of(binding);
         using var network = FirstNetwork(_configuration, task.Dimension).to(device);
-        using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.WeightDecay);
-        var clipped = new ClippedAdam(optimizer, network.parameters());
+        using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.DecoupledDecay ? 0 : training.WeightDecay);
+        var clipped = new ClippedAdam(optimizer, network.parameters(), training.DecoupledDecay ? training.WeightDecay : 0);
         using var data = new Generator((ulong)_configuration.Seed, device);
         var state = new TrainingState
         {
@@ -90,7 +90,11 @@ public sealed class TrainingRun
         lock (FirstWeights)
         {
             using var initial = manual_seed(configuration.Seed);
-            return new(dimension, configuration.Model.HiddenSize, configuration.Model.Bias, DtypeOf(configuration));
+            var model = configuration.Model;
+            var network = new ElmanRnn(dimension, model.HiddenSize, model.Bias, DtypeOf(configuration));
+            if (model.Initialization == "orthogonal") Initialization.Orthogonal(network);
+            if (model.Initialization == "circuit") Initialization.Circuit(network, configuration.Task.ToLinearBinding(), model.InitializationNoise);
+            return network;
         }
     }
 
@@ -104,7 +108,15 @@ public sealed class TrainingRun
         using var scope = NewDisposeScope();
         var (input, target) = task.Batch(_configuration.Training.BatchSize, state.Curriculum.Horizon, state.Data); // (s, B, d), (horizon, B, d)
         var (loss, accuracy) = network.Score(input, target, from: task.InputSteps, gradients: true);
-        return new(loss, accuracy, optimizer.Step(_configuration.Training.MaxGradNorm));
+        var training = _configuration.Training;
+        if (training.SpectralPenalty > 0) network.AddSpectralPenalty(training.SpectralPenalty);
+        Tensor? noise = null;
+        if (training.GradientNoise > 0)
+        {
+            noise = empty(network.parameters().Sum(p => p.numel()), dtype: network.RecurrentWeights.dtype, device: input.device);
+            GradientNoise.Fill(noise, _configuration, state.Step);
+        }
+        return new(loss, accuracy, optimizer.Step(training.MaxGradNorm, noise));
     }
 
     /// <summary>Mean loss and accuracy over fresh batches.</summary>

@@ -103,6 +103,14 @@ public class ConfigurationTests
         ("""{"task": {"name": "flip_flop", "id": [255, 0, 0]}}""", "task", "found name and id of"),
         ("""{"task": {"name": "flipflop"}}""", "task.name", "did you mean flip_flop?"),
         ("""{"task": {"name": "flip_flop", "bits": 3}}""", "task.bits", "unknown key"),
+        ("""{"task": {"name": "t1"}, "training": {"optimizer": "adamW"}}""", "training.optimizer", "did you mean adamw?"),
+        ("""{"task": {"name": "t1"}, "training": {"gradient_noise": -1}}""", "training.gradient_noise", "a number from 0"),
+        ("""{"task": {"name": "t1"}, "training": {"spectral_penalty": -1}}""", "training.spectral_penalty", "a number from 0"),
+        ("""{"task": {"name": "t1"}, "model": {"initialization": "orthogonl"}}""", "model.initialization", "did you mean orthogonal?"),
+        ("""{"task": {"name": "t1"}, "model": {"initialization": "circuit", "initialization_noise": -1}}""", "model.initialization_noise", "a number from 0"),
+        ("""{"task": {"name": "t1"}, "model": {"initialization": "circuit", "hidden_size": 63}}""", "model.hidden_size", "found 63; initialization circuit needs an orthonormal basis of s·d = 8 · 8 = 64 vectors"),
+        ("""{"task": {"name": "t1"}, "model": {"initialization": "circuit", "hidden_size": 0}}""", "model.hidden_size", "found 0; allowed"),
+        ("""{"task": {"name": "flip_flop", "d": 3}, "model": {"initialization": "circuit"}}""", "model.initialization", "flip_flop is no linear variable binding task"),
         // The text itself
         ("""{"task": {"name": "t1"}, "seed": 1, "seed": 2}""", "seed", "more than once"),
         ("""{"task": {"name": "t1"}, "model": {"bias": true, "bias": true}}""", "model.bias", "more than once"),
@@ -196,6 +204,7 @@ public class ConfigurationTests
         Assert.That((c.Task.D, c.Task.S, c.Model.Type, c.Model.HiddenSize, c.Model.Bias, c.Model.Dtype), Is.EqualTo((8, 8, "elman_rnn", 128, false, "float32")));
         Assert.That((c.Training.Steps, c.Training.BatchSize, c.Training.LearningRate, c.Training.WeightDecay, c.Training.MaxGradNorm), Is.EqualTo((20000, 64, 0.001, 0.0, 1.0)));
         Assert.That(c.Training.Curriculum.Horizons, Is.EqualTo(new[] { 10, 20, 40, 60, 100 }));
+        Assert.That((c.Model.Initialization, c.Training.Optimizer, c.Training.GradientNoise, c.Training.SpectralPenalty), Is.EqualTo(("uniform", "adam", 0.0, 0.0)));
         Assert.That((c.Training.Curriculum.Threshold, c.Training.LogInterval, c.Training.EarlyStop), Is.EqualTo((0.98, 50, (EarlyStopConfiguration?)null)));
         Assert.That((c.Evaluation.Horizon, c.Evaluation.Batches, c.Evaluation.BatchSize, c.Evaluation.Interval), Is.EqualTo((200, 10, 64, 500)));
         Assert.That((c.Checkpoints.Interval, c.Checkpoints.KeepLast, c.Checkpoints.KeepBest), Is.EqualTo((500, 3, true)));
@@ -207,8 +216,8 @@ public class ConfigurationTests
         {
           "name": "n-1", "seed": 9223372036854775807, "device": "cuda:3", "threads": 2, "out": "elsewhere",
           "task": {"terms": [{"delay": 3, "permutation": [1, 0], "signs": [1, -1]}, {"delay": 1}], "d": 2, "s": 3},
-          "model": {"type": "elman_rnn", "hidden_size": 32, "bias": true, "dtype": "float64"},
-          "training": {"steps": 7, "batch_size": 5, "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5,
+          "model": {"type": "elman_rnn", "hidden_size": 32, "bias": true, "dtype": "float64", "initialization": "orthogonal", "initialization_noise": 0.3},
+          "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0.4,
             "curriculum": {"horizons": [3, 5], "threshold": 1}, "log_interval": 2, "early_stop": {"accuracy": 0.5, "evaluations": 4}},
           "evaluation": {"horizon": 11, "batches": 3, "batch_size": 6, "interval": 8},
           "checkpoints": {"interval": 9, "keep_last": 1, "keep_best": false}

@@ -84,23 +84,46 @@ public sealed class ElmanEnsembleTests
     }
 
     [Test]
-    public void EachMemberIsClippedAndMovedAsTorchMovesItAlone()
+    public void EachMembersSpectralPenaltyIsItsOwn()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(8);
+        var networks = Enumerable.Range(0, 3).Select(_ => new ElmanRnn(2, 6, true, ScalarType.Float64)).ToList();
+        Tensor input = randn(3, 3, 5, 2, dtype: ScalarType.Float64), target = randn(3, 4, 5, 2, dtype: ScalarType.Float64);
+        double[] betas = [0.3, 0, 2];
+        using var ensemble = new ElmanEnsemble(networks, CPU);
+        var gradient = ensemble.Score(input, target, 3, [4, 4, 4], gradients: true).Gradient!;
+        ensemble.AddSpectralPenalty(gradient, from_array(betas).view(3, 1, 1));
+        for (int i = 0; i < 3; i++)
+        {
+            networks[i].Score(input[i], target[i], 3, gradients: true);
+            networks[i].AddSpectralPenalty(betas[i]);
+            var own = cat(networks[i].parameters().Select(p => p.grad!.reshape(-1)).ToArray());
+            Assert.That((gradient[i] - own).abs().max().item<double>(), Is.LessThan(1e-13), $"member {i}");
+        }
+    }
+
+    [Test]
+    public void EachMemberIsClippedAndMovedAsTorchMovesItAlone([Values] bool noisy)
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);
-        AdamSettings[] settings = [new(1e-3, 0, 1), new(0.02, 0.1, 0.3), new(5e-4, 10, 1e9), new(0.1, 0.001, 0.01)];
+        AdamSettings[] settings = [new(1e-3, 0, 1), new(0.02, 0.1, 0.3), new(5e-4, 10, 1e9), new(0.1, 0.001, 0.01, DecoupledDecay: true)];
         long[] begun = [0, 7, 2500, 0];
         var alone = settings.Select(_ => new Parameter(randn(23, dtype: ScalarType.Float64))).ToArray();
-        var optimizers = settings.Select((s, i) => optim.Adam([alone[i]], lr: s.LearningRate, weight_decay: s.WeightDecay)).ToArray();
+        var optimizers = settings.Select((s, i) => s.DecoupledDecay
+            ? (OptimizerHelper)optim.AdamW([alone[i]], lr: s.LearningRate, weight_decay: s.WeightDecay)
+            : optim.Adam([alone[i]], lr: s.LearningRate, weight_decay: s.WeightDecay)).ToArray();
         for (int i = 0; i < begun.Length; i++)
         {
+            if (begun[i] == 0) continue;
             var state = (Adam.State)optimizers[i].state_dict().State.Single();
             state.step = begun[i];
-            if (begun[i] > 0) state.exp_avg_sq.copy_(state.exp_avg.copy_(randn(23, dtype: ScalarType.Float64)).square());
+            state.exp_avg_sq.copy_(state.exp_avg.copy_(randn(23, dtype: ScalarType.Float64)).square());
         }
-        Adam.State StateOf(int i) => (Adam.State)optimizers[i].state_dict().State.Single();
+        Tensor Moments(Func<Adam.State, Tensor> of) => stack(optimizers.Select(o => o.state_dict().State.Single() is Adam.State s ? of(s) : zeros(23, dtype: ScalarType.Float64)));
         var together = stack(alone.Select(p => p.detach().clone()));
-        using var adam = new EnsembleAdam(stack(alone.Select((_, i) => StateOf(i).exp_avg)), stack(alone.Select((_, i) => StateOf(i).exp_avg_sq)), settings, begun);
+        using var adam = new EnsembleAdam(Moments(s => s.exp_avg), Moments(s => s.exp_avg_sq), settings, begun);
         int[] members = [0, 1, 2, 3];
         for (int step = 0; step < 230; step++)
         {
@@ -113,12 +136,14 @@ public sealed class ElmanEnsembleTests
                 together = together.index_select(0, rows);
             }
             var gradient = randn(4, 23, dtype: ScalarType.Float64) * (step % 3);
-            var norms = adam.Step(together, stack(members.Select(i => gradient[i])));
+            var noise = randn(4, 23, dtype: ScalarType.Float64);
+            var norms = adam.Step(together, stack(members.Select(i => gradient[i])), noisy ? stack(members.Select(i => noise[i])) : null);
             for (int row = 0; row < members.Length; row++)
             {
                 int i = members[row];
                 alone[i].grad = gradient[i].clone();
                 double norm = nn.utils.clip_grad_norm_([alone[i]], settings[i].MaxGradNorm);
+                if (noisy) alone[i].grad!.add_(noise[i]);
                 optimizers[i].step();
                 Assert.That(norms[row].item<double>(), Is.EqualTo(norm).Within(1e-11).Percent);
                 Assert.That((together[row] - alone[i]).abs().max().item<double>(), Is.LessThan(1e-11), $"member {i}, step {step}");

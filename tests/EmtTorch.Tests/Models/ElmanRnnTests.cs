@@ -55,6 +55,36 @@ public sealed class ElmanRnnTests
     }
 
     [Test]
+    public void WithASpectralPenaltyGradientsAgreeWithFiniteDifferences()
+    {
+        using var scope = NewDisposeScope();
+        using var seed = manual_seed(7);
+        Tensor input = randn([2, 3, 2], dtype: float64), target = randn([4, 3, 2], dtype: float64);
+        using var network = new ElmanRnn(2, 5, bias: true, dtype: ScalarType.Float64);
+        double Loss()
+        {
+            using var quiet = no_grad();
+            var w = network.RecurrentWeights;
+            return network.Score(input, target, from: 2, gradients: false).Loss + 0.2 * (matmul(w.t(), w) - eye(5, dtype: float64)).square().sum().item<double>();
+        }
+        network.Score(input, target, from: 2, gradients: true);
+        network.AddSpectralPenalty(0.2);
+        FiniteDifferences.Check(network, Loss);
+    }
+
+    /// <summary>PyTorch 1.13's autograd of ((WᵀW − I)²).sum().</summary>
+    [Test]
+    public void TheSpectralPenaltysGradientIsAutograds()
+    {
+        using var scope = NewDisposeScope();
+        var w = from_array(new[,] { { 1, -2, 0.5 }, { 0.3, 0.7, -1.1 }, { 0, 0.4, 0.9 } });
+        double[] expected = [15.02, -39.18, 14.5, -5.652, 14.276, -9.332, -2.252, 0.764, 2.316];
+        Assert.That(SpectralPenalty.Gradient(w).data<double>().ToArray(), Is.EqualTo(expected).Within(1e-13));
+        var both = SpectralPenalty.Gradient(stack([w, 2 * w]));
+        Assert.That(Distance(both[1], SpectralPenalty.Gradient(2 * w)), Is.LessThan(1e-13), "several matrices");
+    }
+
+    [Test]
     public void GradientsAgreeWithFiniteDifferences()
     {
         using var scope = NewDisposeScope();

@@ -54,6 +54,13 @@ public class LinearBindingTests
     }
 
     [Test]
+    public void Phi_moves_each_variable_into_the_one_before_and_computes_the_new_one() =>
+        // y_0(t) = y_1(t − 2), y_1(t) = −y_0(t − 1), by hand: the history [a b c d] becomes [c d b −c].
+        Assert.That(
+            LinearBinding.FromMatrix([[0, 0], [1, 0], [0, -1], [0, 0]], d: 2, s: 2).Phi(),
+            Is.EqualTo(new double[,] { { 0, 0, 1, 0 }, { 0, 0, 0, 1 }, { 0, 1, 0, 0 }, { 0, 0, -1, 0 } }));
+
+    [Test]
     public void Terms_add_up()
     {
         // y_0(t) = y_1(t − 3) + y_0(t − 1), y_1(t) = −y_0(t − 3) + y_1(t − 1)

@@ -123,6 +123,33 @@ public sealed class EnsembleRunTests
         for (int i = 0; i < 3; i++) AssertEqual(together[i], alone[i], 1e-9);
     }
 
+    private RunConfiguration[] WithOptions(string name) =>
+    [
+        Configuration(name, 1, "training.optimizer=adamw", "training.weight_decay=0.1", "model.initialization=orthogonal"),
+        Configuration(name, 2, "training.gradient_noise=0.01", "training.weight_decay=0.01"),
+        Configuration(name, 3, "training.spectral_penalty=0.05", "model.initialization=circuit", "training.gradient_noise=0.001"),
+    ];
+
+    [Test]
+    public void EachMemberHasItsOwnOptions()
+    {
+        var (together, alone) = (WithOptions("together"), WithOptions("alone"));
+        Together(together);
+        foreach (var run in alone) Alone(run);
+        for (int i = 0; i < 3; i++) AssertEqual(together[i], alone[i], 1e-9);
+    }
+
+    [Test]
+    public void WithOptionsAnInterruptedEnsembleGoesOnAlone()
+    {
+        var (whole, parts) = (WithOptions("whole"), WithOptions("parts"));
+        Together(whole);
+        using var stop = new CancellationTokenSource();
+        Together(parts, stop: stop.Token, progress: p => { if (p.Metrics.Step == 35) stop.Cancel(); });
+        foreach (var run in parts) Alone(run, resume: true);
+        for (int i = 0; i < 3; i++) AssertEqual(parts[i], whole[i], 1e-9);
+    }
+
     [Test]
     public void AnInterruptedEnsembleGoesOnToTheSameBits([Values(7, 33, 120, 149)] int after)
     {

@@ -1,4 +1,5 @@
 using EmtTorch.Configuration;
+using EmtTorch.Models.Fused;
 using EmtTorch.Training;
 using Serilog;
 using Serilog.Core;
@@ -88,6 +89,65 @@ public sealed class TrainingRunTests
             Assert.That(MetricsOf(parts), Is.EqualTo(MetricsOf(whole)));
             Assert.That(WeightsOf(parts), Is.EqualTo(WeightsOf(whole)));
         }
+    }
+
+    private static readonly string[][] Options =
+    [
+        ["training.optimizer=adamw", "training.weight_decay=0.1"],
+        ["training.gradient_noise=0.01"],
+        ["training.spectral_penalty=0.02"],
+        ["model.initialization=orthogonal"],
+        ["model.initialization=circuit"],
+        ["training.optimizer=adamw", "training.weight_decay=0.3", "training.gradient_noise=0.003", "training.spectral_penalty=0.01", "model.initialization=circuit", "model.initialization_noise=0.2", "model.bias=true"],
+    ];
+
+    [TestCaseSource(nameof(Options))]
+    public void WithAnyOptionAnInterruptedRunGoesOnToTheSameBits(params string[] options)
+    {
+        var (plain, whole, parts) = (Configuration("name=plain"), Configuration(["name=whole", .. options]), Configuration(["name=parts", .. options]));
+        Train(plain);
+        Train(whole);
+        using var stop = new CancellationTokenSource();
+        Assert.That(Train(parts, stop: stop.Token, progress: p => { if (p.Metrics.Step == 35) stop.Cancel(); }), Is.Null);
+        Train(parts, resume: true);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(MetricsOf(parts), Is.EqualTo(MetricsOf(whole)));
+            Assert.That(WeightsOf(parts), Is.EqualTo(WeightsOf(whole)));
+            Assert.That(WeightsOf(whole), Is.Not.EqualTo(WeightsOf(plain)), "the option has an effect");
+        }
+    }
+
+    [TestCaseSource(nameof(Options))]
+    public void WithAnyOptionTorchsOperatorsComeToTheSame(params string[] options)
+    {
+        var (kernel, operators) = (Configuration(["name=kernel", "model.dtype=float64", .. options]), Configuration(["name=operators", "model.dtype=float64", .. options]));
+        Train(kernel);
+        try
+        {
+            Simd.Used = false;
+            Train(operators);
+        }
+        finally
+        {
+            Simd.Used = true;
+        }
+        foreach (var (a, b) in RunFolder.Of(kernel).ReadMetrics().Zip(RunFolder.Of(operators).ReadMetrics()))
+        {
+            Assert.That(a.Loss, Is.EqualTo(b.Loss).Within(1e-7).Percent, $"step {a.Step}");
+            Assert.That(a.GradientNorm, Is.EqualTo(b.GradientNorm).Within(1e-7).Percent, $"step {a.Step}");
+        }
+    }
+
+    [Test]
+    public void TheLossThatIsReportedIsWithoutThePenalty()
+    {
+        var (plain, penalised) = (Configuration("name=plain", "training.log_interval=1"), Configuration("name=penalised", "training.log_interval=1", "training.spectral_penalty=10"));
+        Train(plain);
+        Train(penalised);
+        var (a, b) = (RunFolder.Of(plain).ReadMetrics()[0], RunFolder.Of(penalised).ReadMetrics()[0]);
+        Assert.That(b.Loss, Is.EqualTo(a.Loss));
+        Assert.That(b.GradientNorm, Is.GreaterThan(10 * a.GradientNorm));
     }
 
     [Test]

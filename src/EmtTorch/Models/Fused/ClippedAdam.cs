@@ -13,6 +13,8 @@ namespace EmtTorch.Models.Fused;
 /// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε).
 /// m, v and n stay in the optimizer's own state, so that its checkpoints are what they were. Elsewhere it is
 /// clip_grad_norm_ and the optimizer's own step, to whose results these are equal to rounding.
+/// Before the move θ ← θ − lr · decoupled · θ, which makes it AdamW (Loshchilov and Hutter 2019): all that AdamW has beside
+/// Adam, with the same state, so that there is no second class of it.
 /// </summary>
 internal sealed unsafe class ClippedAdam
 {
@@ -20,12 +22,14 @@ internal sealed unsafe class ClippedAdam
     private readonly Parameter[] _parameters;
     private readonly Adam.State[] _states;
     private readonly Adam.Options _options;
+    private readonly double _decoupled;
 
     /// <param name="optimizer">Of one group, with all the parameters in their order.</param>
     /// <param name="parameters">Its parameters.</param>
-    public ClippedAdam(Adam optimizer, IEnumerable<Parameter> parameters)
+    /// <param name="decoupledDecay">AdamW's weight decay; the optimizer's own is L2.</param>
+    public ClippedAdam(Adam optimizer, IEnumerable<Parameter> parameters, double decoupledDecay = 0)
     {
-        _optimizer = optimizer;
+        (_optimizer, _decoupled) = (optimizer, decoupledDecay);
         _parameters = [.. parameters];
         var kept = optimizer.state_dict();
         _states = [.. kept.State.Cast<Adam.State>()];
@@ -34,10 +38,12 @@ internal sealed unsafe class ClippedAdam
 
     /// <summary>Clips the gradients and moves the parameters.</summary>
     /// <param name="largestNorm">What ‖g‖ is clipped to.</param>
+    /// <param name="noise">Added to the clipped gradients: of all parameters in their order (P).</param>
     /// <returns>‖g‖ before clipping.</returns>
-    public double Step(double largestNorm)
+    public double Step(double largestNorm, Tensor? noise = null)
     {
         using var scope = NewDisposeScope();
+        if (_decoupled != 0) Shrink();
         var gradients = new Tensor[_parameters.Length];
         bool fits = _options.amsgrad != true && _options.maximize != true;
         for (int i = 0; i < gradients.Length && fits; i++)
@@ -45,6 +51,7 @@ internal sealed unsafe class ClippedAdam
         if (!fits)
         {
             double before = nn.utils.clip_grad_norm_(_parameters, largestNorm);
+            if (noise is not null) Add(noise, 1);
             _optimizer.step();
             return before;
         }
@@ -56,6 +63,11 @@ internal sealed unsafe class ClippedAdam
                 : Simd.Path switch { SimdPath.Avx512 => Squares<Simd512<double>, Vector512<double>, double>(gradients[i]), SimdPath.Avx2 => Squares<Simd256<double>, Vector256<double>, double>(gradients[i]), _ => Squares<Simd128<double>, Vector128<double>, double>(gradients[i]) };
         double norm = Math.Sqrt(squares), factor = largestNorm / (norm + 1e-6);
         if (factor > 1) factor = 1; // NaN stays
+        if (noise is not null)
+        {
+            Add(noise, factor);
+            factor = 1;
+        }
         for (int i = 0; i < gradients.Length; i++)
         {
             _states[i].step++;
@@ -70,6 +82,28 @@ internal sealed unsafe class ClippedAdam
             }
         }
         return norm;
+    }
+
+    // A parameter without a gradient is left alone, as in AdamW.
+    private void Shrink()
+    {
+        using var quiet = no_grad();
+        double kept = 1 - _optimizer.ParamGroups.First().LearningRate * _decoupled;
+        foreach (var parameter in _parameters)
+            if (parameter.grad is not null) parameter.mul_(kept);
+    }
+
+    /// <summary>g ← factor · g + noise.</summary>
+    private void Add(Tensor noise, double factor)
+    {
+        using var quiet = no_grad();
+        long at = 0;
+        foreach (var parameter in _parameters)
+        {
+            long count = parameter.numel();
+            parameter.grad?.mul_(factor).add_(noise.narrow(0, at, count).view(parameter.shape));
+            at += count;
+        }
     }
 
     private bool Single(int i) => _parameters[i].dtype == ScalarType.Float32;

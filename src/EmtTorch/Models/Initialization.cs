@@ -1,0 +1,48 @@
+using EmtTorch.Tasks;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Models;
+
+/// <summary>First weights other than a new network's own, which are uniform within ±1/√H. They are made from these and from the default generator.</summary>
+internal static class Initialization
+{
+    /// <summary>W_hh becomes a random orthogonal matrix (Saxe et al. 2014); the other weights stay.</summary>
+    public static void Orthogonal(ElmanRnn network)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        network.RecurrentWeights.copy_(Orthonormal(network.RecurrentWeights.shape[0], network.RecurrentWeights.shape[0]));
+    }
+
+    /// <summary>
+    /// Near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ + U, W_uh = Ψ_s + U, W_r = Ψ_sᵀ + U,
+    /// b = U, where U are the network's uniform weights times the noise.
+    /// </summary>
+    /// <param name="network">With uniform weights.</param>
+    /// <param name="task">Its task, of no more than H numbers in the history.</param>
+    /// <param name="noise">0 gives the circuit itself.</param>
+    /// <exception cref="ArgumentException">H is smaller than s·κ: there is no such basis.</exception>
+    public static void Circuit(ElmanRnn network, LinearBinding task, double noise)
+    {
+        long hidden = network.RecurrentWeights.shape[0], n = task.S * task.D;
+        if (hidden < n) throw new ArgumentException($"{hidden} hidden units have no orthonormal basis of s·d = {n} vectors", nameof(network));
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        var psi = Orthonormal(hidden, n).to(network.RecurrentWeights.dtype);                  // (H, s·κ)
+        var newest = psi.narrow(1, n - task.D, task.D);                                       // Ψ_s (H, κ)
+        foreach (var parameter in network.parameters()) parameter.mul_(noise);
+        network.RecurrentWeights.add_(matmul(psi, matmul(from_array(task.Phi(), psi.dtype), psi.t())));
+        network.InputWeights.add_(newest);
+        network.ReadoutWeights.add_(newest.t());
+    }
+
+    /// <summary>
+    /// Orthonormal columns, uniform over all such matrices: Q of a Gaussian's QR, each column with the sign of R's diagonal, without
+    /// which Q would have the signs that the algorithm happens to choose (Mezzadri 2007).
+    /// </summary>
+    private static Tensor Orthonormal(long rows, long columns)
+    {
+        var (q, r) = linalg.qr(randn(rows, columns, dtype: ScalarType.Float64));
+        return q * r.diagonal().sign();
+    }
+}
