@@ -25,6 +25,18 @@ public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Rea
     /// <summary>κ.</summary>
     public int Dimension => (int)WeightIh.shape[1];
 
+    /// <summary>‖θ‖, over all weights and biases.</summary>
+    public double ParameterNorm
+    {
+        get
+        {
+            double squares = 0;
+            foreach (var tensor in new[] { WeightIh, WeightHh, Readout, Bias, ReadoutBias })
+                if (tensor is not null) squares += Math.Pow(Matrices.Norm(tensor), 2);
+            return Math.Sqrt(squares);
+        }
+    }
+
     /// <summary>A copy of a network's weights.</summary>
     public static NetworkWeights Of(ElmanRnn network)
     {

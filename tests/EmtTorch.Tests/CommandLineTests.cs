@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using EmtTorch.Training;
 
 namespace EmtTorch.Tests;
@@ -231,6 +232,18 @@ public sealed class CommandLineTests
             Assert.That(code, Is.EqualTo(2));
             Assert.That(error, Does.Contain("model.hidden_size").And.Contain("training.learning_rate").And.Not.Contain("training.steps"));
         }
+    }
+
+    [Test]
+    public void ARunFromBeforeASettingCameIsGoneOnWith()
+    {
+        Run(Config(), "--out", Out);
+        var config = Path.Combine(Out, "small", "seed-1", "config.json");
+        var json = JsonNode.Parse(File.ReadAllText(config))!;
+        json["training"]!.AsObject().Remove("optimizer");
+        File.WriteAllText(config, json.ToJsonString());
+        var (code, _, error) = Run(Config(), "--out", Out, "--resume", "--set", "training.steps=70");
+        Assert.That(code, Is.Zero, error);
     }
 
     [Test]

@@ -287,6 +287,8 @@ public sealed record RunAnalysis
         ["seed"] = network.Step is null ? null : network.Configuration.Seed,
         ["step"] = network.Step,
         ["hidden_size"] = network.Weights.HiddenSize,
+        // What L2 is taken of: ½ weight_decay ‖θ‖² is its part of the objective.
+        ["parameter_norm"] = Value(network.Weights.ParameterNorm),
     };
 
     private static ComparisonRow FirstRow(TrainedNetwork network) => new()

@@ -162,10 +162,11 @@ public sealed class RunFolder
     public IEnumerable<ConfigurationProblem> Differences(RunConfiguration configuration)
     {
         if (!HoldsRun) return [];
-        JsonNode? before;
-        try { before = JsonNode.Parse(File.ReadAllText(ConfigFile)); }
-        catch (JsonException) { return []; } // a damaged copy: the checkpoint itself decides
-        return Compare("", before, JsonNode.Parse(configuration.ToJson())).Select(d => new ConfigurationProblem(d.Path,
+        RunConfiguration before;
+        // A setting that came later than the run has its default in it.
+        try { before = ConfigurationFile.Parse(File.ReadAllText(ConfigFile)); }
+        catch (ConfigurationException) { return []; } // a damaged copy: the checkpoint itself decides
+        return Compare("", JsonNode.Parse(before.ToJson()), JsonNode.Parse(configuration.ToJson())).Select(d => new ConfigurationProblem(d.Path,
             $"is {d.New}, but the run in {Path} was begun with {d.Old}: --resume goes on with the same experiment. Without --resume it is begun anew, and the old folder is kept under earlier/"));
     }
 
