@@ -139,7 +139,7 @@ public static class SweepTablePage
                   "width": "container", "height": 220,
                   "data": {"values": {{CompactJson.Array(lines)}}},
                   "transform": [{"flatten": ["s", "v"]}],
-                  "mark": {"type": "line", "strokeWidth": 1.1, "opacity": 0.75, "clip": true, "invalid": "break-paths-filter-domains", "tooltip": true},
+                  "mark": {"type": "line", "strokeWidth": 1.1, "opacity": 0.75, "clip": true, "invalid": "break-paths-filter-domains", "point": {{(errors.Count < 1000 ? """{"size": 12}""" : "false")}}, "tooltip": true},
                   "encoding": {
                     "x": {"field": "s", "type": "quantitative", "title": "step", "scale": {"domain": [0, {{steps}}]}, "axis": {"format": "~s", "tickCount": 5} },
                     "y": {"field": "v", "type": "quantitative", "title": "spectral error (rad)", "scale": {"type": "log", "domain": {{y}}, "nice": true}, "axis": {"tickCount": 5, "format": "~g"} },
