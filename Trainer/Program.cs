@@ -30,6 +30,7 @@ schema.SetAction(_ =>
 });
 root.Add(schema);
 root.Add(SweepCommand.Create());
+root.Add(TableCommand.Create());
 root.Add(AnalyzeCommand.Create());
 root.Add(GsemmCommand.Create());
 
@@ -41,6 +42,7 @@ foreach (var error in result.Errors)
     Console.Error.WriteLine(!error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? error.Message
         : result.CommandResult.Command == root ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example."
         : result.CommandResult.Command.Name == "sweep" ? "SWEEP is missing: the file with a sweep's base configuration and axes, experiments/table1/sweep.json for example."
+        : result.CommandResult.Command.Name == "table" ? "FOLDER is missing: the folder of a sweep's runs, experiments/table1 for example."
         : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example.");
 Console.Error.WriteLine("--help lists what there is.");
 return 2;

@@ -162,19 +162,7 @@ internal static class SweepCommand
     /// <summary>analysis.json of a finished run, where it is not there yet or is of other weights; null where it can't be made.</summary>
     private static JsonNode? Analyze(Item item, Screen screen)
     {
-        var file = Path.Combine(item.Folder.Path, RunAnalysis.FileName);
-        try
-        {
-            using var network = TrainedNetwork.Load(item.Folder.Path, warn: message => screen.Say($"Warning: {message}", warning: true));
-            try
-            {
-                if (File.Exists(file) && JsonNode.Parse(File.ReadAllText(file)) is { } known && (long?)known["step"] == network.Step) return known;
-            }
-            catch (Exception e) when (e is System.Text.Json.JsonException or InvalidOperationException or FormatException) { screen.Say($"Warning: {file} is damaged. It is made again.", warning: true); }
-            var analysis = RunAnalysis.Of(network);
-            analysis.WriteNumbers(item.Folder.Path);
-            return analysis.Json;
-        }
+        try { return RunAnalysis.OfRun(item.Folder.Path, message => screen.Say($"Warning: {message}", warning: true)); }
         catch (Exception e) when (e is ConfigurationException or InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException)
         {
             screen.Say($"Warning: {Label(item.Configuration)} can't be analysed: {e.Message}", warning: true);

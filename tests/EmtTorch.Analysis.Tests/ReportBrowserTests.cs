@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
+using EmtTorch.Analysis.Sweeps;
 
 namespace EmtTorch.Analysis.Tests;
 
@@ -134,6 +135,44 @@ public sealed class ReportBrowserTests
         await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[6].click()");
         Assert.That((await _browser.Evaluate<string>(Column)).Split(',')[^2..], Is.EqualTo(new[] { "", "" }), "rows without a value stay last");
         await Shoot("comparison-1200");
+        Assert.That(_browser.Console, Is.Empty);
+    }
+
+    [Test]
+    public async Task A_sweeps_table_draws_seeds_and_courses()
+    {
+        string runs = Path.Combine(_folder, "runs");
+        SweepSamples.Full(runs, """{ "columns": ["task", "spectral_error", "accuracy"], "rows": [["t1", 0.0015, 1.0], ["t2", null, 0.9]] }""");
+        await Open("table", SweepTablePage.Render(SweepTable.Of(SweepFolder.Read(runs))));
+        var marks = await CheckMarks();
+        Assert.That(marks.Keys, Is.EquivalentTo(new[] { "spectral-error", "accuracy", "course-small" }));
+        Assert.That(marks["spectral-error"], Is.EqualTo(3 + 1 + 1), "seeds that converged, the mean of t1, and t1's published figure");
+        Assert.That(marks["accuracy"], Is.EqualTo(4 + 2 + 2));
+        Assert.That(await _browser.Evaluate<int>("document.querySelectorAll('#course-small .mark-line path').length"), Is.EqualTo(4), "the runs with a spectral error at some test");
+        await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[2].click()");
+        Assert.That(await _browser.Evaluate<string>("[...document.querySelector('table.sortable tbody').rows].map(row => row.cells[2].textContent).join()"), Is.EqualTo("0.0015,–"));
+        await CheckDownloads();
+        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than the window");
+        await Shoot("table-1200");
+        await _browser.Resize(400);
+        await _browser.Wait("[...document.querySelectorAll('.drawing svg')].every(svg => svg.clientWidth <= 400)");
+        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than a phone");
+        await Shoot("table-400");
+        Assert.That(_browser.Console, Is.Empty);
+    }
+
+    [Test]
+    public async Task A_table_of_a_sweep_that_has_just_begun_says_so()
+    {
+        string runs = Path.Combine(_folder, "begun");
+        Directory.CreateDirectory(runs);
+        await File.WriteAllTextAsync(Path.Combine(runs, "sweep.json"), SweepSamples.Sweep());
+        var (name, settings) = SweepSamples.Of("t1", "0.9");
+        SweepSamples.Begin(runs, name, 1, settings, [null], [0.5]);
+        await Open("table-begun", SweepTablePage.Render(SweepTable.Of(SweepFolder.Read(runs))));
+        Assert.That(await _browser.Evaluate<int>("document.querySelectorAll('figure').length"), Is.Zero);
+        Assert.That(await _browser.Evaluate<int>("document.querySelectorAll('.missing').length"), Is.EqualTo(3));
+        Assert.That(await Text("main"), Does.Contain("0 of 8 runs finished."));
         Assert.That(_browser.Console, Is.Empty);
     }
 

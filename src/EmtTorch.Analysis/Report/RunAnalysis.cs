@@ -4,6 +4,7 @@ using System.Numerics;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using EmtTorch.Configuration;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using TorchSharp;
@@ -57,6 +58,45 @@ public sealed record RunAnalysis
         var result = network.Configuration.Task.Name == FlipFlop.Name ? OfFlipFlop(network) : OfBinding(network, options ?? new(), input);
         result.Json["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 3);
         return result;
+    }
+
+    /// <summary>The numbers of a finished run: its analysis.json, which is made where it is not there, is damaged, or is of other weights than the run's best.</summary>
+    /// <param name="folder">The run's folder.</param>
+    /// <param name="warn">Told of damaged files, and where analysis.json can't be written.</param>
+    /// <param name="making">Told when an analysis is made.</param>
+    /// <exception cref="ConfigurationException">The folder is no run's, or has no checkpoint.</exception>
+    /// <exception cref="InvalidDataException">result.json or the checkpoint is damaged.</exception>
+    /// <exception cref="CheckpointException">All checkpoints of the run are damaged.</exception>
+    /// <exception cref="IOException">They can't be read.</exception>
+    /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
+    public static JsonObject OfRun(string folder, Action<string> warn, Action? making = null)
+    {
+        var file = Path.Combine(folder, FileName);
+        JsonObject? known = null;
+        long? step = null;
+        try
+        {
+            if (File.Exists(file)) known = JsonNode.Parse(File.ReadAllText(file)) as JsonObject ?? throw new JsonException();
+            step = (long?)known?["step"];
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
+        {
+            known = null;
+            warn($"{file} is damaged. It is made again.");
+        }
+        if (step is not null && step == new RunFolder(folder).ReadResult()?.BestStep) return known!;
+        TrainedNetwork network;
+        try { network = TrainedNetwork.Load(folder, warn: warn); }
+        catch (ConfigurationException) when (known is not null) { return known; } // the checkpoints are gone, the numbers are kept
+        using (network)
+        {
+            if (known is not null && step == network.Step) return known;
+            making?.Invoke();
+            var analysis = Of(network);
+            try { analysis.WriteNumbers(folder); }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException) { warn($"{file} can't be written: {e.Message}"); }
+            return analysis.Json;
+        }
     }
 
     /// <summary>Writes analysis.json and report.html.</summary>

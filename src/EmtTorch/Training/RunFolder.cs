@@ -217,16 +217,17 @@ public sealed class RunFolder
     public RunResult? ReadFinished(long steps) => ReadResult() is { } result && (result.Steps >= steps || result.Outcome == "early_stop") ? result : null;
 
     /// <summary>The lines of metrics.jsonl; one that was cut short, as the last may be while the run goes on, is left out.</summary>
-    public IReadOnlyList<Metrics> ReadMetrics()
+    /// <param name="damaged">Told the number of a line, from 1 on, that is no metrics and not the last.</param>
+    public IReadOnlyList<Metrics> ReadMetrics(Action<int>? damaged = null)
     {
         if (!File.Exists(MetricsFile)) return [];
         var metrics = new List<Metrics>();
         // Shared with the run that still writes it.
         using var reader = new StreamReader(new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
-        while (reader.ReadLine() is { } line)
+        for (int number = 1; reader.ReadLine() is { } line; number++)
         {
             try { if (JsonSerializer.Deserialize<Metrics>(line, Json) is { } one) metrics.Add(one); }
-            catch (JsonException) { /* cut short */ }
+            catch (JsonException) { if (!reader.EndOfStream) damaged?.Invoke(number); }
         }
         return metrics;
     }
