@@ -170,9 +170,9 @@ public sealed class SlurmTests
         UntilTraining(runs, Runs[0]);
         // What Slurm sends before the time limit. The array's last task has the array's own number.
         Run("scancel", ["--batch", "--signal=USR1", $"{job}_1"]);
-        // There it would wait for two minutes.
+        // There it would wait for two minutes. In the second of its first end Slurm would not start it.
         Until(() => State($"{job}_1").Contains("JobState=PENDING", StringComparison.Ordinal), "the job is back in the queue");
-        Run("scontrol", ["update", $"JobId={job}_1", "StartTime=now"]);
+        Run("scontrol", ["update", $"JobId={job}_1", "StartTime=now+3"]);
         UntilNoJob();
         using (Assert.EnterMultipleScope())
         {
