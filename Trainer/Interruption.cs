@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>Turns Ctrl-C and SIGTERM into a token, so that a checkpoint is written; a second signal ends the program at once.</summary>
+/// <summary>Turns Ctrl-C and SIGTERM into a token, so that a checkpoint is written; Ctrl-C once more ends the program at once.</summary>
 internal sealed class Interruption : IDisposable
 {
     private readonly CancellationTokenSource _stop = new();
@@ -14,7 +14,9 @@ internal sealed class Interruption : IDisposable
 
     private void Interrupt(PosixSignalContext context)
     {
-        if (_stop.IsCancellationRequested) return;
+        // Only a person presses twice in impatience. Slurm and others send SIGTERM to a script and to its children alike, and the
+        // script passes its own on; what must end at once gets SIGKILL.
+        if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT) return;
         context.Cancel = true;
         _stop.Cancel();
     }

@@ -50,10 +50,35 @@ build() (
   exit 1
 )
 
-trainer=$root/Trainer/bin/Release/net10.0/Trainer.dll
+# EMTTORCH_TRAINER names another build, and then nothing is built.
+trainer=${EMTTORCH_TRAINER:-$root/Trainer/bin/Release/net10.0/Trainer.dll}
+trainer_built=$root/obj/Trainer.built
+
+# What Trainer is made of: trainer_sources FIND-EXPRESSION…
+trainer_sources() {
+  (cd "$root" && find Directory.* global.json TorchProvider.props Trainer src \( -name bin -o -name obj \) -prune -o -type f "$@")
+}
+
+trainer_list() {
+  local torch=${TORCH_HOME:-$(chosen TorchHome)}
+  echo "$torch"
+  { cat "$torch"/include/torch/{,headeronly/,csrc/api/include/torch/}version.h 2>/dev/null || true; } | cksum
+  trainer_sources -print | LC_ALL=C sort
+}
+
+# Whether the build is of these very files. Then it is used as it is: a cluster's nodes may be without SDK and network.
+trainer_is_built() {
+  [ -e "$trainer" ] && [ -e "$trainer_built" ] && [ "$(trainer_list)" = "$(cat "$trainer_built")" ] &&
+    [ -z "$(trainer_sources -newer "$trainer_built" -print -quit)" ]
+}
 
 build_trainer() {
+  [ -z "${EMTTORCH_TRAINER-}" ] || return 0
   ensure_setup || exit
+  # With the lock once more: another job may be building it.
+  if trainer_is_built || (lock; trainer_is_built); then return; fi
   [ -e "$trainer" ] || echo "Building Trainer (about a minute, the first time)" >&2
-  build Trainer || exit
+  trainer_list >"$trainer_built.$$" # before the build: what is changed meanwhile is newer
+  build Trainer || { rm -f "$trainer_built.$$"; exit 1; }
+  mv "$trainer_built.$$" "$trainer_built"
 }

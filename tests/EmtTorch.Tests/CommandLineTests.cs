@@ -262,6 +262,17 @@ public sealed class CommandLineTests
         Assert.That(Run(Config(), "--out", Out, "--resume", "--set", "training.steps=20").Code, Is.Zero);
     }
 
+    [Test]
+    public void SigtermTwiceIsSigterm()
+    {
+        using var process = Start(Config(), "--out", Out, "--set", "training.steps=1000000");
+        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasExited) Thread.Sleep(20);
+        Process.Start("sh", ["-c", $"kill -TERM {process.Id}; kill -TERM {process.Id}"]).WaitForExit();
+        var output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.That(process.ExitCode, Is.EqualTo(130), output);
+    }
+
     /// <summary>Killed without warning, again and again, at moments that no seed fixes; the figures must not show it.</summary>
     /// <remarks>More kills: scripts/test.sh --filter Name~Killed -- 'TestRunParameters.Parameter(name="kills", value="20")'</remarks>
     [Test]

@@ -13,7 +13,8 @@ public static partial class AtomicFile
     /// <exception cref="IOException">The file can't be written; the one that was there stays.</exception>
     public static void Write(string path, Action<FileStream> write)
     {
-        var temporary = path + Unfinished;
+        // A name of its own: several processes may write one file, the copy of a sweep that they share for example.
+        var temporary = $"{path}.{Guid.NewGuid():N}{Unfinished}";
         try
         {
             using (var stream = new FileStream(temporary, FileMode.Create, FileAccess.Write, FileShare.None))

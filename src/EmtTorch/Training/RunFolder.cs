@@ -118,33 +118,40 @@ public sealed class RunFolder
     /// <summary>Why the folder can't be written, or null. Creates nothing that wasn't there.</summary>
     public string? WhyNotWritable()
     {
-        var made = new Stack<string>();
-        try
+        for (int tries = 1; ; tries++)
         {
-            var full = System.IO.Path.GetFullPath(Path);
-            var missing = new Stack<string>();
-            for (var at = full; !Directory.Exists(at); at = System.IO.Path.GetDirectoryName(at)!)
+            var made = new Stack<string>();
+            try
             {
-                if (File.Exists(at)) return $"{at} is a file, not a folder";
-                missing.Push(at);
+                var full = System.IO.Path.GetFullPath(Path);
+                var missing = new Stack<string>();
+                for (var at = full; !Directory.Exists(at); at = System.IO.Path.GetDirectoryName(at)!)
+                {
+                    if (File.Exists(at)) return $"{at} is a file, not a folder";
+                    missing.Push(at);
+                }
+                foreach (var folder in missing)
+                {
+                    Directory.CreateDirectory(folder);
+                    made.Push(folder);
+                }
+                var probe = System.IO.Path.Combine(full, $".write-{Guid.NewGuid():N}.tmp");
+                File.WriteAllBytes(probe, []);
+                File.Delete(probe);
+                return null;
             }
-            foreach (var folder in missing)
+            catch (Exception e) when (e is DirectoryNotFoundException or FileNotFoundException && tries < 20)
             {
-                Directory.CreateDirectory(folder);
-                made.Push(folder);
+                // Another process that asks the same removes the folder it has made, at any moment.
             }
-            var probe = System.IO.Path.Combine(full, $".write-{Environment.ProcessId}.tmp");
-            File.WriteAllBytes(probe, []);
-            File.Delete(probe);
-            return null;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-        {
-            return e.Message;
-        }
-        finally
-        {
-            while (made.TryPop(out var folder)) TryDelete(folder);
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+            {
+                return e.Message;
+            }
+            finally
+            {
+                while (made.TryPop(out var folder)) TryDelete(folder);
+            }
         }
 
         static void TryDelete(string folder)

@@ -1,0 +1,44 @@
+using EmtTorch.Training;
+
+namespace EmtTorch.Tests.Training;
+
+/// <summary>What several processes do in one folder when they start a sweep together; here threads do it.</summary>
+public sealed class AtomicFileTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-file-").FullName;
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public void SeveralMayWriteOneFileAtATime()
+    {
+        var file = Path.Combine(_folder, "sweep.json");
+        var text = new string('x', 10_000);
+        AtSameTime(() => AtomicFile.WriteText(file, text));
+        Assert.That(File.ReadAllText(file), Is.EqualTo(text));
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
+    }
+
+    [Test]
+    public void SeveralMayAskWhetherAFolderCanBeWrittenAtATime()
+    {
+        AtSameTime(() => Assert.That(new RunFolder(Path.Combine(_folder, "a", "b")).WhyNotWritable(), Is.Null));
+    }
+
+    private static void AtSameTime(Action action)
+    {
+        var failures = new List<Exception>();
+        var threads = Enumerable.Range(0, 4).Select(_ => new Thread(() =>
+        {
+            try { for (int i = 0; i < 50; i++) action(); }
+            catch (Exception e) { lock (failures) failures.Add(e); }
+        })).ToList();
+        threads.ForEach(t => t.Start());
+        threads.ForEach(t => t.Join());
+        Assert.That(failures, Is.Empty);
+    }
+}
