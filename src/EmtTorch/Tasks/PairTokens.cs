@@ -1,0 +1,63 @@
+using static TorchSharp.torch;
+
+namespace EmtTorch.Tasks;
+
+/// <summary>
+/// The vocabulary of tasks that bind values to keys, and what is drawn from it. Token 0 announces a question; noise,
+/// keys and values follow.
+/// </summary>
+internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device)
+{
+    /// <summary>The token before a key that is asked for.</summary>
+    public const int Query = 0;
+
+    // A million. More is a misprint rather than a task: distinct keys are drawn by a random number for each.
+    private const int LargestVocabulary = 1 << 20;
+
+    public int Size => 1 + Noise + Keys + Values;
+
+    private int FirstKey => 1 + Noise;
+
+    private int FirstValue => 1 + Noise + Keys;
+
+    /// <summary>The rules that sizes break.</summary>
+    /// <param name="keys">Keys in the vocabulary.</param>
+    /// <param name="values">Values in the vocabulary.</param>
+    /// <param name="noise">Noise tokens in the vocabulary.</param>
+    /// <param name="distinct">Keys that one document needs.</param>
+    public static List<string> Check(int keys, int values, int noise, long distinct)
+    {
+        var broken = new List<string>();
+        if (keys < 1) broken.Add($"there are {keys} keys: at least one is needed");
+        else if (keys < distinct) broken.Add($"there are {keys} keys: a document needs {distinct} distinct ones");
+        if (values < 1) broken.Add($"there are {values} values: at least one is needed");
+        if (noise < 1) broken.Add($"there are {noise} noise tokens: at least one is needed, to fill what is left");
+        if ((long)keys + values + noise >= LargestVocabulary) broken.Add($"a question's token, {noise} of noise, {keys} keys and {values} values make more than {LargestVocabulary} tokens");
+        return broken;
+    }
+
+    /// <summary>Noise (rows, length).</summary>
+    public Tensor Filler(long rows, long length, Generator generator) => Uniform(1, Noise, rows, length, generator);
+
+    /// <summary>Keys (rows, count), distinct within a row.</summary>
+    public Tensor DistinctKeys(long rows, int count, Generator generator) => Distinct(rows, count, Keys, generator, Device).add_(FirstKey);
+
+    /// <summary>Values (rows, count), each for itself: to know some says nothing of the others.</summary>
+    public Tensor RandomValues(long rows, long count, Generator generator) => Uniform(FirstValue, Values, rows, count, generator);
+
+    private Tensor Uniform(long first, long n, long rows, long count, Generator generator) =>
+        randint(first, first + n, new[] { rows, count }, dtype: ScalarType.Int64, device: Device, generator: generator);
+
+    /// <summary>Numbers from 0 to n, exclusive (rows, count), distinct within a row and in random order.</summary>
+    public static Tensor Distinct(long rows, int count, long n, Generator generator, Device device) =>
+        rand(new[] { rows, n }, device: device, generator: generator).topk(count).indexes;
+
+    /// <summary>Where tokens two by two go in a sequence: positions of the first of each (rows, count), ascending, every arrangement without overlaps as likely as any other.</summary>
+    public static Tensor Places(long rows, int count, long length, Generator generator, Device device) =>
+        // With each two drawn together to one place there are length − count places; drawn apart, each moves those after it by one.
+        Distinct(rows, count, length - count, generator, device).sort(1).Values.add_(arange(count, dtype: ScalarType.Int64, device: device));
+
+    /// <summary>Writes first and second (B, n) at places (B, n) and after them into tokens (B, T).</summary>
+    public static void Write(Tensor tokens, Tensor places, Tensor first, Tensor second) =>
+        tokens.scatter_(1, places, first).scatter_(1, places.add(1), second);
+}

@@ -1,0 +1,106 @@
+using EmtTorch.Tasks;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Tests.Tasks;
+
+public sealed class SegmentRecallTests
+{
+    // Tokens of the tasks below: 0 the question's, then noise, keys, values.
+    private const int Noise = 5, Keys = 40, Values = 8, FirstKey = 1 + Noise, FirstValue = FirstKey + Keys;
+
+    /// <summary>The segments of one batch, each row by row.</summary>
+    private static (long[][] Input, long[][] Target)[] Segments(SegmentRecall task, int batchSize)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(5);
+        return [.. task.Batch(batchSize, generator).Select(s => (Rows(s.Input), Rows(s.Target)))];
+
+        static long[][] Rows(Tensor tokens) => [.. tokens.data<long>().ToArray().Chunk((int)tokens.shape[1])];
+    }
+
+    private static bool IsKey(long token) => token is >= FirstKey and < FirstValue;
+
+    private static bool IsValue(long token) => token is >= FirstValue and < FirstValue + Values;
+
+    /// <summary>The pairs of a segment; everything else in it must be noise.</summary>
+    private static List<(long Key, long Value)> Pairs(long[] input)
+    {
+        var pairs = new List<(long, long)>();
+        for (int t = 0; t < input.Length; t++)
+            if (IsKey(input[t]))
+            {
+                Assert.That(IsValue(input[t + 1]), $"a key at {t} has no value");
+                pairs.Add((input[t], input[++t]));
+            }
+            else Assert.That(input[t], Is.InRange(1, Noise));
+        return pairs;
+    }
+
+    [TestCase(4, 2, 19, 3), TestCase(1, 0, 2, 0), TestCase(1, 0, 7, 0), TestCase(4, 1, 8, 4), TestCase(3, 3, 11, 0), TestCase(2, 1, 12, 5)]
+    public void QuestionsAskForThePairsOfTheFirstSegment(int pairs, int between, int length, int distractors)
+    {
+        var segments = Segments(new(pairs, between, length, Keys, Values, Noise, CPU, distractors), 50);
+        Assert.That(segments, Has.Length.EqualTo(between + 2));
+        for (int b = 0; b < 50; b++)
+        {
+            var bound = Pairs(segments[0].Input[b]);
+            var distracting = segments[1..^1].Select(s => Pairs(s.Input[b])).ToArray();
+            Assert.That(bound, Has.Count.EqualTo(pairs));
+            Assert.That(distracting.Select(d => d.Count), Is.All.EqualTo(distractors));
+            Assert.That(bound.Concat(distracting.SelectMany(d => d)).Select(p => p.Key), Is.Unique);
+            Assert.That(segments[..^1].SelectMany(s => s.Target[b]), Is.All.EqualTo(-100));
+
+            var (input, target) = (segments[^1].Input[b], segments[^1].Target[b]);
+            var asked = new List<(long, long)>();
+            for (int t = 0; t < length; t++)
+            {
+                if (input[t] != 0) Assert.That(input[t], Is.InRange(1, Noise));
+                Assert.That(target[t], Is.EqualTo(-100));
+                if (input[t] != 0) continue;
+                t++;
+                asked.Add((input[t], target[t]));
+            }
+            Assert.That(asked, Is.EquivalentTo(bound));
+        }
+    }
+
+    [Test]
+    public void PlacesOrderAndValuesAreEvenlySpread()
+    {
+        // Two pairs in five tokens: six arrangements (0,2) (0,3) (1,3), as likely as each other: three.
+        const int B = 6000;
+        var segments = Segments(new(2, 0, 5, Keys, Values, Noise, CPU), B);
+        var arrangements = segments.SelectMany((s, i) => s.Input.Select(row => (i, string.Concat(row.Select(token => i == 0 ? IsKey(token) : token == 0).Select(x => x ? 1 : 0)))))
+            .CountBy(x => x).ToDictionary();
+        double sameOrder = Enumerable.Range(0, B).Count(b => segments[0].Input[b].First(IsKey) == segments[1].Input[b].First(IsKey));
+        var values = segments[1].Target.SelectMany(row => row).Where(token => token != -100).CountBy(token => token).ToDictionary();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(arrangements.Keys, Is.EquivalentTo(new[] { 0, 1 }.SelectMany(i => new[] { (i, "10100"), (i, "10010"), (i, "01010") })));
+            // Four standard deviations.
+            Assert.That(arrangements.Values, Is.All.InRange(B / 3 - 4 * Math.Sqrt(B * 2 / 9.0), B / 3 + 4 * Math.Sqrt(B * 2 / 9.0)));
+            Assert.That(sameOrder, Is.EqualTo(B / 2).Within(4 * Math.Sqrt(B / 4.0)));
+            Assert.That(values.Values, Has.Count.EqualTo(Values).And.All.InRange(1500 - 4 * Math.Sqrt(1500 * 7 / 8.0), 1500 + 4 * Math.Sqrt(1500 * 7 / 8.0)));
+        }
+    }
+
+    [Test]
+    public void ChanceIsOneInTheValues() => Assert.That(new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU).ChanceAccuracy, Is.EqualTo(0.125));
+
+    [TestCase(0, 1, 8, 40, 8, 5, 0, "there are 0 pairs: at least one is needed"), TestCase(2, -1, 8, 40, 8, 5, 0, "there are -1 segments between pairs and questions"),
+     TestCase(2, 1, 0, 40, 8, 5, 0, "a segment has 0 tokens: at least one is needed"), TestCase(4, 1, 7, 40, 8, 5, 0, "a segment has 7 tokens: 4 pairs need two each, 8"),
+     TestCase(2, 1, 7, 40, 8, 5, 4, "a segment has 7 tokens: 4 pairs need two each, 8"), TestCase(2, 1, 8, 0, 8, 5, 0, "there are 0 keys: at least one is needed"),
+     TestCase(2, 2, 8, 7, 8, 5, 3, "there are 7 keys: a document needs 8 distinct ones"), TestCase(2, 1, 8, 40, 0, 5, 0, "there are 0 values"),
+     TestCase(2, 1, 8, 40, 8, 0, 0, "there are 0 noise tokens"), TestCase(2, 1, 8, 40, 8, 5, -1, "there are -1 distractors"),
+     TestCase(2, 1, 8, 1 << 19, 1 << 19, 5, 0, "a question's token, 5 of noise, 524288 keys and 524288 values make more than 1048576 tokens"),
+     TestCase(2, 1, 8, int.MaxValue, int.MaxValue, 5, 0, "make more than 1048576 tokens")]
+    public void WhatMakesNoSenseIsSaid(int pairs, int between, int length, int keys, int values, int noise, int distractors, string gist)
+    {
+        Assert.That(SegmentRecall.Check(pairs, between, length, keys, values, noise, distractors), Has.Count.EqualTo(1).And.One.Contains(gist));
+        Assert.That(() => new SegmentRecall(pairs, between, length, keys, values, noise, CPU, distractors), Throws.ArgumentException.With.Message.Contains(gist));
+    }
+
+    [Test]
+    public void EveryProblemIsSaid() => Assert.That(SegmentRecall.Check(0, -1, 0, 0, 0, 0, -1), Has.Count.EqualTo(7));
+}
