@@ -5,6 +5,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using EmtTorch.Tasks;
+using static TorchSharp.torch;
 
 namespace EmtTorch.Configuration;
 
@@ -71,7 +72,13 @@ public sealed record RunConfiguration
 
     /// <summary>The rules that tie several settings together, with the settings that they tie.</summary>
     internal IEnumerable<(string Section, ConfigurationProblem Problem)> Check() =>
-        Training.Curriculum.Check().Select(p => (p.Path, p)).Concat(Task.Check().Select(p => ("task", p)));
+        Training.Curriculum.Check().Select(p => (p.Path, p)).Concat(Task.Check().Select(p => ("task", p))).Concat(CheckBias().Select(p => ("model", p)));
+
+    private IEnumerable<ConfigurationProblem> CheckBias()
+    {
+        if (Task.IsXor && !Model.Bias)
+            yield return new("model.bias", $"found false; {Xor.Name} needs true: without a bias −u gives −y, but the exclusive or of two inputs is the same for both, so that no training could learn it");
+    }
 
     private sealed class BigIntegerJson : JsonConverter<BigInteger>
     {
@@ -82,14 +89,14 @@ public sealed record RunConfiguration
     }
 }
 
-/// <summary>A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or flip_flop.</summary>
+/// <summary>A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or xor, or flip_flop.</summary>
 [ExactlyOne(nameof(Name), nameof(Id), nameof(Matrix), nameof(Terms))]
 public sealed record TaskConfiguration
 {
     private const int UsualS = 8;
 
-    [Description("A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any size; flip_flop keeps d bits and has no s.")]
-    [AllowedValues("repeat_copy", "compose_copy", "t1", "t2", "t3", "t4", FlipFlop.Name)]
+    [Description("A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any size; so has xor, the exclusive or of two delayed vectors; flip_flop keeps d bits and has no s.")]
+    [AllowedValues("repeat_copy", "compose_copy", "t1", "t2", "t3", "t4", Xor.Name, FlipFlop.Name)]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Name { get; init; }
 
@@ -108,6 +115,11 @@ public sealed record TaskConfiguration
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<DelayedPermutation>? Terms { get; init; }
 
+    [Description("Of xor alone: the two delays a and b of y(t) = -y(t - a) · y(t - b), one of them s; left out: 1 and s.")]
+    [Length(2, 2), Range(1, 1024)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<int>? Delays { get; init; }
+
     [Description("Numbers in a variable; bits in flip_flop.")]
     [Range(1, 1024)]
     public int D { get; init; } = 8;
@@ -116,14 +128,23 @@ public sealed record TaskConfiguration
     [Range(1, 1024)]
     public int S { get; init; } = UsualS;
 
-    /// <summary>Whether this is the flip-flop task, the one that is no <see cref="LinearBinding"/>.</summary>
+    /// <summary>Whether this is the flip-flop task, which has no history.</summary>
     [JsonIgnore]
     internal bool IsFlipFlop => Name == FlipFlop.Name;
 
-    /// <summary>The task itself, where it is a variable binding task.</summary>
-    /// <exception cref="ArgumentException">It is flip_flop, or a rule is broken; the latter never for a configuration that was loaded.</exception>
+    /// <summary>Whether this is <see cref="Tasks.Xor"/>, a variable binding task that is not linear.</summary>
+    [JsonIgnore]
+    internal bool IsXor => Name == Xor.Name;
+
+    /// <summary>The task itself, where it is xor.</summary>
+    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration that was loaded.</exception>
+    public Xor ToXor(ScalarType dtype, Device device) => IsXor ? new(D, S, Delays, dtype, device) : throw new ArgumentException($"the task is not {Xor.Name}");
+
+    /// <summary>The task itself, where it is a linear variable binding task.</summary>
+    /// <exception cref="ArgumentException">It is xor or flip_flop, or a rule is broken; the latter never for a configuration that was loaded.</exception>
     public LinearBinding ToLinearBinding() => this switch
     {
+        { IsXor: true } => throw new ArgumentException($"{Xor.Name} is not a linear variable binding task: its rule is a product of two variables"),
         { IsFlipFlop: true } => throw new ArgumentException($"{FlipFlop.Name} is not a linear variable binding task"),
         { Name: { } name } => LinearBinding.Named(name, D, S),
         { Id: [var id1, var id2, var id3] } => LinearBinding.FromId(id1, id2, id3, D, S),
@@ -136,6 +157,8 @@ public sealed record TaskConfiguration
     {
         var (key, broken) = this switch
         {
+            { Delays: not null, IsXor: false } => ("delays", [$"only {Xor.Name} has delays: leave it out (a sum of delayed vectors is said by terms)"]),
+            { IsXor: true } => (Delays is null ? "s" : "delays", Xor.Check(S, Delays)),
             { IsFlipFlop: true, S: UsualS } => ("", []),
             { IsFlipFlop: true } => ("s", [$"found {S}; {Name} has no history, so that s means nothing there: leave it out (d is the number of bits, training.curriculum.horizons are the lengths of sequences)"]),
             { Name: { } name } => ("name", LinearBinding.CheckNamed(name, D, S)),
