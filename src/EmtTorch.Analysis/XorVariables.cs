@@ -39,7 +39,9 @@ public sealed record SuperpositionResult(double Superposition, IReadOnlyList<Int
 /// <para>
 /// The unrolled register: every history comes again after p steps (<see cref="Xor.Period"/>), so that p variables in a row, the s of the history and the p − s
 /// outputs that come next, only rotate: x̂_k(t+1) = x̂_{k+1}(t), x̂_p(t+1) = x̂_1(t). That is repeat copy of p variables, linear, with the p-th roots of 1
-/// as eigenvalues, d times each. All products are taken while input comes; after that nothing is. It needs d·p dimensions where the circuit needs d·s.
+/// as eigenvalues, d times each. All products are taken while input comes; after that none is. It needs d·p dimensions where the circuit needs d·s.
+/// Its p numbers are products of s bits; where p = 2^s − 1 they are all products there are, and any function of one component's history is a sum of them. That
+/// a state is their superposition says there only that components are kept side by side; whether the network rotates, as this register does, is told by its spectrum.
 /// </para>
 /// <para>
 /// Measured: how well each of these variables is read off h(t) linearly; the superposition h ≈ h₀ + Σ Ψ_k x_k by least squares, once over the s variables and once
@@ -122,6 +124,9 @@ public sealed class XorVariables
         if (Period is null) _problems.Add($"The unrolled register has more numbers than the network has hidden units, {hidden}: it can't be held in superposition, and is not looked for.");
         if (s * d < 31 && 1L << s * d <= hidden + 1)
             _problems.Add($"There are no more than 2^{s * d} = {1L << s * d} histories for {hidden} units: that variables can be read off linearly says little then.");
+
+        if (Period is { } all && s < 31 && all == (1 << s) - 1)
+            _problems.Add($"With {all} = 2^{s} − 1 variables the unrolled register can hold any function of one component's history: its share of the state and its interventions say that components are kept side by side; the spectrum says whether they rotate.");
 
         // Two sets of sequences, one to fit and one to measure on; s steps of each.
         using var generator = new Generator((ulong)options.Interventions.Seed, CPU);
