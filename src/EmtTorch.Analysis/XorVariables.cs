@@ -47,8 +47,9 @@ public sealed record SuperpositionResult(double Superposition, IReadOnlyList<Int
 /// Measured: how well each of these variables is read off h(t) linearly; the superposition h ≈ h₀ + Σ Ψ_k x_k by least squares, once over the s variables and once
 /// over the p, and how much of h it is; interventions h ← h + Σ Ψ_k (x'_k − x_k), after which the outputs must be the circuit's from the new history
 /// (over p variables x̂' is that history with what follows it); the eigenvalues of G W_hh, the network linearised over all states that
-/// it visits: G = diag(cov(tanh a_i, a_i) / var a_i), a = W_hh h + b, is tanh's best linear form there (no fixed point lies among these states: where tanh saturates,
-/// a Jacobian is no such mean); the fixed points all the same; and the growth of a small error a step, exp of the mean of log |J(t) v| / |v| along trajectories, J(t) = diag(1 − h(t+1)²) W_hh (the largest Lyapunov exponent).
+/// it visits: G = diag(cov(tanh a_i, a_i) / var a_i), a = W_hh h + b, is tanh's best linear form there (there need be no fixed point in
+/// their middle, and the mean of the Jacobians shrinks everything where tanh saturates); the fixed points all the same; and the growth of a small error a step, exp of
+/// the mean of log |J(t) v| / |v| along trajectories, J(t) = diag(1 − h(t+1)²) W_hh (the largest Lyapunov exponent).
 /// </para>
 /// </remarks>
 /// <example><code>
@@ -124,7 +125,6 @@ public sealed class XorVariables
         if (Period is null) _problems.Add($"The unrolled register has more numbers than the network has hidden units, {hidden}: it can't be held in superposition, and is not looked for.");
         if (s * d < 31 && 1L << s * d <= hidden + 1)
             _problems.Add($"There are no more than 2^{s * d} = {1L << s * d} histories for {hidden} units: that variables can be read off linearly says little then.");
-
         if (Period is { } all && s < 31 && all == (1 << s) - 1)
             _problems.Add($"With {all} = 2^{s} − 1 variables the unrolled register can hold any function of one component's history: its share of the state and its interventions say that components are kept side by side; the spectrum says whether they rotate.");
 
@@ -178,7 +178,7 @@ public sealed class XorVariables
         string Through(string what, SuperpositionResult r) => $"{what} are {Percent(r.Superposition)} of its state; after they are changed {Percent(r.Accuracy)} of outputs are as predicted, of the bits that change {Percent(r.AffectedAccuracy)}.";
         List<string> lines =
         [
-            FormattableString.Invariant($"It continues the task with {Accuracy:P2} of output bits right; read off linearly, its {s} variables have their signs right in {Signs(Readings.Take(s))} and more, the {Readings.Count - s} outputs that come next in {Signs(Readings.Skip(s))} and more."),
+            FormattableString.Invariant($"It continues the task with {Accuracy:P2} of output bits right; read off linearly, its {s} variables have their signs right in {Signs(Readings.Take(s))} and more, the outputs up to {Readings.Count - s} ahead in {Signs(Readings.Skip(s))} and more."),
             Through($"The circuit's {s} variables", Variables),
         ];
         if (Unrolled is not null) lines.Add(Through($"The unrolled register's {Period}", Unrolled));
