@@ -167,7 +167,7 @@ internal sealed class RunQueue
         }
     }
 
-    private static SpectrumReader? Reader(RunConfiguration configuration) => configuration.Task.Name == Tasks.FlipFlop.Name ? null : Spectrum.Reader(configuration.Task.ToLinearBinding());
+    private static SpectrumReader? Reader(RunConfiguration configuration) => configuration.Task.IsLinearBinding ? Spectrum.Reader(configuration.Task.ToLinearBinding()) : null;
 
     /// <summary>The run's folder, held for this process, with what was in it before out of the way, and its log; or how the run has ended already.</summary>
     private (RunOutcome? Ended, IDisposable? Held, Logger? Log) Begin(RunConfiguration configuration, RunFolder folder)

@@ -41,7 +41,7 @@ public sealed record RunAnalysis
     /// <summary>The network's row beside others.</summary>
     public required ComparisonRow Row { get; init; }
 
-    /// <summary>The figures of all groundings; none for flip_flop.</summary>
+    /// <summary>The figures of all groundings; none for xor and flip_flop.</summary>
     public IReadOnlyList<GroundingResult> Groundings { get; init; } = [];
 
     /// <summary>How the network loads its variables, where it has any.</summary>
@@ -55,7 +55,12 @@ public sealed record RunAnalysis
     public static RunAnalysis Of(TrainedNetwork network, AnalysisOptions? options = null, string input = ExampleInput.Default)
     {
         var clock = Stopwatch.StartNew();
-        var result = network.Configuration.Task.Name == FlipFlop.Name ? OfFlipFlop(network) : OfBinding(network, options ?? new(), input);
+        var result = network.Configuration.Task.Name switch
+        {
+            FlipFlop.Name => OfFlipFlop(network),
+            Xor.Name => OfXor(network, options ?? new()),
+            _ => OfBinding(network, options ?? new(), input),
+        };
         result.Json["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 3);
         return result;
     }
@@ -157,14 +162,7 @@ public sealed record RunAnalysis
             ["intervention_accuracy"] = Value(g.InterventionAccuracy),
             ["problem"] = g.Problem,
         })]);
-        json["interventions"] = new JsonArray([.. analysis.Interventions.Select(i => new JsonObject
-        {
-            ["kind"] = i.Kind.ToString().ToLowerInvariant(),
-            ["variable"] = i.Variable == 0 ? null : i.Variable,
-            ["other"] = i.Other == 0 ? null : i.Other,
-            ["accuracy"] = Value(i.Accuracy),
-            ["affected_accuracy"] = Value(i.AffectedAccuracy),
-        })]);
+        json["interventions"] = InterventionsJson(analysis.Interventions);
         json["loading"] = analysis.Loading is { } loading
             ? new JsonArray([.. loading.Steps.Select(l => new JsonObject
             {
@@ -318,6 +316,67 @@ public sealed record RunAnalysis
             Row = FirstRow(network) with { Problems = problems.Count },
         };
     }
+
+    private static RunAnalysis OfXor(TrainedNetwork network, AnalysisOptions options)
+    {
+        var problems = new List<string>();
+        var json = Head(network);
+        XorVariables? variables = null;
+        using var scope = NewDisposeScope();
+        using var task = network.Configuration.Task.ToXor(ScalarType.Float64, CPU);
+        if (network.Weights.WhyUnusable() is { } reason) problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
+        else if (network.Weights.Dimension != task.Dimension) problems.Add($"Nothing can be compared: the network's inputs have {network.Weights.Dimension} numbers, the task's variables {task.Dimension}.");
+        else
+        {
+            if (network.Weights.Bias is null) problems.Add("The network has no bias: its outputs are odd functions of its inputs, and the exclusive or of two is an even one, which it can't give.");
+            using var trained = network.Weights.ToNetwork();
+            variables = XorVariables.Of(trained, task, options);
+            problems.AddRange(variables.Problems);
+            json["test_accuracy"] = Value(variables.Accuracy);
+            json["test_horizon"] = options.TestHorizon;
+            json["delays"] = new JsonArray([.. task.Delays.Select(delay => (JsonNode)delay)]);
+            json["readings"] = new JsonArray([.. variables.Readings.Select(r => new JsonObject { ["ahead"] = r.Ahead, ["explained"] = Value(r.Explained), ["sign_right"] = Value(r.SignRight) })]);
+            json["period"] = variables.Period;
+            json["variables"] = Through(variables.Variables);
+            json["unrolled"] = Through(variables.Unrolled);
+            json["error_growth"] = Value(variables.Growth);
+            json["error_growth_circuit"] = variables.CircuitEigenvalues.Max(z => z.Magnitude);
+            json["fixed_points"] = variables.FixedPoints.Points.Count;
+            json["stable_fixed_points"] = variables.FixedPoints.Stable.Count();
+            json["rest_largest_eigenvalue"] = variables.Rest?.Eigenvalues[0].Magnitude;
+            json["spectral_error"] = Value(variables.Spectrum?.Error);
+            json["eigenvalues_unrolled"] = variables.Spectrum?.CountTheory;
+            json["eigenvalues_learned"] = variables.Spectrum?.CountLearned;
+            json["spectrum_learned"] = Points(variables.Spectrum?.Learned);
+        }
+        var lines = variables?.Summary() ?? [];
+        json["problems"] = new JsonArray([.. problems.Select(p => (JsonNode)p)]);
+        return new()
+        {
+            Lines = lines,
+            Problems = problems,
+            Json = json,
+            Data = Page(network, lines, problems) with { TestAccuracy = variables?.Accuracy, Figures = variables?.Figures() ?? [], HasVariables = false },
+            Row = FirstRow(network) with { TestAccuracy = variables?.Accuracy, SpectralError = variables?.Spectrum?.Error, CountTheory = variables?.Spectrum?.CountTheory, CountLearned = variables?.Spectrum?.CountLearned, Problems = problems.Count },
+        };
+    }
+
+    private static JsonObject? Through(SuperpositionResult? result) => result is null ? null : new()
+    {
+        ["superposition"] = Value(result.Superposition),
+        ["intervention_accuracy"] = Value(result.Accuracy),
+        ["affected_accuracy"] = Value(result.AffectedAccuracy),
+        ["interventions"] = InterventionsJson(result.Interventions),
+    };
+
+    private static JsonArray InterventionsJson(IReadOnlyList<InterventionResult> interventions) => new([.. interventions.Select(i => new JsonObject
+    {
+        ["kind"] = i.Kind.ToString().ToLowerInvariant(),
+        ["variable"] = i.Variable == 0 ? null : i.Variable,
+        ["other"] = i.Other == 0 ? null : i.Other,
+        ["accuracy"] = Value(i.Accuracy),
+        ["affected_accuracy"] = Value(i.AffectedAccuracy),
+    })]);
 
     private static JsonObject Head(TrainedNetwork network) => new()
     {

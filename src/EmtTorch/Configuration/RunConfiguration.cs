@@ -5,6 +5,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using EmtTorch.Tasks;
+using static TorchSharp.torch;
 
 namespace EmtTorch.Configuration;
 
@@ -86,14 +87,14 @@ public sealed record RunConfiguration
     }
 }
 
-/// <summary>A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or flip_flop.</summary>
+/// <summary>A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or xor, or flip_flop.</summary>
 [ExactlyOne(nameof(Name), nameof(Id), nameof(Matrix), nameof(Terms))]
 public sealed record TaskConfiguration
 {
     private const int UsualS = 8;
 
-    [Description("A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any size; flip_flop keeps d bits and has no s.")]
-    [AllowedValues("repeat_copy", "compose_copy", "t1", "t2", "t3", "t4", FlipFlop.Name)]
+    [Description("A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any size; so has xor, the exclusive or of two delayed vectors; flip_flop keeps d bits and has no s.")]
+    [AllowedValues("repeat_copy", "compose_copy", "t1", "t2", "t3", "t4", Xor.Name, FlipFlop.Name)]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Name { get; init; }
 
@@ -112,6 +113,11 @@ public sealed record TaskConfiguration
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<DelayedPermutation>? Terms { get; init; }
 
+    [Description("Of xor alone: the two delays a and b of y(t) = -y(t - a) · y(t - b), one of them s; left out: 1 and s.")]
+    [Length(2, 2), Range(1, 1024)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<int>? Delays { get; init; }
+
     [Description("Numbers in a variable; bits in flip_flop.")]
     [Range(1, 1024)]
     public int D { get; init; } = 8;
@@ -120,14 +126,27 @@ public sealed record TaskConfiguration
     [Range(1, 1024)]
     public int S { get; init; } = UsualS;
 
-    /// <summary>Whether this is the flip-flop task, the one that is no <see cref="LinearBinding"/>.</summary>
+    /// <summary>Whether this is the flip-flop task, which has no history.</summary>
     [JsonIgnore]
     internal bool IsFlipFlop => Name == FlipFlop.Name;
 
-    /// <summary>The task itself, where it is a variable binding task.</summary>
-    /// <exception cref="ArgumentException">It is flip_flop, or a rule is broken; the latter never for a configuration that was loaded.</exception>
+    /// <summary>Whether it is a <see cref="LinearBinding"/>, for which there is a circuit.</summary>
+    [JsonIgnore]
+    public bool IsLinearBinding => !IsFlipFlop && !IsXor;
+
+    /// <summary>Whether this is <see cref="Tasks.Xor"/>, a variable binding task that is not linear.</summary>
+    [JsonIgnore]
+    internal bool IsXor => Name == Xor.Name;
+
+    /// <summary>The task itself, where it is xor.</summary>
+    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration that was loaded.</exception>
+    public Xor ToXor(ScalarType dtype, Device device) => IsXor ? new(D, S, Delays, dtype, device) : throw new ArgumentException($"the task is not {Xor.Name}");
+
+    /// <summary>The task itself, where it is a linear variable binding task.</summary>
+    /// <exception cref="ArgumentException">It is xor or flip_flop, or a rule is broken; the latter never for a configuration that was loaded.</exception>
     public LinearBinding ToLinearBinding() => this switch
     {
+        { IsXor: true } => throw new ArgumentException($"{Xor.Name} is not a linear variable binding task: its rule is a product of two variables"),
         { IsFlipFlop: true } => throw new ArgumentException($"{FlipFlop.Name} is not a linear variable binding task"),
         { Name: { } name } => LinearBinding.Named(name, D, S),
         { Id: [var id1, var id2, var id3] } => LinearBinding.FromId(id1, id2, id3, D, S),
@@ -140,6 +159,8 @@ public sealed record TaskConfiguration
     {
         var (key, broken) = this switch
         {
+            { Delays: not null, IsXor: false } => ("delays", [$"only {Xor.Name} has delays: leave it out (a sum of delayed vectors is said by terms)"]),
+            { IsXor: true } => (Delays is null ? "s" : "delays", Xor.Check(S, Delays)),
             { IsFlipFlop: true, S: UsualS } => ("", []),
             { IsFlipFlop: true } => ("s", [$"found {S}; {Name} has no history, so that s means nothing there: leave it out (d is the number of bits, training.curriculum.horizons are the lengths of sequences)"]),
             { Name: { } name } => ("name", LinearBinding.CheckNamed(name, D, S)),
@@ -180,8 +201,10 @@ public sealed record ModelConfiguration
 
     internal IEnumerable<ConfigurationProblem> Check(TaskConfiguration task)
     {
+        if (task.IsXor && !Bias)
+            yield return new("model.bias", $"found false; {Xor.Name} needs true: without a bias −u gives −y, but the exclusive or of two inputs is the same for both, so that no training could learn it");
         if (Initialization != "circuit") yield break;
-        if (task.IsFlipFlop)
+        if (!task.IsLinearBinding)
             yield return new("model.initialization", $"found circuit; {task.Name} is no linear variable binding task, so that there is no circuit for it; allowed: uniform, orthogonal");
         else if (HiddenSize < task.S * task.D)
             yield return new("model.hidden_size", $"found {HiddenSize}; initialization circuit needs an orthonormal basis of s·d = {task.S} · {task.D} = {task.S * task.D} vectors: allowed are as many hidden units or more");

@@ -60,7 +60,7 @@ internal sealed class SettingRule
         {
             case "object":
                 value ??= Activator.CreateInstance(type);
-                foreach (var p in type.GetProperties()) Keys.Add(KeyOf(p.Name), new(p.PropertyType, p, p.GetValue(value)));
+                foreach (var p in type.GetProperties().Where(p => p.CanWrite)) Keys.Add(KeyOf(p.Name), new(p.PropertyType, p, p.GetValue(value)));
                 _exactlyOne = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties.Select(KeyOf).ToArray() ?? [];
                 break;
             case "array":

@@ -5,7 +5,7 @@ namespace EmtTorch.Tasks;
 
 /// <summary>
 /// The batches of several networks at once, each from its own generator and at its own horizon, and the same numbers as
-/// <see cref="VariableBinding.Batch"/> or <see cref="FlipFlop.Batch"/> gives each alone. Of a variable binding task only the
+/// <see cref="VariableBinding.Batch"/>, <see cref="Xor.Batch"/> or <see cref="FlipFlop.Batch"/> gives each alone. Of a task with variables only the
 /// drawing is a launch for each network; the continuation is one product for all.
 /// </summary>
 internal sealed class EnsembleBatches : IDisposable
@@ -13,6 +13,7 @@ internal sealed class EnsembleBatches : IDisposable
     private readonly ScalarType _dtype;
     private readonly Device _device;
     private readonly FlipFlop? _flipFlop;
+    private readonly Xor? _xor;
     private readonly LinearBinding? _binding;
     private Tensor? _unrolled; // (longest horizon so far · d, s·d)
 
@@ -20,15 +21,16 @@ internal sealed class EnsembleBatches : IDisposable
     {
         (_dtype, _device) = (dtype, device);
         if (task.IsFlipFlop) _flipFlop = new(task.D, dtype, device);
+        else if (task.IsXor) _xor = task.ToXor(dtype, device);
         else _binding = task.ToLinearBinding();
-        Dimension = _flipFlop?.Dimension ?? _binding!.D;
+        (Dimension, From) = (task.D, task.IsFlipFlop ? 0 : task.S);
     }
 
     /// <summary>Numbers in an input and in an output, κ.</summary>
     public int Dimension { get; }
 
     /// <summary>The first step whose output counts: after the input phase; in flip_flop the first of all.</summary>
-    public int From => _binding?.S ?? 0;
+    public int From { get; }
 
     /// <summary>One batch for each network.</summary>
     /// <param name="batchSize">Sequences of each, B.</param>
@@ -51,14 +53,15 @@ internal sealed class EnsembleBatches : IDisposable
             }
             return (inputs.MoveToOuterDisposeScope(), targets.MoveToOuterDisposeScope());
         }
-        long s = _binding!.S;
+        long s = From;
         var history = empty([n, batchSize, s * d], dtype: _dtype, device: _device);
         var rows = history.unbind();
         for (int i = 0; i < n; i++) rows[i].random_(0, 2, generators[i]);                     // as randint draws them
         history.mul_(2).sub_(1);
-        var continued = matmul(history.view(n * batchSize, s * d), Unrolled(length).t());     // (N·B, L·d)
         var input = history.view(n, batchSize, s, d).transpose(1, 2).contiguous();            // (N, s, B, d)
-        var target = continued.view(n, batchSize, length, d).transpose(1, 2).contiguous();    // (N, L, B, d)
+        var target = _xor is not null
+            ? _xor.Continue(input.transpose(0, 1), length).transpose(0, 1).contiguous()       // (N, L, B, d)
+            : matmul(history.view(n * batchSize, s * d), Unrolled(length).t()).view(n, batchSize, length, d).transpose(1, 2).contiguous();
         return (input.MoveToOuterDisposeScope(), target.MoveToOuterDisposeScope());
     }
 
@@ -73,5 +76,9 @@ internal sealed class EnsembleBatches : IDisposable
         return _unrolled.narrow(0, 0, rows);
     }
 
-    public void Dispose() => _unrolled?.Dispose();
+    public void Dispose()
+    {
+        _unrolled?.Dispose();
+        _xor?.Dispose();
+    }
 }

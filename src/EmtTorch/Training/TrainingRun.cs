@@ -53,8 +53,9 @@ public sealed class TrainingRun
         var dtype = DtypeOf(_configuration);
 
         using var everything = NewDisposeScope();
-        using var binding = _configuration.Task.IsFlipFlop ? null : new VariableBinding(_configuration.Task.ToLinearBinding(), dtype, device);
-        var task = binding is null ? SequenceTask.Of(new FlipFlop(_configuration.Task.D, dtype, device)) : SequenceTask.Of(binding);
+        using var xor = _configuration.Task.IsXor ? _configuration.Task.ToXor(dtype, device) : null;
+        using var binding = _configuration.Task.IsFlipFlop || xor is not null ? null : new VariableBinding(_configuration.Task.ToLinearBinding(), dtype, device);
+        var task = xor is not null ? SequenceTask.Of(xor) : binding is not null ? SequenceTask.Of(binding) : SequenceTask.Of(new FlipFlop(_configuration.Task.D, dtype, device));
         using var network = FirstNetwork(_configuration, task.Dimension).to(device);
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.DecoupledDecay ? 0 : training.WeightDecay);
         var clipped = new ClippedAdam(optimizer, network.parameters(), training.DecoupledDecay ? training.WeightDecay : 0);
@@ -141,6 +142,8 @@ public sealed class TrainingRun
     private sealed record SequenceTask(int Dimension, int InputSteps, Func<long, long, Generator, (Tensor Input, Tensor Target)> Batch)
     {
         public static SequenceTask Of(VariableBinding binding) => new(binding.Dimension, binding.InputSteps, binding.Batch);
+
+        public static SequenceTask Of(Xor xor) => new(xor.Dimension, xor.InputSteps, xor.Batch);
 
         // Every output counts, so that the horizon is the whole sequence.
         public static SequenceTask Of(FlipFlop flipFlop) => new(flipFlop.Dimension, 0, flipFlop.Batch);

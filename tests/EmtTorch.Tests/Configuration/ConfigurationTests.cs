@@ -5,6 +5,7 @@ using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
 using FsCheck;
 using FsCheck.Fluent;
+using TorchSharp;
 
 namespace EmtTorch.Tests.Configuration;
 
@@ -111,6 +112,14 @@ public class ConfigurationTests
         ("""{"task": {"name": "t1"}, "model": {"initialization": "circuit", "hidden_size": 63}}""", "model.hidden_size", "found 63; initialization circuit needs an orthonormal basis of s·d = 8 · 8 = 64 vectors"),
         ("""{"task": {"name": "t1"}, "model": {"initialization": "circuit", "hidden_size": 0}}""", "model.hidden_size", "found 0; allowed"),
         ("""{"task": {"name": "flip_flop", "d": 3}, "model": {"initialization": "circuit"}}""", "model.initialization", "flip_flop is no linear variable binding task"),
+        ("""{"task": {"name": "xor", "s": 4}, "model": {"bias": true, "initialization": "circuit"}}""", "model.initialization", "xor is no linear variable binding task"),
+        ("""{"task": {"name": "xor", "s": 1}, "model": {"bias": true}}""", "task.s", "two different delays, 1 and s"),
+        ("""{"task": {"name": "xor", "s": 4, "delays": [1, 3]}, "model": {"bias": true}}""", "task.delays", "one of them must be s = 4"),
+        ("""{"task": {"name": "xor", "s": 4, "delays": [4, 4]}, "model": {"bias": true}}""", "task.delays", "different ones"),
+        ("""{"task": {"name": "xor", "s": 4, "delays": [1, 5]}, "model": {"bias": true}}""", "task.delays", "a delay is 5: it must be from 1 to s = 4"),
+        ("""{"task": {"name": "xor", "s": 4, "delays": [4]}, "model": {"bias": true}}""", "task.delays", "found a list of 1; allowed: a list of 2"),
+        ("""{"task": {"name": "xor", "s": 4}}""", "model.bias", "found false; xor needs true"),
+        ("""{"task": {"name": "repeat_copy", "delays": [1, 8]}}""", "task.delays", "only xor has delays"),
         // The text itself
         ("""{"task": {"name": "t1"}, "seed": 1, "seed": 2}""", "seed", "more than once"),
         ("""{"task": {"name": "t1"}, "model": {"bias": true, "bias": true}}""", "model.bias", "more than once"),
@@ -254,6 +263,19 @@ public class ConfigurationTests
         Assert.That(second.ToJson(), Is.EqualTo(first.ToJson()));
         Assert.That(second.Task.ToLinearBinding().F, Is.EqualTo(first.Task.ToLinearBinding().F));
         Assert.That(second with { Seed = 2 }, Is.Not.EqualTo(first));
+    }
+
+    [Test]
+    public void Xor_loads_again_and_is_no_linear_binding_task()
+    {
+        var first = ConfigurationFile.Parse("""{"task": {"name": "xor", "d": 3, "s": 5, "delays": [5, 2]}, "model": {"bias": true}}""");
+        Assert.That(ConfigurationFile.Parse(first.ToJson()), Is.EqualTo(first));
+        Assert.That(first.Task.ToLinearBinding, Throws.ArgumentException.With.Message.Contains("xor is not a linear variable binding task"));
+        using var task = first.Task.ToXor(torch.ScalarType.Float32, torch.CPU);
+        Assert.That((task.Dimension, task.InputSteps, task.Delays), Is.EqualTo((3, 5, new[] { 5, 2 })));
+        using var usual = (first.Task with { Delays = null }).ToXor(torch.ScalarType.Float32, torch.CPU);
+        Assert.That(usual.Delays, Is.EqualTo(new[] { 1, 5 }));
+        Assert.That(() => (first.Task with { Name = "t1" }).ToXor(torch.ScalarType.Float32, torch.CPU), Throws.ArgumentException.With.Message.Contains("the task is not xor"));
     }
 
     [Test]
@@ -423,12 +445,12 @@ public class ConfigurationTests
     [Test]
     public void Every_configuration_of_the_repository_loads()
     {
-        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "flip_flop.json" }));
+        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "xor.json", "flip_flop.json" }));
         foreach (var file in ConfigurationFiles)
         {
             var c = ConfigurationFile.Load(Path.Combine(Path.GetDirectoryName(SchemaFile)!, file));
             Assert.That(c.Name, Is.EqualTo(Path.GetFileNameWithoutExtension(file)));
-            if (!c.Task.IsFlipFlop) Assert.That(c.Task.ToLinearBinding().D, Is.EqualTo(c.Task.D));
+            if (!c.Task.IsFlipFlop && !c.Task.IsXor) Assert.That(c.Task.ToLinearBinding().D, Is.EqualTo(c.Task.D));
         }
     }
 

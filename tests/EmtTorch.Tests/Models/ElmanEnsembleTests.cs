@@ -153,14 +153,15 @@ public sealed class ElmanEnsembleTests
     }
 
     [Test]
-    public void TheBatchesAreTheOnesEachWouldDrawAlone([Values("repeat_copy", "t4", "flip_flop")] string name, [Values] bool single)
+    public void TheBatchesAreTheOnesEachWouldDrawAlone([Values("repeat_copy", "t4", "xor", "flip_flop")] string name, [Values] bool single)
     {
         using var scope = NewDisposeScope();
         var dtype = single ? ScalarType.Float32 : ScalarType.Float64;
         var size = name switch { "t4" => "", "flip_flop" => ", \"d\": 3", _ => ", \"d\": 3, \"s\": 5" };
-        var task = ConfigurationFile.Parse($$"""{ "name": "x", "task": { "name": "{{name}}"{{size}} } }""", []).Task;
+        var task = ConfigurationFile.Parse($$"""{ "name": "x", "task": { "name": "{{name}}"{{size}} }, "model": { "bias": true } }""", []).Task;
         using var batches = new EnsembleBatches(task, dtype, CPU);
-        using var binding = task.IsFlipFlop ? null : new VariableBinding(task.ToLinearBinding(), dtype, CPU);
+        using var xor = task.IsXor ? task.ToXor(dtype, CPU) : null;
+        using var binding = task.IsFlipFlop || task.IsXor ? null : new VariableBinding(task.ToLinearBinding(), dtype, CPU);
         var flipFlop = task.IsFlipFlop ? new FlipFlop(task.D, dtype, CPU) : null;
         List<Generator> together = [], alone = [];
         foreach (ulong seed in new ulong[] { 1, 2, 9 })
@@ -173,7 +174,7 @@ public sealed class ElmanEnsembleTests
             var (input, target) = batches.Batch(7, horizons, together);
             for (int i = 0; i < 3; i++)
             {
-                var (ownInput, ownTarget) = binding?.Batch(7, horizons[i], alone[i]) ?? flipFlop!.Batch(7, horizons[i], alone[i]);
+                var (ownInput, ownTarget) = binding?.Batch(7, horizons[i], alone[i]) ?? xor?.Batch(7, horizons[i], alone[i]) ?? flipFlop!.Batch(7, horizons[i], alone[i]);
                 Assert.That(input[i].narrow(0, 0, ownInput.shape[0]).eq(ownInput).all().item<bool>(), Is.True, string.Create(CultureInfo.InvariantCulture, $"input of {i}"));
                 Assert.That(target[i].narrow(0, 0, horizons[i]).eq(ownTarget).all().item<bool>(), Is.True, string.Create(CultureInfo.InvariantCulture, $"target of {i}"));
             }

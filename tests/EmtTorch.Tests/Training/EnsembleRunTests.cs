@@ -96,11 +96,11 @@ public sealed class EnsembleRunTests
     }
 
     [Test]
-    public void FlipFlopIsTrainedTogetherToo()
+    public void OtherTasksAreTrainedTogetherToo([Values("flip_flop", "xor")] string task)
     {
-        const string bits = """
+        string bits = $$"""
             {
-              "name": "bits", "device": "cpu", "task": { "name": "flip_flop", "d": 2 }, "model": { "hidden_size": 12, "bias": true, "dtype": "float64" },
+              "name": "bits", "device": "cpu", "task": { "name": "{{task}}", "d": 2 }, "model": { "hidden_size": 12, "bias": true, "dtype": "float64" },
               "training": { "steps": 120, "batch_size": 8, "learning_rate": 0.02, "log_interval": 10, "curriculum": { "horizons": [4, 7, 12], "threshold": 0.8 } },
               "evaluation": { "horizon": 20, "batches": 2, "batch_size": 8, "interval": 40 }
             }

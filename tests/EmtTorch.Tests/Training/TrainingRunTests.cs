@@ -169,6 +169,20 @@ public sealed class TrainingRunTests
     }
 
     [Test]
+    public void TheExclusiveOrOfTwoBitsIsLearned()
+    {
+        var configuration = ConfigurationFile.Parse("""
+            {
+              "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 1, "s": 2 }, "model": { "hidden_size": 32, "bias": true },
+              "training": { "steps": 2000, "batch_size": 32, "learning_rate": 0.005, "curriculum": { "horizons": [5, 20] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
+              "evaluation": { "horizon": 100, "interval": 100 }
+            }
+            """, [$"out={_folder}"]);
+        var result = Train(configuration)!;
+        Assert.That((result.Outcome, result.TestAccuracy), Is.EqualTo(("early_stop", 1.0)));
+    }
+
+    [Test]
     public void LinesBehindTheCheckpointAreWrittenAgainAndNotTwice()
     {
         var (whole, killed) = (Configuration("name=whole"), Configuration("name=killed"));
