@@ -145,7 +145,8 @@ public sealed class ReportBrowserTests
         SweepSamples.Full(runs, """{ "columns": ["task", "spectral_error", "accuracy"], "rows": [["t1", 0.0015, 1.0], ["t2", null, 0.9]] }""");
         await Open("table", SweepTablePage.Render(SweepTable.Of(SweepFolder.Read(runs))));
         var marks = await CheckMarks();
-        Assert.That(marks.Keys, Is.EquivalentTo(new[] { "spectral-error", "accuracy", "course-small" }));
+        Assert.That(marks.Keys, Is.EquivalentTo(new[] { "spectral-error", "accuracy", "course-small", "gain" }));
+        Assert.That(marks["gain"], Is.EqualTo(4), "the runs that converged");
         Assert.That(marks["spectral-error"], Is.EqualTo(3 + 1 + 1), "seeds that converged, the mean of t1, and t1's published figure");
         Assert.That(marks["accuracy"], Is.EqualTo(4 + 2 + 2));
         Assert.That(await _browser.Evaluate<int>("document.querySelectorAll('#course-small .mark-line path').length"), Is.EqualTo(4), "the runs with a spectral error at some test");

@@ -26,6 +26,7 @@ public static class SweepTablePage
         page.Add("</div>");
         Add(page, table, parts[1]);
         Courses(page, table);
+        Gains(page, table);
         foreach (var part in parts[2..]) Add(page, table, part);
         page.Add($"<p>{Page.Escape(SweepTableText.Time(table))}</p>");
         return page.Render();
@@ -91,6 +92,28 @@ public static class SweepTablePage
                 "y": {"field": "cell", "type": "nominal", "title": null, "sort": null, "scale": {"domain": {{CompactJson.Array(table.Cells.Select(table.Label).Distinct().Select(l => CompactJson.Text(l)))}} }, "axis": {"grid": true, "labelLimit": 150, "ticks": false, "labelPadding": 8} },
                 "color": {"field": "of", "type": "nominal", "scale": {"domain": {{domain}}, "range": {{Range("#0072b2", "#1b1f24", "#d55e00")}} }, "legend": {"title": null, "orient": "bottom"} },
                 "shape": {"field": "of", "type": "nominal", "scale": {"domain": {{domain}}, "range": {{Range("circle", "M0,-1V1", "diamond")}} }, "legend": {"title": null, "orient": "bottom"} }
+              }
+            }
+            """)));
+    }
+
+    /// <summary>A dot for each converged run: its gain, and its spectral error.</summary>
+    private static void Gains(Page page, SweepTable table)
+    {
+        var runs = table.Cells.SelectMany(c => c.Runs.Select(r => (Cell: c, Run: r))).Where(r => r.Run is { Gain: > 0, SpectralError: > 0 }).ToList();
+        if (runs.Count == 0) return;
+        var points = runs.Select(r => $$"""{"run":{{CompactJson.Text(r.Run.Name)}},"c":{{CompactJson.Text(r.Cell.Values.FirstOrDefault() ?? "")}},"g":{{CompactJson.Number(r.Run.Gain)}},"v":{{CompactJson.Number(r.Run.SpectralError)}}}""");
+        var colours = runs.Select(r => r.Cell.Values.FirstOrDefault() ?? "").Distinct().ToList();
+        page.Add(new Figure("gain", "Spectral error and gain", "Each converged run. The gain is how many times theory's 1 the magnitude of its persistent eigenvalues is; tanh takes it back by saturating.", CompactJson.Object($$"""
+            {
+              "width": "container", "height": 260,
+              "data": {"values": {{CompactJson.Array(points)}}},
+              "mark": {"type": "point", "size": 45, "opacity": 0.8},
+              "encoding": {
+                "x": {"field": "g", "type": "quantitative", "title": "gain", "scale": {"zero": false}, "axis": {"tickCount": 6} },
+                "y": {"field": "v", "type": "quantitative", "title": "spectral error (rad)", "scale": {"type": "log", "nice": true}, "axis": {"tickCount": 5, "format": "~g"} },
+                "color": {{(colours.Count == 1 ? """{"value": "#0072b2"}""" : $$"""{"field": "c", "type": "nominal", "scale": {"domain": {{CompactJson.Array(colours.Select(c => CompactJson.Text(c)))}} }, "legend": {"title": {{CompactJson.Text(table.Title(table.Axes[0]))}}, "orient": "bottom"} }""")}},
+                "tooltip": [{"field": "run"}, {"field": "g", "title": "gain", "format": ".3f"}, {"field": "v", "title": "spectral error", "format": ".3g"}]
               }
             }
             """)));

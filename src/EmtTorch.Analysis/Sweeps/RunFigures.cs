@@ -56,8 +56,14 @@ public sealed record RunFigures
     /// <summary>How far W_hh in the basis of variables is from the circuit's Φ.</summary>
     public double? PhiError { get; init; }
 
+    /// <summary>How many times theory's 1 the |λ| of the persistent eigenvalues is.</summary>
+    public double? Gain { get; init; }
+
     /// <summary>Share of output bits as predicted after interventions.</summary>
     public double? InterventionAccuracy { get; init; }
+
+    /// <summary>‖θ‖: with weight decay as L2, ½ weight_decay ‖θ‖² is its part of the objective.</summary>
+    public double? ParameterNorm { get; init; }
 
     public long Seed => Configuration.Seed;
     public bool Finished => Result is not null;
@@ -120,7 +126,7 @@ public sealed record RunFigures
             Name = name, Configuration = configuration, Values = [.. run.Values.Select(v => v.Name)], Result = result, Failures = failures, Step = result?.Steps ?? step,
             Tests = [.. metrics.Where(m => m.TestAccuracy is not null).Select(m => new TestPoint(m.Step, Finite(m.TestAccuracy), Finite(m.SpectralError)))],
             AnalysisStep = analysis.Step, AnalysisAccuracy = analysis.TestAccuracy, SpectralError = analysis.SpectralError, EigenvaluesTheory = analysis.EigenvaluesTheory,
-            EigenvaluesLearned = analysis.EigenvaluesLearned, PhiError = analysis.PhiError, InterventionAccuracy = analysis.InterventionAccuracy,
+            EigenvaluesLearned = analysis.EigenvaluesLearned, PhiError = analysis.PhiError, Gain = analysis.Gain, ParameterNorm = analysis.ParameterNorm, InterventionAccuracy = analysis.InterventionAccuracy,
         };
     }
 
@@ -137,6 +143,8 @@ public sealed record RunFigures
         public int? EigenvaluesTheory { get; init; }
         public int? EigenvaluesLearned { get; init; }
         public double? PhiError { get; init; }
+        public double? Gain { get; init; }
+        public double? ParameterNorm { get; init; }
         public double? InterventionAccuracy { get; init; }
     }
 }
