@@ -57,6 +57,9 @@ public sealed class NetworkAnalysis : IDisposable
 
     public SpectralComparison? Spectrum { get; private set; }
 
+    /// <summary>Which parts of the circuit it has.</summary>
+    public CycleComparison? Cycles { get; private set; }
+
     public VariableMemories? Memories { get; private set; }
 
     /// <summary>All groundings; the chosen one is <see cref="Memories"/>'s.</summary>
@@ -111,6 +114,7 @@ public sealed class NetworkAnalysis : IDisposable
             linear = Linearized(rest);
         }
         Spectrum = Analysis.Spectrum.Compare(Analysis.Spectrum.Eigenvalues(Circuit.Phi(Task)), Analysis.Spectrum.Eigenvalues(linear.WeightHh), options.Memories.SpectralThreshold);
+        Cycles = CycleComparison.Of(Task, Spectrum.Learned, options.Memories.SpectralThreshold);
         if (Spectrum.Error is null)
             _problems.Add($"No spectral error: above {Spectrum.Threshold} in magnitude theory has {Spectrum.CountTheory} of the eigenvalues, the network {Spectrum.CountLearned}.");
 
@@ -201,6 +205,8 @@ public sealed class NetworkAnalysis : IDisposable
             lines.Add(spectrum.Error is { } error
                 ? FormattableString.Invariant($"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad off on average.")
                 : FormattableString.Invariant($"Its spectrum is not the circuit's: its persistent eigenvalues number {spectrum.CountLearned}, theory's {spectrum.CountTheory}."));
+        if (Spectrum is { Error: null } && Cycles is { Learned: > 0 } cycles)
+            lines.Add(FormattableString.Invariant($"It has {cycles.Learned} of the circuit's {cycles.Count} cycles, {cycles.Error:F5} rad off on average{Lacking(cycles)}."));
         if (Memories is { } memories)
         {
             var gain = Math.Abs(memories.Gain - 1) < 0.02 ? "" : FormattableString.Invariant($"; |λ| is {Times(memories.Gain)} theory's, which tanh takes back");
@@ -222,6 +228,12 @@ public sealed class NetworkAnalysis : IDisposable
                 ? $"Input enters the newest variable {Times(last.InputWeight)}; nothing feeds back into it meanwhile."
                 : FormattableString.Invariant($"Input enters the newest variable {Times(last.InputWeight)}, what f feeds back {Times(last.FeedbackWeight)}: the sign is the input's in {last.SignRight:P0}."));
         return lines;
+    }
+
+    private static string Lacking(CycleComparison cycles)
+    {
+        var lacking = cycles.All.Where(c => c.Learned < c.Count).Select(c => c.Count == 1 ? $"{c.Length}" : $"{c.Length} ({c.Count - c.Learned} of {c.Count})").ToList();
+        return lacking.Count == 0 ? "" : $"; it lacks {(lacking.Count == 1 ? "that" : "those")} of length {string.Join(", ", lacking)}";
     }
 
     public void Dispose()

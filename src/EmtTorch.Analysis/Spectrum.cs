@@ -66,7 +66,7 @@ public static class Spectrum
         };
     }
 
-    private static double AngleBetween(Complex a, Complex b)
+    internal static double AngleBetween(Complex a, Complex b)
     {
         double difference = Math.Abs(a.Phase - b.Phase);
         return Math.Min(difference, 2 * Math.PI - difference);

@@ -78,6 +78,16 @@ public sealed class SweepTableTests
     [TestCase(0.98, null, Verdict.NotComparable)]
     public void AccuraciesCompareAsPublished(double? own, double? published, Verdict verdict) => Assert.That(PublishedTable.OfAccuracy(own, published), Is.EqualTo(verdict));
 
+    [TestCase(0.0011, Verdict.WithinInterval)]
+    [TestCase(0.0010, Verdict.WithinInterval)]
+    [TestCase(0.0009, Verdict.Worse)]
+    [TestCase(0.0013, Verdict.EqualOrBetter)]
+    public void AFigureThatSeedsCantTellApartIsNeitherBetterNorWorse(double published, Verdict verdict)
+    {
+        var sample = Sample.Of([0.00103, 0.00125, 0.00147])!;
+        Assert.That(PublishedTable.OfError(sample.Mean, published, sample), Is.EqualTo(verdict));
+    }
+
     [Test]
     public void APublishedRowIsOfTheSameNetwork()
     {
@@ -139,7 +149,7 @@ public sealed class SweepTableTests
         var markdown = SweepTableText.Markdown(table);
         Assert.That(markdown, Does.Contain("| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | 0.93 | ✓ |\n"));
         Assert.That(markdown, Does.Contain("| t1 | 0.00150 | 0.00350 | 0.00125 | 200 | 0.9900 |\n"));
-        Assert.That(markdown, Does.Contain("| t1 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 0.0200 (1) | 0.9800 (1) | – | – | 0 of 2 |\n"));
+        Assert.That(markdown, Does.Contain("| t1 | 8.0 of 8 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 7.5 of 8 | 0.0200 (1) | 0.9800 (1) | – | – | 0 of 2 |\n"));
         Assert.That(markdown.Split('\n')[^2], Is.EqualTo("Training of the finished runs took 120 seconds in all."));
     }
 
@@ -249,7 +259,7 @@ public sealed class SweepTableTests
         var csv = SweepTableText.Csv(table).Split('\n');
         Assert.That(csv[0], Does.StartWith("task,threshold,seed,state,failures,steps,horizon,accuracy_last,accuracy_best,").And.Not.Contain("second"));
         Assert.That(csv, Has.Length.EqualTo(10));
-        Assert.That(csv[1], Is.EqualTo("t1,0.9,1,finished,0,300,200,,,200,200,,0.0033333333333333335,0.1,0.0033333333333333335,200,64,64,0.02,0.98,,,false"));
+        Assert.That(csv[1], Is.EqualTo("t1,0.9,1,finished,0,300,200,,,200,200,,0.0033333333333333335,0.1,0.0033333333333333335,200,64,64,8,8,0.02,1.1,9,0.1,0.98,,,false"));
         var json = JsonNode.Parse(SweepTableText.Json(table))!;
         Assert.That(json["runs"]!.AsArray(), Has.Count.EqualTo(8));
         Assert.That(json["runs"]![0]!["values"]!.ToJsonString(), Is.EqualTo("""{"task.name":"t1","training.curriculum.threshold":0.9}"""));

@@ -143,6 +143,12 @@ public sealed record RunAnalysis
         json["eigenvalues_theory"] = analysis.Spectrum?.CountTheory;
         json["eigenvalues_learned"] = analysis.Spectrum?.CountLearned;
         json["spectral_threshold"] = options.Memories.SpectralThreshold;
+        json["cycles"] = analysis.Cycles is { } cycles
+            ? new JsonArray([.. cycles.All.Select(c => new JsonObject { ["length"] = c.Length, ["count"] = c.Count, ["learned"] = c.Learned })])
+            : null;
+        json["cycles_theory"] = analysis.Cycles?.Count;
+        json["cycles_learned"] = analysis.Cycles?.Learned;
+        json["cycles_error"] = Value(analysis.Cycles?.Error);
         json["grounding"] = analysis.Memories is { } m ? VariableMemories.Name(m.Grounding) : null;
         json["live_entries"] = analysis.Memories?.Live.Count;
         json["phi_error"] = Value(analysis.Memories?.PhiError);

@@ -69,7 +69,7 @@ public static class SweepTableText
         var figures = $"Means over seeds of each seed's lowest spectral error, in radians, and highest accuracy{over}, at the test's horizon. They are of the weights with the lowest test loss. A run has converged where it has as many persistent eigenvalues as the circuit; where a seed has no run that did, there is no error.";
         if (published is null) yield return new("Results", [.. runs, .. own], figures);
         else yield return new("Beside the published results", [.. runs, own[0], .. other[..2], own[1], .. other[2..]], figures,
-            $"✓: rounded as the published figure is (to {PublishedTable.ErrorDecimals} decimals, and {PublishedTable.AccuracyDecimals}), as good or better. ✗: worse, or no error where there is a published one. –: nothing to compare. …: runs are missing.",
+            $"✓: rounded as the published figure is (to {PublishedTable.ErrorDecimals} decimals, and {PublishedTable.AccuracyDecimals}), as good or better. ≈: worse, but the published figure lies within the 95 % interval of ours below. ✗: worse, or no error where there is a published one. –: nothing to compare. …: runs are missing.",
             $"Published: {published.Source ?? "no source is given"}");
         yield return new("Which weights",
             [
@@ -86,10 +86,11 @@ public static class SweepTableText
             "How many seeds converged, and of these the spectral error; of all the accuracy. The least and the greatest, the standard deviation (n − 1), and a 95 % interval of the mean (percentile bootstrap, 10,000 resamples; too narrow where seeds are few).");
         yield return new("What was learned, and when",
             [
+                new("cycles", c => c.Cycles is var (learned, all) ? $"{Fixed(learned, 1)} of {Fixed(all, 0)}" : "–", c => c.Cycles?.Learned),
                 new("Φ error", c => Mean(c, c.PhiErrors, 4), c => c.PhiErrors?.Mean), new("interventions", c => Mean(c, c.InterventionAccuracies, 4), c => c.InterventionAccuracies?.Mean),
                 Reached(RunFigures.Learned), Reached(1), new("lost again", c => c.Best.Count == 0 ? "–" : $"{c.LostCount} of {c.Best.Count}", c => c.LostCount),
             ],
-            "Of each seed's run: how far W_hh in the basis of variables is from the circuit's Φ; the share of output bits as predicted after interventions; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all.");
+            "Of each seed's run: how many of the circuit's cycles it has; how far W_hh in the basis of variables is from the circuit's Φ; the share of output bits as predicted after interventions; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all.");
     }
 
     private static Column[] Spread(string what, Func<SweepCell, Sample?> of, int digits) =>
@@ -104,7 +105,7 @@ public static class SweepTableText
 
     private static string Mean(SweepCell cell, Sample? sample, int digits) => sample is null ? "–" : Fixed(sample.Mean, digits) + (sample.Count < cell.Best.Count ? $" ({sample.Count})" : "");
 
-    private static string Mark(SweepCell cell, Verdict verdict) => !cell.Complete ? "…" : verdict switch { Verdict.EqualOrBetter => "✓", Verdict.Worse => "✗", _ => "–" };
+    private static string Mark(SweepCell cell, Verdict verdict) => !cell.Complete ? "…" : verdict switch { Verdict.EqualOrBetter => "✓", Verdict.WithinInterval => "≈", Verdict.Worse => "✗", _ => "–" };
 
     private static string Fixed(double? value, int digits) => value is { } v && double.IsFinite(v) ? v.ToString("F" + digits, CultureInfo.InvariantCulture) : "–";
 
@@ -157,6 +158,8 @@ public static class SweepTableText
                 ["spectral_error_lowest_step"] = c.LowestStep,
                 ["accuracy_over_seeds"] = Of(c.Accuracies),
                 ["accuracy_last"] = Of(c.AccuraciesLast),
+                ["cycles_learned"] = c.Cycles?.Learned,
+                ["cycles_theory"] = c.Cycles?.All,
                 ["phi_error"] = Of(c.PhiErrors),
                 ["intervention_accuracy"] = Of(c.InterventionAccuracies),
                 ["step_to_0.99"] = c.StepTo(RunFigures.Learned),
@@ -176,7 +179,7 @@ public static class SweepTableText
         };
         return json.ToJsonString(Indented) + "\n";
 
-        static string Name(Verdict verdict) => verdict switch { Verdict.EqualOrBetter => "equal_or_better", Verdict.Worse => "worse", _ => "not_comparable" };
+        static string Name(Verdict verdict) => verdict switch { Verdict.EqualOrBetter => "equal_or_better", Verdict.WithinInterval => "within_interval", Verdict.Worse => "worse", _ => "not_comparable" };
     }
 
     private static JsonObject? Of(Sample? sample) => sample is null ? null : new()
@@ -202,6 +205,8 @@ public static class SweepTableText
         ["spectral_error_lowest_step"] = run?.Lowest?.Step,
         ["eigenvalues_theory"] = run?.EigenvaluesTheory,
         ["eigenvalues_learned"] = run?.EigenvaluesLearned,
+        ["cycles_theory"] = run?.CyclesTheory,
+        ["cycles_learned"] = run?.CyclesLearned,
         ["phi_error"] = run?.PhiError,
         ["gain"] = run?.Gain,
         ["parameter_norm"] = run?.ParameterNorm,

@@ -17,6 +17,9 @@ public enum Verdict
     /// <summary>Rounded as the published one is, it is as good or better.</summary>
     EqualOrBetter,
 
+    /// <summary>Rounded as the published one is, it is worse, but that one lies within the 95 % interval of ours: seeds differ by more.</summary>
+    WithinInterval,
+
     /// <summary>Rounded as the published one is, it is worse; or there is none because some seed has not converged, and a published one there is.</summary>
     Worse,
 }
@@ -81,12 +84,18 @@ public sealed class PublishedTable
     }
 
     /// <summary>How a cell's spectral error compares, rounded to four decimals.</summary>
-    public static Verdict OfError(double? own, double? published) => published is not { } other ? Verdict.NotComparable
-        : own is { } error && Rounded(error, ErrorDecimals) <= Rounded(other, ErrorDecimals) ? Verdict.EqualOrBetter : Verdict.Worse;
+    public static Verdict OfError(double? own, double? published, Sample? sample = null) => published is not { } other ? Verdict.NotComparable
+        : own is not { } error ? Verdict.Worse
+        : Rounded(error, ErrorDecimals) <= Rounded(other, ErrorDecimals) ? Verdict.EqualOrBetter
+        : Within(sample, other, ErrorDecimals) ? Verdict.WithinInterval : Verdict.Worse;
 
     /// <summary>How a cell's accuracy compares, rounded to two decimals.</summary>
-    public static Verdict OfAccuracy(double? own, double? published) => own is not { } accuracy || published is not { } other ? Verdict.NotComparable
-        : Rounded(accuracy, AccuracyDecimals) >= Rounded(other, AccuracyDecimals) ? Verdict.EqualOrBetter : Verdict.Worse;
+    public static Verdict OfAccuracy(double? own, double? published, Sample? sample = null) => own is not { } accuracy || published is not { } other ? Verdict.NotComparable
+        : Rounded(accuracy, AccuracyDecimals) >= Rounded(other, AccuracyDecimals) ? Verdict.EqualOrBetter
+        : Within(sample, other, AccuracyDecimals) ? Verdict.WithinInterval : Verdict.Worse;
+
+    private static bool Within(Sample? sample, double published, int decimals) =>
+        sample?.Interval is var (low, high) && Rounded(low, decimals) <= Rounded(published, decimals) && Rounded(published, decimals) <= Rounded(high, decimals);
 
     private static double Rounded(double value, int decimals) => Math.Round(value, decimals, MidpointRounding.AwayFromZero);
 }

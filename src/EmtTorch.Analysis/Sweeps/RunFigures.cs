@@ -53,6 +53,10 @@ public sealed record RunFigures
     public int? EigenvaluesTheory { get; init; }
     public int? EigenvaluesLearned { get; init; }
 
+    /// <summary>How many cycles the circuit falls apart into, and how many of them the network has (<see cref="CycleComparison"/>).</summary>
+    public int? CyclesTheory { get; init; }
+    public int? CyclesLearned { get; init; }
+
     /// <summary>How far W_hh in the basis of variables is from the circuit's Φ.</summary>
     public double? PhiError { get; init; }
 
@@ -126,7 +130,7 @@ public sealed record RunFigures
             Name = name, Configuration = configuration, Values = [.. run.Values.Select(v => v.Name)], Result = result, Failures = failures, Step = result?.Steps ?? step,
             Tests = [.. metrics.Where(m => m.TestAccuracy is not null).Select(m => new TestPoint(m.Step, Finite(m.TestAccuracy), Finite(m.SpectralError)))],
             AnalysisStep = analysis.Step, AnalysisAccuracy = analysis.TestAccuracy, SpectralError = analysis.SpectralError, EigenvaluesTheory = analysis.EigenvaluesTheory,
-            EigenvaluesLearned = analysis.EigenvaluesLearned, PhiError = analysis.PhiError, Gain = analysis.Gain, ParameterNorm = analysis.ParameterNorm, InterventionAccuracy = analysis.InterventionAccuracy,
+            EigenvaluesLearned = analysis.EigenvaluesLearned, CyclesTheory = analysis.CyclesTheory, CyclesLearned = analysis.CyclesLearned, PhiError = analysis.PhiError, Gain = analysis.Gain, ParameterNorm = analysis.ParameterNorm, InterventionAccuracy = analysis.InterventionAccuracy,
         };
     }
 
@@ -142,6 +146,8 @@ public sealed record RunFigures
         public double? SpectralError { get; init; }
         public int? EigenvaluesTheory { get; init; }
         public int? EigenvaluesLearned { get; init; }
+        public int? CyclesTheory { get; init; }
+        public int? CyclesLearned { get; init; }
         public double? PhiError { get; init; }
         public double? Gain { get; init; }
         public double? ParameterNorm { get; init; }

@@ -54,8 +54,8 @@ public sealed class SweepCell
     /// <summary>The mean over seeds of each seed's highest accuracy.</summary>
     public double? Accuracy => Accuracies?.Mean;
 
-    public Verdict SpectralErrorVerdict => Complete ? PublishedTable.OfError(SpectralError, Published?.SpectralError) : Verdict.NotComparable;
-    public Verdict AccuracyVerdict => Complete ? PublishedTable.OfAccuracy(Accuracy, Published?.Accuracy) : Verdict.NotComparable;
+    public Verdict SpectralErrorVerdict => Complete ? PublishedTable.OfError(SpectralError, Published?.SpectralError, SpectralErrors) : Verdict.NotComparable;
+    public Verdict AccuracyVerdict => Complete ? PublishedTable.OfAccuracy(Accuracy, Published?.Accuracy, Accuracies) : Verdict.NotComparable;
 
     /// <summary>Of the seeds that have converged.</summary>
     public Sample? SpectralErrors { get; }
@@ -74,6 +74,9 @@ public sealed class SweepCell
 
     /// <summary>Of the last weights of the runs that stand for their seeds.</summary>
     public Sample? AccuraciesLast { get; }
+
+    /// <summary>The mean number of the circuit's cycles that they have, and how many there are; null where no run says it.</summary>
+    public (double Learned, double All)? Cycles => Sample.Of(Best.Select(r => (double?)r.CyclesLearned)) is { } learned && Sample.Of(Best.Select(r => (double?)r.CyclesTheory)) is { } all ? (learned.Mean, all.Mean) : null;
 
     public Sample? PhiErrors { get; }
     public Sample? InterventionAccuracies { get; }

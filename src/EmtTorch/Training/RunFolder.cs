@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
@@ -115,51 +116,33 @@ public sealed class RunFolder
 
     private string In(string name) => System.IO.Path.Combine(Path, name);
 
-    /// <summary>Why the folder can't be written, or null. Creates nothing that wasn't there.</summary>
+    /// <summary>
+    /// Why the folder can't be written, or null. Asked of the nearest folder that is there, since a folder made to try it and removed again would be
+    /// removed under another process that has just found it.
+    /// </summary>
     public string? WhyNotWritable()
     {
-        for (int tries = 1; ; tries++)
+        try
         {
-            var made = new Stack<string>();
-            try
+            var at = System.IO.Path.GetFullPath(Path);
+            for (; !Directory.Exists(at); at = System.IO.Path.GetDirectoryName(at)!)
             {
-                var full = System.IO.Path.GetFullPath(Path);
-                var missing = new Stack<string>();
-                for (var at = full; !Directory.Exists(at); at = System.IO.Path.GetDirectoryName(at)!)
-                {
-                    if (File.Exists(at)) return $"{at} is a file, not a folder";
-                    missing.Push(at);
-                }
-                foreach (var folder in missing)
-                {
-                    Directory.CreateDirectory(folder);
-                    made.Push(folder);
-                }
-                var probe = System.IO.Path.Combine(full, $".write-{Guid.NewGuid():N}.tmp");
-                File.WriteAllBytes(probe, []);
-                File.Delete(probe);
-                return null;
+                if (File.Exists(at)) return $"{at} is a file, not a folder";
+                if (Encoding.UTF8.GetByteCount(System.IO.Path.GetFileName(at)) > LongestName) return $"{System.IO.Path.GetFileName(at)} is too long a name for a folder";
             }
-            catch (Exception e) when (e is DirectoryNotFoundException or FileNotFoundException && tries < 20)
-            {
-                // Another process that asks the same removes the folder it has made, at any moment.
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-            {
-                return e.Message;
-            }
-            finally
-            {
-                while (made.TryPop(out var folder)) TryDelete(folder);
-            }
+            var probe = System.IO.Path.Combine(at, $".write-{Guid.NewGuid():N}{AtomicFile.Unfinished}");
+            File.WriteAllBytes(probe, []);
+            File.Delete(probe);
+            return null;
         }
-
-        static void TryDelete(string folder)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
-            try { Directory.Delete(folder); }
-            catch (IOException) { /* somebody else's file is in it by now */ }
+            return e.Message;
         }
     }
+
+    /// <summary>Bytes, on all usual file systems.</summary>
+    private const int LongestName = 255;
 
     // What may change between an interruption and the resumption; all else would make it another experiment.
     private static readonly string[] MayChange =
