@@ -30,7 +30,9 @@ public sealed class SweepCommandTests
         return path;
     }
 
-    private Process Start(params string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll"), "sweep", .. arguments])
+    private Process Start(params string[] arguments) => StartTrainer(["sweep", .. arguments]);
+
+    private Process StartTrainer(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll"), .. arguments])
     {
         RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, WorkingDirectory = _folder,
     })!;
@@ -152,7 +154,19 @@ public sealed class SweepCommandTests
         var last = Run([.. settings, "--out", killed]);
         Assert.That(last.Code, Is.Zero, last.Output + last.Error);
         TestContext.Out.WriteLine($"{inTheMiddle} of 5 kills in the middle");
-        Assert.That(Figures(killed), Is.EqualTo(Figures(whole)));
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Figures(killed), Is.EqualTo(Figures(whole)));
+            Assert.That(Table(killed), Is.EqualTo(Table(whole)).And.Contain("6 of 6 runs finished"));
+        }
+
+        // All but the time, which is in the last line.
+        string Table(string runs)
+        {
+            var (code, _, error) = End(StartTrainer(["table", runs]));
+            Assert.That(code, Is.Zero, error);
+            return string.Concat(File.ReadAllLines(Path.Combine(runs, "table.md"))[..^1].Select(line => line + "\n")) + File.ReadAllText(Path.Combine(runs, "table.csv"));
+        }
 
         DateTime Newest() => Directory.Exists(killed)
             ? Directory.GetFiles(killed, "latest", SearchOption.AllDirectories).Select(File.GetLastWriteTimeUtc).DefaultIfEmpty().Max() : default;
