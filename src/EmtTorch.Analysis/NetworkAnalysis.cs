@@ -204,9 +204,7 @@ public sealed class NetworkAnalysis : IDisposable
         if (Spectrum is { } spectrum)
             lines.Add(spectrum.Error is { } error
                 ? FormattableString.Invariant($"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad off on average.")
-                : FormattableString.Invariant($"Its spectrum is not the circuit's: its persistent eigenvalues number {spectrum.CountLearned}, theory's {spectrum.CountTheory}."));
-        if (Spectrum is { Error: null } && Cycles is { Learned: > 0 } cycles)
-            lines.Add(FormattableString.Invariant($"It has {cycles.Learned} of the circuit's {cycles.Count} cycles, {cycles.Error:F5} rad off on average{Lacking(cycles)}."));
+                : FormattableString.Invariant($"Its spectrum is not the circuit's: its persistent eigenvalues number {spectrum.CountLearned}, theory's {spectrum.CountTheory}{Partly()}."));
         if (Memories is { } memories)
         {
             var gain = Math.Abs(memories.Gain - 1) < 0.02 ? "" : FormattableString.Invariant($"; |λ| is {Times(memories.Gain)} theory's, which tanh takes back");
@@ -230,10 +228,13 @@ public sealed class NetworkAnalysis : IDisposable
         return lines;
     }
 
-    private static string Lacking(CycleComparison cycles)
+    /// <summary>Which cycles a network has whose spectrum is not the circuit's.</summary>
+    private string Partly()
     {
+        if (Cycles is not { Learned: > 0 } cycles) return "";
         var lacking = cycles.All.Where(c => c.Learned < c.Count).Select(c => c.Count == 1 ? $"{c.Length}" : $"{c.Length} ({c.Count - c.Learned} of {c.Count})").ToList();
-        return lacking.Count == 0 ? "" : $"; it lacks {(lacking.Count == 1 ? "that" : "those")} of length {string.Join(", ", lacking)}";
+        var without = lacking.Count == 0 ? "" : $", without {(lacking.Count == 1 ? "that" : "those")} of length {string.Join(", ", lacking)}";
+        return FormattableString.Invariant($"; among them are {cycles.Learned} of the circuit's {cycles.Count} cycles, {cycles.Error:F5} rad off{without}");
     }
 
     public void Dispose()
