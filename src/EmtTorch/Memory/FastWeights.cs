@@ -57,8 +57,8 @@ public static class FastWeights
     }
 
     /// <summary>
-    /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>. Memory is what the arguments take and one state
-    /// for some thousands of tokens, none for a token. Differentiable once, in every tensor.
+    /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>. Kept for the gradients are the
+    /// arguments and a state for every few chunks, none for a token. Differentiable once, in every tensor.
     /// </summary>
     /// <param name="q">What each token asks for (B, heads, T, d_k).</param>
     /// <param name="k">Keys (B, heads, T, d_k).</param>
