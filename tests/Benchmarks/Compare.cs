@@ -17,7 +17,7 @@ internal sealed class Compare(string python, string? only, bool full)
 
     public int Run(string folder)
     {
-        (string Name, Action Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps)];
+        (string Name, Action Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps), ("scan", Scan)];
         if (only is not null && !parts.Any(p => p.Name == only))
         {
             Console.Error.WriteLine($"'{only}' is not one of {string.Join(", ", parts.Select(p => p.Name))}");
@@ -88,6 +88,42 @@ internal sealed class Compare(string python, string? only, bool full)
             rows.Add(new JsonObject { ["hidden"] = hidden, ["emttorch"] = our, ["pytorch"] = Finite(their), ["ratio"] = Finite(our / their), ["gflops"] = rate, ["large_product_gflops"] = large });
         }
         _json["steps"] = rows;
+        Say("");
+    }
+
+    /// <summary>Fast weights through a sequence, forward and backward; PyTorch's side is the loop over tokens.</summary>
+    private void Scan()
+    {
+        Say("""
+            Tokens a second through fast weights, forward and backward, float32; the best thread count of each side, medians of rounds in turn. PyTorch's side
+            is the loop over tokens.
+
+            | rule | B | heads × width | T | EmtTorch | PyTorch | ratio |
+            |---|--:|--:|--:|--:|--:|--:|
+            """);
+        var rows = new JsonArray();
+        foreach (string rule in (string[])["hebbian", "delta"])
+            foreach (var (batch, heads, width) in ((int, int, int)[])[(1, 4, 16), (2, 4, 16), (4, 4, 16), (1, 1, 64), (4, 1, 64)])
+                foreach (int tokens in (int[])[256, 1024, 4096, 16384])
+                {
+                    var ours = new Dictionary<int, List<double>> { [1] = [], [2] = [] };
+                    var theirs = new Dictionary<int, List<double>> { [1] = [], [2] = [] };
+                    for (int round = 0; round < (full ? 7 : 3); round++)
+                        foreach (int threads in (int[])[1, 2])
+                        {
+                            string[] arguments = ["scan", "--threads", $"{threads}", "--rule", rule, "--batch", $"{batch}", "--heads", $"{heads}", "--width", $"{width}", "--tokens", $"{tokens}"];
+                            ours[threads].Add(Rate(Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), .. arguments, "--steps", $"{Math.Max(3, 65536 / tokens / batch)}"])));
+                            if (_hasPython) theirs[threads].Add(Rate(Output(python, [Path.Combine(_here, "scan.py"), .. arguments[1..], "--steps", $"{Math.Max(1, 1024 / tokens)}"])));
+                        }
+                    double our = ours.Values.Max(Median), their = _hasPython ? theirs.Values.Max(Median) : double.NaN;
+                    Say(string.Create(CultureInfo.InvariantCulture, $"| {rule} | {batch} | {heads} × {width} | {tokens} | {our:0} | {their:0} | {our / their:0.0} |"));
+                    rows.Add(new JsonObject
+                    {
+                        ["rule"] = rule, ["batch"] = batch, ["heads"] = heads, ["width"] = width, ["tokens"] = tokens,
+                        ["emttorch"] = our, ["pytorch"] = Finite(their), ["ratio"] = Finite(our / their),
+                    });
+                }
+        _json["scan"] = rows;
         Say("");
     }
 

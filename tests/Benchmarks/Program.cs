@@ -4,9 +4,12 @@
 //   Benchmarks phases [the same]                       microseconds of each phase of such a step, the kernel's of the first thread;
 //                                                      the clock itself is some 50 of them, most of it in "rest"
 //   Benchmarks matmul [--threads N] [--size N]         the rate of one large float32 matrix product
-//   Benchmarks compare [--full] [--only steps|run|sweep] [--python PYTHON] [--out FOLDER]      all of it beside PyTorch: scripts/benchmark.sh
+//   Benchmarks scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N]
+//                                                      tokens a second through fast weights of heads × (width × width), forward and backward
+//   Benchmarks compare [--full] [--only steps|scan|run|sweep] [--python PYTHON] [--out FOLDER]      all of it beside PyTorch: scripts/benchmark.sh
 using System.Diagnostics;
 using EmtTorch;
+using EmtTorch.Memory;
 using EmtTorch.Models;
 using EmtTorch.Models.Fused;
 using EmtTorch.Tasks;
@@ -23,9 +26,10 @@ switch (args.FirstOrDefault())
     case "steps": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: false); return 0;
     case "phases": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: true); return 0;
     case "matmul": MatrixProduct(Option("size", 2048)); return 0;
+    case "scan": Scan(Text("rule") ?? "delta", Option("batch", 1), Option("heads", 4), Option("width", 16), Option("tokens", 4096), Option("steps", 5)); return 0;
     case "compare": return new Compare(Text("python") ?? "python3", Text("only"), args.Contains("--full")).Run(Text("out") ?? Path.Combine("experiments", "benchmarks"));
     default:
-        Console.Error.WriteLine("usage: Benchmarks compare | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]");
+        Console.Error.WriteLine("usage: Benchmarks compare | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N] | scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N]");
         return 2;
 }
 
@@ -112,6 +116,27 @@ static void Steps(int hidden, int batch, int horizon, int steps, bool phases)
     foreach (var (name, ticks) in rows.Append(("rest", all - rows.Sum(r => r.Ticks))).Append(("all", all)))
         Console.WriteLine($"{name,-18}{ticks * 1e6 / Stopwatch.Frequency / steps,10:0.0} us{100.0 * ticks / all,7:0.0} %");
     Console.WriteLine($"{"rate",-18}{operations * steps * Stopwatch.Frequency / all / 1e9,10:0.0} GF/s");
+}
+
+static void Scan(string rule, int batch, int heads, int width, int tokens, int steps)
+{
+    using var everything = NewDisposeScope();
+    Tensor Leaf(Tensor values) => values.detach().requires_grad_();
+    Tensor k = randn([batch, heads, tokens, width]);
+    Tensor q = Leaf(randn([batch, heads, tokens, width])), v = Leaf(randn([batch, heads, tokens, width])), strength = Leaf(rand([batch, heads, tokens]));
+    Tensor decay = Leaf(1 - 0.1 * rand([heads])), state = Leaf(randn([batch, heads, width, width]));
+    k = Leaf(k / k.norm(-1, keepdim: true));
+    var writes = rule switch { "hebbian" => WriteRule.Hebbian, "delta" => WriteRule.Delta, _ => throw new ArgumentException($"no rule '{rule}'") };
+    void Step()
+    {
+        using var scope = NewDisposeScope();
+        var (read, after) = FastWeights.Scan(q, k, v, strength, decay, state, writes);
+        (read.sum() + after.sum()).backward();
+    }
+    for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5;) Step();
+    long begin = Stopwatch.GetTimestamp();
+    for (int i = 0; i < steps; i++) Step();
+    Console.WriteLine($"{(double)steps * batch * tokens / Stopwatch.GetElapsedTime(begin).TotalSeconds:0} tokens/s");
 }
 
 static void MatrixProduct(int size)

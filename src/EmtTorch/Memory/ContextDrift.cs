@@ -1,0 +1,48 @@
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: one token at a time, or a sequence at once.</summary>
+/// <remarks>bfloat16 and float16 are computed in float32; contexts have x's type, the last one that of c_0.</remarks>
+public static class ContextDrift
+{
+    /// <summary>One token.</summary>
+    /// <param name="x">What comes in, U h_t (B, d).</param>
+    /// <param name="decay">λ (d).</param>
+    /// <param name="context">c_{t−1} (B, d).</param>
+    /// <returns>c_t (B, d), of c_{t−1}'s type, differentiable by autograd.</returns>
+    /// <exception cref="ArgumentException">Shapes do not agree.</exception>
+    public static Tensor Step(Tensor x, Tensor decay, Tensor context)
+    {
+        if (x.dim() != 2) throw new ArgumentException($"has shape ({string.Join(", ", x.shape)}), not (B, d)", nameof(x));
+        Check(x, decay, context);
+        using var scope = NewDisposeScope();
+        var type = FastWeights.Computed(x.dtype);
+        return (decay.to(type) * context.to(type) + x.to(type)).to(context.dtype).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>All tokens at once. Differentiable once, in every tensor; of a sequence only c is kept.</summary>
+    /// <param name="x">What comes in at each token, U h (B, T, d).</param>
+    /// <param name="decay">λ (d).</param>
+    /// <param name="context">c_0 (B, d).</param>
+    /// <returns>c (B, T, d) and c_T (B, d); for T = 0 an empty c and c_0.</returns>
+    /// <exception cref="ArgumentException">Shapes do not agree.</exception>
+    public static (Tensor Contexts, Tensor Last) Scan(Tensor x, Tensor decay, Tensor context)
+    {
+        if (x.dim() != 3) throw new ArgumentException($"has shape ({string.Join(", ", x.shape)}), not (B, T, d)", nameof(x));
+        Check(x, decay, context);
+        long tokens = x.shape[1];
+        if (tokens == 0) return (x.clone(), context.alias());
+        using var scope = NewDisposeScope();
+        var type = FastWeights.Computed(x.dtype);
+        var contexts = ContextDriftScan.apply(x.to(type), decay.to(type), context.to(type));
+        var last = contexts.select(1, tokens - 1).to(context.dtype, copy: true); // a view would keep all of c alive
+        return (contexts.to(x.dtype).MoveToOuterDisposeScope(), last.MoveToOuterDisposeScope());
+    }
+
+    private static void Check(Tensor x, Tensor decay, Tensor context)
+    {
+        FastWeights.Expect(decay, [x.shape[^1]], nameof(decay));
+        FastWeights.Expect(context, [x.shape[0], x.shape[^1]], nameof(context));
+    }
+}

@@ -1,0 +1,57 @@
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>
+/// c_t = λ c_{t−1} + x_t for all t as one function of autograd. Chunks of C tokens go token by token, all chunks at once, from c = 0; what the chunks
+/// end with is carried from chunk to chunk by the same scan with λ^C, and its λ^{i+1} part is added. With C = 32 that is some hundred calls
+/// for any length, and three passes over the memory. The gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ,
+/// dλ = Σ δ_t c_{t−1}, dc_0 = λ δ_1.
+/// </summary>
+/// <remarks>Arguments: x (B, T, d), λ (d), c_0 (B, d). Result: c (B, T, d). T ≥ 1.</remarks>
+internal sealed class ContextDriftScan : autograd.SingleTensorFunction<ContextDriftScan>
+{
+    private const long Chunk = 32;
+
+    public override string Name => nameof(ContextDriftScan);
+
+    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    {
+        Tensor x = (Tensor)vars[0], decay = (Tensor)vars[1], before = (Tensor)vars[2];
+        var contexts = Scan(x, decay, before);
+        ctx.save_for_backward([decay, before, contexts]);
+        return contexts;
+    }
+
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    {
+        using var quiet = no_grad();
+        var saved = ctx.get_saved_variables();
+        Tensor decay = saved[0], before = saved[1], contexts = saved[2];
+        var ofInput = Scan(grad_output.flip(1), decay, zeros_like(before)).flip(1);      // δ, (B, T, d)
+        var first = ofInput.select(1, 0);
+        long rest = contexts.shape[1] - 1;
+        var ofDecay = (first * before).sum([0L]) + (ofInput.narrow(1, 1, rest) * contexts.narrow(1, 0, rest)).sum([0L, 1L]);
+        return [ofInput, ofDecay, first * decay];
+    }
+
+    private static Tensor Scan(Tensor x, Tensor decay, Tensor before)
+    {
+        using var scope = NewDisposeScope();
+        long batch = x.shape[0], tokens = x.shape[1], width = x.shape[2], size = Math.Min(Chunk, tokens), chunks = (tokens + size - 1) / size;
+        var contexts = zeros([batch, chunks, size, width], dtype: x.dtype, device: x.device);
+        var flat = contexts.view(batch, chunks * size, width).narrow(1, 0, tokens);
+        flat.copy_(x);
+        var places = contexts.unbind(2);                                                  // C × (B, n, d)
+        if (chunks == 1) places[0].add_((before * decay).unsqueeze(1));
+        for (int i = 1; i < places.Length; i++) places[i].addcmul_(places[i - 1], decay, 1);
+        if (chunks > 1)
+        {
+            var ends = Scan(places[^1].narrow(1, 0, chunks - 1), decay.pow(size), before); // c after each chunk but the last
+            var starts = cat([before.unsqueeze(1), ends], 1).unsqueeze(2);               // (B, n, 1, d)
+            var exponents = arange(1, size + 1, dtype: x.dtype, device: x.device).unsqueeze(-1);
+            contexts.addcmul_(starts, decay.pow(exponents), 1);                          // λ^{i+1}, (C, d)
+        }
+        return flat.contiguous().MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,76 @@
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>
+/// All tokens' reads and the last fast weights as one function of autograd. It goes through the sequence by parts of several chunks, as many as keep
+/// a part's intermediates small, and saves the state before each part only; going back, each part is computed again.
+/// </summary>
+/// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>
+internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightScan>
+{
+    // Numbers in an intermediate of a part, (B, heads, n, C, C), unless one chunk has more: 1 MB in float32. Less costs calls, more costs
+    // fresh pages: at 4 MB the system took a third of the time.
+    private const long PartSize = 1 << 18;
+
+    public override string Name => nameof(FastWeightScan);
+
+    public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+    {
+        Tensor q = (Tensor)vars[0], v = (Tensor)vars[2], state = (Tensor)vars[5];
+        var (delta, chunk) = ((bool)vars[6], (long)vars[7]);
+        var saved = vars[..5].Cast<Tensor>().ToList();
+        var read = empty(v.shape, dtype: v.dtype, device: v.device);
+        foreach (var part in Parts(q.shape, chunk))
+        {
+            saved.Add(state);
+            using var scope = NewDisposeScope();
+            var chunks = part.Of(saved, state, delta);
+            part.In(read).copy_(chunks.Read());
+            state = chunks.After.MoveToOuterDisposeScope();
+        }
+        ctx.save_for_backward(saved);
+        ctx.save_data("delta", delta);
+        ctx.save_data("chunk", chunk);
+        return [read, state];
+    }
+
+    public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
+    {
+        var saved = ctx.get_saved_variables();
+        Tensor ofRead = grad_outputs[0], ofState = grad_outputs[1];
+        bool delta = (bool)ctx.get_data("delta");
+        var parts = Parts(saved[0].shape, (long)ctx.get_data("chunk"));
+        var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray(); // q, k, v, β
+        var ofDecay = saved[4].requires_grad ? zeros_like(saved[4]) : null;
+        using var quiet = no_grad();
+        for (int i = parts.Count - 1; i >= 0; i--)
+        {
+            using var scope = NewDisposeScope();
+            var found = parts[i].Of(saved, saved[5 + i], delta).Gradients(parts[i].In(ofRead), ofState, ofDecay);
+            Tensor[] ofPart = [found.Q, found.K, found.V, found.Strength];
+            for (int j = 0; j < ofPart.Length; j++) parts[i].In(gradients[j]).copy_(ofPart[j]);
+            ofState = found.State.MoveToOuterDisposeScope();
+        }
+        return [.. gradients, ofDecay!, ofState, null!, null!];
+    }
+
+    /// <summary>Whole chunks, so many at a time, then one of what is left, so that no token is made up.</summary>
+    private static List<Part> Parts(long[] shape, long chunk)
+    {
+        long tokens = shape[2], whole = tokens - tokens % chunk;
+        long length = chunk * Math.Max(1, PartSize / Math.Max(1, chunk * chunk * shape[0] * shape[1]));
+        var parts = new List<Part>();
+        for (long start = 0; start < whole; start += length) parts.Add(new(start, Math.Min(length, whole - start), chunk));
+        if (tokens > whole) parts.Add(new(whole, tokens - whole, tokens - whole));
+        return parts;
+    }
+
+    private readonly record struct Part(long Start, long Length, long Chunk)
+    {
+        public Tensor In(Tensor tokens) => tokens.narrow(2, Start, Length);
+
+        public FastWeightChunks Of(List<Tensor> arguments, Tensor state, bool delta) =>
+            new(In(arguments[0]), In(arguments[1]), In(arguments[2]), In(arguments[3]), arguments[4], state, Chunk, delta);
+    }
+}
