@@ -62,7 +62,7 @@ internal sealed class RunQueue
             Ended?.Invoke(i, outcome);
         }
         if (runs.Count == 0) return outcomes;
-        bool together = runs.Count > 1 && (Together || !OnCpu(runs[0]));
+        bool together = runs.Count > 1 && (Together || !OnCpu(runs[0])) && runs.All(EnsembleRun.Takes);
         int jobs = Math.Min(runs.Count, Jobs ?? (together ? runs.Count : DefaultJobs(runs[0])));
         if (together)
         {

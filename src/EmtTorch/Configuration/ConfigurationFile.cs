@@ -117,7 +117,18 @@ public static partial class ConfigurationFile
         // The binder ignores case, so that without its underscores a key is its property's name.
         var values = new ConfigurationBuilder().AddJsonStream(json).Build().AsEnumerable()
             .Select(p => KeyValuePair.Create(p.Key.Replace("_", "", StringComparison.Ordinal), p.Value));
-        var configuration = new RunConfiguration { Task = new() };
+        // An object without keys is nothing to it, where here it is a task with all defaults.
+        bool Has(string task) => settings["task"]?[task] is not null;
+        var configuration = new RunConfiguration
+        {
+            Task = new()
+            {
+                AssociativeRecall = Has("associative_recall") ? new() : null,
+                SegmentRecall = Has("segment_recall") ? new() : null,
+                Rebinding = Has("rebinding") ? new() : null,
+                Copy = Has("copy") ? new() : null,
+            },
+        };
         // It also adds to a list that is there already, so that the one list with a default must give way to the settings' own.
         if (settings["training"]?["curriculum"]?["horizons"] is not null)
             configuration = configuration with { Training = new() { Curriculum = new() { Horizons = [] } } };

@@ -30,6 +30,8 @@ internal sealed class SettingRule
     private readonly SettingRule? _items;
     private readonly int _minItems, _maxItems = int.MaxValue;
     private readonly string[] _exactlyOne = [];
+    private readonly string? _onlyFor; // the kind that this key is for, by…
+    private readonly string? _kindKey; // …this key of the object that it is in
     private readonly JsonNode[] _choices = [];
     private readonly RegularExpressionAttribute? _pattern;
     private readonly string? _minimum, _maximum; // as text, which holds every type of number
@@ -51,8 +53,9 @@ internal sealed class SettingRule
         if (property is not null && !element)
         {
             _required = property.IsDefined(typeof(RequiredMemberAttribute));
+            _onlyFor = property.GetCustomAttribute<OnlyForAttribute>()?.Kind;
             _nullable = new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable && !property.IsDefined(typeof(JsonIgnoreAttribute));
-            _description = property.GetCustomAttribute<DescriptionAttribute>()?.Description;
+            _description = property.GetCustomAttribute<DescriptionAttribute>()?.Description + (_onlyFor is null ? "" : $" For {_onlyFor} alone.");
             if (!_required && _kind != "object" && value is not (null or "")) _default = JsonSerializer.SerializeToNode(value, RunConfiguration.Json);
         }
 
@@ -62,6 +65,7 @@ internal sealed class SettingRule
                 value ??= Activator.CreateInstance(type);
                 foreach (var p in type.GetProperties().Where(p => p.CanWrite)) Keys.Add(KeyOf(p.Name), new(p.PropertyType, p, p.GetValue(value)));
                 _exactlyOne = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties.Select(KeyOf).ToArray() ?? [];
+                if (type.GetCustomAttribute<KeysOfAttribute>()?.Property is { } kinds) _kindKey = KeyOf(kinds);
                 break;
             case "array":
                 _items = new(type.GetGenericArguments()[0], property, null, element: true);
@@ -140,12 +144,32 @@ internal sealed class SettingRule
             }
             else if (!rule.Check(section[key], Join(path, key), problems)) section.Remove(key);
         }
+        if (KindOf(section) is { } kind)
+            foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && !k.Value.IsFor(kind)))
+            {
+                problems.Add(new(Join(path, key), $"is for {_kindKey} {rule._onlyFor} only, and this is {kind}: leave it out"));
+                section.Remove(key);
+            }
         foreach (var (key, rule) in Keys)
             if (rule._required && !given.Contains(key)) problems.Add(new(Join(path, key), $"is missing; needed: {rule.Allowed}"));
         var ways = given.Intersect(_exactlyOne).ToArray();
         if (_exactlyOne.Length > 0 && ways.Length != 1)
             problems.Add(new(path, $"found {(ways.Length == 0 ? "none" : string.Join(" and ", ways))} of {string.Join(", ", _exactlyOne)}; allowed: exactly one" +
                 (ways.Length == 0 ? "" : $" (--set {path}={{…}} replaces the whole of it)")));
+    }
+
+    private bool IsFor(string kind) => _onlyFor is null || _onlyFor == kind;
+
+    // Of which kind an object is: what it says, or the default.
+    private string? KindOf(JsonObject section) => _kindKey is null ? null : (string?)(section[_kindKey] ?? Keys[_kindKey]._default);
+
+    /// <summary>Takes the keys out of an object, and of those in it, that are for another kind than theirs.</summary>
+    public void RemoveForeign(JsonObject section)
+    {
+        if (KindOf(section) is { } kind)
+            foreach (var (key, _) in Keys.Where(k => !k.Value.IsFor(kind))) section.Remove(key);
+        foreach (var (key, rule) in Keys)
+            if (section[key] is JsonObject inner) rule.RemoveForeign(inner);
     }
 
     /// <summary>What to say of a key that this object doesn't have.</summary>
@@ -209,7 +233,7 @@ internal sealed class SettingRule
     public JsonObject Schema()
     {
         var schema = new JsonObject();
-        if (_description is not null) schema["description"] = _description;
+        if (_description is { Length: > 0 }) schema["description"] = _description;
         schema["type"] = _nullable ? new JsonArray(_kind, "null") : _kind;
         if (_choices.Length > 0) schema["enum"] = new JsonArray([.. _choices.Select(c => c.DeepClone())]);
         if (_pattern is not null) schema["pattern"] = _pattern.Pattern;

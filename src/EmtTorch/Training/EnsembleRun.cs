@@ -77,6 +77,9 @@ public sealed class EnsembleRun
         (_members, _common, _outcomes) = (members, members[0].Configuration, new MemberOutcome?[members.Count]);
     }
 
+    /// <summary>Whether a configuration can be trained beside others at all: an Elman network, and a learning rate that stays the same.</summary>
+    public static bool Takes(RunConfiguration configuration) => !configuration.Model.IsTransformer && configuration.Training is { Schedule: "constant", WarmupSteps: 0 };
+
     /// <summary>Whether two configurations can be trained together.</summary>
     public static bool CanJoin(RunConfiguration one, RunConfiguration other) => JsonNode.DeepEquals(Common(one), Common(other));
 
@@ -101,7 +104,7 @@ public sealed class EnsembleRun
         var device = TorchRuntime.ResolveDevice(_common.Device, out var problem);
         if (problem is not null) throw new TrainingException(problem);
         using var everything = NewDisposeScope();
-        using var batches = new EnsembleBatches(_common.Task, TrainingRun.DtypeOf(_common), device);
+        using var batches = new EnsembleBatches(_common.Task, SequenceLearner.DtypeOf(_common), device);
         var all = new List<Running>();
         try
         {
@@ -155,7 +158,7 @@ public sealed class EnsembleRun
         var member = _members[index];
         var training = member.Configuration.Training;
         // The network and its optimizer only carry the numbers between checkpoints and the rows of the ensemble.
-        var network = TrainingRun.FirstNetwork(member.Configuration, dimension);
+        var network = SequenceLearner.FirstNetwork(member.Configuration, dimension);
         var running = new Running(index, member, new TrainingState
         {
             Network = network,
@@ -245,11 +248,11 @@ public sealed class EnsembleRun
     }
 
     /// <summary>Mean loss and accuracy over fresh batches, the same that each would be tested with alone.</summary>
-    private Dictionary<Running, (double Loss, double Accuracy)> Evaluate(List<Running> members, EnsembleBatches batches, Device device)
+    private Dictionary<Running, TestScore> Evaluate(List<Running> members, EnsembleBatches batches, Device device)
     {
         using var scope = NewDisposeScope();
         var settings = _common.Evaluation;
-        var data = members.ConvertAll(m => TrainingRun.TestData(m.Member.Configuration, m.State.Step, device));
+        var data = members.ConvertAll(m => Learner.TestData(m.Member.Configuration, m.State.Step, device));
         try
         {
             using var networks = members.Count == _running.Count ? null : _networks!.Some(Rows(members.Select(m => _running.IndexOf(m))));
@@ -262,7 +265,7 @@ public sealed class EnsembleRun
                 scores.add_((networks ?? _networks!).Score(input, target, batches.From, horizons, gradients: false).Scores);
             }
             var numbers = scores.cpu().data<double>().ToArray();
-            return members.Select((m, i) => (m, i)).ToDictionary(p => p.m, p => (numbers[2 * p.i] / settings.Batches, numbers[2 * p.i + 1] / settings.Batches));
+            return members.Select((m, i) => (m, i)).ToDictionary(p => p.m, p => new TestScore(numbers[2 * p.i] / settings.Batches, numbers[2 * p.i + 1] / settings.Batches));
         }
         finally
         {

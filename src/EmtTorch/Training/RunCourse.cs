@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>What one training step came to.</summary>
-/// <param name="Loss">Mean squared error over the output phase of the step's batch.</param>
-/// <param name="Accuracy">Share of output bits with the right sign.</param>
+/// <param name="Loss">The loss of the step's batch, as in <see cref="TestScore"/>.</param>
+/// <param name="Accuracy">Its share of right outputs.</param>
 /// <param name="GradientNorm">‖g‖ before clipping.</param>
 internal readonly record struct StepScore(double Loss, double Accuracy, double GradientNorm);
 
@@ -33,7 +33,7 @@ internal sealed class RunCourse : IDisposable
     private long _intervalStep;
     private StepScore _score;
     private long _horizon;
-    private (double Loss, double Accuracy)? _test;
+    private TestScore? _test;
 
     /// <summary>Begins: at the newest good checkpoint, at given weights, or at the random ones that the state holds.</summary>
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
@@ -98,8 +98,8 @@ internal sealed class RunCourse : IDisposable
     }
 
     /// <summary>Writes down what is due after the step just taken: its line, its test, its checkpoint.</summary>
-    /// <param name="test">The test's loss and accuracy, where one was due.</param>
-    public void Record((double Loss, double Accuracy)? test)
+    /// <param name="test">The test, where one was due.</param>
+    public void Record(TestScore? test)
     {
         _test = test;
         if (test is { } tested)
@@ -117,6 +117,7 @@ internal sealed class RunCourse : IDisposable
             {
                 Step = State.Step, Loss = _score.Loss, Accuracy = _score.Accuracy, Horizon = _horizon, GradientNorm = _score.GradientNorm,
                 TestLoss = test?.Loss, TestAccuracy = test?.Accuracy,
+                TestBitsPerCharacter = test?.Text?.All, TestBitsNewWords = test?.Text?.NewWords, TestBitsSeenWords = test?.Text?.SeenWords,
                 SpectralError = spectrum?.Error, EigenvaluesLearned = spectrum?.Count, StepsPerSecond = Math.Round(speed, 2), Seconds = Math.Round(State.Seconds, 3),
             };
             (_intervalStart, _intervalStep) = (now, State.Step);
@@ -139,7 +140,7 @@ internal sealed class RunCourse : IDisposable
     /// <summary>Writes result.json.</summary>
     /// <param name="device">Where it was trained.</param>
     /// <param name="evaluate">The test of the last weights, for a run that was over before it was resumed.</param>
-    public RunResult Finish(Device device, Func<(double Loss, double Accuracy)> evaluate)
+    public RunResult Finish(Device device, Func<TestScore> evaluate)
     {
         var test = _test ?? evaluate();
         var result = new RunResult

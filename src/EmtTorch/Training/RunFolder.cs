@@ -12,13 +12,13 @@ public sealed record Metrics
 {
     public required long Step { get; init; }
 
-    /// <summary>Mean squared error over the output phase of this step's batch.</summary>
+    /// <summary>Mean squared error over the output phase of this step's batch; on tokens, mean cross entropy of what is asked, in nats.</summary>
     public required double Loss { get; init; }
 
-    /// <summary>Share of output bits with the right sign in this step's batch.</summary>
+    /// <summary>Share of output bits with the right sign in this step's batch; on tokens, of right answers.</summary>
     public required double Accuracy { get; init; }
 
-    /// <summary>Steps of the output phase of this step's batch.</summary>
+    /// <summary>Steps of the output phase of this step's batch; on tokens what the task says.</summary>
     public required long Horizon { get; init; }
 
     /// <summary>Norm of the gradient before clipping.</summary>
@@ -26,6 +26,15 @@ public sealed record Metrics
 
     public double? TestLoss { get; init; }
     public double? TestAccuracy { get; init; }
+
+    /// <summary>At a test on text: cross entropy in bits per character.</summary>
+    public double? TestBitsPerCharacter { get; init; }
+
+    /// <summary>Of the characters in words that are new in their document.</summary>
+    public double? TestBitsNewWords { get; init; }
+
+    /// <summary>Of the characters in words that were in their document before.</summary>
+    public double? TestBitsSeenWords { get; init; }
 
     /// <summary>At a test: the mean difference of the arguments of theory's and the network's persistent eigenvalues, in radians; null where they differ in number.</summary>
     public double? SpectralError { get; init; }

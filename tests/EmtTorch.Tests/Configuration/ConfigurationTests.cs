@@ -68,7 +68,7 @@ public class ConfigurationTests
         ("""{"task": {"name": "t1"}, "evaluation": {"batches": 0.5}}""", "evaluation.batches", "found 0.5"),
         ("""{"task": {"name": "t1"}, "checkpoints": {"keep_last": 0}}""", "checkpoints.keep_last", "found 0"),
         // Texts
-        ("""{"task": {"name": "t1"}, "model": {"type": "lstm"}}""", "model.type", "found the text \"lstm\"; allowed: elman_rnn"),
+        ("""{"task": {"name": "t1"}, "model": {"type": "lstm"}}""", "model.type", "found the text \"lstm\"; allowed: one of elman_rnn, episodic_transformer"),
         ("""{"task": {"name": "t1"}, "model": {"dtype": "flaot32"}}""", "model.dtype", "did you mean float32?"),
         ("""{"task": {"name": "t1"}, "device": "gpu"}""", "device", "allowed: auto, cpu, cuda or cuda:N"),
         ("""{"task": {"name": "t1"}, "device": "cpu\n"}""", "device", "allowed: auto, cpu"),
@@ -78,7 +78,7 @@ public class ConfigurationTests
         ("""{"task": {"name": "t1"}, "out": " "}""", "out", "not empty"),
         // The task
         ("{}", "task", "is missing"),
-        ("""{"task": {}}""", "task", "found none of name, id, matrix, terms; allowed: exactly one"),
+        ("""{"task": {}}""", "task", "found none of name, id, matrix, terms, associative_recall, segment_recall, rebinding, copy, text; allowed: exactly one"),
         ("""{"task": {"name": "t1", "id": [255, 0, 0]}}""", "task", "found name and id of"),
         ("""{"task": {"name": "repaet_copy"}}""", "task.name", "did you mean repeat_copy?"),
         ("""{"task": {"name": "t3", "s": 4}}""", "task.name", "d is 8 and s is 4"),
@@ -227,6 +227,7 @@ public class ConfigurationTests
           "task": {"terms": [{"delay": 3, "permutation": [1, 0], "signs": [1, -1]}, {"delay": 1}], "d": 2, "s": 3},
           "model": {"type": "elman_rnn", "hidden_size": 32, "bias": true, "dtype": "float64", "initialization": "orthogonal", "initialization_noise": 0.3},
           "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0.4,
+            "warmup_steps": 3, "schedule": "cosine", "bptt_segments": null,
             "curriculum": {"horizons": [3, 5], "threshold": 1}, "log_interval": 2, "early_stop": {"accuracy": 0.5, "evaluations": 4}},
           "evaluation": {"horizon": 11, "batches": 3, "batch_size": 6, "interval": 8},
           "checkpoints": {"interval": 9, "keep_last": 1, "keep_best": false}
@@ -242,6 +243,66 @@ public class ConfigurationTests
         Assert.That(c.Training.Curriculum.Horizons, Is.EqualTo(new[] { 3, 5 }));
         Assert.That(c.Training.EarlyStop, Is.EqualTo(new EarlyStopConfiguration { Accuracy = 0.5, Evaluations = 4 }));
         Assert.That(c.Task.ToLinearBinding().F[1, 0], Is.EqualTo(1)); // oldest variable's component 1
+    }
+
+    private const string Transformer = """
+        {
+          "name": "t", "seed": 1, "device": "auto", "threads": null, "out": "runs",
+          "task": {"segment_recall": {"pairs": 2, "segment_length": 9, "keys": 5, "values": 6, "noise": 7, "distractors": 1}},
+          "model": {"type": "episodic_transformer", "hidden_size": 24, "bias": true, "dtype": "float32", "layers": 3, "attention": false, "heads": 2, "window": 5, "feed_forward_size": 31,
+            "residual": "seed", "tie_weights": true, "memory": "none", "memory_heads": 3, "write": "delta", "read": "softmax", "gate": false, "decay": true, "drift": false, "autocast": "bfloat16"},
+          "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0,
+            "warmup_steps": 3, "schedule": "cosine", "bptt_segments": 2,
+            "curriculum": {"horizons": [1, 2], "threshold": 1}, "log_interval": 2, "early_stop": null},
+          "evaluation": {"horizon": 2, "batches": 3, "batch_size": 6, "interval": 8},
+          "checkpoints": {"interval": 9, "keep_last": 1, "keep_best": false}
+        }
+        """;
+
+    [Test]
+    public void Every_key_of_a_transformer_is_bound_and_written()
+    {
+        var c = ConfigurationFile.Parse(Transformer);
+        Assert.That(JsonNode.DeepEquals(JsonNode.Parse(c.ToJson()), JsonNode.Parse(Transformer)), c.ToJson());
+    }
+
+    private static readonly string[] TokenTasks =
+    [
+        """{"associative_recall": {}}""",
+        """{"associative_recall": {"pairs": 3, "vocabulary": 1000, "power": 0.5, "random_non_queries": false}}""",
+        """{"segment_recall": {}}""",
+        """{"rebinding": {"questions": 2}}""",
+        """{"copy": {}}""",
+    ];
+
+    [TestCaseSource(nameof(TokenTasks))]
+    public void A_resolved_configuration_on_tokens_loads_again_to_an_equal_one(string task)
+    {
+        var first = ConfigurationFile.Parse($$"""{"task": {{task}}, "model": {"type": "episodic_transformer"} }""", ["training.curriculum.horizons=[40]", "evaluation.horizon=60"]);
+        Assert.That(first.Task.IsOnTokens);
+        Assert.That(ConfigurationFile.Parse(first.ToJson()), Is.EqualTo(first));
+    }
+
+    [TestCase("""{"task": {"segment_recall": {"pairs": 40}}, "model": {"type": "episodic_transformer"}}""", "task.segment_recall", "40 pairs need two each")]
+    [TestCase("""{"task": {"segment_recall": {"distractors": 9}}, "model": {"type": "episodic_transformer"}}""", "task.segment_recall", "at horizon 10")]
+    [TestCase("""{"task": {"segment_recall": {"pair": 4}}, "model": {"type": "episodic_transformer"}}""", "task.segment_recall.pair", "did you mean pairs?")]
+    [TestCase("""{"task": {"associative_recall": {}}, "model": {"type": "episodic_transformer"}, "evaluation": {"horizon": 201}}""", "task.associative_recall", "must be even (at horizon 201)")]
+    [TestCase("""{"task": {"text": {}}, "model": {"type": "episodic_transformer"}}""", "task.text.path", "is missing")]
+    [TestCase("""{"task": {"text": {"path": "no-such-file.txt"}}, "model": {"type": "episodic_transformer"}}""", "task.text", "there is no file no-such-file.txt")]
+    [TestCase("""{"task": {"copy": {}, "d": 5}, "model": {"type": "episodic_transformer"}}""", "task", "leave them out")]
+    [TestCase("""{"task": {"copy": {}}}""", "model.type", "copy is learned by episodic_transformer")]
+    [TestCase("""{"task": {"name": "t1"}, "model": {"type": "episodic_transformer"}}""", "model.type", "t1 is learned by elman_rnn")]
+    [TestCase("""{"task": {"copy": {}}, "model": {"type": "episodic_transformer", "heads": 3}}""", "model.heads", "twice as many divide hidden_size, 128")]
+    [TestCase("""{"task": {"copy": {}}, "model": {"type": "episodic_transformer", "memory_heads": 3}}""", "model.memory_heads", "divide hidden_size, 128")]
+    [TestCase("""{"task": {"copy": {}}, "model": {"type": "episodic_transformer", "dtype": "float64", "autocast": "bfloat16"}}""", "model.autocast", "null, or float32")]
+    [TestCase("""{"task": {"copy": {}}, "model": {"type": "episodic_transformer", "initialization": "uniform"}}""", "model.initialization", "is for type elman_rnn only")]
+    [TestCase("""{"task": {"name": "t1"}, "model": {"window": 64}}""", "model.window", "is for type episodic_transformer only, and this is elman_rnn")]
+    [TestCase("""{"task": {"copy": {}}, "model": {"type": "episodic_transformer"}, "training": {"spectral_penalty": 1}}""", "training.spectral_penalty", "has no W_hh")]
+    [TestCase("""{"task": {"name": "t1"}, "training": {"bptt_segments": 1}}""", "training.bptt_segments", "has no segments")]
+    public void What_a_transformer_can_not_be_is_refused(string json, string path, string message)
+    {
+        var e = Assert.Throws<ConfigurationException>(() => ConfigurationFile.Parse(json, json.Contains("horizon", StringComparison.Ordinal) ? [] : ["training.curriculum.horizons=[10]", "evaluation.horizon=10"]))!;
+        Assert.That(e.Problems.Where(p => p.Path == path).Select(p => p.Message), Has.Some.Contains(message), e.Message);
     }
 
     private static readonly string[] Tasks =
@@ -341,7 +402,7 @@ public class ConfigurationTests
     [TestCase("training.curriculum.horizons=[10,20", "training.curriculum.horizons", "found the text \"[10,20\"")]
     [TestCase("name=12", "name", "found 12")]
     [TestCase("model={\"bias\":true,\"bias\":true}", "model.bias", "more than once")]
-    [TestCase("task.id=[255,0,0]", "task", "found name and id of name, id, matrix, terms; allowed: exactly one (--set task={…} replaces")]
+    [TestCase("task.id=[255,0,0]", "task", "found name and id of name, id, matrix, terms, associative_recall, segment_recall, rebinding, copy, text; allowed: exactly one (--set task={…} replaces")]
     public void A_bad_override_is_refused(string text, string path, string gist)
     {
         var problems = Problems(() => ConfigurationFile.Parse(Good, [text]));
@@ -435,7 +496,7 @@ public class ConfigurationTests
         Assert.That(Compact(training["properties"]!["curriculum"]!["properties"]!["horizons"]!["default"]!), Is.EqualTo("[10,20,40,60,100]"));
         Assert.That(Compact(schema["required"]!), Is.EqualTo("""["task"]"""));
         Assert.That(Compact(schema["properties"]!["model"]!["properties"]!["dtype"]!["enum"]!), Is.EqualTo("""["float32","float64"]"""));
-        Assert.That(schema["properties"]!["task"]!["oneOf"]!.AsArray(), Has.Count.EqualTo(4));
+        Assert.That(schema["properties"]!["task"]!["oneOf"]!.AsArray(), Has.Count.EqualTo(9));
 
         static string Compact(JsonNode node) => node.ToJsonString(new JsonSerializerOptions());
     }
@@ -445,12 +506,12 @@ public class ConfigurationTests
     [Test]
     public void Every_configuration_of_the_repository_loads()
     {
-        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "xor.json", "flip_flop.json" }));
+        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "xor.json", "flip_flop.json", "segment_recall.json" }));
         foreach (var file in ConfigurationFiles)
         {
             var c = ConfigurationFile.Load(Path.Combine(Path.GetDirectoryName(SchemaFile)!, file));
             Assert.That(c.Name, Is.EqualTo(Path.GetFileNameWithoutExtension(file)));
-            if (!c.Task.IsFlipFlop && !c.Task.IsXor) Assert.That(c.Task.ToLinearBinding().D, Is.EqualTo(c.Task.D));
+            if (c.Task.IsLinearBinding) Assert.That(c.Task.ToLinearBinding().D, Is.EqualTo(c.Task.D));
         }
     }
 

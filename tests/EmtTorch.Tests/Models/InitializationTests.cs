@@ -12,7 +12,7 @@ public sealed class InitializationTests
     private static ElmanRnn First(params string[] overrides)
     {
         var configuration = ConfigurationFile.Parse("""{ "task": { "name": "t4" }, "model": { "hidden_size": 80, "dtype": "float64" } }""", overrides);
-        return TrainingRun.FirstNetwork(configuration, configuration.Task.D);
+        return SequenceLearner.FirstNetwork(configuration, configuration.Task.D);
     }
 
     private static double Distance(Tensor a, Tensor b) => (a - b).abs().max().item<double>();

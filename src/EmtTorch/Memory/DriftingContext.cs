@@ -1,0 +1,53 @@
+using EmtTorch.Configuration;
+using EmtTorch.Models;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>
+/// A context that drifts as tokens come, c_t = λ ⊙ c_{t−1} + U h_t, c_0 = 0, and colours the next one: h̃_t = h_t + W_c c_{t−1} (Polyn et al.; the source's 1.3). λ in (0, 1) is
+/// learned for each dimension. It is driven by h, never by h̃, so that it is a linear scan: <see cref="ContextDrift"/>.
+/// </summary>
+/// <remarks>At first the time constants 1/(1 − λ) go from 1.1 tokens to 100, evenly on a logarithmic scale.</remarks>
+internal sealed class DriftingContext : nn.Module
+{
+    private const double Shortest = 1.1, Longest = 100;
+
+    private readonly Projection input, output; // U, W_c
+    public readonly Parameter logit_decay;     // (d): λ is its sigmoid
+
+    public DriftingContext(ModelConfiguration model, ScalarType dtype) : base(nameof(DriftingContext))
+    {
+        long d = model.HiddenSize;
+        input = new(d, d, model, dtype, hasBias: false);
+        output = new(d, d, model, dtype, hasBias: false);
+        using var scope = NewDisposeScope();
+        var constants = linspace(Math.Log(Shortest), Math.Log(Longest), d, dtype: ScalarType.Float64).exp();
+        logit_decay = new((constants - 1).log().to(dtype)); // λ = 1 − 1/τ is the sigmoid of ln(τ − 1)
+        logit_decay.DetachFromDisposeScope();
+        RegisterComponents();
+    }
+
+    public Tensor FirstState(long batch, Device device) => zeros(batch, logit_decay.shape[0], dtype: logit_decay.dtype, device: device);
+
+    /// <param name="h">(B, T, d).</param>
+    /// <param name="context">c before the first token (B, d).</param>
+    /// <returns>h̃ (B, T, d), c of each token (B, T, d), and the last one (B, d).</returns>
+    public (Tensor Coloured, Tensor Contexts, Tensor Last) forward(Tensor h, Tensor context)
+    {
+        using var scope = NewDisposeScope();
+        long tokens = h.shape[1];
+        var (driven, decay) = (input.forward(h), logit_decay.sigmoid());
+        Tensor contexts, last;
+        if (tokens == 1)
+        {
+            last = ContextDrift.Step(driven.squeeze(1), decay, context);
+            contexts = last.unsqueeze(1);
+        }
+        else (contexts, last) = ContextDrift.Scan(driven, decay, context);
+        var before = tokens <= 1 ? context.unsqueeze(1).narrow(1, 0, tokens) : cat([context.unsqueeze(1), contexts.narrow(1, 0, tokens - 1)], 1);
+        return ((h + output.forward(before)).MoveToOuterDisposeScope(), contexts.MoveToOuterDisposeScope(), last.MoveToOuterDisposeScope());
+    }
+}

@@ -1,0 +1,94 @@
+using EmtTorch.Configuration;
+using EmtTorch.Models;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.</summary>
+/// <param name="Keys">k (B, heads, T, d_k), of length 1.</param>
+/// <param name="Values">v (B, heads, T, d_v).</param>
+/// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
+/// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
+/// <param name="Reads">r (B, heads, T, d_v).</param>
+/// <param name="Before">F before the segment (B, heads, d_k, d_v).</param>
+/// <param name="After">F after it.</param>
+public sealed record MemoryActivity(Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Reads, Tensor Before, Tensor After);
+
+/// <summary>
+/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} + g_t η k_t v_tᵀ (or by the delta rule), r_t = F_{t−1}ᵀ q_t: a token
+/// retrieves before it writes. q, k, v are projections of h̃, keys have length 1, each head has its η and γ. What a read adds to the stream is
+/// <code>
+/// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
+/// </code>
+/// (the source's 1.2). The recurrence itself, a token at a time and in parallel, is <see cref="FastWeights"/>.
+/// </summary>
+/// <remarks>
+/// η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2, as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
+/// </remarks>
+public sealed class FastWeightMemory : nn.Module
+{
+    private readonly Projection qkv;
+    private readonly Projection? output;             // W_o, where reads are linear
+    private readonly Parameter? table;               // V^fast (d, d), where they go through a softmax
+    private readonly WriteGate? gate;
+    private readonly Parameter rate;                 // (heads): ln η, or η's logit
+    private readonly Parameter? logit_decay;         // (heads): γ's logit
+    private readonly WriteRule _rule;
+    private readonly long _heads;
+
+    internal FastWeightMemory(ModelConfiguration model, ScalarType dtype) : base(nameof(FastWeightMemory))
+    {
+        long d = model.HiddenSize;
+        (_heads, _rule) = (model.MemoryHeads, model.Write == "delta" ? WriteRule.Delta : WriteRule.Hebbian);
+        qkv = new(d, 3 * d, model, dtype, hasBias: false);
+        if (model.Read == "linear") output = new(d, d, model, dtype);
+        else table = new((randn(d, d, dtype: dtype) / Math.Sqrt(d)).DetachFromDisposeScope());
+        if (model.Gate) gate = new(model, dtype);
+        rate = new(full(_heads, _rule == WriteRule.Delta ? 2 : 0, dtype: dtype));
+        if (model.Decay) logit_decay = new(full(_heads, 4, dtype: dtype));
+        RegisterComponents();
+    }
+
+    /// <summary>Told of every segment that is read; for analyses.</summary>
+    public Action<MemoryActivity>? Observer { get; set; }
+
+    /// <summary>η (heads).</summary>
+    public Tensor Rate => _rule == WriteRule.Delta ? rate.sigmoid() : rate.exp();
+
+    /// <summary>γ (heads).</summary>
+    public Tensor DecayFactor => logit_decay is null ? ones_like(rate) : logit_decay.sigmoid();
+
+    internal Tensor FirstState(long batch, Device device)
+    {
+        long width = qkv.weight.shape[1] / _heads;
+        return zeros(batch, _heads, width, width, dtype: rate.dtype, device: device);
+    }
+
+    /// <param name="h">h̃ (B, T, d).</param>
+    /// <param name="contexts">c (B, T, d), where there is one.</param>
+    /// <param name="state">F before the first token (B, heads, d_k, d_v).</param>
+    /// <returns>What the reads add to the stream (B, T, d), and F after the last token.</returns>
+    internal (Tensor Added, Tensor State) forward(Tensor h, Tensor? contexts, Tensor state)
+    {
+        using var scope = NewDisposeScope();
+        long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
+        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_k)
+        var (q, k, v) = (parts[0], nn.functional.normalize(parts[1], dim: -1), parts[2]);
+        var rates = Rate.unsqueeze(-1);                                                                            // (heads, 1)
+        var g = gate?.forward(h, contexts);                                                                        // (B, heads, T)
+        var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
+        Tensor read, after;
+        if (tokens == 1)
+        {
+            (read, after) = FastWeights.Step(q.squeeze(2), k.squeeze(2), v.squeeze(2), strength.squeeze(2), DecayFactor, state, _rule);
+            read = read.unsqueeze(2);
+        }
+        else (read, after) = FastWeights.Scan(q, k, v, strength, DecayFactor, state, _rule);
+        Observer?.Invoke(new(k, v, strength, g, read, state, after));
+        var r = read.transpose(1, 2).reshape(batch, tokens, width);
+        var added = output is null ? matmul((r / Math.Sqrt(width)).softmax(-1), table!) : output.forward(r);
+        return (added.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());
+    }
+}

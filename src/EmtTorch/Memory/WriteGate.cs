@@ -1,0 +1,27 @@
+using EmtTorch.Configuration;
+using EmtTorch.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>How much of each token is written: g_t = σ(w_gᵀ [h̃_t; c_t] + b_g), one for each head of the fast weights (the source's 1.4). Without a context, of h̃ alone.</summary>
+internal sealed class WriteGate : nn.Module
+{
+    private readonly Projection gate;
+
+    public WriteGate(ModelConfiguration model, ScalarType dtype) : base(nameof(WriteGate))
+    {
+        gate = new(model.Drift ? 2L * model.HiddenSize : model.HiddenSize, model.MemoryHeads, model, dtype, hasBias: true);
+        RegisterComponents();
+    }
+
+    /// <param name="h">h̃ (B, T, d).</param>
+    /// <param name="contexts">c (B, T, d), where there is one.</param>
+    /// <returns>g (B, heads, T).</returns>
+    public Tensor forward(Tensor h, Tensor? contexts)
+    {
+        using var scope = NewDisposeScope();
+        return gate.forward(contexts is null ? h : cat([h, contexts], -1)).sigmoid().transpose(1, 2).MoveToOuterDisposeScope();
+    }
+}

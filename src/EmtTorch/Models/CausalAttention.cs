@@ -1,0 +1,119 @@
+using EmtTorch.Configuration;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Models;
+
+/// <summary>
+/// Causal multi-head attention, softmax(QKᵀ/√d_h) V, each token seeing itself and the tokens before it, all or those of a window. Positions are
+/// rotary (Su et al. 2021, arXiv 2104.09864): only differences count, so that no length is too long. Keys and values of the tokens that can
+/// still be seen are the state.
+/// </summary>
+internal sealed class CausalAttention : nn.Module
+{
+    private readonly Projection qkv, output;
+    private readonly long _heads;
+    private readonly int? _window;
+
+    public CausalAttention(ModelConfiguration model, ScalarType dtype) : base(nameof(CausalAttention))
+    {
+        (_heads, _window) = (model.Heads, model.Window);
+        qkv = new(model.HiddenSize, 3L * model.HiddenSize, model, dtype);
+        output = new(model.HiddenSize, model.HiddenSize, model, dtype);
+        using (no_grad()) output.weight.zero_();
+        RegisterComponents();
+    }
+
+    /// <param name="h">(B, T, d).</param>
+    /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h); null: none.</param>
+    /// <param name="pastValues">Their values.</param>
+    /// <param name="span">Rotations and masks for these T tokens after P.</param>
+    /// <returns>What is attended to (B, T, d), and the keys and values that later tokens can see.</returns>
+    public (Tensor Attended, Tensor Keys, Tensor Values) forward(Tensor h, Tensor? pastKeys, Tensor? pastValues, AttentionSpan span)
+    {
+        using var scope = NewDisposeScope();
+        long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
+        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_h)
+        Tensor q = span.Rotate(parts[0]) * Math.Pow(width / _heads, -0.5), k = span.Rotate(parts[1]), v = parts[2];
+        if (pastKeys is not null) (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2));                 // (B, heads, P + T, d_h)
+        var attended = span.Attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width);
+        long kept = _window is { } window ? Math.Min(k.shape[2], window - 1) : k.shape[2];
+        // Copies: a view would keep all of the segment alive.
+        Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone().MoveToOuterDisposeScope();
+        return (output.forward(attended).MoveToOuterDisposeScope(), Last(k), Last(v));
+    }
+}
+
+/// <summary>
+/// What attention needs to know of T tokens that follow P kept ones: the same for all blocks. A window shorter than T makes bands: queries in
+/// blocks of the window's W tokens see their own block's keys and those of the block before, so that time and memory are linear in T.
+/// </summary>
+internal sealed class AttentionSpan
+{
+    private const double Base = 10_000; // the rotations' lowest frequency is 1/Base, as in the paper
+
+    private readonly Tensor _cos, _sin;      // (T, d_h/2)
+    private readonly Tensor? _hidden;        // true where a query must not look: (T, P + T), or (W, 2W) in bands; null: nothing is hidden
+    private readonly Tensor? _hiddenFirst;   // in bands, where there is nothing before the first block: (n, 1, 2W)
+    private readonly long _past, _tokens, _band;
+
+    private AttentionSpan(Tensor cos, Tensor sin, Tensor? hidden, Tensor? hiddenFirst, long past, long tokens, long band) =>
+        (_cos, _sin, _hidden, _hiddenFirst, _past, _tokens, _band) = (cos, sin, hidden, hiddenFirst, past, tokens, band);
+
+    public static AttentionSpan Of(ModelConfiguration model, EpisodicState state, long tokens, ScalarType dtype, Device device)
+    {
+        // In float64, in which positions stay exact however long a document is.
+        long half = model.HiddenSize / model.Heads / 2, past = state.Layers[0].Keys?.shape[2] ?? 0;
+        var angles = arange(state.Position, state.Position + tokens, dtype: ScalarType.Float64, device: device).unsqueeze(-1)
+            * pow(Base, arange(0, half, dtype: ScalarType.Float64, device: device) / -(double)half);
+        Tensor cos = angles.cos().to(dtype), sin = angles.sin().to(dtype);
+        Tensor Places(long from, long to) => arange(from, to, dtype: ScalarType.Int64, device: device);
+        if (model.Window is { } window && tokens > window)
+        {
+            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window);                    // how far back a key lies, (W, 2W)
+            long blocks = (tokens + window - 1) / window;
+            var missing = past >= window - 1 ? null
+                : Places(0, blocks).view(-1, 1, 1).eq(0).logical_and(Places(0, 2 * window).lt(window - past)); // (n, 1, 2W)
+            return new(cos, sin, behind.lt(0).logical_or(behind.ge(window)), missing, past, tokens, window);
+        }
+        if (tokens == 1 && (model.Window is not { } w || past < w)) return new(cos, sin, null, null, past, tokens, 0);
+        var back = Places(past, past + tokens).unsqueeze(-1) - Places(0, past + tokens);                       // (T, P + T)
+        return new(cos, sin, model.Window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0), null, past, tokens, 0);
+    }
+
+    /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by position · Base^(−2i/d_h).</summary>
+    /// <param name="x">(B, heads, T, d_h).</param>
+    public Tensor Rotate(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        var halves = x.chunk(2, -1);
+        return cat([halves[0] * _cos - halves[1] * _sin, halves[1] * _cos + halves[0] * _sin], -1).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>softmax(q kᵀ) v where a query may look.</summary>
+    /// <param name="q">(B, heads, T, d_h).</param>
+    /// <param name="k">(B, heads, P + T, d_h).</param>
+    /// <param name="v">(B, heads, P + T, d_h).</param>
+    public Tensor Attend(Tensor q, Tensor k, Tensor v)
+    {
+        using var scope = NewDisposeScope();
+        if (_band == 0)
+        {
+            var scores = matmul(q, k.transpose(-2, -1));                                                      // (B, heads, T, P + T)
+            if (_hidden is not null) scores = scores.masked_fill(_hidden, double.NegativeInfinity);
+            return matmul(scores.softmax(-1), v).MoveToOuterDisposeScope();
+        }
+        long blocks = (_tokens + _band - 1) / _band, after = blocks * _band - _tokens, missing = _band - _past;
+        Tensor Banded(Tensor x)                                                                               // (B, heads, n, 2W, d_h)
+        {
+            var padded = nn.functional.pad(x, [0, 0, missing, after]);
+            var before = padded.narrow(2, 0, blocks * _band).unflatten(2, [blocks, _band]);
+            var own = padded.narrow(2, _band, blocks * _band).unflatten(2, [blocks, _band]);
+            return cat([before, own], -2);
+        }
+        var queries = nn.functional.pad(q, [0, 0, 0, after]).unflatten(2, [blocks, _band]);                   // (B, heads, n, W, d_h)
+        var banded = matmul(queries, Banded(k).transpose(-2, -1)).masked_fill(_hidden!, double.NegativeInfinity); // (B, heads, n, W, 2W)
+        if (_hiddenFirst is not null) banded = banded.masked_fill(_hiddenFirst, double.NegativeInfinity);
+        return matmul(banded.softmax(-1), Banded(v)).flatten(2, 3).narrow(2, 0, _tokens).MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,191 @@
+using EmtTorch.Configuration;
+using EmtTorch.Memory;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Models;
+
+/// <summary>
+/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context and a write gate, each on
+/// its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go through the blocks, are normed and read out:
+/// <code>
+/// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
+/// x ← x + Attention(h̃) + Read(F₋₁),  F = γ F₋₁ + g η k vᵀ   <see cref="CausalAttention"/>, <see cref="FastWeightMemory"/>, <see cref="WriteGate"/>
+/// x ← x + FFN(LN(x))
+/// </code>
+/// or, with residual "seed", x ← x + FFN(Attention(x̃) + Read(F₋₁)), the literal form of the source, with one norm before the readout.
+/// </summary>
+/// <remarks>
+/// What a token is depends on the tokens before it through the state alone, so that a document gives the same logits, to rounding, in one piece, in segments, and token by token.
+/// </remarks>
+/// <example><code>
+/// using var network = new EpisodicTransformer(vocabularySize: 145, configuration.Model);
+/// var (hidden, state) = network.Read(segment1);                  // (B, T, d)
+/// (hidden, state) = network.Read(segment2, state);               // goes on where the first ended
+/// var logits = network.ReadOut(hidden);                          // (B, T, V)
+/// var text = network.Generate(prompt, tokens: 100, temperature: 0.8);
+/// </code></example>
+public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
+{
+    private readonly Embedding embedding;
+    private readonly ModuleList<EpisodicBlock> blocks;
+    private readonly LayerNorm norm;
+    private readonly Projection? readout; // null: the embedding's weights
+    private readonly ModelConfiguration _model;
+    private readonly int _vocabularySize;
+
+    /// <param name="vocabularySize">Tokens are 0 … V − 1.</param>
+    /// <param name="model">The sizes and switches, checked already.</param>
+    public EpisodicTransformer(int vocabularySize, ModelConfiguration model) : base(nameof(EpisodicTransformer))
+    {
+        (_vocabularySize, _model) = (vocabularySize, model);
+        Dtype = model.Dtype == "float64" ? ScalarType.Float64 : ScalarType.Float32;
+        long d = model.HiddenSize;
+        embedding = nn.Embedding(vocabularySize, d, dtype: Dtype);
+        blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model, Dtype)).ToArray());
+        norm = nn.LayerNorm(d, dtype: Dtype);
+        readout = model.TieWeights ? null : new Projection(d, vocabularySize, model, Dtype);
+        // Logits of the size 1 at first, when they are made of the same weights.
+        if (model.TieWeights) using (no_grad()) embedding.weight!.mul_(1 / Math.Sqrt(d));
+        RegisterComponents();
+    }
+
+    /// <summary>The type of weights and states.</summary>
+    public ScalarType Dtype { get; }
+
+    /// <summary>The blocks' episodic memories, from the first block on; none without one.</summary>
+    public IReadOnlyList<FastWeightMemory> Memories => [.. blocks.Select(b => b.Memory).OfType<FastWeightMemory>()];
+
+    /// <summary>Logits of the token after each, from the start of a document.</summary>
+    /// <param name="input">Tokens (B, T), int64.</param>
+    /// <returns>(B, T, V).</returns>
+    /// <exception cref="ArgumentException">The input is no (B, T) of int64, or has a token that the vocabulary hasn't.</exception>
+    public override Tensor forward(Tensor input)
+    {
+        using var scope = NewDisposeScope();
+        return ReadOut(Read(input).Hidden).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Reads a document, or its next segment.</summary>
+    /// <param name="tokens">(B, T), int64; T ≥ 0.</param>
+    /// <param name="state">What the segment before left; null at the document's start.</param>
+    /// <returns>What <see cref="ReadOut"/> makes logits of (B, T, d), and the state after the segment, both in the caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">The tokens are no (B, T) of int64, there is one that the vocabulary hasn't, or the state is of another batch.</exception>
+    public (Tensor Hidden, EpisodicState State) Read(Tensor tokens, EpisodicState? state = null)
+    {
+        if (tokens.dim() != 2 || tokens.dtype != ScalarType.Int64) throw new ArgumentException($"is {tokens.dtype} of shape ({string.Join(", ", tokens.shape)}), not Int64 of (B, T)", nameof(tokens));
+        using var scope = NewDisposeScope();
+        if (tokens.numel() > 0 && (tokens.min().item<long>() < 0 || tokens.max().item<long>() >= _vocabularySize))
+            throw new ArgumentException($"has the token {(tokens.min().item<long>() < 0 ? tokens.min() : tokens.max()).item<long>()}: the vocabulary has 0 to {_vocabularySize - 1}", nameof(tokens));
+        if (state is not null && state.BatchSize != tokens.shape[0]) throw new ArgumentException($"is of {state.BatchSize} documents, the tokens of {tokens.shape[0]}", nameof(state));
+        var (hidden, after) = Run(tokens, state);
+        after.MoveToOuterDisposeScope();
+        return (hidden.MoveToOuterDisposeScope(), after);
+    }
+
+    /// <summary><see cref="Read"/> of tokens that are known to be good.</summary>
+    internal (Tensor Hidden, EpisodicState State) Run(Tensor tokens, EpisodicState? state)
+    {
+        using var scope = NewDisposeScope();
+        long batch = tokens.shape[0], length = tokens.shape[1];
+        state ??= new(0, batch, [.. blocks.Select(b => b.FirstState(batch, tokens.device))]);
+        var span = AttentionSpan.Of(_model, state, length, Dtype, tokens.device);
+        var x = embedding.forward(tokens);                                     // (B, T, d)
+        var layers = new LayerState[state.Layers.Count];
+        for (int i = 0; i < layers.Length; i++) (x, layers[i]) = blocks[i].forward(x, state.Layers[i], span);
+        var after = new EpisodicState(state.Position + length, batch, layers);
+        after.MoveToOuterDisposeScope();
+        return (norm.forward(x).MoveToOuterDisposeScope(), after);
+    }
+
+    /// <summary>Logits (…, V) of what <see cref="Read"/> gives (…, d).</summary>
+    public Tensor ReadOut(Tensor hidden) => readout is null ? Projection.Multiply(hidden, embedding.weight!, null, _model) : readout.forward(hidden);
+
+    /// <summary>Goes on with documents token by token.</summary>
+    /// <param name="prompt">Their beginnings (B, T), T ≥ 1.</param>
+    /// <param name="tokens">How many tokens to add.</param>
+    /// <param name="temperature">What logits are divided by before a token is drawn; 0: the likeliest one is taken.</param>
+    /// <param name="generator">Where random numbers come from, on the network's device; null: Torch's own.</param>
+    /// <returns>The added tokens (B, tokens).</returns>
+    /// <exception cref="ArgumentException">The prompt is empty or wrong, or a number is negative.</exception>
+    public Tensor Generate(Tensor prompt, int tokens, double temperature = 1, Generator? generator = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(tokens);
+        if (temperature is not (>= 0 and < double.PositiveInfinity)) throw new ArgumentException($"is {temperature}: 0 or more", nameof(temperature));
+        if (prompt.dim() == 2 && prompt.shape[1] == 0) throw new ArgumentException("is empty: there is nothing to go on from", nameof(prompt));
+        using var everything = NewDisposeScope();
+        using var quiet = no_grad();
+        var added = new Tensor[tokens];
+        var (hidden, state) = Read(prompt);
+        for (int i = 0; i < tokens; i++)
+        {
+            using var scope = NewDisposeScope();
+            var logits = ReadOut(hidden.select(1, -1));                        // (B, V)
+            var token = temperature == 0 ? logits.argmax(-1, keepdim: true) : (logits.to(ScalarType.Float32) / temperature).softmax(-1).multinomial(1, false, generator);
+            added[i] = token.MoveToOuterDisposeScope();                        // (B, 1)
+            var before = (hidden, state);
+            (hidden, state) = Run(token, state);
+            hidden.MoveToOuterDisposeScope();
+            state.MoveToOuterDisposeScope();
+            before.hidden.Dispose();
+            before.state.Dispose();
+        }
+        return (tokens == 0 ? prompt.narrow(1, 0, 0).clone() : cat(added, 1)).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>One block: attention and episodic memory side by side, then the feed-forward network.</summary>
+internal sealed class EpisodicBlock : nn.Module
+{
+    private readonly LayerNorm? norm1, norm2; // none in the seed's form
+    private readonly DriftingContext? drift;
+    private readonly CausalAttention? attention;
+    private readonly FastWeightMemory? memory;
+    private readonly Projection expand, contract;
+
+    public EpisodicBlock(ModelConfiguration model, ScalarType dtype) : base(nameof(EpisodicBlock))
+    {
+        long d = model.HiddenSize, wide = model.FeedForwardSize ?? 4 * d;
+        if (model.Residual == "pre_norm") (norm1, norm2) = (nn.LayerNorm(d, dtype: dtype), nn.LayerNorm(d, dtype: dtype));
+        if (model.Drift) drift = new(model, dtype);
+        if (model.Attention) attention = new(model, dtype);
+        if (model.Memory == "fast_weights") memory = new(model, dtype);
+        expand = new(d, wide, model, dtype);
+        contract = new(wide, d, model, dtype);
+        RegisterComponents();
+    }
+
+    public FastWeightMemory? Memory => memory;
+
+    public LayerState FirstState(long batch, Device device) => new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device));
+
+    /// <param name="x">(B, T, d).</param>
+    /// <param name="state">What the tokens before left.</param>
+    /// <param name="span">What attention sees.</param>
+    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan span)
+    {
+        using var scope = NewDisposeScope();
+        var h = norm1 is null ? x : norm1.forward(x);
+        Tensor? contexts = null, context = null, keys = null, values = null, fast = null, added = null;
+        if (drift is not null) (h, contexts, context) = drift.forward(h, state.Context!);
+        if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span);
+        if (memory is not null)
+        {
+            (var read, fast) = memory.forward(h, contexts, state.FastWeights!);
+            added = added is null ? read : added + read;
+        }
+        Tensor after;
+        if (norm2 is null) after = x + FeedForward(added ?? h);
+        else
+        {
+            x = added is null ? x : x + added;
+            after = x + FeedForward(norm2.forward(x));
+        }
+        var next = new LayerState(keys, values, fast, context);
+        next.MoveToOuterDisposeScope();
+        return (after.MoveToOuterDisposeScope(), next);
+    }
+
+    private Tensor FeedForward(Tensor x) => contract.forward(expand.forward(x).gelu());
+}
