@@ -18,16 +18,13 @@ internal sealed class Screen : IDisposable
     private static readonly MessageTemplateTextFormatter Line = new("{Timestamp:HH:mm:ss} {Message:lj}{NewLine}", CultureInfo.InvariantCulture);
 
     private readonly bool _live = !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities.Interactive;
-    /// <summary>Whether there is a line of progress that goes on changing.</summary>
-    public bool IsLive => _live;
-
-    /// <summary>A run that goes on, and its line.</summary>
-    private sealed record Running(string Line, double Percent, double Accuracy, TimeSpan? Left);
-
     private readonly Lock _lock = new();
     private readonly SortedDictionary<string, Running> _running = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _nextPlainLine = [];
     private bool _drawn;
+
+    /// <summary>Whether there is a line of progress that goes on changing.</summary>
+    public bool IsLive => _live;
 
     /// <summary>A run's logger: to this screen, behind the label, and to its file.</summary>
     /// <param name="label">The run among several; empty for one alone.</param>
@@ -137,6 +134,9 @@ internal sealed class Screen : IDisposable
     }
 
     private static string Left(TimeSpan? time) => time is { } t ? $", {Duration(t)} left" : "";
+
+    /// <summary>A run that goes on, and its line.</summary>
+    private sealed record Running(string Line, double Percent, double Accuracy, TimeSpan? Left);
 
     private sealed class Sink(Screen screen, string label) : ILogEventSink
     {
