@@ -18,13 +18,13 @@ internal sealed class Screen : IDisposable
     private static readonly MessageTemplateTextFormatter Line = new("{Timestamp:HH:mm:ss} {Message:lj}{NewLine}", CultureInfo.InvariantCulture);
 
     private readonly bool _live = !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities.Interactive;
-    /// <summary>Whether there is a line of progress that goes on changing.</summary>
-    public bool IsLive => _live;
-
     private readonly Lock _lock = new();
-    private readonly SortedDictionary<string, string> _running = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, Running> _running = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _nextPlainLine = [];
     private bool _drawn;
+
+    /// <summary>Whether there is a line of progress that goes on changing.</summary>
+    public bool IsLive => _live;
 
     /// <summary>A run's logger: to this screen, behind the label, and to its file.</summary>
     /// <param name="label">The run among several; empty for one alone.</param>
@@ -38,9 +38,11 @@ internal sealed class Screen : IDisposable
     public void Show(string label, long steps, TrainingProgress progress)
     {
         var m = progress.Metrics;
-        var left = progress.TimeLeft is { TotalDays: < 100 } t ? $", {Duration(t)} left" : "";
+        TimeSpan? timeLeft = progress.TimeLeft is { TotalDays: < 100 } t ? t : null;
+        double percent = 100.0 * m.Step / steps;
+        var left = Left(timeLeft);
         var line = label.Length > 0 && _live
-            ? string.Create(CultureInfo.InvariantCulture, $"{label}: {100.0 * m.Step / steps:0} %  accuracy {m.Accuracy:0.000}{left}")
+            ? string.Create(CultureInfo.InvariantCulture, $"{label}: {percent:0} %  accuracy {m.Accuracy:0.000}{left}")
             : string.Create(CultureInfo.InvariantCulture,
                 $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}");
         lock (_lock)
@@ -48,7 +50,7 @@ internal sealed class Screen : IDisposable
             if (_live)
             {
                 Clear();
-                _running[label] = line;
+                _running[label] = new(line, percent, m.Accuracy, timeLeft);
                 Draw();
             }
             else if (Environment.TickCount64 >= _nextPlainLine.GetValueOrDefault(label))
@@ -114,10 +116,27 @@ internal sealed class Screen : IDisposable
     {
         if (!_live || _running.Count == 0) return;
         int width = Math.Max(20, AnsiConsole.Profile.Width - 1);
-        var line = string.Join("   ", _running.Values);
+        var line = string.Join("   ", _running.Values.Select(r => r.Line));
+        if (line.Length > width && _running.Count > 1) line = Together(_running.Values);
         AnsiConsole.Markup($"[teal]{Markup.Escape(line.Length > width ? line[..width] : line)}[/]");
         _drawn = true;
     }
+
+    /// <summary>Of more runs than the line has room for: from the last of them to the first.</summary>
+    private static string Together(ICollection<Running> runs)
+    {
+        string Span(Func<Running, double> of, string format)
+        {
+            var ends = new[] { runs.Min(of), runs.Max(of) }.Select(v => v.ToString(format, CultureInfo.InvariantCulture)).Distinct();
+            return string.Join(" to ", ends);
+        }
+        return $"{runs.Count} runs: {Span(r => r.Percent, "0")} %  accuracy {Span(r => r.Accuracy, "0.000")}{Left(runs.Max(r => r.Left))}";
+    }
+
+    private static string Left(TimeSpan? time) => time is { } t ? $", {Duration(t)} left" : "";
+
+    /// <summary>A run that goes on, and its line.</summary>
+    private sealed record Running(string Line, double Percent, double Accuracy, TimeSpan? Left);
 
     private sealed class Sink(Screen screen, string label) : ILogEventSink
     {

@@ -58,6 +58,11 @@ internal static class SweepCommand
             Console.Error.WriteLine(e.Message.Replace("The configuration has", "The sweep has", StringComparison.Ordinal));
             return Wrong;
         }
+        if (items.Count == 0)
+        {
+            Console.WriteLine($"{sweep.Name}: no run is in part {settings.Shard}, since there are only {sweep.Runs.Count}.");
+            return Done;
+        }
         if (settings.DryRun) return SweepEstimate.Print(sweep, [.. items.Select(i => (i.Configuration, i.Result is not null, i.Step))], settings.Jobs, settings.Together);
         return Train(sweep, items, settings);
     }
@@ -102,13 +107,14 @@ internal static class SweepCommand
     {
         using var stop = new Interruption();
         using var screen = new Screen();
+        using var stopping = stop.Token.Register(() => screen.Say("Stopping: each run writes a checkpoint first. Ctrl-C once more ends at once."));
         var clock = Stopwatch.StartNew();
         Directory.CreateDirectory(sweep.Out);
         AtomicFile.WriteText(Path.Combine(sweep.Out, Sweep.FileName), sweep.ToJson());
 
         var open = items.Where(i => i.Result is null).ToList();
         screen.Say($"{sweep.Name}: {Count(items.Count, "run")}, {items.Count - open.Count} done, {open.Count(i => i.Step > 0)} to go on with; in {sweep.Out}");
-        foreach (var item in items.Where(i => i.Result is not null && !stop.Token.IsCancellationRequested)) Analyze(item, screen);
+        foreach (var item in items.Where(i => i.Result is not null && !stop.Token.IsCancellationRequested)) Analyze(item, screen, making: () => screen.Say($"Analysing {Label(item.Configuration)}"));
 
         int ended = items.Count - open.Count;
         var left = open.ToDictionary(i => Label(i.Configuration), Work);
@@ -160,9 +166,9 @@ internal static class SweepCommand
     }
 
     /// <summary>analysis.json of a finished run, where it is not there yet or is of other weights; null where it can't be made.</summary>
-    private static JsonNode? Analyze(Item item, Screen screen)
+    private static JsonNode? Analyze(Item item, Screen screen, Action? making = null)
     {
-        try { return RunAnalysis.OfRun(item.Folder.Path, message => screen.Say($"Warning: {message}", warning: true)); }
+        try { return RunAnalysis.OfRun(item.Folder.Path, message => screen.Say($"Warning: {message}", warning: true), making); }
         catch (Exception e) when (e is ConfigurationException or InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException)
         {
             screen.Say($"Warning: {Label(item.Configuration)} can't be analysed: {e.Message}", warning: true);

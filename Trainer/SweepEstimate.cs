@@ -30,7 +30,7 @@ internal static class SweepEstimate
             total += seconds;
             Console.WriteLine($"| {run.Name} | {run.Seed} | {(done ? "done" : step > 0 ? $"to go on with at step {step}" : "missing")} | {(done ? "" : Screen.Duration(TimeSpan.FromSeconds(seconds)))} |");
         }
-        Console.WriteLine($"\n{sweep.Name}: {SweepCommand.Count(runs.Count, "run")}, {runs.Count - open.Count} done; the others take about {Screen.Duration(TimeSpan.FromSeconds(total / atOnce))} on this machine, {atOnce} at a time.");
+        Console.WriteLine($"\n{sweep.Name}: {SweepCommand.Count(runs.Count, "run")}, {(open.Count == 0 ? "all done." : $"{runs.Count - open.Count} done; the others take about {Screen.Duration(TimeSpan.FromSeconds(total / atOnce))} on this machine, {atOnce} at a time.")}");
         return 0;
     }
 

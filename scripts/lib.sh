@@ -12,6 +12,14 @@ fail() {
 # A script's --help is the comment at its top.
 usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
 
+# For a script that does nothing without arguments: require_arguments "$@"
+require_arguments() {
+  case ${1-} in
+    -h | --help) usage; exit 0 ;;
+    '') usage >&2; exit 2 ;;
+  esac
+}
+
 wrong_usage() {
   echo "${0##*/}: $*" >&2
   echo "${0##*/} --help lists what there is." >&2
@@ -81,4 +89,10 @@ build_trainer() {
   trainer_list >"$trainer_built.$$" # before the build: what is changed meanwhile is newer
   build Trainer || { rm -f "$trainer_built.$$"; exit 1; }
   mv "$trainer_built.$$" "$trainer_built"
+}
+
+# In place of this shell, so that signals and the exit code are Trainer's own.
+run_trainer() {
+  build_trainer
+  exec dotnet "$trainer" "$@"
 }

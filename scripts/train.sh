@@ -11,9 +11,5 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-case ${1-} in
-  -h | --help) usage; exit 0 ;;
-  '') usage >&2; exit 2 ;;
-esac
-build_trainer
-exec dotnet "$trainer" "$@" # in place of this shell, so that signals and the exit code are Trainer's own
+require_arguments "$@"
+run_trainer "$@"

@@ -3,7 +3,7 @@
 #
 #   experiments/xor/run.sh [any option of training, such as --device cuda]…
 #
-# What is trained already is not trained again. Half an hour on two cores.
+# What is trained already is not trained again, and what was interrupted goes on. Half an hour on two cores.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
@@ -13,7 +13,7 @@ cd "$root"
 build_trainer
 runs=runs/xor
 train() { # NAME SEEDS [option]…
-  [ -f "$runs/$1/seed-${2#*-}/result.json" ] || dotnet "$trainer" configs/xor.json --out "$runs" --set "name=$1" --seeds "$2" "${@:3}"
+  dotnet "$trainer" configs/xor.json --out "$runs" --set "name=$1" --seeds "$2" --resume "${@:3}"
 }
 for delays in 1,2 1,3 2,3 1,4 2,4 3,4; do
   for d in 1 2 4; do

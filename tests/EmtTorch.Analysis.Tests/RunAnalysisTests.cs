@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
@@ -106,6 +107,30 @@ public sealed class RunAnalysisTests
             Assert.That(best.Metrics.Select(m => m.Step), Is.EqualTo(Enumerable.Range(1, 8).Select(i => 50 * i)));
             Assert.That(_warnings, Is.Empty);
         }
+    }
+
+    [Test]
+    public void AnAnalysisOfAnEarlierVersionIsMadeAgainWhereItCanBe()
+    {
+        var file = Path.Combine(Run, RunAnalysis.FileName);
+        int made = 0;
+        JsonObject OfRun() => RunAnalysis.OfRun(Run, _warnings.Add, () => made++);
+        OfRun();
+        Assert.That((OfRun()["cycles_learned"] is null, made), Is.EqualTo((false, 1)));
+        void Age()
+        {
+            var json = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
+            foreach (var key in (string[])["version", "cycles_learned"]) json.Remove(key);
+            File.WriteAllText(file, json.ToJsonString());
+        }
+        Age();
+        Assert.That((OfRun()["cycles_learned"] is null, made), Is.EqualTo((false, 2)));
+        Assert.That((int?)JsonNode.Parse(File.ReadAllText(file))!["version"], Is.EqualTo(RunAnalysis.Version));
+        Assert.That(_warnings, Is.Empty);
+        Age();
+        Directory.Delete(Path.Combine(Run, "checkpoints"), recursive: true);
+        Assert.That((OfRun()["cycles_learned"] is null, made), Is.EqualTo((true, 2)));
+        Assert.That(_warnings, Has.Count.EqualTo(1).And.Some.Contains("is of another version"));
     }
 
     [Test]

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using EmtTorch.Analysis.Report;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
 
@@ -42,7 +43,7 @@ internal static class SweepSamples
         });
         AtomicFile.WriteText(Path.Combine(run.Path, "analysis.json"), new JsonObject
         {
-            ["step"] = 100 * (best + 1), ["test_accuracy"] = double.IsNaN(accuracies[best]) ? null : accuracies[best], ["spectral_error"] = errors[best], ["eigenvalues_theory"] = 64,
+            ["version"] = RunAnalysis.Version, ["step"] = 100 * (best + 1), ["test_accuracy"] = double.IsNaN(accuracies[best]) ? null : accuracies[best], ["spectral_error"] = errors[best], ["eigenvalues_theory"] = 64,
             ["eigenvalues_learned"] = errors[best] is null ? 60 : 64, ["phi_error"] = errors[best] is null ? null : 0.02, ["cycles_theory"] = 8, ["cycles_learned"] = errors[best] is null ? 7 : 8, ["gain"] = errors[best] is null ? null : 1.1, ["parameter_norm"] = 9, ["intervention_accuracy"] = errors[best] is null ? null : 0.98,
         }.ToJsonString());
         return run;

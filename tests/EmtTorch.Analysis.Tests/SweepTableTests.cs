@@ -193,6 +193,35 @@ public sealed class SweepTableTests
     }
 
     [Test]
+    public void RunsThatAreNotOfTheSweepAreNamed()
+    {
+        SweepSamples.Full(_folder);
+        Assert.That(Read().Folder.Warnings, Is.Empty);
+        var (name, settings) = SweepSamples.Of("t3", "0.9");
+        SweepSamples.Begin(_folder, name, 1, settings, [], []);
+        Assert.That(Read().Folder.Warnings, Is.EqualTo(new[] { $"1 run in {_folder} is not of the sweep and left out: t3-threshold_0.9/seed-1" }));
+        for (int seed = 2; seed <= 4; seed++) SweepSamples.Begin(_folder, name, seed, settings, [], []);
+        Assert.That(Read().Folder.Warnings.Single(), Does.StartWith("4 runs in ").And.EndsWith("t3-threshold_0.9/seed-1, t3-threshold_0.9/seed-2, t3-threshold_0.9/seed-3 and 1 more"));
+    }
+
+    [Test]
+    public void AnAxisThatThePublishedTableLacksIsSaid()
+    {
+        // T1 and T2 have published figures that are equal, and still are two rows.
+        const string Equal = """{ "columns": ["task", "accuracy"], "rows": [["t1", 0.5], ["t2", 0.5]] }""";
+        const string Said = "The published table has no threshold: rows that differ in nothing else stand beside the same figures";
+        SweepSamples.Full(_folder, Equal);
+        Assert.That(SweepTableText.Markdown(Read()), Does.Contain("| 0.50 |").And.Not.Contain("The published table has no"));
+        var sweep = JsonNode.Parse(SweepSamples.Sweep(Equal))!.AsObject();
+        sweep.Remove("best_of");
+        File.WriteAllText(At("sweep.json"), sweep.ToJsonString());
+        var table = Read();
+        Assert.That(table.Unpublished.Select(a => a.Key), Is.EqualTo(new[] { "training.curriculum.threshold" }));
+        Assert.That(SweepTableText.Markdown(table), Does.Contain(Said));
+        Assert.That(SweepTablePage.Render(table), Does.Contain(Said));
+    }
+
+    [Test]
     public void WithoutASweepTheRunsDifferencesAreTheAxes()
     {
         double?[] errors = [null, 0.01, 0.002];

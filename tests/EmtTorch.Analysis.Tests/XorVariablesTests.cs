@@ -39,19 +39,8 @@ public sealed class XorVariablesTests
         return new(from_array(ih), from_array(hh), from_array(readout), from_array(bias), from_array(outBias));
     }
 
-    private (RunAnalysis Analysis, JsonElement Json) Analyze(NetworkWeights weights, string task)
-    {
-        using var network = new TrainedNetwork
-        {
-            Name = "hand", Folder = _folder, IsRun = false, Weights = weights, File = "weights.safetensors",
-            Configuration = ConfigurationFile.Parse($$"""{ "name": "hand", "task": {{task}}, "model": { "bias": true } }"""),
-        };
-        var analysis = RunAnalysis.Of(network);
-        var report = analysis.Write(_folder);
-        Assert.That(new FileInfo(report).Length, Is.GreaterThan(1000));
-        Assert.That(analysis.Lines, Has.Count.LessThanOrEqualTo(5));
-        return (analysis, JsonDocument.Parse(File.ReadAllText(Path.Combine(_folder, "analysis.json"))).RootElement);
-    }
+    private (RunAnalysis Analysis, JsonElement Json) Analyze(NetworkWeights weights, string task) =>
+        WrittenAnalysis.Of(weights, ConfigurationFile.Parse($$"""{ "name": "hand", "task": {{task}}, "model": { "bias": true } }"""), _folder);
 
     [Test]
     public void ARegisterMadeByHandIsTheCircuit()
@@ -116,7 +105,7 @@ public sealed class XorVariablesTests
         var analysis = RunAnalysis.Of(network);
         analysis.Write(network.Folder);
         foreach (var line in analysis.Lines) TestContext.Out.WriteLine(line);
-        var json = JsonDocument.Parse(File.ReadAllText(Path.Combine(network.Folder, "analysis.json"))).RootElement;
+        var json = WrittenAnalysis.JsonOf(network.Folder);
         double Affected(string key) => json.GetProperty(key).GetProperty("affected_accuracy").GetDouble();
         using (Assert.EnterMultipleScope())
         {

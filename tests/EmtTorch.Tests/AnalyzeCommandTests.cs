@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
@@ -52,15 +51,8 @@ public sealed class AnalyzeCommandTests
     /// <summary>Paths are those below the test's folder, which is the working directory.</summary>
     private (int Code, string[] Output, string Error) Analyze(params string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll"), "analyze", .. arguments])
-        {
-            RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = _folder,
-        };
-        using var process = Process.Start(start)!;
-        var error = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output.Split('\n', StringSplitOptions.RemoveEmptyEntries), error.Result);
+        var (code, output, error) = Command.RunTrainer(_folder, ["analyze", .. arguments]);
+        return (code, output.Split('\n', StringSplitOptions.RemoveEmptyEntries), error);
     }
 
     private string[] Files() => [.. Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(_folder, f)).Order()];

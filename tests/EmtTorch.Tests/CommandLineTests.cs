@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Training;
@@ -33,23 +32,9 @@ public sealed class CommandLineTests
 
     private string Out => Path.Combine(_folder, "runs");
 
-    private Process Start(params string[] arguments)
-    {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll"), .. arguments])
-        {
-            RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, WorkingDirectory = _folder,
-        };
-        return Process.Start(start)!;
-    }
+    private Command Start(params string[] arguments) => Command.StartTrainer(_folder, arguments);
 
-    private (int Code, string Output, string Error) Run(params string[] arguments)
-    {
-        using var process = Start(arguments);
-        var error = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, error.Result);
-    }
+    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(_folder, arguments);
 
     private static string[] MetricsOf(string run) =>
         [.. File.ReadLines(Path.Combine(run, "metrics.jsonl")).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
@@ -171,11 +156,10 @@ public sealed class CommandLineTests
     public void AnInterruptOfSeedsTogetherGivesACheckpointForEachAnd130()
     {
         using var process = Start(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=1000000");
-        while (!File.Exists(Path.Combine(Out, "small", "seed-2", "checkpoints", "latest")) && !process.HasExited) Thread.Sleep(20);
-        Process.Start("kill", ["-INT", process.Id.ToString()]).WaitForExit();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.That(process.ExitCode, Is.EqualTo(130), output);
+        while (!File.Exists(Path.Combine(Out, "small", "seed-2", "checkpoints", "latest")) && !process.HasEnded) Thread.Sleep(20);
+        process.Signal("INT");
+        var (interrupted, output, _) = process.End();
+        Assert.That(interrupted, Is.EqualTo(130), output);
         var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--resume", "--set", "training.steps=20");
         Assert.That(code, Is.Zero, error);
     }
@@ -250,13 +234,12 @@ public sealed class CommandLineTests
     public void AnInterruptGivesACheckpointAnd130([Values("INT", "TERM")] string signal)
     {
         using var process = Start(Config(), "--out", Out, "--set", "training.steps=1000000");
-        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasExited) Thread.Sleep(20);
-        Process.Start("kill", [$"-{signal}", process.Id.ToString()]).WaitForExit();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
+        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasEnded) Thread.Sleep(20);
+        process.Signal(signal);
+        var (code, output, _) = process.End();
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(process.ExitCode, Is.EqualTo(130), output);
+            Assert.That(code, Is.EqualTo(130), output);
             Assert.That(output, Does.Contain("--resume"));
         }
         Assert.That(Run(Config(), "--out", Out, "--resume", "--set", "training.steps=20").Code, Is.Zero);
@@ -266,11 +249,10 @@ public sealed class CommandLineTests
     public void SigtermTwiceIsSigterm()
     {
         using var process = Start(Config(), "--out", Out, "--set", "training.steps=1000000");
-        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasExited) Thread.Sleep(20);
-        Process.Start("sh", ["-c", $"kill -TERM {process.Id}; kill -TERM {process.Id}"]).WaitForExit();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.That(process.ExitCode, Is.EqualTo(130), output);
+        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasEnded) Thread.Sleep(20);
+        process.Signal("TERM", "TERM");
+        var (code, output, _) = process.End();
+        Assert.That(code, Is.EqualTo(130), output);
     }
 
     /// <summary>Killed without warning, again and again, at moments that no seed fixes; the figures must not show it.</summary>
@@ -287,11 +269,10 @@ public sealed class CommandLineTests
         {
             using var process = Start([Config(), "--out", Out, "--resume", .. settings]);
             // Past the start of the program, so that the kill meets training and the writing of checkpoints.
-            for (long before = LatestWrite(); LatestWrite() == before && !process.HasExited;) Thread.Sleep(1);
+            for (long before = LatestWrite(); LatestWrite() == before && !process.HasEnded;) Thread.Sleep(1);
             Thread.Sleep(Random.Shared.Next(0, 300));
-            if (!process.HasExited) inTheMiddle++;
+            if (!process.HasEnded) inTheMiddle++;
             process.Kill();
-            process.WaitForExit();
         }
         Assert.That(Run([Config(), "--out", Out, "--resume", .. settings]).Code, Is.Zero);
         TestContext.Out.WriteLine($"{kills} kills, {inTheMiddle} of them in the middle of training");

@@ -55,20 +55,9 @@ public sealed class SlurmTests
 
     private (int Code, string Output, string Error) Run(string program, string[] arguments, params (string Name, string Value)[] environment)
     {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = Root };
-        start.Environment["SLURM_CONF"] = _slurmConf;
-        start.Environment["EMTTORCH_TRAINER"] = Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll");
-        foreach (var (name, value) in environment) start.Environment[name] = value;
-        using var process = Process.Start(start)!;
-        var error = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEndAsync();
+        using var command = Command.Start(Root, program, arguments, [("SLURM_CONF", _slurmConf), ("EMTTORCH_TRAINER", Command.TrainerFile), .. environment]);
         // Longer than all of it takes, also where apt-get waits for another one.
-        if (!process.WaitForExit(TimeSpan.FromMinutes(4)))
-        {
-            process.Kill();
-            Assert.Fail($"{program} {string.Join(' ', arguments)} does not end.\n{Logs()}");
-        }
-        return (process.ExitCode, output.Result, error.Result);
+        return command.End(TimeSpan.FromMinutes(4), Logs);
     }
 
     /// <summary>Submits the sweep, with its runs in a folder of its own.</summary>

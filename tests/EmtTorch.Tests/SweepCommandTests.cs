@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using EmtTorch.Training;
 
@@ -30,25 +29,9 @@ public sealed class SweepCommandTests
         return path;
     }
 
-    private Process Start(params string[] arguments) => StartTrainer(["sweep", .. arguments]);
+    private Command Start(params string[] arguments) => Command.StartTrainer(_folder, ["sweep", .. arguments]);
 
-    private Process StartTrainer(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll"), .. arguments])
-    {
-        RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, WorkingDirectory = _folder,
-    })!;
-
-    private static (int Code, string Output, string Error) End(Process process)
-    {
-        using (process)
-        {
-            var error = process.StandardError.ReadToEndAsync();
-            var output = process.StandardOutput.ReadToEnd();
-            process.WaitForExit();
-            return (process.ExitCode, output, error.Result);
-        }
-    }
-
-    private (int Code, string Output, string Error) Run(params string[] arguments) => End(Start(arguments));
+    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(_folder, ["sweep", .. arguments]);
 
     /// <summary>All that training leaves, without what the clock says: file by file.</summary>
     private static SortedDictionary<string, string> Figures(string runs)
@@ -114,6 +97,8 @@ public sealed class SweepCommandTests
             Assert.That(code, Is.Zero, error);
             Assert.That(output, Does.Contain("| learning_rate_0.001 | 1 | done |").And.Contain("| learning_rate_0.01 | 2 | missing |").And.Match(@"small: 4 runs, 1 done; the others take about .* on this machine"));
             Assert.That(Figures(_folder), Is.EqualTo(before));
+            Assert.That(Run(sweep, "--dry-run", "--shard", "1/4").Output, Does.EndWith("\nsmall: 1 run, all done.\n"));
+            Assert.That(Run(sweep, "--dry-run", "--shard", "5/5").Output, Is.EqualTo("small: no run is in part 5/5, since there are only 4.\n"));
         }
     }
 
@@ -145,11 +130,10 @@ public sealed class SweepCommandTests
         {
             using var process = Start([.. settings, "--out", killed]);
             // Past the start of the program, so that the kill meets training, analyses and the writing of files.
-            for (var before = Newest(); Newest() == before && !process.HasExited;) Thread.Sleep(1);
+            for (var before = Newest(); Newest() == before && !process.HasEnded;) Thread.Sleep(1);
             Thread.Sleep(Random.Shared.Next(0, 300));
-            if (!process.HasExited) inTheMiddle++;
+            if (!process.HasEnded) inTheMiddle++;
             process.Kill();
-            process.WaitForExit();
         }
         var last = Run([.. settings, "--out", killed]);
         Assert.That(last.Code, Is.Zero, last.Output + last.Error);
@@ -163,7 +147,7 @@ public sealed class SweepCommandTests
         // All but the time, which is in the last line.
         string Table(string runs)
         {
-            var (code, _, error) = End(StartTrainer(["table", runs]));
+            var (code, _, error) = Command.RunTrainer(_folder, "table", runs);
             Assert.That(code, Is.Zero, error);
             return string.Concat(File.ReadAllLines(Path.Combine(runs, "table.md"))[..^1].Select(line => line + "\n")) + File.ReadAllText(Path.Combine(runs, "table.csv"));
         }
@@ -179,8 +163,9 @@ public sealed class SweepCommandTests
         string alone = Path.Combine(_folder, "alone"), shared = Path.Combine(_folder, "shared");
         Assert.That(Run([.. settings, "--out", alone]).Code, Is.Zero);
         // Two shards that are the whole, and one process that wants all of it besides.
-        Process[] processes = [Start([.. settings, "--out", shared, "--shard", "1/2"]), Start([.. settings, "--out", shared, "--shard", "2/2"]), Start([.. settings, "--out", shared])];
-        var ends = processes.Select(End).ToArray();
+        Command[] processes = [Start([.. settings, "--out", shared, "--shard", "1/2"]), Start([.. settings, "--out", shared, "--shard", "2/2"]), Start([.. settings, "--out", shared])];
+        var ends = processes.Select(p => p.End()).ToArray();
+        foreach (var process in processes) process.Dispose();
         using (Assert.EnterMultipleScope())
         {
             foreach (var (code, output, error) in ends) Assert.That(code, Is.Zero, output + error);
@@ -207,24 +192,25 @@ public sealed class SweepCommandTests
     }
 
     [Test]
-    public void AnInterruptLeavesCheckpointsAnd130()
+    public void AnInterruptLeavesCheckpointsAnd130([Values("INT", "TERM")] string signal)
     {
         using var process = Start(Sweep(), "--set", "training.steps=1000000");
         string[] Begun() => Directory.Exists(Path.Combine(_folder, "runs")) ? Directory.GetFiles(Path.Combine(_folder, "runs"), "latest", SearchOption.AllDirectories) : [];
-        while (Begun().Length < 1 && !process.HasExited) Thread.Sleep(20);
-        Process.Start("kill", ["-TERM", process.Id.ToString()]).WaitForExit();
-        var (code, output, _) = End(process);
+        while (Begun().Length < 1 && !process.HasEnded) Thread.Sleep(20);
+        process.Signal(signal);
+        var (code, output, _) = process.End();
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(130), output);
-            Assert.That(output, Does.Contain("0 of 4 runs done; 4 not, for it was interrupted"));
+            Assert.That(output, Does.Contain("Stopping: each run writes a checkpoint first.").And.Contain("0 of 4 runs done; 4 not, for it was interrupted"));
         }
     }
 
     [TestCase("--shard=3/2", "--shard")]
     [TestCase("--shard=0/2", "--shard")]
     [TestCase("--jobs=0", "--jobs")]
-    [TestCase("--set=training.step=5", "training.step")]
+    [TestCase("--set=training.step=5", "training.step: unknown key; did you mean steps? (in --set training.step=5)")]
+    [TestCase("--set=seed=5", "--set: found seed=5: seeds are in the sweep's file")]
     [TestCase("--out=/dev/null/runs", "/dev/null")]
     public void WhatIsWrongIsExit2AndWritesNothing(string option, string says)
     {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
@@ -36,18 +35,7 @@ public sealed class TableCommandTests
     private string At(params string[] parts) => Path.Combine([_folder, .. parts]);
 
     /// <summary>Paths are those below the test's folder, which is the working directory.</summary>
-    private (int Code, string Output, string Error) Table(params string[] arguments)
-    {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll"), "table", .. arguments])
-        {
-            RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = _folder,
-        };
-        using var process = Process.Start(start)!;
-        var error = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, error.Result);
-    }
+    private (int Code, string Output, string Error) Table(params string[] arguments) => Command.RunTrainer(_folder, ["table", .. arguments]);
 
     [Test]
     public void RunsWithoutAnalysisAreAnalysedAndTheTableIsPrintedAndWritten()

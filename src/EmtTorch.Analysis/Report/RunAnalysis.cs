@@ -65,7 +65,7 @@ public sealed record RunAnalysis
         return result;
     }
 
-    /// <summary>The numbers of a finished run: its analysis.json, which is made where it is not there, is damaged, or is of other weights than the run's best.</summary>
+    /// <summary>The numbers of a finished run: its analysis.json, which is made where it is not there, is damaged, is of another version, or is of other weights than the run's best.</summary>
     /// <param name="folder">The run's folder.</param>
     /// <param name="warn">Told of damaged files, and where analysis.json can't be written.</param>
     /// <param name="making">Told when an analysis is made.</param>
@@ -79,23 +79,29 @@ public sealed record RunAnalysis
         var file = Path.Combine(folder, FileName);
         JsonObject? known = null;
         long? step = null;
+        bool current = false;
         try
         {
             if (File.Exists(file)) known = JsonNode.Parse(File.ReadAllText(file)) as JsonObject ?? throw new JsonException();
-            step = (long?)known?["step"];
+            (step, current) = ((long?)known?["step"], (int?)known?["version"] == Version);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
         {
             known = null;
             warn($"{file} is damaged. It is made again.");
         }
-        if (step is not null && step == new RunFolder(folder).ReadResult()?.BestStep) return known!;
+        if (current && step is not null && step == new RunFolder(folder).ReadResult()?.BestStep) return known!;
         TrainedNetwork network;
         try { network = TrainedNetwork.Load(folder, warn: warn); }
-        catch (ConfigurationException) when (known is not null) { return known; } // the checkpoints are gone, the numbers are kept
+        catch (ConfigurationException) when (known is not null)
+        {
+            // The checkpoints are gone, the numbers are kept.
+            if (!current) warn($"{file} is of another version of this program, and without a checkpoint it can't be made again: what it lacks is left out.");
+            return known;
+        }
         using (network)
         {
-            if (known is not null && step == network.Step) return known;
+            if (current && step == network.Step) return known!;
             making?.Invoke();
             var analysis = Of(network);
             try { analysis.WriteNumbers(folder); }
@@ -127,6 +133,9 @@ public sealed record RunAnalysis
 
     /// <summary>The file with all numbers of an analysis.</summary>
     public const string FileName = "analysis.json";
+
+    /// <summary>Stands in analysis.json. To be raised when a figure is added there or comes out otherwise, so that files from before are made again.</summary>
+    public const int Version = 1;
 
     private static RunAnalysis OfBinding(TrainedNetwork network, AnalysisOptions options, string input)
     {
@@ -386,6 +395,7 @@ public sealed record RunAnalysis
 
     private static JsonObject Head(TrainedNetwork network) => new()
     {
+        ["version"] = Version,
         ["name"] = network.Name,
         ["weights"] = Path.GetFileName(network.File),
         ["task"] = TaskName(network),

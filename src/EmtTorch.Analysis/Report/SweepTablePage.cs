@@ -20,7 +20,7 @@ public static class SweepTablePage
         var parts = SweepTableText.Parts(table).ToList();
         Add(page, table, parts[0]);
         page.Add("<div class=\"pair\">");
-        Strip(page, table, "spectral-error", "Spectral error by seed", "spectral error (rad)", log: true, s => s.Best?.SpectralError, c => c.SpectralError, p => p?.SpectralError,
+        Strip(page, table, "spectral-error", "Spectral error by seed", "spectral error (rad)", log: true, s => s.Best?.Analysis.SpectralError, c => c.SpectralError, p => p?.SpectralError,
             "Each seed's lowest. The mean is drawn where every seed has converged.");
         Strip(page, table, "accuracy", "Accuracy by seed", "accuracy", log: false, s => s.Accuracy, c => c.Accuracy, p => p?.Accuracy, "Each seed's highest.");
         page.Add("</div>");
@@ -100,9 +100,9 @@ public static class SweepTablePage
     /// <summary>A dot for each converged run: its gain, and its spectral error.</summary>
     private static void Gains(Page page, SweepTable table)
     {
-        var runs = table.Cells.SelectMany(c => c.Runs.Select(r => (Cell: c, Run: r))).Where(r => r.Run is { Gain: > 0, SpectralError: > 0 }).ToList();
+        var runs = table.Cells.SelectMany(c => c.Runs.Select(r => (Cell: c, Run: r))).Where(r => r.Run.Analysis is { Gain: > 0, SpectralError: > 0 }).ToList();
         if (runs.Count == 0) return;
-        var points = runs.Select(r => $$"""{"run":{{CompactJson.Text(r.Run.Name)}},"c":{{CompactJson.Text(r.Cell.Values.FirstOrDefault() ?? "")}},"g":{{CompactJson.Number(r.Run.Gain)}},"v":{{CompactJson.Number(r.Run.SpectralError)}}}""");
+        var points = runs.Select(r => $$"""{"run":{{CompactJson.Text(r.Run.Name)}},"c":{{CompactJson.Text(r.Cell.Values.FirstOrDefault() ?? "")}},"g":{{CompactJson.Number(r.Run.Analysis.Gain)}},"v":{{CompactJson.Number(r.Run.Analysis.SpectralError)}}}""");
         var colours = runs.Select(r => r.Cell.Values.FirstOrDefault() ?? "").Distinct().ToList();
         page.Add(new Figure("gain", "Spectral error and gain", "Each converged run. The gain is how many times theory's 1 the magnitude of its persistent eigenvalues is; tanh takes it back by saturating.", CompactJson.Object($$"""
             {

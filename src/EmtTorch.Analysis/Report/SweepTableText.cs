@@ -68,9 +68,9 @@ public static class SweepTableText
         ];
         var figures = $"Means over seeds of each seed's lowest spectral error, in radians, and highest accuracy{over}, at the test's horizon. They are of the weights with the lowest test loss. A run has converged where it has as many persistent eigenvalues as the circuit; where a seed has no run that did, there is no error.";
         if (published is null) yield return new("Results", [.. runs, .. own], figures);
-        else yield return new("Beside the published results", [.. runs, own[0], .. other[..2], own[1], .. other[2..]], figures,
+        else yield return new("Beside the published results", [.. runs, own[0], .. other[..2], own[1], .. other[2..]], [figures,
             $"✓: rounded as the published figure is (to {PublishedTable.ErrorDecimals} decimals, and {PublishedTable.AccuracyDecimals}), as good or better. ≈: worse, but the published figure lies within the 95 % interval of ours below. ✗: worse, or no error where there is a published one. –: nothing to compare. …: runs are missing.",
-            $"Published: {published.Source ?? "no source is given"}");
+            .. Unpublished(table), $"Published: {published.Source ?? "no source is given"}"]);
         yield return new("Which weights",
             [
                 new("lowest test loss", c => Mean(c, c.SpectralErrors, 5), c => c.SpectralErrors?.Mean), new("last", c => Mean(c, c.SpectralErrorsLast, 5), c => c.SpectralErrorsLast?.Mean),
@@ -92,6 +92,9 @@ public static class SweepTableText
             ],
             "Of each seed's run: how many of the circuit's cycles it has; how far W_hh in the basis of variables is from the circuit's Φ; the share of output bits as predicted after interventions; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all.");
     }
+
+    private static IEnumerable<string> Unpublished(SweepTable table) => table.Unpublished.Select(table.Title).ToList() is { Count: > 0 } axes
+        ? [$"The published table has no {string.Join(" and no ", axes)}: rows that differ in nothing else stand beside the same figures, which are of one of them at most."] : [];
 
     private static Column[] Spread(string what, Func<SweepCell, Sample?> of, int digits) =>
     [
@@ -197,21 +200,21 @@ public static class SweepTableText
         ["accuracy_last"] = run?.AccuracyLast,
         ["accuracy_best"] = run?.Accuracy,
         ["best_step"] = run?.Result?.BestStep,
-        ["analysis_step"] = run?.AnalysisStep,
-        ["analysis_accuracy"] = run?.AnalysisAccuracy,
-        ["spectral_error"] = run?.SpectralError,
+        ["analysis_step"] = run?.Analysis.Step,
+        ["analysis_accuracy"] = run?.Analysis.TestAccuracy,
+        ["spectral_error"] = run?.Analysis.SpectralError,
         ["spectral_error_last"] = run?.SpectralErrorLast,
         ["spectral_error_lowest"] = run?.Lowest?.SpectralError,
         ["spectral_error_lowest_step"] = run?.Lowest?.Step,
-        ["eigenvalues_theory"] = run?.EigenvaluesTheory,
-        ["eigenvalues_learned"] = run?.EigenvaluesLearned,
-        ["cycles_theory"] = run?.CyclesTheory,
-        ["cycles_learned"] = run?.CyclesLearned,
-        ["phi_error"] = run?.PhiError,
-        ["gain"] = run?.Gain,
-        ["parameter_norm"] = run?.ParameterNorm,
+        ["eigenvalues_theory"] = run?.Analysis.EigenvaluesTheory,
+        ["eigenvalues_learned"] = run?.Analysis.EigenvaluesLearned,
+        ["cycles_theory"] = run?.Analysis.CyclesTheory,
+        ["cycles_learned"] = run?.Analysis.CyclesLearned,
+        ["phi_error"] = run?.Analysis.PhiError,
+        ["gain"] = run?.Analysis.Gain,
+        ["parameter_norm"] = run?.Analysis.ParameterNorm,
         ["test_loss_best"] = run?.Result is { } result && double.IsFinite(result.BestTestLoss) ? result.BestTestLoss : null,
-        ["intervention_accuracy"] = run?.InterventionAccuracy,
+        ["intervention_accuracy"] = run?.Analysis.InterventionAccuracy,
         ["step_to_0.99"] = run?.StepTo(RunFigures.Learned),
         ["step_to_1"] = run?.StepTo(1),
         ["lost"] = run?.Lost,

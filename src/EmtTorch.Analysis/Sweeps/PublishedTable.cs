@@ -35,9 +35,9 @@ public sealed class PublishedTable
 
     private static readonly string[] Columns = ["task", "hidden", "l2", "spectral_error", "accuracy"];
 
-    private readonly IReadOnlyList<JsonObject> _rows;
+    private readonly IReadOnlyList<(JsonObject Network, PublishedRow Figures)> _rows;
 
-    private PublishedTable(string? source, IReadOnlyList<JsonObject> rows) => (Source, _rows) = (source, rows);
+    private PublishedTable(string? source, IEnumerable<JsonObject> rows) => (Source, _rows) = (source, [.. rows.Select(r => (r, new PublishedRow((double?)r["spectral_error"], (double?)r["accuracy"])))]);
 
     /// <summary>Where they are from.</summary>
     public string? Source { get; }
@@ -74,13 +74,12 @@ public sealed class PublishedTable
         return new(Text(json["source"]), rows);
     }
 
-    /// <summary>The row of such a network; null where there is none.</summary>
+    /// <summary>The row of such a network, the same object for all networks that it is of; null where there is none.</summary>
     public PublishedRow? Find(RunConfiguration network)
     {
         static bool Is(JsonObject row, string column, double value) => row[column] is not { } given || Math.Abs(given.GetValue<double>() - value) <= 1e-12 * Math.Abs(value);
-        var row = _rows.FirstOrDefault(r => (r["task"] is not { } task || string.Equals(task.GetValue<string>(), network.Task.Name, StringComparison.OrdinalIgnoreCase))
-            && Is(r, "hidden", network.Model.HiddenSize) && Is(r, "l2", network.Training.WeightDecay));
-        return row is null ? null : new((double?)row["spectral_error"], (double?)row["accuracy"]);
+        return _rows.FirstOrDefault(r => (r.Network["task"] is not { } task || string.Equals(task.GetValue<string>(), network.Task.Name, StringComparison.OrdinalIgnoreCase))
+            && Is(r.Network, "hidden", network.Model.HiddenSize) && Is(r.Network, "l2", network.Training.WeightDecay)).Figures;
     }
 
     /// <summary>How a cell's spectral error compares, rounded to four decimals.</summary>

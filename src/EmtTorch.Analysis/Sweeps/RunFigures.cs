@@ -41,33 +41,8 @@ public sealed record RunFigures
     /// <summary>Its tests, in the order of steps.</summary>
     public IReadOnlyList<TestPoint> Tests { get; init; } = [];
 
-    /// <summary>The step of the checkpoint that the analysis is of.</summary>
-    public long? AnalysisStep { get; init; }
-
-    /// <summary>The analysis's own test, on sequences that had no part in the choice of the checkpoint.</summary>
-    public double? AnalysisAccuracy { get; init; }
-
-    /// <summary>In radians; null where the counts of persistent eigenvalues differ: the run has not converged to the circuit.</summary>
-    public double? SpectralError { get; init; }
-
-    public int? EigenvaluesTheory { get; init; }
-    public int? EigenvaluesLearned { get; init; }
-
-    /// <summary>How many cycles the circuit falls apart into, and how many of them the network has (<see cref="CycleComparison"/>).</summary>
-    public int? CyclesTheory { get; init; }
-    public int? CyclesLearned { get; init; }
-
-    /// <summary>How far W_hh in the basis of variables is from the circuit's Φ.</summary>
-    public double? PhiError { get; init; }
-
-    /// <summary>How many times theory's 1 the |λ| of the persistent eigenvalues is.</summary>
-    public double? Gain { get; init; }
-
-    /// <summary>Share of output bits as predicted after interventions.</summary>
-    public double? InterventionAccuracy { get; init; }
-
-    /// <summary>‖θ‖: with weight decay as L2, ½ weight_decay ‖θ‖² is its part of the objective.</summary>
-    public double? ParameterNorm { get; init; }
+    /// <summary>analysis.json; nothing but nulls where there is none.</summary>
+    public AnalysisFigures Analysis { get; init; } = new();
 
     public long Seed => Configuration.Seed;
     public bool Finished => Result is not null;
@@ -76,7 +51,7 @@ public sealed record RunFigures
     public bool Failed => !Finished && Failures > 0;
 
     /// <summary>Whether it has as many persistent eigenvalues as the circuit, so that a spectral error can be had.</summary>
-    public bool Converged => SpectralError is not null;
+    public bool Converged => Analysis.SpectralError is not null;
 
     /// <summary>Test accuracy of the checkpoint with the lowest test loss.</summary>
     public double? Accuracy => Finite(Result?.BestTestAccuracy);
@@ -108,7 +83,7 @@ public sealed record RunFigures
         RunResult? result = null;
         IReadOnlyList<Metrics> metrics = [];
         int failures = 0;
-        var analysis = new AnalysisNumbers();
+        var analysis = new AnalysisFigures();
         try { result = folder.ReadFinished(configuration.Training.Steps); }
         catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException) { warn($"{e.Message}. The run is counted as unfinished."); }
         try
@@ -121,7 +96,7 @@ public sealed record RunFigures
         if (result is not null && step < result.Steps) warn($"{folder.MetricsFile} ends at step {step}, and the run at {result.Steps}: what is said of its course is not all of it.");
         if (result is not null)
         {
-            try { analysis = RunAnalysis.OfRun(folder.Path, warn, making).Deserialize<AnalysisNumbers>(AnalysisNumbers.Json)!; }
+            try { analysis = AnalysisFigures.Of(RunAnalysis.OfRun(folder.Path, warn, making)); }
             catch (Exception e) when (e is InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException or JsonException) { warn($"{name} can't be analysed: {e.Message}"); }
             catch (ConfigurationException e) { warn($"{name} can't be analysed: {string.Join("; ", e.Problems)}"); }
         }
@@ -129,28 +104,9 @@ public sealed record RunFigures
         {
             Name = name, Configuration = configuration, Values = [.. run.Values.Select(v => v.Name)], Result = result, Failures = failures, Step = result?.Steps ?? step,
             Tests = [.. metrics.Where(m => m.TestAccuracy is not null).Select(m => new TestPoint(m.Step, Finite(m.TestAccuracy), Finite(m.SpectralError)))],
-            AnalysisStep = analysis.Step, AnalysisAccuracy = analysis.TestAccuracy, SpectralError = analysis.SpectralError, EigenvaluesTheory = analysis.EigenvaluesTheory,
-            EigenvaluesLearned = analysis.EigenvaluesLearned, CyclesTheory = analysis.CyclesTheory, CyclesLearned = analysis.CyclesLearned, PhiError = analysis.PhiError, Gain = analysis.Gain, ParameterNorm = analysis.ParameterNorm, InterventionAccuracy = analysis.InterventionAccuracy,
+            Analysis = analysis,
         };
     }
 
     private static double? Finite(double? value) => value is { } v && double.IsFinite(v) ? v : null;
-
-    /// <summary>What of analysis.json a table shows.</summary>
-    private sealed record AnalysisNumbers
-    {
-        public static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
-
-        public long? Step { get; init; }
-        public double? TestAccuracy { get; init; }
-        public double? SpectralError { get; init; }
-        public int? EigenvaluesTheory { get; init; }
-        public int? EigenvaluesLearned { get; init; }
-        public int? CyclesTheory { get; init; }
-        public int? CyclesLearned { get; init; }
-        public double? PhiError { get; init; }
-        public double? Gain { get; init; }
-        public double? ParameterNorm { get; init; }
-        public double? InterventionAccuracy { get; init; }
-    }
 }

@@ -49,7 +49,8 @@ public sealed record SweepFolder
         // A sweep may have been begun with other settings than its file's; a run's own are beside it.
         var found = sweep is null ? Found(runs, warnings)
             : [.. sweep.Runs.Select(r => (Folder: RunFolder.Of(r.Configuration), Run: r)).Select(f => (f.Folder, f.Run with { Configuration = Configuration(f.Folder, warnings) ?? f.Run.Configuration }))];
-        if (!found.Any(f => f.Folder.HoldsRun)) throw Problem(folder, sweep is null ? "has no runs: neither a sweep.json nor NAME/seed-N/config.json is there" : $"none of the {found.Count} runs of the sweep has begun there");
+        if (!found.Any(f => f.Folder.HoldsRun)) throw Problem(folder, sweep is null ? "has no runs: neither a sweep.json nor NAME/seed-N/config.json is there" : $"none of the {found.Count} runs of the sweep has begun there. scripts/sweep.sh {file} trains them; where they are elsewhere (--out), give that folder");
+        if (sweep is not null) LeftOut(runs, found.Select(f => f.Folder), warnings);
         var published = sweep?.Published is { } given ? PublishedTable.Of(given) : null;
         var axes = sweep?.Axes ?? Differences(found);
 
@@ -87,17 +88,30 @@ public sealed record SweepFolder
         return (below, File.Exists(copy) ? copy : file);
     }
 
+    /// <summary>FOLDER/seed-N and FOLDER/NAME/seed-N, where a run has begun.</summary>
+    private static IEnumerable<RunFolder> RunsIn(string folder)
+    {
+        string[] places = [folder, .. Directory.GetDirectories(folder).Where(d => Path.GetFileName(d) != "earlier").Order(StringComparer.Ordinal)];
+        return places.SelectMany(p => Directory.GetDirectories(p, "seed-*").Order(StringComparer.Ordinal)).Select(path => new RunFolder(path)).Where(run => run.HoldsRun);
+    }
+
     /// <summary>The runs of a folder without a sweep.json.</summary>
     private static List<(RunFolder Folder, SweepRun Run)> Found(string folder, List<string> warnings)
     {
-        string[] places = [folder, .. Directory.GetDirectories(folder).Where(d => Path.GetFileName(d) != "earlier").Order(StringComparer.Ordinal)];
         var found = new List<(RunFolder, SweepRun)>();
-        foreach (var path in places.SelectMany(p => Directory.GetDirectories(p, "seed-*").Order(StringComparer.Ordinal)).Distinct())
-        {
-            var run = new RunFolder(path);
+        foreach (var run in RunsIn(folder))
             if (Configuration(run, warnings) is { } configuration) found.Add((run, new(configuration, [])));
-        }
         return found;
+    }
+
+    /// <summary>Says which runs lie in a sweep's folder and are none of its own: of values or seeds that it had before, say.</summary>
+    private static void LeftOut(string folder, IEnumerable<RunFolder> own, List<string> warnings)
+    {
+        const int Named = 3;
+        var others = RunsIn(folder).Select(r => Path.GetFullPath(r.Path)).Except(own.Select(r => Path.GetFullPath(r.Path))).Select(p => Path.GetRelativePath(folder, p)).ToList();
+        if (others.Count == 0) return;
+        var rest = others.Count > Named ? $" and {others.Count - Named} more" : "";
+        warnings.Add($"{(others.Count == 1 ? "1 run" : $"{others.Count} runs")} in {folder} {(others.Count == 1 ? "is" : "are")} not of the sweep and left out: {string.Join(", ", others.Take(Named))}{rest}");
     }
 
     private static RunConfiguration? Configuration(RunFolder folder, List<string> warnings)

@@ -9,7 +9,7 @@ public sealed record SeedFigures(long Seed, IReadOnlyList<RunFigures> Runs)
     /// The run that stands for the seed: of the finished ones that with the lowest spectral error, and with none converged that
     /// with the highest accuracy. Null: none is finished.
     /// </summary>
-    public RunFigures? Best { get; } = Runs.Where(r => r.Converged).MinBy(r => r.SpectralError) ?? Runs.Where(r => r.Finished).MaxBy(r => r.Accuracy ?? 0);
+    public RunFigures? Best { get; } = Runs.Where(r => r.Converged).MinBy(r => r.Analysis.SpectralError) ?? Runs.Where(r => r.Finished).MaxBy(r => r.Accuracy ?? 0);
 
     /// <summary>The highest accuracy of its runs, which may be another's than <see cref="Best"/>'s.</summary>
     public double? Accuracy => Runs.Max(r => r.Accuracy);
@@ -26,13 +26,13 @@ public sealed class SweepCell
         (Values, Seeds, Published) = (values, seeds, published);
         Runs = [.. seeds.SelectMany(s => s.Runs)];
         Best = [.. seeds.Select(s => s.Best).OfType<RunFigures>()];
-        SpectralErrors = Sample.Of(Best.Select(r => r.SpectralError));
+        SpectralErrors = Sample.Of(Best.Select(r => r.Analysis.SpectralError));
         SpectralErrorsLast = Sample.Of(Best.Select(r => r.SpectralErrorLast));
         SpectralErrorsLowest = Sample.Of(Best.Select(r => r.Lowest?.SpectralError));
         Accuracies = Sample.Of(seeds.Select(s => s.Accuracy));
         AccuraciesLast = Sample.Of(Best.Select(r => r.AccuracyLast));
-        PhiErrors = Sample.Of(Best.Select(r => r.PhiError));
-        InterventionAccuracies = Sample.Of(Best.Select(r => r.InterventionAccuracy));
+        PhiErrors = Sample.Of(Best.Select(r => r.Analysis.PhiError));
+        InterventionAccuracies = Sample.Of(Best.Select(r => r.Analysis.InterventionAccuracy));
     }
 
     public IReadOnlyList<string> Values { get; }
@@ -76,7 +76,7 @@ public sealed class SweepCell
     public Sample? AccuraciesLast { get; }
 
     /// <summary>The mean number of the circuit's cycles that they have, and how many there are; null where no run says it.</summary>
-    public (double Learned, double All)? Cycles => Sample.Of(Best.Select(r => (double?)r.CyclesLearned)) is { } learned && Sample.Of(Best.Select(r => (double?)r.CyclesTheory)) is { } all ? (learned.Mean, all.Mean) : null;
+    public (double Learned, double All)? Cycles => Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesLearned)) is { } learned && Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesTheory)) is { } all ? (learned.Mean, all.Mean) : null;
 
     public Sample? PhiErrors { get; }
     public Sample? InterventionAccuracies { get; }
@@ -109,6 +109,11 @@ public sealed record SweepTable
 
     public IReadOnlyList<RunFigures> Runs => Folder.Runs;
     public int FinishedCount => Runs.Count(r => r.Finished);
+
+    /// <summary>The axes that the published table lacks: rows that differ in one of them alone stand beside one and the same published row.</summary>
+    public IReadOnlyList<SweepAxis> Unpublished => [.. Axes.Where((_, i) => Cells.Where(c => c.Published is not null)
+        .GroupBy(c => c.Published, ReferenceEqualityComparer.Instance)
+        .Any(row => row.GroupBy(c => string.Join('\n', c.Values.Where((_, j) => j != i))).Any(g => g.Count() > 1)))];
 
     /// <summary>Seconds of training of all finished runs.</summary>
     public double Seconds => Runs.Sum(r => r.Result?.Seconds ?? 0);

@@ -148,17 +148,13 @@ public static partial class ConfigurationFile
             problems.Add(new("--set", $"found '{text}'; allowed: key=value, as in training.steps=500"));
             return;
         }
-        var keys = text[..equals].Split('.');
-        for (int i = 0; i < keys.Length; i++)
+        if (rule.Find(text[..equals], out var unknown) is null)
         {
-            if (!rule.Keys.TryGetValue(keys[i], out var next))
-            {
-                problems.Add(new(string.Join('.', keys[..(i + 1)]), $"{rule.UnknownKey(keys[i])} (in --set {text})"));
-                return;
-            }
-            rule = next;
+            problems.Add(unknown! with { Message = $"{unknown.Message} (in --set {text})" });
+            return;
         }
 
+        var keys = text[..equals].Split('.');
         var section = settings;
         foreach (var key in keys[..^1])
         {

@@ -86,6 +86,23 @@ internal sealed class SettingRule
         }
     }
 
+    /// <summary>The rule of a setting by its path, training.steps; null where there is none, and what is wrong with the path.</summary>
+    public SettingRule? Find(string path, out ConfigurationProblem? problem)
+    {
+        var (rule, keys) = (this, path.Split('.'));
+        for (int i = 0; i < keys.Length; i++)
+        {
+            if (!rule.Keys.TryGetValue(keys[i], out var next))
+            {
+                problem = new(string.Join('.', keys[..(i + 1)]), rule.UnknownKey(keys[i]));
+                return null;
+            }
+            rule = next;
+        }
+        problem = null;
+        return rule;
+    }
+
     private static string KeyOf(string property) => JsonNamingPolicy.SnakeCaseLower.ConvertName(property);
 
     /// <summary>What is allowed, in words.</summary>

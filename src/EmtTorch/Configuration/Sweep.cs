@@ -45,6 +45,8 @@ public sealed partial class Sweep
     /// <summary>The copy of a sweep in the folder of its runs, with which the folder can be read without the original.</summary>
     public const string FileName = "sweep.json";
 
+    private const string Own = "seeds are in the sweep's file, names are made of values, and the folder is --out";
+
     private static readonly string[] Keys = ["$schema", "name", "description", "base", "axes", "seeds", "best_of", "published"];
 
     private Sweep() { }
@@ -94,21 +96,24 @@ public sealed partial class Sweep
         var basis = Content(json, "base", here, "a configuration's file, or a configuration itself", problems);
         if (basis is null && !json.ContainsKey("base")) problems.Add(new("base", "is missing; allowed: a configuration's file, or a configuration itself"));
         var published = Content(json, "published", here, "a file's name, or an object", problems);
-        var axes = json["axes"] is JsonObject given ? given.Select(p => Axis(p.Key, p.Value, problems)).OfType<SweepAxis>().ToList() : [];
+        var axes = json["axes"] is JsonObject each ? each.Select(p => Axis(p.Key, p.Value, problems)).OfType<SweepAxis>().ToList() : [];
         if (json.ContainsKey("axes") && json["axes"] is not JsonObject) problems.Add(new("axes", $"found {json["axes"]?.ToJsonString() ?? "null"}; allowed: an object of settings, each with a list of values"));
         var seeds = SeedsOf(json, problems);
         var bestOf = Strings(json, "best_of", problems);
-        foreach (var key in bestOf.Where(k => axes.All(a => a.Key != k)))
-            problems.Add(new("best_of", $"found {key}, which is no axis; the axes are {string.Join(", ", axes.Select(a => a.Key))}"));
+        string[] keys = [.. (json["axes"] as JsonObject ?? []).Select(p => p.Key)];
+        foreach (var key in bestOf.Except(keys)) problems.Add(new("best_of", $"found {key}, which is no axis; {(keys.Length > 0 ? $"the axes are {string.Join(", ", keys)}" : "there are none")}"));
+        foreach (var given in overrides ?? [])
+            if (given.Split('=')[0] is "seed" or "name" or "out") problems.Add(new("--set", $"found {given}: {Own}"));
 
         var runs = new List<SweepRun>();
-        if (problems.Count == 0)
+        // Even where something is wrong already, so that all of it is said at once.
+        if (basis is not null)
         {
             folder ??= Path.GetRelativePath(Environment.CurrentDirectory, Path.Combine(here, "runs"));
             foreach (var values in Combinations(axes))
             {
                 var parts = axes.Zip(values, Part).Where(p => p.Length > 0).ToList();
-                foreach (var seed in seeds)
+                foreach (var seed in seeds.Count > 0 ? seeds : [1])
                 {
                     string[] all = [.. overrides ?? [], .. values.SelectMany(v => v.Overrides), $"name={JsonValue.Create(parts.Count == 0 ? name : string.Join('-', parts)).ToJsonString()}",
                         $"seed={seed.ToString(CultureInfo.InvariantCulture)}", $"out={JsonValue.Create(folder).ToJsonString()}"];
@@ -121,7 +126,7 @@ public sealed partial class Sweep
                     }
                 }
             }
-            foreach (var twice in runs.GroupBy(r => (r.Configuration.Name, r.Configuration.Seed)).Where(g => g.Count() > 1))
+            if (problems.Count == 0) foreach (var twice in runs.GroupBy(r => (r.Configuration.Name, r.Configuration.Seed)).Where(g => g.Count() > 1))
                 problems.Add(new("axes", $"{twice.Count()} runs are called {twice.Key.Name}, seed {twice.Key.Seed}: give their values different names"));
         }
         if (problems.Count > 0) throw new ConfigurationException(problems);
@@ -233,6 +238,7 @@ public sealed partial class Sweep
             problems.Add(new(at, $"found {node?.ToJsonString() ?? "null"}; allowed: a list of values"));
             return null;
         }
+        int before = problems.Count;
         var values = new List<SweepValue>();
         for (int i = 0; i < list.Count; i++)
             switch (list[i])
@@ -253,7 +259,10 @@ public sealed partial class Sweep
                     break;
             }
         foreach (var twice in values.GroupBy(v => v.Name).Where(g => g.Count() > 1)) problems.Add(new(at, $"has {twice.Key} {twice.Count()} times"));
-        return new(key, values);
+        foreach (var setting in values.SelectMany(v => v.Overrides).Select(o => o[..o.IndexOf('=', StringComparison.Ordinal)]).Distinct())
+            if (setting is "seed" or "name" or "out") problems.Add(new(at, $"can't set {setting}: {Own}"));
+            else if (SettingRule.Root.Find(setting, out var unknown) is null) problems.Add(unknown! with { Message = $"{unknown.Message} (in {(setting == key ? "axes" : at)})" });
+        return problems.Count == before ? new(key, values) : null;
     }
 
     private static IEnumerable<IReadOnlyList<SweepValue>> Combinations(IEnumerable<SweepAxis> axes) =>

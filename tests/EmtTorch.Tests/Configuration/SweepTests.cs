@@ -84,6 +84,23 @@ public sealed class SweepTests
     }
 
     [Test]
+    public void WhatIsWrongWithAnAxisSaysWhere()
+    {
+        var problems = Problems($$"""
+            { "base": {{Base}}, "axes": { "training.learn_rate": [0.1, 0.2], "start": [ { "name": "a", "set": { "model.initialisation": "x" } }, { "name": "b", "set": { "seed": 5 } } ], "training.steps": ["many"] }, "seeds": "1-", "best_of": ["start", "end"] }
+            """);
+        Assert.That(problems, Is.EquivalentTo(new[]
+        {
+            "training.learn_rate: unknown key; did you mean learning_rate? (in axes)",
+            "model.initialisation: unknown key; did you mean initialization? (in axes.start)",
+            "axes.start: can't set seed: seeds are in the sweep's file, names are made of values, and the folder is --out",
+            "training.steps: found the text \"many\"; allowed: a whole number from 1 to 2147483647",
+            "seeds: '1-' is not a range of seeds; 1-20 or 1,2,5 is",
+            "best_of: found end, which is no axis; the axes are training.learn_rate, start, training.steps",
+        }));
+    }
+
+    [Test]
     public void WhatIsWrongWithEveryRunIsSaidOnce()
     {
         var problems = Problems("""{ "base": { "task": { "name": "t1" }, "training": { "step": 5 } }, "axes": { "model.hidden_size": [8, -1, 16], "training.nonsense": [1, 2] } }""");

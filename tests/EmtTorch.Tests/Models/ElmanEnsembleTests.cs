@@ -24,15 +24,20 @@ public sealed class ElmanEnsembleTests
         new(3, 6, 2, 1, false, 0, new[] { 1, 1 }),
     ];
 
+    /// <summary>Networks, with input (n, S, B, κ) and target (n, horizon, B, κ).</summary>
+    private static (List<ElmanRnn> Networks, Tensor Input, Tensor Target) Random(int n, int width, int hidden, bool bias, int batch, int inputSteps, int longest) =>
+        ([.. Enumerable.Range(0, n).Select(_ => new ElmanRnn(width, hidden, bias, ScalarType.Float64))],
+            randn(n, inputSteps, batch, width, dtype: ScalarType.Float64), randn(n, longest, batch, width, dtype: ScalarType.Float64));
+
+    private static Tensor GradientOf(ElmanRnn network) => cat(network.parameters().Select(p => p.grad!.reshape(-1)).ToArray());
+
     [TestCaseSource(nameof(Shapes))]
     public void EachMembersLossAccuracyAndGradientAreItsOwn(int width, int hidden, int batch, int inputSteps, bool bias, int from, int[] horizons)
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(11);
-        var networks = horizons.Select(_ => new ElmanRnn(width, hidden, bias, ScalarType.Float64)).ToList();
-        int n = networks.Count, longest = horizons[0];
-        var input = randn(n, inputSteps, batch, width, dtype: ScalarType.Float64);
-        var target = randn(n, longest, batch, width, dtype: ScalarType.Float64);
+        int n = horizons.Length, longest = horizons[0];
+        var (networks, input, target) = Random(n, width, hidden, bias, batch, inputSteps, longest);
         // What lies behind a member's horizon must not reach it.
         for (int i = 0; i < n; i++) target[i].narrow(0, horizons[i], longest - horizons[i]).fill_(double.PositiveInfinity);
 
@@ -53,7 +58,7 @@ public sealed class ElmanEnsembleTests
                 Assert.That(scores[i, 0].item<double>(), Is.EqualTo(loss.item<double>()).Within(1e-12).Percent);
                 Assert.That(scores[i, 1].item<double>(), Is.EqualTo(output.ge(0).eq(wanted.ge(0)).to(ScalarType.Float64).mean().item<double>()).Within(1e-12));
                 Assert.That(quiet.Scores[i].allclose(scores[i]), Is.True);
-                var own = cat(networks[i].parameters().Select(p => p.grad!.reshape(-1)).ToArray());
+                var own = GradientOf(networks[i]);
                 Assert.That((gradient![i] - own).abs().max().item<double>(), Is.LessThan(1e-13 * (1 + own.abs().max().item<double>())), $"member {i}");
             }
         }
@@ -64,8 +69,7 @@ public sealed class ElmanEnsembleTests
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
-        var networks = Enumerable.Range(0, 3).Select(_ => new ElmanRnn(2, 4, true, ScalarType.Float64)).ToList();
-        Tensor input = randn(3, 3, 5, 2, dtype: ScalarType.Float64), target = randn(3, 6, 5, 2, dtype: ScalarType.Float64);
+        var (networks, input, target) = Random(3, 2, 4, bias: true, batch: 5, inputSteps: 3, longest: 6);
         int[] horizons = [6, 6, 2];
         using var ensemble = new ElmanEnsemble(networks, CPU);
         var gradient = ensemble.Score(input, target, 3, horizons, gradients: true).Gradient!;
@@ -88,8 +92,7 @@ public sealed class ElmanEnsembleTests
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(8);
-        var networks = Enumerable.Range(0, 3).Select(_ => new ElmanRnn(2, 6, true, ScalarType.Float64)).ToList();
-        Tensor input = randn(3, 3, 5, 2, dtype: ScalarType.Float64), target = randn(3, 4, 5, 2, dtype: ScalarType.Float64);
+        var (networks, input, target) = Random(3, 2, 6, bias: true, batch: 5, inputSteps: 3, longest: 4);
         double[] betas = [0.3, 0, 2];
         using var ensemble = new ElmanEnsemble(networks, CPU);
         var gradient = ensemble.Score(input, target, 3, [4, 4, 4], gradients: true).Gradient!;
@@ -98,8 +101,7 @@ public sealed class ElmanEnsembleTests
         {
             networks[i].Score(input[i], target[i], 3, gradients: true);
             networks[i].AddSpectralPenalty(betas[i]);
-            var own = cat(networks[i].parameters().Select(p => p.grad!.reshape(-1)).ToArray());
-            Assert.That((gradient[i] - own).abs().max().item<double>(), Is.LessThan(1e-13), $"member {i}");
+            Assert.That((gradient[i] - GradientOf(networks[i])).abs().max().item<double>(), Is.LessThan(1e-13), $"member {i}");
         }
     }
 
