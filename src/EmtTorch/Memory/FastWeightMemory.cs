@@ -18,7 +18,7 @@ public sealed record MemoryActivity(Tensor Keys, Tensor Values, Tensor Strength,
 
 /// <summary>
 /// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} + g_t η k_t v_tᵀ (or by the delta rule), r_t = F_{t−1}ᵀ q_t: a token
-/// retrieves before it writes. q, k, v are projections of h̃, keys have length 1, each head has its η and γ. What a read adds to the stream is
+/// retrieves before it writes. q, k, v are projections of h̃, keys and queries have length 1, each head has its η and γ. What a read adds to the stream is
 /// <code>
 /// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
 /// </code>
@@ -75,7 +75,7 @@ public sealed class FastWeightMemory : nn.Module
         using var scope = NewDisposeScope();
         long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
         var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_k)
-        var (q, k, v) = (parts[0], nn.functional.normalize(parts[1], dim: -1), parts[2]);
+        var (q, k, v) = (nn.functional.normalize(parts[0], dim: -1), nn.functional.normalize(parts[1], dim: -1), parts[2]);
         var rates = Rate.unsqueeze(-1);                                                                            // (heads, 1)
         var g = gate?.forward(h, contexts);                                                                        // (B, heads, T)
         var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;

@@ -86,7 +86,7 @@ def block(x, c, w, p):
         reads = []
         for i in range(mheads):
             key = k[i] / k[i].norm()
-            reads.append(F[i].T @ q[i])
+            reads.append(F[i].T @ (q[i] / q[i].norm()))
             gamma = torch.sigmoid(w[p + "memory.logit_decay"][i]) if c["decay"] else 1.0
             eta = torch.sigmoid(rate[i]) if c["write"] == "delta" else torch.exp(rate[i])
             kept = gamma * F[i]
