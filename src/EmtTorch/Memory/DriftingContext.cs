@@ -10,11 +10,9 @@ namespace EmtTorch.Memory;
 /// A context that drifts as tokens come, c_t = λ ⊙ c_{t−1} + U h_t, c_0 = 0, and colours the next one: h̃_t = h_t + W_c c_{t−1} (Polyn et al.; the source's 1.3). λ in (0, 1) is
 /// learned for each dimension. It is driven by h, never by h̃, so that it is a linear scan: <see cref="ContextDrift"/>.
 /// </summary>
-/// <remarks>At first the time constants 1/(1 − λ) go from 1.1 tokens to 100, evenly on a logarithmic scale.</remarks>
+/// <remarks>At first λ goes evenly from 0.01, where c is little more than the last token, to 0.99, a hundred tokens.</remarks>
 internal sealed class DriftingContext : nn.Module
 {
-    private const double Shortest = 1.1, Longest = 100;
-
     private readonly Projection input, output; // U, W_c
     public readonly Parameter logit_decay;     // (d): λ is its sigmoid
 
@@ -24,8 +22,7 @@ internal sealed class DriftingContext : nn.Module
         input = new(d, d, model, dtype, hasBias: false);
         output = new(d, d, model, dtype, hasBias: false);
         using var scope = NewDisposeScope();
-        var constants = linspace(Math.Log(Shortest), Math.Log(Longest), d, dtype: ScalarType.Float64).exp();
-        logit_decay = new((constants - 1).log().to(dtype)); // λ = 1 − 1/τ is the sigmoid of ln(τ − 1)
+        logit_decay = new(linspace(0.01, 0.99, d, dtype: ScalarType.Float64).logit().to(dtype));
         logit_decay.DetachFromDisposeScope();
         RegisterComponents();
     }

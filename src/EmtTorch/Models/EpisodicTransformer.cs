@@ -46,8 +46,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model, Dtype)).ToArray());
         norm = nn.LayerNorm(d, dtype: Dtype);
         readout = model.TieWeights ? null : new Projection(d, vocabularySize, model, Dtype);
-        // Logits of the size 1 at first, when they are made of the same weights.
-        if (model.TieWeights) using (no_grad()) embedding.weight!.mul_(1 / Math.Sqrt(d));
+        // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of the size 1.
+        using (no_grad()) embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
     }
 
