@@ -347,17 +347,19 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
     /// <summary>Rows of a tensor, with zeros around them.</summary>
     private static void Load(T* from, nint rows, nint columns, Matrix to)
     {
-        for (nint i = 0; i < rows; i++, from += columns)
-        {
-            new Span<T>(from, (int)columns).CopyTo(new(to[i], (int)columns));
-            new Span<T>(to[i] + columns, (int)(to.Row - columns)).Clear();
-        }
-        for (nint i = rows; i < Up(rows, S.Rows); i++) new Span<T>(to[i], (int)to.Row).Clear();
+        Copy(from, columns, to.At, to.Row, rows, columns);
+        if (columns < to.Row)
+            for (nint i = 0; i < rows; i++) new Span<T>(to[i] + columns, (int)(to.Row - columns)).Clear();
+        nint padding = Up(rows, S.Rows) - rows;
+        new Span<T>(to[rows], (int)(padding * to.Row)).Clear();
     }
 
-    private static void Store(Matrix from, nint rows, nint columns, T* to)
+    private static void Store(Matrix from, nint rows, nint columns, T* to) => Copy(from.At, from.Row, to, columns, rows, columns);
+
+    private static void Copy(T* from, nint fromRow, T* to, nint toRow, nint rows, nint columns)
     {
-        for (nint i = 0; i < rows; i++, to += columns) new Span<T>(from[i], (int)columns).CopyTo(new(to, (int)columns));
+        if (columns == fromRow && columns == toRow) (rows, columns) = (1, rows * columns); // at once
+        for (nint i = 0; i < rows; i++, from += fromRow, to += toRow) Buffer.MemoryCopy(from, to, columns * sizeof(T), columns * sizeof(T));
     }
 
     /// <summary>Columns become rows, with zeros behind each up to a tile's width.</summary>

@@ -39,7 +39,8 @@ internal unsafe struct FastWeightCall
 /// </summary>
 internal static unsafe class FastWeightKernel
 {
-    // The most tokens in a chunk. Operations for a token grow with it, by d for each token more; with less, products become too small.
+    // The most tokens in a chunk: with more, the operations for each grow, with fewer, products become small. At 4 × 16 and at 64 columns 16 and 64
+    // take up to a third longer.
     private const long MostTokens = 32;
 
     [ThreadStatic] private static byte[]? s_scratch;
