@@ -43,14 +43,17 @@ internal static unsafe class FastWeightKernel
     // take up to a third longer.
     private const long MostTokens = 32;
 
+    // The largest d_k and d_v. Beyond them a thread's scratch memory would be hundreds of MB, and Torch's products are as fast.
+    private const long MostColumns = 1024;
+
     [ThreadStatic] private static byte[]? s_scratch;
 
     /// <summary>Whether the kernel serves q, k, v, β, γ and F_0, all contiguous.</summary>
     public static bool Fits(Tensor[] arguments, long chunk)
     {
-        if (!FusedTensors.Fits(arguments)) return false;
-        var (size, stride) = Sizes(arguments[0].shape, arguments[2].shape[3], chunk);
-        return FusedTensors.Fit(arguments[5].numel() * ((arguments[0].shape[2] + size * stride - 1) / (size * stride)), arguments);
+        long tokens = arguments[0].shape[2], keys = arguments[0].shape[3], values = arguments[2].shape[3];
+        var (size, stride) = Sizes(tokens, keys, values, chunk);
+        return Math.Max(keys, values) <= MostColumns && FusedTensors.Fit(arguments[5].numel() * ((tokens + size * stride - 1) / (size * stride)), arguments);
     }
 
     /// <summary>r, F_T and the states that <see cref="Gradients"/> asks for, of arguments that <see cref="Fits"/>.</summary>
@@ -102,17 +105,17 @@ internal static unsafe class FastWeightKernel
     }
 
     /// <summary>Tokens in a chunk, and chunks from one kept state to the next: the states take no more than keys and values, however short the chunks.</summary>
-    private static (long Size, long Stride) Sizes(long[] shape, long values, long chunk)
+    private static (long Size, long Stride) Sizes(long tokens, long keys, long values, long chunk)
     {
-        long size = Math.Min(Math.Min(chunk, MostTokens), shape[2]), tokens = Math.Max(1, (shape[3] + values) * size);
-        return (size, Math.Max(1, (shape[3] * values + tokens - 1) / tokens));
+        long size = Math.Min(Math.Min(chunk, MostTokens), tokens), numbers = Math.Max(1, (keys + values) * size);
+        return (size, Math.Max(1, (keys * values + numbers - 1) / numbers));
     }
 
     private static FastWeightCall Call(Tensor[] tensors, bool delta, long chunk)
     {
         long[] shape = tensors[0].shape;
         long values = tensors[2].shape[3];
-        var (size, stride) = Sizes(shape, values, chunk);
+        var (size, stride) = Sizes(shape[2], shape[3], values, chunk);
         return new()
         {
             Batch = (int)shape[0], Heads = (int)shape[1], Tokens = (int)shape[2], KeySize = (int)shape[3], ValueSize = (int)values, Size = (int)size, Stride = (int)stride, Delta = delta,
