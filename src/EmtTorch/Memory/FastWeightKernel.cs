@@ -48,27 +48,30 @@ internal static unsafe class FastWeightKernel
 
     [ThreadStatic] private static byte[]? s_scratch;
 
-    /// <summary>Whether the kernel serves q, k, v, β, γ and F_0, all contiguous.</summary>
-    public static bool Fits(Tensor[] arguments, long chunk)
+    /// <summary>Whether the kernel serves q, k, v, β, γ and F_0.</summary>
+    public static bool Fits(IReadOnlyList<Tensor> arguments, long chunk)
     {
         long tokens = arguments[0].shape[2], keys = arguments[0].shape[3], values = arguments[2].shape[3];
         var (size, stride) = Sizes(tokens, keys, values, chunk);
-        return Math.Max(keys, values) <= MostColumns && FusedTensors.Fit(arguments[5].numel() * ((tokens + size * stride - 1) / (size * stride)), arguments);
+        long kept = arguments[5].numel() * ((tokens + size * stride - 1) / (size * stride));
+        return Math.Max(keys, values) <= MostColumns && kept is > 0 and <= int.MaxValue / 8 && FusedTensors.Served([.. arguments]);
     }
 
-    /// <summary>r, F_T and the states that <see cref="Gradients"/> asks for, of arguments that <see cref="Fits"/>.</summary>
-    public static (Tensor Read, Tensor After, Tensor Kept) Forward(Tensor[] arguments, bool delta, long chunk)
+    /// <summary>r, F_T and the states that <see cref="Gradients"/> asks for, where <see cref="Fits"/> says so.</summary>
+    public static (Tensor Read, Tensor After, Tensor Kept) Forward(IReadOnlyList<Tensor> arguments, bool delta, long chunk)
     {
-        var call = Call(arguments, delta, chunk);
-        Tensor v = arguments[2], state = arguments[5];
+        using var scope = NewDisposeScope();
+        Tensor[] given = [.. arguments.Select(t => t.contiguous())];
+        var call = Call(given, delta, chunk);
+        Tensor v = given[2], state = given[5];
         Tensor read = empty_like(v), after = empty_like(state), kept = empty([call.Batch, call.Heads, call.Parts, call.KeySize, call.ValueSize], dtype: v.dtype);
         call.State = FusedTensors.Memory(state);
         call.Read = FusedTensors.Memory(read);
         call.After = FusedTensors.Memory(after);
         call.Kept = FusedTensors.Memory(kept);
         Run(v.dtype, call, back: false);
-        GC.KeepAlive(arguments);
-        return (read, after, kept);
+        GC.KeepAlive(given);
+        return (read.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope(), kept.MoveToOuterDisposeScope());
     }
 
     /// <summary>Gradients in q, k, v, β, γ (where it is wanted) and F_0.</summary>

@@ -23,12 +23,12 @@ internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightSc
         ctx.save_data("delta", delta);
         ctx.save_data("chunk", chunk);
         var saved = vars[..5].Cast<Tensor>().ToList();
-        Tensor[] contiguous = [.. vars[..6].Cast<Tensor>().Select(t => t.contiguous())];
-        bool byKernel = FastWeightKernel.Fits(contiguous, chunk);
+        Tensor[] arguments = [.. saved, state];
+        bool byKernel = FastWeightKernel.Fits(arguments, chunk);
         ctx.save_data("by kernel", byKernel);
         if (byKernel)
         {
-            var found = FastWeightKernel.Forward(contiguous, delta, chunk);
+            var found = FastWeightKernel.Forward(arguments, delta, chunk);
             ctx.save_for_backward([.. saved, found.Kept]);
             return [found.Read, found.After];
         }
