@@ -43,7 +43,7 @@ internal static unsafe class FastWeightKernel
     // take up to a third longer.
     private const long MostTokens = 32;
 
-    // The largest d_k and d_v. Beyond them a thread's scratch memory would be hundreds of MB, and Torch's products are as fast.
+    // The largest d_k and d_v. Beyond them a thread's scratch memory would be hundreds of MB.
     private const long MostColumns = 1024;
 
     [ThreadStatic] private static byte[]? s_scratch;
