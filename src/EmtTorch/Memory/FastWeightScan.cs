@@ -3,8 +3,9 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// All tokens' reads and the last fast weights as one function of autograd. It goes through the sequence by parts of several chunks, as many as keep
-/// a part's intermediates small, and saves the state before each part only; going back, each part is computed again.
+/// All tokens' reads and the last fast weights as one function of autograd: by <see cref="FastWeightKernel"/> where it serves, else by Torch's operators.
+/// These go through the sequence by parts of several chunks, as many as keep a part's intermediates small. Either way the state before each part is
+/// saved and no more; going back, each part is computed again.
 /// </summary>
 /// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>
 internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightScan>
@@ -19,7 +20,18 @@ internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightSc
     {
         Tensor q = (Tensor)vars[0], v = (Tensor)vars[2], state = (Tensor)vars[5];
         var (delta, chunk) = ((bool)vars[6], (long)vars[7]);
+        ctx.save_data("delta", delta);
+        ctx.save_data("chunk", chunk);
         var saved = vars[..5].Cast<Tensor>().ToList();
+        Tensor[] arguments = [.. saved, state];
+        bool byKernel = FastWeightKernel.Fits(arguments, chunk);
+        ctx.save_data("by kernel", byKernel);
+        if (byKernel)
+        {
+            var found = FastWeightKernel.Forward(arguments, delta, chunk);
+            ctx.save_for_backward([.. saved, found.Kept]);
+            return [found.Read, found.After];
+        }
         var read = empty(v.shape, dtype: v.dtype, device: v.device);
         foreach (var part in Parts(q.shape, chunk))
         {
@@ -30,8 +42,6 @@ internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightSc
             state = chunks.After.MoveToOuterDisposeScope();
         }
         ctx.save_for_backward(saved);
-        ctx.save_data("delta", delta);
-        ctx.save_data("chunk", chunk);
         return [read, state];
     }
 
@@ -39,11 +49,13 @@ internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightSc
     {
         var saved = ctx.get_saved_variables();
         Tensor ofRead = grad_outputs[0], ofState = grad_outputs[1];
-        bool delta = (bool)ctx.get_data("delta");
-        var parts = Parts(saved[0].shape, (long)ctx.get_data("chunk"));
-        var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray(); // q, k, v, β
-        var ofDecay = saved[4].requires_grad ? zeros_like(saved[4]) : null;
+        var (delta, chunk) = ((bool)ctx.get_data("delta"), (long)ctx.get_data("chunk"));
+        bool ofDecayWanted = saved[4].requires_grad;
         using var quiet = no_grad();
+        if ((bool)ctx.get_data("by kernel")) return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null!, null!];
+        var parts = Parts(saved[0].shape, chunk);
+        var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray(); // q, k, v, β
+        var ofDecay = ofDecayWanted ? zeros_like(saved[4]) : null;
         for (int i = parts.Count - 1; i >= 0; i--)
         {
             using var scope = NewDisposeScope();

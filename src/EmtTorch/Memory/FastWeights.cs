@@ -57,8 +57,8 @@ public static class FastWeights
     }
 
     /// <summary>
-    /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>. Kept for the gradients are the
-    /// arguments and a state for every few chunks, none for a token. Differentiable once, in every tensor.
+    /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>, in float32 and float64 on the CPU <see cref="FastWeightHead{S,V,T}"/>. Kept for the
+    /// gradients are the arguments and a state for every few chunks, none for a token. Differentiable once, in every tensor.
     /// </summary>
     /// <param name="q">What each token asks for (B, heads, T, d_k).</param>
     /// <param name="k">Keys (B, heads, T, d_k).</param>
@@ -67,7 +67,7 @@ public static class FastWeights
     /// <param name="decay">γ (heads).</param>
     /// <param name="state">F_0 (B, heads, d_k, d_v).</param>
     /// <param name="rule">What is written.</param>
-    /// <param name="chunk">Tokens in a chunk, at least 1. The result is the same to rounding.</param>
+    /// <param name="chunk">The most tokens in a chunk, at least 1. The result is the same to rounding.</param>
     /// <returns>r (B, heads, T, d_v) and F_T (B, heads, d_k, d_v); for T = 0 an empty r and F_0.</returns>
     /// <exception cref="ArgumentException">Shapes do not agree, or a chunk has no token.</exception>
     public static (Tensor Read, Tensor State) Scan(Tensor q, Tensor k, Tensor v, Tensor strength, Tensor decay, Tensor state, WriteRule rule, long chunk = 64)

@@ -1,12 +1,21 @@
 using System.Diagnostics;
 using EmtTorch.Memory;
+using EmtTorch.Models.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tests.Memory;
 
-public sealed class FastWeightsTests
+/// <summary>All of it by the kernel, and by Torch's operators.</summary>
+[TestFixture(true), TestFixture(false)]
+public sealed class FastWeightsTests(bool kernel)
 {
+    [SetUp]
+    public void Choose() => Simd.Used = kernel;
+
+    [TearDown]
+    public void Restore() => Simd.Used = true;
+
     private static Tensor[] Arguments(long tokens, ScalarType type, double? decay = null, bool empty = false, long batch = 2, long heads = 3, long keys = 5, long values = 4)
     {
         var k = randn([batch, heads, tokens, keys], dtype: float64);

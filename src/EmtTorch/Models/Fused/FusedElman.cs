@@ -514,19 +514,28 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         if (end > first)
             for (int j = 0; j < _hidden; j += _width)
                 for (int i = 0; i < _c.Hidden; i += S.Rows)
-                    Tiles<S, V, T>.OuterProduct(s.Deltas + (first - from) * d + i, _ld, s.States + (first - 1 - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, hh + i * h + j, _hidden);
+                {
+                    T* w = hh + i * h + j;
+                    Tiles<S, V, T>.StridedProduct(s.Deltas + (first - from) * d + i, 1, _ld, s.States + (first - 1 - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, w, h, w, h);
+                }
         int lastInput = Math.Min(end, _c.InputSteps);
         if (lastInput > from)
             for (int j = 0; j < _c.Inputs; j += _width)
                 for (int i = 0; i < _c.Hidden; i += S.Rows)
-                    Tiles<S, V, T>.OuterProduct(s.Deltas + i, _ld, s.Input + (nint)from * s.Rows * _inputs + j, _inputs, (nint)(lastInput - from) * s.Rows, ih + (nint)i * _inputs + j, _inputs);
+                {
+                    T* w = ih + (nint)i * _inputs + j;
+                    Tiles<S, V, T>.StridedProduct(s.Deltas + i, 1, _ld, s.Input + (nint)from * s.Rows * _inputs + j, _inputs, (nint)(lastInput - from) * s.Rows, w, _inputs, w, _inputs);
+                }
         if (_c.BiasGradient != null) AddRows(s.Deltas, _ld, (nint)(end - from) * s.Rows, _hidden, bias);
         first = Math.Max(from, _c.From);
         if (_c.Target == null || end <= first) return;
         T* g = s.Errors + (nint)(first - from) * s.Rows * _outputs;
         for (int j = 0; j < _hidden; j += _width)
             for (int i = 0; i < _c.Outputs; i += S.Rows)
-                Tiles<S, V, T>.OuterProduct(g + i, _outputs, s.States + (first - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, readout + i * h + j, _hidden);
+            {
+                T* w = readout + i * h + j;
+                Tiles<S, V, T>.StridedProduct(g + i, 1, _outputs, s.States + (first - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, w, h, w, h);
+            }
         if (_c.ReadoutBiasGradient != null) AddRows(g, _outputs, (nint)(end - first) * s.Rows, _outputs, readoutBias);
 
         static void AddRows(T* rows, nint ld, nint count, int columns, T* to)

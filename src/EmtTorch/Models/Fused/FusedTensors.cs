@@ -11,13 +11,21 @@ internal static unsafe class FusedTensors
     /// <summary>Where a contiguous CPU tensor's numbers are; null for none. The tensor must be kept alive meanwhile.</summary>
     public static void* Memory(Tensor? tensor) => tensor is null ? null : Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
 
-    /// <summary>Whether all are contiguous on the CPU, of one dtype that the kernel has, and no larger than a span can be.</summary>
+    /// <summary>Whether all are contiguous and <see cref="Served"/>.</summary>
     public static bool Fits(params ReadOnlySpan<Tensor> tensors)
+    {
+        foreach (var tensor in tensors)
+            if (!tensor.is_contiguous()) return false;
+        return Served(tensors);
+    }
+
+    /// <summary>Whether all are on the CPU, of one dtype that the kernels have, and no larger than a span can be.</summary>
+    public static bool Served(params ReadOnlySpan<Tensor> tensors)
     {
         var dtype = tensors[0].dtype;
         if (!Simd.Used || !FusedElman.Covers(dtype)) return false;
         foreach (var tensor in tensors)
-            if (tensor.device_type != DeviceType.CPU || tensor.dtype != dtype || !tensor.is_contiguous() || tensor.numel() * 8 > int.MaxValue) return false;
+            if (tensor.device_type != DeviceType.CPU || tensor.dtype != dtype || tensor.numel() * 8 > int.MaxValue) return false;
         return true;
     }
 

@@ -118,44 +118,48 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
         S.Store(c4, o); o += ldo; S.Store(c5, o); o += ldo; S.Store(c6, o); o += ldo; S.Store(c7, o);
     }
 
-    /// <summary>w += Σ over k of d(k)ᵀ h(k), a tile of R × Width: the weights' gradient.</summary>
-    /// <remarks>d: k rows, ldd apart, of which R columns count. h: k rows, ldh apart, of which Width columns count. w: R rows, ldw apart.</remarks>
+    /// <summary>o = init + a·b, a tile of R × Width, of matrices with any strides: the fast weights' products, and dᵀh, the weights' gradient.</summary>
+    /// <remarks>
+    /// a: R rows of k numbers, rows at distance lda and numbers at distance step; a transposed matrix has lda = 1. b: k rows, ldb apart, of which
+    /// Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0 for the same row each time.
+    /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void OuterProduct(T* d, nint ldd, T* h, nint ldh, nint k, T* w, nint ldw)
+    public static void StridedProduct(T* a, nint lda, nint step, T* b, nint ldb, nint k, T* init, nint ldi, T* o, nint ldo)
     {
         int n = S.Count;
-        T* q = w;
-        V c00 = S.Load(q), c01 = S.Load(q + n); q += ldw;
-        V c10 = S.Load(q), c11 = S.Load(q + n); q += ldw;
-        V c20 = S.Load(q), c21 = S.Load(q + n); q += ldw;
-        V c30 = S.Load(q), c31 = S.Load(q + n);
+        V c00 = S.Load(init), c01 = S.Load(init + n); init += ldi;
+        V c10 = S.Load(init), c11 = S.Load(init + n); init += ldi;
+        V c20 = S.Load(init), c21 = S.Load(init + n); init += ldi;
+        V c30 = S.Load(init), c31 = S.Load(init + n);
         V c40 = default, c41 = default, c50 = default, c51 = default, c60 = default, c61 = default, c70 = default, c71 = default;
         if (S.Rows == 8)
         {
-            q += ldw; c40 = S.Load(q); c41 = S.Load(q + n); q += ldw; c50 = S.Load(q); c51 = S.Load(q + n);
-            q += ldw; c60 = S.Load(q); c61 = S.Load(q + n); q += ldw; c70 = S.Load(q); c71 = S.Load(q + n);
+            init += ldi; c40 = S.Load(init); c41 = S.Load(init + n); init += ldi; c50 = S.Load(init); c51 = S.Load(init + n);
+            init += ldi; c60 = S.Load(init); c61 = S.Load(init + n); init += ldi; c70 = S.Load(init); c71 = S.Load(init + n);
         }
-        for (nint i = 0; i < k; i++, d += ldd, h += ldh)
+        nint l2 = 2 * lda, l3 = 3 * lda;
+        T* d = a + 4 * lda;
+        for (nint i = 0; i < k; i++, a += step, d += step, b += ldb)
         {
-            V h0 = S.Load(h), h1 = S.Load(h + n);
-            V x = S.All(d[0]); c00 = S.MultiplyAdd(x, h0, c00); c01 = S.MultiplyAdd(x, h1, c01);
-            x = S.All(d[1]); c10 = S.MultiplyAdd(x, h0, c10); c11 = S.MultiplyAdd(x, h1, c11);
-            x = S.All(d[2]); c20 = S.MultiplyAdd(x, h0, c20); c21 = S.MultiplyAdd(x, h1, c21);
-            x = S.All(d[3]); c30 = S.MultiplyAdd(x, h0, c30); c31 = S.MultiplyAdd(x, h1, c31);
+            V b0 = S.Load(b), b1 = S.Load(b + n);
+            V x = S.All(*a); c00 = S.MultiplyAdd(x, b0, c00); c01 = S.MultiplyAdd(x, b1, c01);
+            x = S.All(a[lda]); c10 = S.MultiplyAdd(x, b0, c10); c11 = S.MultiplyAdd(x, b1, c11);
+            x = S.All(a[l2]); c20 = S.MultiplyAdd(x, b0, c20); c21 = S.MultiplyAdd(x, b1, c21);
+            x = S.All(a[l3]); c30 = S.MultiplyAdd(x, b0, c30); c31 = S.MultiplyAdd(x, b1, c31);
             if (S.Rows == 8)
             {
-                x = S.All(d[4]); c40 = S.MultiplyAdd(x, h0, c40); c41 = S.MultiplyAdd(x, h1, c41);
-                x = S.All(d[5]); c50 = S.MultiplyAdd(x, h0, c50); c51 = S.MultiplyAdd(x, h1, c51);
-                x = S.All(d[6]); c60 = S.MultiplyAdd(x, h0, c60); c61 = S.MultiplyAdd(x, h1, c61);
-                x = S.All(d[7]); c70 = S.MultiplyAdd(x, h0, c70); c71 = S.MultiplyAdd(x, h1, c71);
+                x = S.All(*d); c40 = S.MultiplyAdd(x, b0, c40); c41 = S.MultiplyAdd(x, b1, c41);
+                x = S.All(d[lda]); c50 = S.MultiplyAdd(x, b0, c50); c51 = S.MultiplyAdd(x, b1, c51);
+                x = S.All(d[l2]); c60 = S.MultiplyAdd(x, b0, c60); c61 = S.MultiplyAdd(x, b1, c61);
+                x = S.All(d[l3]); c70 = S.MultiplyAdd(x, b0, c70); c71 = S.MultiplyAdd(x, b1, c71);
             }
         }
-        S.Store(c00, w); S.Store(c01, w + n); w += ldw; S.Store(c10, w); S.Store(c11, w + n); w += ldw;
-        S.Store(c20, w); S.Store(c21, w + n); w += ldw; S.Store(c30, w); S.Store(c31, w + n);
+        S.Store(c00, o); S.Store(c01, o + n); o += ldo; S.Store(c10, o); S.Store(c11, o + n); o += ldo;
+        S.Store(c20, o); S.Store(c21, o + n); o += ldo; S.Store(c30, o); S.Store(c31, o + n);
         if (S.Rows == 8)
         {
-            w += ldw; S.Store(c40, w); S.Store(c41, w + n); w += ldw; S.Store(c50, w); S.Store(c51, w + n); w += ldw;
-            S.Store(c60, w); S.Store(c61, w + n); w += ldw; S.Store(c70, w); S.Store(c71, w + n);
+            o += ldo; S.Store(c40, o); S.Store(c41, o + n); o += ldo; S.Store(c50, o); S.Store(c51, o + n); o += ldo;
+            S.Store(c60, o); S.Store(c61, o + n); o += ldo; S.Store(c70, o); S.Store(c71, o + n);
         }
     }
 
