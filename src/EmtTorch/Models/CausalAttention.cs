@@ -20,7 +20,6 @@ internal sealed class CausalAttention : nn.Module
         (_heads, _window) = (model.Heads, model.Window);
         qkv = new(model.HiddenSize, 3L * model.HiddenSize, model, dtype);
         output = new(model.HiddenSize, model.HiddenSize, model, dtype);
-        using (no_grad()) output.weight.zero_();
         RegisterComponents();
     }
 
@@ -53,12 +52,14 @@ internal sealed class AttentionSpan
     private const double Base = 10_000; // the rotations' lowest frequency is 1/Base, as in the paper
 
     private readonly Tensor _cos, _sin;      // (T, d_h/2)
-    private readonly Tensor? _hidden;        // true where a query must not look: (T, P + T), or (W, 2W) in bands; null: nothing is hidden
-    private readonly Tensor? _hiddenFirst;   // in bands, where there is nothing before the first block: (n, 1, 2W)
+    private readonly Tensor? _mask;          // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (n, W, 2W) where the first differs; null: everywhere
     private readonly long _past, _tokens, _band;
 
-    private AttentionSpan(Tensor cos, Tensor sin, Tensor? hidden, Tensor? hiddenFirst, long past, long tokens, long band) =>
-        (_cos, _sin, _hidden, _hiddenFirst, _past, _tokens, _band) = (cos, sin, hidden, hiddenFirst, past, tokens, band);
+    private AttentionSpan(Tensor cos, Tensor sin, Tensor? hidden, ScalarType dtype, long past, long tokens, long band)
+    {
+        (_cos, _sin, _past, _tokens, _band) = (cos.to(dtype), sin.to(dtype), past, tokens, band);
+        if (hidden is not null) _mask = zeros(hidden.shape, dtype: dtype, device: hidden.device).masked_fill_(hidden, double.NegativeInfinity);
+    }
 
     public static AttentionSpan Of(ModelConfiguration model, EpisodicState state, long tokens, ScalarType dtype, Device device)
     {
@@ -66,19 +67,22 @@ internal sealed class AttentionSpan
         long half = model.HiddenSize / model.Heads / 2, past = state.Layers[0].Keys?.shape[2] ?? 0;
         var angles = arange(state.Position, state.Position + tokens, dtype: ScalarType.Float64, device: device).unsqueeze(-1)
             * pow(Base, arange(0, half, dtype: ScalarType.Float64, device: device) / -(double)half);
-        Tensor cos = angles.cos().to(dtype), sin = angles.sin().to(dtype);
+        Tensor cos = angles.cos(), sin = angles.sin();
         Tensor Places(long from, long to) => arange(from, to, dtype: ScalarType.Int64, device: device);
         if (model.Window is { } window && tokens > window)
         {
-            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window);                    // how far back a key lies, (W, 2W)
-            long blocks = (tokens + window - 1) / window;
-            var missing = past >= window - 1 ? null
-                : Places(0, blocks).view(-1, 1, 1).eq(0).logical_and(Places(0, 2 * window).lt(window - past)); // (n, 1, 2W)
-            return new(cos, sin, behind.lt(0).logical_or(behind.ge(window)), missing, past, tokens, window);
+            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window);                     // how far back a key lies, (W, 2W)
+            var hidden = behind.lt(0).logical_or(behind.ge(window));
+            if (past < window - 1)
+            {
+                hidden = hidden.expand((tokens + window - 1) / window, -1, -1).clone();                        // (n, W, 2W)
+                hidden[0].narrow(1, 0, window - past).fill_(true);                                             // there is nothing before what is kept
+            }
+            return new(cos, sin, hidden, dtype, past, tokens, window);
         }
-        if (tokens == 1 && (model.Window is not { } w || past < w)) return new(cos, sin, null, null, past, tokens, 0);
+        if (tokens == 1 && (model.Window is not { } w || past < w)) return new(cos, sin, null, dtype, past, tokens, 0);
         var back = Places(past, past + tokens).unsqueeze(-1) - Places(0, past + tokens);                       // (T, P + T)
-        return new(cos, sin, model.Window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0), null, past, tokens, 0);
+        return new(cos, sin, model.Window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0), dtype, past, tokens, 0);
     }
 
     /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by position · Base^(−2i/d_h).</summary>
@@ -97,23 +101,26 @@ internal sealed class AttentionSpan
     public Tensor Attend(Tensor q, Tensor k, Tensor v)
     {
         using var scope = NewDisposeScope();
-        if (_band == 0)
-        {
-            var scores = matmul(q, k.transpose(-2, -1));                                                      // (B, heads, T, P + T)
-            if (_hidden is not null) scores = scores.masked_fill(_hidden, double.NegativeInfinity);
-            return matmul(scores.softmax(-1), v).MoveToOuterDisposeScope();
-        }
-        long blocks = (_tokens + _band - 1) / _band, after = blocks * _band - _tokens, missing = _band - _past;
+        if (_band == 0) return (_mask is null ? matmul(matmul(q, k.transpose(-2, -1)).softmax(-1), v) : Masked(q, k, v, _mask)).MoveToOuterDisposeScope();
+        long blocks = (_tokens + _band - 1) / _band, after = blocks * _band - _tokens;
         Tensor Banded(Tensor x)                                                                               // (B, heads, n, 2W, d_h)
         {
-            var padded = nn.functional.pad(x, [0, 0, missing, after]);
+            var padded = nn.functional.pad(x, [0, 0, _band - _past, after]);
             var before = padded.narrow(2, 0, blocks * _band).unflatten(2, [blocks, _band]);
             var own = padded.narrow(2, _band, blocks * _band).unflatten(2, [blocks, _band]);
             return cat([before, own], -2);
         }
         var queries = nn.functional.pad(q, [0, 0, 0, after]).unflatten(2, [blocks, _band]);                   // (B, heads, n, W, d_h)
-        var banded = matmul(queries, Banded(k).transpose(-2, -1)).masked_fill(_hidden!, double.NegativeInfinity); // (B, heads, n, W, 2W)
-        if (_hiddenFirst is not null) banded = banded.masked_fill(_hiddenFirst, double.NegativeInfinity);
-        return matmul(banded.softmax(-1), Banded(v)).flatten(2, 3).narrow(2, 0, _tokens).MoveToOuterDisposeScope();
+        return Masked(queries, Banded(k), Banded(v), _mask!).flatten(2, 3).narrow(2, 0, _tokens).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The scores are added to the mask in one product: a mask laid over them would be two more passes over what is largest here, and back.</summary>
+    private static Tensor Masked(Tensor q, Tensor k, Tensor v, Tensor mask)
+    {
+        long[] shape = [.. q.shape[..^1], k.shape[^2]];
+        Tensor Flat(Tensor x) => x.reshape(-1, x.shape[^2], x.shape[^1]);
+        if (shape.Contains(0)) return v.narrow(-2, 0, q.shape[^2]);
+        var scores = baddbmm(Flat(mask.expand(shape)), Flat(q), Flat(k).transpose(1, 2));                     // (…, T, P + T)
+        return matmul(scores.softmax(-1), Flat(v)).view(q.shape);
     }
 }
