@@ -17,7 +17,7 @@ internal sealed class Compare(string python, string? only, bool full)
 
     public int Run(string folder)
     {
-        (string Name, Action Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps), ("scan", Scan)];
+        (string Name, Action Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps), ("scan", Scan), ("mixing", MixingAt)];
         if (only is not null && !parts.Any(p => p.Name == only))
         {
             Console.Error.WriteLine($"'{only}' is not one of {string.Join(", ", parts.Select(p => p.Name))}");
@@ -124,6 +124,38 @@ internal sealed class Compare(string python, string? only, bool full)
                     });
                 }
         _json["scan"] = rows;
+        Say("");
+    }
+
+    /// <summary>How time and memory go with the length: attention over all tokens, attention in a window, fast weights.</summary>
+    private void MixingAt()
+    {
+        Say("""
+            Tokens a second forward and backward, and the process's peak memory in MB, through one block of width 64 that mixes tokens in one way alone: attention over all
+            tokens (4 heads), attention in a window of 64, fast weights (one head of 64 × 64) by either rule; B = 1, float32, two threads, medians of rounds in turn.
+
+            | T | attention | | window | | hebbian | | delta | |
+            |--:|--:|--:|--:|--:|--:|--:|--:|--:|
+            """);
+        var rows = new JsonArray();
+        foreach (int tokens in (int[])[256, 1024, 4096, 16384])
+        {
+            var rates = Mixing.Mixers.ToDictionary(m => m, _ => new List<double>());
+            var peaks = Mixing.Mixers.ToDictionary(m => m, _ => new List<double>());
+            for (int round = 0; round < (full ? 7 : 3); round++)
+                foreach (string mixer in Mixing.Mixers)
+                {
+                    // Attention over 16k tokens takes 4 GB for each of a few matrices, T × T × 4 heads, and minutes.
+                    if (mixer == "attention" && tokens > 4096 && !full) continue;
+                    var output = Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), "mixing", "--threads", "2", "--mixer", mixer, "--tokens", $"{tokens}", "--steps", $"{(mixer == "attention" && tokens > 1024 ? 2 : Math.Max(3, 65536 / tokens))}"]);
+                    rates[mixer].Add(Rate(output));
+                    peaks[mixer].Add(Rate(output.Split(',')[1]));
+                }
+            string Cell(string mixer) => rates[mixer].Count == 0 ? "– | –" : string.Create(CultureInfo.InvariantCulture, $"{Median(rates[mixer]):0} | {Median(peaks[mixer]):0}");
+            Say($"| {tokens} | {string.Join(" | ", Mixing.Mixers.Select(Cell))} |");
+            rows.Add(new JsonObject(Mixing.Mixers.Where(m => rates[m].Count > 0).SelectMany(m => new KeyValuePair<string, JsonNode?>[] { new($"{m}_tokens_per_second", Median(rates[m])), new($"{m}_peak_mb", Median(peaks[m])) }).Prepend(new("tokens", tokens))));
+        }
+        _json["mixing"] = rows;
         Say("");
     }
 

@@ -6,7 +6,10 @@
 //   Benchmarks matmul [--threads N] [--size N]         the rate of one large float32 matrix product
 //   Benchmarks scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N]
 //                                                      tokens a second through fast weights of heads × (width × width), forward and backward
-//   Benchmarks compare [--full] [--only steps|scan|run|sweep] [--python PYTHON] [--out FOLDER]      all of it beside PyTorch: scripts/benchmark.sh
+//   Benchmarks mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N] [--steps N]
+//                                                      tokens a second through a transformer's block that mixes tokens in that way alone, forward and backward,
+//                                                      and the most memory that the process had
+//   Benchmarks compare [--full] [--only steps|scan|mixing|run|sweep] [--python PYTHON] [--out FOLDER]      all of it beside PyTorch: scripts/benchmark.sh
 using System.Diagnostics;
 using EmtTorch;
 using EmtTorch.Memory;
@@ -27,9 +30,10 @@ switch (args.FirstOrDefault())
     case "phases": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: true); return 0;
     case "matmul": MatrixProduct(Option("size", 2048)); return 0;
     case "scan": Scan(Text("rule") ?? "delta", Option("batch", 1), Option("heads", 4), Option("width", 16), Option("tokens", 4096), Option("steps", 5)); return 0;
+    case "mixing": Mixing.Run(Text("mixer") ?? "delta", Option("batch", 1), Option("width", 64), Option("tokens", 4096), Option("steps", 5)); return 0;
     case "compare": return new Compare(Text("python") ?? "python3", Text("only"), args.Contains("--full")).Run(Text("out") ?? Path.Combine("experiments", "benchmarks"));
     default:
-        Console.Error.WriteLine("usage: Benchmarks compare | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N] | scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N]");
+        Console.Error.WriteLine("usage: Benchmarks compare | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N] | scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N] | mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N] [--steps N]");
         return 2;
 }
 

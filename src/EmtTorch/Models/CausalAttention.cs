@@ -20,6 +20,8 @@ internal sealed class CausalAttention : nn.Module
         (_heads, _window) = (model.Heads, model.Window);
         qkv = new(model.HiddenSize, 3L * model.HiddenSize, model, dtype);
         output = new(model.HiddenSize, model.HiddenSize, model, dtype);
+        // Silent at first: what a block reads is then what its tokens are, undisturbed by the window's average, until attention has learned where to look.
+        using (no_grad()) output.weight.zero_();
         RegisterComponents();
     }
 

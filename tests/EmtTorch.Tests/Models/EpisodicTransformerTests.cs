@@ -21,7 +21,7 @@ public sealed class EpisodicTransformerTests
             foreach (bool gate in memory == "none" ? new[] { false } : [false, true])
                 foreach (bool decay in memory == "none" ? new[] { false } : [false, true])
                     foreach (bool drift in new[] { false, true })
-                        foreach (var (attention, window) in new (bool, int?)[] { (false, null), (true, null), (true, 1), (true, 3), (true, 64) })
+                        foreach (var (attention, window) in new (bool, int?)[] { (false, null), (true, null), (true, 1), (true, 3) })
                             foreach (var residual in new[] { "pre_norm", "seed" })
                                 yield return Small with { Memory = memory, Write = write, Read = read, Gate = gate, Decay = decay, Drift = drift, Attention = attention, Window = window, Residual = residual };
     }
@@ -29,7 +29,12 @@ public sealed class EpisodicTransformerTests
     private static EpisodicTransformer Network(ModelConfiguration model, long seed = 1)
     {
         manual_seed(seed).Dispose();
-        return new(Vocabulary, model);
+        var network = new EpisodicTransformer(Vocabulary, model);
+        // New ones attend to nothing.
+        using (no_grad())
+            foreach (var (name, parameter) in network.named_parameters())
+                if (name.EndsWith("attention.output.weight", StringComparison.Ordinal)) parameter.normal_(0, 0.3);
+        return network;
     }
 
     private static Tensor Tokens(long batch, long length, ulong seed = 0)
@@ -65,12 +70,12 @@ public sealed class EpisodicTransformerTests
         {
             using var scope = NewDisposeScope();
             using var network = Network(model with { Dtype = dtype });
-            var tokens = Tokens(2, 11);
-            var whole = InPieces(network, tokens, [11]);
+            var tokens = Tokens(2, 8);
+            var whole = InPieces(network, tokens, [8]);
             try
             {
-                Compared.AreEqual(InPieces(network, tokens, [1, 4, 6]), whole, relative);
-                Compared.AreEqual(InPieces(network, tokens, Enumerable.Repeat(1L, 11)), whole, relative);
+                Compared.AreEqual(InPieces(network, tokens, [1, 4, 3]), whole, relative);
+                Compared.AreEqual(InPieces(network, tokens, Enumerable.Repeat(1L, 8)), whole, relative);
             }
             catch (AssertionException e)
             {
@@ -78,7 +83,7 @@ public sealed class EpisodicTransformerTests
             }
             checkedOnes++;
         }
-        Assert.That(checkedOnes, Is.EqualTo(20 + 16 * 20));
+        Assert.That(checkedOnes, Is.EqualTo((1 + 4 * 2 * 2) * 2 * 4 * 2));
     }
 
     [Test]
