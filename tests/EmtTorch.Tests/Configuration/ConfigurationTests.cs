@@ -506,10 +506,11 @@ public class ConfigurationTests
     [Test]
     public void Every_configuration_of_the_repository_loads()
     {
-        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "xor.json", "flip_flop.json", "segment_recall.json" }));
+        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "xor.json", "flip_flop.json", "segment_recall.json", "associative_recall.json", "rebinding.json", "copy.json", "text.json" }));
         foreach (var file in ConfigurationFiles)
         {
-            var c = ConfigurationFile.Load(Path.Combine(Path.GetDirectoryName(SchemaFile)!, file));
+            // A text is looked for from where the program is started, the repository's root.
+            var c = ConfigurationFile.Load(Path.Combine(Path.GetDirectoryName(SchemaFile)!, file), file == "text.json" ? [$"task.text.path={Path.Combine(Here(), "..", "..", "..", "README.md")}"] : []);
             Assert.That(c.Name, Is.EqualTo(Path.GetFileNameWithoutExtension(file)));
             if (c.Task.IsLinearBinding) Assert.That(c.Task.ToLinearBinding().D, Is.EqualTo(c.Task.D));
         }
