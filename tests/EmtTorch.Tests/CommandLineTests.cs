@@ -23,6 +23,15 @@ public sealed class CommandLineTests
         }
         """;
 
+    private const string Transformer = """
+        {
+          "name": "small", "device": "cpu", "threads": 2, "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
+          "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "window": 4, "write": "delta" },
+          "training": { "steps": 60, "batch_size": 5, "log_interval": 5, "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
+          "evaluation": { "horizon": 3, "batches": 2, "batch_size": 3, "interval": 20 }, "checkpoints": { "interval": 10 }
+        }
+        """;
+
     private string Config(string text = Small, string name = "small.json")
     {
         var path = Path.Combine(_folder, name);
@@ -93,6 +102,19 @@ public sealed class CommandLineTests
         var alone = Path.Combine(_folder, "alone");
         Run(b, "--out", alone, "--seed", "2");
         Assert.That(MetricsOf(Path.Combine(Out, "decay", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(alone, "decay", "seed-2"))));
+    }
+
+    [TestCase("")]
+    [TestCase("--together")] // a GPU takes Elman networks alone in one launch
+    public void TransformersOfSeveralSeedsAreEachWhatTheyAreAlone(string option)
+    {
+        var config = Config(Transformer);
+        string[] one = ["--set", "threads=1"];
+        var (code, output, error) = Run([config, "--out", Out, "--seeds", "1-2", .. one, .. option.Length > 0 ? new[] { option } : []]);
+        Assert.That(code, Is.Zero, output + error);
+        Assert.That(Run([config, "--out", Path.Combine(_folder, "alone"), "--seed", "2", .. one]).Code, Is.Zero);
+        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(_folder, "alone", "small", "seed-2"))));
+        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-1")), Is.Not.EqualTo(MetricsOf(Path.Combine(Out, "small", "seed-2"))));
     }
 
     [Test]
@@ -257,24 +279,25 @@ public sealed class CommandLineTests
 
     /// <summary>Killed without warning, again and again, at moments that no seed fixes; the figures must not show it.</summary>
     /// <remarks>More kills: scripts/test.sh --filter Name~Killed -- 'TestRunParameters.Parameter(name="kills", value="20")'</remarks>
-    [Test]
-    public void KilledAndResumedRunsComeToTheSameBits()
+    [TestCase(Small, 4000, TestName = "KilledAndResumedRunsComeToTheSameBits")]
+    [TestCase(Transformer, 300, TestName = "KilledAndResumedTransformersComeToTheSameBits")]
+    public void KilledAndResumed(string config, int steps)
     {
         int kills = TestContext.Parameters.Get("kills", 5);
-        string[] settings = ["--set", "training.steps=4000", "--set", "training.log_interval=10", "--set", "checkpoints.interval=7", "--set", "evaluation.interval=100"];
-        Assert.That(Run([Config(), "--out", Path.Combine(_folder, "whole"), .. settings]).Code, Is.Zero);
+        string[] settings = ["--set", $"training.steps={steps}", "--set", "training.log_interval=10", "--set", "checkpoints.interval=7", "--set", "evaluation.interval=100"];
+        Assert.That(Run([Config(config), "--out", Path.Combine(_folder, "whole"), .. settings]).Code, Is.Zero);
 
         int inTheMiddle = 0;
         for (int i = 0; i < kills; i++)
         {
-            using var process = Start([Config(), "--out", Out, "--resume", .. settings]);
+            using var process = Start([Config(config), "--out", Out, "--resume", .. settings]);
             // Past the start of the program, so that the kill meets training and the writing of checkpoints.
             for (long before = LatestWrite(); LatestWrite() == before && !process.HasEnded;) Thread.Sleep(1);
             Thread.Sleep(Random.Shared.Next(0, 300));
             if (!process.HasEnded) inTheMiddle++;
             process.Kill();
         }
-        Assert.That(Run([Config(), "--out", Out, "--resume", .. settings]).Code, Is.Zero);
+        Assert.That(Run([Config(config), "--out", Out, "--resume", .. settings]).Code, Is.Zero);
         TestContext.Out.WriteLine($"{kills} kills, {inTheMiddle} of them in the middle of training");
         string whole = Path.Combine(_folder, "whole", "small", "seed-1"), killed = Path.Combine(Out, "small", "seed-1");
         using (Assert.EnterMultipleScope())
@@ -290,7 +313,7 @@ public sealed class CommandLineTests
             var file = Path.Combine(Out, "small", "seed-1", "checkpoints", "latest");
             return File.Exists(file) ? File.GetLastWriteTimeUtc(file).Ticks : 0;
         }
-        static byte[] Weights(string run) => SafetensorsFile.Read(Path.Combine(run, "checkpoints", "step-00004000.safetensors")).Tensors["rnn.weight_hh"].Data.ToArray();
+        byte[] Weights(string run) => [.. SafetensorsFile.Read(Path.Combine(run, "checkpoints", $"step-{steps:D8}.safetensors")).Tensors.OrderBy(t => t.Key).SelectMany(t => t.Value.Data.ToArray())];
     }
 
     private static readonly (string Name, string[] Arguments, string[] Says)[] Wrong =
