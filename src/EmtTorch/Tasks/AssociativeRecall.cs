@@ -16,7 +16,7 @@ namespace EmtTorch.Tasks;
 /// the pairs with a = 0.01, anywhere with a = 1. The target there is the key's value, at the very position of the key.</item>
 /// <item>Nothing is asked elsewhere. There the input is a random token of all V (`random_non_queries`), or 0.</item>
 /// </list>
-/// The paper's figure 2 has V = 8192, and T and K from 64 and 4 to 512 and 64.
+/// The paper's figure 2 has V = 8192, T and K from 64 and 4 to 512 and 64, a = 0.01, and 0 where nothing is asked.
 /// </remarks>
 public sealed class AssociativeRecall : ITokenTask
 {
