@@ -8,8 +8,8 @@ public enum TextPart { Train, Validation, Test }
 
 /// <summary>A language model's task on a text file: each character's target is the character after it.</summary>
 /// <remarks>
-/// A character is a byte, as in the figures for enwik8 and text8: any file can be read, and no character of the validation
-/// is unknown. Tokens are the bytes that the file has, ascending. The first 90 % of the file are for training, 5 % for
+/// A character is a byte, as in the figures for enwik8 and text8, and a token is its value: any file can be read, any text can be gone on with, and
+/// a network does not depend on which bytes the file happens to have. The first 90 % of the file are for training, 5 % for
 /// validation, the last 5 % for the test.
 ///
 /// A document is a stretch of segments·L characters within a part, and each row of a batch is one: row b of a segment goes
@@ -42,20 +42,11 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         var text = File.ReadAllBytes(path);
         (_segmentLength, _segments, _length) = (segmentLength, segments, text.Length);
         var before = WordsBefore(text);
-        var seen = new bool[256];
-        foreach (byte character in text) seen[character] = true;
-        Vocabulary = [.. Enumerable.Range(0, 256).Where(i => seen[i]).Select(i => (byte)i)];
-        var token = new byte[256];
-        for (int i = 0; i < Vocabulary.Count; i++) token[Vocabulary[i]] = (byte)i;
-        for (int i = 0; i < text.Length; i++) text[i] = token[text[i]];
         _tokens = tensor(text, dtype: ScalarType.Byte, device: device).DetachFromDisposeScope();
         _before = tensor(before, dtype: ScalarType.Int32, device: device).DetachFromDisposeScope();
     }
 
-    /// <summary>The byte of each token.</summary>
-    public IReadOnlyList<byte> Vocabulary { get; }
-
-    public int VocabularySize => Vocabulary.Count;
+    public int VocabularySize => 256;
 
     /// <summary>Bits per character of a mean cross entropy in nats.</summary>
     public static double BitsPerCharacter(double crossEntropy) => crossEntropy / Math.Log(2);
