@@ -10,7 +10,10 @@ namespace EmtTorch.Memory;
 /// A context that drifts as tokens come, c_t = λ ⊙ c_{t−1} + U h_t, c_0 = 0, and colours the next one: h̃_t = h_t + W_c c_{t−1} (Polyn et al.; the source's 1.3). λ in (0, 1) is
 /// learned for each dimension. It is driven by h, never by h̃, so that it is a linear scan: <see cref="ContextDrift"/>.
 /// </summary>
-/// <remarks>At first λ goes evenly from 0.01, where c is little more than the last token, to 0.99, a hundred tokens.</remarks>
+/// <remarks>
+/// At first λ goes evenly from 0.01, where c is little more than the last token, to 0.99, a hundred tokens; U = diag(1 − λ), which makes c moving averages of
+/// h, and W_c = I: what a token sees of those before it is in the same coordinates as itself.
+/// </remarks>
 internal sealed class DriftingContext : nn.Module
 {
     private readonly Projection input, output; // U, W_c
@@ -22,8 +25,12 @@ internal sealed class DriftingContext : nn.Module
         input = new(d, d, model, dtype, hasBias: false);
         output = new(d, d, model, dtype, hasBias: false);
         using var scope = NewDisposeScope();
-        logit_decay = new(linspace(0.01, 0.99, d, dtype: ScalarType.Float64).logit().to(dtype));
+        using var quiet = no_grad();
+        var decay = linspace(0.01, 0.99, d, dtype: ScalarType.Float64);
+        logit_decay = new(decay.logit().to(dtype));
         logit_decay.DetachFromDisposeScope();
+        input.weight.copy_((1 - decay).diag());
+        output.weight.copy_(eye(d));
         RegisterComponents();
     }
 

@@ -25,7 +25,7 @@ public sealed record MemoryActivity(Tensor Keys, Tensor Values, Tensor Strength,
 /// (the source's 1.2). The recurrence itself, a token at a time and in parallel, is <see cref="FastWeights"/>.
 /// </summary>
 /// <remarks>
-/// η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2, as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
+/// At first W_Q = W_K: a token asks for what was written by tokens like it. η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2, as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
 /// </remarks>
 public sealed class FastWeightMemory : nn.Module
 {
@@ -43,6 +43,7 @@ public sealed class FastWeightMemory : nn.Module
         long d = model.HiddenSize;
         (_heads, _rule) = (model.MemoryHeads, model.Write == "delta" ? WriteRule.Delta : WriteRule.Hebbian);
         qkv = new(d, 3 * d, model, dtype, hasBias: false);
+        using (no_grad()) qkv.weight.narrow(0, 0, d).copy_(qkv.weight.narrow(0, d, d));
         if (model.Read == "linear") output = new(d, d, model, dtype);
         else table = new((randn(d, d, dtype: dtype) / Math.Sqrt(d)).DetachFromDisposeScope());
         if (model.Gate) gate = new(model, dtype);
