@@ -42,7 +42,7 @@ public sealed class EpisodicAnalysis
     /// <summary>Each head's gate; without one, what is written of each kind of token. None without fast weights.</summary>
     public IReadOnlyList<GateReading> Gates { get; private set; } = [];
 
-    /// <summary>Each block's reads, where the task has pairs and the blocks fast weights.</summary>
+    /// <summary>Each head's reads, where the task has pairs and the blocks fast weights.</summary>
     public IReadOnlyList<ReadReading> Reads { get; private set; } = [];
 
     /// <summary>Each block's fast weights along a document.</summary>
@@ -114,6 +114,34 @@ public sealed class EpisodicAnalysis
         if (StateBytesStart is null) Note(_configuration.Evaluation.Horizon);
     }
 
+    /// <summary>What was found, a sentence each.</summary>
+    public IReadOnlyList<string> Summary()
+    {
+        static string Text(FormattableString text) => FormattableString.Invariant(text);
+        var lines = new List<string>();
+        if (this.Text is { Bits: { } bits } t)
+            lines.Add(Text($"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."));
+        else if (Accuracy is { } accuracy) lines.Add(Text($"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."));
+        if (Gates.SelectMany(g => g.Kinds, (g, k) => (Gate: g, Kind: k)).Where(k => k.Kind.Gate is { } open && double.IsFinite(open)).GroupBy(k => k.Gate).MaxBy(g => g.Max(k => k.Kind.Gate) - g.Min(k => k.Kind.Gate)) is { } most)
+        {
+            var (widest, least) = (most.MaxBy(k => k.Kind.Gate).Kind, most.MinBy(k => k.Kind.Gate).Kind);
+            lines.Add(Text($"The gate of block {most.Key.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {most.Key.Head}," : "")} lets in most of {widest.Kind} (g = {widest.Gate:F2}) and least of {least.Kind} ({least.Gate:F2})."));
+        }
+        else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null)) lines.Add(Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1."));
+        if (Reads.Where(r => r.Share is not null).MaxBy(r => (r.Share, Math.Abs(r.Right ?? 0))) is { } best)
+            lines.Add(Text($"Block {best.Block}'s reads{(_configuration.Model.MemoryHeads > 1 ? $" (head {best.Head})" : "")} point to the right value in {100 * best.Share:F1} % of questions: the cosine is {best.Right:F2} with it and {best.Others:F2} with the others."));
+        if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
+            lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
+        var limits = new List<string>();
+        if (Limit(Capacity) is { } pairs) limits.Add(pairs == 0 ? "not even for one pair" : Text($"up to {pairs} pairs (trained on {PairsTrained})"));
+        if (Limit(Distance) is { } far) limits.Add(far == 0 ? "at no horizon" : Text($"up to horizon {far} (trained up to {HorizonTrained})"));
+        if (limits.Count > 0) lines.Add($"It is right in 90 % or more {string.Join(", and ", limits)}.");
+        return lines;
+    }
+
+    /// <summary>How far a curve goes on from its beginning without falling below 90 %; 0: not at all, null: there is none.</summary>
+    private static int? Limit(IReadOnlyList<CurvePoint> curve) => curve.Count == 0 || curve[0].Accuracy is null ? null : curve.TakeWhile(p => p.Accuracy >= 0.9).Select(p => p.At).LastOrDefault();
+
     /// <summary>Documents that a measurement may have.</summary>
     private int Count(long tokens, int most)
     {
@@ -135,11 +163,13 @@ public sealed class EpisodicAnalysis
             // All of the test part, as far as the time allows.
             long all = Math.Min(text.DocumentCount(TextPart.Test), 4L * count);
             for (long first = 0; first < all; first += count) score.Add(_network, text.Documents(TextPart.Test, first, Math.Min(count, all - first)));
-            var (prompt, sample) = Sample(text);
+            // Of logits that are not finite nothing can be drawn.
+            var (prompt, sample) = score.Loss is null ? ("", "") : Sample(text);
             Text = new(score.Bits(0), score.Bits(1), score.Bits(2), prompt, sample);
         }
         else score.Add(_network, Batch(task, count));
-        (Accuracy, Loss) = (score.Accuracy, score.Loss);
+        (Accuracy, Loss) = (score.Loss is null ? null : score.Accuracy, score.Loss);
+        if (Loss is null) _problems.Add("The network's answers are not numbers: its state grew beyond all numbers.");
         Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
     }
 
@@ -157,14 +187,7 @@ public sealed class EpisodicAnalysis
         var start = text.Documents(TextPart.Test, 0, 1)[0].Input;
         start = start.narrow(1, 0, Math.Min(PromptLength, start.shape[1]));
         string Readable(Tensor tokens) => ReadableText.Of([.. Numbers(tokens).Select(t => text.Vocabulary[(int)t])]);
-        Tensor made;
-        try { made = _network.Generate(start, _options.SampleLength, 0.8, generator); }
-        catch (Exception e) when (e.GetType().Name == "ExternalException" || e is InvalidOperationException)
-        {
-            _problems.Add("No text can be generated: the logits are not finite.");
-            return (Readable(start), "");
-        }
-        return (Readable(start), Readable(made));
+        return (Readable(start), Readable(_network.Generate(start, _options.SampleLength, 0.8, generator)));
     }
 
     private static long[] Numbers(Tensor tokens) => tokens.contiguous().data<long>().ToArray();
@@ -244,42 +267,44 @@ public sealed class EpisodicAnalysis
         }
     }
 
-    private IReadOnlyList<ReadReading> OfReads(IReadOnlyList<MemoryRecord> records, Tensor input, Tensor target)
+    private List<ReadReading> OfReads(IReadOnlyList<MemoryRecord> records, Tensor input, Tensor target)
     {
         var readings = new List<ReadReading>();
+        var documents = Enumerable.Range(0, (int)input.shape[0]).Select(b => BoundPairs.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b]))).ToList();
         for (int block = 0; block < records.Count; block++)
-        {
-            double right = 0, others = 0;
-            long questions = 0, other = 0, compared = 0, largest = 0;
-            for (long b = 0; b < input.shape[0]; b++)
+            for (int head = 0; head < _configuration.Model.MemoryHeads; head++)
             {
-                if (BoundPairs.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b])) is not { Questions.Count: > 0 } bound) continue;
-                var cosines = Cosines(records[block], b, bound);
-                for (int q = 0; q < bound.Questions.Count; q++)
+                double right = 0, others = 0;
+                long questions = 0, other = 0, compared = 0, largest = 0;
+                for (int b = 0; b < documents.Count; b++)
                 {
-                    double own = cosines[q][bound.Questions[q].Right];
-                    var rest = cosines[q].Where((c, i) => i != bound.Questions[q].Right && bound.Pairs[i].At < bound.Questions[q].At).ToList();
-                    questions++;
-                    right += own;
-                    others += rest.Sum();
-                    other += rest.Count;
-                    if (rest.Count == 0) continue;
-                    compared++;
-                    if (rest.All(c => own > c)) largest++;
+                    if (documents[b] is not { Questions.Count: > 0 } bound) continue;
+                    var cosines = Cosines(records[block], b, head, bound);
+                    foreach (var (question, row) in bound.Questions.Zip(cosines))
+                    {
+                        double own = row[question.Right];
+                        var rest = row.Where((_, i) => i != question.Right && bound.Pairs[i].At < question.At).ToList();
+                        questions++;
+                        right += own;
+                        others += rest.Sum();
+                        other += rest.Count;
+                        if (rest.Count == 0) continue;
+                        compared++;
+                        if (rest.All(c => Math.Abs(own) > Math.Abs(c))) largest++;
+                    }
                 }
+                if (questions > 0) readings.Add(new(block + 1, head + 1, Mean(right, questions), Mean(others, other), double.IsFinite(right) ? Mean(largest, compared) : null, questions));
             }
-            if (questions > 0) readings.Add(new(block + 1, Mean(right, questions), Mean(others, other), double.IsFinite(right) ? Mean(largest, compared) : null, questions));
-        }
         return readings;
     }
 
     private static double? Mean(double sum, long count) => count > 0 && double.IsFinite(sum) ? sum / count : null;
 
     /// <summary>Of each question and pair of document b, cos(r, v); NaN for pairs after the question.</summary>
-    private static double[][] Cosines(MemoryRecord record, long b, BoundPairs bound)
+    private static double[][] Cosines(MemoryRecord record, long b, long head, BoundPairs bound)
     {
         using var scope = NewDisposeScope();
-        Tensor Rows(Tensor x, IEnumerable<int> places) => nn.functional.normalize(x[b].index_select(0, tensor(places.Select(p => (long)p).ToArray())).to(ScalarType.Float64), dim: -1);
+        Tensor Rows(Tensor x, IEnumerable<int> places) => nn.functional.normalize(x[b][head].index_select(0, tensor(places.Select(p => (long)p).ToArray())).to(ScalarType.Float64), dim: -1);
         var cosines = Matrices.Rows(matmul(Rows(record.Reads, bound.Questions.Select(q => q.At)), Rows(record.Values, bound.Pairs.Select(p => p.At)).t()));
         for (int q = 0; q < cosines.Length; q++)
             for (int i = 0; i < cosines[q].Length; i++)
@@ -342,7 +367,7 @@ public sealed class EpisodicAnalysis
             [.. ids.Select(Label)], [.. kinds.Select(k => names[k])],
             [.. records.Where(r => r.Gate is not null).Select(r => Matrices.Values(r.Gate![0].mean([0L])))],
             [.. bound?.Pairs.Select(p => $"{Label(p.Key)} {Label(p.Value)}") ?? []], [.. bound?.Questions.Select(q => Label(ids[q.At])) ?? []], [.. bound?.Questions.Select(q => q.Right) ?? []],
-            bound is { Questions.Count: > 0 } ? [.. records.Select(r => Cosines(r, 0, bound))] : []);
+            bound is { Questions.Count: > 0 } ? [.. records.SelectMany(r => Enumerable.Range(0, _configuration.Model.MemoryHeads).Select(head => Cosines(r, 0, head, bound)))] : []);
     }
 
     private static int? PairsOf(TaskConfiguration task) => task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs;
@@ -381,7 +406,7 @@ public sealed class EpisodicAnalysis
             catch (ArgumentException) { continue; } // more keys than there are, a sequence too short for its pairs
             var score = new Score();
             score.Add(_network, Batch(task, Count(configuration.TokensAt(horizon), _options.TestDocuments)));
-            points.Add(new(at, score.Accuracy, score.Answers));
+            points.Add(new(at, score.Loss is null ? null : score.Accuracy, score.Answers));
             Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
         }
         return points;

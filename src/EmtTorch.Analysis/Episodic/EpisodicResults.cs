@@ -38,15 +38,16 @@ public sealed record GateReading(int Block, int Head, double Rate, double Decay,
 public sealed record KindReading(string Kind, long Count, double? Gate, double Strength);
 
 /// <summary>
-/// Where a block's reads point at questions: the cosine of r there with the v that was written at the asked pair's value, and with those of all other pairs before the question. A block's heads stand side by
-/// side in one vector.
+/// Where a head's reads point at questions: the cosine of r there with the v that was written at the asked pair's value, and with those of all other pairs before the question.
+/// Which of r and −r stands for a value is the network's choice, since −W_Q and −W_o are the same network as W_Q and W_o: the right one is the one of the largest |cosine|.
 /// </summary>
 /// <param name="Block">From 1.</param>
+/// <param name="Head">From 1.</param>
 /// <param name="Right">The mean cosine with the right value; null where it is no number.</param>
 /// <param name="Others">The mean with the others; null where there are none.</param>
-/// <param name="Share">Of questions with others, the share where the right one's is larger than every other's.</param>
+/// <param name="Share">Of questions with others, the share where |cosine| is larger with the right one than with every other.</param>
 /// <param name="Questions">How many questions there were.</param>
-public sealed record ReadReading(int Block, double? Right, double? Others, double? Share, long Questions);
+public sealed record ReadReading(int Block, int Head, double? Right, double? Others, double? Share, long Questions);
 
 /// <summary>How a block's fast weights fill up.</summary>
 /// <param name="Block">From 1.</param>
@@ -77,5 +78,5 @@ public sealed record TextReading(double? Bits, double? NewWords, double? SeenWor
 /// <param name="Pairs">The pairs that it binds.</param>
 /// <param name="Questions">The asked keys.</param>
 /// <param name="Right">Of each question, which pair it asks for.</param>
-/// <param name="Cosines">Of each block, question and pair the cosine of the read with the pair's v; NaN for pairs that come later.</param>
+/// <param name="Cosines">Of each head, question and pair the cosine of the read with the pair's v; NaN for pairs that come later. Heads of the first block first, as in <see cref="EpisodicAnalysis.Reads"/>.</param>
 public sealed record ExampleReading(IReadOnlyList<string> Tokens, IReadOnlyList<string> Kinds, double[][] Gates, IReadOnlyList<string> Pairs, IReadOnlyList<string> Questions, IReadOnlyList<int> Right, double[][][] Cosines);

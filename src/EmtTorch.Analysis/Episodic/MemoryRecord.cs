@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>What one block's fast weights did with whole documents.</summary>
-/// <param name="Values">v (B, T, d), the heads side by side.</param>
-/// <param name="Reads">r (B, T, d), likewise.</param>
+/// <param name="Values">v (B, heads, T, d_v).</param>
+/// <param name="Reads">r (B, heads, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T).</param>
 /// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
 /// <param name="States">F after each piece (B, heads, d_k, d_v).</param>
@@ -45,10 +45,9 @@ internal sealed record MemoryRecord(Tensor Values, Tensor Reads, Tensor Strength
         {
             foreach (var memory in memories) memory.Observer = null;
         }
-        Tensor Joined(List<MemoryActivity> pieces, Func<MemoryActivity, Tensor> of) => cat(pieces.Select(of).ToArray(), 2);
-        Tensor Wide(Tensor x) => x.transpose(1, 2).flatten(2).contiguous().MoveToOuterDisposeScope();     // (B, heads, T, d_v) to (B, T, d)
+        static Tensor Joined(List<MemoryActivity> pieces, Func<MemoryActivity, Tensor> of) => cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
         return [.. activities.Select(pieces => new MemoryRecord(
-            Wide(Joined(pieces, a => a.Values)), Wide(Joined(pieces, a => a.Reads)), Joined(pieces, a => a.Strength).MoveToOuterDisposeScope(),
-            pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!).MoveToOuterDisposeScope(), [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]))];
+            Joined(pieces, a => a.Values), Joined(pieces, a => a.Reads), Joined(pieces, a => a.Strength),
+            pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!), [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]))];
     }
 }
