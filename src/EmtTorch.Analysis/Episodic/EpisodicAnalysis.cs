@@ -132,10 +132,12 @@ public sealed class EpisodicAnalysis
             lines.Add(Text($"Block {best.Block}'s reads{(_configuration.Model.MemoryHeads > 1 ? $" (head {best.Head})" : "")} point to the right value in {100 * best.Share:F1} % of questions: the cosine is {best.Right:F2} with it and {best.Others:F2} with the others."));
         if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
             lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
-        var limits = new List<string>();
-        if (Limit(Capacity) is { } pairs) limits.Add(pairs == 0 ? "not even for one pair" : Text($"up to {pairs} pairs (trained on {PairsTrained})"));
-        if (Limit(Distance) is { } far) limits.Add(far == 0 ? "at no horizon" : Text($"up to horizon {far} (trained up to {HorizonTrained})"));
-        if (limits.Count > 0) lines.Add($"It is right in 90 % or more {string.Join(", and ", limits)}.");
+        string?[] limits =
+        [
+            Limit(Capacity) switch { null => null, 0 => "at no number of pairs", var pairs => Text($"up to {pairs} pairs (trained on {PairsTrained})") },
+            Limit(Distance) switch { null => null, 0 => "at no horizon", var far => Text($"up to horizon {far} (trained up to {HorizonTrained})") },
+        ];
+        if (limits.Any(l => l is not null)) lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");
         return lines;
     }
 
@@ -283,7 +285,7 @@ public sealed class EpisodicAnalysis
                     foreach (var (question, row) in bound.Questions.Zip(cosines))
                     {
                         double own = row[question.Right];
-                        var rest = row.Where((_, i) => i != question.Right && bound.Pairs[i].At < question.At).ToList();
+                        var rest = row.Where((_, i) => bound.Pairs[i].Value != bound.Pairs[question.Right].Value && bound.Pairs[i].At < question.At).ToList();
                         questions++;
                         right += own;
                         others += rest.Sum();

@@ -58,7 +58,7 @@ internal static class EpisodicFigures
                   "encoding": {
                     "x": {"field": "t", "type": "quantitative", "title": "token", "scale": {"domain": [0, {{gates.Length + 1}}], "nice": false}, "axis": {"format": "d", "tickMinStep": 1} },
                     "y": {"field": "v", "type": "quantitative", "title": "g", "scale": {"domain": [0, 1]}, "axis": {"tickCount": 5} },
-                    "color": {"field": "k", "type": "nominal", "scale": {"domain": {{CompactJson.Array(kinds.Select(k => CompactJson.Text(k)))}}, "range": {{Range(kinds.Count)}} }, "legend": {"title": null, "orient": "bottom", "columns": 5} },
+                    "color": {"field": "k", "type": "nominal", "scale": {"domain": {{CompactJson.Array(kinds.Select(k => CompactJson.Text(k)))}}, "range": {{Range(kinds.Count)}} }, "legend": {"title": null, "orient": "bottom", "columns": 5, "symbolOpacity": 1} },
                     "tooltip": [{"field": "t", "title": "token"}, {"field": "w", "title": "is"}, {"field": "k", "title": "kind"}, {"field": "v", "title": "g", "format": ".3f"}]
                   },
                   "layer": [
@@ -83,7 +83,7 @@ internal static class EpisodicFigures
             if (new HeatMap
                 {
                     Values = cosines, Rows = Axis("asked key", example.Questions), Columns = Axis("stored pair", example.Pairs), Value = "cosine", Limit = 1,
-                    Height = (0, Math.Clamp(24 * example.Questions.Count, 96, 480)), Marked = [.. example.Right.Select((p, q) => (q, p))],
+                    Height = (0, 120 + Math.Clamp(26 * example.Questions.Count, 26, 480)), Marked = [.. example.Right.Select((p, q) => (q, p))],
                 }.Figure($"reads-{found.Block}-{found.Head}", $"Where the reads of {of} point", $"At each question of one document the cosine of the read r with the v that was written at each pair's value. A dot: the pair that is asked for.{over}") is { } figure)
                 yield return figure;
         }
@@ -143,7 +143,7 @@ internal static class EpisodicFigures
         {
             var (place, label) = marks![i];
             layers.Add($$"""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#1b1f24", "strokeDash": [5, 3]}, "encoding": {"x": {"datum": {{CompactJson.Number(place)}} } } }""");
-            layers.Add($$"""{"data": {"values": [{}]}, "mark": {"type": "text", "align": "left", "baseline": "bottom", "dx": 4, "fontSize": 12}, "encoding": {"x": {"datum": {{CompactJson.Number(place)}} }, "y": {"value": {{196 - 16 * i}} }, "text": {"value": {{CompactJson.Text(label)}} } } }""");
+            layers.Add($$"""{"data": {"values": [{}]}, "mark": {"type": "text", "align": "{{(place < at[^1] ? "left" : "right")}}", "baseline": "bottom", "dx": {{(place < at[^1] ? 4 : -4)}}, "fontSize": 12}, "encoding": {"x": {"datum": {{CompactJson.Number(place)}} }, "y": {"value": {{196 - 16 * i}} }, "text": {"value": {{CompactJson.Text(label)}} } } }""");
         }
         return new(id, title, caption, CompactJson.Object($$"""{"width": "container", "height": 200, "layer": {{CompactJson.Array(layers)}} }"""));
     }

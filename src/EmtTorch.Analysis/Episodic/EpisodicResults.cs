@@ -38,7 +38,7 @@ public sealed record GateReading(int Block, int Head, double Rate, double Decay,
 public sealed record KindReading(string Kind, long Count, double? Gate, double Strength);
 
 /// <summary>
-/// Where a head's reads point at questions: the cosine of r there with the v that was written at the asked pair's value, and with those of all other pairs before the question.
+/// Where a head's reads point at questions: the cosine of r there with the v that was written at the asked pair's value, and with those of all pairs of another value before the question.
 /// Which of r and −r stands for a value is the network's choice, since −W_Q and −W_o are the same network as W_Q and W_o: the right one is the one of the largest |cosine|.
 /// </summary>
 /// <param name="Block">From 1.</param>
