@@ -84,7 +84,7 @@ internal static class EpisodicFigures
                 {
                     Values = cosines, Rows = Axis("asked key", example.Questions), Columns = Axis("stored pair", example.Pairs), Value = "cosine", Limit = 1,
                     Height = (0, 120 + Math.Clamp(26 * example.Questions.Count, 26, 480)), Marked = [.. example.Right.Select((p, q) => (q, p))],
-                }.Figure($"reads-{found.Block}-{found.Head}", $"Where the reads of {of} point", $"At each question of one document the cosine of the read r with the v that was written at each pair's value. A dot: the pair that is asked for.{over}") is { } figure)
+                }.Figure($"reads-{found.Block}-{found.Head}", $"Where the reads of {of} point", $"At each question of one document the cosine of the read r with the v of each pair's value{found.Where}. A dot: the pair that is asked for.{over}") is { } figure)
                 yield return figure;
         }
     }

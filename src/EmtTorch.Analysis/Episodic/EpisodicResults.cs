@@ -38,16 +38,21 @@ public sealed record GateReading(int Block, int Head, double Rate, double Decay,
 public sealed record KindReading(string Kind, long Count, double? Gate, double Strength);
 
 /// <summary>
-/// Where a head's reads point at questions: the cosine of r there with the v that was written at the asked pair's value, and with those of all pairs of another value before the question.
+/// Where a head's reads point at questions: the cosine of r there with the v that was written for the asked pair, and with those of all pairs of another value before the question.
 /// Which of r and −r stands for a value is the network's choice, since −W_Q and −W_o are the same network as W_Q and W_o: the right one is the one of the largest |cosine|.
+/// A network may write a pair one or two tokens later, out of its context or by attention: of v at the value, at the token after it and at the next, the one is taken that gives the largest share.
 /// </summary>
 /// <param name="Block">From 1.</param>
 /// <param name="Head">From 1.</param>
+/// <param name="After">How many tokens after the pair's value v is taken: 0, 1 or 2.</param>
 /// <param name="Right">The mean cosine with the right value; null where it is no number.</param>
 /// <param name="Others">The mean with the others; null where there are none.</param>
 /// <param name="Share">Of questions with others, the share where |cosine| is larger with the right one than with every other.</param>
 /// <param name="Questions">How many questions there were.</param>
-public sealed record ReadReading(int Block, int Head, double? Right, double? Others, double? Share, long Questions);
+public sealed record ReadReading(int Block, int Head, int After, double? Right, double? Others, double? Share, long Questions)
+{
+    internal string Where => After switch { 0 => "", 1 => " (written at the token after it)", _ => $" (written {After} tokens after it)" };
+}
 
 /// <summary>How a block's fast weights fill up.</summary>
 /// <param name="Block">From 1.</param>

@@ -13,7 +13,7 @@ internal static class TrainingCharts
         string thinned = stride > 1 ? $" Every {stride}th logged point." : "";
         if (Curves("loss", "log", drawn, ("training", p => Positive(p.Loss)), ("test", p => Positive(p.TestLoss))) is { } loss)
             yield return new("training-loss", "Loss", (onTokens ? "Mean cross entropy of what is asked, in nats, on a logarithmic scale." : "On a logarithmic scale.") + thinned, CompactJson.Object(loss));
-        if (Curves("bits per character", "zero", drawn, ("test", p => p.TestBits), ("new words", p => p.TestBitsNewWords), ("seen words", p => p.TestBitsSeenWords)) is { } bits)
+        if (Curves("bits per character", "zero", drawn, ("all characters", p => p.TestBits), ("new words", p => p.TestBitsNewWords), ("seen words", p => p.TestBitsSeenWords)) is { } bits)
             yield return new("training-bits", "Bits per character", "At the tests: of all characters, of those in words that are new in their document, and in words that were in it before.", CompactJson.Object(bits));
         if (Curves("accuracy", "linear", drawn, ("training", p => p.Accuracy), ("test", p => p.TestAccuracy)) is { } accuracy)
             yield return new("training-accuracy", "Accuracy", (onTokens ? "Share of right answers." : "Share of output bits with the right sign.") + thinned, CompactJson.Object(accuracy));
