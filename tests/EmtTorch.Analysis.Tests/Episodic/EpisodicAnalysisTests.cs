@@ -126,7 +126,7 @@ public sealed class EpisodicAnalysisTests
         }
         var reads = EpisodicAnalysis.Of(network, configuration).Reads.Single();
         Assert.That(reads.After, Is.EqualTo(1));
-        Assert.That(reads.Right, Is.GreaterThan(reads.Others + 0.3));
+        Assert.That(reads.Right, Is.GreaterThan(0.3 + reads.Others!.Value));
     }
 
     [TestCase(new double[] { 1, 1, 1, 0 }, 3)]
