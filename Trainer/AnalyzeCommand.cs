@@ -55,7 +55,7 @@ internal static class AnalyzeCommand
             }
             foreach (var folder in networks.Select(n => settings.Out ?? n.Folder).Distinct())
                 if (new RunFolder(folder).WhyNotWritable() is { } reason) problems.Add(new("--out", $"{folder} can't be written to: {reason}"));
-            foreach (var (s, d) in networks.Select(n => n.Configuration.Task).Where(t => t.Name != Tasks.FlipFlop.Name).Select(t => (t.S, t.D)).Distinct())
+            foreach (var (s, d) in networks.Select(n => n.Configuration.Task).Where(t => t.Name != Tasks.FlipFlop.Name && !t.IsOnTokens).Select(t => (t.S, t.D)).Distinct())
             {
                 try { ExampleInput.Parse(settings.Input, s, d); }
                 catch (ArgumentException e) { problems.Add(new("--input", e.Message)); }
@@ -122,7 +122,7 @@ internal static class AnalyzeCommand
             all.Add(analysis);
             reports.Add(report);
             if (networks.Count > 1) continue;
-            Console.WriteLine($"{network.Name}, task {analysis.Row.Task}, H = {network.Weights.HiddenSize}, {Path.GetFileName(network.File)}");
+            Console.WriteLine($"{network.Name}, task {analysis.Row.Task}, {(network.Transformer is null ? "H" : "d")} = {network.HiddenSize}, {Path.GetFileName(network.File)}");
             foreach (var line in analysis.Lines) Console.WriteLine(line);
             foreach (var problem in analysis.Problems) Console.WriteLine($"Note: {problem}");
             Console.WriteLine(report);

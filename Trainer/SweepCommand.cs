@@ -189,7 +189,8 @@ internal static class SweepCommand
         if (outcome.End == RunEnd.Failed) return $"failed: {outcome.Failure}";
         var result = RunQueue.Finished(item.Folder, item.Configuration);
         var spectral = (double?)learned?["spectral_error"] is { } error ? $", spectral error {error.ToString("0.0000", CultureInfo.InvariantCulture)}" : "";
-        return string.Create(CultureInfo.InvariantCulture, $"test accuracy {result?.BestTestAccuracy:0.0000}{spectral}, {result?.Seconds:0} s");
+        var bits = (double?)learned?["bits_per_character"] is { } perCharacter ? $", {perCharacter.ToString("0.0000", CultureInfo.InvariantCulture)} bits per character" : "";
+        return string.Create(CultureInfo.InvariantCulture, $"test accuracy {result?.BestTestAccuracy:0.0000}{spectral}{bits}, {result?.Seconds:0} s");
     }
 
     internal static string Label(RunConfiguration run) => $"{run.Name}, seed {run.Seed}";
@@ -197,8 +198,10 @@ internal static class SweepCommand
     /// <summary>How much there is to do, in no unit: multiplications.</summary>
     private static double Work(Item item) => Work(item.Configuration, item.StepsLeft);
 
-    private static double Work(RunConfiguration c, long steps) =>
-        (double)steps * c.Training.BatchSize * (c.Task.S + c.Training.Curriculum.Horizons[^1]) * c.Model.HiddenSize * (c.Model.HiddenSize + 2 * c.Task.D);
+    private static double Work(RunConfiguration c, long steps) => c.Model.IsTransformer
+        // A block has three d × 4d's worth of weights, more or less.
+        ? (double)steps * c.Training.BatchSize * c.Task.TokensAt(c.Training.Curriculum.Horizons[^1]) * c.Model.HiddenSize * c.Model.HiddenSize * 12 * c.Model.Layers
+        : (double)steps * c.Training.BatchSize * (c.Task.S + c.Training.Curriculum.Horizons[^1]) * c.Model.HiddenSize * (c.Model.HiddenSize + 2 * c.Task.D);
 
     internal static string Count(int n, string what) => n == 1 ? $"1 {what}" : $"{n} {what}s";
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
 
@@ -10,7 +11,8 @@ internal static class SweepEstimate
     /// <summary>A shape is measured over about this many seconds.</summary>
     private const double Seconds = 1;
 
-    private sealed record Shape(int S, int D, int Hidden, bool Bias, string Dtype, int Batch, int Horizon, string Device);
+    /// <param name="Tokens">Of a transformer its task and all its settings, on which its speed depends; empty for an Elman network.</param>
+    private sealed record Shape(int S, int D, int Hidden, bool Bias, string Dtype, int Batch, int Horizon, string Device, string Tokens);
 
     public static int Print(Sweep sweep, IReadOnlyList<(RunConfiguration Configuration, bool Done, long Step)> runs, int? jobs, bool together)
     {
@@ -19,7 +21,7 @@ internal static class SweepEstimate
         int atOnce = Math.Max(1, Math.Min(open.Count, jobs ?? (RunQueue.OnCpu(runs[0].Configuration) && !together ? RunQueue.DefaultJobs(runs[0].Configuration) : open.Count)));
         foreach (var group in open.GroupBy(r => Of(r.Configuration)))
         {
-            if (!Console.IsErrorRedirected) Console.Error.WriteLine($"Measuring H = {group.Key.Hidden}, s = {group.Key.S}, d = {group.Key.D} …");
+            if (!Console.IsErrorRedirected) Console.Error.WriteLine($"Measuring {Name(group.First().Configuration)} …");
             speeds[group.Key] = Measure(group.First().Configuration, Math.Min(atOnce, group.Count()), together);
         }
         Console.WriteLine("| run | seed | state | estimate |\n|:--|--:|:--|--:|");
@@ -34,7 +36,12 @@ internal static class SweepEstimate
         return 0;
     }
 
-    private static Shape Of(RunConfiguration c) => new(c.Task.S, c.Task.D, c.Model.HiddenSize, c.Model.Bias, c.Model.Dtype, c.Training.BatchSize, c.Training.Curriculum.Horizons[^1], c.Device);
+    private static Shape Of(RunConfiguration c) => new(c.Task.S, c.Task.D, c.Model.HiddenSize, c.Model.Bias, c.Model.Dtype, c.Training.BatchSize, c.Training.Curriculum.Horizons[^1], c.Device,
+        c.Model.IsTransformer ? JsonSerializer.Serialize((c.Task, c.Model, c.Training.BpttSegments), WithFields) : "");
+
+    private static readonly JsonSerializerOptions WithFields = new() { IncludeFields = true };
+
+    private static string Name(RunConfiguration c) => c.Model.IsTransformer ? $"{c.Task.Label}, d = {c.Model.HiddenSize}, {SweepCommand.Count(c.Model.Layers, "block")}" : $"H = {c.Model.HiddenSize}, s = {c.Task.S}, d = {c.Task.D}";
 
     /// <summary>Seconds a step takes of one of a number of runs, all at the last horizon of the curriculum.</summary>
     private static double Measure(RunConfiguration configuration, int copies, bool together)
@@ -49,7 +56,7 @@ internal static class SweepEstimate
                 {
                     Name = $"probe-{steps}", Seed = i, Out = folder,
                     Training = configuration.Training with { Steps = steps, LogInterval = int.MaxValue, EarlyStop = null, Curriculum = new() { Horizons = [configuration.Training.Curriculum.Horizons[^1]] } },
-                    Evaluation = configuration.Evaluation with { Interval = int.MaxValue, Batches = 1, Horizon = 1 },
+                    Evaluation = configuration.Evaluation with { Interval = int.MaxValue, Batches = 1, Horizon = configuration.Task.IsOnTokens ? configuration.Training.Curriculum.Horizons[^1] : 1 },
                     Checkpoints = new() { Interval = int.MaxValue, KeepBest = false },
                 }).ToList();
                 new RunQueue { Screen = screen, Label = SweepCommand.Label, Verbose = false, Jobs = copies, Together = together }.Train(runs, default);

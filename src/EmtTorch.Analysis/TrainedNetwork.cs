@@ -1,11 +1,14 @@
 using EmtTorch.Configuration;
+using EmtTorch.Models;
 using EmtTorch.Training;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>A trained network with all that is known of it: from a run's folder, a checkpoint, or bare weights.</summary>
+/// <summary>A trained network with all that is known of it: from a run's folder, a checkpoint, or bare weights. It is an Elman network or a transformer.</summary>
 public sealed record TrainedNetwork : IDisposable
 {
+    private readonly NetworkWeights? _weights;
+
     /// <summary>NAME/seed-N of a run; the file's name for bare weights.</summary>
     public required string Name { get; init; }
 
@@ -16,7 +19,23 @@ public sealed record TrainedNetwork : IDisposable
     public required bool IsRun { get; init; }
 
     public required RunConfiguration Configuration { get; init; }
-    public required NetworkWeights Weights { get; init; }
+
+    /// <summary>An Elman network's weights.</summary>
+    /// <exception cref="InvalidOperationException">It is a transformer.</exception>
+    public NetworkWeights Weights
+    {
+        get => _weights ?? throw new InvalidOperationException($"{Name} is a transformer: it has no Elman network's weights");
+        init => _weights = value;
+    }
+
+    /// <summary>The network, where it is a transformer: on the CPU.</summary>
+    public EpisodicTransformer? Transformer { get; init; }
+
+    /// <summary>H, or a transformer's d.</summary>
+    public long HiddenSize => Transformer is null ? Weights.HiddenSize : Configuration.Model.HiddenSize;
+
+    /// <summary>‖θ‖, over all weights and biases.</summary>
+    public double ParameterNorm => Transformer is null ? Weights.ParameterNorm : Math.Sqrt(Transformer.parameters().Sum(p => Math.Pow(Matrices.Norm(p), 2)));
 
     /// <summary>The file that the weights come from.</summary>
     public required string File { get; init; }
@@ -32,7 +51,7 @@ public sealed record TrainedNetwork : IDisposable
     /// <param name="checkpoint">`best` (the lowest test loss; the newest where that is not known), `latest`, or a step; for a folder.</param>
     /// <param name="warn">Told of checkpoints that can't be used.</param>
     /// <exception cref="ConfigurationException">The path or the configuration is wrong.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged, or holds no Elman network.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged, or holds no Elman network, or not the transformer that its configuration describes.</exception>
     /// <exception cref="CheckpointException">All checkpoints of the run are damaged.</exception>
     public static TrainedNetwork Load(string path, string? configuration = null, string checkpoint = "best", Action<string>? warn = null)
     {
@@ -47,7 +66,13 @@ public sealed record TrainedNetwork : IDisposable
         return Of(file, path, inRun ? run : null, folder, configuration);
     }
 
-    public void Dispose() => Weights.Dispose();
+    public override string ToString() => Name;
+
+    public void Dispose()
+    {
+        _weights?.Dispose();
+        Transformer?.Dispose();
+    }
 
     private static TrainedNetwork FromRun(string path, string? configuration, string checkpoint, Action<string> warn)
     {
@@ -81,18 +106,37 @@ public sealed record TrainedNetwork : IDisposable
         // Another task may be asked about; the name and the seed stay the run's.
         var settings = own is not null && given is not null ? own with { Task = given.Task } : given ?? own;
         if (settings is null) throw new ConfigurationException([new("--config", $"{path} does not say what it was trained on: give the configuration with its task, --config configs/t1.json for example")]);
-        var weights = NetworkWeights.From(file, path);
+        if (settings.Task.IsOnTokens != settings.Model.IsTransformer)
+            throw new ConfigurationException([new("--config", $"{settings.Task.Label} is no task for {path}, which holds {(settings.Model.IsTransformer ? "a transformer" : "an Elman network")}")]);
         long? step = file.Metadata.TryGetValue("step", out var text) && long.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long number) ? number : null;
-        return new()
+        var network = new TrainedNetwork
         {
             Name = step is not null ? $"{settings.Name}/seed-{settings.Seed}" : Path.GetFileNameWithoutExtension(path),
             Folder = run?.Path ?? folder,
             IsRun = run is not null,
             Configuration = settings,
-            Weights = weights,
             File = path,
             Step = step,
             Metrics = run?.ReadMetrics() ?? [],
         };
+        return settings.Model.IsTransformer ? network with { Transformer = TransformerOf(file, path, settings) } : network with { Weights = NetworkWeights.From(file, path) };
+    }
+
+    /// <summary>A vocabulary as large as the file's: whether it is the task's is for the analysis to say.</summary>
+    private static EpisodicTransformer TransformerOf(SafetensorsFile file, string path, RunConfiguration settings)
+    {
+        if (!file.Tensors.TryGetValue("embedding.weight", out var embedding) || embedding.Shape is not [var vocabulary and > 0 and < int.MaxValue, _])
+            throw new InvalidDataException($"{path} has no embedding.weight of (V, d): it holds no transformer of this program");
+        var network = new EpisodicTransformer((int)vocabulary, settings.Model);
+        try
+        {
+            file.RestoreInto(network);
+            return network;
+        }
+        catch (InvalidDataException e)
+        {
+            network.Dispose();
+            throw new InvalidDataException($"{path} does not hold the transformer that its configuration describes: {e.Message}", e);
+        }
     }
 }

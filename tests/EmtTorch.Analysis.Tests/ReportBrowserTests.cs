@@ -3,6 +3,8 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Analysis.Sweeps;
+using EmtTorch.Analysis.Tests.Episodic;
+using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Tests;
 
@@ -118,6 +120,34 @@ public sealed class ReportBrowserTests
         await _browser.Evaluate("(() => { const slider = document.getElementById('time'); slider.value = 3; slider.dispatchEvent(new Event('input')); })()");
         Assert.That(await Text("#time-now"), Is.EqualTo("t = 3 of 3, output phase"));
         await Shoot("holes-1200");
+        Assert.That(_browser.Console, Is.Empty);
+    }
+
+    [Test]
+    public async Task A_transformers_report_draws_everything()
+    {
+        var configuration = HandMadeNetwork.Configuration();
+        using var network = new TrainedNetwork
+        {
+            Name = "hand", Folder = _folder, IsRun = false, Configuration = configuration, Transformer = HandMadeNetwork.Of(configuration), File = "hand.safetensors",
+            Metrics = [.. Enumerable.Range(1, 20).Select(i => new Metrics
+            {
+                Step = 10 * i, Loss = 4.0 / i, Accuracy = i / 20.0, Horizon = 1 + i / 10, GradientNorm = 1, TestLoss = i % 5 == 0 ? 4.5 / i : null, TestAccuracy = i % 5 == 0 ? i / 21.0 : null,
+                TestBitsPerCharacter = i % 5 == 0 ? 6.0 / i : null, TestBitsNewWords = i % 5 == 0 ? 7.0 / i : null, TestBitsSeenWords = i % 5 == 0 ? 5.0 / i : null,
+            })],
+        };
+        var data = RunAnalysis.Of(network).Data;
+        await Open("transformer", ReportPage.Render(data with { Texts = [new("sample", "What it writes", "A sample.", "given </pre><b>", "and made")] }));
+        var marks = await CheckMarks();
+        Assert.That(marks.Keys, Is.EquivalentTo(new[] { "gate", "gate-document-1", "reads-1-1", "singular-values-1", "effective-rank", "capacity", "distance", "training-loss", "training-bits", "training-accuracy", "training-horizon" }));
+        Assert.That(marks["gate"], Is.EqualTo(5), "kinds of tokens");
+        Assert.That(await Text("pre.text"), Is.EqualTo("given </pre><b>and made"));
+        Assert.That(await Text("main"), Does.Not.Contain("Recurrent weights").And.Not.Contain("not drawn").And.Contain("Width, d"));
+        await CheckDownloads();
+        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than the window");
+        await Shoot("transformer-1200");
+        await _browser.Resize(400);
+        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than a phone");
         Assert.That(_browser.Console, Is.Empty);
     }
 

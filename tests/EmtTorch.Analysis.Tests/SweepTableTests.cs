@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Analysis.Sweeps;
 using EmtTorch.Configuration;
+using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Tests;
 
@@ -324,5 +325,62 @@ public sealed class SweepTableTests
         Assert.That(Problem(_folder), Does.Contain("sweep.json: is not JSON"));
         SweepSamples.Full(_folder, """{ "columns": ["loss"], "rows": [] }""");
         Assert.That(Problem(_folder), Does.Contain("loss is no column"));
+    }
+
+    // ---- Transformers
+
+    /// <summary>A run of a transformer that is finished, with an analysis of one's choice.</summary>
+    private void Transformer(int width, long seed, double accuracy, double loss, string task = """{ "copy": { "symbols": 3, "length": 2 } }""", JsonObject? analysis = null)
+    {
+        var configuration = ConfigurationFile.Parse($$"""{ "task": {{task}}, "model": { "type": "episodic_transformer", "hidden_size": {{width}} }, "training": { "steps": 300 } }""",
+            [$"name=w{width}", $"seed={seed}", $"out={_folder}", "training.curriculum.horizons=[4]", "evaluation.horizon=8"]);
+        var run = RunFolder.Of(configuration);
+        Directory.CreateDirectory(run.Path);
+        run.WriteConfiguration(configuration);
+        using (var metrics = run.OpenMetrics(0))
+            metrics.Write(new() { Step = 300, Loss = loss, Accuracy = accuracy, Horizon = 4, GradientNorm = 1, TestLoss = loss, TestAccuracy = accuracy });
+        run.WriteResult(new()
+        {
+            Name = $"w{width}", Seed = seed, Outcome = "finished", TestAccuracy = accuracy, TestLoss = loss, TestHorizon = 8, BestStep = 300, BestTestAccuracy = accuracy, BestTestLoss = loss, Steps = 300, Seconds = 10,
+            Device = "cpu", Threads = 1, TorchProvider = "system", TorchVersion = "1", EmttorchVersion = "1", DotnetVersion = "10",
+        });
+        analysis ??= [];
+        (analysis["version"], analysis["step"], analysis["test_accuracy"]) = (RunAnalysis.Version, 300, accuracy);
+        AtomicFile.WriteText(Path.Combine(run.Path, "analysis.json"), analysis.ToJsonString());
+    }
+
+    [Test]
+    public void TransformersHaveAccuracyWithItsIntervalAndLossAndNoCircuits()
+    {
+        Transformer(16, 1, 0.5, 1.5, analysis: new() { ["reads_right"] = 0.25, ["state_bytes_end"] = 1024 });
+        Transformer(16, 2, 0.7, 0.5, analysis: new() { ["reads_right"] = 0.75, ["state_bytes_end"] = 1024 });
+        Transformer(32, 1, 1, 0.01);
+        var table = Read();
+        Assert.That(table.Folder.Warnings, Is.Empty);
+        var markdown = SweepTableText.Markdown(table);
+        Assert.That(markdown, Does.Contain("| hidden_size | runs | accuracy | 95 % | test loss |\n"));
+        Assert.That(markdown, Does.Contain("| 16 | 2 of 2 | 0.6000 | 0.5000 to 0.7000 | 1.00000 |\n| 32 | 1 of 1 | 1.0000 | – | 0.01000 |\n"));
+        Assert.That(markdown, Does.Contain("| 16 | 0.6000 | 0.5000 | 0.7000 | 0.1414 | 0.6000 | 0.5000 | 1024 |"));
+        Assert.That(markdown, Does.Not.Contain("pectral").And.Not.Contain("eigenvalue").And.Not.Contain("per character"));
+        var csv = SweepTableText.Csv(table).Split('\n');
+        Assert.That(csv[0], Does.StartWith("hidden_size,seed,state").And.Contain("test_loss_best").And.Not.Contain("spectral").And.Not.Contain("cycles"));
+        Assert.That(csv[1].Split(','), Has.Length.EqualTo(csv[0].Split(',').Length));
+        var cells = JsonNode.Parse(SweepTableText.Json(table))!["cells"]!;
+        Assert.That(((double)cells[0]!["test_loss"]!["mean"]!, (double)cells[0]!["accuracy_over_seeds"]!["low"]!, cells[0]!["spectral_error"]), Is.EqualTo((1.0, 0.5, (JsonNode?)null)));
+        Assert.That(SweepTablePage.Render(table), Does.Contain("Accuracy by seed").And.Contain("Test loss by seed").And.Not.Contain("pectral error"));
+    }
+
+    [Test]
+    public void ATextHasBitsPerCharacter()
+    {
+        var text = At("text.txt");
+        Directory.CreateDirectory(_folder);
+        File.WriteAllText(text, string.Concat(Enumerable.Repeat("one two three four five ", 400)));
+        var task = $$"""{ "text": { "path": {{JsonValue.Create(text).ToJsonString()}}, "segment_length": 8 } }""";
+        Transformer(16, 1, 0.5, 1.5, task, new() { ["bits_per_character"] = 2.0, ["bits_new_words"] = 3.0, ["bits_seen_words"] = 1.0 });
+        Transformer(16, 2, 0.5, 1.5, task, new() { ["bits_per_character"] = 2.5, ["bits_new_words"] = 3.0, ["bits_seen_words"] = 2.0 });
+        var table = Read();
+        Assert.That(SweepTableText.Markdown(table), Does.Contain("| test loss | bits per character | 95 % | new words | seen words |").And.Contain("| 1.50000 | 2.2500 | 2.0000 to 2.5000 | 3.0000 | 1.5000 |"));
+        Assert.That(SweepTablePage.Render(table), Does.Contain("Bits per character by seed"));
     }
 }

@@ -21,6 +21,10 @@ public static class ComparisonPage
         new("Live entries", true, row => row.LiveEntries is null ? null : Page.Number(row.LiveEntries), row => row.LiveEntries),
         new("Φ error", true, row => row.PhiError is null ? null : Page.Number(row.PhiError), row => row.PhiError),
         new("Intervention accuracy", true, row => row.InterventionAccuracy is null ? null : Page.Percent(row.InterventionAccuracy), row => row.InterventionAccuracy),
+        new("Bits per character", true, row => row.BitsPerCharacter is null ? null : Page.Number(row.BitsPerCharacter), row => row.BitsPerCharacter),
+        new("Reads right", true, row => row.ReadsRight is null ? null : Page.Percent(row.ReadsRight), row => row.ReadsRight),
+        new("Effective rank", true, row => row.EffectiveRank is null ? null : Page.Number(row.EffectiveRank), row => row.EffectiveRank),
+        new("State, bytes", true, row => row.StateBytes?.ToString(), row => row.StateBytes),
         new("Problems", true, row => row.Problems?.ToString(), row => row.Problems),
     ];
 
@@ -33,25 +37,31 @@ public static class ComparisonPage
         page.Add($"<header><h1>{Page.Escape(title)}</h1></header>");
         page.Add(Table(rows));
         page.Add("<h2>By run</h2>\n<div class=\"pair\">");
-        Dots(page, rows, "spectral-error", "Spectral error", "radians", false, row => row.SpectralError);
-        Dots(page, rows, "phi-error", "Φ error", "Φ error", false, row => row.PhiError);
-        Dots(page, rows, "intervention-accuracy", "Intervention accuracy", "accuracy", true, row => row.InterventionAccuracy);
+        bool circuits = rows.Any(row => row.StateBytes is null); // a transformer has none of these
+        if (circuits) Dots(page, rows, "spectral-error", "Spectral error", "radians", false, row => row.SpectralError);
+        if (circuits) Dots(page, rows, "phi-error", "Φ error", "Φ error", false, row => row.PhiError);
+        if (circuits) Dots(page, rows, "intervention-accuracy", "Intervention accuracy", "accuracy", true, row => row.InterventionAccuracy);
         Dots(page, rows, "test-accuracy", "Test accuracy", "accuracy", true, row => row.TestAccuracy);
+        if (rows.Any(row => row.BitsPerCharacter is not null)) Dots(page, rows, "bits-per-character", "Bits per character", "bits", false, row => row.BitsPerCharacter);
+        if (rows.Any(row => row.ReadsRight is not null)) Dots(page, rows, "reads-right", "Reads that point to the right value", "share", true, row => row.ReadsRight);
         page.Add("</div>");
         return page.Render();
     }
 
     private static string Table(IReadOnlyList<ComparisonRow> rows)
     {
-        var html = new StringBuilder($"""<div class="scroll"><table class="sortable"><caption>{rows.Count} runs. A column's heading sorts by it. The counts are of eigenvalues above the threshold.</caption><thead><tr><th scope="col"><button type="button">Run</button></th>""");
-        foreach (var column in Columns)
+        // What no run has is left out.
+        var columns = Columns.Where(column => rows.Any(row => column.Shown(row) is not null)).ToList();
+        string counts = rows.Any(row => row.CountTheory is not null || row.CountLearned is not null) ? " The counts are of eigenvalues above the threshold." : "";
+        var html = new StringBuilder($"""<div class="scroll"><table class="sortable"><caption>{rows.Count} runs. A column's heading sorts by it.{counts}</caption><thead><tr><th scope="col"><button type="button">Run</button></th>""");
+        foreach (var column in columns)
             html.Append($"""<th scope="col"{(column.Numeric ? " class=\"number\"" : "")}><button type="button">{Page.Escape(column.Title)}</button></th>""");
         html.Append("</tr></thead>\n<tbody>\n");
         foreach (var row in rows)
         {
             string name = Page.Escape(row.Name);
             html.Append($"""<tr><th scope="row">{(row.Link is null ? name : $"<a href=\"{Page.Escape(row.Link)}\">{name}</a>")}</th>""");
-            foreach (var column in Columns)
+            foreach (var column in columns)
             {
                 string shown = Page.Escape(column.Shown(row) ?? "–");
                 html.Append(column.Key is null

@@ -31,6 +31,18 @@ public sealed record ComparisonRow
     /// <summary>Share of output bits as predicted after interventions, 0 to 1.</summary>
     public double? InterventionAccuracy { get; init; }
 
+    /// <summary>Of a transformer on text, on the test part.</summary>
+    public double? BitsPerCharacter { get; init; }
+
+    /// <summary>Of a transformer, the share of questions at which a block's read points to the right value, of the block that has the highest.</summary>
+    public double? ReadsRight { get; init; }
+
+    /// <summary>Of a transformer, the effective rank of fast weights at a document's end, of the block that has the highest.</summary>
+    public double? EffectiveRank { get; init; }
+
+    /// <summary>Of a transformer, the bytes of a document's state at its end.</summary>
+    public long? StateBytes { get; init; }
+
     /// <summary>The relative path of that run's report.</summary>
     public string? Link { get; init; }
 

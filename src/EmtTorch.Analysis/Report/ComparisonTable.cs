@@ -41,20 +41,28 @@ public static class ComparisonTable
         return tables.ToString();
     }
 
-    /// <summary>A line a run.</summary>
+    private sealed record Column(string Title, bool Numeric, Func<ComparisonRow, string?> Shown);
+
+    private static readonly Column[] Columns =
+    [
+        new("run", false, row => row.Name), new("task", false, row => row.Task), new("H", true, row => row.HiddenSize?.ToString(CultureInfo.InvariantCulture)), new("test accuracy", true, row => Figure(row.TestAccuracy, "P2")),
+        new("spectral error", true, row => Figure(row.SpectralError, "F5")),
+        new("eigenvalues (theory, learned)", true, row => row is { CountTheory: null, CountLearned: null } ? null : $"{row.CountTheory?.ToString(CultureInfo.InvariantCulture) ?? "–"}, {row.CountLearned?.ToString(CultureInfo.InvariantCulture) ?? "–"}"),
+        new("live entries", true, row => Figure(row.LiveEntries, "F0")), new("grounding", false, row => row.Grounding), new("Φ error", true, row => Figure(row.PhiError, "P2")), new("interventions", true, row => Figure(row.InterventionAccuracy, "P2")),
+        new("bits per character", true, row => Figure(row.BitsPerCharacter, "F3")), new("reads right", true, row => Figure(row.ReadsRight, "P2")), new("effective rank", true, row => Figure(row.EffectiveRank, "F1")),
+        new("state, bytes", true, row => row.StateBytes?.ToString(CultureInfo.InvariantCulture)), new("notes", true, row => row.Problems?.ToString(CultureInfo.InvariantCulture)),
+    ];
+
+    /// <summary>A line a run; what no run has is left out.</summary>
     public static string Runs(IReadOnlyList<ComparisonRow> rows)
     {
-        var table = new StringBuilder("""
-            | run | task | H | test accuracy | spectral error | eigenvalues (theory, learned) | live entries | grounding | Φ error | interventions | notes |
-            |:--|:--|--:|--:|--:|--:|--:|:--|--:|--:|--:|
-
-            """);
-        foreach (var row in rows)
-            table.AppendLine(CultureInfo.InvariantCulture, $"""
-                | {row.Name} | {row.Task} | {row.HiddenSize} | {Text(row.TestAccuracy, "P2")} | {Text(row.SpectralError, "F5")} | {row.CountTheory?.ToString(CultureInfo.InvariantCulture) ?? "–"}, {row.CountLearned?.ToString(CultureInfo.InvariantCulture) ?? "–"} | {Text(row.LiveEntries, "F0")} | {row.Grounding ?? "–"} | {Text(row.PhiError, "P2")} | {Text(row.InterventionAccuracy, "P2")} | {row.Problems} |
-                """);
+        var columns = Columns.Where(c => rows.Any(row => c.Shown(row) is not null)).ToList();
+        var table = new StringBuilder($"| {string.Join(" | ", columns.Select(c => c.Title))} |\n|{string.Join('|', columns.Select(c => c.Numeric ? "--:" : ":--"))}|\n");
+        foreach (var row in rows) table.Append($"| {string.Join(" | ", columns.Select(c => c.Shown(row) ?? "–"))} |\n");
         return table.ToString();
     }
+
+    private static string? Figure(double? value, string format) => value is { } v && double.IsFinite(v) ? v.ToString(format, CultureInfo.InvariantCulture) : null;
 
     private static string Text(double? value, string format) => value is { } v && double.IsFinite(v) ? v.ToString(format, CultureInfo.InvariantCulture) : "–";
 }

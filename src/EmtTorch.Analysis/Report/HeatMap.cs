@@ -37,6 +37,9 @@ internal sealed record HeatMap
     /// <summary>How many of the rows are the input phase; null where there are no phases.</summary>
     public int? InputSteps { get; init; }
 
+    /// <summary>Cells with a dot in them, by row and column from 0 on.</summary>
+    public IReadOnlyList<(int Row, int Column)> Marked { get; init; } = [];
+
     /// <returns>The figure, or null where no value is finite.</returns>
     public Figure? Figure(string id, string title, string caption)
     {
@@ -97,6 +100,14 @@ internal sealed record HeatMap
         };
         layers.AddRange(across.Lines().Select(line => Rule("x", line)));
         layers.AddRange(down.Lines().Select(line => Rule("y", line)));
+        if (Marked.Count > 0)
+            layers.Add($$"""
+                {
+                  "data": {"values": {{CompactJson.Array(Marked.Select(cell => $"{{\"r\":{Middle(cell.Row, blocks.RowBlock)},\"c\":{Middle(cell.Column, blocks.ColumnBlock)}}}"))}}},
+                  "mark": {"type": "point", "filled": true, "size": 28, "opacity": 1, "color": "#1b1f24", "aria": false},
+                  "encoding": {"x": {"field": "{{x}}", "type": "quantitative"}, "y": {"field": "{{y}}", "type": "quantitative"} }
+                }
+                """);
         if (InputSteps is int input && input > 0 && input < (RowsAcross ? wide : tall))
         {
             layers.Add(Rule("x", (input + 0.5, 1.2), "[5, 3]"));
@@ -126,6 +137,9 @@ internal sealed record HeatMap
             }
             """;
     }
+
+    /// <summary>The middle of the block that a cell is in.</summary>
+    private static string Middle(int cell, int block) => CompactJson.Number(cell / block * block + (block + 1) / 2.0);
 
     // Row 1 lies between 0.5 and 1.5.
     private static string Edges(string name, string index, int block, int count) => $$"""

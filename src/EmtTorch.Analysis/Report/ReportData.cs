@@ -27,6 +27,9 @@ public sealed record ReportData
     /// <summary>False for a task that has no variables in the theory's sense: all parts about them are left out.</summary>
     public bool HasVariables { get; init; } = true;
 
+    /// <summary>Whether it is a transformer, on tokens: there are no recurrent weights, and the words of its settings are others.</summary>
+    public bool OnTokens { get; init; }
+
     /// <summary>s, the variables; with κ, where the grid lines of the variable-memory basis lie.</summary>
     public int? Variables { get; init; }
 
@@ -62,6 +65,9 @@ public sealed record ReportData
     /// <summary>What else there is to see, drawn after the neurons.</summary>
     public IReadOnlyList<Figure> Figures { get; init; } = [];
 
+    /// <summary>Texts to read, after the figures.</summary>
+    public IReadOnlyList<ReportText> Texts { get; init; } = [];
+
     /// <summary>The ways to ground the variables that were tried.</summary>
     public IReadOnlyList<GroundingRow> Groundings { get; init; } = [];
 
@@ -85,6 +91,14 @@ public enum ReportChart
 /// <summary>One line of the settings table, such as ("training.steps", "45000").</summary>
 public sealed record ReportSetting(string Key, string Value);
 
+/// <summary>A text as it is, line by line.</summary>
+/// <param name="Id">The HTML id.</param>
+/// <param name="Title">Its heading.</param>
+/// <param name="Caption">What it is.</param>
+/// <param name="Given">What it goes on from, shown before it and paler.</param>
+/// <param name="Text">The text.</param>
+public sealed record ReportText(string Id, string Title, string Caption, string Given, string Text);
+
 /// <summary>One line of metrics.jsonl.</summary>
 public sealed record TrainingPoint
 {
@@ -96,6 +110,9 @@ public sealed record TrainingPoint
     public double? TestAccuracy { get; init; }
     public double? SpectralError { get; init; }
     public double? EigenvaluesLearned { get; init; }
+    public double? TestBits { get; init; }
+    public double? TestBitsNewWords { get; init; }
+    public double? TestBitsSeenWords { get; init; }
 }
 
 /// <summary>Eigenvalues, each as [real, imaginary].</summary>

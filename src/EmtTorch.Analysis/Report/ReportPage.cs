@@ -11,7 +11,8 @@ public static class ReportPage
         var page = new Page(data.Name);
         Header(page, data);
         if (!data.HasVariables) Figures(page, data, "Figures");
-        Weights(page, data);
+        foreach (var text in data.Texts) Text(page, text);
+        if (!data.OnTokens) Weights(page, data);
         if (data.HasVariables)
         {
             Spectrum(page, data);
@@ -32,6 +33,9 @@ public static class ReportPage
         foreach (var figure in data.Figures) page.Add(figure);
     }
 
+    private static void Text(Page page, ReportText text) =>
+        page.Add($"<section id=\"{Page.Escape(text.Id)}\"><h3>{Page.Escape(text.Title)}</h3><p>{Page.Escape(text.Caption)}</p><pre class=\"text\"><span>{Page.Escape(text.Given)}</span>{Page.Escape(text.Text)}</pre></section>");
+
     private static void Header(Page page, ReportData data)
     {
         var facts = new StringBuilder();
@@ -41,7 +45,7 @@ public static class ReportPage
         }
         Fact("Task", data.Task);
         Fact("Seed", data.Seed?.ToString());
-        Fact("Hidden units, H", data.HiddenSize?.ToString());
+        Fact(data.OnTokens ? "Width, d" : "Hidden units, H", data.HiddenSize?.ToString());
         Fact("Variables, s", data.Variables?.ToString());
         Fact("Components of each, κ", data.Components?.ToString());
         Fact("Steps trained", data.Steps?.ToString());
@@ -228,7 +232,7 @@ public static class ReportPage
     private static void Training(Page page, ReportData data)
     {
         page.Add("<h2>Training</h2>");
-        var figures = data.Training is { Count: > 0 } points ? TrainingCharts.Of(points).ToList() : [];
+        var figures = data.Training is { Count: > 0 } points ? TrainingCharts.Of(points, data.OnTokens).ToList() : [];
         if (figures.Count == 0) page.Missing("Training curves", data.Skipped.GetValueOrDefault(ReportChart.Training));
         page.Add("<div class=\"pair\">");
         foreach (var figure in figures) page.Add(figure);

@@ -4,6 +4,7 @@ using System.Numerics;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using EmtTorch.Analysis.Episodic;
 using EmtTorch.Configuration;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
@@ -55,7 +56,7 @@ public sealed record RunAnalysis
     public static RunAnalysis Of(TrainedNetwork network, AnalysisOptions? options = null, string input = ExampleInput.Default)
     {
         var clock = Stopwatch.StartNew();
-        var result = network.Configuration.Task.Name switch
+        var result = network.Transformer is { } transformer ? OfTransformer(network, transformer) : network.Configuration.Task.Name switch
         {
             FlipFlop.Name => OfFlipFlop(network),
             Xor.Name => OfXor(network, options ?? new()),
@@ -376,6 +377,34 @@ public sealed record RunAnalysis
         };
     }
 
+    private static RunAnalysis OfTransformer(TrainedNetwork network, EmtTorch.Models.EpisodicTransformer transformer)
+    {
+        var analysis = EpisodicAnalysis.Of(transformer, network.Configuration);
+        var lines = analysis.Summary();
+        var json = Head(network);
+        EpisodicJson.AddTo(json, analysis, network.Configuration);
+        json["problems"] = new JsonArray([.. analysis.Problems.Select(p => (JsonNode)p)]);
+        return new()
+        {
+            Lines = lines,
+            Problems = analysis.Problems,
+            Json = json,
+            Data = Page(network, lines, analysis.Problems) with
+            {
+                TestAccuracy = analysis.Accuracy,
+                Figures = EpisodicFigures.Of(analysis),
+                Texts = analysis.Text is { Sample.Length: > 0 } text ? [new("sample", "What it writes", $"The test part's beginning, paler, and what the network goes on with, drawn at temperature 0.8. Bytes that are no characters stand as \\xNN.", text.Prompt, text.Sample)] : [],
+                HasVariables = false,
+            },
+            Row = FirstRow(network) with
+            {
+                TestAccuracy = analysis.Accuracy, BitsPerCharacter = analysis.Text?.Bits, ReadsRight = analysis.Reads.Max(r => r.Share),
+                EffectiveRank = analysis.FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).Select(f => (double?)f.EffectiveRank[^1]).Max(),
+                StateBytes = analysis.StateBytesEnd, Problems = analysis.Problems.Count,
+            },
+        };
+    }
+
     private static JsonObject? Through(SuperpositionResult? result) => result is null ? null : new()
     {
         ["superposition"] = Value(result.Superposition),
@@ -401,9 +430,9 @@ public sealed record RunAnalysis
         ["task"] = TaskName(network),
         ["seed"] = network.Step is null ? null : network.Configuration.Seed,
         ["step"] = network.Step,
-        ["hidden_size"] = network.Weights.HiddenSize,
+        ["hidden_size"] = network.HiddenSize,
         // What L2 is taken of: ½ weight_decay ‖θ‖² is its part of the objective.
-        ["parameter_norm"] = Value(network.Weights.ParameterNorm),
+        ["parameter_norm"] = Value(network.ParameterNorm),
     };
 
     private static ComparisonRow FirstRow(TrainedNetwork network) => new()
@@ -411,7 +440,7 @@ public sealed record RunAnalysis
         Name = network.Name,
         Task = TaskName(network),
         Seed = network.Step is null ? null : network.Configuration.Seed,
-        HiddenSize = network.Weights.HiddenSize,
+        HiddenSize = network.HiddenSize,
     };
 
     private static ReportData Page(TrainedNetwork network, IReadOnlyList<string> lines, IReadOnlyList<string> problems) => new()
@@ -419,7 +448,7 @@ public sealed record RunAnalysis
         Name = network.Name,
         Task = TaskName(network),
         Seed = network.Step is null ? null : network.Configuration.Seed,
-        HiddenSize = network.Weights.HiddenSize,
+        HiddenSize = network.HiddenSize,
         Steps = network.Step,
         Summary = lines,
         Problems = problems,
@@ -428,12 +457,15 @@ public sealed record RunAnalysis
         {
             Step = m.Step, Loss = m.Loss, Accuracy = m.Accuracy, Horizon = m.Horizon, TestLoss = m.TestLoss, TestAccuracy = m.TestAccuracy,
             SpectralError = m.SpectralError, EigenvaluesLearned = m.EigenvaluesLearned,
+            TestBits = m.TestBitsPerCharacter, TestBitsNewWords = m.TestBitsNewWords, TestBitsSeenWords = m.TestBitsSeenWords,
         })],
-        WeightsStandard = Matrices.Rows(network.Weights.WeightHh),
+        OnTokens = network.Transformer is not null,
+        WeightsStandard = network.Transformer is null ? Matrices.Rows(network.Weights.WeightHh) : null,
     };
 
     private static string TaskName(TrainedNetwork network) => network.Configuration.Task switch
     {
+        { IsOnTokens: true } task => task.Label,
         { Name: { } name } => name,
         { Id: { } id } => $"id ({string.Join(", ", id)})",
         { Terms: { } } => "sum of delayed permutations",

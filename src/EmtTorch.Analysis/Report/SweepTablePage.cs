@@ -19,6 +19,17 @@ public static class SweepTablePage
         page.Add($"<p>{Page.Escape(table.Progress)}.</p>");
         var parts = SweepTableText.Parts(table).ToList();
         Add(page, table, parts[0]);
+        if (table.OnTokens)
+        {
+            page.Add("<div class=\"pair\">");
+            Strip(page, table, "accuracy", "Accuracy by seed", "accuracy", log: false, s => s.Accuracy, c => c.Accuracy, _ => null, "Each seed's highest.");
+            Strip(page, table, "loss", "Test loss by seed", "test loss", log: true, s => s.Best?.Loss, c => c.Losses?.Mean, _ => null, "Each seed's lowest.");
+            if (table.OnText) Strip(page, table, "bits", "Bits per character by seed", "bits per character", log: true, s => s.Best?.Analysis.BitsPerCharacter, c => c.Bits?.Mean, _ => null, "On the part of the text that is kept for the test.");
+            page.Add("</div>");
+            foreach (var part in parts[1..]) Add(page, table, part);
+            page.Add($"<p>{Page.Escape(SweepTableText.Time(table))}</p>");
+            return page.Render();
+        }
         page.Add("<div class=\"pair\">");
         Strip(page, table, "spectral-error", "Spectral error by seed", "spectral error (rad)", log: true, s => s.Best?.Analysis.SpectralError, c => c.SpectralError, p => p?.SpectralError,
             "Each seed's lowest. The mean is drawn where every seed has converged.");

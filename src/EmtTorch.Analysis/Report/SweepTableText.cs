@@ -54,7 +54,32 @@ public static class SweepTableText
     internal static IReadOnlyList<Column> Axes(SweepTable table) => table.Axes.Count == 0 ? [new("runs of", _ => table.Folder.Name)]
         : [.. table.Axes.Select((axis, i) => new Column(table.Title(axis), cell => cell.Values[i], table.Axes[i].Values.All(v => Number(v.Name) is not null) ? cell => Number(cell.Values[i]) : null))];
 
-    internal static IEnumerable<Part> Parts(SweepTable table)
+    internal static IEnumerable<Part> Parts(SweepTable table) => table.OnTokens ? PartsOnTokens(table) : PartsOfCircuits(table);
+
+    private static IEnumerable<Part> PartsOnTokens(SweepTable table)
+    {
+        Column Of(string title, Func<SweepCell, Sample?> of, int digits) => new(title, c => Mean(c, of(c), digits), c => of(c)?.Mean);
+        Column Interval(Func<SweepCell, Sample?> of, int digits) => Spread("", of, digits)[^1];
+        Column[] bits = table.OnText ? [Of("bits per character", c => c.Bits, 4), Interval(c => c.Bits, 4), Of("new words", c => c.BitsNewWords, 4), Of("seen words", c => c.BitsSeenWords, 4)] : [];
+        yield return new("Results",
+            [
+                new("runs", c => $"{c.FinishedCount} of {c.Runs.Count}", c => c.FinishedCount), new("accuracy", c => Fixed(c.Accuracy, 4), c => c.Accuracy), Interval(c => c.Accuracies, 4),
+                Of("test loss", c => c.Losses, 5), .. bits,
+            ],
+            $"Means over seeds of each seed's accuracy and test loss, at the test's horizon, of the weights with the lowest test loss; and a 95 % interval of the mean accuracy (percentile bootstrap, 10,000 resamples; too narrow where seeds are few).{Over(table)}"
+            + (table.OnText ? " Bits per character are those of the part of the text that is kept for the test, with their interval: of all characters, of those in words that are new in their document, and in words that were in it before. In brackets of how many seeds, where not of all." : ""));
+        yield return new("Spread over seeds",
+            [
+                .. Spread("accuracy", c => c.Accuracies, 4)[..^1], Of("accuracy of the last", c => c.AccuraciesLast, 4), Of("reads right", c => c.ReadsRight, 4), Of("state, bytes", c => c.StateBytes, 0),
+                Reached(RunFigures.Learned), Reached(1), new("lost again", c => c.Best.Count == 0 ? "–" : $"{c.LostCount} of {c.Best.Count}", c => c.LostCount),
+            ],
+            "The least accuracy and the greatest, and the standard deviation (n − 1); the accuracy of the last weights; the share of questions at which a read of the fast weights points to the right value, in the best head; the bytes that a document's state takes at its end; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all.");
+    }
+
+    private static string Over(SweepTable table) => table.Folder.Axes.Where(a => table.Folder.BestOf.Contains(a.Key)).Select(table.Title).ToList() is { Count: > 0 } best
+        ? $" Of each seed the run with the highest accuracy over all values of {string.Join(" and ", best)}." : "";
+
+    private static IEnumerable<Part> PartsOfCircuits(SweepTable table)
     {
         var best = table.Folder.Axes.Where(a => table.Folder.BestOf.Contains(a.Key)).Select(table.Title).ToList();
         var over = best.Count == 0 ? "" : $" over all values of {string.Join(" and ", best)}";
@@ -119,9 +144,9 @@ public static class SweepTableText
     {
         var text = new StringBuilder();
         void Line(IEnumerable<string> fields) => text.AppendJoin(',', fields.Select(f => f.AsSpan().IndexOfAny(",\"\r\n") < 0 ? f : $"\"{f.Replace("\"", "\"\"", StringComparison.Ordinal)}\"")).Append('\n');
-        Line([.. table.Folder.Axes.Select(table.Title), "seed", .. Figures(table.Runs.FirstOrDefault()).Select(f => f.Key)]);
+        Line([.. table.Folder.Axes.Select(table.Title), "seed", .. Figures(table, table.Runs.FirstOrDefault()).Select(f => f.Key)]);
         foreach (var run in table.Runs)
-            Line([.. run.Values, run.Seed.ToString(CultureInfo.InvariantCulture), .. Figures(run).Select(f => f.Value?.ToString() ?? "")]);
+            Line([.. run.Values, run.Seed.ToString(CultureInfo.InvariantCulture), .. Figures(table, run).Select(f => f.Value?.ToString() ?? "")]);
         return text.ToString();
     }
 
@@ -141,7 +166,7 @@ public static class SweepTableText
             ["runs_total"] = table.Runs.Count,
             ["runs_finished"] = table.FinishedCount,
             ["runs_failed"] = table.Runs.Count(r => r.Failed),
-            ["cells"] = new JsonArray([.. table.Cells.Select(c => new JsonObject
+            ["cells"] = new JsonArray([.. table.Cells.Select(c => table.OnTokens ? CellOnTokens(c) : new JsonObject
             {
                 ["values"] = Values(table.Axes, c.Values),
                 ["runs"] = c.Runs.Count,
@@ -175,12 +200,21 @@ public static class SweepTableText
             ["runs"] = new JsonArray([.. table.Runs.Select(r =>
             {
                 var run = new JsonObject { ["name"] = r.Name, ["values"] = Values(table.Folder.Axes, r.Values), ["seed"] = r.Seed };
-                foreach (var (key, value) in Figures(r)) run[key] = value;
+                foreach (var (key, value) in Figures(table, r)) run[key] = value;
                 return run;
             })]),
             ["time"] = new JsonObject { ["seconds"] = table.Seconds, ["runs"] = new JsonObject(table.Runs.Where(r => r.Finished).Select(r => KeyValuePair.Create(r.Name, (JsonNode?)r.Result!.Seconds))) },
         };
         return json.ToJsonString(Indented) + "\n";
+
+        JsonObject CellOnTokens(SweepCell c) => new()
+        {
+            ["values"] = Values(table.Axes, c.Values), ["runs"] = c.Runs.Count, ["finished"] = c.FinishedCount, ["seeds"] = c.Seeds.Count, ["seeds_finished"] = c.Best.Count,
+            ["accuracy"] = c.Accuracy, ["accuracy_over_seeds"] = Of(c.Accuracies), ["accuracy_last"] = Of(c.AccuraciesLast), ["test_loss"] = Of(c.Losses),
+            ["bits_per_character"] = Of(c.Bits), ["bits_new_words"] = Of(c.BitsNewWords), ["bits_seen_words"] = Of(c.BitsSeenWords), ["reads_right"] = Of(c.ReadsRight), ["state_bytes"] = Of(c.StateBytes),
+            ["step_to_0.99"] = c.StepTo(RunFigures.Learned), ["seeds_to_0.99"] = c.ReachedCount(RunFigures.Learned), ["step_to_1"] = c.StepTo(1), ["seeds_to_1"] = c.ReachedCount(1), ["seeds_lost"] = c.LostCount,
+            ["best_runs"] = new JsonArray([.. c.Best.Select(r => (JsonNode)r.Name)]),
+        };
 
         static string Name(Verdict verdict) => verdict switch { Verdict.EqualOrBetter => "equal_or_better", Verdict.WithinInterval => "within_interval", Verdict.Worse => "worse", _ => "not_comparable" };
     }
@@ -189,6 +223,22 @@ public static class SweepTableText
     {
         ["n"] = sample.Count, ["mean"] = sample.Mean, ["min"] = sample.Min, ["max"] = sample.Max, ["sd"] = sample.Deviation, ["low"] = sample.Interval?.Low, ["high"] = sample.Interval?.High,
     };
+
+    private static readonly string[] OfCircuits =
+    [
+        "spectral_error", "spectral_error_last", "spectral_error_lowest", "spectral_error_lowest_step", "eigenvalues_theory", "eigenvalues_learned", "cycles_theory", "cycles_learned", "phi_error", "gain", "intervention_accuracy",
+    ];
+
+    /// <summary>What a run comes to in a table: where all are on tokens without what only circuits have, and with what they have themselves.</summary>
+    private static IEnumerable<KeyValuePair<string, JsonNode?>> Figures(SweepTable table, RunFigures? run) => !table.OnTokens ? Figures(run) :
+    [
+        .. Figures(run).Where(f => !OfCircuits.Contains(f.Key)),
+        .. new JsonObject
+        {
+            ["bits_per_character"] = run?.Analysis.BitsPerCharacter, ["bits_new_words"] = run?.Analysis.BitsNewWords, ["bits_seen_words"] = run?.Analysis.BitsSeenWords,
+            ["reads_right"] = run?.Analysis.ReadsRight, ["state_bytes"] = run?.Analysis.StateBytesEnd,
+        }.Select(p => KeyValuePair.Create(p.Key, p.Value?.DeepClone())),
+    ];
 
     /// <summary>What a run comes to, by the names that CSV and JSON share.</summary>
     private static IEnumerable<KeyValuePair<string, JsonNode?>> Figures(RunFigures? run) => new JsonObject

@@ -36,6 +36,17 @@ public sealed record AnalysisFigures
     /// <summary>Share of output bits as predicted after interventions.</summary>
     public double? InterventionAccuracy { get; init; }
 
+    /// <summary>Of a transformer on text, on the test part: of all characters, of those in words that are new in their document, and in words that were in it before.</summary>
+    public double? BitsPerCharacter { get; init; }
+    public double? BitsNewWords { get; init; }
+    public double? BitsSeenWords { get; init; }
+
+    /// <summary>Of a transformer, the share of questions at which a head's read points to the right value, of the best head.</summary>
+    public double? ReadsRight { get; init; }
+
+    /// <summary>Of a transformer, the bytes of a document's state at its end.</summary>
+    public long? StateBytesEnd { get; init; }
+
     /// <exception cref="JsonException">A figure is no number.</exception>
     internal static AnalysisFigures Of(JsonObject analysis) => analysis.Deserialize<AnalysisFigures>(Names)!;
 }

@@ -56,6 +56,9 @@ public sealed record RunFigures
     /// <summary>Test accuracy of the checkpoint with the lowest test loss.</summary>
     public double? Accuracy => Finite(Result?.BestTestAccuracy);
 
+    /// <summary>Test loss of the checkpoint with the lowest.</summary>
+    public double? Loss => Finite(Result?.BestTestLoss);
+
     /// <summary>Test accuracy of the last weights.</summary>
     public double? AccuracyLast => Finite(Result?.TestAccuracy);
 

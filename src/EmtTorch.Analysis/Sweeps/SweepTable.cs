@@ -33,6 +33,12 @@ public sealed class SweepCell
         AccuraciesLast = Sample.Of(Best.Select(r => r.AccuracyLast));
         PhiErrors = Sample.Of(Best.Select(r => r.Analysis.PhiError));
         InterventionAccuracies = Sample.Of(Best.Select(r => r.Analysis.InterventionAccuracy));
+        Losses = Sample.Of(Best.Select(r => r.Loss));
+        Bits = Sample.Of(Best.Select(r => r.Analysis.BitsPerCharacter));
+        BitsNewWords = Sample.Of(Best.Select(r => r.Analysis.BitsNewWords));
+        BitsSeenWords = Sample.Of(Best.Select(r => r.Analysis.BitsSeenWords));
+        ReadsRight = Sample.Of(Best.Select(r => r.Analysis.ReadsRight));
+        StateBytes = Sample.Of(Best.Select(r => (double?)r.Analysis.StateBytesEnd));
     }
 
     public IReadOnlyList<string> Values { get; }
@@ -81,6 +87,16 @@ public sealed class SweepCell
     public Sample? PhiErrors { get; }
     public Sample? InterventionAccuracies { get; }
 
+    /// <summary>The lowest test losses of the runs that stand for their seeds.</summary>
+    public Sample? Losses { get; }
+
+    /// <summary>On tokens: what <see cref="AnalysisFigures"/> has under these names.</summary>
+    public Sample? Bits { get; }
+    public Sample? BitsNewWords { get; }
+    public Sample? BitsSeenWords { get; }
+    public Sample? ReadsRight { get; }
+    public Sample? StateBytes { get; }
+
     /// <summary>How many of the runs that stand for their seeds had a test of this accuracy.</summary>
     public int ReachedCount(double accuracy) => Best.Count(r => r.StepTo(accuracy) is not null);
 
@@ -108,6 +124,13 @@ public sealed record SweepTable
     public required IReadOnlyList<SweepCell> Cells { get; init; }
 
     public IReadOnlyList<RunFigures> Runs => Folder.Runs;
+
+    /// <summary>Whether all runs are of transformers, for which there are no eigenvalues.</summary>
+    public bool OnTokens => Runs.Count > 0 && Runs.All(r => r.Configuration.Task.IsOnTokens);
+
+    /// <summary>Whether some run is on a text.</summary>
+    public bool OnText => Runs.Any(r => r.Configuration.Task.Text is not null);
+
     public int FinishedCount => Runs.Count(r => r.Finished);
 
     /// <summary>The axes that the published table lacks: rows that differ in one of them alone stand beside one and the same published row.</summary>

@@ -195,6 +195,16 @@ public sealed record TaskConfiguration
         _ => throw new ArgumentException("the task is not one on tokens"),
     };
 
+    /// <summary>Tokens of a document at a horizon, where the task is one on tokens; 0 elsewhere.</summary>
+    public long TokensAt(int horizon) => this switch
+    {
+        { AssociativeRecall: not null } or { Rebinding: not null } => horizon,
+        { SegmentRecall: { } r } => (horizon + 2L) * r.SegmentLength,
+        { Copy: { } c } => 2L * c.Length + horizon + 1,
+        { Text: { } t } => (long)horizon * t.SegmentLength,
+        _ => 0,
+    };
+
     private (string Key, IReadOnlyList<string> Broken) CheckTokens(int horizon) => this switch
     {
         { AssociativeRecall: { } a } => ("associative_recall", Tasks.AssociativeRecall.Check(horizon, a.Pairs, a.Vocabulary, a.Power)),

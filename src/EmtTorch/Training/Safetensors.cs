@@ -35,6 +35,10 @@ public sealed class SafetensorsFile
     /// <summary>Whether the file carried a checksum, which then was right.</summary>
     internal bool HasChecksum => Metadata.ContainsKey(Checksum);
 
+    /// <summary>Sets a network's parameters to the tensors of their names; what training keeps beside them is passed over.</summary>
+    /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
+    public void RestoreInto(TorchSharp.torch.nn.Module network) => TrainingState.RestoreWeights(network, this);
+
     /// <summary>Reads a file whole, and checks all that can be checked.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="InvalidDataException">The file is not one, or is damaged; the message names it and says how.</exception>

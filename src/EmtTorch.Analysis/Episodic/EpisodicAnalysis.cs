@@ -1,0 +1,482 @@
+using EmtTorch.Configuration;
+using EmtTorch.Models;
+using EmtTorch.Tasks;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis.Episodic;
+
+/// <summary>
+/// What an <see cref="EpisodicTransformer"/> does with its episodic memory, read on documents of its own task: what the gates let in, what the reads return, how the fast weights fill up, and how accuracy falls
+/// with the number of pairs to keep and with the distance to them.
+/// </summary>
+/// <example><code>
+/// using var network = TrainedNetwork.Load("runs/segment_recall/seed-1");
+/// var analysis = EpisodicAnalysis.Of(network.Transformer!, network.Configuration);
+/// foreach (var block in analysis.Reads) Console.WriteLine($"{block.Block}: {block.Share:P1} of reads point to the right value");
+/// </code></example>
+public sealed class EpisodicAnalysis
+{
+    /// <summary>Tokens that are read at once: without a window, attention's memory grows with this times what is before.</summary>
+    private const int Piece = 512;
+
+    /// <summary>How many tokens after a pair's value its writing is looked for.</summary>
+    private const int WrittenAfter = 2;
+
+    /// <summary>Places at which the fast weights are looked at, about.</summary>
+    private const int Places = 32;
+
+    private readonly EpisodicTransformer _network;
+    private readonly RunConfiguration _configuration;
+    private readonly EpisodicOptions _options;
+    private readonly List<string> _problems = [];
+
+    private EpisodicAnalysis(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions options) => (_network, _configuration, _options) = (network, configuration, options);
+
+    /// <summary>What can't be computed, and why.</summary>
+    public IReadOnlyList<string> Problems => _problems;
+
+    /// <summary>The share of right answers at the evaluation's horizon; of text on the test part.</summary>
+    public double? Accuracy { get; private set; }
+
+    /// <summary>The mean cross entropy there, in nats.</summary>
+    public double? Loss { get; private set; }
+
+    /// <summary>Each head's gate; without one, what is written of each kind of token. None without fast weights.</summary>
+    public IReadOnlyList<GateReading> Gates { get; private set; } = [];
+
+    /// <summary>Each head's reads, where the task has pairs and the blocks fast weights.</summary>
+    public IReadOnlyList<ReadReading> Reads { get; private set; } = [];
+
+    /// <summary>Each block's fast weights along a document.</summary>
+    public IReadOnlyList<FastWeightCourse> FastWeights { get; private set; } = [];
+
+    /// <summary>Accuracy by the number of pairs, at the longest trained horizon; none of a task without pairs.</summary>
+    public IReadOnlyList<CurvePoint> Capacity { get; private set; } = [];
+
+    /// <summary>Accuracy by the horizon; none of text.</summary>
+    public IReadOnlyList<CurvePoint> Distance { get; private set; } = [];
+
+    /// <summary>Pairs of a document that it was trained on.</summary>
+    public int? PairsTrained => PairsOf(_configuration.Task);
+
+    /// <summary>The longest horizon that it was trained on.</summary>
+    public int HorizonTrained => _configuration.Training.Curriculum.Horizons[^1];
+
+    /// <summary>d_k, the rows of a head's fast weights; null without them.</summary>
+    public int? KeyWidth => _configuration.Model.Memory == "none" ? null : _configuration.Model.HiddenSize / _configuration.Model.MemoryHeads;
+
+    /// <summary>The state of one document in bytes, before its first token.</summary>
+    public long? StateBytesStart { get; private set; }
+
+    /// <summary>The state of one document in bytes after the longest document that was read.</summary>
+    public long? StateBytesEnd { get; private set; }
+
+    /// <summary>How many tokens that one has.</summary>
+    public long StateTokens { get; private set; }
+
+    /// <summary>Of text alone.</summary>
+    public TextReading? Text { get; private set; }
+
+    /// <summary>One document in detail, at the longest trained horizon.</summary>
+    public ExampleReading? Example { get; private set; }
+
+    /// <summary>Reads a network.</summary>
+    /// <param name="network">The network, on the CPU.</param>
+    /// <param name="configuration">Its configuration, with the task that it is read on.</param>
+    /// <param name="options">Null: the defaults.</param>
+    public static EpisodicAnalysis Of(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions? options = null)
+    {
+        var analysis = new EpisodicAnalysis(network, configuration, options ?? new());
+        using var quiet = no_grad();
+        using var scope = NewDisposeScope();
+        if (analysis.WhyUnusable() is { } reason) analysis._problems.Add(reason);
+        else analysis.Run();
+        return analysis;
+    }
+
+    private string? WhyUnusable()
+    {
+        foreach (var (name, parameter) in _network.named_parameters())
+            if (!Matrices.IsFinite(parameter)) return $"The weights {name} have numbers that are not finite (NaN or infinity): nothing can be read out of this network.";
+        using var scope = NewDisposeScope();
+        var task = _configuration.Task.ToTokenTask(_configuration.Evaluation.Horizon, CPU);
+        using var held = task as IDisposable;
+        long vocabulary = _network.named_parameters().First(p => p.name == "embedding.weight").parameter.shape[0];
+        return task.VocabularySize == vocabulary ? null : $"Nothing can be read: the network knows {vocabulary} tokens, and the task has {task.VocabularySize}.";
+    }
+
+    private void Run()
+    {
+        Test();
+        ReadMemories();
+        if (KeyWidth is null) _problems.Add("There is no episodic memory (memory is none), so that there is no gate, no read and no fast weight to look at.");
+        else MakeExample();
+        Capacity = Curve(PairCounts(), pairs => WithPairs(pairs));
+        Distance = Curve(Horizons(), horizon => (_configuration.Task, horizon));
+        if (StateBytesStart is null) Note(_configuration.Evaluation.Horizon);
+    }
+
+    /// <summary>What was found, a sentence each.</summary>
+    public IReadOnlyList<string> Summary()
+    {
+        static string Text(FormattableString text) => FormattableString.Invariant(text);
+        var lines = new List<string>();
+        if (this.Text is { Bits: { } bits } t)
+            lines.Add(Text($"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."));
+        else if (Accuracy is { } accuracy) lines.Add(Text($"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."));
+        if (Gates.SelectMany(g => g.Kinds, (g, k) => (Gate: g, Kind: k)).Where(k => k.Kind.Gate is { } open && double.IsFinite(open)).GroupBy(k => k.Gate).MaxBy(g => g.Max(k => k.Kind.Gate) - g.Min(k => k.Kind.Gate)) is { } most)
+        {
+            var (widest, least) = (most.MaxBy(k => k.Kind.Gate).Kind, most.MinBy(k => k.Kind.Gate).Kind);
+            lines.Add(Text($"The gate of block {most.Key.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {most.Key.Head}," : "")} lets in most of {widest.Kind} (g = {widest.Gate:F2}) and least of {least.Kind} ({least.Gate:F2})."));
+        }
+        else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null)) lines.Add(Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1."));
+        if (Reads.Where(r => r.Share is not null).MaxBy(r => (r.Share, Math.Abs(r.Right ?? 0))) is { } best)
+            lines.Add(Text($"Block {best.Block}'s reads{(_configuration.Model.MemoryHeads > 1 ? $" (head {best.Head})" : "")} point to the right value{best.Where} in {100 * best.Share:F1} % of questions: the cosine is {best.Right:F2} with it and {best.Others:F2} with the others."));
+        if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
+            lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
+        string?[] limits =
+        [
+            Limit(Capacity) switch { null => null, 0 => "at no number of pairs", var pairs => Text($"up to {pairs} pairs (trained on {PairsTrained})") },
+            Limit(Distance) switch { null => null, 0 => "at no horizon", var far => Text($"up to horizon {far} (trained up to {HorizonTrained})") },
+        ];
+        if (limits.Any(l => l is not null)) lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");
+        return lines;
+    }
+
+    /// <summary>How far a curve goes on from its beginning without falling below 90 %; 0: not at all, null: there is none.</summary>
+    private static int? Limit(IReadOnlyList<CurvePoint> curve) => curve.Count == 0 || curve[0].Accuracy is null ? null : curve.TakeWhile(p => p.Accuracy >= 0.9).Select(p => p.At).LastOrDefault();
+
+    /// <summary>Documents that a measurement may have.</summary>
+    private int Count(long tokens, int most)
+    {
+        var model = _configuration.Model;
+        double work = (double)model.Layers * model.HiddenSize * model.HiddenSize / (2 * 64 * 64);
+        return (int)Math.Clamp(Math.Max(_options.Tokens / Math.Max(1, work), 8192) / tokens, Math.Min(most, 4), most);
+    }
+
+    private void Test()
+    {
+        int horizon = _configuration.Evaluation.Horizon;
+        using var scope = NewDisposeScope();
+        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        using var held = task as IDisposable;
+        int count = Count(_configuration.Task.TokensAt(horizon), _options.TestDocuments);
+        var score = new Score();
+        if (task is TextCorpus text)
+        {
+            // All of the test part, as far as the time allows.
+            long all = Math.Min(text.DocumentCount(TextPart.Test), 4L * count);
+            for (long first = 0; first < all; first += count) score.Add(_network, text.Documents(TextPart.Test, first, Math.Min(count, all - first)));
+            // Of logits that are not finite nothing can be drawn.
+            var (prompt, sample) = score.Loss is null ? ("", "") : Sample(text);
+            Text = new(score.Bits(0), score.Bits(1), score.Bits(2), prompt, sample);
+        }
+        else score.Add(_network, Batch(task, count));
+        (Accuracy, Loss) = (score.Loss is null ? null : score.Accuracy, score.Loss);
+        if (Loss is null) _problems.Add("The network's answers are not numbers: its state grew beyond all numbers.");
+        Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
+    }
+
+    private IReadOnlyList<TokenBatch> Batch(ITokenTask task, long count)
+    {
+        using var generator = new Generator(_options.Seed, CPU);
+        return task is TextCorpus text ? text.Documents(TextPart.Test, 0, Math.Min(count, text.DocumentCount(TextPart.Test))) : task.Batch(count, generator);
+    }
+
+    private (string, string) Sample(TextCorpus text)
+    {
+        const int PromptLength = 100;
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(_options.Seed, CPU);
+        var start = text.Documents(TextPart.Test, 0, 1)[0].Input;
+        start = start.narrow(1, 0, Math.Min(PromptLength, start.shape[1]));
+        string Readable(Tensor tokens) => ReadableText.Of([.. Numbers(tokens).Select(t => text.Vocabulary[(int)t])]);
+        return (Readable(start), Readable(_network.Generate(start, _options.SampleLength, 0.8, generator)));
+    }
+
+    private static long[] Numbers(Tensor tokens) => tokens.contiguous().data<long>().ToArray();
+
+    private void Note(int horizon)
+    {
+        using var scope = NewDisposeScope();
+        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        using var held = task as IDisposable;
+        var score = new Score();
+        score.Add(_network, Batch(task, 1));
+        Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
+    }
+
+    private void Note(long start, long end, long tokens)
+    {
+        if (tokens <= StateTokens) return;
+        (StateBytesStart, StateBytesEnd, StateTokens) = (start, end, tokens);
+    }
+
+    /// <summary>Gates, reads and singular values over documents at the evaluation's horizon.</summary>
+    private void ReadMemories()
+    {
+        if (KeyWidth is not { } keyWidth) return;
+        int horizon = _configuration.Evaluation.Horizon;
+        using var scope = NewDisposeScope();
+        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        using var held = task as IDisposable;
+        var document = Batch(task, Count(_configuration.Task.TokensAt(horizon), _options.Documents));
+        var (input, target, words) = Joined(document);
+        var ends = Ends(document);
+        var records = MemoryRecord.Of(_network, input, ends);
+        var kinds = Kinds(input, target, words);
+        Gates = [.. records.SelectMany((record, block) => OfGates(record, block, kinds))];
+        Reads = OfReads(records, input, target);
+        FastWeights = [.. records.Select((record, block) => OfStates(record, block, keyWidth, ends))];
+        if (records.Any(r => !Matrices.IsFinite(r.States[^1]))) _problems.Add("Fast weights grew beyond all numbers over a document: what is read of them is not a number.");
+    }
+
+    private static (Tensor Input, Tensor Target, Tensor? Words) Joined(IReadOnlyList<TokenBatch> document) =>
+        (cat(document.Select(s => s.Input).ToArray(), 1), cat(document.Select(s => s.Target).ToArray(), 1), document[0].Words is null ? null : cat(document.Select(s => s.Words!).ToArray(), 1));
+
+    /// <summary>Where to look at the fast weights: at the segments' ends, or, where there is one segment or too many, at places evenly apart.</summary>
+    private static List<int> Ends(IReadOnlyList<TokenBatch> document)
+    {
+        int tokens = (int)document.Sum(s => s.Input.shape[1]);
+        var ends = new List<int>();
+        if (document.Count is > 1 and <= 2 * Places)
+        {
+            int end = 0;
+            foreach (var segment in document) ends.Add(end += (int)segment.Input.shape[1]);
+        }
+        else for (int i = 1; i <= Math.Min(Places, tokens); i++) ends.Add((int)((long)tokens * i / Math.Min(Places, tokens)));
+        return ends;
+    }
+
+    /// <summary>The kind of each token (B, T), as a number in <see cref="TokenKinds.Names"/>.</summary>
+    private int[][] Kinds(Tensor input, Tensor target, Tensor? words) => [.. Enumerable.Range(0, (int)input.shape[0]).Select(b =>
+        TokenKinds.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b]), words is null ? null : Numbers(words[b])))];
+
+    private IEnumerable<GateReading> OfGates(MemoryRecord record, int block, int[][] kinds)
+    {
+        var names = TokenKinds.Names(_configuration.Task);
+        var memory = _network.Memories[block];
+        double[] rates = Matrices.Values(memory.Rate), decays = Matrices.Values(memory.DecayFactor);
+        for (int head = 0; head < rates.Length; head++)
+        {
+            double[][] strength = Matrices.Rows(record.Strength.select(1, head));
+            var gate = record.Gate is null ? null : Matrices.Rows(record.Gate.select(1, head));
+            var readings = new List<KindReading>();
+            for (int k = 0; k < names.Count; k++)
+            {
+                var places = kinds.SelectMany((row, b) => row.Select((kind, t) => (kind, b, t))).Where(p => p.kind == k).ToList();
+                if (places.Count > 0) readings.Add(new(names[k], places.Count, gate is null ? null : places.Average(p => gate[p.b][p.t]), places.Average(p => strength[p.b][p.t])));
+            }
+            yield return new(block + 1, head + 1, rates[head], decays[head], readings);
+        }
+    }
+
+    private List<ReadReading> OfReads(IReadOnlyList<MemoryRecord> records, Tensor input, Tensor target)
+    {
+        var readings = new List<ReadReading>();
+        var documents = Enumerable.Range(0, (int)input.shape[0]).Select(b => BoundPairs.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b]))).ToList();
+        for (int block = 0; block < records.Count; block++)
+            for (int head = 0; head < _configuration.Model.MemoryHeads; head++)
+                // The first of those that are as good.
+                if (Enumerable.Range(0, WrittenAfter + 1).Select(after => OfReads(records[block], block, head, after, documents)).OfType<ReadReading>().MaxBy(r => r.Share ?? Math.Abs(r.Right ?? 0)) is { } best) readings.Add(best);
+        return readings;
+    }
+
+    private static ReadReading? OfReads(MemoryRecord record, int block, int head, int after, List<BoundPairs?> documents)
+    {
+        double right = 0, others = 0;
+        long questions = 0, other = 0, compared = 0, largest = 0;
+        for (int b = 0; b < documents.Count; b++)
+        {
+            if (documents[b] is not { Questions.Count: > 0 } bound) continue;
+            foreach (var (question, row) in bound.Questions.Zip(Cosines(record, b, head, after, bound)))
+            {
+                double own = row[question.Right];
+                // A question so close behind its pair that the read came before the writing.
+                if (bound.Pairs[question.Right].At + after >= question.At) continue;
+                var rest = row.Where((_, i) => bound.Pairs[i].Value != bound.Pairs[question.Right].Value && bound.Pairs[i].At + after < question.At).ToList();
+                questions++;
+                right += own;
+                others += rest.Sum();
+                other += rest.Count;
+                if (rest.Count == 0) continue;
+                compared++;
+                if (rest.All(c => Math.Abs(own) > Math.Abs(c))) largest++;
+            }
+        }
+        return questions == 0 ? null : new(block + 1, head + 1, after, Mean(right, questions), Mean(others, other), double.IsFinite(right) ? Mean(largest, compared) : null, questions);
+    }
+
+    private static double? Mean(double sum, long count) => count > 0 && double.IsFinite(sum) ? sum / count : null;
+
+    /// <summary>Of each question and pair of document b, cos(r, v) with the v so many tokens after the pair's value; NaN where that comes after the question.</summary>
+    private static double[][] Cosines(MemoryRecord record, long b, long head, int after, BoundPairs bound)
+    {
+        using var scope = NewDisposeScope();
+        Tensor Rows(Tensor x, IEnumerable<int> places) => nn.functional.normalize(x[b][head].index_select(0, tensor(places.Select(p => (long)p).ToArray())).to(ScalarType.Float64), dim: -1);
+        var cosines = Matrices.Rows(matmul(Rows(record.Reads, bound.Questions.Select(q => q.At)), Rows(record.Values, bound.Pairs.Select(p => Math.Min(p.At + after, (int)record.Values.shape[2] - 1))).t()));
+        for (int q = 0; q < cosines.Length; q++)
+            for (int i = 0; i < cosines[q].Length; i++)
+                if (bound.Pairs[i].At + after >= bound.Questions[q].At) cosines[q][i] = double.NaN;
+        return cosines;
+    }
+
+    private FastWeightCourse OfStates(MemoryRecord record, int block, int width, List<int> ends)
+    {
+        // Four documents, fewer where matrices are large: a decomposition takes some ten d_k³.
+        double work = 10.0 * width * width * width * ends.Count * record.States[0].shape[1] * _configuration.Model.Layers;
+        long documents = Math.Min(record.States[0].shape[0], (long)Math.Clamp(4e10 / work, 1, 4));
+        var values = new double[ends.Count][];
+        var ranks = new double[ends.Count];
+        for (int i = 0; i < ends.Count; i++)
+        {
+            using var scope = NewDisposeScope();
+            var state = record.States[i].narrow(0, 0, documents).flatten(0, 1).to(ScalarType.Float64);    // (documents · heads, d_k, d_v)
+            if (!Matrices.IsFinite(state))
+            {
+                (values[i], ranks[i]) = ([.. Enumerable.Repeat(double.NaN, width)], double.NaN);
+                continue;
+            }
+            var sigma = linalg.svdvals(state);
+            values[i] = Matrices.Values(sigma.mean([0L]));
+            ranks[i] = Matrices.Rows(sigma).Average(EffectiveRank);
+        }
+        return new(block + 1, width, ends, values, ranks);
+    }
+
+    /// <summary>exp(−Σ p ln p), p = σ²/Σσ² (the effective rank of Roy and Vetterli 2007, of squares); NaN where all are 0.</summary>
+    internal static double EffectiveRank(double[] sigma)
+    {
+        double largest = sigma.DefaultIfEmpty(0).Max();
+        if (!(largest > 0)) return double.NaN;
+        var squares = sigma.Select(s => s / largest * (s / largest)).ToArray();
+        double sum = squares.Sum();
+        return Math.Exp(-squares.Where(p => p > 0).Sum(p => p / sum * Math.Log(p / sum)));
+    }
+
+    private void MakeExample()
+    {
+        const int Longest = 1200;
+        using var scope = NewDisposeScope();
+        var task = _configuration.Task.ToTokenTask(HorizonTrained, CPU);
+        using var held = task as IDisposable;
+        var (input, target, words) = Joined(Batch(task, 1));
+        if (input.shape[1] > Longest && PairsTrained is null)
+        {
+            (input, target) = (input.narrow(1, 0, Longest), target.narrow(1, 0, Longest));
+            words = words?.narrow(1, 0, Longest);
+        }
+        int tokens = (int)input.shape[1];
+        var records = MemoryRecord.Of(_network, input, [.. Enumerable.Range(1, (tokens + Piece - 1) / Piece).Select(i => Math.Min(tokens, i * Piece))]);
+        var (ids, names) = (Numbers(input[0]), TokenKinds.Names(_configuration.Task));
+        var kinds = TokenKinds.Of(_configuration.Task, ids, Numbers(target[0]), words is null ? null : Numbers(words[0]));
+        string Label(long token) => TokenKinds.Label(_configuration.Task, token, task as TextCorpus);
+        var bound = BoundPairs.Of(_configuration.Task, ids, Numbers(target[0]));
+        Example = new(
+            [.. ids.Select(Label)], [.. kinds.Select(k => names[k])],
+            [.. records.Where(r => r.Gate is not null).Select(r => Matrices.Values(r.Gate![0].mean([0L])))],
+            [.. bound?.Pairs.Select(p => $"{Label(p.Key)} {Label(p.Value)}") ?? []], [.. bound?.Questions.Select(q => Label(ids[q.At])) ?? []], [.. bound?.Questions.Select(q => q.Right) ?? []],
+            bound is { Questions.Count: > 0 } ? [.. Reads.Select(r => Cosines(records[r.Block - 1], 0, r.Head - 1, r.After, bound))] : []);
+    }
+
+    private static int? PairsOf(TaskConfiguration task) => task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs;
+
+    /// <summary>1, 2, 4, … and the number trained on.</summary>
+    private IEnumerable<int> PairCounts() => PairsTrained is not { } trained ? [] : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
+
+    /// <summary>The task with so many pairs, in documents as long as they need to be, at the longest trained horizon.</summary>
+    private (TaskConfiguration, int) WithPairs(int pairs) => _configuration.Task switch
+    {
+        { AssociativeRecall: { } a } task => (task with { AssociativeRecall = a with { Pairs = pairs } }, Math.Max(HorizonTrained, 4 * pairs)),
+        { SegmentRecall: { } r } task => (task with { SegmentRecall = r with { Pairs = pairs, SegmentLength = Math.Max(r.SegmentLength, 2 * pairs) } }, HorizonTrained),
+        { Rebinding: { } b } task => (task with { Rebinding = b with { Pairs = pairs } }, Math.Max(HorizonTrained, 2 * (pairs + b.Rebindings + b.Questions))),
+        var task => (task, HorizonTrained),
+    };
+
+    /// <summary>1, 2, 4, … and the longest trained horizon; none of text. What the task can't have is left out by the curve.</summary>
+    private IEnumerable<int> Horizons()
+    {
+        if (_configuration.Task.Text is not null) return [];
+        int longest = _configuration.Task.SegmentRecall is null ? Math.Max(_options.LongestDistance, 4 * HorizonTrained) : _options.LongestDistance;
+        return Enumerable.Range(0, 20).Select(i => 1 << i).Where(h => h <= longest).Append(HorizonTrained).Append(_configuration.Evaluation.Horizon).Distinct().Order();
+    }
+
+    /// <summary>The accuracy at each place that there is a task for, and that is not too long.</summary>
+    private List<CurvePoint> Curve(IEnumerable<int> places, Func<int, (TaskConfiguration Task, int Horizon)> of)
+    {
+        var points = new List<CurvePoint>();
+        foreach (int at in places)
+        {
+            using var scope = NewDisposeScope();
+            var (configuration, horizon) = of(at);
+            if (configuration.TokensAt(horizon) > _options.Tokens) break;
+            ITokenTask task;
+            try { task = configuration.ToTokenTask(horizon, CPU); }
+            catch (ArgumentException) { continue; } // more keys than there are, a sequence too short for its pairs
+            var score = new Score();
+            score.Add(_network, Batch(task, Count(configuration.TokensAt(horizon), _options.TestDocuments)));
+            points.Add(new(at, score.Loss is null ? null : score.Accuracy, score.Answers));
+            Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
+        }
+        return points;
+    }
+
+    /// <summary>Sums over what is asked in documents.</summary>
+    private sealed class Score
+    {
+        private readonly double[] _losses = new double[3], _counts = new double[3]; // of all; of text in new words, in seen ones
+        private double _right;
+
+        public long StateBytesStart { get; private set; }
+        public long StateBytesEnd { get; private set; }
+
+        /// <summary>Of the longest document.</summary>
+        public long Tokens { get; private set; }
+
+        public long Answers => (long)_counts[0];
+        public double? Accuracy => Mean(_right, Answers);
+        public double? Loss => Mean(_losses[0], Answers);
+        public double? Bits(int which) => Mean(_losses[which], (long)_counts[which]) is { } loss ? TextCorpus.BitsPerCharacter(loss) : null;
+
+        public void Add(EpisodicTransformer network, IReadOnlyList<TokenBatch> document)
+        {
+            using var quiet = no_grad();
+            using var everything = NewDisposeScope();
+            var state = network.Read(document[0].Input.narrow(1, 0, 0)).State;
+            StateBytesStart = state.BytesPerDocument;
+            foreach (var segment in document)
+                for (long from = 0; from < segment.Input.shape[1]; from += Piece)
+                {
+                    using var scope = NewDisposeScope();
+                    long length = Math.Min(Piece, segment.Input.shape[1] - from);
+                    var (hidden, after) = network.Read(segment.Input.narrow(1, from, length), state);
+                    Add(network, hidden, segment.Target.narrow(1, from, length).reshape(-1), segment.Words?.narrow(1, from, length).reshape(-1));
+                    state.Dispose();
+                    state = after;
+                    foreach (var tensor in after.Layers.SelectMany(l => new[] { l.Keys, l.Values, l.FastWeights, l.Context }).OfType<Tensor>()) tensor.MoveToOtherDisposeScope(everything);
+                }
+            StateBytesEnd = state.BytesPerDocument;
+            Tokens = Math.Max(Tokens, document.Sum(s => s.Input.shape[1]));
+        }
+
+        private void Add(EpisodicTransformer network, Tensor hidden, Tensor target, Tensor? words)
+        {
+            var places = target.ne(TokenBatch.Ignored).nonzero().squeeze(-1);
+            if (places.shape[0] == 0) return;
+            var logits = network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)); // (asked, V)
+            var answers = target.index_select(0, places);
+            // What is not a number can't be right.
+            _right += logits.argmax(-1).eq(answers).sum().ToDouble();
+            var each = nn.functional.cross_entropy(logits, answers, reduction: nn.Reduction.None).to(ScalarType.Float64);
+            var kinds = words?.index_select(0, places);
+            for (int k = 0; k < 3; k++)
+            {
+                if (k > 0 && kinds is null) break;
+                var of = k == 0 ? ones_like(each) : kinds!.eq(k).to(ScalarType.Float64);
+                _losses[k] += (each * of).sum().ToDouble();
+                _counts[k] += of.sum().ToDouble();
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+namespace EmtTorch.Analysis.Episodic;
+
+/// <summary>How <see cref="EpisodicAnalysis"/> measures.</summary>
+public sealed record EpisodicOptions
+{
+    /// <summary>Documents over which gates, reads and singular values are averaged.</summary>
+    public int Documents { get; init; } = 16;
+
+    /// <summary>Documents of a test and of a curve's point, at most.</summary>
+    public int TestDocuments { get; init; } = 32;
+
+    /// <summary>Tokens of a curve's point, at most, for a network of two blocks and d = 64; of larger ones fewer, in proportion to their weights.</summary>
+    public long Tokens { get; init; } = 1 << 16;
+
+    /// <summary>The longest distance that is tested in segments of segment_recall; copies and sequences go to four times the longest trained.</summary>
+    public int LongestDistance { get; init; } = 64;
+
+    /// <summary>Characters of the sample of a text that is generated.</summary>
+    public int SampleLength { get; init; } = 300;
+
+    /// <summary>Where documents come from.</summary>
+    public ulong Seed { get; init; } = 20_260_101;
+}
+
+/// <summary>What a head's gate lets in, by the kind of token.</summary>
+/// <param name="Block">From 1.</param>
+/// <param name="Head">From 1.</param>
+/// <param name="Rate">η.</param>
+/// <param name="Decay">γ.</param>
+/// <param name="Kinds">Each kind that the documents have.</param>
+public sealed record GateReading(int Block, int Head, double Rate, double Decay, IReadOnlyList<KindReading> Kinds);
+
+/// <summary>Means over the tokens of a kind.</summary>
+/// <param name="Kind">Such as key, value, noise.</param>
+/// <param name="Count">How many tokens of it there were.</param>
+/// <param name="Gate">g; null where there is no gate.</param>
+/// <param name="Strength">β = g·η.</param>
+public sealed record KindReading(string Kind, long Count, double? Gate, double Strength);
+
+/// <summary>
+/// Where a head's reads point at questions: the cosine of r there with the v that was written for the asked pair, and with those of all pairs of another value before the question.
+/// Which of r and −r stands for a value is the network's choice, since −W_Q and −W_o are the same network as W_Q and W_o: the right one is the one of the largest |cosine|.
+/// A network may write a pair one or two tokens later, out of its context or by attention: of v at the value, at the token after it and at the next, the one is taken that gives the largest share.
+/// </summary>
+/// <param name="Block">From 1.</param>
+/// <param name="Head">From 1.</param>
+/// <param name="After">How many tokens after the pair's value v is taken: 0, 1 or 2.</param>
+/// <param name="Right">The mean cosine with the right value; null where it is no number.</param>
+/// <param name="Others">The mean with the others; null where there are none.</param>
+/// <param name="Share">Of questions with others, the share where |cosine| is larger with the right one than with every other.</param>
+/// <param name="Questions">How many questions there were.</param>
+public sealed record ReadReading(int Block, int Head, int After, double? Right, double? Others, double? Share, long Questions)
+{
+    internal string Where => After switch { 0 => "", 1 => " (written at the token after it)", _ => $" (written {After} tokens after it)" };
+}
+
+/// <summary>How a block's fast weights fill up.</summary>
+/// <param name="Block">From 1.</param>
+/// <param name="KeyWidth">d_k, as many singular values there are.</param>
+/// <param name="Tokens">After how many tokens.</param>
+/// <param name="SingularValues">F's singular values there, descending, the mean over documents and heads.</param>
+/// <param name="EffectiveRank">exp(−Σ p ln p), p = σ²/Σσ²: the mean over documents and heads; NaN where F = 0.</param>
+public sealed record FastWeightCourse(int Block, int KeyWidth, IReadOnlyList<int> Tokens, double[][] SingularValues, double[] EffectiveRank);
+
+/// <summary>A point of a curve of accuracy.</summary>
+/// <param name="At">Pairs, or a horizon.</param>
+/// <param name="Accuracy">The share of right answers.</param>
+/// <param name="Answers">How many were asked.</param>
+public sealed record CurvePoint(int At, double? Accuracy, long Answers);
+
+/// <summary>A network's text.</summary>
+/// <param name="Bits">Bits per character on the test part.</param>
+/// <param name="NewWords">Of characters in words that are new in their document; null where there are none.</param>
+/// <param name="SeenWords">Of characters in words that were in their document before.</param>
+/// <param name="Prompt">What the sample goes on from, made readable.</param>
+/// <param name="Sample">What the network made, made readable.</param>
+public sealed record TextReading(double? Bits, double? NewWords, double? SeenWords, string Prompt, string Sample);
+
+/// <summary>One document, token by token.</summary>
+/// <param name="Tokens">Each token in a few letters.</param>
+/// <param name="Kinds">Each token's kind.</param>
+/// <param name="Gates">g of each block, its heads' mean, at each token; none where there is no gate.</param>
+/// <param name="Pairs">The pairs that it binds.</param>
+/// <param name="Questions">The asked keys.</param>
+/// <param name="Right">Of each question, which pair it asks for.</param>
+/// <param name="Cosines">Of each head, question and pair the cosine of the read with the pair's v; NaN for pairs that come later. Heads of the first block first, as in <see cref="EpisodicAnalysis.Reads"/>.</param>
+public sealed record ExampleReading(IReadOnlyList<string> Tokens, IReadOnlyList<string> Kinds, double[][] Gates, IReadOnlyList<string> Pairs, IReadOnlyList<string> Questions, IReadOnlyList<int> Right, double[][][] Cosines);

@@ -1,0 +1,53 @@
+using EmtTorch.Memory;
+using EmtTorch.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis.Episodic;
+
+/// <summary>What one block's fast weights did with whole documents.</summary>
+/// <param name="Values">v (B, heads, T, d_v).</param>
+/// <param name="Reads">r (B, heads, T, d_v).</param>
+/// <param name="Strength">β = g·η (B, heads, T).</param>
+/// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
+/// <param name="States">F after each piece (B, heads, d_k, d_v).</param>
+internal sealed record MemoryRecord(Tensor Values, Tensor Reads, Tensor Strength, Tensor? Gate, IReadOnlyList<Tensor> States)
+{
+    /// <summary>Reads documents piece by piece with the state carried on, which gives the same as in one.</summary>
+    /// <param name="network">The network.</param>
+    /// <param name="tokens">(B, T).</param>
+    /// <param name="ends">Where the pieces end, ascending, the last at T.</param>
+    /// <returns>A record for each block, in the caller's dispose scope; none for a network without fast weights.</returns>
+    public static IReadOnlyList<MemoryRecord> Of(EpisodicTransformer network, Tensor tokens, IReadOnlyList<int> ends)
+    {
+        using var quiet = no_grad();
+        using var scope = NewDisposeScope();
+        var memories = network.Memories;
+        var activities = memories.Select(_ => new List<MemoryActivity>()).ToArray();
+        // The tensors are the observer's for its call: copies are kept.
+        Tensor Kept(Tensor x) => x.clone().MoveToOtherDisposeScope(scope);
+        for (int i = 0; i < memories.Count; i++)
+        {
+            var list = activities[i];
+            memories[i].Observer = a => list.Add(a with { Keys = Kept(a.Keys), Values = Kept(a.Values), Strength = Kept(a.Strength), Gate = a.Gate is null ? null : Kept(a.Gate), Reads = Kept(a.Reads), Before = Kept(a.Before), After = Kept(a.After) });
+        }
+        try
+        {
+            EpisodicState? state = null;
+            int from = 0;
+            foreach (int end in ends)
+            {
+                state = network.Read(tokens.narrow(1, from, end - from), state).State;
+                from = end;
+            }
+        }
+        finally
+        {
+            foreach (var memory in memories) memory.Observer = null;
+        }
+        static Tensor Joined(List<MemoryActivity> pieces, Func<MemoryActivity, Tensor> of) => cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
+        return [.. activities.Select(pieces => new MemoryRecord(
+            Joined(pieces, a => a.Values), Joined(pieces, a => a.Reads), Joined(pieces, a => a.Strength),
+            pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!), [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]))];
+    }
+}

@@ -1,0 +1,22 @@
+using System.Globalization;
+using System.Text;
+
+namespace EmtTorch.Analysis.Episodic;
+
+/// <summary>Bytes as text that can be shown anywhere: UTF-8 where they are, and \xNN for every byte that is none or a control character other than a line's end.</summary>
+internal static class ReadableText
+{
+    public static string Of(ReadOnlySpan<byte> bytes)
+    {
+        var text = new StringBuilder();
+        while (bytes.Length > 0)
+        {
+            bool whole = Rune.DecodeFromUtf8(bytes, out var character, out int size) == System.Buffers.OperationStatus.Done;
+            bool shown = whole && (character.Value == '\n' || Rune.GetUnicodeCategory(character) is not (UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.OtherNotAssigned or UnicodeCategory.PrivateUse));
+            if (shown) text.Append(character.ToString());
+            else foreach (byte one in bytes[..size]) text.Append(CultureInfo.InvariantCulture, $"\\x{one:x2}");
+            bytes = bytes[size..];
+        }
+        return text.ToString();
+    }
+}

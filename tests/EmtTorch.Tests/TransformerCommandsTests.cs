@@ -1,0 +1,67 @@
+using System.Text.Json.Nodes;
+using EmtTorch.Configuration;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Tests;
+
+/// <summary>`Trainer sweep`, `table` and `analyze` of transformers, as a user runs them.</summary>
+public sealed class TransformerCommandsTests
+{
+    private const string Sweep = """
+        {
+          "name": "small", "base": {
+            "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
+            "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "layers": 1 },
+            "training": { "steps": 8, "batch_size": 5, "log_interval": 4, "curriculum": { "horizons": [1, 2] } },
+            "evaluation": { "horizon": 3, "batches": 2, "batch_size": 3, "interval": 4 }, "checkpoints": { "interval": 4 }
+          },
+          "axes": { "model.memory": ["fast_weights", "none"] }, "seeds": "1-2"
+        }
+        """;
+
+    [Test]
+    public void ASweepIsEstimatedTrainedTabledAndLookedInto()
+    {
+        var folder = Directory.CreateTempSubdirectory("emttorch-transformers-").FullName;
+        try
+        {
+            (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(folder, arguments);
+            File.WriteAllText(Path.Combine(folder, "sweep.json"), Sweep);
+            var estimate = Run("sweep", "sweep.json", "--dry-run");
+            Assert.That((estimate.Code, estimate.Output), Is.EqualTo((0, estimate.Output)), estimate.Error);
+            Assert.That(estimate.Output, Does.Match("small: 4 runs, 0 done; the others take about .* on this machine"));
+            var trained = Run("sweep", "sweep.json");
+            Assert.That(trained.Code, Is.Zero, trained.Output + trained.Error);
+            Assert.That(trained.Output, Does.Contain("4 of 4 runs done").And.Not.Contain("can't be analysed"));
+            var table = Run("table", "runs");
+            Assert.That(table.Code, Is.Zero, table.Error);
+            Assert.That(table.Output, Does.Contain("| memory | runs | accuracy | 95 % | test loss |").And.Not.Contain("pectral"));
+
+            var one = Run("analyze", "runs/fast_weights/seed-1");
+            Assert.That(one.Code, Is.Zero, one.Error);
+            Assert.That(one.Output, Does.StartWith("fast_weights/seed-1, task segment_recall, d = 8, step-0000000").And.Contain("of what is asked at horizon 3").And.Contain("effective rank"));
+            var json = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "runs", "fast_weights", "seed-1", "analysis.json")))!;
+            Assert.That(((string?)json["task"], (int?)json["hidden_size"], json["gate"]!.AsArray().Count), Is.EqualTo(("segment_recall", 8, 1)));
+            var all = Run("analyze", "runs/fast_weights/seed-1", "runs/none/seed-1", "--out", "both");
+            Assert.That(all.Code, Is.Zero, all.Error);
+            Assert.That(all.Output, Does.StartWith("| run | task | H | test accuracy | reads right | effective rank | state, bytes | notes |"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [TestCase("""{ "associative_recall": { "pairs": 2, "vocabulary": 64 } }""")]
+    [TestCase("""{ "segment_recall": { "pairs": 2, "segment_length": 7 } }""")]
+    [TestCase("""{ "rebinding": { "pairs": 2, "rebindings": 1, "questions": 2 } }""")]
+    [TestCase("""{ "copy": { "length": 3, "segment_length": 7 } }""")]
+    public void TokensAreThoseOfADocument(string task)
+    {
+        using var scope = NewDisposeScope();
+        var configuration = ConfigurationFile.Parse("""{ "name": "t", "task": TASK, "model": { "type": "episodic_transformer" }, "training": { "curriculum": { "horizons": [20] } }, "evaluation": { "horizon": 40 } }""".Replace("TASK", task, StringComparison.Ordinal));
+        using var generator = new Generator(1);
+        foreach (int horizon in new[] { 20, 40 })
+            Assert.That(configuration.Task.TokensAt(horizon), Is.EqualTo(configuration.Task.ToTokenTask(horizon, CPU).Batch(1, generator).Sum(s => s.Input.shape[1])));
+    }
+}
