@@ -32,6 +32,7 @@ root.Add(schema);
 root.Add(SweepCommand.Create());
 root.Add(TableCommand.Create());
 root.Add(AnalyzeCommand.Create());
+root.Add(GenerateCommand.Create());
 root.Add(GsemmCommand.Create());
 
 // A command's own usage does without what the root takes.

@@ -56,7 +56,7 @@ internal static class TokenKinds
         { SegmentRecall: { } r } => OfPairs(token, r.Noise, r.Keys),
         { Rebinding: { } b } => OfPairs(token, b.Noise, b.Keys),
         { Copy: not null } => token switch { 0 => "blank", 1 => "separator", _ => $"s{token - 2}" },
-        { Text: not null } when text is not null => ReadableText.Of([text.Vocabulary[(int)token]]),
+        { Text: not null } when text is not null => ReadableText.Of([(byte)token]),
         _ => $"{token}",
     };
 
