@@ -13,15 +13,12 @@ namespace EmtTorch.Analysis.Episodic;
 /// <example><code>
 /// using var network = TrainedNetwork.Load("runs/segment_recall/seed-1");
 /// var analysis = EpisodicAnalysis.Of(network.Transformer!, network.Configuration);
-/// foreach (var block in analysis.Reads) Console.WriteLine($"{block.Block}: {block.Share:P1} of reads point to the right value");
+/// foreach (var block in analysis.Reads) Console.WriteLine($"{block.Block}: {block.Asked:P1} of a read comes from the asked pair");
 /// </code></example>
 public sealed class EpisodicAnalysis
 {
     /// <summary>Tokens that are read at once: without a window, attention's memory grows with this times what is before.</summary>
     private const int Piece = 512;
-
-    /// <summary>How many tokens after a pair's value its writing is looked for.</summary>
-    private const int WrittenAfter = 2;
 
     /// <summary>Places at which the fast weights are looked at, about.</summary>
     private const int Places = 32;
@@ -131,8 +128,8 @@ public sealed class EpisodicAnalysis
             lines.Add(Text($"The gate of block {most.Key.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {most.Key.Head}," : "")} lets in most of {widest.Kind} (g = {widest.Gate:F2}) and least of {least.Kind} ({least.Gate:F2})."));
         }
         else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null)) lines.Add(Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1."));
-        if (Reads.Where(r => r.Share is not null).MaxBy(r => (r.Share, Math.Abs(r.Right ?? 0))) is { } best)
-            lines.Add(Text($"Block {best.Block}'s reads{(_configuration.Model.MemoryHeads > 1 ? $" (head {best.Head})" : "")} point to the right value{best.Where} in {100 * best.Share:F1} % of questions: the cosine is {best.Right:F2} with it and {best.Others:F2} with the others."));
+        if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
+            lines.Add(Text($"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."));
         if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
             lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
         string?[] limits =
@@ -274,53 +271,33 @@ public sealed class EpisodicAnalysis
 
     private List<ReadReading> OfReads(IReadOnlyList<MemoryRecord> records, Tensor input, Tensor target)
     {
-        var readings = new List<ReadReading>();
         var documents = Enumerable.Range(0, (int)input.shape[0]).Select(b => BoundPairs.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b]))).ToList();
-        for (int block = 0; block < records.Count; block++)
-            for (int head = 0; head < _configuration.Model.MemoryHeads; head++)
-                // The first of those that are as good.
-                if (Enumerable.Range(0, WrittenAfter + 1).Select(after => OfReads(records[block], block, head, after, documents)).OfType<ReadReading>().MaxBy(r => r.Share ?? Math.Abs(r.Right ?? 0)) is { } best) readings.Add(best);
-        return readings;
+        var heads = Enumerable.Range(0, records.Count).SelectMany(block => Enumerable.Range(0, _configuration.Model.MemoryHeads).Select(head => (block, head)));
+        return [.. heads.Select(h => OfReads(records[h.block], h.block, h.head, documents)).OfType<ReadReading>()];
     }
 
-    private static ReadReading? OfReads(MemoryRecord record, int block, int head, int after, List<BoundPairs?> documents)
+    private static ReadReading? OfReads(MemoryRecord record, int block, int head, List<BoundPairs?> documents)
     {
-        double right = 0, others = 0;
-        long questions = 0, other = 0, compared = 0, largest = 0;
+        double asked = 0, others = 0;
+        long questions = 0, compared = 0, largest = 0;
         for (int b = 0; b < documents.Count; b++)
         {
             if (documents[b] is not { Questions.Count: > 0 } bound) continue;
-            foreach (var (question, row) in bound.Questions.Zip(Cosines(record, b, head, after, bound)))
+            foreach (var (question, shares) in bound.Questions.Zip(ReadOrigins.Shares(record, b, head, bound)))
             {
-                double own = row[question.Right];
-                // A question so close behind its pair that the read came before the writing.
-                if (bound.Pairs[question.Right].At + after >= question.At) continue;
-                var rest = row.Where((_, i) => bound.Pairs[i].Value != bound.Pairs[question.Right].Value && bound.Pairs[i].At + after < question.At).ToList();
+                double own = shares[question.Right];
                 questions++;
-                right += own;
-                others += rest.Sum();
-                other += rest.Count;
-                if (rest.Count == 0) continue;
+                asked += own;
+                others += shares.Sum() - own;
+                if (shares.Length == 1) continue;
                 compared++;
-                if (rest.All(c => Math.Abs(own) > Math.Abs(c))) largest++;
+                if (shares.Where((_, i) => i != question.Right).All(share => own > share)) largest++;
             }
         }
-        return questions == 0 ? null : new(block + 1, head + 1, after, Mean(right, questions), Mean(others, other), double.IsFinite(right) ? Mean(largest, compared) : null, questions);
+        return questions == 0 ? null : new(block + 1, head + 1, Mean(asked, questions), Mean(others, questions), double.IsFinite(asked) ? Mean(largest, compared) : null, questions);
     }
 
     private static double? Mean(double sum, long count) => count > 0 && double.IsFinite(sum) ? sum / count : null;
-
-    /// <summary>Of each question and pair of document b, cos(r, v) with the v so many tokens after the pair's value; NaN where that comes after the question.</summary>
-    private static double[][] Cosines(MemoryRecord record, long b, long head, int after, BoundPairs bound)
-    {
-        using var scope = NewDisposeScope();
-        Tensor Rows(Tensor x, IEnumerable<int> places) => nn.functional.normalize(x[b][head].index_select(0, tensor(places.Select(p => (long)p).ToArray())).to(ScalarType.Float64), dim: -1);
-        var cosines = Matrices.Rows(matmul(Rows(record.Reads, bound.Questions.Select(q => q.At)), Rows(record.Values, bound.Pairs.Select(p => Math.Min(p.At + after, (int)record.Values.shape[2] - 1))).t()));
-        for (int q = 0; q < cosines.Length; q++)
-            for (int i = 0; i < cosines[q].Length; i++)
-                if (bound.Pairs[i].At + after >= bound.Questions[q].At) cosines[q][i] = double.NaN;
-        return cosines;
-    }
 
     private FastWeightCourse OfStates(MemoryRecord record, int block, int width, List<int> ends)
     {
@@ -377,7 +354,7 @@ public sealed class EpisodicAnalysis
             [.. ids.Select(Label)], [.. kinds.Select(k => names[k])],
             [.. records.Where(r => r.Gate is not null).Select(r => Matrices.Values(r.Gate![0].mean([0L])))],
             [.. bound?.Pairs.Select(p => $"{Label(p.Key)} {Label(p.Value)}") ?? []], [.. bound?.Questions.Select(q => Label(ids[q.At])) ?? []], [.. bound?.Questions.Select(q => q.Right) ?? []],
-            bound is { Questions.Count: > 0 } ? [.. Reads.Select(r => Cosines(records[r.Block - 1], 0, r.Head - 1, r.After, bound))] : []);
+            bound is { Questions.Count: > 0 } ? [.. Reads.Select(r => ReadOrigins.Shares(records[r.Block - 1], 0, r.Head - 1, bound))] : []);
     }
 
     private static int? PairsOf(TaskConfiguration task) => task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs;

@@ -70,21 +70,21 @@ internal static class EpisodicFigures
         }
     }
 
-    /// <summary>cos(r, v), questions by pairs.</summary>
+    /// <summary>What each pair gives to the read at each question.</summary>
     private static IEnumerable<Figure> Reads(EpisodicAnalysis analysis)
     {
-        if (analysis.Example is not { Cosines.Length: > 0 } example) yield break;
+        if (analysis.Example is not { Shares.Length: > 0 } example) yield break;
         static HeatAxis Axis(string title, IReadOnlyList<string> names) => new(title) { Names = names, Groups = names.Count <= 16 ? [.. names.Select(n => (n, 1))] : [] };
         bool heads = analysis.Reads.Any(r => r.Head > 1);
-        foreach (var (cosines, found) in example.Cosines.Zip(analysis.Reads).Take(Blocks))
+        foreach (var (shares, found) in example.Shares.Zip(analysis.Reads).Take(Blocks))
         {
             var of = heads ? $"block {found.Block}, head {found.Head}" : $"block {found.Block}";
-            var over = found.Right is null ? "" : $" Over {found.Questions} questions: {Page.Number(found.Right)} with the right value, {Page.Number(found.Others)} with the others; in {Page.Percent(found.Share)} the right one's is the largest in magnitude (the sign is free: the next projection turns it).";
+            var over = found.Asked is null ? "" : $" Over {found.Questions} questions {Page.Percent(found.Asked)} comes from the asked pair and {Page.Percent(found.Others)} from the others.";
             if (new HeatMap
                 {
-                    Values = cosines, Rows = Axis("asked key", example.Questions), Columns = Axis("stored pair", example.Pairs), Value = "cosine", Limit = 1,
+                    Values = shares, Rows = Axis("asked key", example.Questions), Columns = Axis("stored pair", example.Pairs), Value = "share", Limit = 1, Diverging = false,
                     Height = (0, 120 + Math.Clamp(26 * example.Questions.Count, 26, 480)), Marked = [.. example.Right.Select((p, q) => (q, p))],
-                }.Figure($"reads-{found.Block}-{found.Head}", $"Where the reads of {of} point", $"At each question of one document the cosine of the read r with the v of each pair's value{found.Where}. A dot: the pair that is asked for.{over}") is { } figure)
+                }.Figure($"reads-{found.Block}-{found.Head}", $"Where the reads of {of} come from", $"At each question of one document the share of the read that each stored pair gives: a read is a weighted sum of the values that were written. A dot: the pair that is asked for.{over}") is { } figure)
                 yield return figure;
         }
     }

@@ -38,21 +38,15 @@ public sealed record GateReading(int Block, int Head, double Rate, double Decay,
 public sealed record KindReading(string Kind, long Count, double? Gate, double Strength);
 
 /// <summary>
-/// Where a head's reads point at questions: the cosine of r there with the v that was written for the asked pair, and with those of all pairs of another value before the question.
-/// Which of r and −r stands for a value is the network's choice, since −W_Q and −W_o are the same network as W_Q and W_o: the right one is the one of the largest |cosine|.
-/// A network may write a pair one or two tokens later, out of its context or by attention: of v at the value, at the token after it and at the next, the one is taken that gives the largest share.
+/// Where a head's reads come from at questions. A read is a weighted sum of the values that were written, r_t = Σ a_ts v_s, and Σ |a_ts| ‖v_s‖ over a pair's tokens, its key, its value and the token after it, is what the pair gives.
 /// </summary>
 /// <param name="Block">From 1.</param>
 /// <param name="Head">From 1.</param>
-/// <param name="After">How many tokens after the pair's value v is taken: 0, 1 or 2.</param>
-/// <param name="Right">The mean cosine with the right value; null where it is no number.</param>
-/// <param name="Others">The mean with the others; null where there are none.</param>
-/// <param name="Share">Of questions with others, the share where |cosine| is larger with the right one than with every other.</param>
+/// <param name="Asked">The mean share of the asked pair in all that is read, 0 to 1; null where it is no number.</param>
+/// <param name="Others">The mean share of all other pairs; the rest comes from tokens of none.</param>
+/// <param name="Share">Of questions in documents of several pairs, the share where the asked one gives more than every other.</param>
 /// <param name="Questions">How many questions there were.</param>
-public sealed record ReadReading(int Block, int Head, int After, double? Right, double? Others, double? Share, long Questions)
-{
-    internal string Where => After switch { 0 => "", 1 => " (written at the token after it)", _ => $" (written {After} tokens after it)" };
-}
+public sealed record ReadReading(int Block, int Head, double? Asked, double? Others, double? Share, long Questions);
 
 /// <summary>How a block's fast weights fill up.</summary>
 /// <param name="Block">From 1.</param>
@@ -83,5 +77,5 @@ public sealed record TextReading(double? Bits, double? NewWords, double? SeenWor
 /// <param name="Pairs">The pairs that it binds.</param>
 /// <param name="Questions">The asked keys.</param>
 /// <param name="Right">Of each question, which pair it asks for.</param>
-/// <param name="Cosines">Of each head, question and pair the cosine of the read with the pair's v; NaN for pairs that come later. Heads of the first block first, as in <see cref="EpisodicAnalysis.Reads"/>.</param>
-public sealed record ExampleReading(IReadOnlyList<string> Tokens, IReadOnlyList<string> Kinds, double[][] Gates, IReadOnlyList<string> Pairs, IReadOnlyList<string> Questions, IReadOnlyList<int> Right, double[][][] Cosines);
+/// <param name="Shares">Of each head, question and pair the share of the read that comes from the pair, 0 to 1. Heads of the first block first, as in <see cref="EpisodicAnalysis.Reads"/>.</param>
+public sealed record ExampleReading(IReadOnlyList<string> Tokens, IReadOnlyList<string> Kinds, double[][] Gates, IReadOnlyList<string> Pairs, IReadOnlyList<string> Questions, IReadOnlyList<int> Right, double[][][] Shares);

@@ -6,12 +6,15 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>What one block's fast weights did with whole documents.</summary>
+/// <param name="Queries">q (B, heads, T, d_k).</param>
+/// <param name="Keys">k (B, heads, T, d_k).</param>
 /// <param name="Values">v (B, heads, T, d_v).</param>
-/// <param name="Reads">r (B, heads, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T).</param>
 /// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
+/// <param name="Decay">γ (heads).</param>
+/// <param name="Rule">What is written.</param>
 /// <param name="States">F after each piece (B, heads, d_k, d_v).</param>
-internal sealed record MemoryRecord(Tensor Values, Tensor Reads, Tensor Strength, Tensor? Gate, IReadOnlyList<Tensor> States)
+internal sealed record MemoryRecord(Tensor Queries, Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Decay, WriteRule Rule, IReadOnlyList<Tensor> States)
 {
     /// <summary>Reads documents piece by piece with the state carried on, which gives the same as in one.</summary>
     /// <param name="network">The network.</param>
@@ -29,7 +32,7 @@ internal sealed record MemoryRecord(Tensor Values, Tensor Reads, Tensor Strength
         for (int i = 0; i < memories.Count; i++)
         {
             var list = activities[i];
-            memories[i].Observer = a => list.Add(a with { Keys = Kept(a.Keys), Values = Kept(a.Values), Strength = Kept(a.Strength), Gate = a.Gate is null ? null : Kept(a.Gate), Reads = Kept(a.Reads), Before = Kept(a.Before), After = Kept(a.After) });
+            memories[i].Observer = a => list.Add(a with { Queries = Kept(a.Queries), Keys = Kept(a.Keys), Values = Kept(a.Values), Strength = Kept(a.Strength), Gate = a.Gate is null ? null : Kept(a.Gate), Decay = Kept(a.Decay), After = Kept(a.After) });
         }
         try
         {
@@ -47,7 +50,7 @@ internal sealed record MemoryRecord(Tensor Values, Tensor Reads, Tensor Strength
         }
         static Tensor Joined(List<MemoryActivity> pieces, Func<MemoryActivity, Tensor> of) => cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
         return [.. activities.Select(pieces => new MemoryRecord(
-            Joined(pieces, a => a.Values), Joined(pieces, a => a.Reads), Joined(pieces, a => a.Strength),
-            pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!), [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]))];
+            Joined(pieces, a => a.Queries), Joined(pieces, a => a.Keys), Joined(pieces, a => a.Values), Joined(pieces, a => a.Strength),
+            pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!), pieces[0].Decay.MoveToOuterDisposeScope(), pieces[0].Rule, [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]))];
     }
 }

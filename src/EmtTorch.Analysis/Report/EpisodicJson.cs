@@ -35,7 +35,7 @@ internal static class EpisodicJson
         })]);
         json["reads"] = new JsonArray([.. analysis.Reads.Select(r => new JsonObject
         {
-            ["block"] = r.Block, ["head"] = r.Head, ["written_after"] = r.After, ["cosine_right"] = Number(r.Right), ["cosine_others"] = Number(r.Others), ["share_right"] = Number(r.Share), ["questions"] = r.Questions,
+            ["block"] = r.Block, ["head"] = r.Head, ["from_asked_pair"] = Number(r.Asked), ["from_other_pairs"] = Number(r.Others), ["asked_pair_first"] = Number(r.Share), ["questions"] = r.Questions,
         })]);
         json["reads_right"] = Number(analysis.Reads.Max(r => r.Share));
         json["fast_weights"] = new JsonArray([.. analysis.FastWeights.Select(f => new JsonObject

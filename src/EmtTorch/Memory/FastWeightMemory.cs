@@ -7,14 +7,17 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.</summary>
+/// <param name="Queries">q (B, heads, T, d_k), of length 1.</param>
 /// <param name="Keys">k (B, heads, T, d_k), of length 1.</param>
 /// <param name="Values">v (B, heads, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
 /// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
+/// <param name="Decay">γ (heads).</param>
+/// <param name="Rule">What is written.</param>
 /// <param name="Reads">r (B, heads, T, d_v).</param>
 /// <param name="Before">F before the segment (B, heads, d_k, d_v).</param>
 /// <param name="After">F after it.</param>
-public sealed record MemoryActivity(Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Reads, Tensor Before, Tensor After);
+public sealed record MemoryActivity(Tensor Queries, Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Decay, WriteRule Rule, Tensor Reads, Tensor Before, Tensor After);
 
 /// <summary>
 /// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} + g_t η k_t v_tᵀ (or by the delta rule), r_t = F_{t−1}ᵀ q_t: a token
@@ -80,14 +83,15 @@ public sealed class FastWeightMemory : nn.Module
         var rates = Rate.unsqueeze(-1);                                                                            // (heads, 1)
         var g = gate?.forward(h, contexts);                                                                        // (B, heads, T)
         var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
+        var decay = DecayFactor;
         Tensor read, after;
         if (tokens == 1)
         {
-            (read, after) = FastWeights.Step(q.squeeze(2), k.squeeze(2), v.squeeze(2), strength.squeeze(2), DecayFactor, state, _rule);
+            (read, after) = FastWeights.Step(q.squeeze(2), k.squeeze(2), v.squeeze(2), strength.squeeze(2), decay, state, _rule);
             read = read.unsqueeze(2);
         }
-        else (read, after) = FastWeights.Scan(q, k, v, strength, DecayFactor, state, _rule);
-        Observer?.Invoke(new(k, v, strength, g, read, state, after));
+        else (read, after) = FastWeights.Scan(q, k, v, strength, decay, state, _rule);
+        Observer?.Invoke(new(q, k, v, strength, g, decay, _rule, read, state, after));
         var r = read.transpose(1, 2).reshape(batch, tokens, width);
         var added = output is null ? matmul((r / Math.Sqrt(width)).softmax(-1), table!) : output.forward(r);
         return (added.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());

@@ -1,0 +1,62 @@
+using EmtTorch.Memory;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis.Episodic;
+
+/// <summary>
+/// Where reads come from. The recurrence of fast weights never mixes the columns of F, so that a read is a weighted sum of the values that were written, r_t = Σ_{s&lt;t} a_ts v_s, by either rule and with any gate
+/// and decay; and the weights a_ts are what it reads when the values are unit vectors, v_s = e_s. Nothing is fitted.
+/// </summary>
+internal static class ReadOrigins
+{
+    /// <summary>Columns of one scan.</summary>
+    private const int Columns = 512;
+
+    /// <summary>Tokens after a pair's value that still count as the pair's: its context has key and value both.</summary>
+    private const int After = 1;
+
+    /// <summary>a (T, T): row t, column s; 0 where s ≥ t.</summary>
+    /// <param name="record">What a block did.</param>
+    /// <param name="document">Which document.</param>
+    /// <param name="head">Which head, from 0.</param>
+    public static Tensor Weights(MemoryRecord record, long document, long head)
+    {
+        using var scope = NewDisposeScope();
+        Tensor Of(Tensor x) => x.narrow(0, document, 1).narrow(1, head, 1).to(ScalarType.Float64);
+        Tensor q = Of(record.Queries), k = Of(record.Keys), strength = Of(record.Strength);
+        long tokens = q.shape[2];
+        var decay = record.Decay.narrow(0, head, 1).to(ScalarType.Float64);
+        var parts = eye(tokens, dtype: ScalarType.Float64).split((long)Columns, 1).Select(values =>
+            FastWeights.Scan(q, k, values.view(1, 1, tokens, -1), strength, decay, zeros([1, 1, q.shape[3], values.shape[1]], dtype: ScalarType.Float64), record.Rule).Read);
+        return cat(parts.ToArray(), 3)[0][0].MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Of each question the share of its read that comes from each pair, |a_ts| ‖v_s‖ over the pair's tokens against all tokens; 0 where nothing was read, NaN where it is no number.</summary>
+    public static double[][] Shares(MemoryRecord record, long document, long head, BoundPairs bound)
+    {
+        using var scope = NewDisposeScope();
+        var sizes = record.Values[document][head].to(ScalarType.Float64).norm(-1, keepdim: false);                  // ‖v_s‖ (T)
+        var rows = Matrices.Rows(Weights(record, document, head).index_select(0, tensor(bound.Questions.Select(q => (long)q.At).ToArray())).abs() * sizes);
+        var owner = Owners(bound, rows.Length == 0 ? 0 : rows[0].Length);
+        return [.. rows.Select(row =>
+        {
+            var shares = new double[bound.Pairs.Count];
+            double all = row.Sum();
+            for (int s = 0; s < row.Length; s++)
+                if (owner[s] >= 0 && all != 0) shares[owner[s]] += row[s] / all;
+            return shares;
+        })];
+    }
+
+    /// <summary>Of each token the pair that it belongs to; −1: none.</summary>
+    private static int[] Owners(BoundPairs bound, int tokens)
+    {
+        var owner = new int[tokens];
+        Array.Fill(owner, -1);
+        // The next pair's key is the next pair's.
+        for (int i = 0; i < bound.Pairs.Count; i++)
+            for (int s = bound.Pairs[i].At - 1; s <= bound.Pairs[i].At + After && s < tokens; s++) owner[s] = i;
+        return owner;
+    }
+}
