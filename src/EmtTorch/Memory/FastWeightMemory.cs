@@ -28,7 +28,8 @@ public sealed record MemoryActivity(Tensor Queries, Tensor Keys, Tensor Values, 
 /// (the source's 1.2). The recurrence itself, a token at a time and in parallel, is <see cref="FastWeights"/>.
 /// </summary>
 /// <remarks>
-/// At first W_Q = W_K: a token asks for what was written by tokens like it. η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2, as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
+/// At first W_Q = W_K: a token asks for what was written by tokens like it. The softmax over d numbers is nearly uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d),
+/// so that reads come through (with N(0, 1) nothing is learned in six hundred steps). η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2, as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
 /// </remarks>
 public sealed class FastWeightMemory : nn.Module
 {
@@ -48,7 +49,7 @@ public sealed class FastWeightMemory : nn.Module
         qkv = new(d, 3 * d, model, dtype, hasBias: false);
         using (no_grad()) qkv.weight.narrow(0, 0, d).copy_(qkv.weight.narrow(0, d, d));
         if (model.Read == "linear") output = new(d, d, model, dtype);
-        else table = new((randn(d, d, dtype: dtype) / Math.Sqrt(d)).DetachFromDisposeScope());
+        else table = new((randn(d, d, dtype: dtype) * Math.Sqrt(d)).DetachFromDisposeScope());
         if (model.Gate) gate = new(model, dtype);
         rate = new(full(_heads, _rule == WriteRule.Delta ? 2 : 0, dtype: dtype));
         if (model.Decay) logit_decay = new(full(_heads, 4, dtype: dtype));
