@@ -90,7 +90,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         long batch = tokens.shape[0], length = tokens.shape[1];
         state ??= new(0, batch, [.. blocks.Select(b => b.FirstState(batch, tokens.device))]);
-        var span = AttentionSpan.Of(_model, state, length, Dtype, tokens.device);
+        var span = _model.Attention ? AttentionSpan.Of(_model, state, length, Dtype, tokens.device) : null;
         var x = embedding.forward(tokens);                                     // (B, T, d)
         var layers = new LayerState[state.Layers.Count];
         for (int i = 0; i < layers.Length; i++) (x, layers[i]) = blocks[i].forward(x, state.Layers[i], span);
@@ -162,14 +162,14 @@ internal sealed class EpisodicBlock : nn.Module
 
     /// <param name="x">(B, T, d).</param>
     /// <param name="state">What the tokens before left.</param>
-    /// <param name="span">What attention sees.</param>
-    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan span)
+    /// <param name="span">What attention sees, where there is one.</param>
+    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span)
     {
         using var scope = NewDisposeScope();
         var h = norm1 is null ? x : norm1.forward(x);
         Tensor? contexts = null, context = null, keys = null, values = null, fast = null, added = null;
         if (drift is not null) (h, contexts, context) = drift.forward(h, state.Context!);
-        if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span);
+        if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
         if (memory is not null)
         {
             (var read, fast) = memory.forward(h, contexts, state.FastWeights!);
