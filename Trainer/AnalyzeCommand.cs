@@ -10,8 +10,6 @@ namespace EmtTorch.Trainer;
 /// <summary>`Trainer analyze PATH …`: what trained networks learned, in a few lines, analysis.json and report.html.</summary>
 internal static class AnalyzeCommand
 {
-    private const int Done = 0, Failed = 1, Wrong = 2;
-
     /// <summary>The states of all steps are held at once.</summary>
     private const int LatestTime = 1000;
 
@@ -32,8 +30,8 @@ internal static class AnalyzeCommand
         {
             paths, config, checkpoint, grounding, alpha, persistence, input, time, output,
         };
-        command.SetAction(parsed => Run(new(parsed.GetValue(paths)!, parsed.GetValue(config), parsed.GetValue(checkpoint)!, parsed.GetValue(grounding),
-            parsed.GetValue(alpha), parsed.GetValue(persistence), parsed.GetValue(input)!, parsed.GetValue(time), parsed.GetValue(output))));
+        command.SetAction(parsed => Exit.Of(() => Run(new(parsed.GetValue(paths)!, parsed.GetValue(config), parsed.GetValue(checkpoint)!, parsed.GetValue(grounding),
+            parsed.GetValue(alpha), parsed.GetValue(persistence), parsed.GetValue(input)!, parsed.GetValue(time), parsed.GetValue(output)))));
         return command;
     }
 
@@ -63,16 +61,6 @@ internal static class AnalyzeCommand
             }
             if (problems.Count > 0) throw new ConfigurationException(problems);
             return Analyze(networks, settings, options);
-        }
-        catch (ConfigurationException e)
-        {
-            Console.Error.WriteLine(e.Message.Replace("The configuration has", e.Problems.Count == 1 ? "There is" : "There are", StringComparison.Ordinal));
-            return Wrong;
-        }
-        catch (Exception e) when (e is InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException)
-        {
-            Console.Error.WriteLine(e.Message);
-            return Failed;
         }
         finally
         {
@@ -128,7 +116,7 @@ internal static class AnalyzeCommand
             Console.WriteLine(report);
         }
         if (networks.Count > 1) Compare(all, reports, settings.Out ?? CommonFolder(reports));
-        return Done;
+        return Exit.Done;
     }
 
     private static void Compare(List<RunAnalysis> analyses, List<string> reports, string folder)

@@ -9,48 +9,33 @@ namespace EmtTorch.Trainer;
 /// <summary>`Trainer gsemm CONFIG`: stores a sequence of memories in GSEMM and retrieves it; writes figures and numbers.</summary>
 internal static class GsemmCommand
 {
-    private const int Done = 0, Failed = 1, Wrong = 2;
-
     public static Command Create()
     {
         var config = new Argument<string>("CONFIG") { Description = "The experiment's settings, as in experiments/gsemm/retrieval.json" };
         var set = new Option<string[]>("--set") { Description = "Any setting: strengths.alpha_c=1.5; may be given often", HelpName = "KEY=VALUE" };
         var output = new Option<string?>("--out") { Description = "Where to write (default: results, beside the configuration)", HelpName = "FOLDER" };
         var command = new Command("gsemm", "Retrieves a stored sequence with the General Sequential Episodic Memory Model (Eq. 1, 20, 24).\n\n  dotnet run --project Trainer -- gsemm experiments/gsemm/retrieval.json") { config, set, output };
-        command.SetAction(parsed => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output)));
+        command.SetAction(parsed => Exit.Of(() => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output)), "The configuration"));
         return command;
     }
 
     private static int Run(string config, string[] set, string? output)
     {
         TorchRuntime.Start(null);
-        try
-        {
-            var result = GsemmExperiment.Run(GsemmConfiguration.Load(config, set));
-            var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
-            var name = Path.GetFileNameWithoutExtension(config);
-            Directory.CreateDirectory(folder);
-            AtomicFile.WriteText(Path.Combine(folder, $"{name}.json"), result.ToJson());
-            var page = Path.Combine(folder, $"{name}.html");
-            AtomicFile.WriteText(page, FigurePage.Render("GSEMM: a stored sequence, retrieved", result.Figures));
-            Show("ODE (Eq. 1)", result.Continuous);
-            Show("discrete limit (Eq. 20)", result.Discrete);
-            foreach (var convergence in result.Convergence)
-                Console.WriteLine($"{convergence.Name}: order {(convergence.Order is { } order ? FormattableString.Invariant($"{order:F2}") : "not to be told")}");
-            if (result.ConjugacyError is { } error) Console.WriteLine(FormattableString.Invariant($"Elman form against σ_f(V_f) (Eq. 24): {error:G2} at most"));
-            Console.WriteLine(page);
-            return Done;
-        }
-        catch (ConfigurationException e)
-        {
-            Console.Error.WriteLine(e.Message);
-            return Wrong;
-        }
-        catch (Exception e) when (e is GsemmDivergedException or IOException or UnauthorizedAccessException)
-        {
-            Console.Error.WriteLine(e.Message);
-            return Failed;
-        }
+        var result = GsemmExperiment.Run(GsemmConfiguration.Load(config, set));
+        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
+        var name = Path.GetFileNameWithoutExtension(config);
+        Directory.CreateDirectory(folder);
+        AtomicFile.WriteText(Path.Combine(folder, $"{name}.json"), result.ToJson());
+        var page = Path.Combine(folder, $"{name}.html");
+        AtomicFile.WriteText(page, FigurePage.Render("GSEMM: a stored sequence, retrieved", result.Figures));
+        Show("ODE (Eq. 1)", result.Continuous);
+        Show("discrete limit (Eq. 20)", result.Discrete);
+        foreach (var convergence in result.Convergence)
+            Console.WriteLine($"{convergence.Name}: order {(convergence.Order is { } order ? FormattableString.Invariant($"{order:F2}") : "not to be told")}");
+        if (result.ConjugacyError is { } error) Console.WriteLine(FormattableString.Invariant($"Elman form against σ_f(V_f) (Eq. 24): {error:G2} at most"));
+        Console.WriteLine(page);
+        return Exit.Done;
     }
 
     private static void Show(string name, GsemmRetrieval retrieval) =>

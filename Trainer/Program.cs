@@ -2,7 +2,6 @@ using System.CommandLine;
 using EmtTorch.Configuration;
 using EmtTorch.Trainer;
 
-// 0 done, 1 the run failed, 2 the arguments or the configuration are wrong, 130 interrupted.
 var config = new Argument<string[]>("CONFIG") { Description = "A run's settings, as in configs/repeat_copy.json; several are trained side by side", Arity = ArgumentArity.OneOrMore };
 var seed = new Option<long?>("--seed") { Description = "The run's seed, in place of the configuration's", HelpName = "N" };
 var seeds = new Option<string?>("--seeds") { Description = "Several runs: 1-20, or 1,2,5", HelpName = "FIRST-LAST" };
@@ -18,15 +17,15 @@ var root = new RootCommand("Trains networks with episodic memory.\n\n  dotnet ru
 {
     config, seed, seeds, jobs, device, set, output, resume, weights, together,
 };
-root.SetAction(parsed => TrainCommand.Run(new TrainCommand.Arguments(
+root.SetAction(parsed => Exit.Of(() => TrainCommand.Run(new TrainCommand.Arguments(
     parsed.GetValue(config)!, parsed.GetValue(seed), parsed.GetValue(seeds), parsed.GetValue(device), parsed.GetValue(set) ?? [],
-    parsed.GetValue(output), parsed.GetValue(resume), parsed.GetValue(weights), parsed.GetValue(jobs), parsed.GetValue(together))));
+    parsed.GetValue(output), parsed.GetValue(resume), parsed.GetValue(weights), parsed.GetValue(jobs), parsed.GetValue(together))), "The configuration"));
 
 var schema = new Command("schema", "Prints the JSON schema of configurations: configs/schema.json");
 schema.SetAction(_ =>
 {
     Console.Out.Write(ConfigurationSchema.Generate());
-    return 0;
+    return Exit.Done;
 });
 root.Add(schema);
 root.Add(SweepCommand.Create());
@@ -46,4 +45,4 @@ foreach (var error in result.Errors)
         : result.CommandResult.Command.Name == "table" ? "FOLDER is missing: the folder of a sweep's runs, experiments/table1 for example."
         : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example.");
 Console.Error.WriteLine("--help lists what there is.");
-return 2;
+return Exit.Wrong;

@@ -15,8 +15,6 @@ namespace EmtTorch.Trainer;
 /// </summary>
 internal static class SweepCommand
 {
-    private const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
-
     private sealed record Settings(string Sweep, int? Jobs, string? Shard, string? Device, string[] Set, string? Out, bool DryRun, bool Together);
 
     /// <summary>A run with what is there of it: Step is where it would go on.</summary>
@@ -40,28 +38,18 @@ internal static class SweepCommand
         {
             sweep, jobs, shard, device, set, output, dryRun, together,
         };
-        command.SetAction(parsed => Run(new(parsed.GetValue(sweep)!, parsed.GetValue(jobs), parsed.GetValue(shard), parsed.GetValue(device), parsed.GetValue(set) ?? [],
-            parsed.GetValue(output), parsed.GetValue(dryRun), parsed.GetValue(together))));
+        command.SetAction(parsed => Exit.Of(() => Run(new(parsed.GetValue(sweep)!, parsed.GetValue(jobs), parsed.GetValue(shard), parsed.GetValue(device), parsed.GetValue(set) ?? [],
+            parsed.GetValue(output), parsed.GetValue(dryRun), parsed.GetValue(together))), "The sweep"));
         return command;
     }
 
     private static int Run(Settings settings)
     {
-        Sweep sweep;
-        List<Item> items;
-        try
-        {
-            (sweep, items) = Prepare(settings);
-        }
-        catch (ConfigurationException e)
-        {
-            Console.Error.WriteLine(e.Message.Replace("The configuration has", "The sweep has", StringComparison.Ordinal));
-            return Wrong;
-        }
+        var (sweep, items) = Prepare(settings);
         if (items.Count == 0)
         {
             Console.WriteLine($"{sweep.Name}: no run is in part {settings.Shard}, since there are only {sweep.Runs.Count}.");
-            return Done;
+            return Exit.Done;
         }
         if (settings.DryRun) return SweepEstimate.Print(sweep, [.. items.Select(i => (i.Configuration, i.Result is not null, i.Step))], settings.Jobs, settings.Together);
         return Train(sweep, items, settings);
@@ -162,7 +150,7 @@ internal static class SweepCommand
         foreach (var (item, outcome) in open.Zip(outcomes).Where(p => p.Second.End == RunEnd.Failed))
             screen.Say($"failed: {Label(item.Configuration)}: {outcome.Failure} ({item.Folder.FailuresFile})", warning: true);
         screen.Say($"The table: dotnet run -c Release --project Trainer -- table {sweep.Out}");
-        return Ended(RunEnd.Interrupted) > 0 ? Interrupted : Ended(RunEnd.Failed) > 0 ? Failed : Done;
+        return Ended(RunEnd.Interrupted) > 0 ? Exit.Interrupted : Ended(RunEnd.Failed) > 0 ? Exit.Failed : Exit.Done;
     }
 
     /// <summary>analysis.json of a finished run, where it is not there yet or is of other weights; null where it can't be made.</summary>

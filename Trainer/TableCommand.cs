@@ -9,8 +9,6 @@ namespace EmtTorch.Trainer;
 /// <summary>`Trainer table FOLDER`: what a sweep has come to so far, as table.md, table.csv, table.json and table.html.</summary>
 internal static class TableCommand
 {
-    private const int Done = 0, Failed = 1, Wrong = 2;
-
     public static Command Create()
     {
         var folder = new Argument<string>("FOLDER") { Description = "The folder of a sweep's runs, or the one with its sweep.json; without a sweep.json the runs' differences are the axes" };
@@ -19,7 +17,7 @@ internal static class TableCommand
         {
             folder, output,
         };
-        command.SetAction(parsed => Run(parsed.GetValue(folder)!, parsed.GetValue(output)));
+        command.SetAction(parsed => Exit.Of(() => Run(parsed.GetValue(folder)!, parsed.GetValue(output))));
         return command;
     }
 
@@ -27,33 +25,20 @@ internal static class TableCommand
     {
         // Runs are analysed side by side, a thread each.
         TorchRuntime.Start(1);
-        try
-        {
-            var target = output ?? folder;
-            if ((output is not null || Directory.Exists(folder)) && new RunFolder(target).WhyNotWritable() is { } reason) throw new ConfigurationException([new("--out", $"{target} can't be written to: {reason}")]);
-            var runs = SweepFolder.Read(folder, name => Console.Error.WriteLine($"Analysing {name}"));
-            foreach (var warning in runs.Warnings) Console.Error.WriteLine($"Warning: {warning}");
-            var table = SweepTable.Of(runs);
-            var markdown = SweepTableText.Markdown(table);
-            var page = Path.Combine(target, "table.html");
-            Directory.CreateDirectory(target);
-            AtomicFile.WriteText(Path.Combine(target, "table.md"), markdown);
-            AtomicFile.WriteText(Path.Combine(target, "table.csv"), SweepTableText.Csv(table));
-            AtomicFile.WriteText(Path.Combine(target, "table.json"), SweepTableText.Json(table));
-            AtomicFile.WriteText(page, SweepTablePage.Render(table));
-            Console.Write(markdown);
-            Console.WriteLine(page);
-            return Done;
-        }
-        catch (ConfigurationException e)
-        {
-            Console.Error.WriteLine(e.Message.Replace("The configuration has", e.Problems.Count == 1 ? "There is" : "There are", StringComparison.Ordinal));
-            return Wrong;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            Console.Error.WriteLine(e.Message);
-            return Failed;
-        }
+        var target = output ?? folder;
+        if ((output is not null || Directory.Exists(folder)) && new RunFolder(target).WhyNotWritable() is { } reason) throw new ConfigurationException([new("--out", $"{target} can't be written to: {reason}")]);
+        var runs = SweepFolder.Read(folder, name => Console.Error.WriteLine($"Analysing {name}"));
+        foreach (var warning in runs.Warnings) Console.Error.WriteLine($"Warning: {warning}");
+        var table = SweepTable.Of(runs);
+        var markdown = SweepTableText.Markdown(table);
+        var page = Path.Combine(target, "table.html");
+        Directory.CreateDirectory(target);
+        AtomicFile.WriteText(Path.Combine(target, "table.md"), markdown);
+        AtomicFile.WriteText(Path.Combine(target, "table.csv"), SweepTableText.Csv(table));
+        AtomicFile.WriteText(Path.Combine(target, "table.json"), SweepTableText.Json(table));
+        AtomicFile.WriteText(page, SweepTablePage.Render(table));
+        Console.Write(markdown);
+        Console.WriteLine(page);
+        return Exit.Done;
     }
 }

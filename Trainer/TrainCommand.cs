@@ -15,21 +15,9 @@ internal static class TrainCommand
 {
     internal sealed record Arguments(string[] Configs, long? Seed, string? Seeds, string? Device, string[] Set, string? Out, bool Resume, string? Weights, int? Jobs, bool Together = false);
 
-    private const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
-
     public static int Run(Arguments arguments)
     {
-        List<RunConfiguration> runs;
-        try
-        {
-            runs = Configurations(arguments);
-        }
-        catch (ConfigurationException e)
-        {
-            Console.Error.WriteLine(e.Message);
-            return Wrong;
-        }
-
+        var runs = Configurations(arguments);
         using var stop = new Interruption();
         using var screen = new Screen();
         // What the runs differ in tells them apart on the screen.
@@ -44,7 +32,7 @@ internal static class TrainCommand
         var failed = runs.Where((_, i) => ends[i] is RunEnd.Failed or RunEnd.Elsewhere).Select(Label).ToList();
         if (failed.Count > 0 && runs.Count > 1)
             Console.Error.WriteLine($"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. What went wrong is in their log.jsonl; --resume goes on with them.");
-        return ends.Contains(RunEnd.Interrupted) ? Interrupted : failed.Count > 0 ? Failed : Done;
+        return ends.Contains(RunEnd.Interrupted) ? Exit.Interrupted : failed.Count > 0 ? Exit.Failed : Exit.Done;
     }
 
     /// <summary>A line a run: its result, or that it has none.</summary>

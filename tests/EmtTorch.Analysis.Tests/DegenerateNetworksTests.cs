@@ -3,22 +3,15 @@ using EmtTorch.Analysis.Report;
 using EmtTorch.Analysis.Theory;
 using EmtTorch.Configuration;
 using EmtTorch.Tasks;
+using EmtTorch.Tests;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
 
 /// <summary>Networks that did not learn, are broken, or don't fit: what can't be computed is said, and no number stands in its place.</summary>
-public sealed class DegenerateNetworksTests
+public sealed class DegenerateNetworksTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-degenerate-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     private const string T1 = """{ "name": "t1" }""";
 
     private static string Copy(int d, int s) => $$"""{ "name": "repeat_copy", "d": {{d}}, "s": {{s}} }""";
@@ -27,7 +20,7 @@ public sealed class DegenerateNetworksTests
 
     private static RunConfiguration Settings(string task) => ConfigurationFile.Parse($$"""{ "name": "degenerate", "task": {{task}} }""");
 
-    private (RunAnalysis Analysis, JsonElement Json) Analyze(NetworkWeights weights, string task) => WrittenAnalysis.Of(weights, Settings(task), _folder);
+    private (RunAnalysis Analysis, JsonElement Json) Analyze(NetworkWeights weights, string task) => WrittenAnalysis.Of(weights, Settings(task), Folder);
 
     private static NetworkWeights Random(int h, int d, double size = 1, long seed = 1)
     {

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using EmtTorch.Models;
+using EmtTorch.Tests;
 using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -7,17 +8,9 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis.Tests;
 
 /// <summary>Weights under every name and dtype that they come with, and every way in which a file is not an Elman network.</summary>
-public sealed class NetworkWeightsTests
+public sealed class NetworkWeightsTests : InTemporaryFolder
 {
     private const int H = 3, D = 2;
-
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-weights-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
 
     // Quarters: exact in every dtype, bfloat16 with its 8 bits too.
     private static double Number(string name, int i) => ((name.Length * 7 + i * 5) % 31 - 15) / 4.0;
@@ -41,7 +34,7 @@ public sealed class NetworkWeightsTests
 
     private NetworkWeights Read(Dictionary<string, SafetensorsTensor> tensors)
     {
-        var path = Path.Combine(_folder, "weights.safetensors");
+        var path = Path.Combine(Folder, "weights.safetensors");
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string>());
         return NetworkWeights.From(SafetensorsFile.Read(path), "weights.safetensors");
     }

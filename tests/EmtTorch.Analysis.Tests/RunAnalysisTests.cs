@@ -2,13 +2,14 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Configuration;
+using EmtTorch.Tests;
 using EmtTorch.Training;
 using Serilog.Core;
 
 namespace EmtTorch.Analysis.Tests;
 
 /// <summary>From a run's folder to analysis.json and report.html: which weights are taken, what is written, and what is left alone.</summary>
-public sealed class RunAnalysisTests
+public sealed class RunAnalysisTests : InTemporaryFolder
 {
     private const string Small = """
         {
@@ -21,7 +22,6 @@ public sealed class RunAnalysisTests
     private static readonly AnalysisOptions Quick = new() { TestHorizon = 20, TestSequences = 64 };
 
     private static string _trained = "";
-    private string _folder = "";
     private readonly List<string> _warnings = [];
 
     [OneTimeSetUp]
@@ -39,19 +39,15 @@ public sealed class RunAnalysisTests
     public void CopyRun()
     {
         _warnings.Clear();
-        _folder = Directory.CreateTempSubdirectory("emttorch-analysis-").FullName;
         foreach (var file in Directory.EnumerateFiles(_trained, "*", SearchOption.AllDirectories))
         {
-            var copy = Path.Combine(_folder, Path.GetRelativePath(_trained, file));
+            var copy = Path.Combine(Folder, Path.GetRelativePath(_trained, file));
             Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
             File.Copy(file, copy);
         }
     }
 
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
-    private string Run => Path.Combine(_folder, "small", "seed-1");
+    private string Run => Path.Combine(Folder, "small", "seed-1");
 
     private string Checkpoint(int step) => Path.Combine(Run, "checkpoints", $"step-{step:D8}.safetensors");
 
@@ -60,14 +56,14 @@ public sealed class RunAnalysisTests
     private string Bare(string name = "bare.safetensors", IReadOnlyDictionary<string, string>? metadata = null)
     {
         var file = SafetensorsFile.Read(Checkpoint(400));
-        var path = Path.Combine(_folder, name);
+        var path = Path.Combine(Folder, name);
         SafetensorsFile.Write(path, file.Tensors.Where(t => t.Key is "rnn.weight_ih" or "rnn.weight_hh" or "readout.weight").ToDictionary(), metadata ?? new Dictionary<string, string>());
         return path;
     }
 
     private string Config()
     {
-        var path = Path.Combine(_folder, "small.json");
+        var path = Path.Combine(Folder, "small.json");
         File.WriteAllText(path, Small);
         return path;
     }
@@ -219,8 +215,8 @@ public sealed class RunAnalysisTests
     [Test]
     public void APathThatIsNothingIsRefused()
     {
-        Assert.That(() => Load(Path.Combine(_folder, "nothing")), Throws.TypeOf<ConfigurationException>().With.Message.Contains("there is no"));
-        Assert.That(() => Load(_folder), Throws.TypeOf<ConfigurationException>().With.Message.Contains("config.json"));
+        Assert.That(() => Load(Path.Combine(Folder, "nothing")), Throws.TypeOf<ConfigurationException>().With.Message.Contains("there is no"));
+        Assert.That(() => Load(Folder), Throws.TypeOf<ConfigurationException>().With.Message.Contains("config.json"));
         Assert.That(() => Load(Path.Combine(Run, "config.json")), Throws.TypeOf<InvalidDataException>().With.Message.Contains("config.json"));
     }
 
@@ -235,10 +231,10 @@ public sealed class RunAnalysisTests
     [Test]
     public void ACheckpointThatWasCopiedAwayStandsAlone()
     {
-        var copy = Path.Combine(_folder, "copy.safetensors");
+        var copy = Path.Combine(Folder, "copy.safetensors");
         File.Copy(Checkpoint(300), copy);
         using var network = Load(copy);
-        Assert.That((network.IsRun, network.Folder, network.Step, network.Name), Is.EqualTo((false, _folder, 300L, "small/seed-1")));
+        Assert.That((network.IsRun, network.Folder, network.Step, network.Name), Is.EqualTo((false, Folder, 300L, "small/seed-1")));
     }
 
     [Test]
@@ -246,13 +242,13 @@ public sealed class RunAnalysisTests
     {
         Assert.That(() => Load(Bare()), Throws.TypeOf<ConfigurationException>().With.Message.Contains("--config").And.Message.Contains("bare.safetensors"));
         using var network = Load(Bare(), configuration: Config());
-        Assert.That((network.Name, network.Folder, network.IsRun, network.Step), Is.EqualTo(("bare", _folder, false, (long?)null)));
+        Assert.That((network.Name, network.Folder, network.IsRun, network.Step), Is.EqualTo(("bare", Folder, false, (long?)null)));
     }
 
     [Test]
     public void AnotherTaskMayBeAskedAboutAndTheNameStaysTheRuns()
     {
-        var path = Path.Combine(_folder, "other.json");
+        var path = Path.Combine(Folder, "other.json");
         File.WriteAllText(path, Small.Replace("\"d\": 2, \"s\": 2", "\"d\": 2, \"s\": 3"));
         using var network = Load(configuration: path);
         Assert.That((network.Name, network.Configuration.Task.S), Is.EqualTo(("small/seed-1", 3)));
@@ -332,7 +328,7 @@ public sealed class RunAnalysisTests
               "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 }, "model": { "hidden_size": 8, "bias": true },
               "training": { "steps": 300, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] } }, "evaluation": { "horizon": 32, "interval": 300 }
             }
-            """, [$"out={_folder}"]);
+            """, [$"out={Folder}"]);
         new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
         using var network = Load(RunFolder.Of(configuration).Path);
         var analysis = RunAnalysis.Of(network);

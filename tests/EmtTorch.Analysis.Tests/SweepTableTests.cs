@@ -2,27 +2,20 @@ using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Analysis.Sweeps;
 using EmtTorch.Configuration;
+using EmtTorch.Tests;
 using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Tests;
 
-public sealed class SweepTableTests
+public sealed class SweepTableTests : InTemporaryFolder
 {
     private const string Published = """
         { "source": "a paper", "columns": ["task", "hidden", "l2", "spectral_error", "accuracy"], "rows": [["T1", 64, 0.0, 0.0015, 1.00], ["T2", 64, 0.0, 0.0030, 0.93], ["T2", 64, 0.1, 0.1, 0.1]] }
         """;
 
-    private string _folder = "";
+    private string At(params string[] parts) => Path.Combine([Folder, .. parts]);
 
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-table-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
-    private string At(params string[] parts) => Path.Combine([_folder, .. parts]);
-
-    private SweepTable Read() => SweepTable.Of(SweepFolder.Read(_folder));
+    private SweepTable Read() => SweepTable.Of(SweepFolder.Read(Folder));
 
     // ---- Statistics
 
@@ -119,7 +112,7 @@ public sealed class SweepTableTests
     [Test]
     public void ACellIsTheMeanOfEachSeedsBest()
     {
-        SweepSamples.Full(_folder, Published);
+        SweepSamples.Full(Folder, Published);
         var table = Read();
         Assert.That(table.Progress, Is.EqualTo("8 of 8 runs finished"));
         Assert.That(table.Axes.Select(table.Title), Is.EqualTo(new[] { "task" }));
@@ -159,10 +152,10 @@ public sealed class SweepTableTests
     {
         var (name, settings) = SweepSamples.Of("t1", "0.9");
         File.WriteAllText(At("sweep.json"), SweepSamples.Sweep(Published));
-        SweepSamples.Finish(_folder, name, 1, settings, [0.1, 0.01, 0.001], [0.5, 0.9, 1], 2);
-        SweepSamples.Begin(_folder, name, 2, settings, [0.1, 0.01], [0.5, 0.9]);
+        SweepSamples.Finish(Folder, name, 1, settings, [0.1, 0.01, 0.001], [0.5, 0.9, 1], 2);
+        SweepSamples.Begin(Folder, name, 2, settings, [0.1, 0.01], [0.5, 0.9]);
         var (failing, other) = SweepSamples.Of("t2", "0.9");
-        foreach (int seed in (int[])[1, 2]) File.WriteAllText(SweepSamples.Begin(_folder, failing, seed, other, [], []).FailuresFile, string.Concat(Enumerable.Repeat("{}\n", seed)));
+        foreach (int seed in (int[])[1, 2]) File.WriteAllText(SweepSamples.Begin(Folder, failing, seed, other, [], []).FailuresFile, string.Concat(Enumerable.Repeat("{}\n", seed)));
         var table = Read();
         Assert.That(table.Progress, Is.EqualTo("1 of 8 runs finished; 1 failed twice; 1 failed once"));
         Assert.That((table.Cells[0].SpectralError, table.Cells[0].SpectralErrorVerdict, table.Cells[1].Accuracy), Is.EqualTo((0.001, Verdict.NotComparable, (double?)null)));
@@ -175,7 +168,7 @@ public sealed class SweepTableTests
     [Test]
     public void DamagedFilesAreNamedAndTheirRunsLeftOut()
     {
-        SweepSamples.Full(_folder);
+        SweepSamples.Full(Folder);
         string Run(string name, int seed, string file) => At(name, $"seed-{seed}", file);
         File.WriteAllText(Run("t1-threshold_0.9", 1, "result.json"), "{\"name\": \"t1");
         File.WriteAllText(Run("t1-threshold_0.98", 2, "analysis.json"), "{\"step\": 300,");
@@ -196,12 +189,12 @@ public sealed class SweepTableTests
     [Test]
     public void RunsThatAreNotOfTheSweepAreNamed()
     {
-        SweepSamples.Full(_folder);
+        SweepSamples.Full(Folder);
         Assert.That(Read().Folder.Warnings, Is.Empty);
         var (name, settings) = SweepSamples.Of("t3", "0.9");
-        SweepSamples.Begin(_folder, name, 1, settings, [], []);
-        Assert.That(Read().Folder.Warnings, Is.EqualTo(new[] { $"1 run in {_folder} is not of the sweep and left out: t3-threshold_0.9/seed-1" }));
-        for (int seed = 2; seed <= 4; seed++) SweepSamples.Begin(_folder, name, seed, settings, [], []);
+        SweepSamples.Begin(Folder, name, 1, settings, [], []);
+        Assert.That(Read().Folder.Warnings, Is.EqualTo(new[] { $"1 run in {Folder} is not of the sweep and left out: t3-threshold_0.9/seed-1" }));
+        for (int seed = 2; seed <= 4; seed++) SweepSamples.Begin(Folder, name, seed, settings, [], []);
         Assert.That(Read().Folder.Warnings.Single(), Does.StartWith("4 runs in ").And.EndsWith("t3-threshold_0.9/seed-1, t3-threshold_0.9/seed-2, t3-threshold_0.9/seed-3 and 1 more"));
     }
 
@@ -211,7 +204,7 @@ public sealed class SweepTableTests
         // T1 and T2 have published figures that are equal, and still are two rows.
         const string Equal = """{ "columns": ["task", "accuracy"], "rows": [["t1", 0.5], ["t2", 0.5]] }""";
         const string Said = "The published table has no threshold: rows that differ in nothing else stand beside the same figures";
-        SweepSamples.Full(_folder, Equal);
+        SweepSamples.Full(Folder, Equal);
         Assert.That(SweepTableText.Markdown(Read()), Does.Contain("| 0.50 |").And.Not.Contain("The published table has no"));
         var sweep = JsonNode.Parse(SweepSamples.Sweep(Equal))!.AsObject();
         sweep.Remove("best_of");
@@ -228,14 +221,14 @@ public sealed class SweepTableTests
         double?[] errors = [null, 0.01, 0.002];
         foreach (int hidden in (int[])[128, 8])
             foreach (var threshold in (string[])["0.98", "0.9"])
-                SweepSamples.Finish(_folder, $"h{hidden}-{threshold}", 1, [$"model.hidden_size={hidden}", $"training.curriculum.threshold={threshold}", "device=cpu"], errors, [0.5, 0.9, 1], 2);
+                SweepSamples.Finish(Folder, $"h{hidden}-{threshold}", 1, [$"model.hidden_size={hidden}", $"training.curriculum.threshold={threshold}", "device=cpu"], errors, [0.5, 0.9, 1], 2);
         Directory.CreateDirectory(At("earlier", "seed-1"));
         var table = Read();
         Assert.That(table.Folder.Axes.Select(a => (a.Key, string.Join(' ', a.Values.Select(v => v.Name)))), Is.EqualTo(new[] { ("model.hidden_size", "8 128"), ("training.curriculum.threshold", "0.9 0.98") }));
         Assert.That(table.Folder.BestOf, Is.EqualTo(new[] { "training.curriculum.threshold" }));
         Assert.That(table.Runs.Select(r => r.Name), Is.EqualTo(new[] { "h8-0.9/seed-1", "h8-0.98/seed-1", "h128-0.9/seed-1", "h128-0.98/seed-1" }));
         Assert.That(table.Cells.Select(c => (table.Label(c), c.SpectralError)), Is.EqualTo(new[] { ("8", 0.002), ("128", 0.002) }));
-        Assert.That(table.Folder.Name, Is.EqualTo(Path.GetFileName(_folder)));
+        Assert.That(table.Folder.Name, Is.EqualTo(Path.GetFileName(Folder)));
 
         // One name's seeds alone, and one run.
         var seeds = SweepTable.Of(SweepFolder.Read(At("h8-0.9")));
@@ -246,7 +239,7 @@ public sealed class SweepTableTests
     [Test]
     public void RunsThatDifferInTheirNameAloneAreToldApart()
     {
-        foreach (var name in (string[])["two", "one"]) SweepSamples.Finish(_folder, name, 1, [], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
+        foreach (var name in (string[])["two", "one"]) SweepSamples.Finish(Folder, name, 1, [], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
         var table = Read();
         Assert.That(table.Cells.Select(table.Label), Is.EqualTo(new[] { "one", "two" }));
     }
@@ -263,11 +256,11 @@ public sealed class SweepTableTests
         }
         var first = Texts(At("runs"));
         Assert.That(Texts(At("runs")), Is.EqualTo(first));
-        Assert.That(Texts(_folder), Is.EqualTo(first), "the folder with sweep.json and runs/");
+        Assert.That(Texts(Folder), Is.EqualTo(first), "the folder with sweep.json and runs/");
 
         // Slower training changes one line and one key.
-        foreach (var file in Directory.GetFiles(_folder, "result.json", SearchOption.AllDirectories)) File.WriteAllText(file, File.ReadAllText(file).Replace("\"seconds\": 10", "\"seconds\": 77"));
-        var slower = Texts(_folder);
+        foreach (var file in Directory.GetFiles(Folder, "result.json", SearchOption.AllDirectories)) File.WriteAllText(file, File.ReadAllText(file).Replace("\"seconds\": 10", "\"seconds\": 77"));
+        var slower = Texts(Folder);
         Assert.That(slower[0].Split('\n')[..^2], Is.EqualTo(first[0].Split('\n')[..^2]));
         Assert.That(slower[1], Is.EqualTo(first[1]));
         static string Timeless(string json)
@@ -283,8 +276,8 @@ public sealed class SweepTableTests
     [Test]
     public void CsvAndJsonHoldEveryRunUnrounded()
     {
-        SweepSamples.Full(_folder, Published);
-        SweepSamples.Finish(_folder, "t1-threshold_0.9", 1, SweepSamples.Of("t1", "0.9").Settings, [null, 1 / 300.0, 0.1], [0.8, double.NaN, double.NaN], 1);
+        SweepSamples.Full(Folder, Published);
+        SweepSamples.Finish(Folder, "t1-threshold_0.9", 1, SweepSamples.Of("t1", "0.9").Settings, [null, 1 / 300.0, 0.1], [0.8, double.NaN, double.NaN], 1);
         var table = Read();
         var csv = SweepTableText.Csv(table).Split('\n');
         Assert.That(csv[0], Does.StartWith("task,threshold,seed,state,failures,steps,horizon,accuracy_last,accuracy_best,").And.Not.Contain("second"));
@@ -304,8 +297,8 @@ public sealed class SweepTableTests
     public void NamesAreQuotedInCsvAndEscapedInTables()
     {
         File.WriteAllText(At("sweep.json"), SweepSamples.Sweep().Replace("\"task.name\": [\"t1\", \"t2\"]", """ "what": [ { "name": "a, \"b\" | <c>", "set": { "task.name": "t1" } } ]"""));
-        var run = Sweep.Load(At("sweep.json"), folder: _folder).Runs[0].Configuration;
-        SweepSamples.Finish(_folder, run.Name, 1, ["training.curriculum.threshold=0.9"], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
+        var run = Sweep.Load(At("sweep.json"), folder: Folder).Runs[0].Configuration;
+        SweepSamples.Finish(Folder, run.Name, 1, ["training.curriculum.threshold=0.9"], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
         var table = Read();
         Assert.That(SweepTableText.Csv(table), Does.Contain("\n\"a, \"\"b\"\" | <c>\",0.9,1,finished,"));
         Assert.That(SweepTableText.Markdown(table), Does.Contain("\n| a, \"b\" \\| <c> | 1 of 4 |"));
@@ -317,14 +310,14 @@ public sealed class SweepTableTests
     {
         string Problem(string folder) => Assert.Throws<ConfigurationException>(() => SweepFolder.Read(folder))!.Message;
         Assert.That(Problem(At("none")), Does.Contain("there is no such folder"));
-        Assert.That(Problem(_folder), Does.Contain("has no runs"));
+        Assert.That(Problem(Folder), Does.Contain("has no runs"));
         File.WriteAllText(At("sweep.json"), SweepSamples.Sweep());
         Assert.That(Problem(At("sweep.json")), Does.Contain("is a file"));
-        Assert.That(Problem(_folder), Does.Contain("none of the 8 runs of the sweep has begun there"));
+        Assert.That(Problem(Folder), Does.Contain("none of the 8 runs of the sweep has begun there"));
         File.WriteAllText(At("sweep.json"), "{");
-        Assert.That(Problem(_folder), Does.Contain("sweep.json: is not JSON"));
-        SweepSamples.Full(_folder, """{ "columns": ["loss"], "rows": [] }""");
-        Assert.That(Problem(_folder), Does.Contain("loss is no column"));
+        Assert.That(Problem(Folder), Does.Contain("sweep.json: is not JSON"));
+        SweepSamples.Full(Folder, """{ "columns": ["loss"], "rows": [] }""");
+        Assert.That(Problem(Folder), Does.Contain("loss is no column"));
     }
 
     // ---- Transformers
@@ -333,7 +326,7 @@ public sealed class SweepTableTests
     private void Transformer(int width, long seed, double accuracy, double loss, string task = """{ "copy": { "symbols": 3, "length": 2 } }""", JsonObject? analysis = null)
     {
         var configuration = ConfigurationFile.Parse($$"""{ "task": {{task}}, "model": { "type": "episodic_transformer", "hidden_size": {{width}} }, "training": { "steps": 300 } }""",
-            [$"name=w{width}", $"seed={seed}", $"out={_folder}", "training.curriculum.horizons=[4]", "evaluation.horizon=8"]);
+            [$"name=w{width}", $"seed={seed}", $"out={Folder}", "training.curriculum.horizons=[4]", "evaluation.horizon=8"]);
         var run = RunFolder.Of(configuration);
         Directory.CreateDirectory(run.Path);
         run.WriteConfiguration(configuration);
@@ -374,7 +367,7 @@ public sealed class SweepTableTests
     public void ATextHasBitsPerCharacter()
     {
         var text = At("text.txt");
-        Directory.CreateDirectory(_folder);
+        Directory.CreateDirectory(Folder);
         File.WriteAllText(text, string.Concat(Enumerable.Repeat("one two three four five ", 400)));
         var task = $$"""{ "text": { "path": {{JsonValue.Create(text).ToJsonString()}}, "segment_length": 8 } }""";
         Transformer(16, 1, 0.5, 1.5, task, new() { ["bits_per_character"] = 2.0, ["bits_new_words"] = 3.0, ["bits_seen_words"] = 1.0 });

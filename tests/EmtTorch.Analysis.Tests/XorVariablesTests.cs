@@ -3,6 +3,7 @@ using EmtTorch.Analysis.Report;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
+using EmtTorch.Tests;
 using EmtTorch.Training;
 using Serilog.Core;
 using TorchSharp;
@@ -10,16 +11,8 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
 
-public sealed class XorVariablesTests
+public sealed class XorVariablesTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-xor-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     /// <summary>
     /// The shift register with xor by hand, delays 2 and 3. Units a, b, r, q of each component: a = sign(x + y + 1), b = sign(x + y − 1) with x = y(t−2), y = y(t−3),
     /// so that a − b − 1 is −x·y; r and q hold the two outputs before. Input u comes in as ±4 and makes a = u, b = −u: 1 or −3, whose sign the register takes.
@@ -40,7 +33,7 @@ public sealed class XorVariablesTests
     }
 
     private (RunAnalysis Analysis, JsonElement Json) Analyze(NetworkWeights weights, string task) =>
-        WrittenAnalysis.Of(weights, ConfigurationFile.Parse($$"""{ "name": "hand", "task": {{task}}, "model": { "bias": true } }"""), _folder);
+        WrittenAnalysis.Of(weights, ConfigurationFile.Parse($$"""{ "name": "hand", "task": {{task}}, "model": { "bias": true } }"""), Folder);
 
     [Test]
     public void ARegisterMadeByHandIsTheCircuit()
@@ -99,7 +92,7 @@ public sealed class XorVariablesTests
               "training": { "steps": 2000, "learning_rate": 0.002, "curriculum": { "horizons": [5, 20, 40] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 100, "interval": 250 }
             }
-            """, [$"out={_folder}"]);
+            """, [$"out={Folder}"]);
         new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
         using var network = TrainedNetwork.Load(RunFolder.Of(configuration).Path);
         var analysis = RunAnalysis.Of(network);

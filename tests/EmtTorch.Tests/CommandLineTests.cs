@@ -5,16 +5,8 @@ using EmtTorch.Training;
 namespace EmtTorch.Tests;
 
 /// <summary>The program as a user runs it: its exit codes, its messages, and what it leaves on disk.</summary>
-public sealed class CommandLineTests
+public sealed class CommandLineTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-cli-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     private const string Small = """
         {
           "name": "small", "device": "cpu", "threads": 1, "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16 },
@@ -34,16 +26,16 @@ public sealed class CommandLineTests
 
     private string Config(string text = Small, string name = "small.json")
     {
-        var path = Path.Combine(_folder, name);
+        var path = Path.Combine(Folder, name);
         File.WriteAllText(path, text);
         return path;
     }
 
-    private string Out => Path.Combine(_folder, "runs");
+    private string Out => Path.Combine(Folder, "runs");
 
-    private Command Start(params string[] arguments) => Command.StartTrainer(_folder, arguments);
+    private Command Start(params string[] arguments) => Command.StartTrainer(Folder, arguments);
 
-    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(_folder, arguments);
+    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(Folder, arguments);
 
     private static string[] MetricsOf(string run) =>
         [.. File.ReadLines(Path.Combine(run, "metrics.jsonl")).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
@@ -68,9 +60,9 @@ public sealed class CommandLineTests
             foreach (var line in File.ReadLines(Path.Combine(run, "log.jsonl"))) Assert.That(() => JsonDocument.Parse(line), Throws.Nothing);
         }
         // The resolved configuration runs again as it is, and comes to the same.
-        var again = Run(Path.Combine(run, "config.json"), "--out", Path.Combine(_folder, "again"));
+        var again = Run(Path.Combine(run, "config.json"), "--out", Path.Combine(Folder, "again"));
         Assert.That(again.Code, Is.Zero, again.Error);
-        Assert.That(MetricsOf(Path.Combine(_folder, "again", "small", "seed-3")), Is.EqualTo(MetricsOf(run)));
+        Assert.That(MetricsOf(Path.Combine(Folder, "again", "small", "seed-3")), Is.EqualTo(MetricsOf(run)));
     }
 
     [TestCase(1)]
@@ -79,7 +71,7 @@ public sealed class CommandLineTests
     {
         Assert.That(Run(Config(), "--out", Out, "--seeds", "1-4", "--jobs", $"{jobs}").Code, Is.Zero);
         Assert.That(Directory.GetDirectories(Path.Combine(Out, "small")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "seed-1", "seed-2", "seed-3", "seed-4" }));
-        var alone = Path.Combine(_folder, "alone");
+        var alone = Path.Combine(Folder, "alone");
         Run(Config(), "--out", alone, "--seed", "3");
         Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-3")), Is.EqualTo(MetricsOf(Path.Combine(alone, "small", "seed-3"))));
         var last = Path.Combine("small", "seed-3", "checkpoints", "step-00000060.safetensors");
@@ -99,7 +91,7 @@ public sealed class CommandLineTests
         foreach (var name in (string[])["small", "decay", "wide"])
             foreach (var seed in (string[])["seed-1", "seed-2"]) Assert.That(File.Exists(Path.Combine(Out, name, seed, "result.json")), Is.True, $"{name} {seed}");
         if (option.Length > 0) return; // equal to rounding there: EnsembleRunTests
-        var alone = Path.Combine(_folder, "alone");
+        var alone = Path.Combine(Folder, "alone");
         Run(b, "--out", alone, "--seed", "2");
         Assert.That(MetricsOf(Path.Combine(Out, "decay", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(alone, "decay", "seed-2"))));
     }
@@ -112,8 +104,8 @@ public sealed class CommandLineTests
         string[] one = ["--set", "threads=1"];
         var (code, output, error) = Run([config, "--out", Out, "--seeds", "1-2", .. one, .. option.Length > 0 ? new[] { option } : []]);
         Assert.That(code, Is.Zero, output + error);
-        Assert.That(Run([config, "--out", Path.Combine(_folder, "alone"), "--seed", "2", .. one]).Code, Is.Zero);
-        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(_folder, "alone", "small", "seed-2"))));
+        Assert.That(Run([config, "--out", Path.Combine(Folder, "alone"), "--seed", "2", .. one]).Code, Is.Zero);
+        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(Folder, "alone", "small", "seed-2"))));
         Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-1")), Is.Not.EqualTo(MetricsOf(Path.Combine(Out, "small", "seed-2"))));
     }
 
@@ -158,12 +150,12 @@ public sealed class CommandLineTests
         var config = Config(Small.Replace("\"hidden_size\": 16", "\"hidden_size\": 16, \"dtype\": \"float64\""));
         var (code, output, error) = Run(config, "--out", Out, "--seeds", "1-3", "--together", "--jobs", "2");
         Assert.That(code, Is.Zero, output + error);
-        Assert.That(Run(config, "--out", Path.Combine(_folder, "alone"), "--seeds", "1-3", "--jobs", "1").Code, Is.Zero);
+        Assert.That(Run(config, "--out", Path.Combine(Folder, "alone"), "--seeds", "1-3", "--jobs", "1").Code, Is.Zero);
         using (Assert.EnterMultipleScope())
         {
             foreach (var seed in new[] { "seed-1", "seed-2", "seed-3" })
             {
-                var (these, those) = (new RunFolder(Path.Combine(Out, "small", seed)), new RunFolder(Path.Combine(_folder, "alone", "small", seed)));
+                var (these, those) = (new RunFolder(Path.Combine(Out, "small", seed)), new RunFolder(Path.Combine(Folder, "alone", "small", seed)));
                 string[] Files(RunFolder folder) => [.. Directory.EnumerateFiles(folder.Path, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder.Path, f)).Order(StringComparer.Ordinal)];
                 Assert.That(Files(these), Is.EqualTo(Files(those)));
                 Assert.That(these.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9))), Is.EqualTo(those.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9)))));
@@ -285,7 +277,7 @@ public sealed class CommandLineTests
     {
         int kills = TestContext.Parameters.Get("kills", 5);
         string[] settings = ["--set", $"training.steps={steps}", "--set", "training.log_interval=10", "--set", "checkpoints.interval=7", "--set", "evaluation.interval=100"];
-        Assert.That(Run([Config(config), "--out", Path.Combine(_folder, "whole"), .. settings]).Code, Is.Zero);
+        Assert.That(Run([Config(config), "--out", Path.Combine(Folder, "whole"), .. settings]).Code, Is.Zero);
 
         int inTheMiddle = 0;
         for (int i = 0; i < kills; i++)
@@ -299,7 +291,7 @@ public sealed class CommandLineTests
         }
         Assert.That(Run([Config(config), "--out", Out, "--resume", .. settings]).Code, Is.Zero);
         TestContext.Out.WriteLine($"{kills} kills, {inTheMiddle} of them in the middle of training");
-        string whole = Path.Combine(_folder, "whole", "small", "seed-1"), killed = Path.Combine(Out, "small", "seed-1");
+        string whole = Path.Combine(Folder, "whole", "small", "seed-1"), killed = Path.Combine(Out, "small", "seed-1");
         using (Assert.EnterMultipleScope())
         {
             Assert.That(MetricsOf(killed), Is.EqualTo(MetricsOf(whole)));
@@ -346,7 +338,7 @@ public sealed class CommandLineTests
             Assert.That(code, Is.EqualTo(2), output + error);
             foreach (var word in says) Assert.That(error, Does.Contain(word));
             Assert.That(error + output, Does.Not.Contain("   at "), "a stack trace");
-            Assert.That(Directory.GetFileSystemEntries(_folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "small.json", "broken.json" }));
+            Assert.That(Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "small.json", "broken.json" }));
         }
     }
 

@@ -4,16 +4,8 @@ using EmtTorch.Training;
 namespace EmtTorch.Tests;
 
 /// <summary>`Trainer sweep` as a user runs it: interrupted, killed, failing, and in several processes at once.</summary>
-public sealed class SweepCommandTests
+public sealed class SweepCommandTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-sweep-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     private const string Base = """
         { "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 3 }, "model": { "hidden_size": 16 },
           "training": { "steps": 60, "batch_size": 8, "log_interval": 10, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
@@ -24,14 +16,14 @@ public sealed class SweepCommandTests
 
     private string Sweep(string axes = Rates, string seeds = "1-2")
     {
-        var path = Path.Combine(_folder, "sweep.json");
+        var path = Path.Combine(Folder, "sweep.json");
         File.WriteAllText(path, $$"""{ "name": "small", "base": {{Base}}, "axes": {{axes}}, "seeds": "{{seeds}}" }""");
         return path;
     }
 
-    private Command Start(params string[] arguments) => Command.StartTrainer(_folder, ["sweep", .. arguments]);
+    private Command Start(params string[] arguments) => Command.StartTrainer(Folder, ["sweep", .. arguments]);
 
-    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(_folder, ["sweep", .. arguments]);
+    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(Folder, ["sweep", .. arguments]);
 
     /// <summary>All that training leaves, without what the clock says: file by file.</summary>
     private static SortedDictionary<string, string> Figures(string runs)
@@ -66,7 +58,7 @@ public sealed class SweepCommandTests
         var sweep = Sweep();
         var first = Run(sweep);
         Assert.That(first.Code, Is.Zero, first.Output + first.Error);
-        var runs = Path.Combine(_folder, "runs");
+        var runs = Path.Combine(Folder, "runs");
         string[] all = ["learning_rate_0.001/seed-1", "learning_rate_0.001/seed-2", "learning_rate_0.01/seed-1", "learning_rate_0.01/seed-2"];
         Assert.That(RunsOf(runs), Is.EqualTo(all));
         foreach (var run in all) Assert.That(JsonNode.Parse(File.ReadAllText(Path.Combine(runs, run, "analysis.json")))!["eigenvalues_theory"], Is.Not.Null);
@@ -90,13 +82,13 @@ public sealed class SweepCommandTests
     {
         var sweep = Sweep();
         Assert.That(Run(sweep, "--shard", "1/4").Code, Is.Zero);
-        var before = Figures(_folder);
+        var before = Figures(Folder);
         var (code, output, error) = Run(sweep, "--dry-run");
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.Zero, error);
             Assert.That(output, Does.Contain("| learning_rate_0.001 | 1 | done |").And.Contain("| learning_rate_0.01 | 2 | missing |").And.Match(@"small: 4 runs, 1 done; the others take about .* on this machine"));
-            Assert.That(Figures(_folder), Is.EqualTo(before));
+            Assert.That(Figures(Folder), Is.EqualTo(before));
             Assert.That(Run(sweep, "--dry-run", "--shard", "1/4").Output, Does.EndWith("\nsmall: 1 run, all done.\n"));
             Assert.That(Run(sweep, "--dry-run", "--shard", "5/5").Output, Is.EqualTo("small: no run is in part 5/5, since there are only 4.\n"));
         }
@@ -107,7 +99,7 @@ public sealed class SweepCommandTests
     {
         // A finite rate that no weight survives.
         var (code, output, error) = Run(Sweep("""{ "rate": [ { "name": "wild", "set": { "training.learning_rate": 1e30, "training.max_grad_norm": 1e30 } }, { "name": "tame", "set": {} } ] }""", "1"));
-        var failures = File.ReadAllLines(Path.Combine(_folder, "runs", "wild", "seed-1", "failures.jsonl"));
+        var failures = File.ReadAllLines(Path.Combine(Folder, "runs", "wild", "seed-1", "failures.jsonl"));
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(1), output + error);
@@ -115,7 +107,7 @@ public sealed class SweepCommandTests
             Assert.That((string?)JsonNode.Parse(failures[0])!["message"], Does.Contain("diverged"));
             Assert.That(output, Does.Contain("1 run failed and is tried once more").And.Contain("1 of 2 runs done"));
             Assert.That(error, Does.Contain("failed: wild, seed 1: The loss is"));
-            Assert.That(RunsOf(Path.Combine(_folder, "runs")), Is.EqualTo(new[] { "tame/seed-1" }));
+            Assert.That(RunsOf(Path.Combine(Folder, "runs")), Is.EqualTo(new[] { "tame/seed-1" }));
         }
     }
 
@@ -123,7 +115,7 @@ public sealed class SweepCommandTests
     public void KilledFiveTimesItComesToTheSameFigures()
     {
         string[] settings = [Sweep(seeds: "1-3"), "--set", "training.steps=1500", "--set", "checkpoints.interval=7"];
-        string whole = Path.Combine(_folder, "whole"), killed = Path.Combine(_folder, "killed");
+        string whole = Path.Combine(Folder, "whole"), killed = Path.Combine(Folder, "killed");
         Assert.That(Run([.. settings, "--out", whole]).Code, Is.Zero);
         int inTheMiddle = 0;
         for (int i = 0; i < 5; i++)
@@ -147,7 +139,7 @@ public sealed class SweepCommandTests
         // All but the time, which is in the last line.
         string Table(string runs)
         {
-            var (code, _, error) = Command.RunTrainer(_folder, "table", runs);
+            var (code, _, error) = Command.RunTrainer(Folder, "table", runs);
             Assert.That(code, Is.Zero, error);
             return string.Concat(File.ReadAllLines(Path.Combine(runs, "table.md"))[..^1].Select(line => line + "\n")) + File.ReadAllText(Path.Combine(runs, "table.csv"));
         }
@@ -160,7 +152,7 @@ public sealed class SweepCommandTests
     public void ProcessesThatShareASweepLoseAndMixNothing()
     {
         string[] settings = [Sweep(seeds: "1-4"), "--set", "training.steps=400"];
-        string alone = Path.Combine(_folder, "alone"), shared = Path.Combine(_folder, "shared");
+        string alone = Path.Combine(Folder, "alone"), shared = Path.Combine(Folder, "shared");
         Assert.That(Run([.. settings, "--out", alone]).Code, Is.Zero);
         // Two shards that are the whole, and one process that wants all of it besides.
         Command[] processes = [Start([.. settings, "--out", shared, "--shard", "1/2"]), Start([.. settings, "--out", shared, "--shard", "2/2"]), Start([.. settings, "--out", shared])];
@@ -177,7 +169,7 @@ public sealed class SweepCommandTests
     public void ARunThatAnotherProcessTrainsIsLeftToIt()
     {
         var sweep = Sweep(axes: "{}", seeds: "1");
-        var folder = new RunFolder(Path.Combine(_folder, "runs", "small", "seed-1"));
+        var folder = new RunFolder(Path.Combine(Folder, "runs", "small", "seed-1"));
         using (folder.TryLock())
         {
             var (code, output, _) = Run(sweep);
@@ -195,7 +187,7 @@ public sealed class SweepCommandTests
     public void AnInterruptLeavesCheckpointsAnd130([Values("INT", "TERM")] string signal)
     {
         using var process = Start(Sweep(), "--set", "training.steps=1000000");
-        string[] Begun() => Directory.Exists(Path.Combine(_folder, "runs")) ? Directory.GetFiles(Path.Combine(_folder, "runs"), "latest", SearchOption.AllDirectories) : [];
+        string[] Begun() => Directory.Exists(Path.Combine(Folder, "runs")) ? Directory.GetFiles(Path.Combine(Folder, "runs"), "latest", SearchOption.AllDirectories) : [];
         while (Begun().Length < 1 && !process.HasEnded) Thread.Sleep(20);
         process.Signal(signal);
         var (code, output, _) = process.End();
@@ -219,7 +211,7 @@ public sealed class SweepCommandTests
         {
             Assert.That(code, Is.EqualTo(2), output + error);
             Assert.That(error, Does.Contain(says).And.Not.Contain("   at "));
-            Assert.That(Directory.GetFileSystemEntries(_folder).Select(Path.GetFileName), Is.EqualTo(new[] { "sweep.json" }));
+            Assert.That(Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName), Is.EqualTo(new[] { "sweep.json" }));
         }
     }
 

@@ -25,17 +25,9 @@ public sealed record AssociativeRecallConfiguration
     public bool RandomNonQueries { get; init; } = true;
 }
 
-/// <summary>Settings of <see cref="Tasks.SegmentRecall"/>; horizons are segments between pairs and questions.</summary>
-public sealed record SegmentRecallConfiguration
+/// <summary>The vocabulary of tasks on pairs, <see cref="Tasks.PairTokens"/>.</summary>
+public abstract record PairsConfiguration
 {
-    [Description("Pairs in the first segment, each asked for in the last.")]
-    [Range(1, 1_048_576)]
-    public int Pairs { get; init; } = 4;
-
-    [Description("Tokens in a segment.")]
-    [Range(1, 1_048_576)]
-    public int SegmentLength { get; init; } = 64;
-
     [Description("Keys in the vocabulary.")]
     [Range(1, 1_048_576)]
     public int Keys { get; init; } = 64;
@@ -47,6 +39,18 @@ public sealed record SegmentRecallConfiguration
     [Description("Tokens of noise in the vocabulary.")]
     [Range(1, 1_048_576)]
     public int Noise { get; init; } = 16;
+}
+
+/// <summary>Settings of <see cref="Tasks.SegmentRecall"/>; horizons are segments between pairs and questions.</summary>
+public sealed record SegmentRecallConfiguration : PairsConfiguration
+{
+    [Description("Pairs in the first segment, each asked for in the last.")]
+    [Range(1, 1_048_576)]
+    public int Pairs { get; init; } = 4;
+
+    [Description("Tokens in a segment.")]
+    [Range(1, 1_048_576)]
+    public int SegmentLength { get; init; } = 64;
 
     [Description("Pairs in each segment between, which nobody asks for.")]
     [Range(0, 1_048_576)]
@@ -54,7 +58,7 @@ public sealed record SegmentRecallConfiguration
 }
 
 /// <summary>Settings of <see cref="Tasks.Rebinding"/>; horizons are lengths of sequences.</summary>
-public sealed record RebindingConfiguration
+public sealed record RebindingConfiguration : PairsConfiguration
 {
     [Description("Keys that a sequence binds.")]
     [Range(1, 1_048_576)]
@@ -67,18 +71,6 @@ public sealed record RebindingConfiguration
     [Description("Questions in a sequence.")]
     [Range(1, 1_048_576)]
     public int Questions { get; init; } = 4;
-
-    [Description("Keys in the vocabulary.")]
-    [Range(1, 1_048_576)]
-    public int Keys { get; init; } = 64;
-
-    [Description("Values in the vocabulary.")]
-    [Range(1, 1_048_576)]
-    public int Values { get; init; } = 64;
-
-    [Description("Tokens of noise in the vocabulary.")]
-    [Range(1, 1_048_576)]
-    public int Noise { get; init; } = 16;
 }
 
 /// <summary>Settings of <see cref="Tasks.CopyTask"/>; horizons are delays.</summary>

@@ -3,21 +3,13 @@ using EmtTorch.Configuration;
 namespace EmtTorch.Tests.Configuration;
 
 /// <summary>Which runs a sweep stands for, and what is said of one that can't be used.</summary>
-public sealed class SweepTests
+public sealed class SweepTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-sweep-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     private const string Base = """{ "task": { "name": "t1" }, "training": { "steps": 7 } }""";
 
     private Sweep Load(string json, params string[] overrides)
     {
-        var path = Path.Combine(_folder, "sweep.json");
+        var path = Path.Combine(Folder, "sweep.json");
         File.WriteAllText(path, json);
         return Sweep.Load(path, overrides);
     }
@@ -42,8 +34,8 @@ public sealed class SweepTests
             Assert.That((last.Name, last.Task.Name, last.Training.WeightDecay, last.Model.HiddenSize, last.Training.BatchSize, last.Training.Steps),
                 Is.EqualTo(("t4-weight_decay_0.001-large", "t4", 0.001, 256, 8, 9)));
             Assert.That(sweep.Runs[^1].Values.Select(v => v.Name), Is.EqualTo(new[] { "t4", "0.001", "large" }));
-            Assert.That(Path.GetFullPath(last.Out), Is.EqualTo(Path.Combine(_folder, "runs")));
-            Assert.That(sweep.Name, Is.EqualTo(Path.GetFileName(_folder)));
+            Assert.That(Path.GetFullPath(last.Out), Is.EqualTo(Path.Combine(Folder, "runs")));
+            Assert.That(sweep.Name, Is.EqualTo(Path.GetFileName(Folder)));
         }
     }
 
@@ -58,10 +50,10 @@ public sealed class SweepTests
     [Test]
     public void ACopyHoldsTheBaseAndThePublishedResults()
     {
-        File.WriteAllText(Path.Combine(_folder, "base.json"), "// the base\n" + Base);
-        File.WriteAllText(Path.Combine(_folder, "published.json"), """{ "rows": [1] }""");
+        File.WriteAllText(Path.Combine(Folder, "base.json"), "// the base\n" + Base);
+        File.WriteAllText(Path.Combine(Folder, "published.json"), """{ "rows": [1] }""");
         var sweep = Load("""{ "base": "base.json", "published": "published.json", "axes": { "task.name": ["t2"] }, "best_of": ["task.name"], "description": "why" }""");
-        var copy = Path.Combine(Directory.CreateDirectory(Path.Combine(_folder, "elsewhere")).FullName, Sweep.FileName);
+        var copy = Path.Combine(Directory.CreateDirectory(Path.Combine(Folder, "elsewhere")).FullName, Sweep.FileName);
         File.WriteAllText(copy, sweep.ToJson());
         var read = Sweep.Load(copy, folder: sweep.Out);
         using (Assert.EnterMultipleScope())

@@ -6,35 +6,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests.Memory;
 
 /// <summary>The kernel of the scan against the sequence of steps, on every path that this processor has.</summary>
-public sealed class FastWeightKernelTests
+public sealed class FastWeightKernelTests : OnSimdPaths
 {
-    private SimdPath _path;
-    private int _threads;
-
-    [SetUp]
-    public void Remember()
-    {
-        _path = Simd.Path;
-        _threads = get_num_threads();
-    }
-
-    [TearDown]
-    public void Restore()
-    {
-        Simd.Path = _path;
-        Simd.Used = true;
-        set_num_threads(_threads);
-    }
-
-    private static readonly string[] Paths = Enum.GetNames<SimdPath>();
-
-    private static void Use(string name)
-    {
-        var path = Enum.Parse<SimdPath>(name);
-        if (!Simd.Has(path)) Assert.Ignore($"this processor has no {path}");
-        Simd.Path = path;
-    }
-
     /// <summary>B, heads, T, d_k, d_v, chunk, γ: sizes below, at and above the tiles' and the chunks' edges.</summary>
     private static readonly object[][] Shapes =
     [

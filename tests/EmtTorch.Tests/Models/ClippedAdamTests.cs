@@ -6,25 +6,12 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests.Models;
 
-public sealed class ClippedAdamTests
+public sealed class ClippedAdamTests : OnSimdPaths
 {
-    private static readonly string[] Paths = Enum.GetNames<SimdPath>();
-    private SimdPath _path;
-
-    [SetUp]
-    public void Remember() => _path = Simd.Path;
-
-    [TearDown]
-    public void Restore()
-    {
-        Simd.Path = _path;
-        Simd.Used = true;
-    }
-
     [Test, Combinatorial]
     public void AHundredStepsAreTheOptimizers([ValueSource(nameof(Paths))] string path, [Values(0, 0.1)] double weightDecay, [Values(0.5, 1e9)] double largestNorm, [Values(ScalarType.Float32, ScalarType.Float64)] ScalarType dtype, [Values] bool decoupled)
     {
-        if (!Simd.Has(Simd.Path = Enum.Parse<SimdPath>(path))) Assert.Ignore($"this processor has no {path}");
+        Use(path);
         using var scope = NewDisposeScope();
         using var seed = manual_seed(3);
         using var fused = new ElmanRnn(3, 13, bias: true, dtype);

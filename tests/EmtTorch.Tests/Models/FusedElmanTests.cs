@@ -6,35 +6,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests.Models;
 
 /// <summary>The fused kernel, on every path that this processor has: DOTNET_EnableAVX512=0 and DOTNET_EnableAVX2=0 take the wider ones away, as a processor without them would.</summary>
-public sealed class FusedElmanTests
+public sealed class FusedElmanTests : OnSimdPaths
 {
-    private SimdPath _path;
-    private int _threads;
-
-    [SetUp]
-    public void Remember()
-    {
-        _path = Simd.Path;
-        _threads = get_num_threads();
-    }
-
-    [TearDown]
-    public void Restore()
-    {
-        Simd.Path = _path;
-        Simd.Used = true;
-        set_num_threads(_threads);
-    }
-
-    private static readonly string[] Paths = Enum.GetNames<SimdPath>();
-
-    private static void Use(string name)
-    {
-        var path = Enum.Parse<SimdPath>(name);
-        if (!Simd.Has(path)) Assert.Ignore($"this processor has no {path}");
-        Simd.Path = path;
-    }
-
     /// <summary>S, T, B, κ, H, bias: every size once below, at and above the vectors' and the slices' edges.</summary>
     private static readonly object[][] Shapes =
     [

@@ -3,30 +3,22 @@ using EmtTorch.Training;
 namespace EmtTorch.Tests.Training;
 
 /// <summary>What several processes do in one folder when they start a sweep together; here threads do it.</summary>
-public sealed class AtomicFileTests
+public sealed class AtomicFileTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-file-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     [Test]
     public void SeveralMayWriteOneFileAtATime()
     {
-        var file = Path.Combine(_folder, "sweep.json");
+        var file = Path.Combine(Folder, "sweep.json");
         var text = new string('x', 10_000);
         AtSameTime(() => AtomicFile.WriteText(file, text));
         Assert.That(File.ReadAllText(file), Is.EqualTo(text));
-        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
+        Assert.That(Directory.GetFiles(Folder), Has.Length.EqualTo(1));
     }
 
     [Test]
     public void SeveralMayAskWhetherAFolderCanBeWrittenAtATime()
     {
-        AtSameTime(() => Assert.That(new RunFolder(Path.Combine(_folder, "a", "b")).WhyNotWritable(), Is.Null));
+        AtSameTime(() => Assert.That(new RunFolder(Path.Combine(Folder, "a", "b")).WhyNotWritable(), Is.Null));
     }
 
     private static void AtSameTime(Action action)

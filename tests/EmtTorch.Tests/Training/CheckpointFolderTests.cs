@@ -2,34 +2,26 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Tests.Training;
 
-public sealed class CheckpointFolderTests
+public sealed class CheckpointFolderTests : InTemporaryFolder
 {
-    private string _folder = "";
     private readonly List<string> _warnings = [];
 
     [SetUp]
-    public void MakeFolder()
-    {
-        _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
-        _warnings.Clear();
-    }
+    public void ForgetWarnings() => _warnings.Clear();
 
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
-    private CheckpointFolder Folder(int keepLast = 3, bool keepBest = true) => new(_folder, keepLast, keepBest);
+    private CheckpointFolder Checkpoints(int keepLast = 3, bool keepBest = true) => new(Folder, keepLast, keepBest);
 
     private static void Save(CheckpointFolder folder, long step, double? score = null) => folder.Save(
         step, new Dictionary<string, SafetensorsTensor> { ["optimizer.step"] = new("I64", [1], BitConverter.GetBytes(step)) }, new Dictionary<string, string> { ["step"] = $"{step}" }, score);
 
-    private string[] Steps => [.. Directory.GetFiles(_folder, "step-*").Select(f => Path.GetFileName(f)[5..13]).Order()];
-    private string FileOf(int step) => Path.Combine(_folder, $"step-{step:D8}.safetensors");
-    private LoadedCheckpoint? Load() => Folder().LoadLatest(_warnings.Add);
+    private string[] Steps => [.. Directory.GetFiles(Folder, "step-*").Select(f => Path.GetFileName(f)[5..13]).Order()];
+    private string FileOf(int step) => Path.Combine(Folder, $"step-{step:D8}.safetensors");
+    private LoadedCheckpoint? Load() => Checkpoints().LoadLatest(_warnings.Add);
 
     [Test]
     public void TheNewestAreKeptAndTheBest()
     {
-        var folder = Folder(keepLast: 2);
+        var folder = Checkpoints(keepLast: 2);
         Save(folder, 1, 0.5);
         Save(folder, 2, 0.9);
         Save(folder, 3, 0.9);
@@ -38,10 +30,10 @@ public sealed class CheckpointFolderTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(Steps, Is.EqualTo(new[] { "00000002", "00000004", "00000005" }));
-            Assert.That(File.ReadAllText(Path.Combine(_folder, "latest")).Trim(), Is.EqualTo("step-00000005.safetensors"));
+            Assert.That(File.ReadAllText(Path.Combine(Folder, "latest")).Trim(), Is.EqualTo("step-00000005.safetensors"));
         }
         // The best is known after a restart, too.
-        var again = Folder(keepLast: 1);
+        var again = Checkpoints(keepLast: 1);
         again.LoadLatest(_warnings.Add);
         Save(again, 6, 0.8);
         Assert.That(Steps, Is.EqualTo(new[] { "00000002", "00000006" }));
@@ -51,15 +43,15 @@ public sealed class CheckpointFolderTests
     public void NothingIsNull()
     {
         Assert.That(Load(), Is.Null);
-        Directory.Delete(_folder);
+        Directory.Delete(Folder);
         Assert.That(Load(), Is.Null);
-        Directory.CreateDirectory(_folder);
+        Directory.CreateDirectory(Folder);
     }
 
     [TestCase("flipped"), TestCase("cut"), TestCase("empty"), TestCase("checksum's name")]
     public void ADamagedNewestIsNamedAndTheOneBeforeIsUsed(string damage)
     {
-        var folder = Folder();
+        var folder = Checkpoints();
         Save(folder, 1);
         Save(folder, 2);
         var bytes = File.ReadAllBytes(FileOf(2));
@@ -77,7 +69,7 @@ public sealed class CheckpointFolderTests
             Assert.That(_warnings, Has.Exactly(1).Contains("step-00000002.safetensors"));
             Assert.That(File.Exists(FileOf(2)), Is.True, "it is left for a look");
         }
-        var next = Folder();
+        var next = Checkpoints();
         next.LoadLatest(_ => { });
         Save(next, 2);
         Assert.That(Load()!.Step, Is.EqualTo(2), "and replaced when its step comes again");
@@ -86,7 +78,7 @@ public sealed class CheckpointFolderTests
     [Test]
     public void WhenAllAreDamagedEachIsNamed()
     {
-        var folder = Folder();
+        var folder = Checkpoints();
         Save(folder, 1);
         Save(folder, 2);
         foreach (int step in new[] { 1, 2 }) File.WriteAllText(FileOf(step), "x");
@@ -96,8 +88,8 @@ public sealed class CheckpointFolderTests
     [TestCase(null), TestCase(""), TestCase("../../elsewhere"), TestCase("step-00000009.safetensors"), TestCase("\0\u0001")]
     public void ALatestThatIsWrongIsAWarning(string? text)
     {
-        Save(Folder(), 4);
-        var latest = Path.Combine(_folder, "latest");
+        Save(Checkpoints(), 4);
+        var latest = Path.Combine(Folder, "latest");
         if (text is null) File.Delete(latest);
         else File.WriteAllText(latest, text);
         Assert.That(Load()!.Step, Is.EqualTo(4));
@@ -107,21 +99,21 @@ public sealed class CheckpointFolderTests
     [Test]
     public void AKillBetweenTheCheckpointAndLatestLosesNothing()
     {
-        var folder = Folder();
+        var folder = Checkpoints();
         Save(folder, 1);
-        var before = File.ReadAllText(Path.Combine(_folder, "latest"));
+        var before = File.ReadAllText(Path.Combine(Folder, "latest"));
         Save(folder, 2);
-        File.WriteAllText(Path.Combine(_folder, "latest"), before);
+        File.WriteAllText(Path.Combine(Folder, "latest"), before);
         Assert.That(Load()!.Step, Is.EqualTo(2));
     }
 
     [Test]
     public void WhatAKillLeftUnfinishedIsRemoved()
     {
-        Save(Folder(), 1);
+        Save(Checkpoints(), 1);
         File.WriteAllText(FileOf(2) + ".tmp", "half of it");
         Assert.That(Load()!.Step, Is.EqualTo(1));
-        Assert.That(Directory.GetFiles(_folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "step-00000001.safetensors", "latest" }));
+        Assert.That(Directory.GetFiles(Folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "step-00000001.safetensors", "latest" }));
     }
 
     [Test]

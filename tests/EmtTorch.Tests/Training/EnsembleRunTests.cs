@@ -7,16 +7,8 @@ using Serilog.Events;
 namespace EmtTorch.Tests.Training;
 
 /// <summary>Networks trained together against the same networks trained one by one.</summary>
-public sealed class EnsembleRunTests
+public sealed class EnsembleRunTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-ensemble-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     private const string Small = """
         {
           "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16, "dtype": "float64" },
@@ -26,7 +18,7 @@ public sealed class EnsembleRunTests
         """;
 
     private RunConfiguration Configuration(string name, int seed, params string[] overrides) =>
-        ConfigurationFile.Parse(Small, [$"out={_folder}", $"name={name}", $"seed={seed}", .. overrides]);
+        ConfigurationFile.Parse(Small, [$"out={Folder}", $"name={name}", $"seed={seed}", .. overrides]);
 
     private List<RunConfiguration> Seeds(string name, params string[] overrides) => [.. new[] { 1, 2, 3 }.Select(seed => Configuration(name, seed, overrides))];
 
@@ -106,7 +98,7 @@ public sealed class EnsembleRunTests
             }
             """;
         var (together, alone) = (Runs("together"), Runs("alone"));
-        List<RunConfiguration> Runs(string name) => [.. new[] { 4, 5, 6 }.Select(s => ConfigurationFile.Parse(bits, [$"out={_folder}", $"name={name}", $"seed={s}"]))];
+        List<RunConfiguration> Runs(string name) => [.. new[] { 4, 5, 6 }.Select(s => ConfigurationFile.Parse(bits, [$"out={Folder}", $"name={name}", $"seed={s}"]))];
         Together(together);
         foreach (var run in alone) Alone(run);
         for (int i = 0; i < 3; i++) AssertEqual(together[i], alone[i], 1e-9);

@@ -4,17 +4,9 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Tests.Training;
 
-public sealed class SafetensorsTests
+public sealed class SafetensorsTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
-    private string In(string name) => Path.Combine(_folder, name);
+    private string In(string name) => Path.Combine(Folder, name);
 
     private static byte[] Raw(string header, byte[] data)
     {

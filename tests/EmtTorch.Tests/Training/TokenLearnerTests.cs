@@ -9,16 +9,8 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests.Training;
 
-public sealed class TokenLearnerTests
+public sealed class TokenLearnerTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     private const string Small = """
         {
           "name": "small", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
@@ -28,7 +20,7 @@ public sealed class TokenLearnerTests
         }
         """;
 
-    private RunConfiguration Configuration(params string[] overrides) => ConfigurationFile.Parse(Small, [$"out={_folder}", .. overrides]);
+    private RunConfiguration Configuration(params string[] overrides) => ConfigurationFile.Parse(Small, [$"out={Folder}", .. overrides]);
 
     private static Tensor[] GradientsOf(Learner learner) => [.. learner.Network.parameters().Select(p => p.grad!.clone())];
 
@@ -142,10 +134,10 @@ public sealed class TokenLearnerTests
     [Test]
     public void ATextIsLearnedAndTestedInBitsPerCharacter()
     {
-        var file = Path.Combine(_folder, "text.txt");
+        var file = Path.Combine(Folder, "text.txt");
         File.WriteAllText(file, string.Concat(Enumerable.Range(0, 600).Select(i => $"{(i * i % 7 == 0 ? "red" : "blue")} fox {i % 3} ")));
         var configuration = ConfigurationFile.Parse(Small.Replace("""{ "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } }""", $$"""{ "text": { "path": {{System.Text.Json.JsonSerializer.Serialize(file)}}, "segment_length": 16 } }""", StringComparison.Ordinal),
-            [$"out={_folder}", "training.steps=80", "evaluation.interval=40", "training.batch_size=16"]);
+            [$"out={Folder}", "training.steps=80", "evaluation.interval=40", "training.batch_size=16"]);
         var result = Train(configuration)!;
         var tests = RunFolder.Of(configuration).ReadMetrics().Where(m => m.TestLoss is not null).ToList();
         Assert.That(tests, Has.Count.EqualTo(2));

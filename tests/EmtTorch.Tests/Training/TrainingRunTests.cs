@@ -9,16 +9,8 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests.Training;
 
-public sealed class TrainingRunTests
+public sealed class TrainingRunTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     private const string Small = """
         {
           "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16 },
@@ -27,7 +19,7 @@ public sealed class TrainingRunTests
         }
         """;
 
-    private RunConfiguration Configuration(params string[] overrides) => ConfigurationFile.Parse(Small, [$"out={_folder}", .. overrides]);
+    private RunConfiguration Configuration(params string[] overrides) => ConfigurationFile.Parse(Small, [$"out={Folder}", .. overrides]);
 
     private static RunResult? Train(RunConfiguration configuration, bool resume = false, CancellationToken stop = default, ILogger? log = null, Action<TrainingProgress>? progress = null) =>
         new TrainingRun(configuration, RunFolder.Of(configuration), log ?? Logger.None) { Progress = progress }.Train(resume, stop);
@@ -159,7 +151,7 @@ public sealed class TrainingRunTests
               "training": { "steps": 600, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 64, "interval": 50 }
             }
-            """, [$"out={_folder}"]);
+            """, [$"out={Folder}"]);
         var result = Train(configuration)!;
         using (Assert.EnterMultipleScope())
         {
@@ -177,7 +169,7 @@ public sealed class TrainingRunTests
               "training": { "steps": 2000, "batch_size": 32, "learning_rate": 0.005, "curriculum": { "horizons": [5, 20] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 100, "interval": 100 }
             }
-            """, [$"out={_folder}"]);
+            """, [$"out={Folder}"]);
         var result = Train(configuration)!;
         Assert.That((result.Outcome, result.TestAccuracy), Is.EqualTo(("early_stop", 1.0)));
     }
@@ -259,7 +251,7 @@ public sealed class TrainingRunTests
         var (first, second) = (Configuration("name=first"), Configuration("name=second", "training.steps=1"));
         Train(first);
         var trained = SafetensorsFile.Read(Path.Combine(RunFolder.Of(first).Checkpoints, "step-00000060.safetensors"));
-        var weights = Path.Combine(_folder, "weights.safetensors");
+        var weights = Path.Combine(Folder, "weights.safetensors");
         SafetensorsFile.Write(weights, trained.Tensors.Where(t => !t.Key.Contains("optimizer") && !t.Key.Contains("random")).ToDictionary(t => t.Key, t => t.Value), new Dictionary<string, string>());
         var after = new TrainingRun(second, RunFolder.Of(second), Logger.None) { InitialWeights = weights }.Train()!;
         Assert.That(after.TestAccuracy, Is.GreaterThan(0.6), "one step from random weights would be at one half");

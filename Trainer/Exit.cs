@@ -1,0 +1,34 @@
+using EmtTorch.Analysis.Theory;
+using EmtTorch.Configuration;
+using EmtTorch.Training;
+
+namespace EmtTorch.Trainer;
+
+/// <summary>How a command ends: its exit code, and the message where it isn't done.</summary>
+internal static class Exit
+{
+    /// <summary>0 done, 1 the run failed, 2 the arguments or the configuration are wrong, 130 interrupted.</summary>
+    public const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
+
+    /// <summary>A command's work, and the exit code of what it throws.</summary>
+    /// <param name="work">The work; its exit code.</param>
+    /// <param name="what">What has the problems where there are some: "The sweep"; null where they are of several kinds.</param>
+    public static int Of(Func<int> work, string? what = null)
+    {
+        try
+        {
+            return work();
+        }
+        catch (ConfigurationException e)
+        {
+            var has = what is not null ? $"{what} has" : e.Problems.Count == 1 ? "There is" : "There are";
+            Console.Error.WriteLine(e.Message.Replace("The configuration has", has, StringComparison.Ordinal));
+            return Wrong;
+        }
+        catch (Exception e) when (e is InvalidDataException or CheckpointException or GsemmDivergedException or IOException or UnauthorizedAccessException)
+        {
+            Console.Error.WriteLine(e.Message);
+            return Failed;
+        }
+    }
+}
