@@ -8,7 +8,12 @@ internal sealed class Interruption : IDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly PosixSignalRegistration[] _signals;
 
-    public Interruption() => _signals = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(signal => PosixSignalRegistration.Create(signal, Interrupt))];
+    /// <param name="screen">Where it is said at once: a step or a test goes on to its end first.</param>
+    public Interruption(Screen screen)
+    {
+        _stop.Token.Register(() => screen.Say("Stopping: each run writes a checkpoint first. Ctrl-C once more ends at once."));
+        _signals = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(signal => PosixSignalRegistration.Create(signal, Interrupt))];
+    }
 
     public CancellationToken Token => _stop.Token;
 

@@ -93,9 +93,8 @@ internal static class SweepCommand
 
     private static int Train(Sweep sweep, List<Item> items, Settings settings)
     {
-        using var stop = new Interruption();
         using var screen = new Screen();
-        using var stopping = stop.Token.Register(() => screen.Say("Stopping: each run writes a checkpoint first. Ctrl-C once more ends at once."));
+        using var stop = new Interruption(screen);
         var clock = Stopwatch.StartNew();
         Directory.CreateDirectory(sweep.Out);
         AtomicFile.WriteText(Path.Combine(sweep.Out, Sweep.FileName), sweep.ToJson());

@@ -18,8 +18,8 @@ internal static class TrainCommand
     public static int Run(Arguments arguments)
     {
         var runs = Configurations(arguments);
-        using var stop = new Interruption();
         using var screen = new Screen();
+        using var stop = new Interruption(screen);
         // What the runs differ in tells them apart on the screen.
         bool named = runs.Any(r => r.Name != runs[0].Name);
         string Label(RunConfiguration run) => runs.Count == 1 ? "" : named ? $"{run.Name}, seed {run.Seed}" : $"seed {run.Seed}";

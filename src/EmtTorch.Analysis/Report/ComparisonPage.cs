@@ -43,7 +43,7 @@ public static class ComparisonPage
         if (circuits) Dots(page, rows, "intervention-accuracy", "Intervention accuracy", "accuracy", true, row => row.InterventionAccuracy);
         Dots(page, rows, "test-accuracy", "Test accuracy", "accuracy", true, row => row.TestAccuracy);
         if (rows.Any(row => row.BitsPerCharacter is not null)) Dots(page, rows, "bits-per-character", "Bits per character", "bits", false, row => row.BitsPerCharacter);
-        if (rows.Any(row => row.ReadsRight is not null)) Dots(page, rows, "reads-right", "Reads that point to the right value", "share", true, row => row.ReadsRight);
+        if (rows.Any(row => row.ReadsRight is not null)) Dots(page, rows, "reads-right", "Questions at which the asked pair gives the most of a read", "share", true, row => row.ReadsRight);
         page.Add("</div>");
         return page.Render();
     }

@@ -73,7 +73,7 @@ public static class SweepTableText
                 .. Spread("accuracy", c => c.Accuracies, 4)[..^1], Of("accuracy of the last", c => c.AccuraciesLast, 4), Of("reads right", c => c.ReadsRight, 4), Of("state, bytes", c => c.StateBytes, 0),
                 Reached(RunFigures.Learned), Reached(1), new("lost again", c => c.Best.Count == 0 ? "–" : $"{c.LostCount} of {c.Best.Count}", c => c.LostCount),
             ],
-            "The least accuracy and the greatest, and the standard deviation (n − 1); the accuracy of the last weights; the share of questions at which a read of the fast weights points to the right value, in the best head; the bytes that a document's state takes at its end; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all.");
+            "The least accuracy and the greatest, and the standard deviation (n − 1); the accuracy of the last weights; the share of questions at which the asked pair gives the most of what the fast weights return, in the best head (reads right); the bytes that a document's state takes at its end; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all.");
     }
 
     private static string Over(SweepTable table) => table.Folder.Axes.Where(a => table.Folder.BestOf.Contains(a.Key)).Select(table.Title).ToList() is { Count: > 0 } best

@@ -41,7 +41,7 @@ public sealed record AnalysisFigures
     public double? BitsNewWords { get; init; }
     public double? BitsSeenWords { get; init; }
 
-    /// <summary>Of a transformer, the share of questions at which a head's read points to the right value, of the best head.</summary>
+    /// <summary>Of a transformer, the share of questions at which the asked pair gives the most of what a head reads, of the best head.</summary>
     public double? ReadsRight { get; init; }
 
     /// <summary>Of a transformer, the bytes of a document's state at its end.</summary>

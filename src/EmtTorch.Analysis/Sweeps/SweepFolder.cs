@@ -52,6 +52,7 @@ public sealed record SweepFolder
         if (!found.Any(f => f.Folder.HoldsRun)) throw Problem(folder, sweep is null ? "has no runs: neither a sweep.json nor NAME/seed-N/config.json is there" : $"none of the {found.Count} runs of the sweep has begun there. scripts/sweep.sh {file} trains them; where they are elsewhere (--out), give that folder");
         if (sweep is not null) LeftOut(runs, found.Select(f => f.Folder), warnings);
         var published = sweep?.Published is { } given ? PublishedTable.Of(given) : null;
+        if (published is not null && found.All(f => f.Run.Configuration.Task.IsOnTokens)) warnings.Add("published results are those of networks on variable binding: this table leaves them out");
         var axes = sweep?.Axes ?? Differences(found);
 
         var figures = new RunFigures[found.Count];
