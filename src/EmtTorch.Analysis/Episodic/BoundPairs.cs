@@ -11,7 +11,7 @@ internal sealed record BoundPair(long Key, long Value, int At);
 
 /// <summary>A question of a document.</summary>
 /// <param name="At">Where the asked key stands, at which the value is asked.</param>
-/// <param name="Right">The pair that is asked for: the newest of its key before the question.</param>
+/// <param name="Right">The pair that is asked for: the newest of its key before the question. In two_hop the first fact of those that a question goes along.</param>
 internal sealed record BoundQuestion(int At, int Right);
 
 /// <summary>The pairs that one document binds, all of them, and the questions that ask for some.</summary>
@@ -24,6 +24,7 @@ internal sealed record BoundPairs(IReadOnlyList<BoundPair> Pairs, IReadOnlyList<
         {
             { SegmentRecall: { } r } => (r.Noise, r.Keys, 0),
             { Rebinding: { } b } => (b.Noise, b.Keys, 0),
+            { TwoHop: { } h } => (h.Noise, h.Names, 0),
             { AssociativeRecall: { } a } => (0, 0, a.Pairs),
             _ => (0, 0, -1),
         };
@@ -33,7 +34,7 @@ internal sealed record BoundPairs(IReadOnlyList<BoundPair> Pairs, IReadOnlyList<
         if (first > 0) for (int i = 0; i < first; i++) pairs.Add(new(input[2 * i], input[2 * i + 1], 2 * i + 1));
         else
             for (int t = 1; t < input.Length; t++)
-                if (IsKey(input[t - 1]) && input[t] > noise + keys) pairs.Add(new(input[t - 1], input[t], t));
+                if (IsKey(input[t - 1]) && (task.TwoHop is null ? input[t] > noise + keys : IsKey(input[t]))) pairs.Add(new(input[t - 1], input[t], t));
         var questions = new List<BoundQuestion>();
         for (int t = 0; t < input.Length; t++)
             if (target[t] != TokenBatch.Ignored && pairs.FindLastIndex(p => p.At < t && p.Key == input[t]) is >= 0 and var right) questions.Add(new(t, right));

@@ -45,6 +45,9 @@ public sealed class EpisodicAnalysis
     /// <summary>Each head's reads, where the task has pairs and the blocks fast weights.</summary>
     public IReadOnlyList<ReadReading> Reads { get; private set; } = [];
 
+    /// <summary>Each block's graph, where the task has facts to join and the blocks graphs.</summary>
+    public IReadOnlyList<GraphReading> Graphs { get; private set; } = [];
+
     /// <summary>Each block's fast weights along a document.</summary>
     public IReadOnlyList<FastWeightCourse> FastWeights { get; private set; } = [];
 
@@ -54,7 +57,7 @@ public sealed class EpisodicAnalysis
     /// <summary>Accuracy by the horizon; none of text.</summary>
     public IReadOnlyList<CurvePoint> Distance { get; private set; } = [];
 
-    /// <summary>Pairs of a document that it was trained on.</summary>
+    /// <summary>Pairs of a document that it was trained on; chains of two_hop.</summary>
     public int? PairsTrained => PairsOf(_configuration.Task);
 
     /// <summary>The longest horizon that it was trained on.</summary>
@@ -109,6 +112,7 @@ public sealed class EpisodicAnalysis
         ReadMemories();
         if (KeyWidth is null) _problems.Add("There is no episodic memory (memory is none), so that there is no gate, no read and no fast weight to look at.");
         else MakeExample();
+        ReadGraphs();
         Capacity = Curve(PairCounts(), pairs => WithPairs(pairs));
         Distance = Curve(Horizons(), horizon => (_configuration.Task, horizon));
         if (StateBytesStart is null) Note(_configuration.Evaluation.Horizon);
@@ -130,6 +134,8 @@ public sealed class EpisodicAnalysis
         else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null)) lines.Add(Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1."));
         if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
             lines.Add(Text($"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."));
+        if (Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph)
+            lines.Add(Text($"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."));
         if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
             lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
         string?[] limits =
@@ -227,6 +233,16 @@ public sealed class EpisodicAnalysis
         Reads = OfReads(records, input, target);
         FastWeights = [.. records.Select((record, block) => OfStates(record, block, keyWidth, ends))];
         if (records.Any(r => !Matrices.IsFinite(r.States[^1]))) _problems.Add("Fast weights grew beyond all numbers over a document: what is read of them is not a number.");
+    }
+
+    private void ReadGraphs()
+    {
+        if (_configuration.Task.TwoHop is null || _network.Graphs.Count == 0) return;
+        int horizon = _configuration.Evaluation.Horizon;
+        using var scope = NewDisposeScope();
+        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        var (input, target, _) = Joined(Batch(task, Count(_configuration.Task.TokensAt(horizon), _options.Documents)));
+        Graphs = GraphEdges.Of(_network, _configuration.Task, input, target);
     }
 
     private static (Tensor Input, Tensor Target, Tensor? Words) Joined(IReadOnlyList<TokenBatch> document) =>
@@ -357,7 +373,7 @@ public sealed class EpisodicAnalysis
             bound is { Questions.Count: > 0 } ? [.. Reads.Select(r => ReadOrigins.Shares(records[r.Block - 1], 0, r.Head - 1, bound))] : []);
     }
 
-    private static int? PairsOf(TaskConfiguration task) => task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs;
+    private static int? PairsOf(TaskConfiguration task) => task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs ?? task.TwoHop?.Chains;
 
     /// <summary>1, 2, 4, … and the number trained on.</summary>
     private IEnumerable<int> PairCounts() => PairsTrained is not { } trained ? [] : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
@@ -367,6 +383,7 @@ public sealed class EpisodicAnalysis
     {
         { AssociativeRecall: { } a } task => (task with { AssociativeRecall = a with { Pairs = pairs } }, Math.Max(HorizonTrained, 4 * pairs)),
         { SegmentRecall: { } r } task => (task with { SegmentRecall = r with { Pairs = pairs, SegmentLength = Math.Max(r.SegmentLength, 2 * pairs) } }, HorizonTrained),
+        { TwoHop: { } h } task => (task with { TwoHop = h with { Chains = pairs, SegmentLength = Math.Max(h.SegmentLength, 3 * (pairs * Math.Max(2, h.Hops) + h.Distractors)) } }, HorizonTrained),
         { Rebinding: { } b } task => (task with { Rebinding = b with { Pairs = pairs } }, Math.Max(HorizonTrained, 2 * (pairs + b.Rebindings + b.Questions))),
         var task => (task, HorizonTrained),
     };
@@ -375,7 +392,7 @@ public sealed class EpisodicAnalysis
     private IEnumerable<int> Horizons()
     {
         if (_configuration.Task.Text is not null) return [];
-        int longest = _configuration.Task.SegmentRecall is null ? Math.Max(_options.LongestDistance, 4 * HorizonTrained) : _options.LongestDistance;
+        int longest = _configuration.Task is { SegmentRecall: null, TwoHop: null } ? Math.Max(_options.LongestDistance, 4 * HorizonTrained) : _options.LongestDistance;
         return Enumerable.Range(0, 20).Select(i => 1 << i).Where(h => h <= longest).Append(HorizonTrained).Append(_configuration.Evaluation.Horizon).Distinct().Order();
     }
 
@@ -431,7 +448,7 @@ public sealed class EpisodicAnalysis
                     Add(network, hidden, segment.Target.narrow(1, from, length).reshape(-1), segment.Words?.narrow(1, from, length).reshape(-1));
                     state.Dispose();
                     state = after;
-                    foreach (var tensor in after.Layers.SelectMany(l => new[] { l.Keys, l.Values, l.FastWeights, l.Context }).OfType<Tensor>()) tensor.MoveToOtherDisposeScope(everything);
+                    foreach (var tensor in after.Layers.SelectMany(l => new[] { l.Keys, l.Values, l.FastWeights, l.Context, l.Nodes, l.NodeGates }).OfType<Tensor>()) tensor.MoveToOtherDisposeScope(everything);
                 }
             StateBytesEnd = state.BytesPerDocument;
             Tokens = Math.Max(Tokens, document.Sum(s => s.Input.shape[1]));

@@ -14,7 +14,7 @@ internal static class EpisodicFigures
     private static readonly string[] Colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#999999", "#e69f00", "#56b4e9", "#f0e442"];
 
     public static IReadOnlyList<Figure> Of(EpisodicAnalysis analysis) =>
-        [.. Gates(analysis), .. GatesOfExample(analysis), .. Reads(analysis), .. Spectra(analysis), .. Curves(analysis)];
+        [.. Gates(analysis), .. GatesOfExample(analysis), .. Reads(analysis), .. Graphs(analysis), .. Spectra(analysis), .. Curves(analysis)];
 
     /// <summary>g by the kind of token, a dot for each block and head; where there is no gate nothing.</summary>
     private static IEnumerable<Figure> Gates(EpisodicAnalysis analysis)
@@ -85,6 +85,21 @@ internal static class EpisodicFigures
                     Values = shares, Rows = Axis("asked key", example.Questions), Columns = Axis("stored pair", example.Pairs), Value = "share", Limit = 1, Diverging = false,
                     Height = (0, 120 + Math.Clamp(26 * example.Questions.Count, 26, 480)), Marked = [.. example.Right.Select((p, q) => (q, p))],
                 }.Figure($"reads-{found.Block}-{found.Head}", $"Where the reads of {of} come from", $"At each question of one document the share of the read that each stored pair gives: a read is a weighted sum of the values that were written. A dot: the pair that is asked for.{over}") is { } figure)
+                yield return figure;
+        }
+    }
+
+    /// <summary>E_ij g_j between the facts of one document.</summary>
+    private static IEnumerable<Figure> Graphs(EpisodicAnalysis analysis)
+    {
+        foreach (var graph in analysis.Graphs.Where(g => g.Facts.Count > 0).Take(Blocks))
+        {
+            HeatAxis Axis(string title) => new(title) { Names = graph.Facts, Groups = graph.Facts.Count <= 32 ? [.. graph.Facts.Select(f => (f, 1))] : [] };
+            var over = graph.Linked is null ? "" : $" Over {graph.Questions} questions {Page.Percent(graph.Linked)} of the strongest edges from a question's first fact lead to its second.";
+            if (new HeatMap
+                {
+                    Values = graph.Edges, Rows = Axis("from"), Columns = Axis("to"), Value = "E g", Limit = 1, Diverging = false, Height = (0, 160 + Math.Clamp(24 * graph.Facts.Count, 24, 640)), Marked = graph.Chains,
+                }.Figure($"graph-{graph.Block}", $"The edges of block {graph.Block}'s graph", $"The facts of one document that are nodes when its last question is asked, and E_ij g_j, by how much the column's fact is added to the row's. A dot: the facts are a chain's, one after the other.{over}") is { } figure)
                 yield return figure;
         }
     }

@@ -56,6 +56,17 @@ public sealed record ReadReading(int Block, int Head, double? Asked, double? Oth
 /// <param name="EffectiveRank">exp(−Σ p ln p), p = σ²/Σσ²: the mean over documents and heads; NaN where F = 0.</param>
 public sealed record FastWeightCourse(int Block, int KeyWidth, IReadOnlyList<int> Tokens, double[][] SingularValues, double[] EffectiveRank);
 
+/// <summary>What a block's graph makes of facts a → b and b → c, over the questions that ask for c.</summary>
+/// <param name="Block">From 1.</param>
+/// <param name="Kept">The share of questions at which both facts are nodes.</param>
+/// <param name="Linked">Of these the share where the strongest edge from a → b, E_ij g_j, leads to b → c.</param>
+/// <param name="Read">Of these, how much of the read goes to the node of a → b, the mean of its weight.</param>
+/// <param name="Questions">How many questions there were.</param>
+/// <param name="Facts">The facts among the nodes at the last question of one document.</param>
+/// <param name="Edges">E_ij g_j between them.</param>
+/// <param name="Chains">Which of these edges join the facts of a chain, as row and column.</param>
+public sealed record GraphReading(int Block, double? Kept, double? Linked, double? Read, long Questions, IReadOnlyList<string> Facts, double[][] Edges, IReadOnlyList<(int From, int To)> Chains);
+
 /// <summary>A point of a curve of accuracy.</summary>
 /// <param name="At">Pairs, or a horizon.</param>
 /// <param name="Accuracy">The share of right answers.</param>

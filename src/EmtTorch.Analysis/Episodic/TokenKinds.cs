@@ -5,7 +5,7 @@ namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>What a token is in its document: the kinds over which a gate is averaged.</summary>
 /// <remarks>
-/// In segment_recall and rebinding a key is one of a question where a question's token is before it, and one of a binding elsewhere. In
+/// In segment_recall, rebinding and two_hop a key is one of a question where a question's token is before it, and one of a binding elsewhere. In
 /// text a character is of the word that the task counts it to: one that is new in its document, or was in it before; a document's first character is other.
 /// </remarks>
 internal static class TokenKinds
@@ -36,6 +36,7 @@ internal static class TokenKinds
                 { Text: not null } => t == 0 || words is null ? 2 : words[t - 1] switch { 1 => 0, 2 => 1, _ => 2 },
                 { SegmentRecall: { } r } => OfPairs(input, t, r.Noise, r.Keys),
                 { Rebinding: { } b } => OfPairs(input, t, b.Noise, b.Keys),
+                { TwoHop: { } h } => OfFacts(input, t, h.Noise),
                 _ => throw new ArgumentException("the task is not one on tokens"),
             };
         return kinds;
@@ -50,11 +51,21 @@ internal static class TokenKinds
         _ => t > 0 && input[t - 1] == 0 ? 3 : 0,
     };
 
+    // Tokens: 0 the question's, then noise, names. Noise is between facts, so that a name after a name is its fact's value.
+    private static int OfFacts(long[] input, int t, int noise) => input[t] switch
+    {
+        0 => 2,
+        var token when token <= noise => 4,
+        _ when t > 0 && input[t - 1] > noise => 1,
+        _ => t > 0 && input[t - 1] == 0 ? 3 : 0,
+    };
+
     /// <summary>A token in a few letters: ? k12 v7, or a character of a text.</summary>
     public static string Label(TaskConfiguration task, long token, TextCorpus? text) => task switch
     {
         { SegmentRecall: { } r } => OfPairs(token, r.Noise, r.Keys),
         { Rebinding: { } b } => OfPairs(token, b.Noise, b.Keys),
+        { TwoHop: { } h } => OfPairs(token, h.Noise, h.Names),
         { Copy: not null } => token switch { 0 => "blank", 1 => "separator", _ => $"s{token - 2}" },
         { Text: not null } when text is not null => ReadableText.Of([(byte)token]),
         _ => $"{token}",

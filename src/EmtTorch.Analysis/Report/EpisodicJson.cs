@@ -38,6 +38,11 @@ internal static class EpisodicJson
             ["block"] = r.Block, ["head"] = r.Head, ["from_asked_pair"] = Number(r.Asked), ["from_other_pairs"] = Number(r.Others), ["asked_pair_first"] = Number(r.Share), ["questions"] = r.Questions,
         })]);
         json["reads_right"] = Number(analysis.Reads.Max(r => r.Share));
+        if (configuration.Model.GraphNodes is not null)
+            json["graph"] = new JsonArray([.. analysis.Graphs.Select(g => new JsonObject
+            {
+                ["block"] = g.Block, ["both_facts_kept"] = Number(g.Kept), ["strongest_edge_right"] = Number(g.Linked), ["read_from_first_fact"] = Number(g.Read), ["questions"] = g.Questions,
+            })]);
         json["fast_weights"] = new JsonArray([.. analysis.FastWeights.Select(f => new JsonObject
         {
             ["block"] = f.Block, ["effective_rank"] = Number(f.EffectiveRank[^1]), ["singular_values"] = Numbers(f.SingularValues[^1].Take(SingularValues)),

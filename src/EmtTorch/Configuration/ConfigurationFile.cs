@@ -126,6 +126,7 @@ public static partial class ConfigurationFile
                 AssociativeRecall = Has("associative_recall") ? new() : null,
                 SegmentRecall = Has("segment_recall") ? new() : null,
                 Rebinding = Has("rebinding") ? new() : null,
+                TwoHop = Has("two_hop") ? new() : null,
                 Copy = Has("copy") ? new() : null,
             },
         };

@@ -38,7 +38,7 @@ public sealed record RunConfiguration
     [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a folder's path, not empty")]
     public string Out { get; init; } = "runs";
 
-    [Description("What is to be learned. Variable binding: exactly one of name, id, matrix and terms, in a size d, s. On tokens, for a transformer: one of associative_recall, segment_recall, rebinding, copy and text.")]
+    [Description("What is to be learned. Variable binding: exactly one of name, id, matrix and terms, in a size d, s. On tokens, for a transformer: one of associative_recall, segment_recall, rebinding, two_hop, copy and text.")]
     public required TaskConfiguration Task { get; init; }
 
     [Description("The network.")]
@@ -96,7 +96,7 @@ public sealed record RunConfiguration
 }
 
 /// <summary>A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or xor, or flip_flop; or a task on tokens.</summary>
-[ExactlyOne(nameof(Name), nameof(Id), nameof(Matrix), nameof(Terms), nameof(AssociativeRecall), nameof(SegmentRecall), nameof(Rebinding), nameof(Copy), nameof(Text))]
+[ExactlyOne(nameof(Name), nameof(Id), nameof(Matrix), nameof(Terms), nameof(AssociativeRecall), nameof(SegmentRecall), nameof(Rebinding), nameof(TwoHop), nameof(Copy), nameof(Text))]
 public sealed record TaskConfiguration
 {
     private const int UsualD = 8, UsualS = 8;
@@ -138,6 +138,10 @@ public sealed record TaskConfiguration
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public RebindingConfiguration? Rebinding { get; init; }
 
+    [Description("Facts a → b and b → c in a document's first segment, in its last a is asked for c; horizons are segments between them.")]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public TwoHopConfiguration? TwoHop { get; init; }
+
     [Description("A random string, to be reproduced after a delay; horizons are delays.")]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public CopyConfiguration? Copy { get; init; }
@@ -164,7 +168,7 @@ public sealed record TaskConfiguration
 
     /// <summary>Whether it is a task on tokens, an <see cref="ITokenTask"/>.</summary>
     [JsonIgnore]
-    public bool IsOnTokens => AssociativeRecall is not null || SegmentRecall is not null || Rebinding is not null || Copy is not null || Text is not null;
+    public bool IsOnTokens => AssociativeRecall is not null || SegmentRecall is not null || Rebinding is not null || TwoHop is not null || Copy is not null || Text is not null;
 
     /// <summary>What people call it.</summary>
     [JsonIgnore]
@@ -174,6 +178,7 @@ public sealed record TaskConfiguration
         { AssociativeRecall: not null } => "associative_recall",
         { SegmentRecall: not null } => "segment_recall",
         { Rebinding: not null } => "rebinding",
+        { TwoHop: not null } => "two_hop",
         { Copy: not null } => "copy",
         { Text: not null } => "text",
         { Id: not null } => "of an id",
@@ -182,7 +187,7 @@ public sealed record TaskConfiguration
     };
 
     /// <summary>The task itself, where it is one on tokens.</summary>
-    /// <param name="horizon">Segments between pairs and questions, the copy's delay, a sequence's tokens, or a document's segments of text.</param>
+    /// <param name="horizon">Segments between pairs or facts and questions, the copy's delay, a sequence's tokens, or a document's segments of text.</param>
     /// <param name="device">Where batches are made.</param>
     /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration that was loaded.</exception>
     public ITokenTask ToTokenTask(int horizon, Device device) => this switch
@@ -190,6 +195,7 @@ public sealed record TaskConfiguration
         { AssociativeRecall: { } a } => new AssociativeRecall(horizon, a.Pairs, device, a.Vocabulary, a.Power, a.RandomNonQueries),
         { SegmentRecall: { } r } => new SegmentRecall(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, device, r.Distractors),
         { Rebinding: { } b } => new Rebinding(horizon, b.Pairs, b.Rebindings, b.Questions, b.Keys, b.Values, b.Noise, device),
+        { TwoHop: { } h } => new TwoHop(h.Chains, h.Hops, horizon, h.SegmentLength, h.Names, h.Noise, device, h.Distractors),
         { Copy: { } c } => new CopyTask(c.Symbols, c.Length, horizon, c.SegmentLength, device),
         { Text: { } t } => new TextCorpus(t.Path, t.SegmentLength, horizon, device),
         _ => throw new ArgumentException("the task is not one on tokens"),
@@ -200,6 +206,7 @@ public sealed record TaskConfiguration
     {
         { AssociativeRecall: not null } or { Rebinding: not null } => horizon,
         { SegmentRecall: { } r } => (horizon + 2L) * r.SegmentLength,
+        { TwoHop: { } h } => (horizon + 2L) * h.SegmentLength,
         { Copy: { } c } => 2L * c.Length + horizon + 1,
         { Text: { } t } => (long)horizon * t.SegmentLength,
         _ => 0,
@@ -210,6 +217,7 @@ public sealed record TaskConfiguration
         { AssociativeRecall: { } a } => ("associative_recall", Tasks.AssociativeRecall.Check(horizon, a.Pairs, a.Vocabulary, a.Power)),
         { SegmentRecall: { } r } => ("segment_recall", Tasks.SegmentRecall.Check(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, r.Distractors)),
         { Rebinding: { } b } => ("rebinding", Tasks.Rebinding.Check(horizon, b.Pairs, b.Rebindings, b.Questions, b.Keys, b.Values, b.Noise)),
+        { TwoHop: { } h } => ("two_hop", Tasks.TwoHop.Check(h.Chains, h.Hops, horizon, h.SegmentLength, h.Names, h.Noise, h.Distractors)),
         { Copy: { } c } => ("copy", CopyTask.Check(c.Symbols, c.Length, horizon, c.SegmentLength)),
         { Text: { } t } => ("text", TextCorpus.Check(t.Path, t.SegmentLength, horizon)),
         _ => ("", []),
@@ -362,6 +370,21 @@ public sealed record ModelConfiguration
     [Description("Whether blocks have a drifting context, c = λ c + U h, seen by the next token.")]
     [OnlyFor(EpisodicTransformer)]
     public bool Drift { get; init; } = true;
+
+    [Description("Nodes of the graph memory in each block, the tokens that were written most strongly so far; null: there is none. It goes with any memory, also none.")]
+    [Range(1, 65536)]
+    [OnlyFor(EpisodicTransformer)]
+    public int? GraphNodes { get; init; }
+
+    [Description("Tokens after which the graph memory takes in new nodes; tokens read those from before.")]
+    [Range(1, 1_048_576)]
+    [OnlyFor(EpisodicTransformer)]
+    public int GraphInterval { get; init; } = 32;
+
+    [Description("How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: softmax(q N') N', the source's form; no_edges: softmax(q N) N.")]
+    [AllowedValues("addressed", "seed", "no_edges")]
+    [OnlyFor(EpisodicTransformer)]
+    public string GraphRead { get; init; } = "addressed";
 
     [Description("The type that matrix products are computed in: bfloat16, or null for dtype's. Weights, sums over the sequence and the loss keep theirs.")]
     [AllowedValues("bfloat16")]

@@ -73,6 +73,34 @@ public sealed record RebindingConfiguration : PairsConfiguration
     public int Questions { get; init; } = 4;
 }
 
+/// <summary>Settings of <see cref="Tasks.TwoHop"/>; horizons are segments between facts and questions.</summary>
+public sealed record TwoHopConfiguration
+{
+    [Description("Chains of facts in the first segment, each asked for in the last.")]
+    [Range(1, 1_048_576)]
+    public int Chains { get; init; } = 4;
+
+    [Description("Facts that a question goes along from a chain's first name: 2 joins two of them, 1 asks the same documents for the next name; with more, chains are as long.")]
+    [Range(1, 1024)]
+    public int Hops { get; init; } = 2;
+
+    [Description("Tokens in a segment.")]
+    [Range(1, 1_048_576)]
+    public int SegmentLength { get; init; } = 64;
+
+    [Description("Names in the vocabulary: what facts join.")]
+    [Range(1, 1_048_576)]
+    public int Names { get; init; } = 64;
+
+    [Description("Tokens of noise in the vocabulary.")]
+    [Range(1, 1_048_576)]
+    public int Noise { get; init; } = 16;
+
+    [Description("Facts of no chain, in the first segment and in each of those between.")]
+    [Range(0, 1_048_576)]
+    public int Distractors { get; init; }
+}
+
 /// <summary>Settings of <see cref="Tasks.CopyTask"/>; horizons are delays.</summary>
 public sealed record CopyConfiguration
 {

@@ -10,7 +10,7 @@ namespace EmtTorch.Models;
 public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<LayerState> Layers) : IDisposable
 {
     /// <summary>The same without its history: gradients don't go back beyond it.</summary>
-    public EpisodicState Detach() => this with { Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach()))] };
+    public EpisodicState Detach() => this with { Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach(), l.Nodes?.detach(), l.NodeGates?.detach()))] };
 
     /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off.</summary>
     public long BytesPerDocument => BatchSize == 0 ? 0 : Tensors.Sum(t => t.numel() * t.element_size()) / BatchSize;
@@ -33,9 +33,11 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
 /// <param name="Values">Their values.</param>
 /// <param name="FastWeights">F (B, memory heads, d_k, d_v).</param>
 /// <param name="Context">c (B, d).</param>
-public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeights, Tensor? Context)
+/// <param name="Nodes">The graph memory's nodes and the tokens that may become some (B, N + p, 2d).</param>
+/// <param name="NodeGates">ln g of these (B, N + p).</param>
+public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeights, Tensor? Context, Tensor? Nodes = null, Tensor? NodeGates = null)
 {
-    internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context }.OfType<Tensor>();
+    internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context, Nodes, NodeGates }.OfType<Tensor>();
 
     internal void MoveToOuterDisposeScope()
     {

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context and a write gate, each on
+/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context, a write gate and a graph (<see cref="GraphMemory"/>), each on
 /// its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go through the blocks, are normed and read out:
 /// <code>
 /// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
@@ -56,6 +56,9 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
 
     /// <summary>The blocks' episodic memories, from the first block on; none without one.</summary>
     public IReadOnlyList<FastWeightMemory> Memories => [.. blocks.Select(b => b.Memory).OfType<FastWeightMemory>()];
+
+    /// <summary>The blocks' graph memories, from the first block on; none without one.</summary>
+    public IReadOnlyList<GraphMemory> Graphs => [.. blocks.Select(b => b.Graph).OfType<GraphMemory>()];
 
     /// <summary>Logits of the token after each, from the start of a document.</summary>
     /// <param name="input">Tokens (B, T), int64.</param>
@@ -142,6 +145,7 @@ internal sealed class EpisodicBlock : nn.Module
     private readonly DriftingContext? drift;
     private readonly CausalAttention? attention;
     private readonly FastWeightMemory? memory;
+    private readonly GraphMemory? graph;
     private readonly Projection expand, contract;
 
     public EpisodicBlock(ModelConfiguration model, ScalarType dtype) : base(nameof(EpisodicBlock))
@@ -151,6 +155,7 @@ internal sealed class EpisodicBlock : nn.Module
         if (model.Drift) drift = new(model, dtype);
         if (model.Attention) attention = new(model, dtype);
         if (model.Memory == "fast_weights") memory = new(model, dtype);
+        if (model.GraphNodes is not null) graph = new(model, dtype);
         expand = new(d, wide, model, dtype);
         contract = new(wide, d, model, dtype);
         RegisterComponents();
@@ -158,7 +163,13 @@ internal sealed class EpisodicBlock : nn.Module
 
     public FastWeightMemory? Memory => memory;
 
-    public LayerState FirstState(long batch, Device device) => new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device));
+    public GraphMemory? Graph => graph;
+
+    public LayerState FirstState(long batch, Device device)
+    {
+        (Tensor? Nodes, Tensor? Gates) first = graph is null ? (null, null) : graph.FirstState(batch, device);
+        return new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device), first.Nodes, first.Gates);
+    }
 
     /// <param name="x">(B, T, d).</param>
     /// <param name="state">What the tokens before left.</param>
@@ -166,13 +177,18 @@ internal sealed class EpisodicBlock : nn.Module
     public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span)
     {
         using var scope = NewDisposeScope();
-        var h = norm1 is null ? x : norm1.forward(x);
-        Tensor? contexts = null, context = null, keys = null, values = null, fast = null, added = null;
+        Tensor own = norm1 is null ? x : norm1.forward(x), h = own;
+        Tensor? contexts = null, context = null, keys = null, values = null, fast = null, nodes = null, gates = null, added = null;
         if (drift is not null) (h, contexts, context) = drift.forward(h, state.Context!);
         if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
         if (memory is not null)
         {
             (var read, fast) = memory.forward(h, contexts, state.FastWeights!);
+            added = added is null ? read : added + read;
+        }
+        if (graph is not null)
+        {
+            (var read, nodes, gates) = graph.forward(own, drift is null ? null : h - own, state.Nodes!, state.NodeGates!);
             added = added is null ? read : added + read;
         }
         Tensor after;
@@ -182,7 +198,7 @@ internal sealed class EpisodicBlock : nn.Module
             x = added is null ? x : x + added;
             after = x + FeedForward(norm2.forward(x));
         }
-        var next = new LayerState(keys, values, fast, context);
+        var next = new LayerState(keys, values, fast, context, nodes, gates);
         next.MoveToOuterDisposeScope();
         return (after.MoveToOuterDisposeScope(), next);
     }

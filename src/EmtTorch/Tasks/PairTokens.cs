@@ -25,14 +25,17 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     /// <param name="values">Values in the vocabulary.</param>
     /// <param name="noise">Noise tokens in the vocabulary.</param>
     /// <param name="distinct">Keys that one document needs.</param>
-    public static List<string> Check(int keys, int values, int noise, long distinct)
+    /// <param name="key">What the task calls its keys.</param>
+    /// <param name="value">What it calls its values; null: keys are its values.</param>
+    public static List<string> Check(int keys, int values, int noise, long distinct, string key = "keys", string? value = "values")
     {
         var broken = new List<string>();
-        if (keys < 1) broken.Add($"there are {keys} keys: at least one is needed");
-        else if (keys < distinct) broken.Add($"there are {keys} keys: a document needs {distinct} distinct ones");
-        if (values < 1) broken.Add($"there are {values} values: at least one is needed");
+        if (keys < 1) broken.Add($"there are {keys} {key}: at least one is needed");
+        else if (keys < distinct) broken.Add($"there are {keys} {key}: a document needs {distinct} distinct ones");
+        if (value is not null && values < 1) broken.Add($"there are {values} {value}: at least one is needed");
         if (noise < 1) broken.Add($"there are {noise} noise tokens: at least one is needed, to fill what is left");
-        if ((long)keys + values + noise >= LargestVocabulary) broken.Add($"a question's token, {noise} of noise, {keys} keys and {values} values make more than {LargestVocabulary} tokens");
+        if ((long)keys + values + noise >= LargestVocabulary)
+            broken.Add($"a question's token, {noise} of noise{(value is null ? $" and {keys} {key}" : $", {keys} {key} and {values} {value}")} make more than {LargestVocabulary} tokens");
         return broken;
     }
 
@@ -52,10 +55,10 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     public static Tensor Distinct(long rows, int count, long n, Generator generator, Device device) =>
         rand(new[] { rows, n }, device: device, generator: generator).topk(count).indexes;
 
-    /// <summary>Where tokens two by two go in a sequence: positions of the first of each (rows, count), ascending, every arrangement without overlaps as likely as any other.</summary>
-    public static Tensor Places(long rows, int count, long length, Generator generator, Device device) =>
+    /// <summary>Where tokens two by two (or by another width) go in a sequence: positions of the first of each (rows, count), ascending, every arrangement without overlaps as likely as any other.</summary>
+    public static Tensor Places(long rows, int count, long length, Generator generator, Device device, int width = 2) =>
         // With each two drawn together to one place there are length − count places; drawn apart, each moves those after it by one.
-        Distinct(rows, count, length - count, generator, device).sort(1).Values.add_(arange(count, dtype: ScalarType.Int64, device: device));
+        Distinct(rows, count, length - (width - 1) * count, generator, device).sort(1).Values.add_(arange(count, dtype: ScalarType.Int64, device: device).mul_(width - 1));
 
     /// <summary>Writes first and second (B, n) at places (B, n) and after them into tokens (B, T).</summary>
     public static void Write(Tensor tokens, Tensor places, Tensor first, Tensor second) =>

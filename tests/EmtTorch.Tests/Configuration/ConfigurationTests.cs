@@ -78,7 +78,7 @@ public class ConfigurationTests
         ("""{"task": {"name": "t1"}, "out": " "}""", "out", "not empty"),
         // The task
         ("{}", "task", "is missing"),
-        ("""{"task": {}}""", "task", "found none of name, id, matrix, terms, associative_recall, segment_recall, rebinding, copy, text; allowed: exactly one"),
+        ("""{"task": {}}""", "task", "found none of name, id, matrix, terms, associative_recall, segment_recall, rebinding, two_hop, copy, text; allowed: exactly one"),
         ("""{"task": {"name": "t1", "id": [255, 0, 0]}}""", "task", "found name and id of"),
         ("""{"task": {"name": "repaet_copy"}}""", "task.name", "did you mean repeat_copy?"),
         ("""{"task": {"name": "t3", "s": 4}}""", "task.name", "d is 8 and s is 4"),
@@ -250,7 +250,8 @@ public class ConfigurationTests
           "name": "t", "seed": 1, "device": "auto", "threads": null, "out": "runs",
           "task": {"segment_recall": {"pairs": 2, "segment_length": 9, "keys": 5, "values": 6, "noise": 7, "distractors": 1}},
           "model": {"type": "episodic_transformer", "hidden_size": 24, "bias": true, "dtype": "float32", "layers": 3, "attention": false, "heads": 2, "window": 5, "feed_forward_size": 31,
-            "residual": "seed", "tie_weights": true, "memory": "none", "memory_heads": 3, "write": "delta", "read": "softmax", "gate": false, "decay": true, "drift": false, "autocast": "bfloat16"},
+            "residual": "seed", "tie_weights": true, "memory": "none", "memory_heads": 3, "write": "delta", "read": "softmax", "gate": false, "decay": true, "drift": false,
+            "graph_nodes": 11, "graph_interval": 13, "graph_read": "seed", "autocast": "bfloat16"},
           "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0,
             "warmup_steps": 3, "schedule": "cosine", "bptt_segments": 2,
             "curriculum": {"horizons": [1, 2], "threshold": 1}, "log_interval": 2, "early_stop": null},
@@ -272,6 +273,8 @@ public class ConfigurationTests
         """{"associative_recall": {"pairs": 3, "vocabulary": 1000, "power": 0.5, "random_non_queries": false}}""",
         """{"segment_recall": {}}""",
         """{"rebinding": {"questions": 2}}""",
+        """{"two_hop": {}}""",
+        """{"two_hop": {"chains": 3, "hops": 3, "segment_length": 50, "names": 600, "noise": 2, "distractors": 4}}""",
         """{"copy": {}}""",
     ];
 
@@ -286,6 +289,12 @@ public class ConfigurationTests
     [TestCase("""{"task": {"segment_recall": {"pairs": 40}}, "model": {"type": "episodic_transformer"}}""", "task.segment_recall", "40 pairs need two each")]
     [TestCase("""{"task": {"segment_recall": {"distractors": 9}}, "model": {"type": "episodic_transformer"}}""", "task.segment_recall", "at horizon 10")]
     [TestCase("""{"task": {"segment_recall": {"pair": 4}}, "model": {"type": "episodic_transformer"}}""", "task.segment_recall.pair", "did you mean pairs?")]
+    [TestCase("""{"task": {"two_hop": {"chains": 22}}, "model": {"type": "episodic_transformer"}}""", "task.two_hop", "44 facts need three each, 132")]
+    [TestCase("""{"task": {"two_hop": {"distractors": 3}}, "model": {"type": "episodic_transformer"}}""", "task.two_hop", "a document needs 78 distinct ones (at horizon 10)")]
+    [TestCase("""{"task": {"two_hop": {"hop": 4}}, "model": {"type": "episodic_transformer"}}""", "task.two_hop.hop", "did you mean hops?")]
+    [TestCase("""{"task": {"two_hop": {}}, "model": {"type": "episodic_transformer", "graph_nodes": 0}}""", "model.graph_nodes", "found 0; allowed: a whole number from 1")]
+    [TestCase("""{"task": {"two_hop": {}}, "model": {"type": "episodic_transformer", "graph_read": "adressed"}}""", "model.graph_read", "did you mean addressed?")]
+    [TestCase("""{"task": {"name": "t1"}, "model": {"graph_nodes": 8}}""", "model.graph_nodes", "is for type episodic_transformer only")]
     [TestCase("""{"task": {"associative_recall": {}}, "model": {"type": "episodic_transformer"}, "evaluation": {"horizon": 201}}""", "task.associative_recall", "must be even (at horizon 201)")]
     [TestCase("""{"task": {"text": {}}, "model": {"type": "episodic_transformer"}}""", "task.text.path", "is missing")]
     [TestCase("""{"task": {"text": {"path": "no-such-file.txt"}}, "model": {"type": "episodic_transformer"}}""", "task.text", "there is no file no-such-file.txt")]
@@ -402,7 +411,7 @@ public class ConfigurationTests
     [TestCase("training.curriculum.horizons=[10,20", "training.curriculum.horizons", "found the text \"[10,20\"")]
     [TestCase("name=12", "name", "found 12")]
     [TestCase("model={\"bias\":true,\"bias\":true}", "model.bias", "more than once")]
-    [TestCase("task.id=[255,0,0]", "task", "found name and id of name, id, matrix, terms, associative_recall, segment_recall, rebinding, copy, text; allowed: exactly one (--set task={…} replaces")]
+    [TestCase("task.id=[255,0,0]", "task", "found name and id of name, id, matrix, terms, associative_recall, segment_recall, rebinding, two_hop, copy, text; allowed: exactly one (--set task={…} replaces")]
     public void A_bad_override_is_refused(string text, string path, string gist)
     {
         var problems = Problems(() => ConfigurationFile.Parse(Good, [text]));
@@ -496,7 +505,7 @@ public class ConfigurationTests
         Assert.That(Compact(training["properties"]!["curriculum"]!["properties"]!["horizons"]!["default"]!), Is.EqualTo("[10,20,40,60,100]"));
         Assert.That(Compact(schema["required"]!), Is.EqualTo("""["task"]"""));
         Assert.That(Compact(schema["properties"]!["model"]!["properties"]!["dtype"]!["enum"]!), Is.EqualTo("""["float32","float64"]"""));
-        Assert.That(schema["properties"]!["task"]!["oneOf"]!.AsArray(), Has.Count.EqualTo(9));
+        Assert.That(schema["properties"]!["task"]!["oneOf"]!.AsArray(), Has.Count.EqualTo(10));
 
         static string Compact(JsonNode node) => node.ToJsonString(new JsonSerializerOptions());
     }
@@ -506,7 +515,7 @@ public class ConfigurationTests
     [Test]
     public void Every_configuration_of_the_repository_loads()
     {
-        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "xor.json", "flip_flop.json", "segment_recall.json", "associative_recall.json", "rebinding.json", "copy.json", "text.json" }));
+        Assert.That(ConfigurationFiles, Is.SupersetOf(new[] { "repeat_copy.json", "repeat_copy_paper.json", "t1.json", "t2.json", "t3.json", "t4.json", "xor.json", "flip_flop.json", "segment_recall.json", "associative_recall.json", "rebinding.json", "two_hop.json", "copy.json", "text.json" }));
         foreach (var file in ConfigurationFiles)
         {
             // A text is looked for from where the program is started, the repository's root.

@@ -1,0 +1,82 @@
+using EmtTorch.Configuration;
+using EmtTorch.Memory;
+using EmtTorch.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis.Episodic;
+
+/// <summary>Whether the graphs of a network join the facts that questions ask to join: is the strongest edge of a → b the one to b → c?</summary>
+internal static class GraphEdges
+{
+    /// <param name="network">With graphs.</param>
+    /// <param name="task">Of two hops.</param>
+    /// <param name="input">Documents (B, T).</param>
+    /// <param name="target">What is asked in them.</param>
+    public static IReadOnlyList<GraphReading> Of(EpisodicTransformer network, TaskConfiguration task, Tensor input, Tensor target)
+    {
+        using var quiet = no_grad();
+        using var scope = NewDisposeScope();
+        var readings = new GraphReading[network.Graphs.Count];
+        for (int i = 0; i < readings.Length; i++)
+        {
+            int block = i + 1;
+            network.Graphs[i].Observer = a => readings[block - 1] = Of(a, block, task, input, target);
+        }
+        try
+        {
+            // In one piece: who is a node is then said by the token's place in the document.
+            network.Read(input);
+        }
+        finally
+        {
+            foreach (var graph in network.Graphs) graph.Observer = null;
+        }
+        return readings;
+    }
+
+    private static GraphReading Of(GraphActivity activity, int block, TaskConfiguration task, Tensor input, Tensor target)
+    {
+        using var scope = NewDisposeScope();
+        long questions = 0, kept = 0, linked = 0;
+        double read = 0;
+        (List<string> Facts, double[][] Edges, List<(int, int)> Chains) example = ([], [], []);
+        string Name(long token) => TokenKinds.Label(task, token, null);
+        for (int b = 0; b < input.shape[0]; b++)
+        {
+            var bound = BoundPairs.Of(task, Numbers(input[b]), Numbers(target[b]))!;
+            foreach (var question in bound.Questions)
+            {
+                questions++;
+                long m = question.At / activity.Interval;
+                long[] origins = Numbers(activity.Origins[b][m]);
+                double[][] edges = Matrices.Rows(activity.Edges[b][m] * activity.Gates[b][m]);                     // E_ij g_j
+                var first = bound.Pairs[question.Right];
+                int next = bound.Pairs.ToList().FindIndex(p => p.Key == first.Value);
+                int from = Array.IndexOf(origins, first.At), to = next < 0 ? -1 : Array.IndexOf(origins, bound.Pairs[next].At);
+                if (from >= 0 && to >= 0)
+                {
+                    kept++;
+                    read += activity.Weights[b][question.At][from].ToDouble();
+                    if (Enumerable.Range(0, origins.Length).Where(j => j != from && j != to).All(j => edges[from][to] > edges[from][j])) linked++;
+                }
+                if (b > 0 || question != bound.Questions[^1]) continue;
+                // Chain by chain, then those that lead nowhere.
+                var facts = bound.Pairs.Where(p => bound.Pairs.All(other => other.Value != p.Key)).OrderBy(p => bound.Pairs.Any(other => other.Key == p.Value) ? 0 : 1)
+                    .SelectMany(p => Chain(p, bound)).Select(p => (Pair: p, Node: Array.IndexOf(origins, p.At))).Where(f => f.Node >= 0).ToList();
+                example.Facts = [.. facts.Select(f => $"{Name(f.Pair.Key)} → {Name(f.Pair.Value)}")];
+                example.Edges = [.. facts.Select(f => facts.Select(g => edges[f.Node][g.Node]).ToArray())];
+                example.Chains = [.. facts.SelectMany((f, x) => facts.Select((g, y) => (x, y, Joined: f.Pair.Value == g.Pair.Key))).Where(e => e.Joined).Select(e => (e.x, e.y))];
+            }
+        }
+        double? Share(double sum, long of) => of > 0 && double.IsFinite(sum) ? sum / of : null;
+        return new(block, Share(kept, questions), Share(linked, kept), Share(read, kept), questions, example.Facts, example.Edges, example.Chains);
+    }
+
+    private static IEnumerable<BoundPair> Chain(BoundPair? fact, BoundPairs bound)
+    {
+        for (; fact is not null; fact = bound.Pairs.FirstOrDefault(p => p.Key == fact.Value)) yield return fact;
+    }
+
+    private static long[] Numbers(Tensor tokens) => tokens.contiguous().data<long>().ToArray();
+}
