@@ -46,8 +46,9 @@ internal static class TokenKinds
     {
         0 => 2,
         var token when token <= noise => 4,
+        _ when t > 0 && input[t - 1] == 0 => 3, // a value too, where it is asked both ways
         var token when token > noise + keys => 1,
-        _ => t > 0 && input[t - 1] == 0 ? 3 : 0,
+        _ => 0,
     };
 
     /// <summary>A token in a few letters: ? k12 v7, or a character of a text.</summary>
