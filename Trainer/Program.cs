@@ -34,6 +34,7 @@ root.Add(TableCommand.Create());
 root.Add(AnalyzeCommand.Create());
 root.Add(GenerateCommand.Create());
 root.Add(GsemmCommand.Create());
+root.Add(ConsolidateCommand.Create());
 
 // A command's own usage does without what the root takes.
 config.Hidden = root.Subcommands.Any(c => c.Name == args.FirstOrDefault());

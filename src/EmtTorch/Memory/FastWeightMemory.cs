@@ -68,6 +68,25 @@ public sealed class FastWeightMemory : nn.Module
     /// <summary>γ (heads).</summary>
     public Tensor DecayFactor => logit_decay is null ? ones_like(rate) : logit_decay.sigmoid();
 
+    /// <summary>W_Q h̃ (…, d), not normed.</summary>
+    internal Tensor Ask(Tensor h) => nn.functional.linear(h, qkv.weight.narrow(0, 0, qkv.weight.shape[1]));
+
+    /// <summary>The part of the parameters that <see cref="Ask"/> is: the first d rows of this one.</summary>
+    internal Parameter QueriesKeysAndValues => qkv.weight;
+
+    /// <summary>F of stored writes, one after the other without decay.</summary>
+    /// <param name="k">(B, heads, n, d_k), or of a hypernetwork (B, heads · r, n, d_k).</param>
+    /// <param name="v">(B, heads, n, d_v), or (B, heads · r, n, d_v).</param>
+    /// <param name="strength">(B, heads, n); 0 writes nothing.</param>
+    internal Tensor Rewritten(Tensor k, Tensor v, Tensor strength)
+    {
+        using var scope = NewDisposeScope();
+        var (q, decay) = (zeros([strength.shape[0], _heads, k.shape[2], k.shape[3]], dtype: k.dtype, device: k.device), ones_like(rate));
+        var empty = FirstState(strength.shape[0], k.device);
+        var after = hypernetwork is null ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
+        return after.MoveToOuterDisposeScope();
+    }
+
     internal Tensor FirstState(long batch, Device device)
     {
         long width = qkv.weight.shape[1] / _heads;
