@@ -52,6 +52,37 @@ public sealed class TransformerCommandsTests
         }
     }
 
+    [Test]
+    public void ConsolidationIsMeasuredAndMistakesAreSaid()
+    {
+        var folder = Directory.CreateTempSubdirectory("emttorch-consolidation-").FullName;
+        try
+        {
+            (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(folder, arguments);
+            File.WriteAllText(Path.Combine(folder, "small.json"), System.Text.Json.Nodes.JsonNode.Parse(Sweep)!["base"]!.ToJsonString());
+            Assert.That(Run("small.json").Code, Is.Zero);
+            File.WriteAllText(Path.Combine(folder, "night.json"), """{ "runs": ["runs/small/seed-1"], "facts": [4], "facts_per_document": 2, "steps": 2, "batch_size": 2, "segment_length": 8, "test_answers": 8 }""");
+            var done = Run("consolidate", "night.json", "--threads", "1");
+            Assert.That(done.Code, Is.Zero, done.Error);
+            Assert.That(done.Output, Does.Contain("1 of 1: small/seed-1, night, 4 facts:").And.Contain("| night | facts |"));
+            Assert.That(Directory.GetFiles(Path.Combine(folder, "results")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "night.json", "night.md", "night.html" }));
+
+            var wrong = Run("consolidate", "night.json", "--set", "steps=-1", "--set", "nights=[{\"replay\": \"rumour\"}]", "--out", "other");
+            Assert.That((wrong.Code, wrong.Output), Is.EqualTo((2, "")));
+            Assert.That(wrong.Error, Does.Contain("steps: found -1").And.Contain("nights[0].replay: found the text \"rumour\""));
+            Assert.That(Run("consolidate", "night.json", "--set", "runs=[\"nowhere\"]", "--out", "other") is (2, "", var nowhere) ? nowhere : "", Does.Contain("runs[0]"));
+            Assert.That(Run("consolidate", "night.json", "--threads", "0").Code, Is.EqualTo(2));
+            Assert.That(Run("consolidate").Code, Is.EqualTo(2));
+            Assert.That(Run("consolidate").Error, Does.StartWith("CONFIG is missing"));
+            Assert.That(Directory.Exists(Path.Combine(folder, "other")), Is.False);
+            Assert.That(Run("small.json", "--set", "model.hypernetwork_rank=2") is (2, _, var rank) ? rank : "", Does.Contain("model.hypernetwork_rank: found 2 beside write hebbian"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     [TestCase("""{ "associative_recall": { "pairs": 2, "vocabulary": 64 } }""")]
     [TestCase("""{ "segment_recall": { "pairs": 2, "segment_length": 7 } }""")]
     [TestCase("""{ "rebinding": { "pairs": 2, "rebindings": 1, "questions": 2 } }""")]

@@ -10,7 +10,7 @@ namespace EmtTorch.Analysis.Episodic;
 internal sealed record BoundPair(long Key, long Value, int At);
 
 /// <summary>A question of a document.</summary>
-/// <param name="At">Where the asked key stands, at which the value is asked.</param>
+/// <param name="At">Where the asked key stands, at which the value is asked; or the value, at which the key is.</param>
 /// <param name="Right">The pair that is asked for: the newest of its key before the question. In two_hop the first fact of those that a question goes along.</param>
 internal sealed record BoundQuestion(int At, int Right);
 
@@ -37,7 +37,7 @@ internal sealed record BoundPairs(IReadOnlyList<BoundPair> Pairs, IReadOnlyList<
                 if (IsKey(input[t - 1]) && (task.TwoHop is null ? input[t] > noise + keys : IsKey(input[t]))) pairs.Add(new(input[t - 1], input[t], t));
         var questions = new List<BoundQuestion>();
         for (int t = 0; t < input.Length; t++)
-            if (target[t] != TokenBatch.Ignored && pairs.FindLastIndex(p => p.At < t && p.Key == input[t]) is >= 0 and var right) questions.Add(new(t, right));
+            if (target[t] != TokenBatch.Ignored && pairs.FindLastIndex(p => p.At < t && (p.Key == input[t] || p.Value == input[t])) is >= 0 and var right) questions.Add(new(t, right));
         return new(pairs, questions);
     }
 }

@@ -7,8 +7,8 @@ namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>What one block's fast weights did with whole documents.</summary>
 /// <param name="Queries">q (B, heads, T, d_k).</param>
-/// <param name="Keys">k (B, heads, T, d_k).</param>
-/// <param name="Values">v (B, heads, T, d_v).</param>
+/// <param name="Keys">k (B, heads · r, T, d_k), a head's r one after the other: one, but for writes by a hypernetwork.</param>
+/// <param name="Values">v (B, heads · r, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T).</param>
 /// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
 /// <param name="Decay">γ (heads).</param>

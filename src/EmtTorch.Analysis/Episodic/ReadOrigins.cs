@@ -6,7 +6,7 @@ namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>
 /// Where reads come from. The recurrence of fast weights never mixes the columns of F, so that a read is a weighted sum of the values that were written, r_t = Σ_{s&lt;t} a_ts v_s, by either rule and with any gate
-/// and decay; and the weights a_ts are what it reads when the values are unit vectors, v_s = e_s. Nothing is fitted.
+/// and decay; and the weights a_ts are what it reads when the values are unit vectors, v_s = e_s. Nothing is fitted. Of a hypernetwork's writes each of a token's r values has a weight of its own.
 /// </summary>
 internal static class ReadOrigins
 {
@@ -20,11 +20,12 @@ internal static class ReadOrigins
     /// <param name="record">What a block did.</param>
     /// <param name="document">Which document.</param>
     /// <param name="head">Which head, from 0.</param>
-    public static Tensor Weights(MemoryRecord record, long document, long head)
+    /// <param name="pair">Which of a token's r pairs, from 0.</param>
+    public static Tensor Weights(MemoryRecord record, long document, long head, long pair = 0)
     {
         using var scope = NewDisposeScope();
-        Tensor Of(Tensor x) => x.narrow(0, document, 1).narrow(1, head, 1).to(ScalarType.Float64);
-        Tensor q = Of(record.Queries), k = Of(record.Keys), strength = Of(record.Strength);
+        Tensor Of(Tensor x, long at) => x.narrow(0, document, 1).narrow(1, at, 1).to(ScalarType.Float64);
+        Tensor q = Of(record.Queries, head), k = Of(record.Keys, head * Rank(record) + pair), strength = Of(record.Strength, head);
         long tokens = q.shape[2];
         var decay = record.Decay.narrow(0, head, 1).to(ScalarType.Float64);
         var parts = eye(tokens, dtype: ScalarType.Float64).split((long)Columns, 1).Select(values =>
@@ -32,12 +33,17 @@ internal static class ReadOrigins
         return cat(parts.ToArray(), 3)[0][0].MoveToOuterDisposeScope();
     }
 
-    /// <summary>Of each question the share of its read that comes from each pair, |a_ts| ‖v_s‖ over the pair's tokens against all tokens; 0 where nothing was read, NaN where it is no number.</summary>
+    /// <summary>The pairs that a token writes.</summary>
+    private static long Rank(MemoryRecord record) => record.Keys.shape[1] / record.Queries.shape[1];
+
+    /// <summary>Of each question the share of its read that comes from each pair, |a_ts| ‖v_s‖ over the pair's tokens (and each one's r values) against all tokens; 0 where nothing was read, NaN where it is no number.</summary>
     public static double[][] Shares(MemoryRecord record, long document, long head, BoundPairs bound)
     {
         using var scope = NewDisposeScope();
-        var sizes = record.Values[document][head].to(ScalarType.Float64).norm(-1, keepdim: false);                  // ‖v_s‖ (T)
-        var rows = Matrices.Rows(Weights(record, document, head).index_select(0, tensor(bound.Questions.Select(q => (long)q.At).ToArray())).abs() * sizes);
+        long rank = Rank(record);
+        var asked = tensor(bound.Questions.Select(q => (long)q.At).ToArray());
+        Tensor Sizes(long pair) => record.Values[document][head * rank + pair].to(ScalarType.Float64).norm(-1, keepdim: false); // ‖v_s‖ (T)
+        var rows = Matrices.Rows(Enumerable.Range(0, (int)rank).Select(i => Weights(record, document, head, i).index_select(0, asked).abs() * Sizes(i)).Aggregate((x, y) => x + y));
         var owner = Owners(bound, rows.Length == 0 ? 0 : rows[0].Length);
         return [.. rows.Select(row =>
         {

@@ -47,8 +47,9 @@ internal static class TokenKinds
     {
         0 => 2,
         var token when token <= noise => 4,
+        _ when t > 0 && input[t - 1] == 0 => 3, // a value too, where it is asked both ways
         var token when token > noise + keys => 1,
-        _ => t > 0 && input[t - 1] == 0 ? 3 : 0,
+        _ => 0,
     };
 
     // Tokens: 0 the question's, then noise, names. Noise is between facts, so that a name after a name is its fact's value.

@@ -193,7 +193,7 @@ public sealed record TaskConfiguration
     public ITokenTask ToTokenTask(int horizon, Device device) => this switch
     {
         { AssociativeRecall: { } a } => new AssociativeRecall(horizon, a.Pairs, device, a.Vocabulary, a.Power, a.RandomNonQueries),
-        { SegmentRecall: { } r } => new SegmentRecall(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, device, r.Distractors),
+        { SegmentRecall: { } r } => new SegmentRecall(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, device, r.Distractors, r.BothWays),
         { Rebinding: { } b } => new Rebinding(horizon, b.Pairs, b.Rebindings, b.Questions, b.Keys, b.Values, b.Noise, device),
         { TwoHop: { } h } => new TwoHop(h.Chains, h.Hops, horizon, h.SegmentLength, h.Names, h.Noise, device, h.Distractors),
         { Copy: { } c } => new CopyTask(c.Symbols, c.Length, horizon, c.SegmentLength, device),
@@ -215,7 +215,7 @@ public sealed record TaskConfiguration
     private (string Key, IReadOnlyList<string> Broken) CheckTokens(int horizon) => this switch
     {
         { AssociativeRecall: { } a } => ("associative_recall", Tasks.AssociativeRecall.Check(horizon, a.Pairs, a.Vocabulary, a.Power)),
-        { SegmentRecall: { } r } => ("segment_recall", Tasks.SegmentRecall.Check(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, r.Distractors)),
+        { SegmentRecall: { } r } => ("segment_recall", Tasks.SegmentRecall.Check(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, r.Distractors, r.BothWays)),
         { Rebinding: { } b } => ("rebinding", Tasks.Rebinding.Check(horizon, b.Pairs, b.Rebindings, b.Questions, b.Keys, b.Values, b.Noise)),
         { TwoHop: { } h } => ("two_hop", Tasks.TwoHop.Check(h.Chains, h.Hops, horizon, h.SegmentLength, h.Names, h.Noise, h.Distractors)),
         { Copy: { } c } => ("copy", CopyTask.Check(c.Symbols, c.Length, horizon, c.SegmentLength)),
@@ -349,10 +349,15 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public int MemoryHeads { get; init; } = 1;
 
-    [Description("What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a key.")]
-    [AllowedValues("hebbian", "delta")]
+    [Description("What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token.")]
+    [AllowedValues("hebbian", "delta", "hypernetwork")]
     [OnlyFor(EpisodicTransformer)]
     public string Write { get; init; } = "hebbian";
+
+    [Description("The rank r of what a token writes, A Bᵀ = Σ a_i b_iᵀ. For write hypernetwork; 1 otherwise.")]
+    [Range(1, 64)]
+    [OnlyFor(EpisodicTransformer)]
+    public int HypernetworkRank { get; init; } = 1;
 
     [Description("How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, the source's form.")]
     [AllowedValues("linear", "softmax")]
@@ -405,6 +410,8 @@ public sealed record ModelConfiguration
                 yield return new("model.heads", $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a head's numbers are rotated two by two)");
             if (Memory != "none" && HiddenSize % MemoryHeads != 0)
                 yield return new("model.memory_heads", $"found {MemoryHeads}; allowed: numbers that divide hidden_size, {HiddenSize}");
+            if (HypernetworkRank > 1 && (Memory == "none" || Write != "hypernetwork"))
+                yield return new("model.hypernetwork_rank", $"found {HypernetworkRank} beside {(Memory == "none" ? "memory none" : $"write {Write}")}; allowed: 1, or write hypernetwork");
             if (Autocast is not null && Dtype != "float32")
                 yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
             yield break;

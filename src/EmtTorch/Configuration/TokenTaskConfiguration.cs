@@ -55,6 +55,9 @@ public sealed record SegmentRecallConfiguration : PairsConfiguration
     [Description("Pairs in each segment between, which nobody asks for.")]
     [Range(0, 1_048_576)]
     public int Distractors { get; init; }
+
+    [Description("Whether every second question, by chance, gives the value and asks for its key; values are then distinct in a document, as keys are.")]
+    public bool BothWays { get; init; }
 }
 
 /// <summary>Settings of <see cref="Tasks.Rebinding"/>; horizons are lengths of sequences.</summary>

@@ -8,8 +8,8 @@ namespace EmtTorch.Memory;
 
 /// <summary>What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.</summary>
 /// <param name="Queries">q (B, heads, T, d_k), of length 1.</param>
-/// <param name="Keys">k (B, heads, T, d_k), of length 1.</param>
-/// <param name="Values">v (B, heads, T, d_v).</param>
+/// <param name="Keys">k (B, heads, T, d_k), of length 1; of writes by a hypernetwork of rank r a (B, heads · r, T, d_k), a head's one after the other.</param>
+/// <param name="Values">v (B, heads, T, d_v), or b (B, heads · r, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
 /// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
 /// <param name="Decay">γ (heads).</param>
@@ -17,10 +17,11 @@ namespace EmtTorch.Memory;
 /// <param name="Reads">r (B, heads, T, d_v).</param>
 /// <param name="Before">F before the segment (B, heads, d_k, d_v).</param>
 /// <param name="After">F after it.</param>
-public sealed record MemoryActivity(Tensor Queries, Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Decay, WriteRule Rule, Tensor Reads, Tensor Before, Tensor After);
+/// <param name="Hidden">h̃ (B, T, d), from which all these are.</param>
+public sealed record MemoryActivity(Tensor Queries, Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Decay, WriteRule Rule, Tensor Reads, Tensor Before, Tensor After, Tensor Hidden);
 
 /// <summary>
-/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} + g_t η k_t v_tᵀ (or by the delta rule), r_t = F_{t−1}ᵀ q_t: a token
+/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} + g_t η k_t v_tᵀ (or by the delta rule, or by a hypernetwork), r_t = F_{t−1}ᵀ q_t: a token
 /// retrieves before it writes. q, k, v are projections of h̃, keys and queries have length 1, each head has its η and γ. What a read adds to the stream is
 /// <code>
 /// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
@@ -38,6 +39,7 @@ public sealed class FastWeightMemory : nn.Module
     private readonly Projection? output;             // W_o, where reads are linear
     private readonly Parameter? table;               // V^fast (d, d), where they go through a softmax
     private readonly WriteGate? gate;
+    private readonly HypernetworkWrite? hypernetwork;
     private readonly Parameter rate;                 // (heads): ln η, or η's logit
     private readonly Parameter? logit_decay;         // (heads): γ's logit
     private readonly WriteRule _rule;
@@ -54,6 +56,7 @@ public sealed class FastWeightMemory : nn.Module
         if (model.Gate) gate = new(model, dtype);
         rate = new(full(_heads, _rule == WriteRule.Delta ? 2 : 0, dtype: dtype));
         if (model.Decay) logit_decay = new(full(_heads, 4, dtype: dtype));
+        if (model.Write == "hypernetwork") hypernetwork = new(model, dtype);
         RegisterComponents();
     }
 
@@ -65,6 +68,25 @@ public sealed class FastWeightMemory : nn.Module
 
     /// <summary>γ (heads).</summary>
     public Tensor DecayFactor => logit_decay is null ? ones_like(rate) : logit_decay.sigmoid();
+
+    /// <summary>W_Q h̃ (…, d), not normed.</summary>
+    internal Tensor Ask(Tensor h) => nn.functional.linear(h, qkv.weight.narrow(0, 0, qkv.weight.shape[1]));
+
+    /// <summary>The part of the parameters that <see cref="Ask"/> is: the first d rows of this one.</summary>
+    internal Parameter QueriesKeysAndValues => qkv.weight;
+
+    /// <summary>F of stored writes, one after the other without decay.</summary>
+    /// <param name="k">(B, heads, n, d_k), or of a hypernetwork (B, heads · r, n, d_k).</param>
+    /// <param name="v">(B, heads, n, d_v), or (B, heads · r, n, d_v).</param>
+    /// <param name="strength">(B, heads, n); 0 writes nothing.</param>
+    internal Tensor Rewritten(Tensor k, Tensor v, Tensor strength)
+    {
+        using var scope = NewDisposeScope();
+        var (q, decay) = (zeros([strength.shape[0], _heads, k.shape[2], k.shape[3]], dtype: k.dtype, device: k.device), ones_like(rate));
+        var empty = FirstState(strength.shape[0], k.device);
+        var after = hypernetwork is null ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
+        return after.MoveToOuterDisposeScope();
+    }
 
     internal Tensor FirstState(long batch, Device device)
     {
@@ -81,7 +103,8 @@ public sealed class FastWeightMemory : nn.Module
         using var scope = NewDisposeScope();
         long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
         var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_k)
-        var (q, k, v) = (nn.functional.normalize(parts[0], dim: -1), nn.functional.normalize(parts[1], dim: -1), parts[2]);
+        var q = nn.functional.normalize(parts[0], dim: -1);
+        var (k, v) = hypernetwork is null ? (nn.functional.normalize(parts[1], dim: -1), parts[2]) : hypernetwork.forward(h, parts[1], parts[2]);
         var rates = Rate.unsqueeze(-1);                                                                            // (heads, 1)
         var g = gate?.forward(h, contexts);                                                                        // (B, heads, T)
         var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
@@ -89,11 +112,12 @@ public sealed class FastWeightMemory : nn.Module
         Tensor read, after;
         if (tokens == 1)
         {
-            (read, after) = FastWeights.Step(q.squeeze(2), k.squeeze(2), v.squeeze(2), strength.squeeze(2), decay, state, _rule);
+            var (q1, k1, v1, strength1) = (q.squeeze(2), k.squeeze(2), v.squeeze(2), strength.squeeze(2));
+            (read, after) = hypernetwork is null ? FastWeights.Step(q1, k1, v1, strength1, decay, state, _rule) : LowRankWrites.Step(q1, k1, v1, strength1, decay, state);
             read = read.unsqueeze(2);
         }
-        else (read, after) = FastWeights.Scan(q, k, v, strength, decay, state, _rule);
-        Observer?.Invoke(new(q, k, v, strength, g, decay, _rule, read, state, after));
+        else (read, after) = hypernetwork is null ? FastWeights.Scan(q, k, v, strength, decay, state, _rule) : LowRankWrites.Scan(q, k, v, strength, decay, state);
+        Observer?.Invoke(new(q, k, v, strength, g, decay, _rule, read, state, after, h));
         var r = read.transpose(1, 2).reshape(batch, tokens, width);
         var added = output is null ? matmul((r / Math.Sqrt(width)).softmax(-1), table!) : output.forward(r);
         return (added.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());

@@ -60,6 +60,17 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     /// <summary>The blocks' graph memories, from the first block on; none without one.</summary>
     public IReadOnlyList<GraphMemory> Graphs => [.. blocks.Select(b => b.Graph).OfType<GraphMemory>()];
 
+    internal IReadOnlyList<EpisodicBlock> Blocks => [.. blocks];
+
+    /// <summary>Another of the same weights.</summary>
+    internal EpisodicTransformer Copy()
+    {
+        var copy = new EpisodicTransformer(_vocabularySize, _model);
+        using var quiet = no_grad();
+        foreach (var (mine, its) in parameters().Zip(copy.parameters())) its.copy_(mine);
+        return copy.to(embedding.weight!.device);
+    }
+
     /// <summary>Logits of the token after each, from the start of a document.</summary>
     /// <param name="input">Tokens (B, T), int64.</param>
     /// <returns>(B, T, V).</returns>
@@ -203,5 +214,8 @@ internal sealed class EpisodicBlock : nn.Module
         return (after.MoveToOuterDisposeScope(), next);
     }
 
-    private Tensor FeedForward(Tensor x) => contract.forward(expand.forward(x).gelu());
+    /// <summary>The feed-forward network's own weights.</summary>
+    public IEnumerable<Parameter> FeedForwardWeights => expand.parameters().Concat(contract.parameters());
+
+    public Tensor FeedForward(Tensor x) => contract.forward(expand.forward(x).gelu());
 }

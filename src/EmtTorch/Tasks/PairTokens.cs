@@ -45,6 +45,9 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     /// <summary>Keys (rows, count), distinct within a row.</summary>
     public Tensor DistinctKeys(long rows, int count, Generator generator) => Distinct(rows, count, Keys, generator, Device).add_(FirstKey);
 
+    /// <summary>Values (rows, count), distinct within a row.</summary>
+    public Tensor DistinctValues(long rows, int count, Generator generator) => Distinct(rows, count, Values, generator, Device).add_(FirstValue);
+
     /// <summary>Values (rows, count), each for itself: to know some says nothing of the others.</summary>
     public Tensor RandomValues(long rows, long count, Generator generator) => Uniform(FirstValue, Values, rows, count, generator);
 

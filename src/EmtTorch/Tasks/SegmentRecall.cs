@@ -10,10 +10,12 @@ namespace EmtTorch.Tasks;
 /// Every pair is asked for once, in random order. Pairs and questions lie anywhere in their segments without overlaps, noise
 /// around them. The segments between may hold pairs too, of other keys, that are never asked for. Keys are distinct in a
 /// document, values are drawn each for itself. Tokens: 0 the question's, then noise, keys, values.
+/// Asked both ways, a question gives with probability ½ the value in place of the key, and its target is the key; values are distinct then too.
 /// </remarks>
 public sealed class SegmentRecall : ITokenTask
 {
     private readonly int _pairs, _between, _segmentLength, _distractors;
+    private readonly bool _bothWays;
     private readonly PairTokens _tokens;
 
     /// <param name="pairs">Pairs in the first segment, and questions in the last.</param>
@@ -24,22 +26,25 @@ public sealed class SegmentRecall : ITokenTask
     /// <param name="noise">Noise tokens in the vocabulary.</param>
     /// <param name="device">Where batches are generated.</param>
     /// <param name="distractors">Pairs in each of the segments between.</param>
+    /// <param name="bothWays">Whether half of the questions give the value and ask for the key.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public SegmentRecall(int pairs, int between, int segmentLength, int keys, int values, int noise, Device device, int distractors = 0)
+    public SegmentRecall(int pairs, int between, int segmentLength, int keys, int values, int noise, Device device, int distractors = 0, bool bothWays = false)
     {
-        ITokenTask.Refuse(Check(pairs, between, segmentLength, keys, values, noise, distractors));
-        (_pairs, _between, _segmentLength, _distractors, _tokens) = (pairs, between, segmentLength, distractors, new(keys, values, noise, device));
+        ITokenTask.Refuse(Check(pairs, between, segmentLength, keys, values, noise, distractors, bothWays));
+        (_pairs, _between, _segmentLength, _distractors, _bothWays, _tokens) = (pairs, between, segmentLength, distractors, bothWays, new(keys, values, noise, device));
     }
 
     public int VocabularySize => _tokens.Size;
 
-    /// <summary>The accuracy of guessing, 1/values.</summary>
-    public double ChanceAccuracy => 1.0 / _tokens.Values;
+    /// <summary>The accuracy of guessing, 1/values; both ways the mean of that and 1/keys.</summary>
+    public double ChanceAccuracy => _bothWays ? (1.0 / _tokens.Values + 1.0 / _tokens.Keys) / 2 : 1.0 / _tokens.Values;
 
     /// <summary>The rules that parameters break.</summary>
-    public static IReadOnlyList<string> Check(int pairs, int between, int segmentLength, int keys, int values, int noise, int distractors = 0)
+    public static IReadOnlyList<string> Check(int pairs, int between, int segmentLength, int keys, int values, int noise, int distractors = 0, bool bothWays = false)
     {
-        var broken = PairTokens.Check(keys, values, noise, pairs + (long)Math.Max(between, 0) * Math.Max(distractors, 0));
+        long distinct = pairs + (long)Math.Max(between, 0) * Math.Max(distractors, 0);
+        var broken = PairTokens.Check(keys, values, noise, distinct);
+        if (bothWays && values >= 1 && values < distinct) broken.Add($"there are {values} values: a document that is asked both ways needs {distinct} distinct ones");
         if (pairs < 1) broken.Add($"there are {pairs} pairs: at least one is needed");
         if (between < 0) broken.Add($"there are {between} segments between pairs and questions: there can't be fewer than none");
         if (distractors < 0) broken.Add($"there are {distractors} distractors: there can't be fewer than none");
@@ -57,7 +62,7 @@ public sealed class SegmentRecall : ITokenTask
         using var scope = NewDisposeScope();
         int all = _pairs + _between * _distractors;
         var keys = _tokens.DistinctKeys(batchSize, all, generator);                           // (B, pairs and distractors)
-        var values = _tokens.RandomValues(batchSize, all, generator);
+        var values = _bothWays ? _tokens.DistinctValues(batchSize, all, generator) : _tokens.RandomValues(batchSize, all, generator);
         var segments = new List<TokenBatch>();
         for (int segment = 0; segment < _between + 2; segment++)
         {
@@ -71,8 +76,14 @@ public sealed class SegmentRecall : ITokenTask
                 if (asks)
                 {
                     var asked = PairTokens.Distinct(batchSize, _pairs, _pairs, generator, _tokens.Device);
-                    PairTokens.Write(input, places, places.zeros_like(), keys.gather(1, asked));
-                    target.scatter_(1, places.add(1), values.gather(1, asked));
+                    var (given, wanted) = (keys.gather(1, asked), values.gather(1, asked));
+                    if (_bothWays)
+                    {
+                        var back = rand(new[] { batchSize, (long)_pairs }, device: _tokens.Device, generator: generator).lt(0.5);
+                        (given, wanted) = (where(back, wanted, given), where(back, given, wanted));
+                    }
+                    PairTokens.Write(input, places, places.zeros_like(), given);
+                    target.scatter_(1, places.add(1), wanted);
                 }
                 else
                 {

@@ -80,6 +80,50 @@ public sealed class EpisodicAnalysisTests
     }
 
     [Test]
+    public void AReadIsTheWeightedSumOfAllValuesThatAHypernetworkWrote()
+    {
+        using var scope = NewDisposeScope();
+        var configuration = HandMadeNetwork.Configuration("model.memory_heads=2", "model.write=hypernetwork", "model.hypernetwork_rank=3", "model.decay=true", "model.layers=2");
+        using var network = new EpisodicTransformer(10, configuration.Model);
+        using (no_grad())
+            foreach (var (name, parameter) in network.named_parameters())
+                if (name.EndsWith("hypernetwork.output.weight", StringComparison.Ordinal)) parameter.normal_(0, 0.3);
+        var tokens = randint(0, 10, [2, 13], dtype: ScalarType.Int64);
+        var reads = new List<Tensor>();
+        network.Memories[1].Observer = a => reads.Add(a.Reads.clone().MoveToOtherDisposeScope(scope));
+        using (no_grad()) network.Read(tokens);
+        var record = MemoryRecord.Of(network, tokens, [5, 13])[1];
+        for (int b = 0; b < 2; b++)
+            for (int head = 0; head < 2; head++)
+            {
+                var found = Enumerable.Range(0, 3).Select(i => matmul(ReadOrigins.Weights(record, b, head, i), record.Values[b][3 * head + i])).Aggregate((x, y) => x + y);
+                Assert.That((found - reads[0][b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
+            }
+    }
+
+    [Test]
+    public void AHypernetworkThatAddsNothingIsReadAsTheHebbianRule()
+    {
+        var configuration = HandMadeNetwork.Configuration("model.write=hypernetwork", "model.hypernetwork_rank=2");
+        var reads = Analyze(configuration).Reads.Single();
+        Assert.That((reads.Asked, reads.Share), Is.EqualTo((1.0, 1.0)), "the second pair has no value");
+        Assert.That(reads.Others, Is.EqualTo(0).Within(1e-30));
+    }
+
+    [Test]
+    public void QuestionsByTheValueAskForTheirPairToo()
+    {
+        using var scope = NewDisposeScope();
+        var task = HandMadeNetwork.Configuration("task.segment_recall.both_ways=true").Task;
+        // Tokens: ? noise k0 … k3 v0 … v3.
+        long[] input = [1, 3, 6, 2, 8, 0, 8, 1, 0, 3], target = [No, No, No, No, No, No, 2, No, No, 6];
+        var bound = BoundPairs.Of(task, input, target)!;
+        Assert.That(bound.Pairs.Select(p => (p.Key, p.Value)), Is.EqualTo(new[] { (3L, 6L), (2L, 8L) }));
+        Assert.That(bound.Questions.Select(q => (q.At, q.Right)), Is.EqualTo(new[] { (6, 1), (9, 0) }));
+        Assert.That(TokenKinds.Of(task, input, target, null), Is.EqualTo(new[] { 4, 0, 1, 0, 1, 2, 3, 4, 2, 3 }));
+    }
+
+    [Test]
     public void SingularValuesAreThoseOfOnePairAndStay()
     {
         var course = Analyze(HandMadeNetwork.Configuration("task.segment_recall.pairs=1")).FastWeights.Single();

@@ -17,23 +17,23 @@ public sealed class EpisodicTransformerTests
     /// <summary>Every combination of the switches that changes what is computed.</summary>
     private static IEnumerable<ModelConfiguration> Combinations()
     {
-        foreach (var (memory, write, read) in new[] { ("none", "hebbian", "linear"), ("fast_weights", "hebbian", "linear"), ("fast_weights", "hebbian", "softmax"), ("fast_weights", "delta", "linear"), ("fast_weights", "delta", "softmax") })
+        foreach (var (memory, write, read) in new[] { ("none", "hebbian", "linear"), ("fast_weights", "hebbian", "linear"), ("fast_weights", "hebbian", "softmax"), ("fast_weights", "delta", "linear"), ("fast_weights", "delta", "softmax"), ("fast_weights", "hypernetwork", "linear") })
             foreach (bool gate in memory == "none" ? new[] { false } : [false, true])
                 foreach (bool decay in memory == "none" ? new[] { false } : [false, true])
                     foreach (bool drift in new[] { false, true })
                         foreach (var (attention, window) in new (bool, int?)[] { (false, null), (true, null), (true, 1), (true, 3) })
                             foreach (var residual in new[] { "pre_norm", "seed" })
-                                yield return Small with { Memory = memory, Write = write, Read = read, Gate = gate, Decay = decay, Drift = drift, Attention = attention, Window = window, Residual = residual };
+                                yield return Small with { Memory = memory, Write = write, HypernetworkRank = write == "hypernetwork" ? 3 : 1, Read = read, Gate = gate, Decay = decay, Drift = drift, Attention = attention, Window = window, Residual = residual };
     }
 
     private static EpisodicTransformer Network(ModelConfiguration model, long seed = 1)
     {
         manual_seed(seed).Dispose();
         var network = new EpisodicTransformer(Vocabulary, model);
-        // New ones attend to nothing.
+        // New ones attend to nothing, and their hypernetworks add nothing.
         using (no_grad())
             foreach (var (name, parameter) in network.named_parameters())
-                if (name.EndsWith("attention.output.weight", StringComparison.Ordinal)) parameter.normal_(0, 0.3);
+                if (name.EndsWith("attention.output.weight", StringComparison.Ordinal) || name.EndsWith("hypernetwork.output.weight", StringComparison.Ordinal)) parameter.normal_(0, 0.3);
         return network;
     }
 
@@ -83,7 +83,7 @@ public sealed class EpisodicTransformerTests
             }
             checkedOnes++;
         }
-        Assert.That(checkedOnes, Is.EqualTo((1 + 4 * 2 * 2) * 2 * 4 * 2));
+        Assert.That(checkedOnes, Is.EqualTo((1 + 5 * 2 * 2) * 2 * 4 * 2));
     }
 
     [Test]
@@ -112,17 +112,18 @@ public sealed class EpisodicTransformerTests
             Assert.That((logits - expected).abs().max().item<double>(), Is.LessThan(1e-10), given.GetRawText());
             cases++;
         }
-        Assert.That(cases, Is.EqualTo(4));
+        Assert.That(cases, Is.EqualTo(5));
     }
 
     private static double[] Doubles(JsonElement element) => element.ValueKind == JsonValueKind.Array ? [.. element.EnumerateArray().SelectMany(Doubles)] : [element.GetDouble()];
 
     [TestCase("hebbian", "linear", "pre_norm")]
     [TestCase("delta", "softmax", "seed")]
+    [TestCase("hypernetwork", "linear", "pre_norm")]
     public void GradientsAgreeWithFiniteDifferences(string write, string read, string residual)
     {
         using var scope = NewDisposeScope();
-        using var network = Network(Small with { HiddenSize = 4, Heads = 1, Write = write, Read = read, Residual = residual, Decay = true, Window = 3, FeedForwardSize = 3, Layers = 1 });
+        using var network = Network(Small with { HiddenSize = 4, Heads = 1, Write = write, HypernetworkRank = write == "hypernetwork" ? 2 : 1, Read = read, Residual = residual, Decay = true, Window = 3, FeedForwardSize = 3, Layers = 1 });
         // So far from 0 that norming them is smooth over a difference's step.
         using (no_grad()) network.named_parameters().Single(p => p.name == "embedding.weight").parameter.mul_(4);
         var tokens = Tokens(2, 7);
@@ -274,6 +275,28 @@ public sealed class EpisodicTransformerTests
         Assert.That(state.Tensors.Append(logits).Concat(rounded.parameters()).Select(t => t.dtype), Is.All.EqualTo(ScalarType.Float32));
         logits.sum().backward();
         Assert.That(rounded.parameters().All(p => p.grad is { } g && g.isfinite().all().item<bool>()));
+    }
+
+    [Test]
+    public void ANewHypernetworkOfAnyRankWritesWhatTheHebbianRuleDoes()
+    {
+        using var scope = NewDisposeScope();
+        var tokens = Tokens(2, 9);
+        using var plain = Network(Small);
+        foreach (int rank in new[] { 1, 3 })
+        {
+            manual_seed(1).Dispose();
+            using var network = new EpisodicTransformer(Vocabulary, Small with { Write = "hypernetwork", HypernetworkRank = rank });
+            var weights = plain.named_parameters().ToDictionary(p => p.name, p => p.parameter);
+            using (no_grad())
+                foreach (var (name, parameter) in network.named_parameters())
+                    if (weights.TryGetValue(name, out var same)) parameter.copy_(same);
+            Compared.AreEqual([network.forward(tokens)], [plain.forward(tokens)], 1e-12);
+            // And yet it can begin to learn.
+            network.forward(tokens).cos().sum().backward();
+            var slope = network.named_parameters().Single(p => p.name == "blocks.0.memory.hypernetwork.output.weight").parameter.grad!.view(2, rank, -1);
+            Assert.That(slope[1].abs().amax([1L]).data<double>().ToArray(), Is.All.Positive);
+        }
     }
 
     [Test]

@@ -86,6 +86,28 @@ public sealed class SegmentRecallTests
     }
 
     [Test]
+    public void BothWaysHalfOfTheQuestionsGiveTheValue()
+    {
+        const int B = 2000, N = 4;
+        var segments = Segments(new(N, 1, 12, Keys, Values, Noise, CPU, distractors: 2, bothWays: true), B);
+        int back = 0;
+        for (int b = 0; b < B; b++)
+        {
+            var bound = Pairs(segments[0].Input[b]);
+            Assert.That(bound.Concat(Pairs(segments[1].Input[b])).Select(p => p.Value), Is.Unique);
+            var (input, target) = (segments[2].Input[b], segments[2].Target[b]);
+            var asked = Enumerable.Range(0, 12).Where(t => target[t] != -100).Select(t => (Question: input[t - 1], Given: input[t], Wanted: target[t])).ToList();
+            Assert.That(asked.Select(a => a.Question), Is.All.EqualTo(0));
+            Assert.That(asked.Select(a => IsKey(a.Given) ? (a.Given, a.Wanted) : (a.Wanted, a.Given)), Is.EquivalentTo(bound));
+            back += asked.Count(a => IsValue(a.Given));
+        }
+        Assert.That(back, Is.EqualTo(B * N / 2).Within(4 * Math.Sqrt(B * N / 4.0)));
+        Assert.That(new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU, bothWays: true).ChanceAccuracy, Is.EqualTo((1 / 8.0 + 1 / 40.0) / 2));
+        Assert.That(SegmentRecall.Check(5, 2, 12, Keys, Values, Noise, 2, bothWays: true), Is.EqualTo(new[] { "there are 8 values: a document that is asked both ways needs 9 distinct ones" }));
+        Assert.That(SegmentRecall.Check(4, 2, 12, Keys, Values, Noise, 2, bothWays: true), Is.Empty);
+    }
+
+    [Test]
     public void ChanceIsOneInTheValues() => Assert.That(new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU).ChanceAccuracy, Is.EqualTo(0.125));
 
     [TestCase(0, 1, 8, 40, 8, 5, 0, "there are 0 pairs: at least one is needed"), TestCase(2, -1, 8, 40, 8, 5, 0, "there are -1 segments between pairs and questions"),

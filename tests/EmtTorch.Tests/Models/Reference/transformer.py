@@ -38,6 +38,9 @@ def weights(c):
             w[p + "memory.logit_decay"] = rand(heads)
         for n, o, k in pairs:
             w[p + n + ".weight"] = rand(o, k)
+        if c["write"] == "hypernetwork":
+            p += "memory.hypernetwork."
+            w[p + "hidden.weight"], w[p + "hidden.bias"], w[p + "output.weight"] = rand(D, D), rand(D), rand(2 * c["hypernetwork_rank"] * D, D)
     w["norm.weight"], w["norm.bias"] = 1 + rand(D), rand(D)
     w["readout.weight"] = rand(V, D)
     return w
@@ -83,6 +86,9 @@ def block(x, c, w, p):
         g = torch.ones(mheads)
         if c["gate"]:
             g = torch.sigmoid(w[p + "memory.gate.gate.weight"] @ (torch.cat([h, context]) if c["drift"] else h) + w[p + "memory.gate.gate.bias"])
+        if c["write"] == "hypernetwork":
+            m = p + "memory.hypernetwork."
+            added_a, added_b = (w[m + "output.weight"] @ torch.nn.functional.gelu(w[m + "hidden.weight"] @ h + w[m + "hidden.bias"])).view(2, c["hypernetwork_rank"], mheads, dm)
         reads = []
         for i in range(mheads):
             key = k[i] / k[i].norm()
@@ -90,6 +96,13 @@ def block(x, c, w, p):
             gamma = torch.sigmoid(w[p + "memory.logit_decay"][i]) if c["decay"] else 1.0
             eta = torch.sigmoid(rate[i]) if c["write"] == "delta" else torch.exp(rate[i])
             kept = gamma * F[i]
+            if c["write"] == "hypernetwork":
+                A = torch.stack([k[i] + a for a in added_a[:, i]], 1)  # (d_k, r)
+                A = A / A.norm(dim=0)
+                Bs = added_b[:, i].T.clone()                           # (d_v, r)
+                Bs[:, 0] += v[i]
+                F[i] = kept + g[i] * eta * A @ Bs.T
+                continue
             u = v[i] - kept.T @ key if c["write"] == "delta" else v[i]
             F[i] = kept + g[i] * eta * torch.outer(key, u)
         r = torch.cat(reads)
@@ -118,6 +131,7 @@ for c in [
     dict(residual="pre_norm", heads=4, window=3, write="delta", read="linear", gate=True, drift=False, decay=True, memory_heads=2, feed_forward_size=5),
     dict(residual="seed", heads=1, window=4, write="hebbian", read="softmax", gate=False, drift=True, decay=True),
     dict(residual="seed", heads=2, window=1, write="delta", read="softmax", gate=True, drift=True, decay=False, memory_heads=4),
+    dict(residual="pre_norm", heads=2, window=2, write="hypernetwork", read="linear", gate=True, drift=True, decay=True, memory_heads=2, hypernetwork_rank=3),
 ]:
     w, tokens = weights(c), torch.randint(0, V, (B, T))
     cases.append({
