@@ -51,6 +51,14 @@ public sealed record SegmentRecallConfiguration
     [Description("Pairs in each segment between, which nobody asks for.")]
     [Range(0, 1_048_576)]
     public int Distractors { get; init; }
+
+    [Description("How many vocabularies, of as many keys and values each, the network's tokens are: one for each of several tasks.")]
+    [Range(1, 1024)]
+    public int Vocabularies { get; init; } = 1;
+
+    [Description("Which of these vocabularies documents are made of.")]
+    [Range(1, 1024)]
+    public int Vocabulary { get; init; } = 1;
 }
 
 /// <summary>Settings of <see cref="Tasks.Rebinding"/>; horizons are lengths of sequences.</summary>
