@@ -57,7 +57,7 @@ public sealed class OldMemories : IDisposable
         try
         {
             var part = PersistentPart.Of(network.WeightHh, Threshold);
-            return new(part.Basis.DetachFromDisposeScope(), Matrices.Range(part.Projector.t(), part.Rank).DetachFromDisposeScope());
+            return new(part.Basis.DetachFromDisposeScope(), Matrices.Range(part.Projector.t(), part.Rank).DetachFromDisposeScope(), part.Projector.DetachFromDisposeScope());
         }
         catch (AnalysisException e) { throw new TrainingException($"{task.Name}: there is nothing to protect: {e.Message}"); }
     }

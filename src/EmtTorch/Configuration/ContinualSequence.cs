@@ -31,8 +31,11 @@ public sealed partial class ContinualSequence
     /// <summary>The copy of a sequence in the folder of its runs.</summary>
     public const string FileName = "sequence.json";
 
-    /// <summary>What project may protect: the directions out of which variable memories are read, into which they are written, both, or the directions that the old task's hidden states take.</summary>
-    public static readonly string[] Protections = ["from", "into", "both", "states"];
+    /// <summary>
+    /// What project may protect: what W_hh does with variable memories (from), what it writes into them (into), both; both, with the old task's input and output
+    /// restricted to its memories (memories); or what W_hh does with the directions that the old task's hidden states take (states).
+    /// </summary>
+    public static readonly string[] Protections = ["from", "into", "both", "memories", "states"];
 
     private const string Own = "seeds are in the sequence's file, names are those of methods, and the folder is --out";
     private const int LargestSeed = 1_000_000;

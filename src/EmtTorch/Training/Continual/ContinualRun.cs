@@ -30,7 +30,7 @@ public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IR
 /// </summary>
 /// <remarks>
 /// Beside a run's files a stage has `initial.safetensors`, `kept.safetensors` (the penalty's importance and anchor, or the directions that are protected; written before
-/// training, so that it may be killed anywhere) and `tests.json`. The weights that are passed on are the last ones.
+/// training, so that it may be killed anywhere), `own.safetensors` (of the task before, where the method changes what it has for itself) and `tests.json`. The weights that are passed on are the last ones.
 /// </remarks>
 /// <example><code>
 /// var sequence = ContinualSequence.Load("experiments/continual/t2_t3_t4.json");
@@ -38,7 +38,7 @@ public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IR
 /// </code></example>
 public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod method, long seed)
 {
-    private const string InitialFile = "initial.safetensors", KeptFile = "kept.safetensors", TestsFile = "tests.json", HiddenWeights = "rnn.weight_hh";
+    private const string InitialFile = "initial.safetensors", KeptFile = "kept.safetensors", TestsFile = "tests.json", OwnFile = "own.safetensors", HiddenWeights = "rnn.weight_hh";
 
     /// <summary>Of the states protection, how much of the states' squares the directions take up (GPM's threshold).</summary>
     private const double StatesShare = 0.999;
@@ -231,15 +231,32 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var last = Last(stage - 1);
-        var found = method.Protect == "states" ? new(StateDirections(stage - 1, last), null)
+        using var found = method.Protect == "states" ? new(StateDirections(stage - 1, last), null)
             : Reader?.Invoke(Configuration(stage - 1), last) ?? throw new TrainingException("there is nothing that reads variable memories: give ContinualRun a Reader");
-        var before = stage > 1 ? GradientProjection.Directions(SafetensorsFile.Read(In(stage - 1, KeptFile))) : new(null, null);
-        bool from = method.Protect != "into", into = method.Protect is "into" or "both";
+        using var before = stage > 1 ? GradientProjection.Directions(SafetensorsFile.Read(In(stage - 1, KeptFile))) : new(null, null);
+        bool from = method.Protect != "into", into = method.Protect is "into" or "both" or "memories";
         var tensors = GradientProjection.Tensors(TrainingState.Load(last, HiddenWeights),
             from ? GradientProjection.Span(before.From, found.From) : null, into ? GradientProjection.Span(before.Into, found.Into) : null);
-        foreach (var tensor in new[] { found.From, found.Into, before.From, before.Into }) tensor?.Dispose();
+        if (method.Protect == "memories") Write(stage, OwnFile, Restricted(last, found.Projector!));
         return tensors;
     }
+
+    /// <summary>A task's own weights, writing into its memories and reading from them alone: P W_uh and W_r P. What else the input did in the hidden space would now move what later tasks put there, and the readout would see it.</summary>
+    private Dictionary<string, SafetensorsTensor> Restricted(SafetensorsFile weights, Tensor projector)
+    {
+        var own = weights.Tensors.Where(t => IsOwn(t.Key)).ToDictionary();
+        foreach (var name in own.Keys.ToArray())
+        {
+            var tensor = TrainingState.Load(weights, name);
+            var p = projector.to(tensor.dtype);
+            if (name == "rnn.weight_ih") own[name] = TrainingState.Store(matmul(p, tensor));
+            if (name == "readout.weight") own[name] = TrainingState.Store(matmul(tensor, p));
+        }
+        return own;
+    }
+
+    /// <summary>What a finished task has for itself.</summary>
+    private SafetensorsFile OwnOf(int task) => task + 1 < Stages && File.Exists(In(task + 1, OwnFile)) ? SafetensorsFile.Read(In(task + 1, OwnFile)) : Last(task);
 
     /// <summary>The principal directions of a task's hidden states, h = 0 taken as the middle: as many as take up a share of their squares.</summary>
     private Tensor StateDirections(int stage, SafetensorsFile weights)
@@ -277,7 +294,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         if (IsJoint) return Test(j => (name, _) => last.Tensors[JointLearner.Name(j, name)]);
         return Test(j =>
         {
-            var own = j < stage ? Last(j) : j == stage ? last : null;
+            var own = j < stage ? OwnOf(j) : j == stage ? last : null;
             return (name, fresh) => IsOwn(name) ? own?.Tensors[name] ?? fresh : last.Tensors[name];
         });
     }
@@ -320,7 +337,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             for (int j = 0; j < stage; j++)
             {
                 var learner = run.Fresh(j);
-                run.Last(j).RestoreInto(learner.Network);
+                var (whole, own) = (run.Last(j), run.OwnOf(j));
+                SetWeights(learner.Network, (name, _) => (run.IsOwn(name) ? own : whole).Tensors[name]);
                 _tasks.Add((run.TaskName(j), learner));
             }
         }

@@ -7,7 +7,16 @@ namespace EmtTorch.Training.Continual;
 /// <summary>Directions of hidden space that old tasks live in.</summary>
 /// <param name="From">Columns of (H, m): what W does to them stays, ΔW R = 0.</param>
 /// <param name="Into">Columns of (H, n): what W sends there stays, Lᵀ ΔW = 0.</param>
-public sealed record ProtectedDirections(Tensor? From, Tensor? Into);
+/// <param name="Projector">P (H, H), onto the task's memories along all else: ΨΨ*.</param>
+public sealed record ProtectedDirections(Tensor? From, Tensor? Into, Tensor? Projector = null) : IDisposable
+{
+    public void Dispose()
+    {
+        From?.Dispose();
+        Into?.Dispose();
+        Projector?.Dispose();
+    }
+}
 
 /// <summary>
 /// Keeps W's changes away from directions R and L: W ← W₀ + (I − L Lᵀ)(W − W₀)(I − R Rᵀ), so that (W − W₀) R = 0 and Lᵀ (W − W₀) = 0
@@ -96,9 +105,8 @@ internal sealed class GradientProjection : IDisposable
     public static GradientProjection Of(SafetensorsFile file, Parameter weights)
     {
         using var scope = NewDisposeScope();
-        var (from, into) = Directions(file);
-        using (from)
-        using (into) return new(weights, TrainingState.LoadLike(file, AnchorKey, weights), from, into);
+        using var directions = Directions(file);
+        return new(weights, TrainingState.LoadLike(file, AnchorKey, weights), directions.From, directions.Into);
     }
 
     public void Dispose()
