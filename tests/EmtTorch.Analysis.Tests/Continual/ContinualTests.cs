@@ -34,7 +34,7 @@ public sealed class ContinualTests
         var task = ConfigurationFile.Parse("""{ "task": { "name": "t4" }, "model": { "hidden_size": 80, "dtype": "float64", "initialization": "circuit", "initialization_noise": 0 } }""");
         using var _ = manual_seed(1);
         using var basis = linalg.svd(randn(80, 64, dtype: ScalarType.Float64), fullMatrices: false).U;
-        var phi = Theory.Circuit.Phi(task.Task.ToLinearBinding());
+        var phi = EmtTorch.Analysis.Theory.Circuit.Phi(task.Task.ToLinearBinding());
         var network = new ElmanRnn(8, 80, dtype: ScalarType.Float64);
         using (no_grad())
         {

@@ -201,4 +201,27 @@ public sealed class ContinualRunTests
             Assert.That(File.ReadAllText(Path.Combine(b.Folder(stage).Path, "tests.json")), Is.EqualTo(File.ReadAllText(Path.Combine(a.Folder(stage).Path, "tests.json"))));
         }
     }
+
+    [TestCase("\"own\": [\"rnn.weight_ih\", \"readout.weight\"]", "\"own\": [\"readout\"]", "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, readout.weight")]
+    [TestCase("\"own\": [\"rnn.weight_ih\", \"readout.weight\"]", "\"own\": [\"rnn.weight_ih\", \"readout.weight\", \"rnn.weight_hh\"]", "own: has all parameters: nothing is left for the tasks to share")]
+    [TestCase("\"name\": \"repeat_copy\", \"d\": 2, \"s\": 3 }", "\"name\": \"repeat_copy\", \"d\": 4, \"s\": 3 }", null)]
+    [TestCase("\"steps\": 30", "\"steps\": 0", "training.steps: found 0")]
+    [TestCase("\"strengths\": [5]", "\"strengths\": [5, 6], \"name\": \"x\"", null)]
+    [TestCase("\"seeds\": [1]", "\"seeds\": [1], \"sweep_seed\": 1", null)]
+    [TestCase("\"strengths\": [5] }, { \"method\": \"si\"", "\"strengths\": [5, 6] }, { \"name\": \"s\", \"method\": \"si\"", "sweep_seed: found 1, which is one of the seeds", "\"seeds\": [1]", "\"seeds\": [1], \"sweep_seed\": 1")]
+    [TestCase("\"name\": \"signs\"", "\"name\": \"copy\"", "tasks: has copy 2 times")]
+    [TestCase("\"name\": \"signs\"", "\"name\": \"../x\"", "tasks: found the name ../x")]
+    [TestCase("{ \"method\": \"naive\" }", "{ \"method\": \"naive\", \"name\": \"first\" }", "methods[0].name: found \"first\"")]
+    [TestCase("{ \"method\": \"naive\" }", "{ \"method\": \"naive\" }, { \"method\": \"naive\" }", "methods: 2 are called naive")]
+    public void WhatCantBeTrainedIsRefused(string from, string to, string? message, string also = "", string by = "")
+    {
+        var json = Rnn.Replace(from, to);
+        if (also.Length > 0) json = json.Replace(also, by);
+        Assert.That(json, Is.Not.EqualTo(Rnn));
+        string problems = "";
+        try { problems = string.Join('\n', ContinualRun.Check(Load(json, "any"))); }
+        catch (ConfigurationException e) { problems = string.Join('\n', e.Problems); }
+        if (message is null) Assert.That(problems, Is.Empty);
+        else Assert.That(problems, Does.StartWith(message));
+    }
 }
