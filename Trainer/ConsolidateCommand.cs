@@ -10,8 +10,6 @@ namespace EmtTorch.Trainer;
 /// <summary>`Trainer consolidate CONFIG`: moves a day's facts from the fast weights of trained networks to the slow ones, and measures what it brings and costs.</summary>
 internal static class ConsolidateCommand
 {
-    private const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
-
     public static Command Create()
     {
         var config = new Argument<string>("CONFIG") { Description = "The experiment's settings, as in experiments/outer-memories/consolidation/consolidation.json" };
@@ -19,51 +17,30 @@ internal static class ConsolidateCommand
         var output = new Option<string?>("--out") { Description = "Where to write (default: results, beside the configuration)", HelpName = "FOLDER" };
         var threads = new Option<int?>("--threads") { Description = "Threads on the CPU (default: the program decides)", HelpName = "N" };
         var command = new Command("consolidate", "Consolidates what trained networks remember into their slow weights, and measures it.\n\n  dotnet run --project Trainer -- consolidate experiments/outer-memories/consolidation/consolidation.json") { config, set, output, threads };
-        command.SetAction(parsed => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output), parsed.GetValue(threads)));
+        command.SetAction(parsed => Exit.Of(() => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output), parsed.GetValue(threads)), "The configuration"));
         return command;
     }
 
     private static int Run(string config, string[] set, string? output, int? threads)
     {
-        if (threads is < 1 or > 1024)
-        {
-            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"--threads is {threads}: 1 to 1024"));
-            return Wrong;
-        }
+        if (threads is < 1 or > 1024) throw new ConfigurationException([new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024"))]);
         TorchRuntime.Start(threads);
-        using var interruption = new Interruption();
-        try
-        {
-            var settings = ConsolidationConfiguration.Load(config, set);
-            int all = settings.Runs.Count * settings.Nights.Sum(n => (n.Facts ?? settings.Facts).Count), done = 0;
-            var result = ConsolidationExperiment.Run(settings, o => Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"{++done} of {all}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %")), interruption.Token);
-            var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
-            var name = Path.GetFileNameWithoutExtension(config);
-            Directory.CreateDirectory(folder);
-            AtomicFile.WriteText(Path.Combine(folder, $"{name}.json"), result.ToJson());
-            AtomicFile.WriteText(Path.Combine(folder, $"{name}.md"), result.ToMarkdown());
-            var page = Path.Combine(folder, $"{name}.html");
-            AtomicFile.WriteText(page, FigurePage.Render("Consolidation of fast weights into slow ones", result.Figures));
-            Console.WriteLine();
-            Console.Write(result.ToMarkdown());
-            Console.WriteLine(page);
-            return Done;
-        }
-        catch (ConfigurationException e)
-        {
-            Console.Error.WriteLine(e.Message);
-            return Wrong;
-        }
-        catch (OperationCanceledException)
-        {
-            Console.Error.WriteLine("Interrupted: nothing was written.");
-            return Interrupted;
-        }
-        catch (Exception e) when (e is InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException)
-        {
-            Console.Error.WriteLine(e.Message);
-            return Failed;
-        }
+        using var screen = new Screen();
+        using var interruption = new Interruption(screen);
+        var settings = ConsolidationConfiguration.Load(config, set);
+        int all = settings.Runs.Count * settings.Nights.Sum(n => (n.Facts ?? settings.Facts).Count), done = 0;
+        var result = ConsolidationExperiment.Run(settings, o => Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"{++done} of {all}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %")), interruption.Token);
+        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
+        var name = Path.GetFileNameWithoutExtension(config);
+        Directory.CreateDirectory(folder);
+        AtomicFile.WriteText(Path.Combine(folder, $"{name}.json"), result.ToJson());
+        AtomicFile.WriteText(Path.Combine(folder, $"{name}.md"), result.ToMarkdown());
+        var page = Path.Combine(folder, $"{name}.html");
+        AtomicFile.WriteText(page, FigurePage.Render("Consolidation of fast weights into slow ones", result.Figures));
+        Console.WriteLine();
+        Console.Write(result.ToMarkdown());
+        Console.WriteLine(page);
+        return Exit.Done;
     }
 }

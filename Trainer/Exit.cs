@@ -25,10 +25,15 @@ internal static class Exit
             Console.Error.WriteLine(e.Message.Replace("The configuration has", has, StringComparison.Ordinal));
             return Wrong;
         }
-        catch (Exception e) when (e is InvalidDataException or CheckpointException or GsemmDivergedException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is InvalidDataException or CheckpointException or TrainingException or GsemmDivergedException or IOException or UnauthorizedAccessException)
         {
             Console.Error.WriteLine(e.Message);
             return Failed;
+        }
+        catch (OperationCanceledException)
+        {
+            Console.Error.WriteLine("Interrupted.");
+            return Interrupted;
         }
     }
 }

@@ -34,6 +34,7 @@ root.Add(AnalyzeCommand.Create());
 root.Add(GenerateCommand.Create());
 root.Add(GsemmCommand.Create());
 root.Add(ConsolidateCommand.Create());
+root.Add(ContinualCommand.Create());
 
 // A command's own usage does without what the root takes.
 config.Hidden = root.Subcommands.Any(c => c.Name == args.FirstOrDefault());
@@ -43,6 +44,7 @@ foreach (var error in result.Errors)
     Console.Error.WriteLine(!error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? error.Message
         : result.CommandResult.Command == root ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example."
         : result.CommandResult.Command.Name == "sweep" ? "SWEEP is missing: the file with a sweep's base configuration and axes, experiments/table1/sweep.json for example."
+        : result.CommandResult.Command.Name == "continual" ? "SEQUENCE is missing: the file with tasks and methods, experiments/continual/t2_t3_t4.json for example."
         : result.CommandResult.Command.Name == "table" ? "FOLDER is missing: the folder of a sweep's runs, experiments/table1 for example."
         : result.CommandResult.Command.Name == "consolidate" ? "CONFIG is missing: the file with the experiment's settings, experiments/outer-memories/consolidation/consolidation.json for example."
         : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example.");

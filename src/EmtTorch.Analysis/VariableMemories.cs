@@ -272,6 +272,12 @@ public sealed class VariableMemories : IDisposable
         foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.MoveToOuterDisposeScope();
     }
 
+    /// <summary>Keeps its tensors beyond all dispose scopes.</summary>
+    internal void DetachFromDisposeScope()
+    {
+        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.DetachFromDisposeScope();
+    }
+
     public void Dispose()
     {
         foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.Dispose();

@@ -22,7 +22,7 @@ internal sealed record BoundPairs(IReadOnlyList<BoundPair> Pairs, IReadOnlyList<
     {
         var (noise, keys, first) = task switch
         {
-            { SegmentRecall: { } r } => (r.Noise, r.Keys, 0),
+            { SegmentRecall: { } r } => (r.Noise + (r.Vocabulary - 1) * (r.Keys + r.Values), r.Keys, 0), // documents are of one vocabulary: what is below it is noise
             { Rebinding: { } b } => (b.Noise, b.Keys, 0),
             { TwoHop: { } h } => (h.Noise, h.Names, 0),
             { AssociativeRecall: { } a } => (0, 0, a.Pairs),

@@ -34,13 +34,16 @@ internal static class TokenKinds
                 { Copy: not null } => input[t] switch { 0 => 1, 1 => 2, _ => 0 },
                 // The word of a character is that of the target before it, which it was.
                 { Text: not null } => t == 0 || words is null ? 2 : words[t - 1] switch { 1 => 0, 2 => 1, _ => 2 },
-                { SegmentRecall: { } r } => OfPairs(input, t, r.Noise, r.Keys),
+                { SegmentRecall: { } r } => OfPairs(input, t, BelowKeys(r), r.Keys),
                 { Rebinding: { } b } => OfPairs(input, t, b.Noise, b.Keys),
                 { TwoHop: { } h } => OfFacts(input, t, h.Noise),
                 _ => throw new ArgumentException("the task is not one on tokens"),
             };
         return kinds;
     }
+
+    // A document is of one vocabulary, so that all below it but the question is noise.
+    private static int BelowKeys(SegmentRecallConfiguration r) => r.Noise + (r.Vocabulary - 1) * (r.Keys + r.Values);
 
     // Tokens: 0 the question's, then noise, keys, values.
     private static int OfPairs(long[] input, int t, int noise, int keys) => input[t] switch
@@ -64,7 +67,7 @@ internal static class TokenKinds
     /// <summary>A token in a few letters: ? k12 v7, or a character of a text.</summary>
     public static string Label(TaskConfiguration task, long token, TextCorpus? text) => task switch
     {
-        { SegmentRecall: { } r } => OfPairs(token, r.Noise, r.Keys),
+        { SegmentRecall: { } r } => OfPairs(token, BelowKeys(r), r.Keys),
         { Rebinding: { } b } => OfPairs(token, b.Noise, b.Keys),
         { TwoHop: { } h } => OfPairs(token, h.Noise, h.Names),
         { Copy: not null } => token switch { 0 => "blank", 1 => "separator", _ => $"s{token - 2}" },

@@ -193,7 +193,7 @@ public sealed record TaskConfiguration
     public ITokenTask ToTokenTask(int horizon, Device device) => this switch
     {
         { AssociativeRecall: { } a } => new AssociativeRecall(horizon, a.Pairs, device, a.Vocabulary, a.Power, a.RandomNonQueries),
-        { SegmentRecall: { } r } => new SegmentRecall(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, device, r.Distractors, r.BothWays),
+        { SegmentRecall: { } r } => new SegmentRecall(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, device, r.Distractors, r.BothWays, r.Vocabularies, r.Vocabulary),
         { Rebinding: { } b } => new Rebinding(horizon, b.Pairs, b.Rebindings, b.Questions, b.Keys, b.Values, b.Noise, device),
         { TwoHop: { } h } => new TwoHop(h.Chains, h.Hops, horizon, h.SegmentLength, h.Names, h.Noise, device, h.Distractors),
         { Copy: { } c } => new CopyTask(c.Symbols, c.Length, horizon, c.SegmentLength, device),
@@ -215,7 +215,7 @@ public sealed record TaskConfiguration
     private (string Key, IReadOnlyList<string> Broken) CheckTokens(int horizon) => this switch
     {
         { AssociativeRecall: { } a } => ("associative_recall", Tasks.AssociativeRecall.Check(horizon, a.Pairs, a.Vocabulary, a.Power)),
-        { SegmentRecall: { } r } => ("segment_recall", Tasks.SegmentRecall.Check(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, r.Distractors, r.BothWays)),
+        { SegmentRecall: { } r } => ("segment_recall", Tasks.SegmentRecall.Check(r.Pairs, horizon, r.SegmentLength, r.Keys, r.Values, r.Noise, r.Distractors, r.BothWays, r.Vocabularies, r.Vocabulary)),
         { Rebinding: { } b } => ("rebinding", Tasks.Rebinding.Check(horizon, b.Pairs, b.Rebindings, b.Questions, b.Keys, b.Values, b.Noise)),
         { TwoHop: { } h } => ("two_hop", Tasks.TwoHop.Check(h.Chains, h.Hops, horizon, h.SegmentLength, h.Names, h.Noise, h.Distractors)),
         { Copy: { } c } => ("copy", CopyTask.Check(c.Symbols, c.Length, horizon, c.SegmentLength)),

@@ -159,7 +159,7 @@ public sealed partial class Sweep
         return [.. seeds.Distinct()];
     }
 
-    private static JsonObject? Parse(string path, string what, List<ConfigurationProblem> problems)
+    internal static JsonObject? Parse(string path, string what, List<ConfigurationProblem> problems)
     {
         try
         {
@@ -178,7 +178,7 @@ public sealed partial class Sweep
     }
 
     /// <summary>An object that is given itself or by its file's name.</summary>
-    private static JsonObject? Content(JsonObject json, string key, string here, string allowed, List<ConfigurationProblem> problems)
+    internal static JsonObject? Content(JsonObject json, string key, string here, string allowed, List<ConfigurationProblem> problems)
     {
         switch (json[key])
         {
@@ -191,7 +191,7 @@ public sealed partial class Sweep
         }
     }
 
-    private static string? Text(JsonObject json, string key, List<ConfigurationProblem> problems)
+    internal static string? Text(JsonObject json, string key, List<ConfigurationProblem> problems)
     {
         if (!json.ContainsKey(key)) return null;
         if (json[key] is JsonValue value && value.TryGetValue(out string? text)) return text;
@@ -207,7 +207,7 @@ public sealed partial class Sweep
         return [];
     }
 
-    private static IReadOnlyList<long> SeedsOf(JsonObject json, List<ConfigurationProblem> problems)
+    internal static IReadOnlyList<long> SeedsOf(JsonObject json, List<ConfigurationProblem> problems)
     {
         const string allowed = "\"1-20\", \"1,2,5\" or a list of numbers from 0 on";
         if (!json.ContainsKey("seeds")) return [1];
@@ -225,9 +225,13 @@ public sealed partial class Sweep
         }
     }
 
-    private static SweepAxis? Axis(string key, JsonNode? node, List<ConfigurationProblem> problems)
+    /// <param name="key">The axis.</param>
+    /// <param name="node">Its values.</param>
+    /// <param name="problems">What is wrong with them is added.</param>
+    /// <param name="parent">What the key's path begins with.</param>
+    internal static SweepAxis? Axis(string key, JsonNode? node, List<ConfigurationProblem> problems, string parent = "axes.")
     {
-        var at = $"axes.{key}";
+        var at = $"{parent}{key}";
         if (key is "seed" or "seeds" or "name" or "out")
         {
             problems.Add(new(at, key is "seed" or "seeds" ? "can't be an axis; the seeds have a key of their own, seeds" : "can't be an axis; it is made of the others' values"));
@@ -261,7 +265,7 @@ public sealed partial class Sweep
         foreach (var twice in values.GroupBy(v => v.Name).Where(g => g.Count() > 1)) problems.Add(new(at, $"has {twice.Key} {twice.Count()} times"));
         foreach (var setting in values.SelectMany(v => v.Overrides).Select(o => o[..o.IndexOf('=', StringComparison.Ordinal)]).Distinct())
             if (setting is "seed" or "name" or "out") problems.Add(new(at, $"can't set {setting}: {Own}"));
-            else if (SettingRule.Root.Find(setting, out var unknown) is null) problems.Add(unknown! with { Message = $"{unknown.Message} (in {(setting == key ? "axes" : at)})" });
+            else if (SettingRule.Root.Find(setting, out var unknown) is null) problems.Add(unknown! with { Message = $"{unknown.Message} (in {(setting == key ? parent.TrimEnd('.') : at)})" });
         return problems.Count == before ? new(key, values) : null;
     }
 

@@ -58,6 +58,14 @@ public sealed record SegmentRecallConfiguration : PairsConfiguration
 
     [Description("Whether every second question, by chance, gives the value and asks for its key; values are then distinct in a document, as keys are.")]
     public bool BothWays { get; init; }
+
+    [Description("How many vocabularies, of as many keys and values each, the network's tokens are: one for each of several tasks.")]
+    [Range(1, 1024)]
+    public int Vocabularies { get; init; } = 1;
+
+    [Description("Which of these vocabularies documents are made of.")]
+    [Range(1, 1024)]
+    public int Vocabulary { get; init; } = 1;
 }
 
 /// <summary>Settings of <see cref="Tasks.Rebinding"/>; horizons are lengths of sequences.</summary>

@@ -4,9 +4,15 @@ namespace EmtTorch.Tasks;
 
 /// <summary>
 /// The vocabulary of tasks that bind values to keys, and what is drawn from it. Token 0 announces a question; noise,
-/// keys and values follow.
+/// keys and values follow; where there are several vocabularies of keys and values, one after the other.
 /// </summary>
-internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device)
+/// <param name="Keys">Keys in a vocabulary.</param>
+/// <param name="Values">Values in a vocabulary.</param>
+/// <param name="Noise">Noise tokens.</param>
+/// <param name="Device">Where they are drawn.</param>
+/// <param name="Vocabularies">How many vocabularies of as many keys and values there are; the question's token and the noise are common to them.</param>
+/// <param name="Vocabulary">Which of them is drawn from, from 1.</param>
+internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device, int Vocabularies = 1, int Vocabulary = 1)
 {
     /// <summary>The token before a key that is asked for.</summary>
     public const int Query = 0;
@@ -14,11 +20,11 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     // A million. More is a misprint rather than a task: distinct keys are drawn by a random number for each.
     private const int LargestVocabulary = 1 << 20;
 
-    public int Size => 1 + Noise + Keys + Values;
+    public int Size => 1 + Noise + Vocabularies * (Keys + Values);
 
-    private int FirstKey => 1 + Noise;
+    private int FirstKey => 1 + Noise + (Vocabulary - 1) * (Keys + Values);
 
-    private int FirstValue => 1 + Noise + Keys;
+    private int FirstValue => FirstKey + Keys;
 
     /// <summary>The rules that sizes break.</summary>
     /// <param name="keys">Keys in the vocabulary.</param>
@@ -27,15 +33,18 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     /// <param name="distinct">Keys that one document needs.</param>
     /// <param name="key">What the task calls its keys.</param>
     /// <param name="value">What it calls its values; null: keys are its values.</param>
-    public static List<string> Check(int keys, int values, int noise, long distinct, string key = "keys", string? value = "values")
+    /// <param name="vocabularies">Vocabularies of keys and values.</param>
+    /// <param name="vocabulary">Which of them is drawn from, from 1.</param>
+    public static List<string> Check(int keys, int values, int noise, long distinct, string key = "keys", string? value = "values", int vocabularies = 1, int vocabulary = 1)
     {
         var broken = new List<string>();
         if (keys < 1) broken.Add($"there are {keys} {key}: at least one is needed");
         else if (keys < distinct) broken.Add($"there are {keys} {key}: a document needs {distinct} distinct ones");
         if (value is not null && values < 1) broken.Add($"there are {values} {value}: at least one is needed");
         if (noise < 1) broken.Add($"there are {noise} noise tokens: at least one is needed, to fill what is left");
-        if ((long)keys + values + noise >= LargestVocabulary)
-            broken.Add($"a question's token, {noise} of noise{(value is null ? $" and {keys} {key}" : $", {keys} {key} and {values} {value}")} make more than {LargestVocabulary} tokens");
+        if (vocabularies < 1 || vocabulary < 1 || vocabulary > vocabularies) broken.Add($"vocabulary {vocabulary} of {vocabularies}: they are counted from 1");
+        else if (((long)keys + values) * vocabularies + noise >= LargestVocabulary)
+            broken.Add($"a question's token, {noise} of noise{(value is null ? " and " : ", ")}{(vocabularies > 1 ? $"{vocabularies} times " : "")}{keys} {key}{(value is null ? "" : $" and {values} {value}")} make more than {LargestVocabulary} tokens");
         return broken;
     }
 

@@ -9,7 +9,7 @@ namespace EmtTorch.Tasks;
 /// <remarks>
 /// Every pair is asked for once, in random order. Pairs and questions lie anywhere in their segments without overlaps, noise
 /// around them. The segments between may hold pairs too, of other keys, that are never asked for. Keys are distinct in a
-/// document, values are drawn each for itself. Tokens: 0 the question's, then noise, keys, values.
+/// document, values are drawn each for itself. Tokens: 0 the question's, then noise, keys, values; with several vocabularies each one's keys and values.
 /// Asked both ways, a question gives with probability ½ the value in place of the key, and its target is the key; values are distinct then too.
 /// </remarks>
 public sealed class SegmentRecall : ITokenTask
@@ -27,11 +27,13 @@ public sealed class SegmentRecall : ITokenTask
     /// <param name="device">Where batches are generated.</param>
     /// <param name="distractors">Pairs in each of the segments between.</param>
     /// <param name="bothWays">Whether half of the questions give the value and ask for the key.</param>
+    /// <param name="vocabularies">How many vocabularies of as many keys and values the network's tokens are.</param>
+    /// <param name="vocabulary">Which of them this task's documents are made of, from 1.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public SegmentRecall(int pairs, int between, int segmentLength, int keys, int values, int noise, Device device, int distractors = 0, bool bothWays = false)
+    public SegmentRecall(int pairs, int between, int segmentLength, int keys, int values, int noise, Device device, int distractors = 0, bool bothWays = false, int vocabularies = 1, int vocabulary = 1)
     {
-        ITokenTask.Refuse(Check(pairs, between, segmentLength, keys, values, noise, distractors, bothWays));
-        (_pairs, _between, _segmentLength, _distractors, _bothWays, _tokens) = (pairs, between, segmentLength, distractors, bothWays, new(keys, values, noise, device));
+        ITokenTask.Refuse(Check(pairs, between, segmentLength, keys, values, noise, distractors, bothWays, vocabularies, vocabulary));
+        (_pairs, _between, _segmentLength, _distractors, _bothWays, _tokens) = (pairs, between, segmentLength, distractors, bothWays, new(keys, values, noise, device, vocabularies, vocabulary));
     }
 
     public int VocabularySize => _tokens.Size;
@@ -40,10 +42,10 @@ public sealed class SegmentRecall : ITokenTask
     public double ChanceAccuracy => _bothWays ? (1.0 / _tokens.Values + 1.0 / _tokens.Keys) / 2 : 1.0 / _tokens.Values;
 
     /// <summary>The rules that parameters break.</summary>
-    public static IReadOnlyList<string> Check(int pairs, int between, int segmentLength, int keys, int values, int noise, int distractors = 0, bool bothWays = false)
+    public static IReadOnlyList<string> Check(int pairs, int between, int segmentLength, int keys, int values, int noise, int distractors = 0, bool bothWays = false, int vocabularies = 1, int vocabulary = 1)
     {
         long distinct = pairs + (long)Math.Max(between, 0) * Math.Max(distractors, 0);
-        var broken = PairTokens.Check(keys, values, noise, distinct);
+        var broken = PairTokens.Check(keys, values, noise, distinct, vocabularies: vocabularies, vocabulary: vocabulary);
         if (bothWays && values >= 1 && values < distinct) broken.Add($"there are {values} values: a document that is asked both ways needs {distinct} distinct ones");
         if (pairs < 1) broken.Add($"there are {pairs} pairs: at least one is needed");
         if (between < 0) broken.Add($"there are {between} segments between pairs and questions: there can't be fewer than none");

@@ -31,6 +31,15 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     /// <returns>The batch's loss and accuracy.</returns>
     public abstract (double Loss, double Accuracy) Gradients(int horizon, Generator data);
 
+    /// <summary>
+    /// Writes the gradients of one sequence's mean loss against labels drawn from the network's own distribution, exp(−loss) / Z, into the
+    /// parameters, without penalties: for the Fisher information.
+    /// </summary>
+    /// <param name="horizon">The sequence's horizon.</param>
+    /// <param name="data">Where random numbers come from.</param>
+    /// <returns>How many labels the mean is over.</returns>
+    public abstract long GradientsOfOwnLabels(int horizon, Generator data);
+
     /// <summary>A test; its batches depend on the seed and the step alone.</summary>
     public abstract TestScore Test(long step);
 
@@ -93,6 +102,27 @@ internal sealed class SequenceLearner : Learner
         var score = _network.Score(input, target, from: _task.InputSteps, gradients: true);
         if (Configuration.Training.SpectralPenalty > 0) _network.AddSpectralPenalty(Configuration.Training.SpectralPenalty);
         return score;
+    }
+
+    /// <summary>The hidden states of the whole of some sequences, (T, B, H).</summary>
+    public Tensor States(int horizon, int batch, Generator data)
+    {
+        using var quiet = no_grad();
+        return _network.HiddenStates(_task.Batch(batch, horizon, data).Input, _task.InputSteps + horizon);
+    }
+
+    /// <summary>The squared error's distribution is a Gaussian of variance ½ around the outputs.</summary>
+    public override long GradientsOfOwnLabels(int horizon, Generator data)
+    {
+        var (input, target) = _task.Batch(1, horizon, data);
+        Tensor labels;
+        using (no_grad())
+        {
+            var output = _network.forward(input, _task.InputSteps + target.shape[0], _task.InputSteps);
+            labels = output + empty_like(output).normal_(0, Math.Sqrt(0.5), data);
+        }
+        _network.Score(input, labels, from: _task.InputSteps, gradients: true);
+        return labels.numel();
     }
 
     public override TestScore Test(long step)

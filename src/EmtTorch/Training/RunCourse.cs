@@ -71,6 +71,9 @@ internal sealed class RunCourse : IDisposable
     /// <summary>Reads a network's persistent eigenvalues at each test.</summary>
     public SpectrumReader? Spectrum { get; init; }
 
+    /// <summary>Figures of the network at each test.</summary>
+    public Func<nn.Module, IReadOnlyDictionary<string, double>>? Measure { get; init; }
+
     /// <summary>Whether all steps are done, or enough tests in a row were good enough.</summary>
     public bool Over => State.Step >= _configuration.Training.Steps || StoppedEarly;
 
@@ -118,7 +121,7 @@ internal sealed class RunCourse : IDisposable
                 Step = State.Step, Loss = _score.Loss, Accuracy = _score.Accuracy, Horizon = _horizon, GradientNorm = _score.GradientNorm,
                 TestLoss = test?.Loss, TestAccuracy = test?.Accuracy,
                 TestBitsPerCharacter = test?.Text?.All, TestBitsNewWords = test?.Text?.NewWords, TestBitsSeenWords = test?.Text?.SeenWords,
-                SpectralError = spectrum?.Error, EigenvaluesLearned = spectrum?.Count, StepsPerSecond = Math.Round(speed, 2), Seconds = Math.Round(State.Seconds, 3),
+                Measures = test is null ? null : Measure?.Invoke(State.Network), SpectralError = spectrum?.Error, EigenvaluesLearned = spectrum?.Count, StepsPerSecond = Math.Round(speed, 2), Seconds = Math.Round(State.Seconds, 3),
             };
             (_intervalStart, _intervalStep) = (now, State.Step);
             _metrics.Write(line);

@@ -41,6 +41,9 @@ public sealed record Metrics
 
     /// <summary>At a test: how many persistent eigenvalues the network has.</summary>
     public int? EigenvaluesLearned { get; init; }
+
+    /// <summary>At a test: what else was measured, by name; of a stage of continual learning, the accuracy on other tasks and the like.</summary>
+    public IReadOnlyDictionary<string, double>? Measures { get; init; }
     public double StepsPerSecond { get; init; }
 
     /// <summary>Seconds of training so far, over all interruptions.</summary>

@@ -97,6 +97,23 @@ internal sealed class TokenLearner : Learner
         return (sums, gradients);
     }
 
+    public override long GradientsOfOwnLabels(int horizon, Generator data)
+    {
+        using var scope = NewDisposeScope();
+        using var mode = enable_grad();
+        var document = TaskAt(horizon).Batch(1, data);
+        var (hidden, _) = _network.Run(cat(document.Select(s => s.Input).ToArray(), 1), null);
+        var places = Places(cat(document.Select(s => s.Target).ToArray(), 1));
+        var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places));           // (asked, V)
+        var labels = logits.detach().softmax(-1).multinomial(1, true, data).squeeze(-1);
+        var found = autograd.grad([nn.functional.cross_entropy(logits, labels)], _parameters, allow_unused: true);
+        using var quiet = no_grad();
+        for (int p = 0; p < _parameters.Length; p++)
+            if (found[p] is { } gradient && !gradient.IsInvalid) _parameters[p].grad!.copy_(gradient);
+            else _parameters[p].grad!.zero_();
+        return places.shape[0];
+    }
+
     public override TestScore Test(long step)
     {
         using var quiet = no_grad();

@@ -37,6 +37,15 @@ public sealed class TrainingRun
     /// <summary>Reads the network's eigenvalues at each test, for metrics.jsonl.</summary>
     public SpectrumReader? Spectrum { get; init; }
 
+    /// <summary>Figures of the network at each test, for metrics.jsonl.</summary>
+    public Func<nn.Module, IReadOnlyDictionary<string, double>>? Measure { get; init; }
+
+    /// <summary>What to learn in place of the configuration's own task.</summary>
+    internal Func<Device, Learner>? Learns { get; init; }
+
+    /// <summary>What is done at each step for other tasks, given the network.</summary>
+    internal Func<nn.Module, Continual.KeptTasks>? Keeps { get; init; }
+
     /// <summary>Trains to the end, or until it is told to stop.</summary>
     /// <param name="resume">Go on from the newest good checkpoint, if there is one.</param>
     /// <param name="stop">When set, a checkpoint is written and null returned.</param>
@@ -50,20 +59,22 @@ public sealed class TrainingRun
         if (problem is not null) throw new TrainingException(problem);
 
         using var everything = NewDisposeScope();
-        using var learner = Learner.Of(_configuration, device);
+        using var learner = Learns?.Invoke(device) ?? Learner.Of(_configuration, device);
         var network = learner.Network;
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.DecoupledDecay ? 0 : training.WeightDecay);
         var clipped = new ClippedAdam(optimizer, network.parameters(), training.DecoupledDecay ? training.WeightDecay : 0);
+        using var kept = Keeps?.Invoke(network);
         using var data = new Generator((ulong)_configuration.Seed, device);
         var state = new TrainingState
         {
             Network = network,
             Optimizer = optimizer,
             Data = data,
+            Beside = kept?.Tensors ?? new Dictionary<string, Tensor>(),
             Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
         };
 
-        using var course = new RunCourse(_configuration, _folder, _log, state, resume, InitialWeights) { Progress = Progress, Spectrum = Spectrum };
+        using var course = new RunCourse(_configuration, _folder, _log, state, resume, InitialWeights) { Progress = Progress, Spectrum = Spectrum, Measure = Measure };
         while (!course.Over)
         {
             if (stop.IsCancellationRequested)
@@ -71,13 +82,13 @@ public sealed class TrainingRun
                 course.Interrupt();
                 return null;
             }
-            course.Take(TrainStep(state, learner, clipped));
+            course.Take(TrainStep(state, learner, clipped, kept));
             course.Record(course.TestDue ? learner.Test(state.Step) : null);
         }
         return course.Finish(device, () => learner.Test(state.Step));
     }
 
-    private StepScore TrainStep(TrainingState state, Learner learner, ClippedAdam optimizer)
+    private StepScore TrainStep(TrainingState state, Learner learner, ClippedAdam optimizer, Continual.KeptTasks? kept)
     {
         using var scope = NewDisposeScope();
         var (loss, accuracy) = learner.Gradients(state.Curriculum.Horizon, state.Data);
@@ -90,6 +101,9 @@ public sealed class TrainingRun
             GradientNoise.Fill(noise, _configuration, state.Step);
         }
         state.Optimizer.ParamGroups.First().LearningRate = training.RateAt(state.Step);
-        return new(loss, accuracy, optimizer.Step(training.MaxGradNorm, noise));
+        kept?.BeforeStep(learner.Network);
+        double norm = optimizer.Step(training.MaxGradNorm, noise);
+        kept?.AfterStep();
+        return new(loss, accuracy, norm);
     }
 }

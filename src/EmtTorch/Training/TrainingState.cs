@@ -20,6 +20,9 @@ internal sealed class TrainingState
     public required Generator Data { get; init; }
     public required Curriculum Curriculum { get; init; }
 
+    /// <summary>What else training adds to as it goes on, by name; in a file under `optimizer.` and the name.</summary>
+    public IReadOnlyDictionary<string, Tensor> Beside { get; init; } = new Dictionary<string, Tensor>();
+
     public long Step { get; set; }
     public double Seconds { get; set; }
 
@@ -39,6 +42,7 @@ internal sealed class TrainingState
             tensors[$"optimizer.exp_avg.{name}"] = Store(states[name].exp_avg);
             tensors[$"optimizer.exp_avg_sq.{name}"] = Store(states[name].exp_avg_sq);
         }
+        foreach (var (name, tensor) in Beside) tensors[$"optimizer.{name}"] = Store(tensor);
         var steps = states.Values.Select(s => s.step).ToArray();
         tensors["optimizer.step"] = new("I64", [steps.Length], MemoryMarshal.AsBytes<long>(steps).ToArray());
         using var random = Data.get_state();
@@ -82,6 +86,7 @@ internal sealed class TrainingState
             Load(file, $"optimizer.exp_avg_sq.{name}", state.exp_avg_sq);
             state.step = steps[i++];
         }
+        foreach (var (name, tensor) in Beside) Load(file, $"optimizer.{name}", tensor);
         if (file.Metadata["random_device"] == Data.device.type.ToString())
         {
             using var random = empty([file.Tensors["random.data"].Data.Length], dtype: ScalarType.Byte);
@@ -104,30 +109,62 @@ internal sealed class TrainingState
         var names = network.named_parameters().Select(p => p.name).ToHashSet();
         var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !n.StartsWith("optimizer.", StringComparison.Ordinal) && !n.StartsWith("random.", StringComparison.Ordinal)).ToArray();
         if (unknown.Length > 0) throw new InvalidDataException($"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}");
-        foreach (var (name, parameter) in network.named_parameters()) Load(file, name, parameter);
+        RestoreWeights(network, file.Tensors);
+    }
+
+    /// <summary>Sets a network's parameters to the tensors of their names.</summary>
+    /// <exception cref="InvalidDataException">One is missing, or of another shape.</exception>
+    internal static void RestoreWeights(nn.Module network, IReadOnlyDictionary<string, SafetensorsTensor> tensors)
+    {
+        foreach (var (name, parameter) in network.named_parameters()) Load(tensors, name, parameter);
     }
 
     // In the order of the parameters, which is the optimizer's.
     private Dictionary<string, Adam.State> States() =>
         Network.named_parameters().Select(p => p.name).Zip(Optimizer.state_dict().State.Cast<Adam.State>()).ToDictionary(p => p.First, p => p.Second);
 
-    private static SafetensorsTensor Store(Tensor tensor)
+    /// <summary>A tensor as a file has it.</summary>
+    internal static SafetensorsTensor Store(Tensor tensor)
     {
         using var scope = NewDisposeScope();
         var local = tensor.detach().cpu().contiguous();
         return new(DType(tensor.dtype), tensor.shape, local.bytes.ToArray());
     }
 
-    private static void Load(SafetensorsFile file, string name, Tensor into)
+    private static void Load(SafetensorsFile file, string name, Tensor into) => Load(file.Tensors, name, into);
+
+    private static void Load(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name, Tensor into)
     {
-        if (!file.Tensors.TryGetValue(name, out var stored)) throw new InvalidDataException($"the tensor {name} is missing");
+        if (!tensors.TryGetValue(name, out var stored)) throw new InvalidDataException($"the tensor {name} is missing");
         if (!stored.Shape.AsSpan().SequenceEqual(into.shape))
             throw new InvalidDataException($"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})");
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
+        into.copy_(Load(stored, name));
+    }
+
+    /// <summary>A tensor of a file, on the CPU.</summary>
+    internal static Tensor Load(SafetensorsFile file, string name)
+    {
+        if (!file.Tensors.TryGetValue(name, out var stored)) throw new InvalidDataException($"the tensor {name} is missing");
+        return Load(stored, name);
+    }
+
+    private static Tensor Load(SafetensorsTensor stored, string name)
+    {
         var local = empty(stored.Shape, dtype: DType(stored.DType, name));
         stored.Data.Span.CopyTo(local.bytes);
-        into.copy_(local);
+        return local;
+    }
+
+    /// <summary>A tensor of a file, of another's shape, type and device.</summary>
+    /// <exception cref="InvalidDataException">It is missing, or of another shape.</exception>
+    internal static Tensor LoadLike(SafetensorsFile file, string name, Tensor like)
+    {
+        using var quiet = no_grad();
+        var tensor = zeros_like(like).detach();
+        Load(file, name, tensor);
+        return tensor;
     }
 
     private static readonly Dictionary<ScalarType, string> DTypes = new()

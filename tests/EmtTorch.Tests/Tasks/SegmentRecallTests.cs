@@ -125,4 +125,21 @@ public sealed class SegmentRecallTests
 
     [Test]
     public void EveryProblemIsSaid() => Assert.That(SegmentRecall.Check(0, -1, 0, 0, 0, 0, -1), Has.Count.EqualTo(7));
+
+    [Test]
+    public void OfSeveralVocabulariesADocumentHasTheKeysAndValuesOfOne([Values(1, 2, 3)] int vocabulary)
+    {
+        var task = new SegmentRecall(2, 1, 6, keys: 5, values: 4, noise: 3, CPU, vocabularies: 3, vocabulary: vocabulary);
+        int first = 4 + 9 * (vocabulary - 1);
+        using var generator = new Generator(3);
+        var document = task.Batch(200, generator);
+        long[] tokens = [.. document.SelectMany(s => s.Input.data<long>().ToArray()).Distinct().Order()], asked = [.. document[^1].Target.data<long>().ToArray().Where(t => t >= 0).Distinct().Order()];
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(task.VocabularySize, Is.EqualTo(4 + 27));
+            Assert.That(tokens, Is.EqualTo(new long[] { 0, 1, 2, 3 }.Concat(Enumerable.Range(first, 9).Select(t => (long)t))));
+            Assert.That(asked, Is.EqualTo(Enumerable.Range(first + 5, 4).Select(t => (long)t)));
+            Assert.That(SegmentRecall.Check(2, 1, 6, 5, 4, 3, 0, 3, 4), Has.One.Contains("vocabulary 4 of 3"));
+        }
+    }
 }

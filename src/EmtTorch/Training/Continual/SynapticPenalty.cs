@@ -1,0 +1,120 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Training.Continual;
+
+/// <summary>
+/// λ/2 Σ_i A_i (θ_i − c_i)² in what is minimised: weights that mattered to the tasks before are held near where they were. EWC (Kirkpatrick et
+/// al. 2017, Eq. 3) and SI (Zenke et al. 2017, Eq. 4) differ in the importance A alone.
+/// </summary>
+/// <remarks>
+/// Of several old tasks EWC has a sum of such penalties, each with its own θ*. Squares add up to one square and a constant,
+/// Σ_k F_k (θ − θ*_k)² = A (θ − c)² + const, A = Σ F_k, c = Σ F_k θ*_k / A, so that one A and one c are all that has to be kept.
+/// </remarks>
+internal sealed class SynapticPenalty : IDisposable
+{
+    private const string ImportanceKey = "importance.", AnchorKey = "anchor.";
+    private readonly Dictionary<string, (Tensor Importance, Tensor Anchor)> _terms = [];
+
+    /// <summary>A, of a parameter's shape.</summary>
+    public Tensor Importance(string name) => _terms[name].Importance;
+
+    /// <summary>c, of a parameter's shape.</summary>
+    public Tensor Anchor(string name) => _terms[name].Anchor;
+
+    /// <summary>EWC: adds F (θ − θ*)², with each old task's own θ*.</summary>
+    /// <param name="name">The parameter.</param>
+    /// <param name="fisher">F, not below 0.</param>
+    /// <param name="weights">θ*, after the task.</param>
+    public void AddTask(string name, Tensor fisher, Tensor weights)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        if (!_terms.TryGetValue(name, out var before)) Set(name, fisher.clone(), weights.detach().clone());
+        else
+        {
+            var sum = before.Importance + fisher;
+            // Where nothing matters any place will do: the weights' own.
+            var share = where(sum.gt(0), fisher / sum, ones_like(sum));
+            Set(name, sum, before.Anchor + share * (weights.detach() - before.Anchor));
+        }
+    }
+
+    /// <summary>SI: adds to the importance, and holds the weights where they are now.</summary>
+    /// <param name="name">The parameter.</param>
+    /// <param name="importance">2 Ω, not below 0 (SI's penalty c Σ Ω (θ − θ̃)² has no ½).</param>
+    /// <param name="weights">θ̃, after the task.</param>
+    public void AddImportance(string name, Tensor importance, Tensor weights)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        Set(name, _terms.TryGetValue(name, out var before) ? before.Importance + importance : importance.clone(), weights.detach().clone());
+    }
+
+    /// <summary>Adds λ A (θ − c) to the gradients, which must be there.</summary>
+    /// <param name="network">Its parameters.</param>
+    /// <param name="strength">λ.</param>
+    public void AddGradient(nn.Module network, double strength)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        foreach (var (name, parameter) in network.named_parameters())
+            if (_terms.TryGetValue(name, out var term)) parameter.grad!.addcmul_(term.Importance, parameter - term.Anchor, strength);
+    }
+
+    /// <summary>λ/2 Σ A (θ − c)².</summary>
+    public double Value(nn.Module network, double strength)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        double sum = 0;
+        foreach (var (name, parameter) in network.named_parameters())
+            if (_terms.TryGetValue(name, out var term)) sum += (term.Importance * (parameter - term.Anchor).square()).sum().to(ScalarType.Float64).item<double>();
+        return strength / 2 * sum;
+    }
+
+    /// <summary>As a safetensors file has it.</summary>
+    public Dictionary<string, SafetensorsTensor> Tensors()
+    {
+        var tensors = new Dictionary<string, SafetensorsTensor>();
+        foreach (var (name, (importance, anchor)) in _terms)
+        {
+            tensors[ImportanceKey + name] = TrainingState.Store(importance);
+            tensors[AnchorKey + name] = TrainingState.Store(anchor);
+        }
+        return tensors;
+    }
+
+    /// <summary>Out of a safetensors file; nothing where it holds none.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="network">Whose parameters they belong to.</param>
+    /// <exception cref="InvalidDataException">It does not fit the network.</exception>
+    public static SynapticPenalty Of(SafetensorsFile file, nn.Module network)
+    {
+        var penalty = new SynapticPenalty();
+        using var scope = NewDisposeScope();
+        foreach (var (name, parameter) in network.named_parameters())
+            if (file.Tensors.ContainsKey(ImportanceKey + name))
+                penalty.Set(name, TrainingState.LoadLike(file, ImportanceKey + name, parameter), TrainingState.LoadLike(file, AnchorKey + name, parameter));
+        return penalty;
+    }
+
+    private void Set(string name, Tensor importance, Tensor anchor)
+    {
+        if (_terms.TryGetValue(name, out var before))
+        {
+            before.Importance.Dispose();
+            before.Anchor.Dispose();
+        }
+        _terms[name] = (importance.DetachFromDisposeScope(), anchor.DetachFromDisposeScope());
+    }
+
+    public void Dispose()
+    {
+        foreach (var (importance, anchor) in _terms.Values)
+        {
+            importance.Dispose();
+            anchor.Dispose();
+        }
+    }
+}
