@@ -139,7 +139,7 @@ public sealed class SegmentRecallTests
             Assert.That(task.VocabularySize, Is.EqualTo(4 + 27));
             Assert.That(tokens, Is.EqualTo(new long[] { 0, 1, 2, 3 }.Concat(Enumerable.Range(first, 9).Select(t => (long)t))));
             Assert.That(asked, Is.EqualTo(Enumerable.Range(first + 5, 4).Select(t => (long)t)));
-            Assert.That(SegmentRecall.Check(2, 1, 6, 5, 4, 3, 0, 3, 4), Has.One.Contains("vocabulary 4 of 3"));
+            Assert.That(SegmentRecall.Check(2, 1, 6, 5, 4, 3, vocabularies: 3, vocabulary: 4), Has.One.Contains("vocabulary 4 of 3"));
         }
     }
 }
