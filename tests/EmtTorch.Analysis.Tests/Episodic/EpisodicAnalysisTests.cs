@@ -298,6 +298,7 @@ public sealed class EpisodicAnalysisTests
         Assert.That(analysis.Data.Figures.Select(f => f.Id), Is.EqualTo(new[] { "capacity", "distance" }));
     }
 
+    [TestCase("""task={"two_hop":{"chains":2,"segment_length":12,"names":6,"noise":4} }""", "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance")]
     [TestCase("""task={"copy":{"symbols":3,"length":2,"segment_length":1}}""", "gate,gate-document-1,singular-values-1,effective-rank,distance")]
     [TestCase("""task={"rebinding":{"pairs":2,"rebindings":2,"questions":2,"keys":4,"values":3,"noise":2}}""", "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance")]
     [TestCase("""task={"associative_recall":{"pairs":2,"vocabulary":80}}""", "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance")]
@@ -333,6 +334,66 @@ public sealed class EpisodicAnalysisTests
         {
             File.Delete(file);
         }
+    }
+
+    // ---- A graph
+
+    /// <summary>
+    /// A graph with its first weights and gates set by hand. A name is one number less another that all names have, so that two names have the cosine 1/2; noise and the question are 0. The context is the token before.
+    /// The gate is σ(a/2) at a fact's value and σ(−a/2) or less elsewhere.
+    /// </summary>
+    private static (EpisodicTransformer Network, RunConfiguration Configuration) HandMadeGraph(int nodes, string read = "addressed")
+    {
+        var configuration = HandMadeNetwork.Configuration("""task={"two_hop":{"chains":2,"segment_length":14,"names":6,"noise":4} }""", "model.memory=none", $"model.graph_nodes={nodes}", "model.graph_interval=14", $"model.graph_read={read}");
+        var network = new EpisodicTransformer(11, configuration.Model);
+        using var quiet = no_grad();
+        var parameters = network.named_parameters().ToDictionary(p => p.name, p => (Tensor)p.parameter);
+        parameters["embedding.weight"].zero_();
+        for (int name = 0; name < 6; name++) (parameters["embedding.weight"][5 + name, name], parameters["embedding.weight"][5 + name, 15]) = (1, -1);
+        parameters["blocks.0.drift.logit_decay"].fill_(-100);
+        parameters["blocks.0.drift.input.weight"].copy_(eye(16, dtype: ScalarType.Float64));
+        var gate = parameters["blocks.0.graph.gate.weight"].zero_();
+        (gate[0, 15], gate[0, 31]) = (-1, -1);
+        parameters["blocks.0.graph.gate.bias"].fill_(-1.5 * HandMadeNetwork.Scale);
+        return (network, configuration);
+    }
+
+    [Test]
+    public void TheStrongestEdgesOfAGraphAreFoundAndItsReads()
+    {
+        var (network, configuration) = HandMadeGraph(nodes: 4);
+        using (network)
+        {
+            var analysis = EpisodicAnalysis.Of(network, configuration);
+            var graph = analysis.Graphs.Single();
+            // 16 documents of two questions; the four nodes are the four facts, whose keys are the asked one and three others.
+            Assert.That((graph.Block, graph.Kept, graph.Linked, graph.Questions), Is.EqualTo((1, 1.0, 1.0, 32L)));
+            Assert.That(graph.Read, Is.EqualTo(Math.Exp(8) / (Math.Exp(8) + 3 * Math.Exp(4))).Within(1e-6));
+            Assert.That(graph.Facts, Has.Count.EqualTo(4).And.All.Matches("k[0-5] → k[0-5]"));
+            Assert.That(graph.Facts[0][^2..], Is.EqualTo(graph.Facts[1][..2]), "chain by chain");
+            Assert.That(graph.Chains, Is.EqualTo(new[] { (0, 1), (2, 3) }));
+            double g = 1 / (1 + Math.Exp(-HandMadeNetwork.Scale / 2));
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++)
+                    Assert.That(graph.Edges[i][j], Is.EqualTo(g / (1 + Math.Exp(3.2 - 8 * ((i, j) is (0, 1) or (2, 3) ? 1 : 0.5)))).Within(1e-6), $"{i}, {j}");
+            Assert.That(analysis.Summary(), Has.One.EqualTo("In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the strongest edge of the first fact leads to the second."));
+        }
+    }
+
+    [Test]
+    public void OfThreeNodesTheFirstFactIsLostAndWithoutEdgesNoneIsRight()
+    {
+        var (network, configuration) = HandMadeGraph(nodes: 3);
+        using (network)
+        {
+            var (analysis, json) = Written(configuration, network);
+            var graph = json.GetProperty("graph")[0];
+            // Its chain's question: one of two.
+            Assert.That((graph.GetProperty("both_facts_kept").GetDouble(), graph.GetProperty("strongest_edge_right").GetDouble(), graph.GetProperty("questions").GetInt32()), Is.EqualTo((0.5, 1.0, 32)));
+            Assert.That(analysis.Data.Figures.Select(f => f.Id), Has.Member("graph-1"));
+        }
+        var (without, same) = HandMadeGraph(nodes: 4, read: "no_edges");
+        using (without) Assert.That(EpisodicAnalysis.Of(without, same).Graphs.Single(), Has.Property("Kept").EqualTo(1).And.Property("Linked").EqualTo(0));
     }
 
     // ---- From a run

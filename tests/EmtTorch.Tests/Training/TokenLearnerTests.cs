@@ -99,10 +99,11 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     private static byte[] WeightsOf(RunConfiguration configuration) =>
         [.. SafetensorsFile.Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000024.safetensors")).Tensors.OrderBy(t => t.Key).SelectMany(t => t.Value.Data.ToArray())];
 
-    [Test]
-    public void AnInterruptedRunComesToTheSameBits()
+    [TestCase]
+    [TestCase("model.graph_nodes=4", "model.graph_interval=3")]
+    public void AnInterruptedRunComesToTheSameBits(params string[] settings)
     {
-        var (whole, cut) = (Configuration("name=whole"), Configuration("name=cut"));
+        var (whole, cut) = (Configuration([.. settings, "name=whole"]), Configuration([.. settings, "name=cut"]));
         var result = Train(whole)!;
         Assert.That(result.Steps, Is.EqualTo(24));
         foreach (int at in new[] { 4, 12, 20 })
@@ -157,5 +158,18 @@ public sealed class TokenLearnerTests : InTemporaryFolder
         var without = Train(Configuration([.. settings, "name=without", "model.memory=none", "model.drift=false"]))!;
         Assert.That(with.TestAccuracy, Is.GreaterThan(0.95));
         Assert.That(without.TestAccuracy, Is.LessThan(0.65));
+    }
+
+    [Test]
+    public void TwoHopsAreLearnedWithAGraphAndNotByFastWeightsAlone()
+    {
+        var text = Small.Replace("\"segment_recall\": { \"pairs\": 2, \"segment_length\": 7, \"keys\": 4, \"values\": 3, \"noise\": 2 }", "\"two_hop\": { \"chains\": 3, \"segment_length\": 18, \"names\": 16, \"noise\": 4 }", StringComparison.Ordinal);
+        string[] settings = [$"out={_folder}", "model.attention=false", "model.hidden_size=32", "model.feed_forward_size=32", "model.layers=1", "training.batch_size=32", "training.steps=250", "training.schedule=constant",
+            "training.curriculum.horizons=[1]", "evaluation.horizon=2", "evaluation.interval=250", "evaluation.batch_size=64", "evaluation.batches=4"];
+        var with = Train(ConfigurationFile.Parse(text, [.. settings, "name=with", "model.graph_nodes=12", "model.graph_interval=18"]))!;
+        var without = Train(ConfigurationFile.Parse(text, [.. settings, "name=without"]))!;
+        Assert.That(with.TestAccuracy, Is.GreaterThan(0.9));
+        // One of three ends.
+        Assert.That(without.TestAccuracy, Is.LessThan(0.5));
     }
 }
