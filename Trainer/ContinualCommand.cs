@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
@@ -89,7 +90,8 @@ internal static class ContinualCommand
         // Runs that don't wait for each other, some at a time.
         bool All(IEnumerable<(ContinualMethod Method, long Seed)> chains, bool firstAlone)
         {
-            Parallel.ForEach(chains.ToList(), new ParallelOptions { MaxDegreeOfParallelism = jobs }, chain =>
+            // One by one, in their order.
+            Parallel.ForEach(Partitioner.Create(chains, EnumerablePartitionerOptions.NoBuffering), new ParallelOptions { MaxDegreeOfParallelism = jobs }, chain =>
             {
                 if (stop.Token.IsCancellationRequested) return;
                 var run = Runner(sequence, chain.Method, chain.Seed, screen);

@@ -120,7 +120,7 @@ public static class ContinualPage
                 "width": 420, "height": 200,
                 "mark": {"type": "line", "point": true, "tooltip": true},
                 "encoding": {
-                  "x": {"field": "strength", "type": "quantitative", "title": "strength", "scale": {"type": "log"}, "axis": {"format": "~g"} },
+                  "x": {"field": "strength", "type": "quantitative", "title": "strength", "scale": {"type": "log"}, "axis": {"format": "~g", "values": {{CompactJson.Array(Enumerable.Range(-6, 16).Select(e => Math.Pow(10, e)))}} } },
                   "y": {"field": "v", "type": "quantitative", "title": null, "scale": {"domain": [0, 1]} },
                   "color": {"field": "what", "type": "nominal", "title": null, "scale": {"range": {{Colours}} }, "legend": {"orient": "top"} }
                 }

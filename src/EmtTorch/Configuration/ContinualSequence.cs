@@ -77,11 +77,20 @@ public sealed partial class ContinualSequence
     /// <summary>The sequence by itself, with the base configuration in it.</summary>
     public string ToJson() => Whole.ToJsonString(RunConfiguration.Json) + "\n";
 
-    /// <summary>What another sequence in the same folder must share: all but the methods and seeds, of which there may be more.</summary>
+    /// <summary>In what a sequence is another experiment than one in the same folder: all but the methods and seeds, of which there may be more, and where it is computed.</summary>
     public static IEnumerable<string> Differences(string before, string now)
     {
-        JsonNode? a = JsonNode.Parse(before), b = JsonNode.Parse(now);
-        return Keys.Except(["name", "description", "methods", "seeds", "sweep_seed"]).Where(key => !JsonNode.DeepEquals(a?[key], b?[key]));
+        JsonNode? a = Experiment(before), b = Experiment(now);
+        return Keys.Except(["base", "name", "description", "methods", "seeds", "sweep_seed"]).Where(key => !JsonNode.DeepEquals(a?[key], b?[key]));
+
+        // Each task is there with all of its settings, the base's among them.
+        static JsonNode? Experiment(string text)
+        {
+            var json = JsonNode.Parse(text);
+            foreach (var task in json?["tasks"] as JsonArray ?? [])
+                foreach (var key in new[] { "device", "threads", "out" }) (task?["set"] as JsonObject)?.Remove(key);
+            return json;
+        }
     }
 
     /// <summary>The configuration of a stage.</summary>

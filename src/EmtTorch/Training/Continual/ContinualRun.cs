@@ -162,7 +162,11 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     private SafetensorsFile Last(int stage)
     {
         var folder = Folder(stage);
-        return new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { })?.File ?? throw new CheckpointException($"{folder.Path} is finished, and has no checkpoint: remove it, and it is trained again");
+        var found = new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { });
+        // An earlier one would do for going on, but not for what later stages and tests are made of.
+        if (found is null || found.Step != folder.ReadResult()?.Steps)
+            throw new CheckpointException($"{folder.Path} is finished, and the checkpoint of its last step is missing or damaged: remove that folder, and it is trained again");
+        return found.File;
     }
 
     // What a stage begins with, and what it keeps of the tasks before it.

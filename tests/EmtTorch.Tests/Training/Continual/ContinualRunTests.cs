@@ -224,4 +224,17 @@ public sealed class ContinualRunTests
         if (message is null) Assert.That(problems, Is.Empty);
         else Assert.That(problems, Does.StartWith(message));
     }
+
+    [Test]
+    public void ADamagedLastCheckpointOfAStageIsNamedAndNoEarlierOneIsTaken()
+    {
+        var sequence = Load(Rnn, "rnn");
+        var run = new ContinualRun(sequence, sequence.Methods[0], 1);
+        run.TrainFirst(default);
+        var file = Path.Combine(run.Folder(0).Checkpoints, "step-00000030.safetensors");
+        var bytes = File.ReadAllBytes(file);
+        bytes[^5] ^= 4;
+        File.WriteAllBytes(file, bytes);
+        Assert.That(() => run.Train(), Throws.TypeOf<CheckpointException>().With.Message.Contains("1-copy is finished, and the checkpoint of its last step is missing or damaged"));
+    }
 }
