@@ -9,8 +9,11 @@ namespace EmtTorch.Models;
 /// <param name="Layers">Each block's part.</param>
 public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<LayerState> Layers) : IDisposable
 {
+    /// <summary>Which documents these are, where their tokens are kept in a store (<see cref="Memory.Retrieval.EpisodicStores"/>): their generation, and the first one's number in it.</summary>
+    public (long Generation, long FirstDocument) Documents { get; init; }
+
     /// <summary>The same without its history: gradients don't go back beyond it.</summary>
-    public EpisodicState Detach() => this with { Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach()))] };
+    public EpisodicState Detach() => this with { Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach()) { Recent = l.Recent })] };
 
     /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off.</summary>
     public long BytesPerDocument => BatchSize == 0 ? 0 : Tensors.Sum(t => t.numel() * t.element_size()) / BatchSize;
@@ -35,7 +38,10 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
 /// <param name="Context">c (B, d).</param>
 public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeights, Tensor? Context)
 {
-    internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context }.OfType<Tensor>();
+    /// <summary>The tokens of a chunk that isn't whole yet, where they go to a store (B, P, d), without gradients; null at a document's start.</summary>
+    public Tensor? Recent { get; init; }
+
+    internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context, Recent }.OfType<Tensor>();
 
     internal void MoveToOuterDisposeScope()
     {

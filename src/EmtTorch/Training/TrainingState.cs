@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using EmtTorch.Memory.Retrieval;
+using EmtTorch.Models;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -29,6 +31,9 @@ internal sealed class TrainingState
     /// <summary>The evaluation with the lowest loss so far; step 0 where there was none.</summary>
     public (long Step, double Loss, double Accuracy) Best { get; set; } = (0, double.PositiveInfinity, double.NaN);
 
+    /// <summary>What the network stores of documents; null where it does not.</summary>
+    public EpisodicStores? Stores => (Network as EpisodicTransformer)?.Stores;
+
     public Dictionary<string, SafetensorsTensor> Tensors()
     {
         var tensors = new Dictionary<string, SafetensorsTensor>();
@@ -43,11 +48,21 @@ internal sealed class TrainingState
         tensors["optimizer.step"] = new("I64", [steps.Length], MemoryMarshal.AsBytes<long>(steps).ToArray());
         using var random = Data.get_state();
         tensors["random.data"] = Store(random);
+        if (Stores is not null) StoredEpisodes.Save(Stores, tensors);
         return tensors;
     }
 
     /// <summary>The counters, and the configuration that says what the tensors belong to.</summary>
-    public Dictionary<string, string> Metadata(string configuration) => new()
+    /// <param name="configuration">The configuration.</param>
+    /// <param name="storesAreThere">Whether stores can be asked; not where one is away.</param>
+    public Dictionary<string, string> Metadata(string configuration, bool storesAreThere = true)
+    {
+        var metadata = Counters(configuration);
+        if (Stores is not null) StoredEpisodes.Save(Stores, metadata, counted: storesAreThere);
+        return metadata;
+    }
+
+    private Dictionary<string, string> Counters(string configuration) => new()
     {
         ["format"] = "pt",
         ["configuration"] = configuration,
@@ -68,6 +83,7 @@ internal sealed class TrainingState
     public void Restore(SafetensorsFile file, Action<string> warn)
     {
         RestoreWeights(Network, file);
+        if (Stores is not null) StoredEpisodes.Restore(Stores, file);
         if (!file.Tensors.ContainsKey("optimizer.step"))
         {
             warn("The file holds weights alone: optimizer, random state and step begin anew.");
@@ -102,7 +118,7 @@ internal sealed class TrainingState
     public static void RestoreWeights(nn.Module network, SafetensorsFile file)
     {
         var names = network.named_parameters().Select(p => p.name).ToHashSet();
-        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !n.StartsWith("optimizer.", StringComparison.Ordinal) && !n.StartsWith("random.", StringComparison.Ordinal)).ToArray();
+        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !n.StartsWith("optimizer.", StringComparison.Ordinal) && !n.StartsWith("random.", StringComparison.Ordinal) && !n.StartsWith("store.", StringComparison.Ordinal)).ToArray();
         if (unknown.Length > 0) throw new InvalidDataException($"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}");
         foreach (var (name, parameter) in network.named_parameters()) Load(file, name, parameter);
     }
@@ -111,23 +127,32 @@ internal sealed class TrainingState
     private Dictionary<string, Adam.State> States() =>
         Network.named_parameters().Select(p => p.name).Zip(Optimizer.state_dict().State.Cast<Adam.State>()).ToDictionary(p => p.First, p => p.Second);
 
-    private static SafetensorsTensor Store(Tensor tensor)
+    internal static SafetensorsTensor Store(Tensor tensor)
     {
         using var scope = NewDisposeScope();
         var local = tensor.detach().cpu().contiguous();
         return new(DType(tensor.dtype), tensor.shape, local.bytes.ToArray());
     }
 
+    /// <summary>A tensor as it is stored, on the CPU.</summary>
+    internal static Tensor Load(SafetensorsFile file, string name)
+    {
+        var stored = Stored(file, name);
+        var local = empty(stored.Shape, dtype: DType(stored.DType, name));
+        stored.Data.Span.CopyTo(local.bytes);
+        return local;
+    }
+
+    private static SafetensorsTensor Stored(SafetensorsFile file, string name) => file.Tensors.TryGetValue(name, out var stored) ? stored : throw new InvalidDataException($"the tensor {name} is missing");
+
     private static void Load(SafetensorsFile file, string name, Tensor into)
     {
-        if (!file.Tensors.TryGetValue(name, out var stored)) throw new InvalidDataException($"the tensor {name} is missing");
+        var stored = Stored(file, name);
         if (!stored.Shape.AsSpan().SequenceEqual(into.shape))
             throw new InvalidDataException($"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})");
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        var local = empty(stored.Shape, dtype: DType(stored.DType, name));
-        stored.Data.Span.CopyTo(local.bytes);
-        into.copy_(local);
+        into.copy_(Load(file, name));
     }
 
     private static readonly Dictionary<ScalarType, string> DTypes = new()
