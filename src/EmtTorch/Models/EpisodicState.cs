@@ -38,7 +38,7 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
 /// <param name="Context">c (B, d).</param>
 public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeights, Tensor? Context)
 {
-    /// <summary>The tokens of a chunk that isn't whole yet, where they go to a store (B, P, d), without gradients; null at a document's start.</summary>
+    /// <summary>The tokens of a chunk that isn't whole yet, where they go to a store (B, P, d_v), without gradients; null at a document's start.</summary>
     public Tensor? Recent { get; init; }
 
     internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context, Recent }.OfType<Tensor>();

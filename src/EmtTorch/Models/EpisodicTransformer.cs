@@ -192,7 +192,7 @@ internal sealed class EpisodicBlock : nn.Module
         var h = norm1 is null ? x : norm1.forward(x);
         Tensor? contexts = null, context = null, keys = null, values = null, fast = null, added = null;
         if (drift is not null) (h, contexts, context) = drift.forward(h, state.Context!);
-        var search = retrieval?.Begin(h, state.Recent, before); // goes on while the block attends
+        var search = retrieval?.Begin(h, contexts, state.Context, state.Recent, before); // goes on while the block attends
         if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
         if (memory is not null)
         {

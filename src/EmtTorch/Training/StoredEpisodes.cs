@@ -41,7 +41,7 @@ internal static class StoredEpisodes
         try
         {
             int d = configuration.Model.HiddenSize;
-            network.Stores!.Use(block => new PostgresStore(connection, settings.Table, RunOf(configuration), block, d, d, network.Dtype, network.Stores.IsShared, settings.Index == "hnsw"));
+            network.Stores!.Use(block => new PostgresStore(connection, settings.Table, RunOf(configuration), block, d, RetrievalMemory.ValueSize(configuration.Model), network.Dtype, network.Stores.IsShared, settings.Index == "hnsw"));
             return connection;
         }
         catch

@@ -52,7 +52,9 @@ public sealed partial class PostgresStore : IEpisodicStore
         Wait(_connection.Read(async c =>
         {
             if (Problem(c, table, keySize) is { } problem) throw new StoreException(problem);
-            var index = hnsw ? $"CREATE INDEX IF NOT EXISTS {Quoted($"hnsw_{Hash($"{table}/{run}/{block}"):x16}")} ON {_table} USING hnsw (key vector_ip_ops) WHERE run = {Literal(run)} AND block = {block};" : "";
+            // An earlier run of this name may have had an index, and a search that has one would use it.
+            var name = $"\"hnsw_{Hash($"{table}/{run}/{block}"):x16}\"";
+            var index = hnsw ? $"CREATE INDEX IF NOT EXISTS {name} ON {_table} USING hnsw (key vector_ip_ops) WHERE run = {Literal(run)} AND block = {block};" : $"DROP INDEX IF EXISTS {name};";
             var make = $"""
                 CREATE EXTENSION IF NOT EXISTS vector;
                 CREATE TABLE IF NOT EXISTS {counter} (run text PRIMARY KEY, writes bigint NOT NULL);

@@ -64,7 +64,7 @@ public sealed class RetrievalMemoryTests
                         if (scope == "shared") network.Read(Tokens(3, 10, seed: 9)); // what all see
                         var tokens = Tokens(2, 11);
                         var whole = InPieces(network, tokens, [11]);
-                        Assert.That(whole.Last(t => t.shape.SequenceEqual([8L, 16])).abs().max().ToDouble(), Is.GreaterThan(1e-6), "something is retrieved and learned from");
+                        Assert.That(whole.Last(t => t.shape.SequenceEqual([8L, 16L])).abs().max().ToDouble(), Is.GreaterThan(1e-6), "something is retrieved and learned from");
                         Compared.AreEqual(InPieces(network, tokens, [1, 4, 6]), whole, relative);
                         Compared.AreEqual(InPieces(network, tokens, [3, 3, 3, 2]), whole, relative);
                         Compared.AreEqual(InPieces(network, tokens, Enumerable.Repeat(1L, 11)), whole, relative);
@@ -107,31 +107,37 @@ public sealed class RetrievalMemoryTests
         }
     }
 
-    [Test]
-    public void WhatIsReadIsWhatTheEquationsSayTokenByToken()
+    [TestCase(false)]
+    [TestCase(true)]
+    public void WhatIsReadIsWhatTheEquationsSayTokenByToken(bool drift)
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         const int d = 4, length = 8, chunk = 3, best = 2;
         manual_seed(3).Dispose();
-        using var memory = new RetrievalMemory(new() { Type = "episodic_transformer", HiddenSize = d, Dtype = "float64", Retrieval = new() { Chunk = chunk, TopK = best } }, ScalarType.Float64);
+        using var memory = new RetrievalMemory(new() { Type = "episodic_transformer", HiddenSize = d, Dtype = "float64", Drift = drift, Retrieval = new() { Chunk = chunk, TopK = best } }, ScalarType.Float64);
         foreach (var parameter in memory.parameters()) parameter.normal_(0, 0.7);
         var h = randn([1, length, d], dtype: ScalarType.Float64);
         var state = new EpisodicState(0, 1, []);
-        var found = memory.End(h, memory.Begin(h, null, state));
+        Tensor contexts = randn([1, length, d], dtype: ScalarType.Float64), context = randn([1, d], dtype: ScalarType.Float64);
+        var found = memory.End(h, memory.Begin(h, drift ? contexts : null, drift ? context : null, null, state));
 
         var weights = memory.named_parameters().ToDictionary(p => p.name, p => p.parameter.data<double>().ToArray());
         double[] Times(double[] matrix, double[] x) => [.. Enumerable.Range(0, matrix.Length / x.Length).Select(i => x.Select((v, j) => v * matrix[i * x.Length + j]).Sum())];
         double[] Unit(double[] x) => [.. x.Select(v => v / Math.Sqrt(x.Sum(w => w * w)))];
         double[] Rounded(double[] x) => [.. x.Select(v => Math.Round(v * 2048, MidpointRounding.ToEven) / 2048)];
         double Dot(double[] x, double[] y) => x.Zip(y, (a, b) => a * b).Sum();
-        var tokens = Enumerable.Range(0, length).Select(t => h[0, t].data<double>().ToArray()).ToArray();
+        double[][] Rows(Tensor x) => [.. Enumerable.Range(0, length).Select(t => x[0, t].data<double>().ToArray())];
+        var tokens = Rows(h);
+        var after = drift ? Rows(contexts) : tokens;
+        double[][] before = drift ? [context[0].data<double>().ToArray(), .. after[..^1]] : tokens;
+        double Gate(int i) => 1 / (1 + Math.Exp(-Dot(weights["gate.weight"], drift ? [.. tokens[i], .. before[i]] : tokens[i]) - weights["gate.bias"][0]));
         for (int t = 0; t < length; t++)
         {
-            var q = Unit(Times(weights["query.weight"], tokens[t]));
-            double[] Key(int i) => Unit(Times(weights["key.weight"], tokens[i]));
-            var nearest = Enumerable.Range(0, t / chunk * chunk).OrderByDescending(i => Dot(Rounded(q), Rounded(Key(i)))).ThenBy(i => i).Take(best).ToArray();
-            var a = nearest.Select(i => Math.Exp(Math.Exp(weights["scale"][0]) * Dot(q, Key(i))) / (1 + Math.Exp(-Dot(weights["gate.weight"], tokens[i]) - weights["gate.bias"][0]))).ToArray();
+            var q = Unit(Times(weights["query.weight"], after[t]));
+            double[] Key(int i) => Times(weights["key.weight"], before[i]);
+            var nearest = Enumerable.Range(0, t / chunk * chunk).OrderByDescending(i => Dot(Rounded(q), Rounded(Unit(Key(i))))).ThenBy(i => i).Take(best).ToArray();
+            var a = nearest.Select(i => Math.Exp(Math.Exp(weights["scale"][0]) * Dot(q, Key(i))) * Gate(i)).ToArray();
             var r = Enumerable.Range(0, d).Select(j => nearest.Select((i, n) => a[n] / a.Sum() * tokens[i][j]).Sum()).ToArray();
             var expected = Times(weights["output.weight"], [.. tokens[t], .. r]);
             Assert.That(found[0, t].data<double>().ToArray(), Is.EqualTo(expected).Within(1e-12), $"token {t}");
@@ -143,9 +149,9 @@ public sealed class RetrievalMemoryTests
     {
         using var scope = NewDisposeScope();
         var store = new Recording();
-        using var memory = new RetrievalMemory(Small with { HiddenSize = 256, Dtype = "float32" }, ScalarType.Float32) { Store = store };
+        using var memory = new RetrievalMemory(Small with { HiddenSize = 256, Dtype = "float32", Drift = false }, ScalarType.Float32) { Store = store };
         var h = randn([1, 64, 256]);
-        memory.Begin(h, null, new EpisodicState(0, 1, []));
+        memory.Begin(h, null, null, null, new EpisodicState(0, 1, []));
         var (keys, queries) = (store.Written!.Keys[0].data<float>().ToArray(), store.Query!.Keys[0].data<float>().ToArray());
         var random = new Random(0);
         for (int trial = 0; trial < 1000; trial++)
