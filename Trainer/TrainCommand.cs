@@ -94,6 +94,7 @@ internal static class TrainCommand
                 break;
             }
             if (arguments.Resume) problems.AddRange(folder.Differences(run));
+            if (TrainingRun.StoreProblem(run) is { } store && !problems.Contains(store)) problems.Add(store);
         }
         return problems.Count == 0 ? runs : throw new ConfigurationException(problems);
     }

@@ -448,8 +448,9 @@ public sealed class EpisodicAnalysis
                     Add(network, hidden, segment.Target.narrow(1, from, length).reshape(-1), segment.Words?.narrow(1, from, length).reshape(-1));
                     state.Dispose();
                     state = after;
-                    foreach (var tensor in after.Layers.SelectMany(l => new[] { l.Keys, l.Values, l.FastWeights, l.Context, l.Nodes, l.NodeGates }).OfType<Tensor>()) tensor.MoveToOtherDisposeScope(everything);
+                    foreach (var tensor in after.Layers.SelectMany(l => new[] { l.Keys, l.Values, l.FastWeights, l.Context, l.Nodes, l.NodeGates, l.Recent }).OfType<Tensor>()) tensor.MoveToOtherDisposeScope(everything);
                 }
+            network.Stores?.Forget(state.Documents.Generation);
             StateBytesEnd = state.BytesPerDocument;
             Tokens = Math.Max(Tokens, document.Sum(s => s.Input.shape[1]));
         }

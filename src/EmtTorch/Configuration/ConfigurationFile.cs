@@ -130,6 +130,7 @@ public static partial class ConfigurationFile
                 Copy = Has("copy") ? new() : null,
             },
         };
+        if (settings["model"]?["retrieval"] is not null) configuration = configuration with { Model = new() { Retrieval = new() } };
         // It also adds to a list that is there already, so that the one list with a default must give way to the settings' own.
         if (settings["training"]?["curriculum"]?["horizons"] is not null)
             configuration = configuration with { Training = new() { Curriculum = new() { Horizons = [] } } };

@@ -396,6 +396,10 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public string? Autocast { get; init; }
 
+    [Description("A store of tokens of earlier chunks in each block, searched by every token; null: none.")]
+    [OnlyFor(EpisodicTransformer)]
+    public RetrievalConfiguration? Retrieval { get; init; }
+
     /// <summary>Whether it is an <see cref="Models.EpisodicTransformer"/>.</summary>
     [JsonIgnore]
     public bool IsTransformer => Type == EpisodicTransformer;
@@ -412,6 +416,7 @@ public sealed record ModelConfiguration
                 yield return new("model.memory_heads", $"found {MemoryHeads}; allowed: numbers that divide hidden_size, {HiddenSize}");
             if (HypernetworkRank > 1 && (Memory == "none" || Write != "hypernetwork"))
                 yield return new("model.hypernetwork_rank", $"found {HypernetworkRank} beside {(Memory == "none" ? "memory none" : $"write {Write}")}; allowed: 1, or write hypernetwork");
+            foreach (var problem in Retrieval?.Check(this) ?? []) yield return problem;
             if (Autocast is not null && Dtype != "float32")
                 yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
             yield break;

@@ -9,8 +9,14 @@ namespace EmtTorch.Models;
 /// <param name="Layers">Each block's part.</param>
 public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<LayerState> Layers) : IDisposable
 {
+    /// <summary>Which documents these are, where their tokens are kept in a store (<see cref="Memory.Retrieval.EpisodicStores"/>): their generation, and the first one's number in it.</summary>
+    public (long Generation, long FirstDocument) Documents { get; init; }
+
     /// <summary>The same without its history: gradients don't go back beyond it.</summary>
-    public EpisodicState Detach() => this with { Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach(), l.Nodes?.detach(), l.NodeGates?.detach()))] };
+    public EpisodicState Detach() => this with
+    {
+        Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach()) { Nodes = l.Nodes?.detach(), NodeGates = l.NodeGates?.detach(), Recent = l.Recent })],
+    };
 
     /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off.</summary>
     public long BytesPerDocument => BatchSize == 0 ? 0 : Tensors.Sum(t => t.numel() * t.element_size()) / BatchSize;
@@ -33,11 +39,18 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
 /// <param name="Values">Their values.</param>
 /// <param name="FastWeights">F (B, memory heads, d_k, d_v).</param>
 /// <param name="Context">c (B, d).</param>
-/// <param name="Nodes">The graph memory's nodes and the tokens that may become some (B, N + p, 2d).</param>
-/// <param name="NodeGates">ln g of these (B, N + p).</param>
-public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeights, Tensor? Context, Tensor? Nodes = null, Tensor? NodeGates = null)
+public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeights, Tensor? Context)
 {
-    internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context, Nodes, NodeGates }.OfType<Tensor>();
+    /// <summary>The graph memory's nodes and the tokens that may become some (B, N + p, 2d).</summary>
+    public Tensor? Nodes { get; init; }
+
+    /// <summary>ln g of these (B, N + p).</summary>
+    public Tensor? NodeGates { get; init; }
+
+    /// <summary>The tokens of a chunk that isn't whole yet, where they go to a store (B, P, d_v), without gradients; null at a document's start.</summary>
+    public Tensor? Recent { get; init; }
+
+    internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context, Nodes, NodeGates, Recent }.OfType<Tensor>();
 
     internal void MoveToOuterDisposeScope()
     {

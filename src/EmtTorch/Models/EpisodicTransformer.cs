@@ -1,5 +1,6 @@
 using EmtTorch.Configuration;
 using EmtTorch.Memory;
+using EmtTorch.Memory.Retrieval;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -7,8 +8,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context, a write gate and a graph (<see cref="GraphMemory"/>), each on
-/// its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go through the blocks, are normed and read out:
+/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context and a write gate; beside them, maybe, a graph (<see cref="GraphMemory"/>)
+/// and a store of earlier tokens (<see cref="RetrievalMemory"/>), each on its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go through the blocks, are normed and read out:
 /// <code>
 /// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
 /// x ← x + Attention(h̃) + Read(F₋₁),  F = γ F₋₁ + g η k vᵀ   <see cref="CausalAttention"/>, <see cref="FastWeightMemory"/>, <see cref="WriteGate"/>
@@ -49,7 +50,11 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of the size 1.
         using (no_grad()) embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
+        if (model.Retrieval is { } retrieval) Stores = new([.. blocks.Select(b => b.Retrieval!)], retrieval.Scope == "shared");
     }
+
+    /// <summary>What the network stores of documents; null without retrieval.</summary>
+    public EpisodicStores? Stores { get; }
 
     /// <summary>The type of weights and states.</summary>
     public ScalarType Dtype { get; }
@@ -78,10 +83,12 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
-        return ReadOut(Read(input).Hidden).MoveToOuterDisposeScope();
+        var (hidden, state) = Read(input);
+        Stores?.Close(state.Documents.Generation);
+        return ReadOut(hidden).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Reads a document, or its next segment.</summary>
+    /// <summary>Reads a document, or its next segment. Where documents are stored, <see cref="EpisodicStores.Close"/> says when they are over.</summary>
     /// <param name="tokens">(B, T), int64; T ≥ 0.</param>
     /// <param name="state">What the segment before left; null at the document's start.</param>
     /// <returns>What <see cref="ReadOut"/> makes logits of (B, T, d), and the state after the segment, both in the caller's dispose scope.</returns>
@@ -103,18 +110,28 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     {
         using var scope = NewDisposeScope();
         long batch = tokens.shape[0], length = tokens.shape[1];
-        state ??= new(0, batch, [.. blocks.Select(b => b.FirstState(batch, tokens.device))]);
+        state ??= FirstState(batch, tokens.device, (Stores?.Begin() ?? 0, 0));
         var span = _model.Attention ? AttentionSpan.Of(_model, state, length, Dtype, tokens.device) : null;
         var x = embedding.forward(tokens);                                     // (B, T, d)
         var layers = new LayerState[state.Layers.Count];
-        for (int i = 0; i < layers.Length; i++) (x, layers[i]) = blocks[i].forward(x, state.Layers[i], span);
-        var after = new EpisodicState(state.Position + length, batch, layers);
+        for (int i = 0; i < layers.Length; i++) (x, layers[i]) = blocks[i].forward(x, state.Layers[i], span, state);
+        var after = new EpisodicState(state.Position + length, batch, layers) { Documents = state.Documents };
         after.MoveToOuterDisposeScope();
         return (norm.forward(x).MoveToOuterDisposeScope(), after);
     }
 
+    /// <summary>The state at the beginning of documents.</summary>
+    internal EpisodicState FirstState(long batch, Device device, (long Generation, long FirstDocument) documents) =>
+        new(0, batch, [.. blocks.Select(b => b.FirstState(batch, device))]) { Documents = documents };
+
     /// <summary>Logits (…, V) of what <see cref="Read"/> gives (…, d).</summary>
     public Tensor ReadOut(Tensor hidden) => readout is null ? Projection.Multiply(hidden, embedding.weight!, null, _model) : readout.forward(hidden);
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) Stores?.Dispose();
+        base.Dispose(disposing);
+    }
 
     /// <summary>Goes on with documents token by token.</summary>
     /// <param name="prompt">Their beginnings (B, T), T ≥ 1.</param>
@@ -145,6 +162,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
             before.hidden.Dispose();
             before.state.Dispose();
         }
+        Stores?.Close(state.Documents.Generation);
         return (tokens == 0 ? prompt.narrow(1, 0, 0).clone() : cat(added, 1)).MoveToOuterDisposeScope();
     }
 }
@@ -157,6 +175,7 @@ internal sealed class EpisodicBlock : nn.Module
     private readonly CausalAttention? attention;
     private readonly FastWeightMemory? memory;
     private readonly GraphMemory? graph;
+    private readonly RetrievalMemory? retrieval;
     private readonly Projection expand, contract;
 
     public EpisodicBlock(ModelConfiguration model, ScalarType dtype) : base(nameof(EpisodicBlock))
@@ -169,6 +188,7 @@ internal sealed class EpisodicBlock : nn.Module
         if (model.GraphNodes is not null) graph = new(model, dtype);
         expand = new(d, wide, model, dtype);
         contract = new(wide, d, model, dtype);
+        if (model.Retrieval is not null) retrieval = new(model, dtype);
         RegisterComponents();
     }
 
@@ -176,21 +196,25 @@ internal sealed class EpisodicBlock : nn.Module
 
     public GraphMemory? Graph => graph;
 
+    public RetrievalMemory? Retrieval => retrieval;
+
     public LayerState FirstState(long batch, Device device)
     {
         (Tensor? Nodes, Tensor? Gates) first = graph is null ? (null, null) : graph.FirstState(batch, device);
-        return new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device), first.Nodes, first.Gates);
+        return new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device)) { Nodes = first.Nodes, NodeGates = first.Gates };
     }
 
     /// <param name="x">(B, T, d).</param>
     /// <param name="state">What the tokens before left.</param>
     /// <param name="span">What attention sees, where there is one.</param>
-    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span)
+    /// <param name="before">What all blocks have of the tokens before: where they are, in which documents.</param>
+    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span, EpisodicState before)
     {
         using var scope = NewDisposeScope();
         Tensor own = norm1 is null ? x : norm1.forward(x), h = own;
         Tensor? contexts = null, context = null, keys = null, values = null, fast = null, nodes = null, gates = null, added = null;
         if (drift is not null) (h, contexts, context) = drift.forward(h, state.Context!);
+        var search = retrieval?.Begin(h, contexts, state.Context, state.Recent, before); // goes on while the block attends
         if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
         if (memory is not null)
         {
@@ -202,6 +226,11 @@ internal sealed class EpisodicBlock : nn.Module
             (var read, nodes, gates) = graph.forward(own, drift is null ? null : h - own, state.Nodes!, state.NodeGates!);
             added = added is null ? read : added + read;
         }
+        if (search is not null)
+        {
+            var retrieved = retrieval!.End(h, search);
+            added = added is null ? retrieved : added + retrieved;
+        }
         Tensor after;
         if (norm2 is null) after = x + FeedForward(added ?? h);
         else
@@ -209,7 +238,7 @@ internal sealed class EpisodicBlock : nn.Module
             x = added is null ? x : x + added;
             after = x + FeedForward(norm2.forward(x));
         }
-        var next = new LayerState(keys, values, fast, context, nodes, gates);
+        var next = new LayerState(keys, values, fast, context) { Nodes = nodes, NodeGates = gates, Recent = search?.Recent };
         next.MoveToOuterDisposeScope();
         return (after.MoveToOuterDisposeScope(), next);
     }

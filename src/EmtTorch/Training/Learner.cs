@@ -45,8 +45,13 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
 
     public abstract void Dispose();
 
-    public static Learner Of(RunConfiguration configuration, Device device) =>
-        configuration.Task.IsOnTokens ? new TokenLearner(configuration, device) : new SequenceLearner(configuration, device);
+    /// <param name="configuration">The run.</param>
+    /// <param name="device">Where it is trained.</param>
+    /// <param name="log">Told of a store that is away.</param>
+    /// <param name="stop">Ends the waiting for it.</param>
+    /// <exception cref="Memory.Retrieval.StoreException">What the network stores can't be stored.</exception>
+    public static Learner Of(RunConfiguration configuration, Device device, Serilog.ILogger? log = null, CancellationToken stop = default) =>
+        configuration.Task.IsOnTokens ? new TokenLearner(configuration, device, log, stop) : new SequenceLearner(configuration, device);
 
     /// <summary>Where a test's batches come from, which depend on the seed and the step alone.</summary>
     internal static Generator TestData(RunConfiguration configuration, long step, Device device) => new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D), device);

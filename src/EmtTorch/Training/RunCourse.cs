@@ -55,6 +55,7 @@ internal sealed class RunCourse : IDisposable
             TrainingState.RestoreWeights(state.Network, SafetensorsFile.Read(weights));
             log.Information("Starting from the weights in {Weights}", weights);
         }
+        if (state.Step == 0 && state.Stores is not null) StoredEpisodes.Clear(state.Stores);
         _metrics = folder.OpenMetrics(state.Step);
         (_secondsBefore, _intervalStep) = (state.Seconds, state.Step);
         _clock.Restart();
@@ -138,6 +139,33 @@ internal sealed class RunCourse : IDisposable
     {
         Save();
         _log.Information("Interrupted at step {Step}; a checkpoint was written", State.Step);
+    }
+
+    /// <summary>Where the run is before a step, for one that may be broken off: by a store that is away.</summary>
+    /// <param name="Step">Steps done.</param>
+    /// <param name="Random">Where batches come from.</param>
+    /// <param name="Generation">The next generation of documents that are stored.</param>
+    /// <param name="Whole">All of the state, where the step may be broken off after the weights have moved: in its test, or when it is saved.</param>
+    internal sealed record Mark(long Step, SafetensorsTensor Random, long Generation, (Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata)? Whole);
+
+    /// <summary>Marks this place.</summary>
+    public Mark Here()
+    {
+        long next = State.Step + 1;
+        bool whole = TestAt(next) || next % _configuration.Checkpoints.Interval == 0;
+        using var random = State.Data.get_state();
+        return new(State.Step, TrainingState.Store(random), State.Stores!.Next, whole ? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false)) : null);
+    }
+
+    /// <summary>Leaves a checkpoint of a place that was marked, after the step from it was broken off.</summary>
+    public void BackTo(Mark mark)
+    {
+        _metrics.Flush();
+        if (_checkpoints.LastStep == mark.Step) return;
+        var (tensors, metadata) = mark.Whole ?? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false));
+        tensors["random.data"] = mark.Random;
+        StoredEpisodes.Save(mark.Generation, metadata);
+        _checkpoints.Save(mark.Step, tensors, metadata, score: null);
     }
 
     /// <summary>Writes result.json.</summary>

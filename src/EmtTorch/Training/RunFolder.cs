@@ -158,7 +158,7 @@ public sealed class RunFolder
 
     // What may change between an interruption and the resumption; all else would make it another experiment.
     private static readonly string[] MayChange =
-        ["device", "threads", "out", "training.steps", "training.log_interval", "training.early_stop", "evaluation", "checkpoints"];
+        ["device", "threads", "out", "training.steps", "training.log_interval", "training.early_stop", "evaluation", "checkpoints", "model.retrieval.connection", "model.retrieval.wait"];
 
     /// <summary>In what a configuration is another experiment than the one that was begun here; nothing where none was.</summary>
     public IEnumerable<ConfigurationProblem> Differences(RunConfiguration configuration)

@@ -1,4 +1,5 @@
 using EmtTorch.Configuration;
+using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
 using EmtTorch.Models.Fused;
 using EmtTorch.Tasks;
@@ -20,13 +21,15 @@ internal sealed class TokenLearner : Learner
     private readonly Parameter[] _parameters;
     private readonly Device _device;
     private readonly int _slices;
+    private readonly PostgresConnection? _database; // where what the network stores is not in memory
     private readonly Dictionary<int, ITokenTask> _tasks = []; // by horizon
 
-    public TokenLearner(RunConfiguration configuration, Device device) : base(configuration)
+    public TokenLearner(RunConfiguration configuration, Device device, Serilog.ILogger? log = null, CancellationToken stop = default) : base(configuration)
     {
         _device = device;
         int vocabulary = TaskAt(configuration.Evaluation.Horizon).VocabularySize;
         _network = First(configuration, () => new EpisodicTransformer(vocabulary, configuration.Model)).to(device);
+        _database = StoredEpisodes.Connect(_network, configuration, log, stop);
         _parameters = [.. _network.parameters()];
         // One for each thread; on a GPU one in all.
         _slices = device.type == DeviceType.CPU ? Math.Min(get_num_threads(), configuration.Training.BatchSize) : 1;
@@ -43,7 +46,9 @@ internal sealed class TokenLearner : Learner
         var document = TaskAt(horizon).Batch(Configuration.Training.BatchSize, data);
         var asked = Asked(document);
         var slices = new (Tensor Sums, Tensor?[] Gradients)[_slices];
-        InSlices(_slices, i => slices[i] = Learn(Slice(document, i, _slices), asked));
+        long generation = _network.Stores?.Begin() ?? 0;
+        InSlices(_slices, i => slices[i] = Learn(Slice(document, i, _slices), asked, (generation, First(document, i, _slices))));
+        _network.Stores?.Close(generation);
         using var quiet = no_grad();
         for (int p = 0; p < _parameters.Length; p++)
         {
@@ -63,12 +68,12 @@ internal sealed class TokenLearner : Learner
     }
 
     /// <summary>The loss of a slice's documents and its gradients, in no dispose scope.</summary>
-    private (Tensor Sums, Tensor?[] Gradients) Learn(IReadOnlyList<TokenBatch> document, Tensor asked)
+    private (Tensor Sums, Tensor?[] Gradients) Learn(IReadOnlyList<TokenBatch> document, Tensor asked, (long Generation, long FirstDocument) documents)
     {
         using var scope = NewDisposeScope();
         var gradients = new Tensor?[_parameters.Length];
         var sums = zeros(2, dtype: ScalarType.Float64, device: _device).DetachFromDisposeScope();
-        EpisodicState? state = null;
+        var state = _network.FirstState(document[0].Input.shape[0], _device, documents);
         foreach (var segments in document.Chunk(Configuration.Training.BpttSegments ?? document.Count))
         {
             using var part = NewDisposeScope();
@@ -134,7 +139,9 @@ internal sealed class TokenLearner : Learner
                 : text.Documents(TextPart.Validation, i * settings.BatchSize, Math.Min(settings.BatchSize, text.DocumentCount(TextPart.Validation)));
             slices = (int)Math.Min(slices, document[0].Input.shape[0]);
             var parts = new Tensor[slices];
-            InSlices(slices, s => parts[s] = Examine(Slice(document, s, slices)));
+            long generation = EpisodicStores.Tests + i;
+            InSlices(slices, s => parts[s] = Examine(Slice(document, s, slices), (generation, First(document, s, slices))));
+            _network.Stores?.Forget(generation);
             foreach (var part in parts)
             {
                 sums.add_(part);
@@ -147,12 +154,12 @@ internal sealed class TokenLearner : Learner
     }
 
     /// <summary>A slice's sums over what is asked, in no dispose scope. Segment by segment, so that no length is too long.</summary>
-    private Tensor Examine(IReadOnlyList<TokenBatch> document)
+    private Tensor Examine(IReadOnlyList<TokenBatch> document, (long Generation, long FirstDocument) documents)
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         var sums = zeros(7, dtype: ScalarType.Float64, device: _device).DetachFromDisposeScope();
-        EpisodicState? state = null;
+        var state = _network.FirstState(document[0].Input.shape[0], _device, documents);
         foreach (var segment in document)
         {
             using var part = NewDisposeScope();
@@ -195,10 +202,13 @@ internal sealed class TokenLearner : Learner
 
     private static Tensor Asked(IReadOnlyList<TokenBatch> document) => stack(document.Select(s => s.Target.ne(TokenBatch.Ignored).sum()).ToArray()).sum([0L]);
 
+    /// <summary>The number of a slice's first document.</summary>
+    private static long First(IReadOnlyList<TokenBatch> document, int slice, int slices) => document[0].Input.shape[0] * slice / slices;
+
     private static IReadOnlyList<TokenBatch> Slice(IReadOnlyList<TokenBatch> document, int slice, int slices)
     {
         if (slices == 1) return document;
-        long batch = document[0].Input.shape[0], from = batch * slice / slices, count = batch * (slice + 1) / slices - from;
+        long from = First(document, slice, slices), count = First(document, slice + 1, slices) - from;
         Tensor Rows(Tensor x) => x.narrow(0, from, count);
         return [.. document.Select(s => new TokenBatch(Rows(s.Input), Rows(s.Target), s.Words is null ? null : Rows(s.Words)))];
     }
@@ -230,6 +240,7 @@ internal sealed class TokenLearner : Learner
     public override void Dispose()
     {
         _network.Dispose();
+        _database?.Dispose();
         foreach (var task in _tasks.Values.OfType<IDisposable>()) task.Dispose();
     }
 }

@@ -46,6 +46,9 @@ public sealed class TrainingRun
     /// <summary>What is done at each step for other tasks, given the network.</summary>
     internal Func<nn.Module, Continual.KeptTasks>? Keeps { get; init; }
 
+    /// <summary>Why what a run's network stores can't be stored, before anything is written; null where it can, or where nothing is.</summary>
+    public static ConfigurationProblem? StoreProblem(RunConfiguration configuration) => StoredEpisodes.Problem(configuration);
+
     /// <summary>Trains to the end, or until it is told to stop.</summary>
     /// <param name="resume">Go on from the newest good checkpoint, if there is one.</param>
     /// <param name="stop">When set, a checkpoint is written and null returned.</param>
@@ -54,12 +57,18 @@ public sealed class TrainingRun
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
     public RunResult? Train(bool resume = false, CancellationToken stop = default)
     {
+        try { return Run(resume, stop); }
+        catch (Exception e) when (StoredEpisodes.Failure(e) is { } failure) { throw new TrainingException(failure.Message); }
+    }
+
+    private RunResult? Run(bool resume, CancellationToken stop)
+    {
         var training = _configuration.Training;
         var device = TorchRuntime.ResolveDevice(_configuration.Device, out var problem);
         if (problem is not null) throw new TrainingException(problem);
 
         using var everything = NewDisposeScope();
-        using var learner = Learns?.Invoke(device) ?? Learner.Of(_configuration, device);
+        using var learner = Learns?.Invoke(device) ?? Learner.Of(_configuration, device, _log, stop);
         var network = learner.Network;
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.DecoupledDecay ? 0 : training.WeightDecay);
         var clipped = new ClippedAdam(optimizer, network.parameters(), training.DecoupledDecay ? training.WeightDecay : 0);
@@ -82,8 +91,19 @@ public sealed class TrainingRun
                 course.Interrupt();
                 return null;
             }
-            course.Take(TrainStep(state, learner, clipped, kept));
-            course.Record(course.TestDue ? learner.Test(state.Step) : null);
+            var mark = _configuration.Model.Retrieval is { Store: RetrievalConfiguration.Postgres } ? course.Here() : null;
+            try
+            {
+                course.Take(TrainStep(state, learner, clipped, kept));
+                course.Record(course.TestDue ? learner.Test(state.Step) : null);
+            }
+            catch (Exception e) when (mark is not null && StoredEpisodes.Failure(e) is { } failure)
+            {
+                course.BackTo(mark);
+                _log.Warning("Step {Step} was broken off: {Reason}. A checkpoint of step {Before} was written", mark.Step + 1, failure.Message, mark.Step);
+                if (stop.IsCancellationRequested) return null;
+                throw;
+            }
         }
         return course.Finish(device, () => learner.Test(state.Step));
     }

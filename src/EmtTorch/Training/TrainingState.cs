@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using EmtTorch.Memory.Retrieval;
+using EmtTorch.Models;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -32,6 +34,9 @@ internal sealed class TrainingState
     /// <summary>The evaluation with the lowest loss so far; step 0 where there was none.</summary>
     public (long Step, double Loss, double Accuracy) Best { get; set; } = (0, double.PositiveInfinity, double.NaN);
 
+    /// <summary>What the network stores of documents; null where it does not.</summary>
+    public EpisodicStores? Stores => (Network as EpisodicTransformer)?.Stores;
+
     public Dictionary<string, SafetensorsTensor> Tensors()
     {
         var tensors = new Dictionary<string, SafetensorsTensor>();
@@ -47,11 +52,21 @@ internal sealed class TrainingState
         tensors["optimizer.step"] = new("I64", [steps.Length], MemoryMarshal.AsBytes<long>(steps).ToArray());
         using var random = Data.get_state();
         tensors["random.data"] = Store(random);
+        if (Stores is not null) StoredEpisodes.Save(Stores, tensors);
         return tensors;
     }
 
     /// <summary>The counters, and the configuration that says what the tensors belong to.</summary>
-    public Dictionary<string, string> Metadata(string configuration) => new()
+    /// <param name="configuration">The configuration.</param>
+    /// <param name="storesAreThere">Whether stores can be asked; not where one is away.</param>
+    public Dictionary<string, string> Metadata(string configuration, bool storesAreThere = true)
+    {
+        var metadata = Counters(configuration);
+        if (Stores is not null) StoredEpisodes.Save(Stores, metadata, counted: storesAreThere);
+        return metadata;
+    }
+
+    private Dictionary<string, string> Counters(string configuration) => new()
     {
         ["format"] = "pt",
         ["configuration"] = configuration,
@@ -72,6 +87,7 @@ internal sealed class TrainingState
     public void Restore(SafetensorsFile file, Action<string> warn)
     {
         RestoreWeights(Network, file);
+        if (Stores is not null) StoredEpisodes.Restore(Stores, file);
         if (!file.Tensors.ContainsKey("optimizer.step"))
         {
             warn("The file holds weights alone: optimizer, random state and step begin anew.");
@@ -107,7 +123,7 @@ internal sealed class TrainingState
     public static void RestoreWeights(nn.Module network, SafetensorsFile file)
     {
         var names = network.named_parameters().Select(p => p.name).ToHashSet();
-        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !n.StartsWith("optimizer.", StringComparison.Ordinal) && !n.StartsWith("random.", StringComparison.Ordinal)).ToArray();
+        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !n.StartsWith("optimizer.", StringComparison.Ordinal) && !n.StartsWith("random.", StringComparison.Ordinal) && !n.StartsWith("store.", StringComparison.Ordinal)).ToArray();
         if (unknown.Length > 0) throw new InvalidDataException($"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}");
         RestoreWeights(network, file.Tensors);
     }

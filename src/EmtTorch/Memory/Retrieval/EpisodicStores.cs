@@ -1,0 +1,65 @@
+namespace EmtTorch.Memory.Retrieval;
+
+/// <summary>The stores of a network's blocks, and the numbers of the generations of documents that go there.</summary>
+/// <example><code>
+/// var (hidden, state) = network.Read(segment1);                   // a new generation of documents
+/// (hidden, state) = network.Read(segment2, state);
+/// network.Stores!.Close(state.Documents.Generation);              // they are over
+/// </code></example>
+public sealed class EpisodicStores : IDisposable
+{
+    private readonly IReadOnlyList<RetrievalMemory> _blocks;
+    private long _next;
+
+    internal EpisodicStores(IReadOnlyList<RetrievalMemory> blocks, bool shared) => (_blocks, IsShared) = (blocks, shared);
+
+    /// <summary>Generations from here on are of tests, which leave nothing behind.</summary>
+    internal const long Tests = 1L << 62;
+
+    /// <summary>Whether documents of earlier generations are found too.</summary>
+    public bool IsShared { get; }
+
+    /// <summary>Each block's store.</summary>
+    public IReadOnlyList<IEpisodicStore> Blocks => [.. _blocks.Select(b => b.Store)];
+
+    /// <summary>The number of the next generation.</summary>
+    internal long Next
+    {
+        get => Interlocked.Read(ref _next);
+        set => Interlocked.Exchange(ref _next, value);
+    }
+
+    /// <summary>A new generation of documents: its number.</summary>
+    public long Begin() => Interlocked.Increment(ref _next) - 1;
+
+    /// <summary>A generation's documents are over: what is stored of them is removed, unless the store is shared.</summary>
+    public void Close(long generation)
+    {
+        if (!IsShared) Forget(generation);
+    }
+
+    /// <summary>Removes what is stored of a generation's documents.</summary>
+    public void Forget(long generation)
+    {
+        foreach (var store in Blocks) store.Forget(generation);
+    }
+
+    /// <summary>Where a block computes.</summary>
+    internal TorchSharp.torch.Device DeviceOf(int block) => _blocks[block].parameters().First().device;
+
+    /// <summary>Puts other stores in place of those in memory.</summary>
+    internal void Use(Func<int, IEpisodicStore> store)
+    {
+        for (int i = 0; i < _blocks.Count; i++)
+        {
+            _blocks[i].Store.Dispose();
+            _blocks[i].Store = store(i);
+        }
+    }
+
+    /// <summary>Disposes of the stores.</summary>
+    public void Dispose()
+    {
+        foreach (var store in Blocks) store.Dispose();
+    }
+}

@@ -1,0 +1,170 @@
+using EmtTorch.Configuration;
+using EmtTorch.Tests.Memory.Retrieval;
+using EmtTorch.Training;
+using Serilog;
+using Serilog.Core;
+using Serilog.Events;
+
+namespace EmtTorch.Tests.Training;
+
+/// <summary>Runs whose networks retrieve: with either store, broken off and gone on with, with a server that goes away.</summary>
+public sealed class StoredEpisodesTests
+{
+    private const string Variable = "EMTTORCH_TEST_POSTGRES";
+
+    private string _folder = "";
+    private PgvectorServer? _server;
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    [OneTimeTearDown]
+    public void StopServer() => _server?.Dispose();
+
+    private PgvectorServer Server()
+    {
+        _server ??= new();
+        Environment.SetEnvironmentVariable(Variable, _server.ConnectionString);
+        return _server;
+    }
+
+    private const string Small = """
+        {
+          "name": "small", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
+          "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "layers": 2, "window": 4, "memory": "none", "retrieval": { "chunk": 4, "top_k": 3 } },
+          "training": { "steps": 8, "batch_size": 4, "log_interval": 1, "learning_rate": 0.01, "bptt_segments": 2, "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
+          "evaluation": { "horizon": 2, "batches": 1, "batch_size": 3, "interval": 4 }, "checkpoints": { "interval": 4 }
+        }
+        """;
+
+    private RunConfiguration Configuration(string name, params string[] settings) => ConfigurationFile.Parse(Small, [$"out={_folder}", $"name={name}", .. settings]);
+
+    private static string[] Stored(string store, string scope) => store == "postgres"
+        ? [$"model.retrieval.store=postgres", $"model.retrieval.scope={scope}", $"model.retrieval.connection={Variable}"] : [$"model.retrieval.scope={scope}"];
+
+    private static RunResult? Train(RunConfiguration configuration, bool resume = false, ILogger? log = null, Action<TrainingProgress>? progress = null, CancellationToken stop = default) =>
+        new TrainingRun(configuration, RunFolder.Of(configuration), log ?? Logger.None) { Progress = progress }.Train(resume, stop);
+
+    private static string[] Figures(RunConfiguration configuration) =>
+        [.. RunFolder.Of(configuration).ReadMetrics().Select(m => $"{m.Step} {m.Loss:R} {m.GradientNorm:R} {m.TestLoss:R}")];
+
+    [TestCase("document")]
+    [TestCase("shared")]
+    public void EitherStoreGivesTheSameRunAlsoWhenItIsBrokenOff(string scope)
+    {
+        var server = Server();
+        var whole = Configuration("whole", Stored("memory", scope));
+        Train(whole);
+        var expected = Figures(whole);
+        Assert.That(expected, Has.Length.EqualTo(8));
+
+        foreach (var store in new[] { "memory", "postgres" })
+        {
+            var configuration = Configuration($"{store}_{scope}", Stored(store, scope));
+            using var stop = new CancellationTokenSource();
+            Assert.That(Train(configuration, progress: p => { if (p.Metrics.Step == 6) stop.Cancel(); }, stop: stop.Token), Is.Null);
+            if (store == "postgres")
+            {
+                if (scope == "document") Assert.That(server.Ask("SELECT count(*) FROM episodic_entries WHERE run = 'postgres_document/seed-1'"), Is.Zero);
+                // What a crash in the next step would leave.
+                server.Ask("INSERT INTO episodic_entries SELECT 'postgres_" + scope + "/seed-1', 0, 6, 0, p, ('[' || repeat('1,', 7) || '1]')::vector, decode(repeat('00', 64), 'hex') FROM generate_series(0, 9) p");
+            }
+            Train(configuration, resume: true);
+            Assert.That(Figures(configuration), Is.EqualTo(expected), store);
+        }
+        if (scope == "shared")
+        {
+            // 8 steps of 4 documents, 3 chunks of 4 tokens of the 21 at horizon 1, … : as many as in memory, each once.
+            var memory = SafetensorsFile.Read(Directory.GetFiles(RunFolder.Of(whole).Checkpoints, "step-00000008.safetensors").Single());
+            Assert.That(server.Ask("SELECT count(*) FROM episodic_entries WHERE run = 'postgres_shared/seed-1' AND block = 1"), Is.EqualTo(memory.Tensors["store.1.keys"].Shape[0]).And.GreaterThan(300L));
+        }
+    }
+
+    [Test]
+    public void AServerThatGoesAwayIsWaitedForOrTheRunEndsWithACheckpointAndGoesOnLater()
+    {
+        var server = Server();
+        var whole = Configuration("whole", Stored("memory", "shared"));
+        Train(whole);
+        var expected = Figures(whole);
+
+        var said = new List<string>();
+        using var log = new LoggerConfiguration().WriteTo.Sink(new Said(said)).CreateLogger();
+        var waits = Configuration("waits", Stored("postgres", "shared"));
+        Train(waits, log: log, progress: p =>
+        {
+            if (p.Metrics.Step != 3) return;
+            server.Kill();
+            new Thread(() =>
+            {
+                while (!said.Any(s => s.StartsWith("PostgreSQL is away", StringComparison.Ordinal))) Thread.Sleep(20);
+                server.Start();
+            }).Start();
+        });
+        Assert.That(Figures(waits), Is.EqualTo(expected));
+        Assert.That(said, Has.Exactly(1).StartsWith("PostgreSQL is away").And.Exactly(1).StartsWith("PostgreSQL is back after"));
+
+        foreach (int at in new[] { 2, 3 }) // in a step; in one that is tested and saved
+        {
+            var ends = Configuration($"ends_{at}", [.. Stored("postgres", "shared"), "model.retrieval.wait=0"]);
+            Assert.That(() => Train(ends, progress: p => { if (p.Metrics.Step == at) server.Kill(); }), Throws.InstanceOf<TrainingException>().With.Message.Contains("PostgreSQL has been away"));
+            Assert.That(new CheckpointFolder(RunFolder.Of(ends).Checkpoints, 3, true).LastStep, Is.EqualTo(at));
+            server.Start();
+            Train(ends, resume: true);
+            Assert.That(Figures(ends), Is.EqualTo(expected), $"{at}");
+        }
+        // No file of a run knows how to get in.
+        foreach (var file in Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories))
+            Assert.That(File.ReadAllBytes(file).AsSpan().IndexOf("not-to-be-seen"u8), Is.Negative, file);
+
+        server.Ask("DELETE FROM episodic_entries WHERE run = 'waits/seed-1' AND generation = 5");
+        Assert.That(() => Train(waits with { Training = waits.Training with { Steps = 9 } }, resume: true), Throws.InstanceOf<InvalidDataException>().With.Message.Contains("entries that the checkpoint knows"));
+    }
+
+    [Test]
+    public void ARunWhoseStoreCanNotBeUsedWritesNothing()
+    {
+        var configuration = Path.Combine(_folder, "c.json");
+        File.WriteAllText(configuration, Configuration("never", Stored("postgres", "document")).ToJson());
+        using (var trainer = Command.Start(_folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "")))
+        {
+            var (code, _, error) = trainer.End();
+            Assert.That((code, error), Is.EqualTo((2, error)));
+            Assert.That(error, Does.Contain($"model.retrieval.connection: the environment variable {Variable} is not set"));
+        }
+        using (var trainer = Command.Start(_folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "Host=127.0.0.1;Port=1;Username=u;Password=not-to-be-seen;Database=d")))
+        {
+            var (code, output, error) = trainer.End();
+            Assert.That((code, error), Is.EqualTo((2, error)));
+            Assert.That(error, Does.Contain("model.retrieval: PostgreSQL can't be used").And.Not.Contain("not-to-be-seen"));
+        }
+        Assert.That(Directory.Exists(Path.Combine(_folder, "runs")), Is.False);
+    }
+
+    [Test]
+    public void MemoryIsNoLargerAfterManyDocuments()
+    {
+        // A step stores half a megabyte of documents, and 100 steps 50.
+        var configuration = Configuration("flat", "training.steps=120", "evaluation.interval=120", "checkpoints.interval=120", "training.batch_size=32", "training.bptt_segments=1", "model.hidden_size=32", "training.curriculum.horizons=[2]");
+        var sizes = new List<double>();
+        Train(configuration, progress: p =>
+        {
+            if (p.Metrics.Step is not (20 or 120)) return;
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            sizes.Add(Environment.WorkingSet / 1e6);
+        });
+        Assert.That(sizes[1], Is.LessThan(sizes[0] + 20));
+    }
+
+    private sealed class Said(List<string> lines) : ILogEventSink
+    {
+        public void Emit(LogEvent logEvent)
+        {
+            lock (lines) lines.Add(logEvent.RenderMessage().Trim('"'));
+        }
+    }
+}
