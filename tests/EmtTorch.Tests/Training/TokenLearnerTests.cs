@@ -164,7 +164,7 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     public void TwoHopsAreLearnedWithAGraphAndNotByFastWeightsAlone()
     {
         var text = Small.Replace("\"segment_recall\": { \"pairs\": 2, \"segment_length\": 7, \"keys\": 4, \"values\": 3, \"noise\": 2 }", "\"two_hop\": { \"chains\": 3, \"segment_length\": 18, \"names\": 16, \"noise\": 4 }", StringComparison.Ordinal);
-        string[] settings = [$"out={_folder}", "model.attention=false", "model.hidden_size=32", "model.feed_forward_size=32", "model.layers=1", "training.batch_size=32", "training.steps=250", "training.schedule=constant",
+        string[] settings = [$"out={Folder}", "model.attention=false", "model.hidden_size=32", "model.feed_forward_size=32", "model.layers=1", "training.batch_size=32", "training.steps=250", "training.schedule=constant",
             "training.curriculum.horizons=[1]", "evaluation.horizon=2", "evaluation.interval=250", "evaluation.batch_size=64", "evaluation.batches=4"];
         var with = Train(ConfigurationFile.Parse(text, [.. settings, "name=with", "model.graph_nodes=12", "model.graph_interval=18"]))!;
         var without = Train(ConfigurationFile.Parse(text, [.. settings, "name=without"]))!;
