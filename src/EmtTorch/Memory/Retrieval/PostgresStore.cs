@@ -28,6 +28,7 @@ public sealed partial class PostgresStore : IEpisodicStore
     private readonly int _block, _keySize, _valueSize;
     private readonly ScalarType _valueType;
     private readonly List<Task> _writing = [];
+    private bool _copies;
     private long _rows; // about as many as there are
 
     /// <summary>Opens a run's entries of one block; makes the table, its index, and the extension where they are missing.</summary>
@@ -73,6 +74,9 @@ public sealed partial class PostgresStore : IEpisodicStore
                 catch (PostgresException e) when (left > 0 && e.SqlState is "23505" or "42P07" or "42710") { } // another run makes it at the same moment
             }
             await _connection.Begin(c);
+            // PGlite, a PostgreSQL inside Node, answers to no COPY FROM STDIN and is lost after one; where it does, it says so by this setting.
+            await using var copies = new NpgsqlCommand("SELECT version() NOT LIKE '%PGlite%' OR coalesce(current_setting('emttorch.copy', true), '') = 'on'", c);
+            _copies = (bool)(await copies.ExecuteScalarAsync())!;
             return true;
         }));
         string product = $"key <#> q.key", order = ", generation, document, position";
@@ -124,12 +128,12 @@ public sealed partial class PostgresStore : IEpisodicStore
         if (Ask("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'") is null) return "PostgreSQL has no pgvector: its package must be installed on the server (https://github.com/pgvector/pgvector)";
         foreach (var name in new[] { table, table + "_runs" })
         {
-            if (Ask("SELECT to_regclass($1)::oid", $"\"{name}\"") is not { } id)
+            if (Ask("SELECT to_regclass($1)::oid::bigint", $"\"{name}\"") is not { } id)
             {
                 if (Ask("SELECT has_schema_privilege(current_schema(), 'CREATE')") is not true) return $"there is no table {name}, and this user may not make one";
                 continue;
             }
-            var columns = (string)Ask("SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped", id)!;
+            var columns = (string)Ask("SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped", id)!;
             if (name != table) continue;
             string Wanted(string key) => $"run text, block integer, generation bigint, document bigint, position bigint, key {key}, value bytea, text bytea";
             if (columns != Wanted($"vector({keySize})"))
@@ -170,11 +174,29 @@ public sealed partial class PostgresStore : IEpisodicStore
         {
             await using (var delete = Command(c, $"DELETE FROM {_table} WHERE run = $1 AND block = $2 AND generation = $3 AND document BETWEEN $4 AND $5 AND position >= $6", generation, first, first + batch - 1, from))
                 await delete.ExecuteNonQueryAsync();
-            if (positions.Length == 0) return;
+            if (!_copies) await InsertAsync(c, generation, positions.Length, i => (first + i / count, positions[i], keys.AsMemory(i * _keySize * 4, _keySize * 4), values.AsMemory(i * valueBytes, valueBytes), texts?[i]));
+            if (positions.Length == 0 || !_copies) return;
             await using var copy = await c.BeginRawBinaryCopyAsync($"COPY {_table} (run, block, generation, document, position, key, value, text) FROM STDIN (FORMAT BINARY)");
             await CopyAsync(copy, positions.Length, i => (generation, first + i / count, positions[i], keys.AsMemory(i * _keySize * 4, _keySize * 4), values.AsMemory(i * valueBytes, valueBytes), texts?[i]));
         }));
         Interlocked.Add(ref _rows, batch * count);
+    }
+
+    /// <summary>Rows as arrays of parameters, where there is no COPY.</summary>
+    private async Task InsertAsync(NpgsqlConnection connection, long generation, int count, Func<int, (long Document, long Position, Memory<byte> Key, Memory<byte> Value, byte[]? Text)> row)
+    {
+        const int atOnce = 1024;
+        for (int from = 0; from < count; from += atOnce)
+        {
+            var rows = Enumerable.Range(from, Math.Min(atOnce, count - from)).Select(row).ToArray();
+            await using var insert = Command(connection, $"""
+                INSERT INTO {_table} (run, block, generation, document, position, key, value, text)
+                SELECT $1, $2, $3, document, position, (($4::real[])[((i - 1) * {_keySize} + 1)::integer : (i * {_keySize})::integer])::vector, value, text
+                FROM unnest($5::bigint[], $6::bigint[], $7::bytea[], $8::bytea[]) WITH ORDINALITY AS u(document, position, value, text, i)
+                """, generation, rows.SelectMany(r => MemoryMarshal.Cast<byte, float>(r.Key.Span).ToArray()).ToArray(),
+                rows.Select(r => r.Document).ToArray(), rows.Select(r => r.Position).ToArray(), rows.Select(r => r.Value.ToArray()).ToArray(), rows.Select(r => r.Text).ToArray());
+            await insert.ExecuteNonQueryAsync();
+        }
     }
 
     /// <summary>Rows in PostgreSQL's binary form for COPY; a vector is its size and big-endian floats.</summary>

@@ -21,13 +21,16 @@ public sealed class PostgresStoreTests
     private static PostgresStore Store(PostgresConnection connection, string run, bool shared = false, string table = "entries", bool hnsw = false) =>
         new(connection, table, run, block: 0, keySize: 4, valueSize: 2, ScalarType.Float64, shared, hnsw);
 
-    [TestCase(false)]
-    [TestCase(true)]
-    public void FindsTheSameAsMemoryBitForBitTiesIncluded(bool shared)
+    [TestCase(false, true)]
+    [TestCase(true, true)]
+    [TestCase(true, false)]
+    public void FindsTheSameAsMemoryBitForBitTiesIncluded(bool shared, bool copies)
     {
         using var scope = NewDisposeScope();
         using var connection = Connection();
-        using var store = Store(connection, $"same/{shared}", shared);
+        if (!copies) _server.Ask("SET emttorch.copy = 'off'");
+        using var store = Store(connection, $"same/{shared}/{copies}", shared);
+        _server.Ask("SET emttorch.copy = 'on'");
         using var memory = new MemoryStore(shared);
         foreach (var e in new[]
         {
@@ -72,12 +75,15 @@ public sealed class PostgresStoreTests
         Assert.That(_server.Ask("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw (key vector_ip_ops) WHERE %it''''s indexed%'"), Is.EqualTo(1L));
     }
 
-    [Test]
-    public void TextsAreStoredExactlyWhateverTheirBytesAndHoweverLong()
+    [TestCase(true)]
+    [TestCase(false)]
+    public void TextsAreStoredExactlyWhateverTheirBytesAndHoweverLong(bool copies)
     {
         using var scope = NewDisposeScope();
         using var connection = Connection();
-        using var store = Store(connection, "texts");
+        if (!copies) _server.Ask("SET emttorch.copy = 'off'");
+        using var store = Store(connection, $"texts/{copies}");
+        _server.Ask("SET emttorch.copy = 'on'");
         var large = new byte[10 << 20];
         new Random(1).NextBytes(large);
         byte[] any = [.. Enumerable.Range(0, 256).Select(i => (byte)i)], sql = [.. "'; DROP TABLE entries; -- \\x00 \\. \u00e9"u8];
