@@ -12,7 +12,7 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
     /// <summary>The same without its history: gradients don't go back beyond it.</summary>
     public EpisodicState Detach() => this with { Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach(), l.Nodes?.detach(), l.NodeGates?.detach()))] };
 
-    /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off.</summary>
+    /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off, but for the tokens of an interval that wait to become a graph's nodes.</summary>
     public long BytesPerDocument => BatchSize == 0 ? 0 : Tensors.Sum(t => t.numel() * t.element_size()) / BatchSize;
 
     internal IEnumerable<Tensor> Tensors => Layers.SelectMany(l => l.Tensors);
