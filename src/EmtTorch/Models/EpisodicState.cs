@@ -18,7 +18,7 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
         Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach()) { Nodes = l.Nodes?.detach(), NodeGates = l.NodeGates?.detach(), Recent = l.Recent })],
     };
 
-    /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off.</summary>
+    /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off, but for the tokens of an interval that wait to become a graph's nodes.</summary>
     public long BytesPerDocument => BatchSize == 0 ? 0 : Tensors.Sum(t => t.numel() * t.element_size()) / BatchSize;
 
     internal IEnumerable<Tensor> Tensors => Layers.SelectMany(l => l.Tensors);

@@ -13,6 +13,7 @@ namespace EmtTorch.Models;
 /// <code>
 /// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
 /// x ← x + Attention(h̃) + Read(F₋₁),  F = γ F₋₁ + g η k vᵀ   <see cref="CausalAttention"/>, <see cref="FastWeightMemory"/>, <see cref="WriteGate"/>
+///       + Graph(h, h̃ − h)                                   <see cref="GraphMemory"/>
 /// x ← x + FFN(LN(x))
 /// </code>
 /// or, with residual "seed", x ← x + FFN(Attention(x̃) + Read(F₋₁)), the literal form of the source, with one norm before the readout.

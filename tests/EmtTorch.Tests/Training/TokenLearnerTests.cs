@@ -164,9 +164,9 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     public void TwoHopsAreLearnedWithAGraphAndNotByFastWeightsAlone()
     {
         var text = Small.Replace("\"segment_recall\": { \"pairs\": 2, \"segment_length\": 7, \"keys\": 4, \"values\": 3, \"noise\": 2 }", "\"two_hop\": { \"chains\": 3, \"segment_length\": 18, \"names\": 16, \"noise\": 4 }", StringComparison.Ordinal);
-        string[] settings = [$"out={Folder}", "model.attention=false", "model.hidden_size=32", "model.feed_forward_size=32", "model.layers=1", "training.batch_size=32", "training.steps=250", "training.schedule=constant",
-            "training.curriculum.horizons=[1]", "evaluation.horizon=2", "evaluation.interval=250", "evaluation.batch_size=64", "evaluation.batches=4"];
-        var with = Train(ConfigurationFile.Parse(text, [.. settings, "name=with", "model.graph_nodes=12", "model.graph_interval=18"]))!;
+        string[] settings = [$"out={Folder}", "model.attention=false", "model.hidden_size=48", "model.feed_forward_size=48", "model.layers=1", "training.batch_size=32", "training.steps=100", "training.learning_rate=0.005", "training.schedule=constant",
+            "training.curriculum.horizons=[1]", "evaluation.horizon=2", "evaluation.interval=100", "evaluation.batch_size=64", "evaluation.batches=4"];
+        var with = Train(ConfigurationFile.Parse(text, [.. settings, "name=with", "model.graph_nodes=24", "model.graph_interval=18"]))!;
         var without = Train(ConfigurationFile.Parse(text, [.. settings, "name=without"]))!;
         Assert.That(with.TestAccuracy, Is.GreaterThan(0.9));
         // One of three ends.
