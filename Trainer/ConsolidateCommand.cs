@@ -26,21 +26,25 @@ internal static class ConsolidateCommand
         if (threads is < 1 or > 1024) throw new ConfigurationException([new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024"))]);
         TorchRuntime.Start(threads);
         using var screen = new Screen();
-        using var interruption = new Interruption(screen);
+        using var interruption = new Interruption(screen, "the nights that are done are in the results");
         var settings = ConsolidationConfiguration.Load(config, set);
-        int all = settings.Runs.Count * settings.Nights.Sum(n => (n.Facts ?? settings.Facts).Count), done = 0;
-        var result = ConsolidationExperiment.Run(settings, o => Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{++done} of {all}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %")), interruption.Token);
+        int all = settings.Runs.Count * settings.Nights.Sum(n => (n.Facts ?? settings.Facts).Count);
         var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
-        var name = Path.GetFileNameWithoutExtension(config);
-        Directory.CreateDirectory(folder);
-        AtomicFile.WriteText(Path.Combine(folder, $"{name}.json"), result.ToJson());
-        AtomicFile.WriteText(Path.Combine(folder, $"{name}.md"), result.ToMarkdown());
-        var page = Path.Combine(folder, $"{name}.html");
-        AtomicFile.WriteText(page, FigurePage.Render("Consolidation of fast weights into slow ones", result.Figures));
+        var file = Path.Combine(folder, Path.GetFileNameWithoutExtension(config));
+        var result = ConsolidationExperiment.Run(settings, soFar =>
+        {
+            var o = soFar.Outcomes[^1];
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"{soFar.Outcomes.Count} of {all}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %"));
+            // A night takes a minute: what is done is kept.
+            Directory.CreateDirectory(folder);
+            AtomicFile.WriteText($"{file}.json", soFar.ToJson());
+            AtomicFile.WriteText($"{file}.md", soFar.ToMarkdown());
+            AtomicFile.WriteText($"{file}.html", FigurePage.Render("Consolidation of fast weights into slow ones", soFar.Figures));
+        }, interruption.Token);
         Console.WriteLine();
         Console.Write(result.ToMarkdown());
-        Console.WriteLine(page);
+        Console.WriteLine($"{file}.html");
         return Exit.Done;
     }
 }

@@ -9,9 +9,10 @@ internal sealed class Interruption : IDisposable
     private readonly PosixSignalRegistration[] _signals;
 
     /// <param name="screen">Where it is said at once: a step or a test goes on to its end first.</param>
-    public Interruption(Screen screen)
+    /// <param name="first">What is done before the end.</param>
+    public Interruption(Screen screen, string first = "each run writes a checkpoint first")
     {
-        _stop.Token.Register(() => screen.Say("Stopping: each run writes a checkpoint first. Ctrl-C once more ends at once."));
+        _stop.Token.Register(() => screen.Say($"Stopping: {first}. Ctrl-C once more ends at once."));
         _signals = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(signal => PosixSignalRegistration.Create(signal, Interrupt))];
     }
 

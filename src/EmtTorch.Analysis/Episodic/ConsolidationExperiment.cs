@@ -59,11 +59,11 @@ public sealed class ConsolidationExperiment
 
     /// <summary>Runs all of it: each network, each kind of night, each number of facts.</summary>
     /// <param name="settings">What to do.</param>
-    /// <param name="progress">Told of each outcome.</param>
+    /// <param name="progress">Told of each outcome, with all those so far.</param>
     /// <param name="stop">Ends it early.</param>
     /// <exception cref="ConfigurationException">A run is not there, or can't be consolidated: all problems.</exception>
     /// <exception cref="OperationCanceledException">It was told to stop.</exception>
-    public static ConsolidationResult Run(ConsolidationConfiguration settings, Action<ConsolidationOutcome>? progress = null, CancellationToken stop = default)
+    public static ConsolidationResult Run(ConsolidationConfiguration settings, Action<ConsolidationResult>? progress = null, CancellationToken stop = default)
     {
         var problems = new List<ConfigurationProblem>();
         for (int i = 0; i < settings.Runs.Count; i++)
@@ -78,16 +78,16 @@ public sealed class ConsolidationExperiment
         if (problems.Count > 0) throw new ConfigurationException(problems);
 
         var outcomes = new List<ConsolidationOutcome>();
-        foreach (var path in settings.Runs)
-            foreach (var night in settings.Nights)
-                foreach (int facts in night.Facts ?? settings.Facts)
+        foreach (var night in settings.Nights)
+            foreach (int facts in night.Facts ?? settings.Facts)
+                foreach (var path in settings.Runs)
                 {
                     using var scope = NewDisposeScope();
                     // Each night begins with the trained weights and the same day.
                     using var network = TrainedNetwork.Load(path);
                     using var generator = new Generator(unchecked((ulong)settings.Seed * 1_000_003 + (ulong)network.Configuration.Seed * 7919 + (ulong)facts));
                     outcomes.Add(new ConsolidationExperiment(settings, network.Configuration, network.Transformer!, generator).Live(network.Name, night, facts, stop));
-                    progress?.Invoke(outcomes[^1]);
+                    progress?.Invoke(new(settings, [.. outcomes]));
                 }
         return new(settings, outcomes);
     }
@@ -108,10 +108,11 @@ public sealed class ConsolidationExperiment
         using var scope = NewDisposeScope();
         var (keys, values) = Facts(facts);
         int documents = facts / _settings.FactsPerDocument, group = Math.Min(documents, _settings.DocumentsPerNight ?? documents);
-        // Several batches of documents that bind the same keys to other values.
-        var other = Enumerable.Range(0, (_settings.TestAnswers + facts - 1) / facts).Select(_ => Documents(keys, Others(values))).ToArray();
+        // Documents that bind the same keys to other values, several for each of the day's.
+        var again = Enumerable.Range(0, (_settings.TestAnswers + facts - 1) / facts);
+        var other = Documents([.. again.SelectMany(_ => keys)], [.. again.SelectMany(_ => Others(values))]);
         var fresh = FreshEpisodes();
-        var (newBefore, reboundBefore) = (Right(fresh), Mean(other, o => Right(o)));
+        var (newBefore, reboundBefore) = (Right(fresh), Right(other));
 
         var reservoirs = _network.Memories.Select(_ => new WriteReservoir(_settings.Capacity)).ToArray();
         var consolidation = new Consolidation(_network, _task, _settings, _generator);
@@ -135,7 +136,7 @@ public sealed class ConsolidationExperiment
             var told = last!.Cues.ToHashSet();
             int found = Enumerable.Range(0, facts).Count(i => told.Contains((keys[i], i / _settings.FactsPerDocument)));
             bool hasCues = night.Replay == "distilled";
-            return new(name, night.Name, facts, evening / facts, wiped / facts, morning, newBefore, Right(fresh), reboundBefore, Mean(other, o => Right(o)), Mean(other, o => Right(o, old)),
+            return new(name, night.Name, facts, evening / facts, wiped / facts, morning, newBefore, Right(fresh), reboundBefore, Right(other), Right(other, old),
                 reservoirs.Sum(r => r.Count), hasCues ? (double)found / facts : null, hasCues ? told.Count - found : null, last.ReplayLoss, last.RehearsalLoss);
         }
         finally
@@ -164,10 +165,7 @@ public sealed class ConsolidationExperiment
     /// <summary>A value for each that is not it.</summary>
     private long[] Others(long[] values) => [.. values.Zip(Numbers(1, Math.Max(1, _task.Values - 1), values.Length), (v, step) => FirstValue + (v - FirstValue + step) % _task.Values)];
 
-    private IReadOnlyList<TokenBatch> FreshEpisodes()
-    {
-        return Task(_task.Pairs).Batch((_settings.TestAnswers + _task.Pairs - 1) / _task.Pairs, _generator);
-    }
+    private IReadOnlyList<TokenBatch> FreshEpisodes() => Task(_task.Pairs).Batch((_settings.TestAnswers + _task.Pairs - 1) / _task.Pairs, _generator);
 
     /// <summary>Documents of the task with these facts in the place of its own pairs, so many in each, in their order.</summary>
     private TokenBatch[] Documents(long[] keys, long[] values)
@@ -245,13 +243,11 @@ public sealed class ConsolidationExperiment
         var wanted = instead is null ? Of(questions.Target) : [.. Of(questions.Input).Select(key => instead[key])];
         return (double)answers.Zip(wanted).Count(p => p.First == p.Second) / answers.Length;
     }
-
-    private static double Mean<T>(IReadOnlyCollection<T> all, Func<T, double> of) => all.Average(of);
 }
 
 /// <summary>All outcomes, with a table and figures of them.</summary>
 /// <param name="Configuration">What was done.</param>
-/// <param name="Outcomes">Run by run, night by night, by the number of facts.</param>
+/// <param name="Outcomes">Night by night, by the number of facts, network by network.</param>
 public sealed record ConsolidationResult(ConsolidationConfiguration Configuration, IReadOnlyList<ConsolidationOutcome> Outcomes)
 {
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true, NewLine = "\n" };
