@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes, indexes and searches 10,000, 100,000 and a million keys in memory and in the PostgreSQL for tests, one after the other: results/stores.jsonl.
-# What takes more than LIMIT seconds (600) is broken off, and said to be.
+# KEYS and STORES choose some of them, THREADS is for the store in memory. What takes more than LIMIT seconds (600) is broken off, and said to be.
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd -- "$here/../../.." && pwd)
@@ -15,8 +15,8 @@ program=$(mktemp -d)
 cp -r "$root/tests/Benchmarks/bin/Release/net10.0/." "$program"
 mkdir -p "$(dirname -- "$results")"
 : >"$results"
-for keys in 10000 100000 1000000; do
-  for store in memory exact hnsw; do
+for keys in ${KEYS:-10000 100000 1000000}; do
+  for store in ${STORES:-memory exact hnsw}; do
     if [ $store != memory ]; then
       data=$(mktemp -d)
       coproc node "$server/server.mjs" 0 "$data"

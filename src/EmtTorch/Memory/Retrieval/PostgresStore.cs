@@ -82,10 +82,12 @@ public sealed partial class PostgresStore : IEpisodicStore
             _copies = (bool)(await copies.ExecuteScalarAsync())!;
             return true;
         }));
-        string product = $"key <#> q.key", order = ", generation, document, position";
-        string Arm(string which, string then) => $"(SELECT generation, document, position, value, {product} AS distance FROM {_table} WHERE run = $1 AND block = $2 AND {which} ORDER BY {product}{then} LIMIT $7)";
-        var arms = Arm("generation = $3 AND document = q.document AND position < q.before", order);
-        if (shared) arms += $" UNION ALL {Arm("generation < $3", hnsw ? "" : order)}";
+        const string product = "(key <#> q.key)";
+        // A sum is what the index is not of: an order by it is exact.
+        string exactly = $"{product} + 0, generation, document, position";
+        string Arm(string which, string by) => $"(SELECT generation, document, position, value, {product} AS distance FROM {_table} WHERE run = $1 AND block = $2 AND {which} ORDER BY {by} LIMIT $7)";
+        var arms = Arm("generation = $3 AND document = q.document AND position < q.before", exactly);
+        if (shared) arms += $" UNION ALL {Arm("generation < $3", hnsw ? product : exactly)}";
         // A partial index serves where the statement itself says of which part it is about.
         if (hnsw) arms = arms.Replace("run = $1 AND block = $2", $"run = {Literal(run)} AND block = {block}", StringComparison.Ordinal);
         _search = $"""
