@@ -11,6 +11,7 @@
 //                                                      and the most memory that the process had
 //   Benchmarks retrieval [--threads N] [--store memory|exact|hnsw] [--keys N] [--width N] [--seconds N]
 //                                                      of keys in memory or in PostgreSQL (EMTTORCH_POSTGRES): seconds to write and to index them, queries a second, recall of the nearest 10
+//   Benchmarks across RUN…                             of runs that learned segment recall with retrieval: how many questions about another document are answered
 //   Benchmarks compare [--full] [--only steps|scan|mixing|run|sweep] [--python PYTHON] [--out FOLDER]      all of it beside PyTorch: scripts/benchmark.sh
 using System.Diagnostics;
 using EmtTorch;
@@ -34,9 +35,10 @@ switch (args.FirstOrDefault())
     case "scan": Scan(Text("rule") ?? "delta", Option("batch", 1), Option("heads", 4), Option("width", 16), Option("tokens", 4096), Option("steps", 5)); return 0;
     case "mixing": Mixing.Run(Text("mixer") ?? "delta", Option("batch", 1), Option("width", 64), Option("tokens", 4096), Option("steps", 5)); return 0;
     case "retrieval": Retrieval.Run(Text("store") ?? "memory", Option("keys", 100_000), Option("width", 64), Option("seconds", 20)); return 0;
+    case "across": AcrossDocuments.Run(args[1..]); return 0;
     case "compare": return new Compare(Text("python") ?? "python3", Text("only"), args.Contains("--full")).Run(Text("out") ?? Path.Combine("experiments", "benchmarks"));
     default:
-        Console.Error.WriteLine("usage: Benchmarks compare | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N] | scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N] | mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N] [--steps N] | retrieval [--threads N] [--store memory|exact|hnsw] [--keys N] [--width N] [--seconds N]");
+        Console.Error.WriteLine("usage: Benchmarks compare | across RUN… | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N] | scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N] | mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N] [--steps N] | retrieval [--threads N] [--store memory|exact|hnsw] [--keys N] [--width N] [--seconds N]");
         return 2;
 }
 

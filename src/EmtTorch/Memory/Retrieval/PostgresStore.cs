@@ -20,14 +20,15 @@ public sealed partial class PostgresStore : IEpisodicStore
 {
     private const string TableName = "letters, digits and '_', at most 50, not beginning with a digit";
 
-    // Rows that one statement looks at, so that none takes minutes.
-    private const long RowsAtOnce = 1 << 24, QueriesAtOnce = 4096;
+    // Rows that one statement looks at, so that none takes as long as a server that is away.
+    private const long RowsAtOnce = 1 << 22, QueriesAtOnce = 4096, QueriesOfAnIndex = 256;
 
     private readonly PostgresConnection _connection;
     private readonly string _table, _run, _search;
     private readonly int _block, _keySize, _valueSize;
     private readonly ScalarType _valueType;
     private readonly List<Task> _writing = [];
+    private readonly bool _hnsw;
     private bool _copies;
     private long _rows; // about as many as there are
 
@@ -47,6 +48,7 @@ public sealed partial class PostgresStore : IEpisodicStore
     {
         var counter = Quoted(table + "_runs");
         (_connection, _table, _run, _block, _keySize, _valueSize, _valueType, IsShared) = (connection, Quoted(table), run, block, keySize, valueSize, valueType, shared);
+        _hnsw = hnsw;
         _connection.Counter = (counter, run);
         // The index gives candidates until there are enough among them that may be seen.
         if (hnsw) _connection.Session = "SET jit = off; SET hnsw.iterative_scan = strict_order; SET hnsw.ef_search = 100";
@@ -74,15 +76,18 @@ public sealed partial class PostgresStore : IEpisodicStore
                 catch (PostgresException e) when (left > 0 && e.SqlState is "23505" or "42P07" or "42710") { } // another run makes it at the same moment
             }
             await _connection.Begin(c);
+            await using (var session = new NpgsqlCommand(_connection.Session, c)) await session.ExecuteNonQueryAsync(); // it may have been another when the connection was opened
             // PGlite, a PostgreSQL inside Node, answers to no COPY FROM STDIN and is lost after one; where it does, it says so by this setting.
             await using var copies = new NpgsqlCommand("SELECT version() NOT LIKE '%PGlite%' OR coalesce(current_setting('emttorch.copy', true), '') = 'on'", c);
             _copies = (bool)(await copies.ExecuteScalarAsync())!;
             return true;
         }));
-        string product = $"key <#> q.key", order = ", generation, document, position";
-        string Arm(string which, string then) => $"(SELECT generation, document, position, value, {product} AS distance FROM {_table} WHERE run = $1 AND block = $2 AND {which} ORDER BY {product}{then} LIMIT $7)";
-        var arms = Arm("generation = $3 AND document = q.document AND position < q.before", order);
-        if (shared) arms += $" UNION ALL {Arm("generation < $3", hnsw ? "" : order)}";
+        const string product = "(key <#> q.key)";
+        // A sum is what the index is not of: an order by it is exact.
+        string exactly = $"{product} + 0, generation, document, position";
+        string Arm(string which, string by) => $"(SELECT generation, document, position, value, {product} AS distance FROM {_table} WHERE run = $1 AND block = $2 AND {which} ORDER BY {by} LIMIT $7)";
+        var arms = Arm("generation = $3 AND document = q.document AND position < q.before", exactly);
+        if (shared) arms += $" UNION ALL {Arm("generation < $3", hnsw ? product : exactly)}";
         // A partial index serves where the statement itself says of which part it is about.
         if (hnsw) arms = arms.Replace("run = $1 AND block = $2", $"run = {Literal(run)} AND block = {block}", StringComparison.Ordinal);
         _search = $"""
@@ -258,7 +263,7 @@ public sealed partial class PostgresStore : IEpisodicStore
         var before = Longs(query.Before);
         var values = new byte[(long)all * k * valueBytes];
         var (sources, found, products) = (new long[all * k * 3], new bool[all * k], new float[all * k]);
-        int atOnce = (int)Math.Clamp(RowsAtOnce / Math.Max(1, IsShared ? Interlocked.Read(ref _rows) : 1), 1, QueriesAtOnce);
+        int atOnce = _hnsw ? (int)QueriesOfAnIndex : (int)Math.Clamp(RowsAtOnce / Math.Max(1, IsShared ? Interlocked.Read(ref _rows) : 1), 1, QueriesAtOnce);
         var searching = _connection.Read(async c =>
         {
             Array.Clear(found);

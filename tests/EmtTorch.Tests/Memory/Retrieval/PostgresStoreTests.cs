@@ -70,6 +70,11 @@ public sealed class PostgresStoreTests
         var found = store.Search(query)();
         Assert.That(found.Found.all().item<bool>(), Is.True);
         var best = matmul(query.Keys[0], entries.Keys[0].t()).topk(5).values;
+        // A document's own are found exactly, index or not.
+        var own = MemoryStoreTests.Entries(1, 0, 1, 0, 50, 4, 7);
+        store.Write(own);
+        var nearest = store.Search(query with { Before = full(20, 50, dtype: ScalarType.Int64), Count = 250 })();
+        Assert.That(nearest.Sources[0].select(-1, 0).eq(1).logical_and(nearest.Found[0]).sum(-1).data<long>().ToArray(), Is.All.EqualTo(50));
         // A graph of 200 entries is searched nearly whole.
         Assert.That(found.Products[0].eq(best).to(ScalarType.Float32).mean().item<float>(), Is.GreaterThan(0.9));
         Assert.That(_server.Ask("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw (key vector_ip_ops) WHERE %it''''s indexed%'"), Is.EqualTo(1L));
