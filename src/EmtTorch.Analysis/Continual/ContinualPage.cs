@@ -130,7 +130,7 @@ public static class ContinualPage
     }
 
     private static readonly (string Key, string Title)[] Measures =
-        [("phi_error", "Φ error of the old memories"), ("leak", "leak: their motion that leads out of them"), ("inflow", "inflow: what is written into them from elsewhere"), ("overlap", "overlap of their span with what persists")];
+        [("phi_error", "Φ error of the old memories"), ("leak", "leak: their motion that leads out of them"), ("intrusion", "intrusion: what is written into them from elsewhere"), ("overlap", "overlap of their span with what persists")];
 
     private static Figure? Memories(ContinualTable table, List<(ContinualMethod Method, List<Point> Points)> courses)
     {

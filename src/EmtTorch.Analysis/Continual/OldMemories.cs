@@ -76,7 +76,7 @@ public sealed class OldMemories : IDisposable
     /// <param name="recurrentWeights">W_hh (H, H).</param>
     /// <returns>
     /// `phi_error`: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖, how far the memories' motion is from the circuit's. `leak`: ‖(I − ΨΨ†) W Ψ‖ / ‖W Ψ‖, the share of the motion that
-    /// leads out of them. `inflow`: ‖Ψ* W (I − ΨΨ†)‖ / ‖Ψ* W‖, what is written into them from elsewhere. `overlap`: the mean squared cosine between Ψ's span and what
+    /// leads out of them. `intrusion`: ‖Ψ* W (I − ΨΨ*)‖ / ‖Ψ* W‖, what is written into them from elsewhere. `overlap`: the mean squared cosine between Ψ's span and what
     /// persists in W now, 1 where all of the old span does; not there where that can't be told.
     /// </returns>
     public IReadOnlyDictionary<string, double> Measure(Tensor recurrentWeights)
@@ -91,7 +91,7 @@ public sealed class OldMemories : IDisposable
         {
             ["phi_error"] = Matrices.Norm(PhiTensor(w) - _memories.PhiTheory) / Matrices.Norm(_memories.PhiTheory),
             ["leak"] = Matrices.Norm(moved - matmul(_span, matmul(_span.t(), moved))) / Matrices.Norm(moved),
-            ["inflow"] = Matrices.Norm(written - matmul(matmul(written, _span), _span.t())) / Matrices.Norm(written),
+            ["intrusion"] = Matrices.Norm(written - matmul(matmul(written, _memories.Basis), _memories.Dual)) / Matrices.Norm(written),
         };
         try
         {

@@ -60,6 +60,7 @@ public sealed class ContinualTests
         {
             Assert.That(measures["phi_error"], Is.LessThan(1e-8));
             Assert.That(measures["leak"], Is.LessThan(1e-8));
+            Assert.That(measures["intrusion"], Is.LessThan(1e-8));
             Assert.That(measures["overlap"], Is.EqualTo(1).Within(1e-8));
         }
     }
@@ -77,6 +78,9 @@ public sealed class ContinualTests
         // Out of the memories: from the first direction to somewhere outside of them.
         var outside = Outside(r);
         var leaking = memories.Measure(w + matmul(outside / outside.norm(), r.narrow(1, 0, 1).t()));
+        // Into them: from outside to the first direction.
+        var beside = Outside(r);
+        var written = memories.Measure(w + matmul(r.narrow(1, 0, 1), (beside / beside.norm()).t()));
         // All of it turned round.
         var turned = memories.Measure(-w);
         // Elsewhere alone, from outside to outside: nothing of theirs.
@@ -86,8 +90,10 @@ public sealed class ContinualTests
             Assert.That(r.shape, Is.EqualTo(new long[] { 80, 36 }));
             Assert.That(leaking["leak"], Is.GreaterThan(0.05));
             Assert.That(leaking["phi_error"], Is.LessThan(1e-8), "inside they move as before");
+            Assert.That(written["intrusion"], Is.GreaterThan(0.05));
+            Assert.That(written["leak"] + written["phi_error"], Is.LessThan(1e-8));
             Assert.That(turned["phi_error"], Is.EqualTo(2).Within(1e-6));
-            Assert.That(elsewhere["leak"] + elsewhere["phi_error"], Is.LessThan(1e-6));
+            Assert.That(elsewhere["leak"] + elsewhere["phi_error"] + elsewhere["intrusion"], Is.LessThan(1e-6));
         }
     }
 
