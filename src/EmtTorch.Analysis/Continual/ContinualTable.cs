@@ -165,7 +165,12 @@ public sealed class ContinualTable
 
     private static string Exact(double? value) => value is { } v ? v.ToString("R", CultureInfo.InvariantCulture) : "";
 
-    private static string Text(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture).Replace('-', '−');
+    private static string Text(double value, string format)
+    {
+        var text = value.ToString(format, CultureInfo.InvariantCulture);
+        // What rounds to 0 has no sign.
+        return text.AsSpan().IndexOfAnyInRange('1', '9') < 0 ? text.TrimStart('-') : text.Replace('-', '−');
+    }
 
     private static string Shown(Sample? sample) => sample is null ? "–" : Text(sample.Mean, "0.000") + (sample.Deviation is { } d ? $" ± {Text(d, "0.000")}" : "");
 }
