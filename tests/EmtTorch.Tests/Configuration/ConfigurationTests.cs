@@ -252,7 +252,7 @@ public class ConfigurationTests
           "model": {"type": "episodic_transformer", "hidden_size": 24, "bias": true, "dtype": "float32", "layers": 3, "attention": false, "heads": 2, "window": 5, "feed_forward_size": 31,
             "residual": "seed", "tie_weights": true, "memory": "none", "memory_heads": 3, "write": "delta", "hypernetwork_rank": 1, "read": "softmax", "gate": false, "decay": true, "drift": false,
             "graph_nodes": 11, "graph_interval": 13, "graph_read": "seed", "autocast": "bfloat16",
-            "retrieval": {"store": "memory", "scope": "shared", "top_k": 3, "chunk": 7, "entries": null}},
+            "retrieval": {"store": "postgres", "scope": "shared", "top_k": 3, "chunk": 32, "entries": null, "table": "elsewhere", "connection": "PG", "index": "hnsw", "wait": 5}},
           "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0,
             "warmup_steps": 3, "schedule": "cosine", "bptt_segments": 2,
             "curriculum": {"horizons": [1, 2], "threshold": 1}, "log_interval": 2, "early_stop": null},
