@@ -11,7 +11,7 @@ namespace EmtTorch.Analysis.Continual;
 /// <summary>A sequence's table as a page of figures: accuracies along training, the accuracy matrices, what strengths do, and what becomes of the first task's variable memories.</summary>
 public static class ContinualPage
 {
-    private const string Colours = """["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]""";
+    private const string Colours = """["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"]""";
 
     /// <returns>The HTML file's text.</returns>
     public static string Render(ContinualTable table)
