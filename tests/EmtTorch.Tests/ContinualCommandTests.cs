@@ -4,21 +4,13 @@ using EmtTorch.Training;
 namespace EmtTorch.Tests;
 
 /// <summary>`Trainer continual` as a user runs it.</summary>
-public sealed class ContinualCommandTests
+public sealed class ContinualCommandTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-continual-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
-    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(_folder, ["continual", .. arguments]);
+    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(Folder, ["continual", .. arguments]);
 
     private string Sequence(string json, string name = "small.json")
     {
-        File.WriteAllText(Path.Combine(_folder, name), json);
+        File.WriteAllText(Path.Combine(Folder, name), json);
         return name;
     }
 
@@ -29,18 +21,18 @@ public sealed class ContinualCommandTests
     {
         var (code, output, error) = Run(Sequence(Sweeping), "--jobs", "2");
         Assert.That(code, Is.Zero, output + error);
-        var results = Path.Combine(_folder, "results", "small");
+        var results = Path.Combine(Folder, "results", "small");
         var table = File.ReadAllText(Path.Combine(results, "table.md"));
         using (Assert.EnterMultipleScope())
         {
             foreach (var file in new[] { "table.csv", "table.json", "table.html" }) Assert.That(File.Exists(Path.Combine(results, file)), Is.True, file);
             foreach (var text in new[] { "| naive |", "| si, 2 |", "| project-states |", "| project-both |", "| joint |", "## The strength of ewc, by seed 100", "after swap" }) Assert.That(table, Does.Contain(text));
             Assert.That(output, Does.Contain(table));
-            Assert.That(Directory.GetDirectories(Path.Combine(_folder, "runs", "small")).Select(Path.GetFileName), Is.SupersetOf(new[] { "first", "naive", "ewc-0.5", "ewc-5", "si", "joint" }));
+            Assert.That(Directory.GetDirectories(Path.Combine(Folder, "runs", "small")).Select(Path.GetFileName), Is.SupersetOf(new[] { "first", "naive", "ewc-0.5", "ewc-5", "si", "joint" }));
             Assert.That(File.ReadAllText(Path.Combine(results, "table.html")), Does.Contain("What becomes of copy").Or.Not.Contain("phi_error"));
         }
         // Again: nothing is trained, and the tables are the same.
-        var before = Directory.GetFiles(Path.Combine(_folder, "runs"), "*.safetensors", SearchOption.AllDirectories).ToDictionary(f => f, File.GetLastWriteTimeUtc);
+        var before = Directory.GetFiles(Path.Combine(Folder, "runs"), "*.safetensors", SearchOption.AllDirectories).ToDictionary(f => f, File.GetLastWriteTimeUtc);
         Assert.That(Run("small.json").Code, Is.Zero);
         Assert.That(before.All(f => File.GetLastWriteTimeUtc(f.Key) == f.Value), Is.True);
         Assert.That(File.ReadAllText(Path.Combine(results, "table.md")), Is.EqualTo(table));
@@ -56,10 +48,10 @@ public sealed class ContinualCommandTests
         var json = ContinualRunTests.Rnn.Replace("\"steps\": 30", "\"steps\": 100").Replace("{ \"method\": \"naive\" }, ", "").Replace(", { \"method\": \"project\", \"protect\": \"states\" }, { \"method\": \"joint\" }", "");
         Assert.That(Run(Sequence(json, "whole.json"), "--jobs", "1").Code, Is.Zero);
         Sequence(json, "parts.json");
-        string runs = Path.Combine(_folder, "runs", "parts");
+        string runs = Path.Combine(Folder, "runs", "parts");
         foreach (var signal in new[] { "KILL", "TERM" })
         {
-            using var trainer = Command.StartTrainer(_folder, "continual", "parts.json", "--jobs", "1");
+            using var trainer = Command.StartTrainer(Folder, "continual", "parts.json", "--jobs", "1");
             // In the middle of a stage that keeps something of the one before.
             while (!trainer.HasEnded && !(Directory.Exists(runs) && Directory.GetFiles(runs, signal == "KILL" ? "kept.safetensors" : "step-00000050*", SearchOption.AllDirectories).Length > 0)) Thread.Sleep(5);
             trainer.Signal(signal);
@@ -67,8 +59,8 @@ public sealed class ContinualCommandTests
             if (signal == "TERM") Assert.That(code, Is.EqualTo(130), output + error);
         }
         Assert.That(Run("parts.json", "--jobs", "2").Code, Is.Zero);
-        Assert.That(File.ReadAllText(Path.Combine(_folder, "results", "parts", "table.csv")), Is.EqualTo(File.ReadAllText(Path.Combine(_folder, "results", "whole", "table.csv"))));
-        foreach (var file in Directory.GetFiles(Path.Combine(_folder, "runs", "whole"), "step-00000100.safetensors", SearchOption.AllDirectories))
+        Assert.That(File.ReadAllText(Path.Combine(Folder, "results", "parts", "table.csv")), Is.EqualTo(File.ReadAllText(Path.Combine(Folder, "results", "whole", "table.csv"))));
+        foreach (var file in Directory.GetFiles(Path.Combine(Folder, "runs", "whole"), "step-00000100.safetensors", SearchOption.AllDirectories))
         {
             SafetensorsFile one = SafetensorsFile.Read(file), two = SafetensorsFile.Read(file.Replace("/whole/", "/parts/"));
             foreach (var (name, tensor) in one.Tensors) Assert.That(two.Tensors[name].Data.ToArray(), Is.EqualTo(tensor.Data.ToArray()), $"{file}: {name}");
@@ -92,7 +84,7 @@ public sealed class ContinualCommandTests
         {
             foreach (var text in new[] { "taks: is no key of a sequence; did you mean tasks?", "unknown key; did you mean name?", "methods[0].method", "methods[1].strengths", "methods[2].strengths", "methods[3].protect", "methods[4].strengths", "methods[5]", "own:", "seeds:", "sweep_seed:", "fisher_samples:", "damping:", "--jobs", "--set" })
                 Assert.That(error, Does.Contain(text));
-            Assert.That(Directory.GetFileSystemEntries(_folder), Has.Length.EqualTo(1), "nothing is written");
+            Assert.That(Directory.GetFileSystemEntries(Folder), Has.Length.EqualTo(1), "nothing is written");
         }
     }
 
@@ -105,7 +97,7 @@ public sealed class ContinualCommandTests
         Assert.That(error, Does.Contain("project is for elman_rnn"));
         Sequence(ContinualRunTests.Transformer.Replace("\"task.segment_recall.vocabulary\": 2", "\"task.segment_recall.vocabulary\": 2, \"task.segment_recall.keys\": 5"));
         (code, _, error) = Run("small.json");
-        Assert.That((code, error, Directory.GetFileSystemEntries(_folder).Length), Is.EqualTo((2, error, 1)));
+        Assert.That((code, error, Directory.GetFileSystemEntries(Folder).Length), Is.EqualTo((2, error, 1)));
         Assert.That(error, Does.Contain("two needs embedding.weight to be (19, 8), and one (15, 8)"));
     }
 

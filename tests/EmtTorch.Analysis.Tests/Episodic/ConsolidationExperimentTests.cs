@@ -1,21 +1,14 @@
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Configuration;
+using EmtTorch.Tests;
 using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests.Episodic;
 
-public sealed class ConsolidationExperimentTests
+public sealed class ConsolidationExperimentTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void Create() => _folder = Directory.CreateTempSubdirectory("emttorch-consolidation-").FullName;
-
-    [TearDown]
-    public void Delete() => Directory.Delete(_folder, recursive: true);
-
     /// <summary>The network made by hand, as a file. Its feed-forward network adds 0, but can learn.</summary>
     private string HandMade(params string[] settings)
     {
@@ -25,7 +18,7 @@ public sealed class ConsolidationExperimentTests
         using var network = HandMadeNetwork.Of(configuration);
         using (no_grad()) network.named_parameters().Single(p => p.name == "blocks.0.expand.weight").parameter.normal_(0, 0.5);
         var tensors = network.named_parameters().ToDictionary(p => p.name, p => new SafetensorsTensor("F64", p.parameter.shape, p.parameter.detach().bytes.ToArray()));
-        var path = Path.Combine(_folder, "hand.safetensors");
+        var path = Path.Combine(Folder, "hand.safetensors");
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string> { ["configuration"] = configuration.ToJson(), ["format"] = "pt" });
         return path;
     }

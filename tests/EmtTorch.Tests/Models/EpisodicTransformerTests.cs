@@ -37,27 +37,13 @@ public sealed class EpisodicTransformerTests
         return network;
     }
 
-    private static Tensor Tokens(long batch, long length, ulong seed = 0)
-    {
-        using var generator = new Generator(seed);
-        return randint(0, Vocabulary, [batch, length], dtype: ScalarType.Int64, generator: generator);
-    }
+    private static Tensor Tokens(long batch, long length, ulong seed = 0) => Pieces.Tokens(Vocabulary, batch, length, seed);
 
     /// <summary>Logits of a document read in pieces of these lengths, the last state's tensors, and the gradients of all parameters.</summary>
     private static Tensor[] InPieces(EpisodicTransformer network, Tensor tokens, IEnumerable<long> lengths)
     {
-        network.zero_grad();
-        var logits = new List<Tensor>();
-        EpisodicState? state = null;
-        long at = 0;
-        foreach (long length in lengths)
-        {
-            (var hidden, state) = network.Read(tokens.narrow(1, at, length), state);
-            logits.Add(network.ReadOut(hidden));
-            at += length;
-        }
-        var all = cat(logits, 1);
-        Compared.Loss([all, .. state!.Tensors]).backward();
+        var (all, state) = Pieces.Read(network, tokens, lengths);
+        Compared.Loss([all, .. state.Tensors]).backward();
         return [all.detach(), .. state.Tensors.Select(t => t.detach()), .. network.parameters().Select(p => p.grad?.clone() ?? zeros_like(p))];
     }
 

@@ -8,18 +8,11 @@ using Serilog.Events;
 namespace EmtTorch.Tests.Training;
 
 /// <summary>Runs whose networks retrieve: with either store, broken off and gone on with, with a server that goes away.</summary>
-public sealed class StoredEpisodesTests
+public sealed class StoredEpisodesTests : InTemporaryFolder
 {
     private const string Variable = "EMTTORCH_TEST_POSTGRES";
 
-    private string _folder = "";
     private PgvectorServer? _server;
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
 
     [OneTimeTearDown]
     public void StopServer() => _server?.Dispose();
@@ -40,7 +33,7 @@ public sealed class StoredEpisodesTests
         }
         """;
 
-    private RunConfiguration Configuration(string name, params string[] settings) => ConfigurationFile.Parse(Small, [$"out={_folder}", $"name={name}", .. settings]);
+    private RunConfiguration Configuration(string name, params string[] settings) => ConfigurationFile.Parse(Small, [$"out={Folder}", $"name={name}", .. settings]);
 
     private static string[] Stored(string store, string scope) => store == "postgres"
         ? [$"model.retrieval.store=postgres", $"model.retrieval.scope={scope}", $"model.retrieval.connection={Variable}"] : [$"model.retrieval.scope={scope}"];
@@ -117,7 +110,7 @@ public sealed class StoredEpisodesTests
             Assert.That(Figures(ends), Is.EqualTo(expected), $"{at}");
         }
         // No file of a run knows how to get in.
-        foreach (var file in Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories))
+        foreach (var file in Directory.EnumerateFiles(Folder, "*", SearchOption.AllDirectories))
             Assert.That(File.ReadAllBytes(file).AsSpan().IndexOf("not-to-be-seen"u8), Is.Negative, file);
 
         server.Ask("DELETE FROM episodic_entries WHERE run = 'waits/seed-1' AND generation = 5");
@@ -127,21 +120,21 @@ public sealed class StoredEpisodesTests
     [Test]
     public void ARunWhoseStoreCanNotBeUsedWritesNothing()
     {
-        var configuration = Path.Combine(_folder, "c.json");
+        var configuration = Path.Combine(Folder, "c.json");
         File.WriteAllText(configuration, Configuration("never", Stored("postgres", "document")).ToJson());
-        using (var trainer = Command.Start(_folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "")))
+        using (var trainer = Command.Start(Folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "")))
         {
             var (code, _, error) = trainer.End();
             Assert.That((code, error), Is.EqualTo((2, error)));
             Assert.That(error, Does.Contain($"model.retrieval.connection: the environment variable {Variable} is not set"));
         }
-        using (var trainer = Command.Start(_folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "Host=127.0.0.1;Port=1;Username=u;Password=not-to-be-seen;Database=d")))
+        using (var trainer = Command.Start(Folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "Host=127.0.0.1;Port=1;Username=u;Password=not-to-be-seen;Database=d")))
         {
             var (code, output, error) = trainer.End();
             Assert.That((code, error), Is.EqualTo((2, error)));
             Assert.That(error, Does.Contain("model.retrieval: PostgreSQL can't be used").And.Not.Contain("not-to-be-seen"));
         }
-        Assert.That(Directory.Exists(Path.Combine(_folder, "runs")), Is.False);
+        Assert.That(Directory.Exists(Path.Combine(Folder, "runs")), Is.False);
     }
 
     [Test]

@@ -136,7 +136,7 @@ public sealed class PostgresConnection : IDisposable
             catch (Exception e) when (MayPass(e))
             {
                 await Disconnect();
-                if (away is null) _say($"PostgreSQL is away: {Reason(e)}. The run waits for it, {_wait.TotalSeconds:0} s at most");
+                if (away is null) _say($"PostgreSQL is away: {Reason(e).TrimEnd('.')}. The run waits for it, {_wait.TotalSeconds:0} s at most");
                 else if (away.Elapsed - reminded > Reminder)
                 {
                     reminded = away.Elapsed;

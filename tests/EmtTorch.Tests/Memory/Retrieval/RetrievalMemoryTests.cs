@@ -26,27 +26,14 @@ public sealed class RetrievalMemoryTests
         return network;
     }
 
-    private static Tensor Tokens(long batch, long length, ulong seed = 0)
-    {
-        using var generator = new Generator(seed);
-        return randint(0, Vocabulary, [batch, length], dtype: ScalarType.Int64, generator: generator);
-    }
+    private static Tensor Tokens(long batch, long length, ulong seed = 0) => Pieces.Tokens(Vocabulary, batch, length, seed);
 
     private static Tensor[] InPieces(EpisodicTransformer network, Tensor tokens, IEnumerable<long> lengths)
     {
-        network.zero_grad();
-        var logits = new List<Tensor>();
-        EpisodicState? state = null;
-        long at = 0;
-        foreach (long length in lengths)
-        {
-            (var hidden, state) = network.Read(tokens.narrow(1, at, length), state);
-            logits.Add(network.ReadOut(hidden));
-            at += length;
-        }
-        network.Stores!.Forget(state!.Documents.Generation);
-        Compared.Loss([cat(logits, 1)]).backward();
-        return [cat(logits, 1).detach(), .. state.Tensors.Select(t => t.detach()), .. network.parameters().Select(p => p.grad?.clone() ?? zeros_like(p))];
+        var (logits, state) = Pieces.Read(network, tokens, lengths);
+        network.Stores!.Forget(state.Documents.Generation);
+        Compared.Loss([logits]).backward();
+        return [logits.detach(), .. state.Tensors.Select(t => t.detach()), .. network.parameters().Select(p => p.grad?.clone() ?? zeros_like(p))];
     }
 
     [TestCase("float64", 1e-9)]

@@ -7,16 +7,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests.Training.Continual;
 
 /// <summary>Stages: what each begins with, what it keeps, and that an interruption changes no bit.</summary>
-public sealed class ContinualRunTests
+public sealed class ContinualRunTests : InTemporaryFolder
 {
-    private string _folder = "";
-
-    [SetUp]
-    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("emttorch-continual-").FullName;
-
-    [TearDown]
-    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
-
     internal const string Rnn = """
         {
           "base": {
@@ -46,7 +38,7 @@ public sealed class ContinualRunTests
 
     private ContinualSequence Load(string json, string name)
     {
-        var path = Path.Combine(_folder, $"{name}.json");
+        var path = Path.Combine(Folder, $"{name}.json");
         File.WriteAllText(path, json);
         return ContinualSequence.Load(path);
     }

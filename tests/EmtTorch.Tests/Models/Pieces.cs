@@ -1,0 +1,32 @@
+using EmtTorch.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Tests.Models;
+
+/// <summary>Documents read in pieces: however they are cut, a network must say the same.</summary>
+internal static class Pieces
+{
+    /// <summary>(B, T), the same for the same seed.</summary>
+    public static Tensor Tokens(int vocabulary, long batch, long length, ulong seed = 0)
+    {
+        using var generator = new Generator(seed);
+        return randint(0, vocabulary, [batch, length], dtype: ScalarType.Int64, generator: generator);
+    }
+
+    /// <summary>Logits (B, T, V) of a document read in pieces of these lengths, and the last state; the network's gradients are none.</summary>
+    public static (Tensor Logits, EpisodicState State) Read(EpisodicTransformer network, Tensor tokens, IEnumerable<long> lengths)
+    {
+        network.zero_grad();
+        var logits = new List<Tensor>();
+        EpisodicState? state = null;
+        long at = 0;
+        foreach (long length in lengths)
+        {
+            (var hidden, state) = network.Read(tokens.narrow(1, at, length), state);
+            logits.Add(network.ReadOut(hidden));
+            at += length;
+        }
+        return (cat(logits, 1), state!);
+    }
+}
