@@ -60,6 +60,9 @@ public sealed class EpisodicAnalysis
     /// <summary>Pairs of a document that it was trained on; chains of two_hop.</summary>
     public int? PairsTrained => PairsOf(_configuration.Task);
 
+    /// <summary>What the task has of these.</summary>
+    internal string PairsName => _configuration.Task.TwoHop is null ? "pairs" : "chains";
+
     /// <summary>The longest horizon that it was trained on.</summary>
     public int HorizonTrained => _configuration.Training.Curriculum.Horizons[^1];
 
@@ -140,7 +143,7 @@ public sealed class EpisodicAnalysis
             lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
         string?[] limits =
         [
-            Limit(Capacity) switch { null => null, 0 => "at no number of pairs", var pairs => Text($"up to {pairs} pairs (trained on {PairsTrained})") },
+            Limit(Capacity) switch { null => null, 0 => $"at no number of {PairsName}", var pairs => Text($"up to {pairs} {PairsName} (trained on {PairsTrained})") },
             Limit(Distance) switch { null => null, 0 => "at no horizon", var far => Text($"up to horizon {far} (trained up to {HorizonTrained})") },
         ];
         if (limits.Any(l => l is not null)) lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");

@@ -121,8 +121,8 @@ internal static class EpisodicFigures
         var marks = new List<(double, string)>();
         if (analysis.PairsTrained is { } trained) marks.Add((trained, "trained"));
         if (analysis.KeyWidth is { } width) marks.Add((width, "d_k"));
-        if (Lines("capacity", "Accuracy against the pairs to keep", $"The same network on documents with more and with fewer pairs than it was trained on, at horizon {analysis.HorizonTrained}.{(marks.Count > 1 ? " d_k: as many keys can be orthogonal." : "")}",
-            "pairs", "accuracy", "log", analysis.Capacity.Select(p => ((double)p.At, p.Accuracy, "")), marks) is { } capacity) yield return capacity;
+        if (Lines("capacity", $"Accuracy against the {analysis.PairsName} to keep", $"The same network on documents with more and with fewer {analysis.PairsName} than it was trained on, at horizon {analysis.HorizonTrained}.{(marks.Count > 1 ? " d_k: as many keys can be orthogonal." : "")}",
+            analysis.PairsName, "accuracy", "log", analysis.Capacity.Select(p => ((double)p.At, p.Accuracy, "")), marks) is { } capacity) yield return capacity;
         if (Lines("distance", "Accuracy against the distance", "The same network at other horizons; to the left of the mark those that it was trained on.", "horizon", "accuracy", "log",
             analysis.Distance.Select(p => ((double)p.At, p.Accuracy, "")), [(analysis.HorizonTrained, "trained")]) is { } distance) yield return distance;
     }
