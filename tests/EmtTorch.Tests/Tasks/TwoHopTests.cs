@@ -74,7 +74,7 @@ public sealed class TwoHopTests
     [Test]
     public void NeitherOrderNorPlaceNorNameSaysWhichEndIsAskedFor()
     {
-        // Of two chains: how often the first fact asked about, the first question, and the lesser name go with the end whose fact comes first, is last, or has the lesser name: half the time each.
+        // Of two chains, the right end of the first question: told before the other, told after its first fact, the lesser name: half the time each.
         const int B = 6000;
         var segments = Segments(new(2, 2, 0, 14, Names, Noise, CPU), B);
         int[] agree = new int[4];
@@ -96,7 +96,7 @@ public sealed class TwoHopTests
             ends[end] = ends.GetValueOrDefault(end) + 1;
         }
         Assert.That(agree[..3], Is.All.InRange(B / 2 - 4 * Math.Sqrt(B / 4.0), B / 2 + 4 * Math.Sqrt(B / 4.0)));
-        // Four facts in random order: in 6 of 24 orders both of one chain come first, then beginnings and ends agree, in the other 2/3 … counted by hand below.
+        // And beginnings come in the order of their ends in as many of the 24 orders of four facts as there are: half.
         double expected = Orders().Average(o => (o.A < o.C) == (o.B < o.D) ? 1.0 : 0);
         Assert.That(agree[3], Is.EqualTo(B * expected).Within(4 * Math.Sqrt(B / 4.0)));
         Assert.That(ends.Values, Has.Count.EqualTo(Names).And.All.InRange(150 - 4 * Math.Sqrt(150), 150 + 4 * Math.Sqrt(150)));
