@@ -19,8 +19,10 @@ case ${1-} in
     shift 3 ;;
 esac
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 results=""
 finish() {
+  # Once more, where they are found.
+  if [ -s "$results/failed" ]; then echo "Failed tests:" && cat "$results/failed" && echo; fi
   local line="$passed passed, $failed failed"
   [ "$skipped" -eq 0 ] || line+=", $skipped skipped"
   echo "$line"
@@ -47,12 +49,13 @@ for project in "$root"/tests/*.Tests/*.csproj; do
   echo
   echo "$name"
   dotnet test "$project" -c Release --no-build --nologo --logger "console;verbosity=normal" \
-    --logger "trx;LogFileName=$name.trx" --results-directory "$results" "$@" | sed -u '/^Results File: /d' || code=$?
+    --logger "trx;LogFileName=$name.trx" --results-directory "$results" "$@" | sed -u '/^Results File: /d' | tee "$results/$name.log" || code=$?
   read -r total executed ok bad < <(
     { cat "$results/$name.trx" 2>/dev/null || true; } | tr '\n' ' ' | grep -o '<Counters [^>]*' |
       awk '{ for (i = 2; i <= NF; i++) if (split($i, pair, /="?|"/) > 1) n[pair[1]] = pair[2] }
         END { print n["total"] + 0, n["executed"] + 0, n["passed"] + 0, n["failed"] + n["error"] + n["timeout"] + n["aborted"] + 0 }'
   )
+  awk '/^  Failed / { told = 1 } /^  (Passed|Skipped) |^Test Run / { told = 0 } told' "$results/$name.log" >> "$results/failed"
   if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then
     echo "$name did not come to its end (dotnet test: exit code $code)"
     bad=1

@@ -50,11 +50,11 @@ internal sealed class Command : IDisposable
     }
 
     /// <summary>Waits for its end.</summary>
-    /// <param name="limit">After which it is killed, and the test fails; null: none.</param>
+    /// <param name="limit">After which it is killed, and the test fails; null: ten minutes.</param>
     /// <param name="help">Put behind that failure.</param>
     public (int Code, string Output, string Error) End(TimeSpan? limit = null, Func<string>? help = null)
     {
-        if (!_process.WaitForExit(limit ?? Timeout.InfiniteTimeSpan))
+        if (!_process.WaitForExit(limit ?? TimeSpan.FromMinutes(10)))
         {
             Kill();
             Assert.Fail($"{_process.StartInfo.FileName} {string.Join(' ', _process.StartInfo.ArgumentList)} does not end.\n{help?.Invoke()}");

@@ -129,16 +129,15 @@ public sealed class EpisodicAnalysis
         if (this.Text is { Bits: { } bits } t)
             lines.Add(Text($"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."));
         else if (Accuracy is { } accuracy) lines.Add(Text($"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."));
-        if (Gates.SelectMany(g => g.Kinds, (g, k) => (Gate: g, Kind: k)).Where(k => k.Kind.Gate is { } open && double.IsFinite(open)).GroupBy(k => k.Gate).MaxBy(g => g.Max(k => k.Kind.Gate) - g.Min(k => k.Kind.Gate)) is { } most)
-        {
-            var (widest, least) = (most.MaxBy(k => k.Kind.Gate).Kind, most.MinBy(k => k.Kind.Gate).Kind);
-            lines.Add(Text($"The gate of block {most.Key.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {most.Key.Head}," : "")} lets in most of {widest.Kind} (g = {widest.Gate:F2}) and least of {least.Kind} ({least.Gate:F2})."));
-        }
+        // Of the head whose gate tells kinds apart the most.
+        if (Gates.Where(g => g.Kinds.All(k => k.Gate is { } open && double.IsFinite(open))).MaxBy(g => g.Kinds.Max(k => k.Gate) - g.Kinds.Min(k => k.Gate)) is { } gate)
+            lines.Add(OfGate($"block {gate.Block}'s fast weights{(_configuration.Model.MemoryHeads > 1 ? $", head {gate.Head}," : "")}", gate.Kinds.Select(k => (k.Kind, k.Gate!.Value))));
         else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null)) lines.Add(Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1."));
         if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
             lines.Add(Text($"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."));
         if (Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph)
             lines.Add(Text($"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."));
+        if (Graphs.Where(g => g.Gates.Count > 0 && g.Gates.All(k => double.IsFinite(k.Gate))).MaxBy(g => g.Gates.Max(k => k.Gate) - g.Gates.Min(k => k.Gate)) is { } nodes) lines.Add(OfGate($"block {nodes.Block}'s graph", nodes.Gates));
         if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
             lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
         string?[] limits =
@@ -148,6 +147,14 @@ public sealed class EpisodicAnalysis
         ];
         if (limits.Any(l => l is not null)) lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");
         return lines;
+    }
+
+    private static string OfGate(string whose, IEnumerable<(string Kind, double Gate)> kinds)
+    {
+        const double Closed = 0.1;
+        var (most, least) = (kinds.MaxBy(k => k.Gate), kinds.MinBy(k => k.Gate));
+        return FormattableString.Invariant(most.Gate < Closed ? (FormattableString)$"The gate of {whose} lets in hardly anything (of {most.Kind} the most, g = {most.Gate:F2})."
+            : $"The gate of {whose} lets in most of {most.Kind} (g = {most.Gate:F2}) and least of {least.Kind} ({least.Gate:F2}).");
     }
 
     /// <summary>How far a curve goes on from its beginning without falling below 90 %; 0: not at all, null: there is none.</summary>
@@ -245,7 +252,7 @@ public sealed class EpisodicAnalysis
         using var scope = NewDisposeScope();
         var task = _configuration.Task.ToTokenTask(horizon, CPU);
         var (input, target, _) = Joined(Batch(task, Count(_configuration.Task.TokensAt(horizon), _options.Documents)));
-        Graphs = GraphEdges.Of(_network, _configuration.Task, input, target);
+        Graphs = GraphEdges.Of(_network, _configuration.Model.Gate, _configuration.Task, input, target, Kinds(input, target, null));
     }
 
     private static (Tensor Input, Tensor Target, Tensor? Words) Joined(IReadOnlyList<TokenBatch> document) =>
@@ -451,7 +458,7 @@ public sealed class EpisodicAnalysis
                     Add(network, hidden, segment.Target.narrow(1, from, length).reshape(-1), segment.Words?.narrow(1, from, length).reshape(-1));
                     state.Dispose();
                     state = after;
-                    foreach (var tensor in after.Layers.SelectMany(l => new[] { l.Keys, l.Values, l.FastWeights, l.Context, l.Nodes, l.NodeGates, l.Recent }).OfType<Tensor>()) tensor.MoveToOtherDisposeScope(everything);
+                    state.MoveToOuterDisposeScope();
                 }
             network.Stores?.Forget(state.Documents.Generation);
             StateBytesEnd = state.BytesPerDocument;

@@ -10,10 +10,12 @@ namespace EmtTorch.Analysis.Episodic;
 internal static class GraphEdges
 {
     /// <param name="network">With graphs.</param>
+    /// <param name="gated">Whether they have a gate.</param>
     /// <param name="task">Of two hops.</param>
     /// <param name="input">Documents (B, T).</param>
     /// <param name="target">What is asked in them.</param>
-    public static IReadOnlyList<GraphReading> Of(EpisodicTransformer network, TaskConfiguration task, Tensor input, Tensor target)
+    /// <param name="kinds">The kind of each token, as a number in <see cref="TokenKinds.Names"/>.</param>
+    public static IReadOnlyList<GraphReading> Of(EpisodicTransformer network, bool gated, TaskConfiguration task, Tensor input, Tensor target, int[][] kinds)
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
@@ -21,7 +23,7 @@ internal static class GraphEdges
         for (int i = 0; i < readings.Length; i++)
         {
             int block = i + 1;
-            network.Graphs[i].Observer = a => readings[block - 1] = Of(a, block, task, input, target);
+            network.Graphs[i].Observer = a => readings[block - 1] = Of(a, block, task, input, target) with { Gates = gated ? GatesOf(a, task, kinds) : [] };
         }
         try
         {
@@ -70,7 +72,13 @@ internal static class GraphEdges
             }
         }
         double? Share(double sum, long of) => of > 0 && double.IsFinite(sum) ? sum / of : null;
-        return new(block, Share(kept, questions), Share(linked, kept), Share(read, kept), questions, example.Facts, example.Edges, example.Chains);
+        return new(block, Share(kept, questions), Share(linked, kept), Share(read, kept), questions, [], example.Facts, example.Edges, example.Chains);
+    }
+
+    private static IReadOnlyList<(string, double)> GatesOf(GraphActivity activity, TaskConfiguration task, int[][] kinds)
+    {
+        double[][] gates = Matrices.Rows(activity.Written);
+        return [.. gates.SelectMany((row, b) => row.Select((g, t) => (Kind: kinds[b][t], Gate: g))).GroupBy(p => p.Kind).OrderBy(p => p.Key).Select(p => (TokenKinds.Names(task)[p.Key], p.Average(g => g.Gate)))];
     }
 
     private static IEnumerable<BoundPair> Chain(BoundPair? fact, BoundPairs bound)

@@ -42,6 +42,7 @@ internal static class EpisodicJson
             json["graph"] = new JsonArray([.. analysis.Graphs.Select(g => new JsonObject
             {
                 ["block"] = g.Block, ["both_facts_kept"] = Number(g.Kept), ["strongest_edge_right"] = Number(g.Linked), ["read_from_first_fact"] = Number(g.Read), ["questions"] = g.Questions,
+                ["gate"] = new JsonObject(g.Gates.Select(k => KeyValuePair.Create(k.Kind.Replace(' ', '_'), Number(k.Gate)))),
             })]);
         json["fast_weights"] = new JsonArray([.. analysis.FastWeights.Select(f => new JsonObject
         {

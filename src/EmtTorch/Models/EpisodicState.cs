@@ -23,9 +23,10 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
 
     internal IEnumerable<Tensor> Tensors => Layers.SelectMany(l => l.Tensors);
 
-    internal void MoveToOuterDisposeScope()
+    /// <summary>Hands its tensors to the dispose scope around the current one.</summary>
+    public void MoveToOuterDisposeScope()
     {
-        foreach (var layer in Layers) layer.MoveToOuterDisposeScope();
+        foreach (var tensor in Tensors) tensor.MoveToOuterDisposeScope();
     }
 
     public void Dispose()

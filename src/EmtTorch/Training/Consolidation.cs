@@ -98,7 +98,6 @@ public sealed class Consolidation
             var second = night.Rehearsal == "none" ? null : Rehearsal(before, night.Rehearsal == "episodes");
             var loss = first is null ? second : second is null ? first : first + second * _settings.RehearsalWeight;
             if (loss is null) break;
-            adam.zero_grad();
             foreach (var parameter in _network.parameters()) parameter.grad?.zero_();
             loss.backward();
             if (night.Moves == "query_and_feed_forward") using (no_grad()) KeepKeysAndValues();

@@ -107,7 +107,8 @@ internal sealed class TokenLearner : Learner
         using var scope = NewDisposeScope();
         using var mode = enable_grad();
         var document = TaskAt(horizon).Batch(1, data);
-        var (hidden, _) = _network.Run(cat(document.Select(s => s.Input).ToArray(), 1), null);
+        var (hidden, state) = _network.Run(cat(document.Select(s => s.Input).ToArray(), 1), null);
+        _network.Stores?.Forget(state.Documents.Generation);
         var places = Places(cat(document.Select(s => s.Target).ToArray(), 1));
         var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places));           // (asked, V)
         var labels = logits.detach().softmax(-1).multinomial(1, true, data).squeeze(-1);

@@ -118,12 +118,15 @@ internal sealed class TrainingState
         Curriculum.Position = int.Parse(file.Metadata["curriculum_position"], CultureInfo.InvariantCulture);
     }
 
+    // What the names of a checkpoint's other tensors begin with.
+    private static readonly string[] BesideWeights = ["optimizer.", "random.", "store."];
+
     /// <summary>Sets a network's parameters from a checkpoint, or from weights that Python's safetensors wrote.</summary>
     /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
     public static void RestoreWeights(nn.Module network, SafetensorsFile file)
     {
         var names = network.named_parameters().Select(p => p.name).ToHashSet();
-        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !n.StartsWith("optimizer.", StringComparison.Ordinal) && !n.StartsWith("random.", StringComparison.Ordinal) && !n.StartsWith("store.", StringComparison.Ordinal)).ToArray();
+        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !BesideWeights.Any(p => n.StartsWith(p, StringComparison.Ordinal))).ToArray();
         if (unknown.Length > 0) throw new InvalidDataException($"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}");
         RestoreWeights(network, file.Tensors);
     }
@@ -151,7 +154,7 @@ internal sealed class TrainingState
 
     private static void Load(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name, Tensor into)
     {
-        if (!tensors.TryGetValue(name, out var stored)) throw new InvalidDataException($"the tensor {name} is missing");
+        var stored = Find(tensors, name);
         if (!stored.Shape.AsSpan().SequenceEqual(into.shape))
             throw new InvalidDataException($"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})");
         using var scope = NewDisposeScope();
@@ -160,11 +163,10 @@ internal sealed class TrainingState
     }
 
     /// <summary>A tensor of a file, on the CPU.</summary>
-    internal static Tensor Load(SafetensorsFile file, string name)
-    {
-        if (!file.Tensors.TryGetValue(name, out var stored)) throw new InvalidDataException($"the tensor {name} is missing");
-        return Load(stored, name);
-    }
+    internal static Tensor Load(SafetensorsFile file, string name) => Load(Find(file.Tensors, name), name);
+
+    private static SafetensorsTensor Find(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name) =>
+        tensors.TryGetValue(name, out var stored) ? stored : throw new InvalidDataException($"the tensor {name} is missing");
 
     private static Tensor Load(SafetensorsTensor stored, string name)
     {

@@ -58,6 +58,16 @@ public sealed class EpisodicAnalysisTests
         Assert.That((analysis.Accuracy, analysis.Loss), Is.EqualTo((1.0, analysis.Loss)), "the readout has only the read to see");
     }
 
+    /// <summary>What the second block wrote of 13 tokens, and what it read: (B, heads, T, d_v).</summary>
+    private static (MemoryRecord Record, Tensor Reads) SecondBlock(EpisodicTransformer network, DisposeScope scope)
+    {
+        var tokens = randint(0, 10, [2, 13], dtype: ScalarType.Int64);
+        Tensor? reads = null;
+        network.Memories[1].Observer = a => reads = a.Reads.clone().MoveToOtherDisposeScope(scope);
+        using (no_grad()) network.Read(tokens);
+        return (MemoryRecord.Of(network, tokens, [5, 13])[1], reads!);
+    }
+
     [TestCase("hebbian")]
     [TestCase("delta")]
     public void AReadIsTheWeightedSumOfTheValuesWritten(string rule)
@@ -65,17 +75,13 @@ public sealed class EpisodicAnalysisTests
         using var scope = NewDisposeScope();
         var configuration = HandMadeNetwork.Configuration("model.memory_heads=2", $"model.write={rule}", "model.decay=true", "model.layers=2");
         using var network = new EpisodicTransformer(10, configuration.Model);
-        var tokens = randint(0, 10, [2, 13], dtype: ScalarType.Int64);
-        var reads = new List<Tensor>();
-        network.Memories[1].Observer = a => reads.Add(a.Reads.clone().MoveToOtherDisposeScope(scope));
-        using (no_grad()) network.Read(tokens);
-        var record = MemoryRecord.Of(network, tokens, [5, 13])[1];
+        var (record, reads) = SecondBlock(network, scope);
         for (int b = 0; b < 2; b++)
             for (int head = 0; head < 2; head++)
             {
                 var weights = ReadOrigins.Weights(record, b, head);
                 Assert.That(weights.triu().abs().max().item<double>(), Is.Zero, "a token reads before it writes");
-                Assert.That((matmul(weights, record.Values[b][head]) - reads[0][b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
+                Assert.That((matmul(weights, record.Values[b][head]) - reads[b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
             }
     }
 
@@ -88,16 +94,12 @@ public sealed class EpisodicAnalysisTests
         using (no_grad())
             foreach (var (name, parameter) in network.named_parameters())
                 if (name.EndsWith("hypernetwork.output.weight", StringComparison.Ordinal)) parameter.normal_(0, 0.3);
-        var tokens = randint(0, 10, [2, 13], dtype: ScalarType.Int64);
-        var reads = new List<Tensor>();
-        network.Memories[1].Observer = a => reads.Add(a.Reads.clone().MoveToOtherDisposeScope(scope));
-        using (no_grad()) network.Read(tokens);
-        var record = MemoryRecord.Of(network, tokens, [5, 13])[1];
+        var (record, reads) = SecondBlock(network, scope);
         for (int b = 0; b < 2; b++)
             for (int head = 0; head < 2; head++)
             {
                 var found = Enumerable.Range(0, 3).Select(i => matmul(ReadOrigins.Weights(record, b, head, i), record.Values[b][3 * head + i])).Aggregate((x, y) => x + y);
-                Assert.That((found - reads[0][b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
+                Assert.That((found - reads[b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
             }
     }
 
@@ -377,6 +379,9 @@ public sealed class EpisodicAnalysisTests
                 for (int j = 0; j < 4; j++)
                     Assert.That(graph.Edges[i][j], Is.EqualTo(g / (1 + Math.Exp(3.2 - 8 * ((i, j) is (0, 1) or (2, 3) ? 1 : 0.5)))).Within(1e-6), $"{i}, {j}");
             Assert.That(analysis.Summary(), Has.One.EqualTo("In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the strongest edge of the first fact leads to the second."));
+            Assert.That(graph.Gates.Select(k => k.Kind), Is.EqualTo(new[] { "key", "value", "question", "key asked", "noise" }));
+            foreach (var (kind, open) in graph.Gates) Assert.That(open, kind == "value" ? Is.EqualTo(g).Within(1e-9) : Is.LessThanOrEqualTo(1 - g + 1e-9), kind);
+            Assert.That(analysis.Summary(), Has.One.StartsWith("The gate of block 1's graph lets in most of value (g = "));
         }
     }
 

@@ -10,6 +10,8 @@ namespace EmtTorch.Tests.Memory;
 
 public sealed class GraphMemoryTests
 {
+    private const int Vocabulary = 7;
+
     private static readonly ModelConfiguration Small = new() { Type = "episodic_transformer", HiddenSize = 4, Dtype = "float64", GraphNodes = 3, GraphInterval = 2 };
 
     private static GraphMemory Memory(ModelConfiguration model, bool random = true)
@@ -247,14 +249,10 @@ public sealed class GraphMemoryTests
     private static EpisodicTransformer Network(ModelConfiguration model)
     {
         manual_seed(1).Dispose();
-        return new EpisodicTransformer(7, model);
+        return new EpisodicTransformer(Vocabulary, model);
     }
 
-    private static Tensor Tokens(long batch, long length)
-    {
-        using var generator = new Generator(5);
-        return randint(0, 7, [batch, length], dtype: ScalarType.Int64, generator: generator);
-    }
+    private static Tensor Tokens(long batch, long length) => Pieces.Tokens(Vocabulary, batch, length, seed: 5);
 
     [TestCase("float64", 1e-9)]
     [TestCase("float32", 1e-4)]
@@ -267,19 +265,9 @@ public sealed class GraphMemoryTests
             var tokens = Tokens(2, 9);
             Tensor[] Found(params long[] lengths)
             {
-                network.zero_grad();
-                var logits = new List<Tensor>();
-                EpisodicState? state = null;
-                long at = 0;
-                foreach (long length in lengths)
-                {
-                    (var hidden, state) = network.Read(tokens.narrow(1, at, length), state);
-                    logits.Add(network.ReadOut(hidden));
-                    at += length;
-                }
-                var all = cat(logits, 1);
-                Compared.Loss([all, .. state!.Tensors]).backward();
-                return [all.detach(), .. state.Tensors.Select(t => t.detach()), .. Gradients(network)];
+                var (logits, state) = Pieces.Read(network, tokens, lengths);
+                Compared.Loss([logits, .. state.Tensors]).backward();
+                return [logits.detach(), .. state.Tensors.Select(t => t.detach()), .. Gradients(network)];
             }
             var whole = Found(9);
             try
@@ -306,7 +294,7 @@ public sealed class GraphMemoryTests
         using var network = Network(Small with { HiddenSize = 8, Layers = 1, Memory = "none", Attention = false, Gate = false, Drift = false, GraphNodes = 20, GraphInterval = 3 });
         var tokens = Tokens(1, 10);
         var other = tokens.clone();
-        other[0, 4] = (tokens[0, 4] + 1) % 7;
+        other[0, 4] = (tokens[0, 4] + 1) % Vocabulary;
         var different = (network.forward(tokens) - network.forward(other)).abs().amax([0L, 2L]).gt(1e-12).data<bool>().ToArray();
         Assert.That(different, Is.EqualTo(new[] { false, false, false, false, true, false, true, true, true, true }));
     }
@@ -319,10 +307,7 @@ public sealed class GraphMemoryTests
     {
         using var scope = NewDisposeScope();
         using var network = Network(Small with { HiddenSize = 8, Heads = 2 });
-        var (hidden, state) = network.Read(Tokens(batch, length));
-        Assert.That(hidden.shape, Is.EqualTo(new long[] { batch, length, 8 }));
-        var next = Tokens(batch, 4);
-        Compared.AreEqual([network.Read(next, network.Read(zeros(batch, 0, dtype: ScalarType.Int64), state).State).Hidden], [network.Read(next, state).Hidden], 1e-12);
+        Pieces.CheckEmpty(network, Vocabulary, 8, batch, length);
     }
 
     [Test]

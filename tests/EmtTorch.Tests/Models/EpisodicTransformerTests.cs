@@ -164,13 +164,7 @@ public sealed class EpisodicTransformerTests
         foreach (int? window in new int?[] { null, 2 })
         {
             using var network = Network(Small with { Window = window });
-            var (hidden, state) = network.Read(Tokens(batch, length));
-            Assert.That(hidden.shape, Is.EqualTo(new long[] { batch, length, 8 }));
-            Assert.That(network.ReadOut(hidden).shape, Is.EqualTo(new long[] { batch, length, Vocabulary }));
-            // A segment of nothing changes nothing.
-            var next = Tokens(batch, 4, seed: 3);
-            var (after, _) = network.Read(next, network.Read(zeros(batch, 0, dtype: ScalarType.Int64), state).State);
-            Compared.AreEqual([after], [network.Read(next, state).Hidden], 1e-12);
+            Pieces.CheckEmpty(network, Vocabulary, 8, batch, length);
         }
     }
 

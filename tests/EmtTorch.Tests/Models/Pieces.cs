@@ -1,4 +1,5 @@
 using EmtTorch.Models;
+using EmtTorch.Tests.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -28,5 +29,16 @@ internal static class Pieces
             at += length;
         }
         return (cat(logits, 1), state!);
+    }
+
+    /// <summary>Documents that are none, or have no tokens yet, are read; a segment of nothing changes nothing.</summary>
+    public static void CheckEmpty(EpisodicTransformer network, int vocabulary, int hiddenSize, long batch, long length)
+    {
+        var (hidden, state) = network.Read(Tokens(vocabulary, batch, length));
+        Assert.That(hidden.shape, Is.EqualTo(new[] { batch, length, hiddenSize }));
+        Assert.That(network.ReadOut(hidden).shape, Is.EqualTo(new[] { batch, length, vocabulary }));
+        var next = Tokens(vocabulary, batch, 4, seed: 3);
+        var (after, _) = network.Read(next, network.Read(zeros(batch, 0, dtype: ScalarType.Int64), state).State);
+        Compared.AreEqual([after], [network.Read(next, state).Hidden], 1e-12);
     }
 }

@@ -90,6 +90,7 @@ public sealed partial class PostgresStore : IEpisodicStore
         if (shared) arms += $" UNION ALL {Arm("generation < $3", hnsw ? product : exactly)}";
         // A partial index serves where the statement itself says of which part it is about.
         if (hnsw) arms = arms.Replace("run = $1 AND block = $2", $"run = {Literal(run)} AND block = {block}", StringComparison.Ordinal);
+        // $1 and $2 are named once more below, since PostgreSQL takes no parameter that a statement doesn't use.
         _search = $"""
             SELECT q.i, e.generation, e.document, e.position, e.value, e.distance
             FROM (SELECT i, document, before, (($6::real[])[((i - 1) * {keySize} + 1)::integer : (i * {keySize})::integer])::vector AS key
@@ -138,8 +139,8 @@ public sealed partial class PostgresStore : IEpisodicStore
                 if (Ask("SELECT has_schema_privilege(current_schema(), 'CREATE')") is not true) return $"there is no table {name}, and this user may not make one";
                 continue;
             }
-            var columns = (string)Ask("SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped", id)!;
             if (name != table) continue;
+            var columns = (string)Ask("SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped", id)!;
             string Wanted(string key) => $"run text, block integer, generation bigint, document bigint, position bigint, key {key}, value bytea, text bytea";
             if (columns != Wanted($"vector({keySize})"))
                 return Regex.Match(columns, @"key (vector\((\d+)\))") is { Success: true } key && columns == Wanted(key.Groups[1].Value)
@@ -179,16 +180,18 @@ public sealed partial class PostgresStore : IEpisodicStore
         {
             await using (var delete = Command(c, $"DELETE FROM {_table} WHERE run = $1 AND block = $2 AND generation = $3 AND document BETWEEN $4 AND $5 AND position >= $6", generation, first, first + batch - 1, from))
                 await delete.ExecuteNonQueryAsync();
-            if (!_copies) await InsertAsync(c, generation, positions.Length, i => (first + i / count, positions[i], keys.AsMemory(i * _keySize * 4, _keySize * 4), values.AsMemory(i * valueBytes, valueBytes), texts?[i]));
-            if (positions.Length == 0 || !_copies) return;
-            await using var copy = await c.BeginRawBinaryCopyAsync($"COPY {_table} (run, block, generation, document, position, key, value, text) FROM STDIN (FORMAT BINARY)");
-            await CopyAsync(copy, positions.Length, i => (generation, first + i / count, positions[i], keys.AsMemory(i * _keySize * 4, _keySize * 4), values.AsMemory(i * valueBytes, valueBytes), texts?[i]));
+            if (positions.Length == 0) return;
+            Row RowAt(int i) => new(first + i / count, positions[i], keys.AsMemory(i * _keySize * 4, _keySize * 4), values.AsMemory(i * valueBytes, valueBytes), texts?[i]);
+            if (_copies) await CopyAsync(c, generation, positions.Length, RowAt);
+            else await InsertAsync(c, generation, positions.Length, RowAt);
         }));
         Interlocked.Add(ref _rows, batch * count);
     }
 
+    private readonly record struct Row(long Document, long Position, Memory<byte> Key, Memory<byte> Value, byte[]? Text);
+
     /// <summary>Rows as arrays of parameters, where there is no COPY.</summary>
-    private async Task InsertAsync(NpgsqlConnection connection, long generation, int count, Func<int, (long Document, long Position, Memory<byte> Key, Memory<byte> Value, byte[]? Text)> row)
+    private async Task InsertAsync(NpgsqlConnection connection, long generation, int count, Func<int, Row> row)
     {
         const int atOnce = 1024;
         for (int from = 0; from < count; from += atOnce)
@@ -205,8 +208,9 @@ public sealed partial class PostgresStore : IEpisodicStore
     }
 
     /// <summary>Rows in PostgreSQL's binary form for COPY; a vector is its size and big-endian floats.</summary>
-    private async Task CopyAsync(NpgsqlRawCopyStream copy, int count, Func<int, (long Generation, long Document, long Position, Memory<byte> Key, Memory<byte> Value, byte[]? Text)> row)
+    private async Task CopyAsync(NpgsqlConnection connection, long generation, int count, Func<int, Row> row)
     {
+        await using var copy = await connection.BeginRawBinaryCopyAsync($"COPY {_table} (run, block, generation, document, position, key, value, text) FROM STDIN (FORMAT BINARY)");
         var run = Encoding.UTF8.GetBytes(_run);
         using var buffer = new MemoryStream();
         void Number(long number, int bytes)
@@ -220,9 +224,9 @@ public sealed partial class PostgresStore : IEpisodicStore
             Number(bytes.Length, 4);
             buffer.Write(bytes);
         }
-        void Row(int i)
+        void Add(Row added)
         {
-            var (generation, document, position, key, value, text) = row(i);
+            var (document, position, key, value, text) = added;
             Number(8, 2);
             Field(run);
             Number(4, 4);
@@ -244,7 +248,7 @@ public sealed partial class PostgresStore : IEpisodicStore
         Number(0, 8); // no flags, no extension
         for (int i = 0; i < count; i++)
         {
-            Row(i);
+            Add(row(i));
             if (buffer.Length < 1 << 16 && i + 1 < count) continue;
             await copy.WriteAsync(buffer.GetBuffer().AsMemory(0, (int)buffer.Length));
             buffer.SetLength(0);

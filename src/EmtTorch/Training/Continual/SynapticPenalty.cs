@@ -16,12 +16,6 @@ internal sealed class SynapticPenalty : IDisposable
     private const string ImportanceKey = "importance.", AnchorKey = "anchor.";
     private readonly Dictionary<string, (Tensor Importance, Tensor Anchor)> _terms = [];
 
-    /// <summary>A, of a parameter's shape.</summary>
-    public Tensor Importance(string name) => _terms[name].Importance;
-
-    /// <summary>c, of a parameter's shape.</summary>
-    public Tensor Anchor(string name) => _terms[name].Anchor;
-
     /// <summary>EWC: adds F (θ − θ*)², with each old task's own θ*.</summary>
     /// <param name="name">The parameter.</param>
     /// <param name="fisher">F, not below 0.</param>
@@ -60,17 +54,6 @@ internal sealed class SynapticPenalty : IDisposable
         using var quiet = no_grad();
         foreach (var (name, parameter) in network.named_parameters())
             if (_terms.TryGetValue(name, out var term)) parameter.grad!.addcmul_(term.Importance, parameter - term.Anchor, strength);
-    }
-
-    /// <summary>λ/2 Σ A (θ − c)².</summary>
-    public double Value(nn.Module network, double strength)
-    {
-        using var scope = NewDisposeScope();
-        using var quiet = no_grad();
-        double sum = 0;
-        foreach (var (name, parameter) in network.named_parameters())
-            if (_terms.TryGetValue(name, out var term)) sum += (term.Importance * (parameter - term.Anchor).square()).sum().to(ScalarType.Float64).item<double>();
-        return strength / 2 * sum;
     }
 
     /// <summary>As a safetensors file has it.</summary>
