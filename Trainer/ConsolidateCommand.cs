@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text.Json;
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Configuration;
@@ -26,16 +27,17 @@ internal static class ConsolidateCommand
         if (threads is < 1 or > 1024) throw new ConfigurationException([new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024"))]);
         TorchRuntime.Start(threads);
         using var screen = new Screen();
-        using var interruption = new Interruption(screen, "the nights that are done are in the results");
+        using var interruption = new Interruption(screen, "the nights that are done are in the results, and the same command goes on");
         var settings = ConsolidationConfiguration.Load(config, set);
-        int all = settings.Runs.Count * settings.Nights.Sum(n => (n.Facts ?? settings.Facts).Count);
         var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
         var file = Path.Combine(folder, Path.GetFileNameWithoutExtension(config));
-        var result = ConsolidationExperiment.Run(settings, soFar =>
+        var before = Before($"{file}.json", settings);
+        if (before is not null) Console.WriteLine($"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already: going on");
+        var result = ConsolidationExperiment.Run(settings, before, soFar =>
         {
             var o = soFar.Outcomes[^1];
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"{soFar.Outcomes.Count} of {all}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %"));
+                $"{soFar.Outcomes.Count} of {settings.OutcomeCount}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %"));
             // A night takes a minute: what is done is kept.
             Directory.CreateDirectory(folder);
             AtomicFile.WriteText($"{file}.json", soFar.ToJson());
@@ -46,5 +48,17 @@ internal static class ConsolidateCommand
         Console.Write(result.ToMarkdown());
         Console.WriteLine($"{file}.html");
         return Exit.Done;
+    }
+
+    /// <summary>What was done before an interruption; a damaged file is named.</summary>
+    private static ConsolidationResult? Before(string file, ConsolidationConfiguration settings)
+    {
+        if (!File.Exists(file)) return null;
+        try { return ConsolidationResult.Unfinished(File.ReadAllText(file), settings); }
+        catch (JsonException e)
+        {
+            Console.Error.WriteLine($"Warning: {file} is damaged: {e.Message} It is made again from the first night.");
+            return null;
+        }
     }
 }

@@ -49,11 +49,14 @@ public sealed class ContinualCommandTests : InTemporaryFolder
         Assert.That(Run(Sequence(json, "whole.json"), "--jobs", "1").Code, Is.Zero);
         Sequence(json, "parts.json");
         string runs = Path.Combine(Folder, "runs", "parts");
+        string[] Begun(string files) => Directory.Exists(runs) ? Directory.GetFiles(runs, files, SearchOption.AllDirectories) : [];
         foreach (var signal in new[] { "KILL", "TERM" })
         {
+            // First in a stage that keeps something of the one before, then soon after going on.
+            string files = signal == "KILL" ? "kept.safetensors" : "step-*.safetensors";
+            string[] before = Begun(files);
             using var trainer = Command.StartTrainer(Folder, "continual", "parts.json", "--jobs", "1");
-            // In the middle of a stage that keeps something of the one before.
-            while (!trainer.HasEnded && !(Directory.Exists(runs) && Directory.GetFiles(runs, signal == "KILL" ? "kept.safetensors" : "step-00000050*", SearchOption.AllDirectories).Length > 0)) Thread.Sleep(5);
+            while (!trainer.HasEnded && Begun(files).All(before.Contains)) Thread.Sleep(5);
             trainer.Signal(signal);
             var (code, output, error) = trainer.End();
             if (signal == "TERM") Assert.That(code, Is.EqualTo(130), output + error);

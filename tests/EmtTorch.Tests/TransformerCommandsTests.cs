@@ -67,6 +67,12 @@ public sealed class TransformerCommandsTests
             Assert.That(done.Output, Does.Contain("1 of 1: small/seed-1, night, 4 facts:").And.Contain("| night | facts |"));
             Assert.That(Directory.GetFiles(Path.Combine(folder, "results")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "night.json", "night.md", "night.html" }));
 
+            var results = Path.Combine(folder, "results", "night.json");
+            string whole = File.ReadAllText(results);
+            File.WriteAllText(results, whole[..^20]);
+            Assert.That(Run("consolidate", "night.json", "--threads", "1") is (0, _, var damaged) ? damaged : "", Does.Contain("night.json is damaged"));
+            Assert.That(File.ReadAllText(results), Is.EqualTo(whole));
+
             var wrong = Run("consolidate", "night.json", "--set", "steps=-1", "--set", "nights=[{\"replay\": \"rumour\"}]", "--out", "other");
             Assert.That((wrong.Code, wrong.Output), Is.EqualTo((2, "")));
             Assert.That(wrong.Error, Does.Contain("steps: found -1").And.Contain("nights[0].replay: found the text \"rumour\""));

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Configuration;
 using EmtTorch.Memory;
@@ -30,9 +31,10 @@ namespace EmtTorch.Analysis.Episodic;
 /// <param name="CuesWrong">Cues of another document, or of no fact.</param>
 /// <param name="ReplayLoss">In the last step.</param>
 /// <param name="RehearsalLoss">In the last step.</param>
+/// <param name="ParameterNorm">‖θ‖ of the network before the night, by which it is known again.</param>
 public sealed record ConsolidationOutcome(
     string Run, string Night, int Facts, double Evening, double WipedBefore, double Morning, double NewBefore, double NewAfter, double ReboundBefore, double ReboundAfter, double ReboundOld,
-    int Stored, double? CuesFound, int? CuesWrong, double? ReplayLoss, double? RehearsalLoss);
+    int Stored, double? CuesFound, int? CuesWrong, double? ReplayLoss, double? RehearsalLoss, double ParameterNorm);
 
 /// <summary>
 /// Consolidation measured: by day a trained network, its slow weights fixed, reads documents with facts, and each block's reservoir keeps the writes with the highest gates; at night these are replayed (<see cref="Consolidation"/>); in the
@@ -59,11 +61,12 @@ public sealed class ConsolidationExperiment
 
     /// <summary>Runs all of it: each network, each kind of night, each number of facts.</summary>
     /// <param name="settings">What to do.</param>
-    /// <param name="progress">Told of each outcome, with all those so far.</param>
+    /// <param name="before">What was done of it already, with the same settings: of networks that are still the same it is not done again.</param>
+    /// <param name="progress">Told of each new outcome, with all those so far.</param>
     /// <param name="stop">Ends it early.</param>
     /// <exception cref="ConfigurationException">A run is not there, or can't be consolidated: all problems.</exception>
     /// <exception cref="OperationCanceledException">It was told to stop.</exception>
-    public static ConsolidationResult Run(ConsolidationConfiguration settings, Action<ConsolidationResult>? progress = null, CancellationToken stop = default)
+    public static ConsolidationResult Run(ConsolidationConfiguration settings, ConsolidationResult? before = null, Action<ConsolidationResult>? progress = null, CancellationToken stop = default)
     {
         var problems = new List<ConfigurationProblem>();
         for (int i = 0; i < settings.Runs.Count; i++)
@@ -85,8 +88,14 @@ public sealed class ConsolidationExperiment
                     using var scope = NewDisposeScope();
                     // Each night begins with the trained weights and the same day.
                     using var network = TrainedNetwork.Load(path);
+                    double norm = network.ParameterNorm;
+                    if (before?.Outcomes.FirstOrDefault(o => (o.Run, o.Night, o.Facts, o.ParameterNorm) == (network.Name, night.Name, facts, norm)) is { } done)
+                    {
+                        outcomes.Add(done);
+                        continue;
+                    }
                     using var generator = new Generator(unchecked((ulong)settings.Seed * 1_000_003 + (ulong)network.Configuration.Seed * 7919 + (ulong)facts));
-                    outcomes.Add(new ConsolidationExperiment(settings, network.Configuration, network.Transformer!, generator).Live(network.Name, night, facts, stop));
+                    outcomes.Add(new ConsolidationExperiment(settings, network.Configuration, network.Transformer!, generator).Live(network, night, facts, stop));
                     progress?.Invoke(new(settings, [.. outcomes]));
                 }
         return new(settings, outcomes);
@@ -103,9 +112,10 @@ public sealed class ConsolidationExperiment
         return null;
     }
 
-    private ConsolidationOutcome Live(string name, NightConfiguration night, int facts, CancellationToken stop)
+    private ConsolidationOutcome Live(TrainedNetwork network, NightConfiguration night, int facts, CancellationToken stop)
     {
         using var scope = NewDisposeScope();
+        double norm = network.ParameterNorm;
         var (keys, values) = Facts(facts);
         int documents = facts / _settings.FactsPerDocument, group = Math.Min(documents, _settings.DocumentsPerNight ?? documents);
         // Documents that bind the same keys to other values, several for each of the day's.
@@ -136,8 +146,8 @@ public sealed class ConsolidationExperiment
             var told = last!.Cues.ToHashSet();
             int found = Enumerable.Range(0, facts).Count(i => told.Contains((keys[i], i / _settings.FactsPerDocument)));
             bool hasCues = night.Replay == "distilled";
-            return new(name, night.Name, facts, evening / facts, wiped / facts, morning, newBefore, Right(fresh), reboundBefore, Right(other), Right(other, old),
-                reservoirs.Sum(r => r.Count), hasCues ? (double)found / facts : null, hasCues ? told.Count - found : null, last.ReplayLoss, last.RehearsalLoss);
+            return new(network.Name, night.Name, facts, evening / facts, wiped / facts, morning, newBefore, Right(fresh), reboundBefore, Right(other), Right(other, old),
+                reservoirs.Sum(r => r.Count), hasCues ? (double)found / facts : null, hasCues ? told.Count - found : null, last.ReplayLoss, last.RehearsalLoss, norm);
         }
         finally
         {
@@ -250,9 +260,18 @@ public sealed class ConsolidationExperiment
 /// <param name="Outcomes">Night by night, by the number of facts, network by network.</param>
 public sealed record ConsolidationResult(ConsolidationConfiguration Configuration, IReadOnlyList<ConsolidationOutcome> Outcomes)
 {
-    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true, NewLine = "\n" };
+    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true, NewLine = "\n", NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
 
     public string ToJson() => JsonSerializer.Serialize(this, Json) + "\n";
+
+    /// <summary>What <see cref="ToJson"/> wrote, where it was written with these settings and is not all of it; null else.</summary>
+    /// <exception cref="JsonException">The text is no result.</exception>
+    public static ConsolidationResult? Unfinished(string json, ConsolidationConfiguration settings)
+    {
+        var found = JsonSerializer.Deserialize<ConsolidationResult>(json, Json);
+        if (found is not { Configuration: not null, Outcomes: not null }) throw new JsonException("configuration and outcomes are expected");
+        return JsonSerializer.Serialize(found.Configuration, Json) == JsonSerializer.Serialize(settings, Json) && found.Outcomes.Count < settings.OutcomeCount ? found : null;
+    }
 
     private IEnumerable<IGrouping<(string Night, int Facts), ConsolidationOutcome>> Rows => Outcomes.GroupBy(o => (o.Night, o.Facts));
 

@@ -136,7 +136,7 @@ public sealed record RunAnalysis
     public const string FileName = "analysis.json";
 
     /// <summary>Stands in analysis.json. To be raised when a figure is added there or comes out otherwise, so that files from before are made again.</summary>
-    public const int Version = 1;
+    public const int Version = 2;
 
     private static RunAnalysis OfBinding(TrainedNetwork network, AnalysisOptions options, string input)
     {

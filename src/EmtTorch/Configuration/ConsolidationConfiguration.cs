@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using System.Text.Json.Serialization;
 
 namespace EmtTorch.Configuration;
 
@@ -61,6 +62,10 @@ public sealed record ConsolidationConfiguration
     [Description("The kinds of night that are compared.")]
     [MinLength(1)]
     public IReadOnlyList<NightConfiguration> Nights { get; init; } = [new()];
+
+    /// <summary>How many outcomes there will be: of each night and number of facts one for each network.</summary>
+    [JsonIgnore]
+    public int OutcomeCount => Runs.Count * Nights.Sum(n => (n.Facts ?? Facts).Count);
 
     /// <summary>Reads and checks a file.</summary>
     /// <param name="path">The file.</param>

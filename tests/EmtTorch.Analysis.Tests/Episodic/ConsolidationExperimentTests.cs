@@ -1,3 +1,4 @@
+using System.Text.Json;
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Configuration;
 using EmtTorch.Tests;
@@ -50,6 +51,29 @@ public sealed class ConsolidationExperimentTests : InTemporaryFolder
         Assert.That(two.ToMarkdown(), Is.EqualTo(one.ToMarkdown()).And.Contain("| night | 4 | 100.0 |"));
         Assert.That(one.Figures.Select(f => f.Spec["data"]!["values"]!.AsArray().Count), Is.All.EqualTo(2));
         Assert.That(ConsolidationExperiment.Run(settings with { Seed = 2 }).ToJson(), Is.Not.EqualTo(one.ToJson()));
+    }
+
+    [Test]
+    public void WhatWasBrokenOffGoesOnToTheSame()
+    {
+        var settings = Settings() with { Steps = 5 };
+        var whole = ConsolidationExperiment.Run(settings);
+        ConsolidationResult half = null!;
+        using var stop = new CancellationTokenSource();
+        Assert.That(() => ConsolidationExperiment.Run(settings, progress: soFar => { half = soFar; stop.Cancel(); }, stop: stop.Token), Throws.InstanceOf<OperationCanceledException>());
+        var before = ConsolidationResult.Unfinished(half.ToJson(), settings)!;
+        int Made(ConsolidationResult given, out string json)
+        {
+            int made = 0;
+            json = ConsolidationExperiment.Run(settings, given, _ => made++).ToJson();
+            return made;
+        }
+        Assert.That((Made(before, out var gone), gone), Is.EqualTo((1, whole.ToJson())));
+        // Of another network it is of no use.
+        Assert.That((Made(before with { Outcomes = [before.Outcomes[0] with { ParameterNorm = 1 }] }, out gone), gone), Is.EqualTo((2, whole.ToJson())));
+        Assert.That(ConsolidationResult.Unfinished(half.ToJson(), settings with { Steps = 6 }), Is.Null);
+        Assert.That(ConsolidationResult.Unfinished(whole.ToJson(), settings), Is.Null, "all is done: it is done anew");
+        foreach (var damaged in new[] { "", "{}", "null", half.ToJson()[..^9] }) Assert.That(() => ConsolidationResult.Unfinished(damaged, settings), Throws.InstanceOf<JsonException>(), damaged);
     }
 
     [Test]

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using EmtTorch.Configuration;
 using EmtTorch.Tests.Memory.Retrieval;
 using EmtTorch.Training;
@@ -84,7 +85,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         Train(whole);
         var expected = Figures(whole);
 
-        var said = new List<string>();
+        var said = new ConcurrentQueue<string>();
         using var log = new LoggerConfiguration().WriteTo.Sink(new Said(said)).CreateLogger();
         var waits = Configuration("waits", Stored("postgres", "shared"));
         Train(waits, log: log, progress: p =>
@@ -153,11 +154,8 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         Assert.That(sizes[1], Is.LessThan(sizes[0] + 20));
     }
 
-    private sealed class Said(List<string> lines) : ILogEventSink
+    private sealed class Said(ConcurrentQueue<string> lines) : ILogEventSink
     {
-        public void Emit(LogEvent logEvent)
-        {
-            lock (lines) lines.Add(logEvent.RenderMessage().Trim('"'));
-        }
+        public void Emit(LogEvent logEvent) => lines.Enqueue(logEvent.RenderMessage().Trim('"'));
     }
 }

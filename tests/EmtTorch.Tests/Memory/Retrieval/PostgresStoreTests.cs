@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using EmtTorch.Memory.Retrieval;
 using Npgsql;
 using TorchSharp;
@@ -137,8 +138,8 @@ public sealed class PostgresStoreTests
     public void AServerThatComesBackFindsEverythingOnceAndOneThatDoesNotIsGivenUp()
     {
         using var scope = NewDisposeScope();
-        var said = new List<string>();
-        using (var connection = Connection(120, said.Add))
+        var said = new ConcurrentQueue<string>();
+        using (var connection = Connection(120, said.Enqueue))
         using (var store = Store(connection, "away"))
         {
             store.Write(MemoryStoreTests.Entries(0, 0, 1, 0, 10, 4, 1));
@@ -146,13 +147,13 @@ public sealed class PostgresStoreTests
             _server.Kill();
             store.Write(MemoryStoreTests.Entries(0, 0, 1, 10, 10, 4, 2)); // doesn't wait
             var search = store.Search(MemoryStoreTests.Query(0, 0, 1, [100], 4, 3, 50));
-            while (said.Count == 0) Thread.Sleep(20);
+            while (said.IsEmpty) Thread.Sleep(20);
             _server.Start();
             var found = search();
             Assert.That(found.Found.to(ScalarType.Int64).sum().item<long>(), Is.EqualTo(20));
             Assert.That(store.Count, Is.EqualTo(20));
-            Assert.That(said[0], Does.StartWith("PostgreSQL is away: ").And.EndsWith("The run waits for it, 120 s at most"));
-            Assert.That(said[^1], Does.StartWith("PostgreSQL is back after "));
+            Assert.That(said.First(), Does.StartWith("PostgreSQL is away: ").And.EndsWith("The run waits for it, 120 s at most"));
+            Assert.That(said.Last(), Does.StartWith("PostgreSQL is back after "));
 
             // What comes back with less than it had is found out.
             _server.Ask("UPDATE entries_runs SET writes = writes - 1 WHERE run = 'away'");
