@@ -32,7 +32,7 @@ internal static class ConsolidateCommand
         var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
         var file = Path.Combine(folder, Path.GetFileNameWithoutExtension(config));
         var before = Before($"{file}.json", settings);
-        if (before is not null) Console.WriteLine($"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already: going on");
+        if (before is not null) Console.WriteLine($"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already; those of the same networks are not done again");
         var result = ConsolidationExperiment.Run(settings, before, soFar =>
         {
             var o = soFar.Outcomes[^1];
