@@ -302,7 +302,8 @@ public sealed record ConsolidationResult(ConsolidationConfiguration Configuratio
     private JsonObject Chart(Func<ConsolidationOutcome, double> of, string title, Func<ConsolidationOutcome, double>? dotted)
     {
         var rows = new JsonArray([.. Outcomes.Select(o => (JsonNode)new JsonObject { ["facts"] = o.Facts, ["night"] = o.Night, ["run"] = o.Run, ["value"] = Math.Round(of(o), 3), ["memory"] = dotted is null ? null : Math.Round(dotted(o), 3) })]);
-        static JsonObject X() => new() { ["field"] = "facts", ["type"] = "quantitative", ["title"] = "facts", ["scale"] = new JsonObject { ["type"] = "log", ["base"] = 2 }, ["axis"] = new JsonObject { ["format"] = "d" } };
+        int[] numbers = [.. Outcomes.Select(o => o.Facts).Distinct().Order()];
+        JsonObject X() => new() { ["field"] = "facts", ["type"] = "quantitative", ["title"] = "facts", ["scale"] = new JsonObject { ["type"] = "log", ["base"] = 2 }, ["axis"] = new JsonObject { ["format"] = "d", ["values"] = new JsonArray([.. numbers.Select(n => (JsonNode)n)]) } };
         static JsonObject Colour() => new() { ["field"] = "night", ["type"] = "nominal", ["title"] = null, ["sort"] = null };
         var layers = new JsonArray(
             new JsonObject { ["mark"] = new JsonObject { ["type"] = "line" }, ["encoding"] = new JsonObject { ["x"] = X(), ["y"] = new JsonObject { ["aggregate"] = "mean", ["field"] = "value", ["type"] = "quantitative", ["title"] = title }, ["color"] = Colour() } },

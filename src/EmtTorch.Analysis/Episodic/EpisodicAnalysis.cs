@@ -131,13 +131,13 @@ public sealed class EpisodicAnalysis
         else if (Accuracy is { } accuracy) lines.Add(Text($"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."));
         // Of the head whose gate tells kinds apart the most.
         if (Gates.Where(g => g.Kinds.All(k => k.Gate is { } open && double.IsFinite(open))).MaxBy(g => g.Kinds.Max(k => k.Gate) - g.Kinds.Min(k => k.Gate)) is { } gate)
-            lines.Add(OfGate($"block {gate.Block}'s fast weights{(_configuration.Model.MemoryHeads > 1 ? $", head {gate.Head}," : "")}", gate.Kinds.Select(k => (k.Kind, k.Gate!.Value))));
+            lines.Add(OfGate($"block {gate.Block}'s fast weights{(_configuration.Model.MemoryHeads > 1 ? $", head {gate.Head}," : "")}", gate.Kinds));
         else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null)) lines.Add(Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1."));
         if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
             lines.Add(Text($"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."));
         if (Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph)
             lines.Add(Text($"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."));
-        if (Graphs.Where(g => g.Gates.Count > 0 && g.Gates.All(k => double.IsFinite(k.Gate))).MaxBy(g => g.Gates.Max(k => k.Gate) - g.Gates.Min(k => k.Gate)) is { } nodes) lines.Add(OfGate($"block {nodes.Block}'s graph", nodes.Gates));
+        if (Graphs.Where(g => g.Gates.Count > 0 && g.Gates.All(k => double.IsFinite(k.Strength))).MaxBy(g => g.Gates.Max(k => k.Gate) - g.Gates.Min(k => k.Gate)) is { } nodes) lines.Add(OfGate($"block {nodes.Block}'s graph", nodes.Gates));
         if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
             lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
         string?[] limits =
@@ -149,10 +149,10 @@ public sealed class EpisodicAnalysis
         return lines;
     }
 
-    private static string OfGate(string whose, IEnumerable<(string Kind, double Gate)> kinds)
+    private static string OfGate(string whose, IReadOnlyList<KindReading> kinds)
     {
         const double Closed = 0.1;
-        var (most, least) = (kinds.MaxBy(k => k.Gate), kinds.MinBy(k => k.Gate));
+        var (most, least) = (kinds.MaxBy(k => k.Gate)!, kinds.MinBy(k => k.Gate)!);
         return FormattableString.Invariant(most.Gate < Closed ? (FormattableString)$"The gate of {whose} lets in hardly anything (of {most.Kind} the most, g = {most.Gate:F2})."
             : $"The gate of {whose} lets in most of {most.Kind} (g = {most.Gate:F2}) and least of {least.Kind} ({least.Gate:F2}).");
     }

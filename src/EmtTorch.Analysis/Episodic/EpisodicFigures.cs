@@ -16,17 +16,18 @@ internal static class EpisodicFigures
     public static IReadOnlyList<Figure> Of(EpisodicAnalysis analysis) =>
         [.. Gates(analysis), .. GatesOfExample(analysis), .. Reads(analysis), .. Graphs(analysis), .. Spectra(analysis), .. Curves(analysis)];
 
-    /// <summary>g by the kind of token, a dot for each block and head; where there is no gate nothing.</summary>
+    /// <summary>g by the kind of token, a dot for each block and head, and for each graph; where there is no gate nothing.</summary>
     private static IEnumerable<Figure> Gates(EpisodicAnalysis analysis)
     {
         bool heads = analysis.Gates.Any(g => g.Head > 1);
-        string Of(GateReading g) => heads ? $"block {g.Block}, head {g.Head}" : $"block {g.Block}";
-        var readings = analysis.Gates.SelectMany(g => g.Kinds, (g, k) => (Gate: g, Kind: k)).Where(r => r.Kind.Gate is { } open && double.IsFinite(open)).ToList();
+        var fast = analysis.Gates.SelectMany(g => g.Kinds, (g, k) => (Of: $"block {g.Block}'s fast weights{(heads ? $", head {g.Head}" : "")}", Kind: k));
+        var graphs = analysis.Graphs.SelectMany(g => g.Gates, (g, k) => (Of: $"block {g.Block}'s graph", Kind: k));
+        var readings = fast.Concat(graphs).Where(r => r.Kind.Gate is { } open && double.IsFinite(open)).ToList();
         if (readings.Count == 0) yield break;
-        var values = readings.Select(r => $$"""{"k":{{CompactJson.Text(r.Kind.Kind)}},"v":{{CompactJson.Number(r.Kind.Gate)}},"b":{{CompactJson.Number(r.Kind.Strength)}},"n":{{r.Kind.Count}},"of":"{{Of(r.Gate)}}"}""");
+        var values = readings.Select(r => $$"""{"k":{{CompactJson.Text(r.Kind.Kind)}},"v":{{CompactJson.Number(r.Kind.Gate)}},"b":{{CompactJson.Number(r.Kind.Strength)}},"n":{{r.Kind.Count}},"of":{{CompactJson.Text(r.Of)}}}""");
         var kinds = readings.Select(r => r.Kind.Kind).Distinct().ToList();
-        var of = readings.Select(r => Of(r.Gate)).Distinct().ToList();
-        yield return new("gate", "What the gate lets in", "The mean of g over the tokens of each kind. 0: nothing is written; 1: all of it. With the pointer on a dot: β = gη, which the token is written with.", CompactJson.Object($$"""
+        var of = readings.Select(r => r.Of).Distinct().ToList();
+        yield return new("gate", "What gates let in", "The mean of g over the tokens of each kind. 0: nothing is written; 1: all of it. With the pointer on a dot: β = gη, which the token is written with.", CompactJson.Object($$"""
             {
               "width": "container", "height": {{32 * kinds.Count}},
               "data": {"values": {{CompactJson.Array(values)}}},
@@ -51,7 +52,7 @@ internal static class EpisodicFigures
             var gates = example.Gates[block];
             if (!gates.Any(double.IsFinite)) continue;
             var values = gates.Select((g, t) => $$"""{"t":{{t + 1}},"v":{{CompactJson.Number(g)}},"k":{{CompactJson.Text(example.Kinds[t])}},"w":{{CompactJson.Text(example.Tokens[t])}}}""");
-            yield return new($"gate-document-{block + 1}", $"The gate of block {block + 1} along one document", $"g at each token{(analysis.Gates.Any(g => g.Head > 1) ? ", the mean of the heads" : "")}.", CompactJson.Object($$"""
+            yield return new($"gate-document-{block + 1}", $"The gate of block {block + 1}'s fast weights along one document", $"g at each token{(analysis.Gates.Any(g => g.Head > 1) ? ", the mean of the heads" : "")}.", CompactJson.Object($$"""
                 {
                   "width": "container", "height": 150,
                   "data": {"values": {{CompactJson.Array(values)}}},

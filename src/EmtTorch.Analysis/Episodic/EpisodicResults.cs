@@ -62,11 +62,11 @@ public sealed record FastWeightCourse(int Block, int KeyWidth, IReadOnlyList<int
 /// <param name="Linked">Of these the share where the strongest edge from a → b, E_ij g_j, leads to b → c.</param>
 /// <param name="Read">Of these, how much of the read goes to the node of a → b, the mean of its weight.</param>
 /// <param name="Questions">How many questions there were.</param>
-/// <param name="Gates">The mean of g over the tokens of each kind; none where there is no gate.</param>
+/// <param name="Gates">What its gate lets in, by the kind of token, with β = g; none where there is no gate.</param>
 /// <param name="Facts">The facts among the nodes at the last question of one document.</param>
 /// <param name="Edges">E_ij g_j between them.</param>
 /// <param name="Chains">Which of these edges join the facts of a chain, as row and column.</param>
-public sealed record GraphReading(int Block, double? Kept, double? Linked, double? Read, long Questions, IReadOnlyList<(string Kind, double Gate)> Gates, IReadOnlyList<string> Facts, double[][] Edges, IReadOnlyList<(int From, int To)> Chains);
+public sealed record GraphReading(int Block, double? Kept, double? Linked, double? Read, long Questions, IReadOnlyList<KindReading> Gates, IReadOnlyList<string> Facts, double[][] Edges, IReadOnlyList<(int From, int To)> Chains);
 
 /// <summary>A point of a curve of accuracy.</summary>
 /// <param name="At">Pairs, or a horizon.</param>

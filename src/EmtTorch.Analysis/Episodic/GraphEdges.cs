@@ -75,10 +75,11 @@ internal static class GraphEdges
         return new(block, Share(kept, questions), Share(linked, kept), Share(read, kept), questions, [], example.Facts, example.Edges, example.Chains);
     }
 
-    private static IReadOnlyList<(string, double)> GatesOf(GraphActivity activity, TaskConfiguration task, int[][] kinds)
+    private static KindReading[] GatesOf(GraphActivity activity, TaskConfiguration task, int[][] kinds)
     {
         double[][] gates = Matrices.Rows(activity.Written);
-        return [.. gates.SelectMany((row, b) => row.Select((g, t) => (Kind: kinds[b][t], Gate: g))).GroupBy(p => p.Kind).OrderBy(p => p.Key).Select(p => (TokenKinds.Names(task)[p.Key], p.Average(g => g.Gate)))];
+        var of = gates.SelectMany((row, b) => row.Select((g, t) => (Kind: kinds[b][t], Gate: g))).GroupBy(p => p.Kind, p => p.Gate).OrderBy(p => p.Key);
+        return [.. of.Select(p => new KindReading(TokenKinds.Names(task)[p.Key], p.Count(), p.Average(), p.Average()))];
     }
 
     private static IEnumerable<BoundPair> Chain(BoundPair? fact, BoundPairs bound)

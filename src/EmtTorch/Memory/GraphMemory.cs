@@ -31,7 +31,8 @@ public sealed record GraphActivity(Tensor Origins, Tensor Gates, Tensor Edges, T
 /// Nodes are refreshed at every interval of R tokens, counted from the document's start: the N largest g of the nodes and the interval's tokens stay, of equal ones the later. A token reads the nodes from before its interval.
 /// </summary>
 /// <remarks>
-/// Choosing by g passes no gradient; g learns as the weight that a node has in reads and in sums. Who is a node depends on all tokens before an interval alone, however a document is cut into segments. At first W_Q and W_V take h as it is and W_K takes b,
+/// Choosing by g passes no gradient; g learns as the weight that a node has in reads and in sums. Who is a node depends on all tokens before an interval alone, however a document is cut into segments
+/// (of tokens that are the same, in the same context, rounding may choose: their nodes are the same too). At first W_Q and W_V take h as it is and W_K takes b,
 /// so that a node's key is what stood before the token and its value the token: asking for a finds the fact a → b. W_e is 8 · (value of i against key of j) and b_e = −3.2, so that edges lead
 /// from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to itself, and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
 /// </remarks>

@@ -380,7 +380,7 @@ public sealed class EpisodicAnalysisTests
                     Assert.That(graph.Edges[i][j], Is.EqualTo(g / (1 + Math.Exp(3.2 - 8 * ((i, j) is (0, 1) or (2, 3) ? 1 : 0.5)))).Within(1e-6), $"{i}, {j}");
             Assert.That(analysis.Summary(), Has.One.EqualTo("In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the strongest edge of the first fact leads to the second."));
             Assert.That(graph.Gates.Select(k => k.Kind), Is.EqualTo(new[] { "key", "value", "question", "key asked", "noise" }));
-            foreach (var (kind, open) in graph.Gates) Assert.That(open, kind == "value" ? Is.EqualTo(g).Within(1e-9) : Is.LessThanOrEqualTo(1 - g + 1e-9), kind);
+            foreach (var (kind, _, open, _) in graph.Gates) Assert.That(open, kind == "value" ? Is.EqualTo(g).Within(1e-9) : Is.LessThanOrEqualTo(1 - g + 1e-9), kind);
             Assert.That(analysis.Summary(), Has.One.StartsWith("The gate of block 1's graph lets in most of value (g = "));
         }
     }

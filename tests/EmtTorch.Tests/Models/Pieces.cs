@@ -31,6 +31,22 @@ internal static class Pieces
         return (cat(logits, 1), state!);
     }
 
+    /// <summary>Logits of a document read in pieces, the last state's tensors, and the gradients of all parameters, are the same however it is cut.</summary>
+    /// <returns>Those of one piece.</returns>
+    public static Tensor[] CheckCuts(EpisodicTransformer network, Tensor tokens, double relative, params IEnumerable<long>[] cuts)
+    {
+        Tensor[] Of(IEnumerable<long> lengths)
+        {
+            var (logits, state) = Read(network, tokens, lengths);
+            network.Stores?.Forget(state.Documents.Generation);
+            Compared.Loss([logits, .. state.Tensors]).backward();
+            return [logits.detach(), .. state.Tensors.Select(t => t.detach()), .. network.parameters().Select(p => p.grad?.clone() ?? zeros_like(p))];
+        }
+        var whole = Of([tokens.shape[1]]);
+        foreach (var lengths in cuts) Compared.AreEqual(Of(lengths), whole, relative, ofAll: 0.01);
+        return whole;
+    }
+
     /// <summary>Documents that are none, or have no tokens yet, are read; a segment of nothing changes nothing.</summary>
     public static void CheckEmpty(EpisodicTransformer network, int vocabulary, int hiddenSize, long batch, long length)
     {
