@@ -13,16 +13,19 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
 {
     private const string Variable = "EMTTORCH_TEST_POSTGRES";
 
-    private PgvectorServer? _server;
+    private readonly Dictionary<bool, PgvectorServer> _servers = [];
 
     [OneTimeTearDown]
-    public void StopServer() => _server?.Dispose();
-
-    private PgvectorServer Server()
+    public void StopServers()
     {
-        _server ??= new();
-        Environment.SetEnvironmentVariable(Variable, _server.ConnectionString);
-        return _server;
+        foreach (var server in _servers.Values) server.Dispose();
+    }
+
+    private PgvectorServer Server(bool native)
+    {
+        if (!_servers.ContainsKey(native)) _servers[native] = new(native);
+        Environment.SetEnvironmentVariable(Variable, _servers[native].ConnectionString);
+        return _servers[native];
     }
 
     private const string Small = """
@@ -45,11 +48,10 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
     private static string[] Figures(RunConfiguration configuration) =>
         [.. RunFolder.Of(configuration).ReadMetrics().Select(m => $"{m.Step} {m.Loss:R} {m.GradientNorm:R} {m.TestLoss:R}")];
 
-    [TestCase("document")]
-    [TestCase("shared")]
-    public void EitherStoreGivesTheSameRunAlsoWhenItIsBrokenOff(string scope)
+    [Test]
+    public void EitherStoreGivesTheSameRunAlsoWhenItIsBrokenOff([Values("document", "shared")] string scope, [Values] bool native)
     {
-        var server = Server();
+        var server = Server(native);
         var whole = Configuration("whole", Stored("memory", scope));
         Train(whole);
         var expected = Figures(whole);
@@ -78,9 +80,9 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
     }
 
     [Test]
-    public void AServerThatGoesAwayIsWaitedForOrTheRunEndsWithACheckpointAndGoesOnLater()
+    public void AServerThatGoesAwayIsWaitedForOrTheRunEndsWithACheckpointAndGoesOnLater([Values] bool native)
     {
-        var server = Server();
+        var server = Server(native);
         var whole = Configuration("whole", Stored("memory", "shared"));
         Train(whole);
         var expected = Figures(whole);

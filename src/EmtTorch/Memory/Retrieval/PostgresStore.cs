@@ -78,7 +78,7 @@ public sealed partial class PostgresStore : IEpisodicStore
             await _connection.Begin(c);
             await using (var session = new NpgsqlCommand(_connection.Session, c)) await session.ExecuteNonQueryAsync(); // it may have been another when the connection was opened
             // PGlite, a PostgreSQL inside Node, answers to no COPY FROM STDIN and is lost after one; where it does, it says so by this setting.
-            await using var copies = new NpgsqlCommand("SELECT version() NOT LIKE '%PGlite%' OR coalesce(current_setting('emttorch.copy', true), '') = 'on'", c);
+            await using var copies = new NpgsqlCommand("SELECT coalesce(nullif(current_setting('emttorch.copy', true), ''), CASE WHEN version() LIKE '%PGlite%' THEN 'off' ELSE 'on' END) = 'on'", c);
             _copies = (bool)(await copies.ExecuteScalarAsync())!;
             return true;
         }));

@@ -6,13 +6,15 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests.Memory.Retrieval;
 
-/// <summary>Against a real PostgreSQL with pgvector, over a socket.</summary>
-public sealed class PostgresStoreTests
+/// <summary>Against a real PostgreSQL with pgvector, over a socket: PGlite, and the system's own where it has one.</summary>
+[TestFixture(false)]
+[TestFixture(true)]
+public sealed class PostgresStoreTests(bool native)
 {
     private PgvectorServer _server = null!;
 
     [OneTimeSetUp]
-    public void StartServer() => _server = new();
+    public void StartServer() => _server = new(native);
 
     [OneTimeTearDown]
     public void StopServer() => _server?.Dispose();
@@ -29,9 +31,9 @@ public sealed class PostgresStoreTests
     {
         using var scope = NewDisposeScope();
         using var connection = Connection();
-        if (!copies) _server.Ask("SET emttorch.copy = 'off'");
+        if (!copies) _server.Set("emttorch.copy", "off");
         using var store = Store(connection, $"same/{shared}/{copies}", shared);
-        _server.Ask("SET emttorch.copy = 'on'");
+        _server.Set("emttorch.copy", "on");
         using var memory = new MemoryStore(shared);
         foreach (var e in new[]
         {
@@ -87,9 +89,9 @@ public sealed class PostgresStoreTests
     {
         using var scope = NewDisposeScope();
         using var connection = Connection();
-        if (!copies) _server.Ask("SET emttorch.copy = 'off'");
+        if (!copies) _server.Set("emttorch.copy", "off");
         using var store = Store(connection, $"texts/{copies}");
-        _server.Ask("SET emttorch.copy = 'on'");
+        _server.Set("emttorch.copy", "on");
         var large = new byte[10 << 20];
         new Random(1).NextBytes(large);
         byte[] any = [.. Enumerable.Range(0, 256).Select(i => (byte)i)], sql = [.. "'; DROP TABLE entries; -- \\x00 \\. \u00e9"u8];
@@ -123,8 +125,7 @@ public sealed class PostgresStoreTests
         // The server for tests passes no options on.
         string? ReadOnly()
         {
-            _server.Ask("ALTER DATABASE postgres SET default_transaction_read_only = on");
-            _server.Ask("SET default_transaction_read_only = on");
+            _server.Set("default_transaction_read_only", "on");
             try { return PostgresStore.Problem(_server.ConnectionString, "entries", 4); }
             finally
             {
@@ -170,7 +171,11 @@ public sealed class PostgresStoreTests
             _server.Start();
         }
     }
+}
 
+/// <summary>Against one that has no pgvector.</summary>
+public sealed class PostgresWithoutPgvectorTests
+{
     [Test]
     public void APostgresWithoutPgvectorIsRefused()
     {
