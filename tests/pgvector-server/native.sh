@@ -50,7 +50,7 @@ run_server() {
   fi
   cd -- "$folder"
   [ -f PG_VERSION ] || "${as_user[@]}" "$bin/initdb" --auth=trust --username=postgres --no-sync --pgdata="$folder" >/dev/null
-  exec "${as_user[@]}" "$bin/postgres" -D "$folder" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder" -c logging_collector=on "$@"
+  exec "${as_user[@]}" "$bin/postgres" -D "$folder" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$folder" -c log_min_messages=fatal "$@"
 }
 
 case ${1-} in

@@ -50,8 +50,8 @@ public sealed partial class PostgresStore : IEpisodicStore
         (_connection, _table, _run, _block, _keySize, _valueSize, _valueType, IsShared) = (connection, Quoted(table), run, block, keySize, valueSize, valueType, shared);
         _hnsw = hnsw;
         _connection.Counter = (counter, run);
-        // The index gives candidates until there are enough among them that may be seen.
-        if (hnsw) _connection.Session = "SET jit = off; SET hnsw.iterative_scan = strict_order; SET hnsw.ef_search = 100";
+        // The index gives candidates until there are enough among them that may be seen. A server that has no statistics of the table yet takes it for small and would rather sort all of it.
+        if (hnsw) _connection.Session = "SET jit = off; SET enable_sort = off; SET hnsw.iterative_scan = strict_order; SET hnsw.ef_search = 100";
         Wait(_connection.Read(async c =>
         {
             if (Problem(c, table, keySize) is { } problem) throw new StoreException(problem);

@@ -81,6 +81,10 @@ public sealed class PostgresStoreTests(bool native)
         // A graph of 200 entries is searched nearly whole.
         Assert.That(found.Products[0].eq(best).to(ScalarType.Float32).mean().item<float>(), Is.GreaterThan(0.9));
         Assert.That(_server.Ask("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw (key vector_ip_ops) WHERE %it''''s indexed%'"), Is.EqualTo(1L));
+        // It was used, by every query.
+        connection.Dispose();
+        _server.Ask("SELECT pg_stat_force_next_flush()");
+        Assert.That(() => _server.Ask("SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE indexrelname LIKE 'hnsw%'"), Is.GreaterThanOrEqualTo(40L).After(5).Seconds.PollEvery(100).MilliSeconds);
     }
 
     [TestCase(true)]
