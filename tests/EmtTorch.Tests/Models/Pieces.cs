@@ -1,3 +1,4 @@
+using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Tests.Memory;
 using TorchSharp;
@@ -8,6 +9,18 @@ namespace EmtTorch.Tests.Models;
 /// <summary>Documents read in pieces: however they are cut, a network must say the same.</summary>
 internal static class Pieces
 {
+    /// <summary>A network, the same for the same seed.</summary>
+    /// <param name="random">What the names of weights end in that are random, where new ones are 0 and a part would add nothing.</param>
+    public static EpisodicTransformer Network(int vocabulary, ModelConfiguration model, long seed = 1, params string[] random)
+    {
+        manual_seed(seed).Dispose();
+        var network = new EpisodicTransformer(vocabulary, model);
+        using (no_grad())
+            foreach (var (name, parameter) in network.named_parameters())
+                if (random.Any(r => name.EndsWith(r, StringComparison.Ordinal))) parameter.normal_(0, 0.3);
+        return network;
+    }
+
     /// <summary>(B, T), the same for the same seed.</summary>
     public static Tensor Tokens(int vocabulary, long batch, long length, ulong seed = 0)
     {
@@ -45,6 +58,25 @@ internal static class Pieces
         var whole = Of([tokens.shape[1]]);
         foreach (var lengths in cuts) Compared.AreEqual(Of(lengths), whole, relative, ofAll: 0.01);
         return whole;
+    }
+
+    /// <summary>The same of many networks.</summary>
+    /// <returns>How many.</returns>
+    public static int CheckCuts(IEnumerable<ModelConfiguration> models, Func<ModelConfiguration, EpisodicTransformer> network, Func<Tensor> tokens, double relative, params IEnumerable<long>[] cuts)
+    {
+        int checkedOnes = 0;
+        foreach (var model in models)
+        {
+            using var scope = NewDisposeScope();
+            using var one = network(model);
+            try { CheckCuts(one, tokens(), relative, cuts); }
+            catch (AssertionException e)
+            {
+                throw new AssertionException($"{model}: {e.Message}");
+            }
+            checkedOnes++;
+        }
+        return checkedOnes;
     }
 
     /// <summary>Documents that are none, or have no tokens yet, are read; a segment of nothing changes nothing.</summary>

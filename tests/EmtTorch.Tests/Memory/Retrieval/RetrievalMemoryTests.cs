@@ -16,15 +16,7 @@ public sealed class RetrievalMemoryTests
         Type = "episodic_transformer", HiddenSize = 8, Heads = 2, Layers = 2, Dtype = "float64", Memory = "none", Window = 2, Retrieval = new() { Chunk = 3, TopK = 4 },
     };
 
-    private static EpisodicTransformer Network(ModelConfiguration model)
-    {
-        manual_seed(1).Dispose();
-        var network = new EpisodicTransformer(Vocabulary, model);
-        using (no_grad())
-            foreach (var (name, parameter) in network.named_parameters())
-                if (name.EndsWith("output.weight", StringComparison.Ordinal)) parameter.normal_(0, 0.3);
-        return network;
-    }
+    private static EpisodicTransformer Network(ModelConfiguration model) => Pieces.Network(Vocabulary, model, random: "output.weight");
 
     private static Tensor Tokens(long batch, long length, ulong seed = 0) => Pieces.Tokens(Vocabulary, batch, length, seed);
 
