@@ -28,7 +28,7 @@ for i, part in enumerate(p for p in parts if (here / "runs" / p).exists()):
     text(x0 + w + 15, y0 - h + 16 * i + 10, part, colour=colours[i])
 
 # Queries a second against keys, both in powers of ten.
-x0, w = 560, 230
+x0, w = 560, 200
 line([(x0, y0 - h), (x0, y0), (x0 + w, y0)], "black", 1)
 text(x0, 30, "queries a second, the nearest 10, by keys")
 for e in range(5): text(x0 - 6, y0 - e / 4.5 * h + 4, f"10{'⁰¹²³⁴'[e]}", "end")
@@ -38,5 +38,5 @@ for i, store in enumerate(("memory", "exact", "hnsw")):
     points = [(x0 + (math.log10(r["keys"]) - 4) / 2 * w, y0 - math.log10(r["queries_per_second"]) / 4.5 * h) for r in sorted(rows, key=lambda r: r["keys"]) if r["store"] == store]
     line(points, colours[i])
     for x, y in points: svg.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colours[i]}"/>')
-    if points: text(points[-1][0] + 8, points[-1][1] + 4, store if store == "memory" else f"PostgreSQL, {store}", colour=colours[i])
+    if points: text(points[-1][0] + 8, points[-1][1] + (12 if store == "hnsw" else 2), store if store == "memory" else f"PostgreSQL, {store}", colour=colours[i])
 (here / "results" / "figure.svg").write_text("\n".join(svg) + "\n</svg>\n")

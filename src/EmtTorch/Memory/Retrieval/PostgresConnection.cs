@@ -16,6 +16,8 @@ public sealed class PostgresConnection : IDisposable
 {
     private static readonly TimeSpan Pause = TimeSpan.FromSeconds(0.5), Reminder = TimeSpan.FromMinutes(1);
 
+    private const string StartingUp = "57P03"; // cannot_connect_now
+
     private readonly NpgsqlConnectionStringBuilder _settings;
     private readonly TimeSpan _wait;
     private readonly Action<string> _say;
@@ -55,17 +57,21 @@ public sealed class PostgresConnection : IDisposable
         }
     }
 
-    /// <summary>What is wrong with a database, before anything is done; null where nothing is.</summary>
+    /// <summary>What is wrong with a database, before anything is done; null where nothing is. One that is starting is waited for, a minute at most.</summary>
     internal static string? Problem(string connectionString, Func<NpgsqlConnection, string?> check)
     {
-        try
+        for (var clock = Stopwatch.StartNew(); ; Thread.Sleep(Pause))
         {
-            using var connection = new NpgsqlConnection(Settings(connectionString).ConnectionString);
-            connection.Open();
-            return check(connection);
+            try
+            {
+                using var connection = new NpgsqlConnection(Settings(connectionString).ConnectionString);
+                connection.Open();
+                return check(connection);
+            }
+            catch (StoreException e) { return e.Message; }
+            catch (PostgresException e) when (e.SqlState == StartingUp && clock.Elapsed < Reminder) { }
+            catch (Exception e) when (IsOfTheServer(e)) { return $"PostgreSQL can't be used: {Reason(e)}"; }
         }
-        catch (StoreException e) { return e.Message; }
-        catch (Exception e) when (IsOfTheServer(e)) { return $"PostgreSQL can't be used: {Reason(e)}"; }
     }
 
     /// <summary>The run whose writes are counted, and the table that counts them, quoted.</summary>
@@ -201,7 +207,7 @@ public sealed class PostgresConnection : IDisposable
     private static bool IsOfTheServer(Exception e) => e is NpgsqlException or IOException or System.Net.Sockets.SocketException or TimeoutException or ObjectDisposedException;
 
     // Server shut down or starting, connection lost, out of something, read-only for the time being, deadlock. What a server says otherwise it will say again.
-    private static bool MayPass(Exception e) => e is PostgresException p ? p.SqlState is ['0', '8', ..] or ['5', '3', ..] or "57P01" or "57P02" or "57P03" or "57P05" or "25006" or "40001" or "40P01" : IsOfTheServer(e);
+    private static bool MayPass(Exception e) => e is PostgresException p ? p.SqlState is ['0', '8', ..] or ['5', '3', ..] or "57P01" or "57P02" or StartingUp or "57P05" or "25006" or "40001" or "40P01" : IsOfTheServer(e);
 
     private static string Reason(Exception e) => e is PostgresException p ? p.MessageText : e.InnerException is { } inner && e is NpgsqlException ? $"{e.Message.TrimEnd('.')}: {inner.Message}".ReplaceLineEndings(" ") : e.Message;
 
