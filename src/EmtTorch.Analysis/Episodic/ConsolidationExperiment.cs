@@ -292,6 +292,7 @@ public sealed record ConsolidationResult(ConsolidationConfiguration Configuratio
     }
 
     /// <summary>Recall after wiping, and what the nights cost, against the number of facts.</summary>
+    [JsonIgnore]
     public IReadOnlyList<Figure> Figures =>
     [
         new("recall", "Recall with the fast memory wiped, after the night", "Each point is a network's share of right answers; lines are means. With the fast memory it is the dotted line.", Chart(o => 100 * o.Morning, "recall after wiping, %", o => 100 * o.Evening)),
