@@ -24,12 +24,10 @@ internal static class ConsolidateCommand
 
     private static int Run(string config, string[] set, string? output, int? threads)
     {
-        if (threads is < 1 or > 1024) throw new ConfigurationException([new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024"))]);
-        TorchRuntime.Start(threads);
+        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
+        var settings = Prepare(config, set, folder, threads);
         using var screen = new Screen();
         using var interruption = new Interruption(screen, "the nights that are done are in the results, and the same command goes on");
-        var settings = ConsolidationConfiguration.Load(config, set);
-        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
         var file = Path.Combine(folder, Path.GetFileNameWithoutExtension(config));
         var before = Before($"{file}.json", settings);
         if (before is not null) Console.WriteLine($"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already; those of the same networks are not done again");
@@ -38,7 +36,7 @@ internal static class ConsolidateCommand
             var o = soFar.Outcomes[^1];
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
                 $"{soFar.Outcomes.Count} of {settings.OutcomeCount}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %"));
-            // A night takes a minute: what is done is kept.
+            // What is done is kept.
             Directory.CreateDirectory(folder);
             AtomicFile.WriteText($"{file}.json", soFar.ToJson());
             AtomicFile.WriteText($"{file}.md", soFar.ToMarkdown());
@@ -48,6 +46,24 @@ internal static class ConsolidateCommand
         Console.Write(result.ToMarkdown());
         Console.WriteLine($"{file}.html");
         return Exit.Done;
+    }
+
+    /// <summary>The settings, and Torch with so many threads.</summary>
+    /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
+    private static ConsolidationConfiguration Prepare(string config, string[] set, string folder, int? threads)
+    {
+        var problems = new List<ConfigurationProblem>();
+        if (threads is < 1 or > 1024) problems.Add(new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024")));
+        else TorchRuntime.Start(threads);
+        if (new RunFolder(folder).WhyNotWritable() is { } reason) problems.Add(new("--out", $"the folder of the results, {folder}, can't be written: {reason}"));
+        ConsolidationConfiguration? settings = null;
+        try
+        {
+            settings = ConsolidationConfiguration.Load(config, set);
+            problems.AddRange(ConsolidationExperiment.Problems(settings));
+        }
+        catch (ConfigurationException e) { problems.AddRange(e.Problems); }
+        return settings is not null && problems.Count == 0 ? settings : throw new ConfigurationException(problems);
     }
 
     /// <summary>What was done before an interruption; a damaged file is named.</summary>

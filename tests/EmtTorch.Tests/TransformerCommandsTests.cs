@@ -78,6 +78,7 @@ public sealed class TransformerCommandsTests
             Assert.That(wrong.Error, Does.Contain("steps: found -1").And.Contain("nights[0].replay: found the text \"rumour\""));
             Assert.That(Run("consolidate", "night.json", "--set", "runs=[\"nowhere\"]", "--out", "other") is (2, "", var nowhere) ? nowhere : "", Does.Contain("runs[0]"));
             Assert.That(Run("consolidate", "night.json", "--threads", "0").Code, Is.EqualTo(2));
+            Assert.That(Run("consolidate", "night.json", "--threads", "0", "--out", "/dev/null/other", "--set", "runs=[\"nowhere\"]") is (2, "", var several) ? several : "", Does.Contain("--threads").And.Contain("--out").And.Contain("runs[0]"));
             Assert.That(Run("consolidate").Code, Is.EqualTo(2));
             Assert.That(Run("consolidate").Error, Does.StartWith("CONFIG is missing"));
             Assert.That(Directory.Exists(Path.Combine(folder, "other")), Is.False);

@@ -22,14 +22,16 @@ programs() {
 
 install_server() {
   [ -z "$(programs)" ] || return 0
-  local apt=(apt-get -y -q -o DPkg::Lock::Timeout=60 install --no-install-recommends) source=pgvector_0.8.0.orig.tar.gz build version
+  local apt=(apt-get -y -q -o DPkg::Lock::Timeout=60 install --no-install-recommends) source=pgvector_0.8.0.orig.tar.gz build mirror version
   export DEBIAN_FRONTEND=noninteractive
   "${apt[@]}" postgresql || { apt-get update -q && "${apt[@]}" postgresql; }
   version=$(ls -1 /usr/lib/postgresql | sort -rn | head -n 1)
   if ! "${apt[@]}" "postgresql-$version-pgvector" 2>/dev/null || [ -z "$(programs)" ]; then
     "${apt[@]}" "postgresql-server-dev-$version" curl make gcc
     build=$(mktemp -d)
-    curl -fsS -o "$build/$source" "http://deb.debian.org/debian/pool/main/p/pgvector/$source"
+    # A later Debian's sources lie on the same mirror.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)
+    curl -fsS -o "$build/$source" "${mirror%/}/pool/main/p/pgvector/$source"
     echo "867a2c328d4928a5a9d6f052cd3bc78c7d60228a9b914ad32aa3db88e9de27b0  $build/$source" | sha256sum --check --quiet
     tar -C "$build" -xf "$build/$source"
     make -s -C "$build/pgvector-0.8.0" install PG_CONFIG="/usr/lib/postgresql/$version/bin/pg_config"

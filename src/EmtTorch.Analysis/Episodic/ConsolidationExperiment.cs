@@ -68,18 +68,7 @@ public sealed class ConsolidationExperiment
     /// <exception cref="OperationCanceledException">It was told to stop.</exception>
     public static ConsolidationResult Run(ConsolidationConfiguration settings, ConsolidationResult? before = null, Action<ConsolidationResult>? progress = null, CancellationToken stop = default)
     {
-        var problems = new List<ConfigurationProblem>();
-        for (int i = 0; i < settings.Runs.Count; i++)
-        {
-            try
-            {
-                using var network = TrainedNetwork.Load(settings.Runs[i]);
-                if (WhyNot(network.Configuration, settings) is { } reason) problems.Add(new($"runs[{i}]", $"{network.Name} {reason}"));
-            }
-            catch (ConfigurationException e) { problems.Add(new($"runs[{i}]", e.Problems[0].Message)); }
-        }
-        if (problems.Count > 0) throw new ConfigurationException(problems);
-
+        if (Problems(settings) is { Count: > 0 } problems) throw new ConfigurationException(problems);
         var outcomes = new List<ConsolidationOutcome>();
         foreach (var night in settings.Nights)
             foreach (int facts in night.Facts ?? settings.Facts)
@@ -95,10 +84,26 @@ public sealed class ConsolidationExperiment
                         continue;
                     }
                     using var generator = new Generator(unchecked((ulong)settings.Seed * 1_000_003 + (ulong)network.Configuration.Seed * 7919 + (ulong)facts));
-                    outcomes.Add(new ConsolidationExperiment(settings, network.Configuration, network.Transformer!, generator).Live(network, night, facts, stop));
+                    outcomes.Add(new ConsolidationExperiment(settings, network.Configuration, network.Transformer!, generator).Live(network.Name, norm, night, facts, stop));
                     progress?.Invoke(new(settings, [.. outcomes]));
                 }
         return new(settings, outcomes);
+    }
+
+    /// <summary>The runs that are not there, or can't be consolidated, and why.</summary>
+    public static IReadOnlyList<ConfigurationProblem> Problems(ConsolidationConfiguration settings)
+    {
+        var problems = new List<ConfigurationProblem>();
+        for (int i = 0; i < settings.Runs.Count; i++)
+        {
+            try
+            {
+                using var network = TrainedNetwork.Load(settings.Runs[i]);
+                if (WhyNot(network.Configuration, settings) is { } reason) problems.Add(new($"runs[{i}]", $"{network.Name} {reason}"));
+            }
+            catch (ConfigurationException e) { problems.Add(new($"runs[{i}]", e.Problems[0].Message)); }
+        }
+        return problems;
     }
 
     private static string? WhyNot(RunConfiguration run, ConsolidationConfiguration settings)
@@ -112,10 +117,9 @@ public sealed class ConsolidationExperiment
         return null;
     }
 
-    private ConsolidationOutcome Live(TrainedNetwork network, NightConfiguration night, int facts, CancellationToken stop)
+    private ConsolidationOutcome Live(string name, double norm, NightConfiguration night, int facts, CancellationToken stop)
     {
         using var scope = NewDisposeScope();
-        double norm = network.ParameterNorm;
         var (keys, values) = Facts(facts);
         int documents = facts / _settings.FactsPerDocument, group = Math.Min(documents, _settings.DocumentsPerNight ?? documents);
         // Documents that bind the same keys to other values, several for each of the day's.
@@ -146,7 +150,7 @@ public sealed class ConsolidationExperiment
             var told = last!.Cues.ToHashSet();
             int found = Enumerable.Range(0, facts).Count(i => told.Contains((keys[i], i / _settings.FactsPerDocument)));
             bool hasCues = night.Replay == "distilled";
-            return new(network.Name, night.Name, facts, evening / facts, wiped / facts, morning, newBefore, Right(fresh), reboundBefore, Right(other), Right(other, old),
+            return new(name, night.Name, facts, evening / facts, wiped / facts, morning, newBefore, Right(fresh), reboundBefore, Right(other), Right(other, old),
                 reservoirs.Sum(r => r.Count), hasCues ? (double)found / facts : null, hasCues ? told.Count - found : null, last.ReplayLoss, last.RehearsalLoss, norm);
         }
         finally

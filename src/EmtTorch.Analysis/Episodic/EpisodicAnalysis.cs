@@ -142,8 +142,8 @@ public sealed class EpisodicAnalysis
             lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
         string?[] limits =
         [
-            Limit(Capacity) switch { null => null, 0 => $"at no number of {PairsName}", var pairs => Text($"up to {pairs} {PairsName} (trained on {PairsTrained})") },
-            Limit(Distance) switch { null => null, 0 => "at no horizon", var far => Text($"up to horizon {far} (trained up to {HorizonTrained})") },
+            Reach(Capacity, "", $" {PairsName}") switch { null => null, "" => $"at no number of {PairsName}", var pairs => Text($"{pairs} (trained on {PairsTrained})") },
+            Reach(Distance, "horizon ", "") switch { null => null, "" => "at no horizon", var far => Text($"{far} (trained up to {HorizonTrained})") },
         ];
         if (limits.Any(l => l is not null)) lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");
         return lines;
@@ -157,8 +157,24 @@ public sealed class EpisodicAnalysis
             : $"The gate of {whose} lets in most of {most.Kind} (g = {most.Gate:F2}) and least of {least.Kind} ({least.Gate:F2}).");
     }
 
-    /// <summary>How far a curve goes on from its beginning without falling below 90 %; 0: not at all, null: there is none.</summary>
-    private static int? Limit(IReadOnlyList<CurvePoint> curve) => curve.Count == 0 || curve[0].Accuracy is null ? null : curve.TakeWhile(p => p.Accuracy >= 0.9).Select(p => p.At).LastOrDefault();
+    /// <summary>The longest stretch of a curve at 90 % or more, in words: "up to 64" from its beginning on, "from 16 to 64" or "at 16" else; "" where there is none, null where there is no curve.</summary>
+    /// <param name="curve">The curve.</param>
+    /// <param name="before">Put before its first number.</param>
+    /// <param name="after">Put behind its last one.</param>
+    internal static string? Reach(IReadOnlyList<CurvePoint> curve, string before, string after)
+    {
+        if (curve.Count == 0 || curve[0].Accuracy is null) return null;
+        int length = 0, longest = 0, last = 0;
+        for (int i = 0; i < curve.Count; i++)
+        {
+            length = curve[i].Accuracy >= 0.9 ? length + 1 : 0;
+            if (length > longest) (longest, last) = (length, i);
+        }
+        if (longest == 0) return "";
+        int first = last - longest + 1;
+        var words = first == 0 ? $"up to {before}{curve[last].At}" : first == last ? $"at {before}{curve[last].At}" : $"from {before}{curve[first].At} to {curve[last].At}";
+        return words + after;
+    }
 
     /// <summary>Documents that a measurement may have.</summary>
     private int Count(long tokens, int most)

@@ -79,7 +79,7 @@ internal static class GraphEdges
     {
         double[][] gates = Matrices.Rows(activity.Written);
         var of = gates.SelectMany((row, b) => row.Select((g, t) => (Kind: kinds[b][t], Gate: g))).GroupBy(p => p.Kind, p => p.Gate).OrderBy(p => p.Key);
-        return [.. of.Select(p => new KindReading(TokenKinds.Names(task)[p.Key], p.Count(), p.Average(), p.Average()))];
+        return [.. of.Select(p => (p.Key, Count: p.Count(), Gate: p.Average())).Select(p => new KindReading(TokenKinds.Names(task)[p.Key], p.Count, p.Gate, p.Gate))];
     }
 
     private static IEnumerable<BoundPair> Chain(BoundPair? fact, BoundPairs bound)

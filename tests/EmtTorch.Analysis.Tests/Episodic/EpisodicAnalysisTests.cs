@@ -338,6 +338,20 @@ public sealed class EpisodicAnalysisTests
         }
     }
 
+    [TestCase("", null)]
+    [TestCase("?", null)]
+    [TestCase("0 0.5", "")]
+    [TestCase("1 0.9", "up to horizon 2")]
+    [TestCase("1 1 0.8 1", "up to horizon 2")]
+    [TestCase("0.4 0.8 0.95 1", "from horizon 3 to 4")]
+    [TestCase("1 0.8 0.95 1", "from horizon 3 to 4")]
+    [TestCase("0.4 0.95 0.4 ?", "at horizon 2")]
+    public void ACurvesReachIsItsLongestGoodStretch(string accuracies, string? expected)
+    {
+        var curve = accuracies.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select((a, i) => new CurvePoint(i + 1, a == "?" ? null : double.Parse(a, System.Globalization.CultureInfo.InvariantCulture), 10)).ToList();
+        Assert.That(EpisodicAnalysis.Reach(curve, "horizon ", ""), Is.EqualTo(expected));
+    }
+
     // ---- A graph
 
     /// <summary>
