@@ -127,7 +127,7 @@ internal sealed class RunQueue
     private Action<TrainingProgress> Progress(RunConfiguration configuration) => progress =>
     {
         At?.Invoke(configuration, progress.Metrics.Step);
-        if (Verbose || Screen.IsLive) Screen.Show(Label(configuration), configuration.Training.Steps, progress);
+        Screen.Show(Label(configuration), configuration.Training.Steps, progress, brief: !Verbose);
     };
 
     /// <summary>All of these at once: see <see cref="EnsembleRun"/>.</summary>

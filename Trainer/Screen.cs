@@ -23,9 +23,6 @@ internal sealed class Screen : IDisposable
     private readonly Dictionary<string, long> _nextPlainLine = [];
     private bool _drawn;
 
-    /// <summary>Whether there is a line of progress that goes on changing.</summary>
-    public bool IsLive => _live;
-
     /// <summary>A run's logger: to this screen, behind the label, and to its file.</summary>
     /// <param name="label">The run among several; empty for one alone.</param>
     /// <param name="file">The log's file, JSON lines.</param>
@@ -35,7 +32,12 @@ internal sealed class Screen : IDisposable
         .WriteTo.File(new JsonFormatter(renderMessage: true), file)
         .CreateLogger();
 
-    public void Show(string label, long steps, TrainingProgress progress)
+    /// <summary>Shows how far a run is.</summary>
+    /// <param name="label">The run among several; empty for one alone.</param>
+    /// <param name="steps">All of its steps.</param>
+    /// <param name="progress">How far it is.</param>
+    /// <param name="brief">In a file a line a minute, the first after one, and not every five seconds.</param>
+    public void Show(string label, long steps, TrainingProgress progress, bool brief = false)
     {
         var m = progress.Metrics;
         TimeSpan? timeLeft = progress.TimeLeft is { TotalDays: < 100 } t ? t : null;
@@ -53,10 +55,12 @@ internal sealed class Screen : IDisposable
                 _running[label] = new(line, percent, m.Accuracy, timeLeft);
                 Draw();
             }
-            else if (Environment.TickCount64 >= _nextPlainLine.GetValueOrDefault(label))
+            else
             {
-                // In a file, a line every five seconds is enough.
-                _nextPlainLine[label] = Environment.TickCount64 + 5000;
+                long now = Environment.TickCount64, pause = brief ? 60_000 : 5_000;
+                if (!_nextPlainLine.TryGetValue(label, out long next)) _nextPlainLine[label] = next = brief ? now + pause : now;
+                if (now < next) return;
+                _nextPlainLine[label] = now + pause;
                 Console.WriteLine(line);
             }
         }
