@@ -187,8 +187,8 @@ internal sealed class RunQueue
         Directory.CreateDirectory(folder.Path);
         var log = Screen.Logger(Label(configuration), folder.LogFile, Verbose);
         if (setAside is not null) log.Information("The run that was in {Folder} is now in {Earlier}; --resume would have gone on with it", folder.Path, setAside);
-        log.Information("Training {Name}, seed {Seed}, on {Device}; Torch from {Provider}, {Version}", configuration.Name, configuration.Seed,
-            TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(), TorchRuntime.Provider, TorchRuntime.TorchVersion);
+        log.Information("Training {Name}, seed {Seed}, on {Device}; libtorch {Version}", configuration.Name, configuration.Seed,
+            TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(), TorchRuntime.TorchVersion);
         return (null, held, log);
     }
 

@@ -61,7 +61,7 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
         var found = new List<Cycle>();
         foreach (var component in Components(rows))
         {
-            var index = from_array(component.Select(i => (long)i).ToArray());
+            var index = tensor(component.Select(i => (long)i).ToArray());
             Complex[] persistent = [.. Spectrum.Eigenvalues(phi.index_select(0, index).index_select(1, index)).Where(z => z.Magnitude > threshold).OrderBy(z => z.Phase)];
             if (persistent.Length == 0) continue;
             int same = found.FindIndex(c => c.Length == persistent.Length && ErrorOf(c.Eigenvalues, persistent) < 1e-6);

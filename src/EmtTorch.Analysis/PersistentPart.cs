@@ -40,7 +40,7 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
         if (factors.All(f => Math.Abs(f.Real - 1) < 1e-9)) return Restricted.clone().MoveToOuterDisposeScope();
         double condition = Condition(vectors);
         if (!(condition < 1e8)) throw new AnalysisException($"the persistent eigenvectors of W_hh are nearly dependent (condition number {condition:G2}): its gain can't be told from its structure");
-        var scaled = tensor(learned.Zip(factors, (z, f) => z * f).ToArray());
+        var scaled = TorchSharpDefects.ComplexTensor([.. learned.Zip(factors, (z, f) => z * f)]);
         return matmul(vectors * scaled, linalg.inv(vectors)).real.clone().MoveToOuterDisposeScope();
     }
 

@@ -324,7 +324,7 @@ public sealed class XorVariables
         var c = new double[s, s];
         for (int k = 1; k < s; k++) c[k - 1, k] = 1;
         foreach (int delay in task.Delays) c[s - 1, s - delay] = 1;
-        return Analysis.Spectrum.Eigenvalues(from_array(c));
+        return Analysis.Spectrum.Eigenvalues(tensor(c));
     }
 
     private double Test(ElmanRnn network, AnalysisOptions options)

@@ -25,7 +25,7 @@ public sealed class FixedPointsTests
         using var scope = NewDisposeScope();
         using var generator = new Generator(1);
         var states = randn([starts, weights.GetLength(0)], dtype: ScalarType.Float64, generator: generator);
-        return FixedPoints.Find(from_array(weights), drive is null ? null : tensor(drive), states, options);
+        return FixedPoints.Find(tensor(weights), drive is null ? null : tensor(drive), states, options);
     }
 
     [Test]
@@ -142,7 +142,7 @@ public sealed class FixedPointsTests
         // States of 1e-4 and less: tanh is linear to 1e-12, and with an eigenvalue of 1 every state along (1, 1) is a fixed point to 1e-10.
         using var scope = NewDisposeScope();
         var along = linspace(-1e-4, 1e-4, 21, dtype: ScalarType.Float64).unsqueeze(1).mul(ones(1, 2, dtype: ScalarType.Float64));
-        var found = FixedPoints.Find(from_array(new[,] { { 0.75, 0.25 }, { 0.25, 0.75 } }), null, along, new() { MergeDistance = 1e-6 });
+        var found = FixedPoints.Find(tensor(new[,] { { 0.75, 0.25 }, { 0.25, 0.75 } }), null, along, new() { MergeDistance = 1e-6 });
         using (Assert.EnterMultipleScope())
         {
             Assert.That(found.Unconverged, Is.Zero);

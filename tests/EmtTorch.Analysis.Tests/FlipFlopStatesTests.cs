@@ -43,7 +43,7 @@ public sealed class FlipFlopStatesTests
     public void ABitThatIsNotKeptIsMissed()
     {
         using var network = UnitForEachBit(2);
-        using (no_grad()) network.RecurrentWeights.copy_(from_array(new[,] { { 2.0, 0 }, { 0, 0.5 } }));
+        using (no_grad()) network.RecurrentWeights.copy_(tensor(new[,] { { 2.0, 0 }, { 0, 0.5 } }));
         var states = FlipFlopStates.Of(network, starts: 100);
         using (Assert.EnterMultipleScope())
         {

@@ -19,7 +19,7 @@ public class GsemmTests
     public void Close() => _scope.Dispose();
 
     private static (Gsemm Model, GsemmLoops Loops) Both(double[,] xi, double[,] phi, GsemmSettings settings) =>
-        (new Gsemm(from_array(xi), from_array(phi), settings), new GsemmLoops(xi, phi, settings));
+        (new Gsemm(tensor(xi), tensor(phi), settings), new GsemmLoops(xi, phi, settings));
 
     private static double Order(double coarse, double fine) => Math.Log2(coarse / fine);
 
@@ -32,9 +32,9 @@ public class GsemmTests
         using (model)
         {
             // Two states at once, each of its own.
-            double[][] f = [Values(from_array(Gaussian(1, 7, 3))), Values(from_array(Gaussian(1, 7, 4)))];
-            double[][] h = [Values(from_array(Gaussian(1, 4, 5))), Values(from_array(Gaussian(1, 4, 6)))];
-            double[][] d = [Values(from_array(Gaussian(1, 7, 7))), Values(from_array(Gaussian(1, 7, 8)))];
+            double[][] f = [Values(tensor(Gaussian(1, 7, 3))), Values(tensor(Gaussian(1, 7, 4)))];
+            double[][] h = [Values(tensor(Gaussian(1, 4, 5))), Values(tensor(Gaussian(1, 4, 6)))];
+            double[][] d = [Values(tensor(Gaussian(1, 7, 7))), Values(tensor(Gaussian(1, 7, 8)))];
             var start = new GsemmState(vstack([Row(f[0]), Row(f[1])]), vstack([Row(h[0]), Row(h[1])]), vstack([Row(d[0]), Row(d[1])]));
             var next = model.Integrate(start, Integrator.Euler, 0.1, 0.1).Last;
             for (int b = 0; b < 2; b++)
@@ -57,7 +57,7 @@ public class GsemmTests
         var (model, loops) = Both(Gaussian(6, 3, 11), Gaussian(3, 3, 12), ThreeTimescales);
         using (model)
         {
-            var cue = Values(from_array(Gaussian(1, 6, 13)));
+            var cue = Values(tensor(Gaussian(1, 6, 13)));
             var exact = loops.Solve(cue, 1.0 / 1024, 2048);
             // Euler's steps are shorter, so that its second-order error does not blur the first.
             var steps = integrator == Integrator.Euler ? new[] { 128, 256, 512 } : [8, 16, 32];
@@ -75,7 +75,7 @@ public class GsemmTests
     public void The_discrete_step_by_hand()
     {
         // Ξ = [1 1; 0 1], Ξ† = [1 −1; 0 1], I + Φ'ᵀ = [1 0; 1 1]: W = [2 −1; 1 0], and W (1/2, 1/4) = (3/4, 1/2).
-        using var model = new Gsemm(from_array(new double[,] { { 1, 1 }, { 0, 1 } }), from_array(new double[,] { { 0, 1 }, { 0, 0 } }));
+        using var model = new Gsemm(tensor(new double[,] { { 1, 1 }, { 0, 1 } }), tensor(new double[,] { { 0, 1 }, { 0, 0 } }));
         Assert.That(Values(model.ElmanWeights()), Is.EqualTo(new double[] { 2, -1, 1, 0 }).Within(1e-14));
         Assert.That(Values(model.DiscreteStep(Row(Math.Atanh(0.5), Math.Atanh(0.25)))), Is.EqualTo(new[] { 0.75, 0.5 }).Within(1e-14));
     }
@@ -86,7 +86,7 @@ public class GsemmTests
         var (model, loops) = Both(Gaussian(9, 5, seed), Gaussian(5, 5, seed + 100), new());
         using (model)
         {
-            var v = Values(from_array(Gaussian(1, 9, seed + 200)));
+            var v = Values(tensor(Gaussian(1, 9, seed + 200)));
             var expected = Times(loops.Weights(), [.. v.Select(Math.Tanh)]);
             Assert.That(Values(model.DiscreteStep(Row(v))), Is.EqualTo(expected).Within(1e-11));
             Assert.That(Values(model.ElmanWeights()), Is.EqualTo(loops.Weights().Cast<double>()).Within(1e-11));
@@ -102,7 +102,7 @@ public class GsemmTests
         var (model, loops) = Both(Gaussian(6, 3, 21), Gaussian(3, 3, 22), settings);
         using (model)
         {
-            var v = Values(from_array(Gaussian(1, 6, 23)));
+            var v = Values(tensor(Gaussian(1, 6, 23)));
             var rates = loops.Rates(v, new double[3], new double[6]);
             Assert.That(Values(model.DiscreteStep(Row(v))), Is.EqualTo(v.Zip(rates.F, (x, r) => x + r)).Within(1e-12));
             Assert.That(() => model.ElmanWeights(), Throws.InvalidOperationException.With.Message.Contains("σ_h = identity"));
@@ -114,14 +114,14 @@ public class GsemmTests
     {
         // T_h = T_d = ε → 0 at first order; then forward Euler of step Δ, which is Eq. 20 at Δ = T_f, at first order too.
         var (xi, phi) = (Gaussian(6, 3, 31), Gaussian(3, 3, 32));
-        var cue = Values(from_array(Gaussian(1, 6, 33)));
+        var cue = Values(tensor(Gaussian(1, 6, 33)));
         var limit = new GsemmLoops(xi, phi, new()).Solve(cue, 1.0 / 1024, 2048).F;
         var byTimescale = new[] { 128, 256, 512 }.Select(n =>
         {
-            using var model = new Gsemm(from_array(xi), from_array(phi), new() { HiddenTimescale = 1.0 / n, DelayTimescale = 1.0 / n });
+            using var model = new Gsemm(tensor(xi), tensor(phi), new() { HiddenTimescale = 1.0 / n, DelayTimescale = 1.0 / n });
             return Distance(Values(model.Integrate(model.Start(Row(cue)), Integrator.Rk4, 0.5 / n, 2).Last.Feature), limit);
         }).ToArray();
-        using var reduced = new Gsemm(from_array(xi), from_array(phi));
+        using var reduced = new Gsemm(tensor(xi), tensor(phi));
         var byStep = new[] { 128, 256, 512 }.Select(n => Distance(Values(reduced.Integrate(reduced.Start(Row(cue)), Integrator.Euler, 1.0 / n, 2).Last.Feature), limit)).ToArray();
         TestContext.Out.WriteLine($"by timescale {string.Join(", ", byTimescale)}; by step {string.Join(", ", byStep)}");
         Assert.That(Order(byTimescale[1], byTimescale[2]), Is.EqualTo(1).Within(0.05));
@@ -157,7 +157,7 @@ public class GsemmTests
         using (model)
         {
             var weights = loops.Weights();
-            var v = Values(from_array(Gaussian(1, n, seed + 99)));
+            var v = Values(tensor(Gaussian(1, n, seed + 99)));
             var orbit = model.Discrete(Row(v), steps);
             var elman = model.Elman(tanh(Row(v) * settings.FeatureGain), steps);
             var h = loops.SigmaF(v);
@@ -170,20 +170,20 @@ public class GsemmTests
             }
             TestContext.Out.WriteLine($"largest difference over {steps} steps: {worst:0.0e+0}");
             Assert.That(worst, Is.LessThan(1e-9));
-            Assert.That(linalg.matrix_norm(from_array(weights), 2).ToDouble(), retrieving ? Is.GreaterThan(1) : Is.LessThanOrEqualTo(1));
+            Assert.That(linalg.matrix_norm(tensor(weights), 2).ToDouble(), retrieving ? Is.GreaterThan(1) : Is.LessThanOrEqualTo(1));
         }
     }
 
     [Test]
     public void An_elman_network_runs_on_the_weights()
     {
-        using var model = new Gsemm(from_array(Gaussian(6, 3, 41)), Gsemm.Sequence(3, cyclic: true), new() { FeatureGain = 1.2 });
+        using var model = new Gsemm(tensor(Gaussian(6, 3, 41)), Gsemm.Sequence(3, cyclic: true), new() { FeatureGain = 1.2 });
         using var network = new ElmanRnn(6, 6, dtype: ScalarType.Float64);
         using var grad = no_grad();
         network.RecurrentWeights.copy_(model.ElmanWeights());
         network.InputWeights.copy_(eye(6, dtype: ScalarType.Float64));
         // h(0) = 0, so that the input atanh(h) makes h(1) = h.
-        var h = tanh(from_array(Gaussian(1, 6, 42)));
+        var h = tanh(tensor(Gaussian(1, 6, 42)));
         var states = network.HiddenStates(h.atanh().unsqueeze(0), 20);
         Assert.That(Values(states), Is.EqualTo(Values(model.Elman(h, 19))).Within(1e-9));
     }
@@ -199,7 +199,7 @@ public class GsemmTests
         double[] memory(int j) => [.. Enumerable.Range(0, 5).Select(i => xi[i, j])];
         foreach (bool cyclic in new[] { false, true })
         {
-            using var model = new Gsemm(from_array(xi), Gsemm.Sequence(3, cyclic), new() { FeatureNonlinearity = Nonlinearity.Identity });
+            using var model = new Gsemm(tensor(xi), Gsemm.Sequence(3, cyclic), new() { FeatureNonlinearity = Nonlinearity.Identity });
             Assert.That(Values(model.Discrete(Row(memory(0)), 3)), Is.EqualTo(new[] { memory(0), memory(1), memory(2), memory(cyclic ? 0 : 2) }.SelectMany(v => v)).Within(1e-12));
         }
     }
@@ -208,7 +208,7 @@ public class GsemmTests
     public void Overlaps_are_coordinates_in_the_memories()
     {
         var xi = Gaussian(6, 3, 61);
-        using var model = new Gsemm(from_array(xi), Gsemm.Sequence(3, cyclic: false), new() { FeatureNonlinearity = Nonlinearity.Identity });
+        using var model = new Gsemm(tensor(xi), Gsemm.Sequence(3, cyclic: false), new() { FeatureNonlinearity = Nonlinearity.Identity });
         var v = Enumerable.Range(0, 6).Select(i => 0.5 * xi[i, 0] - 2 * xi[i, 2]).ToArray();
         Assert.That(Values(model.Overlaps(Row(v))), Is.EqualTo(new[] { 0.5, 0, -2 }).Within(1e-12));
     }
@@ -249,9 +249,9 @@ public class GsemmTests
     [TestCase(Nonlinearity.Tanh, true, 0.5)]
     public void Without_a_sequence_the_energy_never_rises(Nonlinearity hidden, bool orthogonal, double hiddenTimescale)
     {
-        using var model = new Gsemm(from_array(orthogonal ? Orthogonal : Gaussian(4, 3, 81)), zeros(3, 3), ThreeTimescales with { HiddenTimescale = hiddenTimescale, AlphaS = 2, FeatureGain = 3, HiddenNonlinearity = hidden });
+        using var model = new Gsemm(tensor(orthogonal ? Orthogonal : Gaussian(4, 3, 81)), zeros(3, 3), ThreeTimescales with { HiddenTimescale = hiddenTimescale, AlphaS = 2, FeatureGain = 3, HiddenNonlinearity = hidden });
         Assert.That(model.EnergyNeverRises);
-        var start = new GsemmState(from_array(Gaussian(16, 4, 82)), from_array(Gaussian(16, 3, 83)), from_array(Gaussian(16, 4, 84)));
+        var start = new GsemmState(tensor(Gaussian(16, 4, 82)), tensor(Gaussian(16, 3, 83)), tensor(Gaussian(16, 4, 84)));
         var run = model.Integrate(start, Integrator.Rk4, 0.01, 10);
         var energy = model.Energy(new(run.Feature, run.Hidden, run.Delay)); // (T, B)
         var change = energy[1..] - energy[..^1];
@@ -262,9 +262,9 @@ public class GsemmTests
     [Test]
     public void With_a_sequence_the_energy_rises()
     {
-        using var model = new Gsemm(from_array(Signs(24, 4, 85)), Gsemm.Sequence(4, cyclic: true), new() { HiddenTimescale = 0.5, DelayTimescale = 10, AlphaC = 2, FeatureGain = 4 });
+        using var model = new Gsemm(tensor(Signs(24, 4, 85)), Gsemm.Sequence(4, cyclic: true), new() { HiddenTimescale = 0.5, DelayTimescale = 10, AlphaC = 2, FeatureGain = 4 });
         Assert.That(model.EnergyNeverRises, Is.False);
-        var run = model.Integrate(model.Start(from_array(Signs(24, 4, 85)).t()[..1]), Integrator.Rk4, 0.05, 60);
+        var run = model.Integrate(model.Start(tensor(Signs(24, 4, 85)).t()[..1]), Integrator.Rk4, 0.05, 60);
         var energy = model.Energy(new(run.Feature, run.Hidden, run.Delay));
         Assert.That((energy[1..] - energy[..^1]).max().ToDouble(), Is.GreaterThan(0.01));
     }
@@ -272,7 +272,7 @@ public class GsemmTests
     [Test]
     public void Where_no_energy_is_defined_it_says_so()
     {
-        using var model = new Gsemm(from_array(Gaussian(4, 3, 81)), zeros(3, 3), ThreeTimescales with { HiddenNonlinearity = Nonlinearity.Tanh });
+        using var model = new Gsemm(tensor(Gaussian(4, 3, 81)), zeros(3, 3), ThreeTimescales with { HiddenNonlinearity = Nonlinearity.Tanh });
         Assert.That(model.EnergyNeverRises, Is.False);
         Assert.That(() => model.Energy(model.Start(Row(1, 2, 3, 4))), Throws.InvalidOperationException.With.Message.Contains("ΞᵀΞ diagonal"));
     }
@@ -289,8 +289,8 @@ public class GsemmTests
             if (alpha * Math.Tanh(gain * middle) > middle) low = middle; else high = middle;
         }
         var xi = Signs(40, 4, seed);
-        using var model = new Gsemm(from_array(xi), zeros(4, 4), ThreeTimescales with { AlphaS = alpha, FeatureGain = gain });
-        var memories = from_array(xi).t() * low; // (4, N_f), a memory each row
+        using var model = new Gsemm(tensor(xi), zeros(4, 4), ThreeTimescales with { AlphaS = alpha, FeatureGain = gain });
+        var memories = tensor(xi).t() * low; // (4, N_f), a memory each row
         var still = model.Integrate(model.Start(memories), Integrator.Rk4, 0.05, 20);
         Assert.That((still.Feature[400] - memories).abs().max().ToDouble(), Is.LessThan(1e-12));
 
@@ -308,15 +308,15 @@ public class GsemmTests
     {
         var xi = Gaussian(5, 3, 91);
         for (int i = 0; i < 5; i++) xi[i, 2] = xi[i, 0] - 3 * xi[i, 1];
-        Assert.That(() => new Gsemm(from_array(xi), zeros(3, 3)), Throws.ArgumentException.With.Message.Contains("linearly dependent").And.Message.Contains("smallest singular value"));
+        Assert.That(() => new Gsemm(tensor(xi), zeros(3, 3)), Throws.ArgumentException.With.Message.Contains("linearly dependent").And.Message.Contains("smallest singular value"));
         Assert.That(() => new Gsemm(zeros(5, 3), zeros(3, 3)), Throws.ArgumentException.With.Message.Contains("linearly dependent"));
-        Assert.That(() => new Gsemm(from_array(Gaussian(3, 5, 92)), zeros(5, 5)), Throws.ArgumentException.With.Message.Contains("N_h ≤ N_f"));
+        Assert.That(() => new Gsemm(tensor(Gaussian(3, 5, 92)), zeros(5, 5)), Throws.ArgumentException.With.Message.Contains("N_h ≤ N_f"));
     }
 
     [Test]
     public void Numbers_out_of_range_are_refused()
     {
-        var xi = from_array(Gaussian(5, 3, 93));
+        var xi = tensor(Gaussian(5, 3, 93));
         var phi = zeros(3, 3);
         Assert.That(() => new Gsemm(xi, zeros(3, 2)), Throws.ArgumentException.With.Message.Contains("(3, 2)"));
         Assert.That(() => new Gsemm(xi * double.NaN, phi), Throws.ArgumentException.With.Message.Contains("not finite"));
@@ -343,7 +343,7 @@ public class GsemmTests
     [Test]
     public void A_step_that_is_too_large_is_told_and_not_returned()
     {
-        using var model = new Gsemm(from_array(Gaussian(5, 3, 94)), zeros(3, 3), ThreeTimescales);
+        using var model = new Gsemm(tensor(Gaussian(5, 3, 94)), zeros(3, 3), ThreeTimescales);
         var start = model.Start(ones(1, 5));
         var thrown = Assert.Throws<GsemmDivergedException>(() => model.Integrate(start, Integrator.Euler, 5, 500, recordEvery: 2))!;
         Assert.That(thrown.Message, Does.Contain("step 5 is too large for Euler").And.Contain("1, 0.5, 2"));
@@ -352,14 +352,14 @@ public class GsemmTests
         Assert.That(() => model.Integrate(start, Integrator.Euler, 0.25, 500, recordEvery: 2), Throws.Nothing);
 
         // A linear σ_f: the solution itself may grow, and both are named.
-        using var linear = new Gsemm(from_array(Gaussian(5, 3, 94)), zeros(3, 3), ThreeTimescales with { FeatureNonlinearity = Nonlinearity.Identity, AlphaS = 4 });
+        using var linear = new Gsemm(tensor(Gaussian(5, 3, 94)), zeros(3, 3), ThreeTimescales with { FeatureNonlinearity = Nonlinearity.Identity, AlphaS = 4 });
         Assert.That(() => linear.Integrate(linear.Start(ones(1, 5)), Integrator.Rk4, 0.1, 1000, recordEvery: 100), Throws.InstanceOf<GsemmDivergedException>().With.Message.Contains("grows without limit"));
     }
 
     [Test]
     public void Records_are_where_they_are_asked_for_and_tensors_are_freed()
     {
-        using var model = new Gsemm(from_array(Gaussian(5, 3, 95)), zeros(3, 3), ThreeTimescales);
+        using var model = new Gsemm(tensor(Gaussian(5, 3, 95)), zeros(3, 3), ThreeTimescales);
         var start = model.Start(ones(2, 5));
         long before = _scope.DisposablesCount;
         var run = model.Integrate(start, Integrator.Rk4, 0.1, 2, recordEvery: 5);

@@ -41,7 +41,7 @@ public class MemoryDecompositionTests
     public void A_rotation_by_hand()
     {
         using var scope = NewDisposeScope();
-        using var eigen = MemoryDecomposition.Eigenbasis(from_array(new double[,] { { 0, -1 }, { 1, 0 } }));
+        using var eigen = MemoryDecomposition.Eigenbasis(tensor(new double[,] { { 0, -1 }, { 1, 0 } }));
         Assert.That(Matrices.Rows(eigen.Interactions), Is.EqualTo(new double[][] { [0, 1], [-1, 0] }).Within(1e-12));
     }
 
@@ -50,9 +50,9 @@ public class MemoryDecompositionTests
     {
         using var scope = NewDisposeScope();
         // e1 → e2 → e3 → 0: the span of e1 is left at once; that of e1, e2, e3's last two is closed.
-        var shift = from_array(new double[,] { { 0, 0, 0 }, { 1, 0, 0 }, { 0, 1, 0 } });
-        using var open = MemoryDecomposition.Of(shift, from_array(new double[,] { { 1 }, { 0 }, { 0 } }));
-        using var closed = MemoryDecomposition.Of(shift, from_array(new double[,] { { 0, 0 }, { 1, 0 }, { 0, 1 } }));
+        var shift = tensor(new double[,] { { 0, 0, 0 }, { 1, 0, 0 }, { 0, 1, 0 } });
+        using var open = MemoryDecomposition.Of(shift, tensor(new double[,] { { 1 }, { 0 }, { 0 } }));
+        using var closed = MemoryDecomposition.Of(shift, tensor(new double[,] { { 0, 0 }, { 1, 0 }, { 0, 1 } }));
         Assert.That(open.Residual, Is.EqualTo(1).Within(1e-12));
         Assert.That(closed.Residual, Is.EqualTo(0).Within(1e-12));
     }
@@ -66,7 +66,7 @@ public class MemoryDecompositionTests
         Assert.That(() => MemoryDecomposition.Of(w, ones(2, 2, dtype: ScalarType.Float64)), Throws.ArgumentException);
         Assert.That(() => MemoryDecomposition.Of(w, full(3, 1, double.NaN, dtype: ScalarType.Float64)), Throws.ArgumentException);
         // A Jordan block has one eigenvector.
-        Assert.That(() => MemoryDecomposition.Eigenbasis(from_array(new double[,] { { 1, 1 }, { 0, 1 } })), Throws.InstanceOf<AnalysisException>().With.Message.Contains("defective"));
+        Assert.That(() => MemoryDecomposition.Eigenbasis(tensor(new double[,] { { 1, 1 }, { 0, 1 } })), Throws.InstanceOf<AnalysisException>().With.Message.Contains("defective"));
     }
 
     private static double Distance(Complex[] a, Complex[] b)

@@ -168,7 +168,7 @@ public sealed class NetworkWeightsTests : InTemporaryFolder
     public void TheNormIsOverAllParameters()
     {
         using var scope = NewDisposeScope();
-        var weights = new NetworkWeights(from_array(new double[,] { { 1 }, { 2 } }), from_array(new double[,] { { 0, 3 }, { 0, 0 } }), from_array(new double[,] { { 1, 1 } }), Bias: tensor(new double[] { 3, 0 }));
+        var weights = new NetworkWeights(tensor(new double[,] { { 1 }, { 2 } }), tensor(new double[,] { { 0, 3 }, { 0, 0 } }), tensor(new double[,] { { 1, 1 } }), Bias: tensor(new double[] { 3, 0 }));
         Assert.That(weights.ParameterNorm, Is.EqualTo(5).Within(1e-15));
     }
 

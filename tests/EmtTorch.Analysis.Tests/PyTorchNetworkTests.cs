@@ -78,7 +78,7 @@ public sealed class PyTorchNetworkTests
         double Number(string key) => expected.GetProperty(key).GetDouble();
         using var memories = VariableMemories.Of(weights, task, new() { Grounding = grounding, Alpha = 1 });
         var network = weights.ToNetwork();
-        var hidden = network.HiddenStates(from_array(Two(Rows(all.GetProperty("input")))).unsqueeze(1), 5 * task.S).detach().squeeze(1);
+        var hidden = network.HiddenStates(tensor(Two(Rows(all.GetProperty("input")))).unsqueeze(1), 5 * task.S).detach().squeeze(1);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(memories.Live, Is.EqualTo(all.GetProperty("live").EnumerateArray().Select(j => j.GetInt32())));

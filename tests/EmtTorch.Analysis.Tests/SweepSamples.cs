@@ -39,7 +39,7 @@ internal static class SweepSamples
         {
             Name = name, Seed = seed, Outcome = "finished", TestAccuracy = accuracies[^1], TestLoss = 0.5, TestHorizon = 200, BestStep = 100 * (best + 1),
             BestTestAccuracy = accuracies[best], BestTestLoss = 0.1, Steps = 100 * errors.Length, Seconds = 10 * seed, Device = "cpu", Threads = 1,
-            TorchProvider = "system", TorchVersion = "1", EmttorchVersion = "1", DotnetVersion = "10",
+            TorchVersion = "1", EmttorchVersion = "1", DotnetVersion = "10",
         });
         AtomicFile.WriteText(Path.Combine(run.Path, "analysis.json"), new JsonObject
         {

@@ -335,7 +335,7 @@ public sealed class SweepTableTests : InTemporaryFolder
         run.WriteResult(new()
         {
             Name = $"w{width}", Seed = seed, Outcome = "finished", TestAccuracy = accuracy, TestLoss = loss, TestHorizon = 8, BestStep = 300, BestTestAccuracy = accuracy, BestTestLoss = loss, Steps = 300, Seconds = 10,
-            Device = "cpu", Threads = 1, TorchProvider = "system", TorchVersion = "1", EmttorchVersion = "1", DotnetVersion = "10",
+            Device = "cpu", Threads = 1, TorchVersion = "1", EmttorchVersion = "1", DotnetVersion = "10",
         });
         analysis ??= [];
         (analysis["version"], analysis["step"], analysis["test_accuracy"]) = (RunAnalysis.Version, 300, accuracy);

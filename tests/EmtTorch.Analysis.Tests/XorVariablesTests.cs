@@ -29,7 +29,7 @@ public sealed class XorVariablesTests : InTemporaryFolder
             (hh[r, a], hh[r, b], bias[r], hh[q, r]) = (Gain, -Gain, -Gain, Gain);
             (readout[i, a], readout[i, b], outBias[i]) = (1, -1, -1);
         }
-        return new(from_array(ih), from_array(hh), from_array(readout), from_array(bias), from_array(outBias));
+        return new(tensor(ih), tensor(hh), tensor(readout), tensor(bias), tensor(outBias));
     }
 
     private (RunAnalysis Analysis, JsonElement Json) Analyze(NetworkWeights weights, string task) =>

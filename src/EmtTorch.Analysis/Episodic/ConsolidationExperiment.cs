@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -186,20 +187,20 @@ public sealed class ConsolidationExperiment
     {
         int per = _settings.FactsPerDocument;
         var segments = Task(per).Batch(keys.Length / per, _generator).Select(s => new TokenBatch(s.Input.clone(), s.Target.clone())).ToArray();
-        long length = segments[0].Input.shape[1];
-        var (told, questions, targets) = (segments[0].Input.data<long>(), segments[^1].Input.data<long>(), segments[^1].Target.data<long>());
-        for (long row = 0; row < keys.Length / per; row++)
+        int length = (int)segments[0].Input.shape[1];
+        Span<long> told = Numbers(segments[0].Input), questions = Numbers(segments[^1].Input), targets = Numbers(segments[^1].Target);
+        for (int row = 0; row < keys.Length / per; row++)
         {
             var place = new Dictionary<long, int>();
-            for (long i = row * length; i < (row + 1) * length; i++)
+            for (int i = row * length; i < (row + 1) * length; i++)
                 if (told[i] >= FirstKey && told[i] < FirstValue)
                 {
-                    int fact = (int)row * per + place.Count;
+                    int fact = row * per + place.Count;
                     place.Add(told[i], fact);
                     (told[i], told[i + 1]) = (keys[fact], values[fact]);
                     i++;
                 }
-            for (long i = row * length; i < (row + 1) * length; i++)
+            for (int i = row * length; i < (row + 1) * length; i++)
                 if (targets[i] != TokenBatch.Ignored)
                 {
                     int fact = place[questions[i]];
@@ -207,6 +208,9 @@ public sealed class ConsolidationExperiment
                 }
         }
         return segments;
+
+        // data<T> has no flat index to write to.
+        static Span<long> Numbers(Tensor tensor) => MemoryMarshal.Cast<byte, long>(tensor.bytes);
     }
 
     // ---- Reading

@@ -61,7 +61,7 @@ public sealed class Circuit : IDisposable
     /// <summary>Φ, what one step does to the history: <see cref="LinearBinding.Phi"/> as a tensor.</summary>
     /// <param name="task">The task, with s variables of κ = d numbers.</param>
     /// <returns>(s·κ, s·κ), float64.</returns>
-    public static Tensor Phi(LinearBinding task) => from_array(task.Phi());
+    public static Tensor Phi(LinearBinding task) => tensor(task.Phi());
 
     /// <summary>
     /// The hidden states, the input loaded and then run free, each passing through a hook as those of

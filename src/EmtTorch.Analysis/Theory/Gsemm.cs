@@ -174,7 +174,7 @@ public sealed class Gsemm : IDisposable
             phi[i, i]--;
             phi[i, (i + 1) % memories]++;
         }
-        return from_array(phi);
+        return tensor(phi);
     }
 
     /// <summary>A state to start from. The paper gives none: the delay neurons are 0, as if nothing had come before, unless given; the hidden neurons are where these two hold them still.</summary>

@@ -239,10 +239,10 @@ public static class GsemmExperiment
         var first = new double[1, configuration.Features];
         for (int i = 0; i < configuration.Features; i++) first[0, i] = xi[i, 0];
         foreach (int i in wrong.Take((int)Math.Round(configuration.CueNoise * configuration.Features))) first[0, i] *= -1;
-        var cue = from_array(first); // (1, N_f)
+        var cue = tensor(first); // (1, N_f)
 
         var settings = configuration.ToSettings();
-        var memories = from_array(xi);
+        var memories = tensor(xi);
         var sequence = Gsemm.Sequence(configuration.Memories, configuration.Cyclic);
         Gsemm model;
         try { model = new(memories, sequence, settings); }

@@ -35,7 +35,7 @@ public static class ContextDrift
         if (tokens == 0) return (x.clone(), context.alias());
         using var scope = NewDisposeScope();
         var type = FastWeights.Computed(x.dtype);
-        var contexts = ContextDriftScan.apply(x.to(type), decay.to(type), context.to(type));
+        var contexts = ContextDriftScan.Apply(x.to(type), decay.to(type), context.to(type))[0];
         var last = contexts.select(1, tokens - 1).to(context.dtype, copy: true); // a view would keep all of c alive
         return (contexts.to(x.dtype).MoveToOuterDisposeScope(), last.MoveToOuterDisposeScope());
     }

@@ -9,26 +9,23 @@ namespace EmtTorch.Memory;
 /// dλ = Σ δ_t c_{t−1}, dc_0 = λ δ_1.
 /// </summary>
 /// <remarks>Arguments: x (B, T, d), λ (d), c_0 (B, d). Result: c (B, T, d). T ≥ 1.</remarks>
-internal sealed class ContextDriftScan : autograd.SingleTensorFunction<ContextDriftScan>
+internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
 {
     private const long Chunk = 32;
 
-    public override string Name => nameof(ContextDriftScan);
-
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
     {
-        Tensor x = (Tensor)vars[0], decay = (Tensor)vars[1], before = (Tensor)vars[2];
+        Tensor x = (Tensor)arguments[0], decay = (Tensor)arguments[1], before = (Tensor)arguments[2];
         var contexts = Scan(x, decay, before);
         ctx.save_for_backward([decay, before, contexts]);
-        return contexts;
+        return [contexts];
     }
 
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients)
     {
-        using var quiet = no_grad();
-        var saved = ctx.get_saved_variables();
+        var ofContexts = gradients[0]!; // the only result: without its gradient this is not called
         Tensor decay = saved[0], before = saved[1], contexts = saved[2];
-        var ofInput = Scan(grad_output.flip(1), decay, zeros_like(before)).flip(1);      // δ, (B, T, d)
+        var ofInput = Scan(ofContexts.flip(1), decay, zeros_like(before)).flip(1);      // δ, (B, T, d)
         var first = ofInput.select(1, 0);
         long rest = contexts.shape[1] - 1;
         var ofDecay = (first * before).sum([0L]) + (ofInput.narrow(1, 1, rest) * contexts.narrow(1, 0, rest)).sum([0L, 1L]);

@@ -32,6 +32,7 @@ internal sealed class DriftingContext : nn.Module
         input.weight.copy_((1 - decay).diag());
         output.weight.copy_(eye(d));
         RegisterComponents();
+        this.KeepParameters();
     }
 
     public Tensor FirstState(long batch, Device device) => zeros(batch, logit_decay.shape[0], dtype: logit_decay.dtype, device: device);

@@ -131,7 +131,7 @@ internal sealed class FastWeightChunks
         {
             long c = backwards ? _chunks - 1 - step : step;
             each[c] = state;
-            state = transitions is null ? addcmul(steps[c], state, kept, 1) : baddbmm(steps[c], transitions[c], state);
+            state = transitions is null ? addcmul(steps[c], state, kept, 1) : steps[c] + bmm(transitions[c], state);
         }
         return (stack(each, 1).view(_batch, _heads, _chunks, _keySize, _valueSize), state.view(_batch, _heads, _keySize, _valueSize));
     }

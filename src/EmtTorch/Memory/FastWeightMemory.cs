@@ -58,6 +58,7 @@ public sealed class FastWeightMemory : nn.Module
         if (model.Decay) logit_decay = new(full(_heads, 4, dtype: dtype));
         if (model.Write == "hypernetwork") hypernetwork = new(model, dtype);
         RegisterComponents();
+        this.KeepParameters();
     }
 
     /// <summary>Told of every segment that is read; for analyses.</summary>

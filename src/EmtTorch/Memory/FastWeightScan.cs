@@ -8,27 +8,25 @@ namespace EmtTorch.Memory;
 /// saved and no more; going back, each part is computed again.
 /// </summary>
 /// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>
-internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightScan>
+internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
 {
     // Numbers in an intermediate of a part, (B, heads, n, C, C), unless one chunk has more: 1 MB in float32. Less costs calls, more costs
     // fresh pages: at 4 MB the system took a third of the time.
     private const long PartSize = 1 << 18;
 
-    public override string Name => nameof(FastWeightScan);
-
-    public override List<Tensor> forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
     {
-        Tensor q = (Tensor)vars[0], v = (Tensor)vars[2], state = (Tensor)vars[5];
-        var (delta, chunk) = ((bool)vars[6], (long)vars[7]);
+        Tensor q = (Tensor)arguments[0], v = (Tensor)arguments[2], state = (Tensor)arguments[5];
+        var (delta, chunk) = ((bool)arguments[6], (long)arguments[7]);
         ctx.save_data("delta", delta);
         ctx.save_data("chunk", chunk);
-        var saved = vars[..5].Cast<Tensor>().ToList();
-        Tensor[] arguments = [.. saved, state];
-        bool byKernel = FastWeightKernel.Fits(arguments, chunk);
+        var saved = arguments[..5].Cast<Tensor>().ToList();
+        Tensor[] tensors = [.. saved, state];
+        bool byKernel = FastWeightKernel.Fits(tensors, chunk);
         ctx.save_data("by kernel", byKernel);
         if (byKernel)
         {
-            var found = FastWeightKernel.Forward(arguments, delta, chunk);
+            var found = FastWeightKernel.Forward(tensors, delta, chunk);
             ctx.save_for_backward([.. saved, found.Kept]);
             return [found.Read, found.After];
         }
@@ -45,14 +43,14 @@ internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightSc
         return [read, state];
     }
 
-    public override List<Tensor> backward(autograd.AutogradContext ctx, List<Tensor> grad_outputs)
+    protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> ofResults)
     {
-        var saved = ctx.get_saved_variables();
-        Tensor ofRead = grad_outputs[0], ofState = grad_outputs[1];
+        long[] q = saved[0].shape, v = saved[2].shape;
+        var ofRead = OrZeros(ofResults[0], v, saved[2]);
+        var ofState = OrZeros(ofResults[1], [q[0], q[1], q[3], v[3]], saved[2]);
         var (delta, chunk) = ((bool)ctx.get_data("delta"), (long)ctx.get_data("chunk"));
         bool ofDecayWanted = saved[4].requires_grad;
-        using var quiet = no_grad();
-        if ((bool)ctx.get_data("by kernel")) return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null!, null!];
+        if ((bool)ctx.get_data("by kernel")) return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null, null];
         var parts = Parts(saved[0].shape, chunk);
         var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray(); // q, k, v, β
         var ofDecay = ofDecayWanted ? zeros_like(saved[4]) : null;
@@ -64,7 +62,7 @@ internal sealed class FastWeightScan : autograd.MultiTensorFunction<FastWeightSc
             for (int j = 0; j < ofPart.Length; j++) parts[i].In(gradients[j]).copy_(ofPart[j]);
             ofState = found.State.MoveToOuterDisposeScope();
         }
-        return [.. gradients, ofDecay!, ofState, null!, null!];
+        return [.. gradients, ofDecay, ofState, null, null];
     }
 
     /// <summary>Whole chunks, so many at a time, then one of what is left, so that no token is made up.</summary>

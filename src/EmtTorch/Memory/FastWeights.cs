@@ -78,7 +78,7 @@ public static class FastWeights
         using var scope = NewDisposeScope();
         var (type, stateType) = (q.dtype, state.dtype);
         (q, k, v, strength, decay, state) = Computed(q, k, v, strength, decay, state);
-        var results = FastWeightScan.apply(q, k, v, strength, decay, state, rule == WriteRule.Delta, chunk);
+        var results = FastWeightScan.Apply(q, k, v, strength, decay, state, rule == WriteRule.Delta, chunk);
         return (results[0].to(type).MoveToOuterDisposeScope(), results[1].to(stateType).MoveToOuterDisposeScope());
     }
 

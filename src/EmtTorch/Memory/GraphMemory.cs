@@ -79,6 +79,7 @@ public sealed class GraphMemory : nn.Module
             }
         }
         RegisterComponents();
+        this.KeepParameters();
     }
 
     /// <summary>Told of every segment that is read; for analyses.</summary>

@@ -33,6 +33,7 @@ internal sealed class HypernetworkWrite : nn.Module
             output.weight.narrow(0, _rank * d, _rank * d).zero_();
         }
         RegisterComponents();
+        this.KeepParameters();
     }
 
     /// <param name="h">h̃ (B, T, d).</param>

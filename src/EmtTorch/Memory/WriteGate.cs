@@ -14,6 +14,7 @@ internal sealed class WriteGate : nn.Module
     {
         gate = new(model.Drift ? 2L * model.HiddenSize : model.HiddenSize, model.MemoryHeads, model, dtype, hasBias: true);
         RegisterComponents();
+        this.KeepParameters();
     }
 
     /// <param name="h">h̃ (B, T, d).</param>

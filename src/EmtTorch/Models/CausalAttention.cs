@@ -23,6 +23,7 @@ internal sealed class CausalAttention : nn.Module
         // Silent at first: what a block reads is then what its tokens are, undisturbed by the window's average, until attention has learned where to look.
         using (no_grad()) output.weight.zero_();
         RegisterComponents();
+        this.KeepParameters();
     }
 
     /// <param name="h">(B, T, d).</param>
@@ -35,7 +36,7 @@ internal sealed class CausalAttention : nn.Module
         using var scope = NewDisposeScope();
         long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
         var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_h)
-        Tensor q = span.Rotate(parts[0]) * Math.Pow(width / _heads, -0.5), k = span.Rotate(parts[1]), v = parts[2];
+        Tensor q = span.Rotate(parts[0]), k = span.Rotate(parts[1]), v = parts[2];
         if (pastKeys is not null) (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2));                 // (B, heads, P + T, d_h)
         var attended = span.Attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width);
         long kept = _window is { } window ? Math.Min(k.shape[2], window - 1) : k.shape[2];
@@ -96,14 +97,14 @@ internal sealed class AttentionSpan
         return cat([halves[0] * _cos - halves[1] * _sin, halves[1] * _cos + halves[0] * _sin], -1).MoveToOuterDisposeScope();
     }
 
-    /// <summary>softmax(q kᵀ) v where a query may look.</summary>
+    /// <summary>softmax(q kᵀ/√d_h) v where a query may look.</summary>
     /// <param name="q">(B, heads, T, d_h).</param>
     /// <param name="k">(B, heads, P + T, d_h).</param>
     /// <param name="v">(B, heads, P + T, d_h).</param>
     public Tensor Attend(Tensor q, Tensor k, Tensor v)
     {
         using var scope = NewDisposeScope();
-        if (_band == 0) return (_mask is null ? matmul(matmul(q, k.transpose(-2, -1)).softmax(-1), v) : Masked(q, k, v, _mask)).MoveToOuterDisposeScope();
+        if (_band == 0) return Attend(q, k, v, _mask).MoveToOuterDisposeScope();
         long blocks = (_tokens + _band - 1) / _band, after = blocks * _band - _tokens;
         Tensor Banded(Tensor x)                                                                               // (B, heads, n, 2W, d_h)
         {
@@ -113,16 +114,10 @@ internal sealed class AttentionSpan
             return cat([before, own], -2);
         }
         var queries = nn.functional.pad(q, [0, 0, 0, after]).unflatten(2, [blocks, _band]);                   // (B, heads, n, W, d_h)
-        return Masked(queries, Banded(k), Banded(v), _mask!).flatten(2, 3).narrow(2, 0, _tokens).MoveToOuterDisposeScope();
+        return Attend(queries.flatten(0, 1), Banded(k).flatten(0, 1), Banded(v).flatten(0, 1), _mask).view(queries.shape).flatten(2, 3).narrow(2, 0, _tokens).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The scores are added to the mask in one product: a mask laid over them would be two more passes over what is largest here, and back.</summary>
-    private static Tensor Masked(Tensor q, Tensor k, Tensor v, Tensor mask)
-    {
-        long[] shape = [.. q.shape[..^1], k.shape[^2]];
-        Tensor Flat(Tensor x) => x.reshape(-1, x.shape[^2], x.shape[^1]);
-        if (shape.Contains(0)) return v.narrow(-2, 0, q.shape[^2]);
-        var scores = baddbmm(Flat(mask.expand(shape)), Flat(q), Flat(k).transpose(1, 2));                     // (…, T, P + T)
-        return matmul(scores.softmax(-1), Flat(v)).view(q.shape);
-    }
+    // (…, …, T, d_h), and a mask that is added to the scores of all or of each of the second dimension.
+    private static Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask) =>
+        q.numel() == 0 ? v.narrow(-2, 0, q.shape[^2]) : nn.functional.scaled_dot_product_attention(q, k, v, mask);
 }

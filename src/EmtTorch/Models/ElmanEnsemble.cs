@@ -173,7 +173,7 @@ internal sealed class ElmanEnsemble : IDisposable
             for (long t = start; t < end; t++)
             {
                 var given = t < s ? all ? drive[t] : drive[t].narrow(0, 0, members) : steady;
-                if (h is not null) h = given is null ? bmm(h, weight) : baddbmm(given, h, weight);
+                if (h is not null) h = given is null ? bmm(h, weight) : bmm(h, weight).add_(given);
                 else if (given is null) h = zeros([members, batch, hidden], dtype: input.dtype, device: input.device);
                 else h = given.expand(members, batch, hidden).clone();
                 written[t - start] = h.tanh_();
@@ -188,7 +188,7 @@ internal sealed class ElmanEnsemble : IDisposable
 
     /// <summary>x Wᵀ + b: (N, M, in), (N, out, in), (N, out) to (N, M, out).</summary>
     private static Tensor Affine(Tensor x, Tensor weight, Tensor? bias) =>
-        bias is null ? bmm(x, weight.transpose(1, 2)) : baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2));
+        bias is null ? bmm(x, weight.transpose(1, 2)) : bmm(x, weight.transpose(1, 2)) + bias.unsqueeze(1);
 
     /// <summary>Times between which the same first members are still going: from the start to the shortest horizon all, and so on.</summary>
     private static List<(long Members, long Start, long End)> Stretches(IReadOnlyList<int> horizons, long from)
@@ -213,7 +213,7 @@ internal sealed class ElmanEnsemble : IDisposable
     {
         if (_horizons is { } kept && kept.Batch == batch && kept.Horizons.AsSpan().SequenceEqual([.. horizons])) return (kept.Counts, kept.TwiceShare, kept.Beyond);
         Forget();
-        var own = from_array(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1); // (N, 1)
+        var own = tensor(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1); // (N, 1)
         var counts = own.mul(batch * width);
         var twiceShare = counts.reciprocal().mul_(2).to(dtype).unsqueeze(2);
         var beyond = arange(horizons[0], dtype: ScalarType.Float64, device: Parameters.device).ge(own)                     // (N, L)

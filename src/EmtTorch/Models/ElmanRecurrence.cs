@@ -13,15 +13,13 @@ namespace EmtTorch.Models;
 /// </summary>
 /// <remarks>Arguments: input (S, B, κ), W_uh (H, κ), W_hh (H, H), steps T ≥ S as a long, and b (H) where there is one. Result: (T, B, H).
 /// Differentiable once.</remarks>
-internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecurrence>
+internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
 {
-    public override string Name => nameof(ElmanRecurrence);
-
-    public override Tensor forward(autograd.AutogradContext ctx, params object[] vars)
+    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
     {
-        Tensor input = (Tensor)vars[0], weightIh = (Tensor)vars[1], weightHh = (Tensor)vars[2];
-        var bias = vars.Length > 4 ? (Tensor)vars[4] : null;
-        long steps = (long)vars[3], inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
+        Tensor input = (Tensor)arguments[0], weightIh = (Tensor)arguments[1], weightHh = (Tensor)arguments[2];
+        var bias = arguments.Length > 4 ? (Tensor)arguments[4] : null;
+        long steps = (long)arguments[3], inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
         if (steps < inputSteps) throw new ArgumentException($"{steps} steps are fewer than the input's {inputSteps}");
 
         var dense = input.contiguous();
@@ -30,7 +28,7 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
             var written = FusedTensors.States(dense, weightIh, weightHh, bias, steps); // (T, B, H)
             ctx.save_for_backward([input, weightIh, weightHh, written]);
             ctx.save_data("bias", bias is not null);
-            return written;
+            return [written];
         }
 
         var states = empty([steps, batch, hidden], dtype: input.dtype, device: input.device); // (T, B, H)
@@ -55,24 +53,24 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
         }
         ctx.save_for_backward([input, weightIh, weightHh, states]);
         ctx.save_data("bias", bias is not null);
-        return states;
+        return [states];
     }
 
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
+    protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients)
     {
-        var saved = ctx.get_saved_variables();
+        var ofStates = gradients[0]!; // the only result: without its gradient this is not called
         Tensor input = saved[0], weightIh = saved[1], weightHh = saved[2], states = saved[3];
         long steps = states.shape[0], inputSteps = input.shape[0], hidden = weightHh.shape[0];
         bool hasBias = (bool)ctx.get_data("bias");
         var dense = input.contiguous();
         if (FusedTensors.Fit(states.numel(), [dense, weightIh, weightHh, states]))
         {
-            var (du, dIh, dHh, db) = FusedTensors.Gradients(dense, weightIh, weightHh, states, grad_output.contiguous(), input.requires_grad, hasBias);
-            return hasBias ? [du!, dIh, dHh, null!, db!] : [du!, dIh, dHh, null!];
+            var (du, dIh, dHh, db) = FusedTensors.Gradients(dense, weightIh, weightHh, states, ofStates.contiguous(), input.requires_grad, hasBias);
+            return hasBias ? [du, dIh, dHh, null, db] : [du, dIh, dHh, null];
         }
 
         var squares = states.square();                           // h², (T, B, H)
-        var delta = grad_output.contiguous().clone();            // becomes δ, (T, B, H)
+        var delta = ofStates.contiguous().clone();            // becomes δ, (T, B, H)
         using (NewDisposeScope())
         {
             Tensor[] d = delta.unbind(0), h2 = squares.unbind(0); // T × (B, H)
@@ -85,14 +83,14 @@ internal sealed class ElmanRecurrence : autograd.SingleTensorFunction<ElmanRecur
         var after = delta.narrow(0, 1, steps - 1).reshape(-1, hidden);   // δ(2) … δ(T)
         var before = states.narrow(0, 0, steps - 1).reshape(-1, hidden); // h(1) … h(T−1)
         var first = delta.narrow(0, 0, inputSteps).reshape(-1, hidden);  // δ(1) … δ(S)
-        List<Tensor> gradients =
+        List<Tensor?> found =
         [
-            input.requires_grad ? matmul(first, weightIh).view(input.shape) : null!,
+            input.requires_grad ? matmul(first, weightIh).view(input.shape) : null,
             matmul(first.t(), input.reshape(first.shape[0], -1)),
             matmul(after.t(), before),
-            null!, // steps
+            null, // steps
         ];
-        if (hasBias) gradients.Add(delta.sum([0L, 1L]));
-        return gradients;
+        if (hasBias) found.Add(delta.sum([0L, 1L]));
+        return found;
     }
 }

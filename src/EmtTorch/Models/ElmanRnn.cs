@@ -27,6 +27,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         rnn = new ElmanCell(inputSize, hiddenSize, bias, dtype);
         readout = nn.Linear(hiddenSize, inputSize, hasBias: bias, dtype: dtype);
         RegisterComponents();
+        this.KeepParameters();
     }
 
     /// <summary>W_uh (H, κ).</summary>
@@ -103,7 +104,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         if (gradients)
         {
             zero_grad();
-            loss.backward();
+            BackwardCall.Run(loss);
         }
         using var quiet = no_grad();
         // Both in one transfer from the device.
@@ -138,6 +139,7 @@ internal sealed class ElmanCell : nn.Module<Tensor, long, Tensor>
         weight_hh = Uniform([hiddenSize, hiddenSize]);
         bias = hasBias ? Uniform([hiddenSize]) : null;
         RegisterComponents();
+        this.KeepParameters();
 
         Parameter Uniform(long[] shape) => new(empty(shape, dtype: dtype).uniform_(-bound, bound));
     }
@@ -153,7 +155,7 @@ internal sealed class ElmanCell : nn.Module<Tensor, long, Tensor>
     }
 
     /// <returns>h(1) … h(steps), (steps, B, H).</returns>
-    public override Tensor forward(Tensor input, long steps) => bias is null
-        ? ElmanRecurrence.apply(input, weight_ih, weight_hh, steps)
-        : ElmanRecurrence.apply(input, weight_ih, weight_hh, steps, bias);
+    public override Tensor forward(Tensor input, long steps) => (bias is null
+        ? ElmanRecurrence.Apply(input, weight_ih, weight_hh, steps)
+        : ElmanRecurrence.Apply(input, weight_ih, weight_hh, steps, bias))[0];
 }

@@ -107,7 +107,7 @@ internal sealed class EnsembleAdam : IDisposable
                 numbers[k, 0, i, 0] = -1 / (rate * Math.Sqrt(1 - Math.Pow(Beta2, n)));
                 numbers[k, 1, i, 0] = -Epsilon / rate;
             }
-        return from_array(numbers, _dtype, _device);
+        return tensor(numbers, _dtype, _device);
     }
 
     private static double L2(AdamSettings settings) => settings.DecoupledDecay ? 0 : settings.WeightDecay;
@@ -117,7 +117,7 @@ internal sealed class EnsembleAdam : IDisposable
     private (Tensor Limits, Tensor Decays, Tensor Kept) Constants()
     {
         using var scope = NewDisposeScope();
-        Tensor Column(Func<AdamSettings, double> of) => from_array(_settings.Select(of).ToArray(), _dtype, _device).unsqueeze(1).DetachFromDisposeScope();
+        Tensor Column(Func<AdamSettings, double> of) => tensor(_settings.Select(of).ToArray(), _dtype, _device).unsqueeze(1).DetachFromDisposeScope();
         return (Column(s => s.MaxGradNorm), Column(L2), Column(Kept));
     }
 

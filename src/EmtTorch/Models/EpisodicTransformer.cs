@@ -51,6 +51,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of the size 1.
         using (no_grad()) embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
+        this.KeepParameters();
         if (model.Retrieval is { } retrieval) Stores = new([.. blocks.Select(b => b.Retrieval!)], retrieval.Scope == "shared");
     }
 
@@ -154,7 +155,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         {
             using var scope = NewDisposeScope();
             var logits = ReadOut(hidden.select(1, -1));                        // (B, V)
-            var token = temperature == 0 ? logits.argmax(-1, keepdim: true) : (logits.to(ScalarType.Float32) / temperature).softmax(-1).multinomial(1, false, generator);
+            var token = temperature == 0 ? logits.argmax(-1, keepdim: true) : Draw.On(logits.device, (logits.to(ScalarType.Float32) / temperature).softmax(-1).cpu().multinomial(1, false, generator));
             added[i] = token.MoveToOuterDisposeScope();                        // (B, 1)
             var before = (hidden, state);
             (hidden, state) = Run(token, state);
@@ -191,6 +192,7 @@ internal sealed class EpisodicBlock : nn.Module
         contract = new(wide, d, model, dtype);
         if (model.Retrieval is not null) retrieval = new(model, dtype);
         RegisterComponents();
+        this.KeepParameters();
     }
 
     public FastWeightMemory? Memory => memory;

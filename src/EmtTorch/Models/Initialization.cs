@@ -31,7 +31,7 @@ internal static class Initialization
         var psi = Orthonormal(hidden, n).to(network.RecurrentWeights.dtype);                  // (H, s·κ)
         var newest = psi.narrow(1, n - task.D, task.D);                                       // Ψ_s (H, κ)
         foreach (var parameter in network.parameters()) parameter.mul_(noise);
-        network.RecurrentWeights.add_(matmul(psi, matmul(from_array(task.Phi(), psi.dtype), psi.t())));
+        network.RecurrentWeights.add_(matmul(psi, matmul(tensor(task.Phi(), psi.dtype), psi.t())));
         network.InputWeights.add_(newest);
         network.ReadoutWeights.add_(newest.t());
     }

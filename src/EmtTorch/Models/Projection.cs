@@ -19,6 +19,7 @@ internal sealed class Projection : nn.Module<Tensor, Tensor>
         weight = new(empty([outputs, inputs], dtype: dtype).uniform_(-bound, bound));
         bias = hasBias ?? model.Bias ? new(zeros(outputs, dtype: dtype)) : null;
         RegisterComponents();
+        this.KeepParameters();
     }
 
     public override Tensor forward(Tensor x) => Multiply(x, weight, bias, _model);

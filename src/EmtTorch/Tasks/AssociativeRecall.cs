@@ -69,11 +69,11 @@ public sealed class AssociativeRecall : ITokenTask
         var keys = PairTokens.Distinct(batchSize, _pairs, half - 1, generator, _device).add_(1);                       // (B, K)
         var values = PairTokens.Distinct(batchSize, _pairs, VocabularySize - half, generator, _device).add_(half);     // (B, K)
         // Without replacement, multinomial draws one after another, and gives them in that order.
-        var slot = arange(1, slots + 1, dtype: ScalarType.Float32, device: _device).pow(_power - 1)
-            .expand(batchSize, slots).multinomial(_pairs, false, generator);                                           // (B, K)
+        var slot = Draw.On(_device, arange(1, slots + 1, dtype: ScalarType.Float32).pow(_power - 1)
+            .expand(batchSize, slots).multinomial(_pairs, false, generator));                                          // (B, K)
         var queries = slot.mul_(2).add_(context);
 
-        var input = _randomNonQueries ? randint(0, VocabularySize, shape, dtype: ScalarType.Int64, device: _device, generator: generator) : zeros(shape, dtype: ScalarType.Int64, device: _device);
+        var input = _randomNonQueries ? Draw.Integers(0, VocabularySize, shape, generator, _device) : zeros(shape, dtype: ScalarType.Int64, device: _device);
         input.narrow(1, 0, context).copy_(stack(new[] { keys, values }, 2).view(batchSize, context));
         input.scatter_(1, queries, keys);
         var target = full(shape, TokenBatch.Ignored, dtype: ScalarType.Int64, device: _device).scatter_(1, queries, values);

@@ -53,7 +53,7 @@ public sealed class CopyTask : ITokenTask
     {
         using var scope = NewDisposeScope();
         long total = 2L * _length + _delay + 1;
-        var symbols = randint(2, VocabularySize, new long[] { batchSize, _length }, dtype: ScalarType.Int64, device: _device, generator: generator);
+        var symbols = Draw.Integers(2, VocabularySize, [batchSize, _length], generator, _device);
         var input = zeros(batchSize, total, dtype: ScalarType.Int64, device: _device);
         input.narrow(1, 0, _length).copy_(symbols);
         input.narrow(1, _length + _delay, 1).fill_(1);

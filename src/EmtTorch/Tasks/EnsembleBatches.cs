@@ -54,10 +54,10 @@ internal sealed class EnsembleBatches : IDisposable
             return (inputs.MoveToOuterDisposeScope(), targets.MoveToOuterDisposeScope());
         }
         long s = From;
-        var history = empty([n, batchSize, s * d], dtype: _dtype, device: _device);
+        var history = empty([n, batchSize, s * d], dtype: _dtype);
         var rows = history.unbind();
         for (int i = 0; i < n; i++) rows[i].random_(0, 2, generators[i]);                     // as randint draws them
-        history.mul_(2).sub_(1);
+        history = Draw.On(_device, history).mul_(2).sub_(1);
         var input = history.view(n, batchSize, s, d).transpose(1, 2).contiguous();            // (N, s, B, d)
         var target = _xor is not null
             ? _xor.Continue(input.transpose(0, 1), length).transpose(0, 1).contiguous()       // (N, L, B, d)
@@ -71,7 +71,7 @@ internal sealed class EnsembleBatches : IDisposable
         if (_unrolled is null || _unrolled.shape[0] < rows)
         {
             _unrolled?.Dispose();
-            _unrolled = from_array(VariableBinding.Unroll(_binding!, (int)horizon), _dtype, _device).DetachFromDisposeScope();
+            _unrolled = tensor(VariableBinding.Unroll(_binding!, (int)horizon), _dtype, _device).DetachFromDisposeScope();
         }
         return _unrolled.narrow(0, 0, rows);
     }

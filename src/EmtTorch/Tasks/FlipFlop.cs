@@ -42,9 +42,9 @@ public sealed class FlipFlop
     public (Tensor Input, Tensor Target) Batch(long batchSize, long steps, Generator generator)
     {
         long[] shape = [steps, batchSize, Dimension];
-        var pulses = empty(shape, dtype: _dtype, device: _device).bernoulli_(_pulseProbability, generator);
+        var pulses = Draw.Bernoulli(_pulseProbability, shape, generator, _device, _dtype);
         pulses.narrow(0, 0, 1).fill_(1);
-        var signs = randint(0, 2, shape, dtype: _dtype, device: _device, generator: generator).mul_(2).sub_(1);
+        var signs = Draw.Integers(0, 2, shape, generator, _device, _dtype).mul_(2).sub_(1);
         var input = pulses.mul(signs);                                                        // (T, B, bits)
         // When the last pulse was: a pulse's own step, 0 elsewhere, and of these the largest so far.
         var when = pulses.to_type(ScalarType.Int64).mul_(arange(steps, dtype: ScalarType.Int64, device: _device).view(steps, 1, 1)).cummax(0).values;

@@ -61,11 +61,11 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     public Tensor RandomValues(long rows, long count, Generator generator) => Uniform(FirstValue, Values, rows, count, generator);
 
     private Tensor Uniform(long first, long n, long rows, long count, Generator generator) =>
-        randint(first, first + n, new[] { rows, count }, dtype: ScalarType.Int64, device: Device, generator: generator);
+        Draw.Integers(first, first + n, [rows, count], generator, Device);
 
     /// <summary>Numbers from 0 to n, exclusive (rows, count), distinct within a row and in random order.</summary>
     public static Tensor Distinct(long rows, int count, long n, Generator generator, Device device) =>
-        rand(new[] { rows, n }, device: device, generator: generator).topk(count).indexes;
+        Draw.Uniform([rows, n], generator, device).topk(count).indexes;
 
     /// <summary>Where tokens two by two (or by another width) go in a sequence: positions of the first of each (rows, count), ascending, every arrangement without overlaps as likely as any other.</summary>
     public static Tensor Places(long rows, int count, long length, Generator generator, Device device, int width = 2) =>

@@ -70,14 +70,14 @@ public sealed class Rebinding : ITokenTask
         var which = cat(new[]
         {
             arange(_pairs, dtype: ScalarType.Int64, device: device).expand(batchSize, _pairs),
-            randint(0, _pairs, new long[] { batchSize, _rebindings }, dtype: ScalarType.Int64, device: device, generator: generator),
+            Draw.Integers(0, _pairs, [batchSize, _rebindings], generator, device),
         }, 1).gather(1, PairTokens.Distinct(batchSize, bindings, bindings, generator, device));                        // (B, N): whose binding it is
         var keys = _tokens.DistinctKeys(batchSize, _pairs, generator).gather(1, which);
         var values = _tokens.RandomValues(batchSize, bindings, generator);
 
         // The questions before a question are as many as its number, all other events before it are bindings.
         var before = asking.sub(arange(_questions, dtype: ScalarType.Int64, device: device));                          // (B, Q), 1 at least
-        var source = randint(0, 1L << 31, new long[] { batchSize, _questions }, dtype: ScalarType.Int64, device: device, generator: generator).remainder(before);
+        var source = Draw.Integers(0, 1L << 31, [batchSize, _questions], generator, device).remainder(before);
         var asked = which.gather(1, source);                                                                           // (B, Q)
         var number = arange(1, bindings + 1, dtype: ScalarType.Int64, device: device);
         var counts = which.unsqueeze(1).eq(asked.unsqueeze(2)).logical_and(number.le(before.unsqueeze(2)));            // (B, Q, N)

@@ -81,7 +81,7 @@ public sealed class SegmentRecall : ITokenTask
                     var (given, wanted) = (keys.gather(1, asked), values.gather(1, asked));
                     if (_bothWays)
                     {
-                        var back = rand(new[] { batchSize, (long)_pairs }, device: _tokens.Device, generator: generator).lt(0.5);
+                        var back = Draw.Uniform([batchSize, _pairs], generator, _tokens.Device).lt(0.5);
                         (given, wanted) = (where(back, wanted, given), where(back, given, wanted));
                     }
                     PairTokens.Write(input, places, places.zeros_like(), given);

@@ -89,7 +89,7 @@ public sealed class TextCorpus : ITokenTask, IDisposable
     {
         using var scope = NewDisposeScope();
         long places = Bounds(TextPart.Train, _length).Length - (long)_segments * _segmentLength;
-        return Cut(randint(0, places, new[] { batchSize }, dtype: ScalarType.Int64, device: _tokens.device, generator: generator));
+        return Cut(Draw.Integers(0, places, [batchSize], generator, _tokens.device));
     }
 
     /// <summary>How many documents a part has. What is left at its end, less than a document, is not evaluated.</summary>

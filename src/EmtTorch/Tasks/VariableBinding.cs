@@ -39,7 +39,7 @@ public sealed class VariableBinding : IDisposable
     {
         long s = _task.S, d = _task.D;
         // The history as one row, oldest variable first.
-        var history = randint(0, 2, new long[] { batchSize, s * d }, dtype: _dtype, device: _device, generator: generator);
+        var history = Draw.Integers(0, 2, [batchSize, s * d], generator, _device, _dtype);
         var unrolled = Unrolled(horizon);
         if (_choice is { } choice && _device.type == DeviceType.CPU && _dtype is ScalarType.Float32 or ScalarType.Float64)
         {
@@ -84,7 +84,7 @@ public sealed class VariableBinding : IDisposable
         {
             _unrolled?.Dispose();
             var unrolled = Unroll(_task, (int)horizon);
-            _unrolled = from_array(unrolled, _dtype, _device).DetachFromDisposeScope();
+            _unrolled = tensor(unrolled, _dtype, _device).DetachFromDisposeScope();
             _choice = Choice(unrolled);
         }
         return _unrolled.narrow(0, 0, rows);

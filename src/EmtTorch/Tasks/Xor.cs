@@ -66,7 +66,7 @@ public sealed class Xor : IDisposable
     public (Tensor Input, Tensor Target) Batch(long batchSize, long horizon, Generator generator)
     {
         // The history as one row, oldest variable first: the order in which the linear tasks draw, too.
-        var history = randint(0, 2, new long[] { batchSize, InputSteps * Dimension }, dtype: _dtype, device: _device, generator: generator).mul_(2).sub_(1);
+        var history = Draw.Integers(0, 2, [batchSize, InputSteps * Dimension], generator, _device, _dtype).mul_(2).sub_(1);
         var input = history.view(batchSize, InputSteps, Dimension).transpose(0, 1).contiguous();
         return (input, Continue(input, horizon));
     }
@@ -81,7 +81,7 @@ public sealed class Xor : IDisposable
         if (_unrolled is null || _unrolled.shape[0] < horizon)
         {
             _unrolled?.Dispose();
-            _unrolled = from_array(Unroll((int)horizon), _dtype, _device).DetachFromDisposeScope();
+            _unrolled = tensor(Unroll((int)horizon), _dtype, _device).DetachFromDisposeScope();
         }
         var shape = history.shape;
         shape[0] = horizon;

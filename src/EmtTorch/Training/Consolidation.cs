@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using EmtTorch.Configuration;
 using EmtTorch.Memory;
 using EmtTorch.Models;
@@ -99,7 +100,7 @@ public sealed class Consolidation
             var loss = first is null ? second : second is null ? first : first + second * _settings.RehearsalWeight;
             if (loss is null) break;
             foreach (var parameter in _network.parameters()) parameter.grad?.zero_();
-            loss.backward();
+            BackwardCall.Run(loss);
             if (night.Moves == "query_and_feed_forward") using (no_grad()) KeepKeysAndValues();
             adam.step();
             (ofReplay, ofRehearsal) = (first?.ToDouble(), second?.ToDouble());
@@ -161,11 +162,11 @@ public sealed class Consolidation
         long[] asked = questions.Target.ne(TokenBatch.Ignored).nonzero().contiguous().data<long>().ToArray();              // row, place, row, place, …
         var orders = chosen.Select(e => Shuffled(replay.Episodes[e].Cues)).ToArray();
         var count = new int[chosen.Length];
-        var tokens = input.data<long>();
+        var tokens = MemoryMarshal.Cast<byte, long>(input.bytes); // data<T> has no flat index to write to
         for (int i = 0; i < asked.Length; i += 2)
         {
             var (row, place) = (asked[i], asked[i + 1]);
-            tokens[row * input.shape[1] + place] = orders[row][count[row]++ % orders[row].Length];
+            tokens[(int)(row * input.shape[1] + place)] = orders[row][count[row]++ % orders[row].Length];
         }
         var nothing = _network.Run(input.narrow(1, 0, 0), null).State;
         var full = nothing with { Layers = [.. nothing.Layers.Select((l, block) => l with { FastWeights = stack(chosen.Select(e => replay.Episodes[e].FastWeights[block]).ToArray()) })] };

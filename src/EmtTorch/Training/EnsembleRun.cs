@@ -163,7 +163,7 @@ public sealed class EnsembleRun
         {
             Network = network,
             Optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.WeightDecay),
-            Data = new Generator((ulong)member.Configuration.Seed, device),
+            Data = new Generator((ulong)member.Configuration.Seed),
             Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
         });
         all.Add(running);
@@ -205,10 +205,10 @@ public sealed class EnsembleRun
         _penalties?.Dispose();
         using var scope = NewDisposeScope();
         double[] betas = [.. _running.Select(m => m.Member.Configuration.Training.SpectralPenalty)];
-        _penalties = betas.All(beta => beta == 0) ? null : from_array(betas, _networks!.Parameters.dtype, _networks.Parameters.device).view(-1, 1, 1).DetachFromDisposeScope();
+        _penalties = betas.All(beta => beta == 0) ? null : tensor(betas, _networks!.Parameters.dtype, _networks.Parameters.device).view(-1, 1, 1).DetachFromDisposeScope();
     }
 
-    private Tensor Rows(IEnumerable<int> rows) => from_array(rows.Select(i => (long)i).ToArray(), ScalarType.Int64, _networks!.Parameters.device);
+    private Tensor Rows(IEnumerable<int> rows) => tensor(rows.Select(i => (long)i).ToArray(), ScalarType.Int64, _networks!.Parameters.device);
 
     /// <summary>One step of all: loss, accuracy and norm of each, (N, 3), on the device.</summary>
     private Tensor Step(EnsembleBatches batches)
@@ -252,7 +252,7 @@ public sealed class EnsembleRun
     {
         using var scope = NewDisposeScope();
         var settings = _common.Evaluation;
-        var data = members.ConvertAll(m => Learner.TestData(m.Member.Configuration, m.State.Step, device));
+        var data = members.ConvertAll(m => Learner.TestData(m.Member.Configuration, m.State.Step));
         try
         {
             using var networks = members.Count == _running.Count ? null : _networks!.Some(Rows(members.Select(m => _running.IndexOf(m))));

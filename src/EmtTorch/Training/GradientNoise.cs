@@ -20,7 +20,8 @@ internal static class GradientNoise
     public static void Fill(Tensor row, RunConfiguration configuration, long step)
     {
         // Another seed than that of the batches, of the first weights and of the tests.
-        using var generator = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x2545F491), row.device);
-        row.normal_(0, Math.Sqrt(configuration.Training.GradientNoise / Math.Pow(1 + step, Gamma)), generator);
+        using var generator = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x2545F491));
+        using var noise = Draw.Normal(Math.Sqrt(configuration.Training.GradientNoise / Math.Pow(1 + step, Gamma)), row.shape, generator, row.device, row.dtype);
+        row.copy_(noise);
     }
 }

@@ -54,7 +54,7 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
         configuration.Task.IsOnTokens ? new TokenLearner(configuration, device, log, stop) : new SequenceLearner(configuration, device);
 
     /// <summary>Where a test's batches come from, which depend on the seed and the step alone.</summary>
-    internal static Generator TestData(RunConfiguration configuration, long step, Device device) => new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D), device);
+    internal static Generator TestData(RunConfiguration configuration, long step) => new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D));
 
     private static readonly Lock FirstWeights = new();
 
@@ -124,7 +124,7 @@ internal sealed class SequenceLearner : Learner
         using (no_grad())
         {
             var output = _network.forward(input, _task.InputSteps + target.shape[0], _task.InputSteps);
-            labels = output + empty_like(output).normal_(0, Math.Sqrt(0.5), data);
+            labels = output + Draw.Normal(Math.Sqrt(0.5), output.shape, data, output.device, output.dtype);
         }
         _network.Score(input, labels, from: _task.InputSteps, gradients: true);
         return labels.numel();
@@ -134,7 +134,7 @@ internal sealed class SequenceLearner : Learner
     {
         using var quiet = no_grad();
         var settings = Configuration.Evaluation;
-        using var generator = TestData(Configuration, step, _device);
+        using var generator = TestData(Configuration, step);
         double loss = 0, accuracy = 0;
         for (int i = 0; i < settings.Batches; i++)
         {

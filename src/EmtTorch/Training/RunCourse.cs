@@ -180,7 +180,7 @@ internal sealed class RunCourse : IDisposable
             TestAccuracy = test.Accuracy, TestLoss = test.Loss, TestHorizon = _configuration.Evaluation.Horizon,
             BestStep = State.Best.Step, BestTestAccuracy = State.Best.Accuracy, BestTestLoss = State.Best.Loss,
             Steps = State.Step, Seconds = Math.Round(State.Seconds, 3), Device = device.ToString(), Threads = get_num_threads(),
-            TorchProvider = TorchRuntime.Provider, TorchVersion = TorchRuntime.TorchVersion,
+            TorchVersion = TorchRuntime.TorchVersion, TorchsharpVersion = TorchRuntime.TorchSharpVersion,
             EmttorchVersion = typeof(RunCourse).Assembly.GetName().Version!.ToString(3), DotnetVersion = Environment.Version.ToString(),
         };
         _folder.WriteResult(result);

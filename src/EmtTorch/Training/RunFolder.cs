@@ -72,8 +72,10 @@ public sealed record RunResult
     public required double Seconds { get; init; }
     public required string Device { get; init; }
     public required int Threads { get; init; }
-    public required string TorchProvider { get; init; }
     public required string TorchVersion { get; init; }
+
+    /// <summary>Null in results of versions that did not write it.</summary>
+    public string? TorchsharpVersion { get; init; }
     public required string EmttorchVersion { get; init; }
     public required string DotnetVersion { get; init; }
 }

@@ -86,11 +86,10 @@ internal sealed class TokenLearner : Learner
             {
                 var (loss, right, _) = Score(hidden, target, places);
                 loss = loss / asked;
-                var found = autograd.grad([loss], _parameters, allow_unused: true);
-                for (int p = 0; p < found.Count; p++)
+                var found = BackwardCall.Gradients(loss, _parameters);
+                for (int p = 0; p < found.Length; p++)
                 {
-                    // Torch says "not used" by a tensor that is none.
-                    if (found[p] is not { } gradient || gradient.IsInvalid) continue;
+                    if (found[p] is not { } gradient) continue;
                     if (gradients[p] is { } before) using (no_grad()) before.add_(gradient);
                     else gradients[p] = gradient.DetachFromDisposeScope();
                 }
@@ -111,11 +110,11 @@ internal sealed class TokenLearner : Learner
         _network.Stores?.Forget(state.Documents.Generation);
         var places = Places(cat(document.Select(s => s.Target).ToArray(), 1));
         var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places));           // (asked, V)
-        var labels = logits.detach().softmax(-1).multinomial(1, true, data).squeeze(-1);
-        var found = autograd.grad([nn.functional.cross_entropy(logits, labels)], _parameters, allow_unused: true);
+        var labels = logits.detach().softmax(-1).cpu().multinomial(1, true, data).squeeze(-1).to(_device);
+        var found = BackwardCall.Gradients(nn.functional.cross_entropy(logits, labels), _parameters);
         using var quiet = no_grad();
         for (int p = 0; p < _parameters.Length; p++)
-            if (found[p] is { } gradient && !gradient.IsInvalid) _parameters[p].grad!.copy_(gradient);
+            if (found[p] is { } gradient) _parameters[p].grad!.copy_(gradient);
             else _parameters[p].grad!.zero_();
         return places.shape[0];
     }
@@ -127,7 +126,7 @@ internal sealed class TokenLearner : Learner
         var settings = Configuration.Evaluation;
         var task = TaskAt(settings.Horizon);
         var text = task as TextCorpus;
-        using var generator = TestData(Configuration, step, _device);
+        using var generator = TestData(Configuration, step);
         int slices = Math.Min(_slices, settings.BatchSize);
         // Loss, right and number of all; of text also loss and number where a word is new, and where it was seen.
         var sums = zeros(7, dtype: ScalarType.Float64, device: _device);

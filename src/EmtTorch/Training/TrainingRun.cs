@@ -73,7 +73,7 @@ public sealed class TrainingRun
         using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.DecoupledDecay ? 0 : training.WeightDecay);
         var clipped = new ClippedAdam(optimizer, network.parameters(), training.DecoupledDecay ? training.WeightDecay : 0);
         using var kept = Keeps?.Invoke(network);
-        using var data = new Generator((ulong)_configuration.Seed, device);
+        using var data = new Generator((ulong)_configuration.Seed);
         var state = new TrainingState
         {
             Network = network,

@@ -18,7 +18,7 @@ internal sealed class TrainingState
     public required nn.Module Network { get; init; }
     public required Adam Optimizer { get; init; }
 
-    /// <summary>Where training batches come from; on the training device.</summary>
+    /// <summary>Where training batches come from; always the CPU's.</summary>
     public required Generator Data { get; init; }
     public required Curriculum Curriculum { get; init; }
 
@@ -77,7 +77,7 @@ internal sealed class TrainingState
         ["best_step"] = Text(Best.Step),
         ["best_test_loss"] = Text(Best.Loss),
         ["best_test_accuracy"] = Text(Best.Accuracy),
-        ["random_device"] = Data.device.type.ToString(),
+        ["random_device"] = nameof(DeviceType.CPU),
     };
 
     /// <summary>Goes on from a checkpoint. A file with weights alone sets the weights and leaves the rest as at the start.</summary>
@@ -103,11 +103,11 @@ internal sealed class TrainingState
             state.step = steps[i++];
         }
         foreach (var (name, tensor) in Beside) Load(file, $"optimizer.{name}", tensor);
-        if (file.Metadata["random_device"] == Data.device.type.ToString())
+        if (file.Metadata["random_device"] == nameof(DeviceType.CPU))
         {
             using var random = empty([file.Tensors["random.data"].Data.Length], dtype: ScalarType.Byte);
             Load(file, "random.data", random);
-            Data.set_state(random);
+            Data.SetState(random);
         }
         else warn($"The checkpoint was written on {file.Metadata["random_device"]}: the random state can't be taken over, so the batches from here on are others.");
         Step = long.Parse(file.Metadata["step"], CultureInfo.InvariantCulture);

@@ -76,14 +76,14 @@ public sealed class ClippedAdamTests : OnSimdPaths
     {
         Simd.Used = kernel;
         using var scope = NewDisposeScope();
-        Parameter a = new(from_array(new[,] { { 1.0, -2 }, { 0.5, 3 } })), b = new(tensor(new[] { 0.1, -0.4, 2 }));
+        Parameter a = new(tensor(new[,] { { 1.0, -2 }, { 0.5, 3 } })), b = new(tensor(new[] { 0.1, -0.4, 2 }));
         using var adam = optim.Adam([a, b], lr: 0.1);
         var clipped = new ClippedAdam(adam, [a, b], decoupledDecay: 0.3);
         double norm = 0;
         for (int i = 0; i < 5; i++)
         {
             adam.zero_grad();
-            ((a * from_array(new[,] { { 1.0, 2 }, { 3, -1 } }) + 0.1 * i).square().sum() + (b * (i + 1)).cos().sum()).backward();
+            ((a * tensor(new[,] { { 1.0, 2 }, { 3, -1 } }) + 0.1 * i).square().sum() + (b * (i + 1)).cos().sum()).backward();
             norm = clipped.Step(2);
         }
         double[] expected = [0.38573793483696506, -1.247168972373332, -0.03506442247580036, 2.105384324406289, 0.4904254852819836, -0.7238121534185094, 1.7874407671227148];

@@ -96,7 +96,7 @@ public sealed class ElmanEnsembleTests
         double[] betas = [0.3, 0, 2];
         using var ensemble = new ElmanEnsemble(networks, CPU);
         var gradient = ensemble.Score(input, target, 3, [4, 4, 4], gradients: true).Gradient!;
-        ensemble.AddSpectralPenalty(gradient, from_array(betas).view(3, 1, 1));
+        ensemble.AddSpectralPenalty(gradient, tensor(betas).view(3, 1, 1));
         for (int i = 0; i < 3; i++)
         {
             networks[i].Score(input[i], target[i], 3, gradients: true);

@@ -40,7 +40,7 @@ public sealed class ElmanRnnTests
         var b = a.Select(t => t.detach().clone().requires_grad_()).ToArray();
         var weights = randn([steps, batch, hidden], dtype: float64);
 
-        var fused = hasBias ? ElmanRecurrence.apply(a[0], a[1], a[2], (long)steps, a[3]) : ElmanRecurrence.apply(a[0], a[1], a[2], (long)steps);
+        var fused = hasBias ? ElmanRecurrence.Apply(a[0], a[1], a[2], (long)steps, a[3])[0] : ElmanRecurrence.Apply(a[0], a[1], a[2], (long)steps)[0];
         var unrolled = Unrolled(b[0], b[1], b[2], hasBias ? b[3] : null, steps);
         (fused * weights).sum().backward();
         (unrolled * weights).sum().backward();
@@ -77,7 +77,7 @@ public sealed class ElmanRnnTests
     public void TheSpectralPenaltysGradientIsAutograds()
     {
         using var scope = NewDisposeScope();
-        var w = from_array(new[,] { { 1, -2, 0.5 }, { 0.3, 0.7, -1.1 }, { 0, 0.4, 0.9 } });
+        var w = tensor(new[,] { { 1, -2, 0.5 }, { 0.3, 0.7, -1.1 }, { 0, 0.4, 0.9 } });
         double[] expected = [15.02, -39.18, 14.5, -5.652, 14.276, -9.332, -2.252, 0.764, 2.316];
         Assert.That(SpectralPenalty.Gradient(w).data<double>().ToArray(), Is.EqualTo(expected).Within(1e-13));
         var both = SpectralPenalty.Gradient(stack([w, 2 * w]));

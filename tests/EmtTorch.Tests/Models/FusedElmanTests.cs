@@ -36,7 +36,7 @@ public sealed class FusedElmanTests : OnSimdPaths
         var leaves = expectedLeaves.Select(t => t.to(dtype, copy: true).detach().requires_grad_()).ToArray();
         expectedLeaves = [.. leaves.Select(t => t.detach().to(float64, copy: true).requires_grad_())];
 
-        var fused = hasBias ? ElmanRecurrence.apply(leaves[0], leaves[1], leaves[2], (long)steps, leaves[3]) : ElmanRecurrence.apply(leaves[0], leaves[1], leaves[2], (long)steps);
+        var fused = hasBias ? ElmanRecurrence.Apply(leaves[0], leaves[1], leaves[2], (long)steps, leaves[3])[0] : ElmanRecurrence.Apply(leaves[0], leaves[1], leaves[2], (long)steps)[0];
         var unrolled = Unrolled(expectedLeaves[0], expectedLeaves[1], expectedLeaves[2], hasBias ? expectedLeaves[3] : null, steps);
         (fused * weights).sum().backward();
         (unrolled * weights.to(float64)).sum().backward();

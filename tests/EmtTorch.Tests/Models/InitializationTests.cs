@@ -64,7 +64,7 @@ public sealed class InitializationTests
         Assert.That(Distance(network.ReadoutWeights, network.InputWeights.t()), Is.Zero, "the basis is orthonormal");
         Assert.That(network.RecurrentBias!.count_nonzero().item<long>() + network.ReadoutBias!.count_nonzero().item<long>(), Is.Zero);
         // Nothing outside the basis: 64 dimensions, of which only those that are read again are kept.
-        Assert.That(linalg.matrix_rank(network.RecurrentWeights).item<long>(), Is.EqualTo(linalg.matrix_rank(from_array(task.Phi())).item<long>()));
+        Assert.That(linalg.matrix_rank(network.RecurrentWeights).item<long>(), Is.EqualTo(linalg.matrix_rank(tensor(task.Phi())).item<long>()));
     }
 
     [Test]
@@ -84,7 +84,7 @@ public sealed class InitializationTests
         string[] circuit = ["model.initialization=circuit", "model.initialization_noise=0"];
         using var single = First([.. circuit, "model.dtype=float32"]);
         var w = single.RecurrentWeights.to(ScalarType.Float64);
-        var phi = from_array(LinearBinding.Named("t4").Phi());
+        var phi = tensor(LinearBinding.Named("t4").Phi());
         Assert.That(linalg.matrix_norm(w).item<double>(), Is.EqualTo(linalg.matrix_norm(phi).item<double>()).Within(1e-5), "a change of orthonormal basis keeps the norm");
     }
 

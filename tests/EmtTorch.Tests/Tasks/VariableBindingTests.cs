@@ -58,7 +58,7 @@ public sealed class VariableBindingTests
         {
             var (input, target) = task.Batch(6, horizon, generator);
             var history = randint(0, 2, new long[] { 6, rule.S * rule.D }, dtype: dtype, generator: again).mul_(2).sub_(1);
-            var unrolled = from_array(VariableBinding.Unroll(rule, horizon), dtype);
+            var unrolled = tensor(VariableBinding.Unroll(rule, horizon), dtype);
             Assert.That(input.Equals(history.view(6, rule.S, rule.D).transpose(0, 1).contiguous()), Is.True);
             Assert.That((target - matmul(history, unrolled.t()).view(6, horizon, rule.D).transpose(0, 1)).abs().max().to(float64).item<double>(), Is.LessThan(name == "sum" ? 1e-5 : 1e-30));
         }

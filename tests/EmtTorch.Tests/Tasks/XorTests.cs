@@ -15,7 +15,7 @@ public sealed class XorTests
         using var scope = NewDisposeScope();
         using var task = Task(4, 2);
         // All four pairs, one in each component: true is 1, false −1.
-        var y = task.Continue(from_array(new[,] { { -1f, -1, 1, 1 }, { -1, 1, -1, 1 } }), 1);
+        var y = task.Continue(tensor(new[,] { { -1f, -1, 1, 1 }, { -1, 1, -1, 1 } }), 1);
         Assert.That(y.data<float>().ToArray(), Is.EqualTo(new float[] { -1, 1, 1, -1 }));
     }
 

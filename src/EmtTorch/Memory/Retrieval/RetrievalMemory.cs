@@ -47,6 +47,7 @@ public sealed class RetrievalMemory : nn.Module
             output.weight.narrow(1, 0, d).zero_();
         }
         RegisterComponents();
+        this.KeepParameters();
         Store = new MemoryStore(_settings.Scope == "shared");
     }
 

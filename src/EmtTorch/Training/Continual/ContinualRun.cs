@@ -209,7 +209,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         if (method.Kind == "ewc")
         {
             var configuration = Configuration(stage - 1);
-            using var data = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + 0x6A09E667), learner.Network.parameters().First().device);
+            using var data = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + 0x6A09E667));
             var fisher = FisherInformation.Of(learner, shared, configuration.Training.Curriculum.Horizons[^1], sequence.FisherSamples, data);
             foreach (var (name, parameter) in learner.Network.named_parameters().Where(p => shared.Contains(p.name)))
             {
@@ -268,7 +268,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         using var learner = (SequenceLearner)Fresh(stage);
         weights.RestoreInto(learner.Network);
         using var scope = NewDisposeScope();
-        using var data = new Generator(unchecked((ulong)Configuration(stage).Seed * 1_000_003 + 0x6A09E667), learner.Network.parameters().First().device);
+        using var data = new Generator(unchecked((ulong)Configuration(stage).Seed * 1_000_003 + 0x6A09E667));
         var states = learner.States(Configuration(stage).Training.Curriculum.Horizons[^1], StatesBatch, data).to(ScalarType.Float64).cpu();
         states = states.reshape(-1, states.shape[^1]);                                             // (T·B, H)
         var (values, vectors) = linalg.eigh(matmul(states.t(), states));                           // ascending

@@ -78,6 +78,7 @@ internal sealed class JointLearner : Learner
         {
             tasks = nn.ModuleList(networks.ToArray());
             RegisterComponents();
+            this.KeepParameters();
         }
     }
 }

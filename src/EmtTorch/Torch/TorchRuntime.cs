@@ -1,0 +1,47 @@
+using System.Reflection;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch;
+
+/// <summary>What has to be settled once for a process: Torch itself, threads, and the device.</summary>
+public static class TorchRuntime
+{
+    /// <summary>
+    /// Makes TorchSharp loadable on systems where it is not by itself. Runs by itself as soon as anything of EmtTorch is touched;
+    /// call it in a program that touches TorchSharp before that. Nothing is loaded yet.
+    /// </summary>
+    public static void Prepare() => NativeTorch.Prepare();
+
+    /// <summary>Loads Torch and settles the threads. Call it before anything touches a tensor.</summary>
+    /// <param name="threads">libtorch's threads, from 1; null leaves its own choice, one for each core.</param>
+    /// <exception cref="TorchNotLoadedException">Torch's native libraries cannot be loaded.</exception>
+    public static void Start(int? threads)
+    {
+        NativeTorch.Load();
+        if (threads is { } n) set_num_threads(Math.Max(1, n)); // 0 ends the process
+    }
+
+    /// <summary>The device that a configuration's `device` names.</summary>
+    /// <param name="name">`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.</param>
+    /// <param name="problem">Why it cannot be had, or null.</param>
+    /// <returns>The device, or the CPU where there is a problem.</returns>
+    public static Device ResolveDevice(string name, out string? problem)
+    {
+        problem = null;
+        if (name == "cpu") return CPU;
+        bool available = cuda.is_available();
+        if (name == "auto") return available ? new Device(DeviceType.CUDA, 0) : CPU;
+        var device = name == "cuda" ? new Device(DeviceType.CUDA, 0) : new Device(name);
+        if (!available) problem = $"'{name}' was asked for, but this machine has no CUDA device that this libtorch can use; allowed here: auto, cpu";
+        else if (device.index >= cuda.device_count()) problem = $"'{name}' was asked for, but there are only {cuda.device_count()} CUDA devices, numbered from 0";
+        return problem is null ? device : CPU;
+    }
+
+    /// <summary>The version of libtorch that TorchSharp was built for.</summary>
+    public static string TorchVersion => __version__;
+
+    /// <summary>The version of TorchSharp.</summary>
+    public static string TorchSharpVersion =>
+        typeof(torch).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "";
+}

@@ -1,0 +1,43 @@
+using System.Runtime.InteropServices;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch;
+
+/// <summary>
+/// What TorchSharp 0.107 does wrong, and what is done instead; each member names its defect, so that it can go when that is
+/// mended. Functions of autograd have theirs in <see cref="TorchFunction{T}"/>, loading in <see cref="NativeTorch"/>. Random numbers on a device in <see cref="Draw"/>. And two have nothing here
+/// but a rule: `baddbmm` and `addbmm` compute b2 + input b1, so a sum and `bmm` stand for them; and `from_array` shares the array's
+/// memory, so `tensor` is used, which copies.
+/// </summary>
+internal static class TorchSharpDefects
+{
+    /// <summary>
+    /// Takes a module's parameters out of every dispose scope: `new Parameter` in one dies with it, and `state_dict` then lacks it without a word.
+    /// The last line of a module's constructor.
+    /// </summary>
+    public static void KeepParameters(this nn.Module module)
+    {
+        foreach (var parameter in module.parameters()) parameter.DetachFromDisposeScope();
+    }
+
+    /// <summary>`tensor(Complex[])` reads memory as aligned that is not, and ends the process.</summary>
+    public static Tensor ComplexTensor(IReadOnlyCollection<System.Numerics.Complex> values)
+    {
+        using var scope = NewDisposeScope();
+        return complex(tensor(values.Select(z => z.Real).ToArray()), tensor(values.Select(z => z.Imaginary).ToArray())).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>`Generator.set_state` ends the process for a state that is not one.</summary>
+    /// <exception cref="InvalidDataException">It is none of this libtorch's CPU generator.</exception>
+    public static void SetState(this Generator generator, Tensor state)
+    {
+        using var own = generator.get_state();
+        if (state.dtype != own.dtype || state.numel() != own.numel())
+            throw new InvalidDataException($"the random state has {state.numel()} numbers of {state.dtype}; this libtorch's has {own.numel()} of {own.dtype}");
+        generator.set_state(state);
+    }
+
+    /// <summary>An error of libtorch comes with eighteen lines of C++ frames; the first ones say what it is.</summary>
+    public static string Message(ExternalException error) => error.Message.Split("Exception raised from", 2)[0].TrimEnd();
+}
