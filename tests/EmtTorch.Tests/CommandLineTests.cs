@@ -56,7 +56,7 @@ public sealed class CommandLineTests : InTemporaryFolder
             Assert.That(result.GetProperty("steps").GetInt64(), Is.EqualTo(60));
             Assert.That(result.GetProperty("test_accuracy").GetDouble(), Is.InRange(0, 1));
             Assert.That(result.GetProperty("device").GetString(), Is.EqualTo("cpu"));
-            foreach (var key in new[] { "seconds", "torch_provider", "torch_version" }) Assert.That(result.TryGetProperty(key, out _), Is.True, key);
+            foreach (var key in new[] { "seconds", "torch_version", "torchsharp_version" }) Assert.That(result.TryGetProperty(key, out _), Is.True, key);
             foreach (var line in File.ReadLines(Path.Combine(run, "log.jsonl"))) Assert.That(() => JsonDocument.Parse(line), Throws.Nothing);
         }
         // The resolved configuration runs again as it is, and comes to the same.

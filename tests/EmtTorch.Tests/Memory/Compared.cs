@@ -38,7 +38,7 @@ internal static class Compared
     public static void AgreeWithFiniteDifferences(Func<Tensor[], Tensor[]> function, Tensor[] arguments)
     {
         using var scope = NewDisposeScope();
-        var parameters = arguments.Select(t => new Parameter(t)).ToArray();
+        var parameters = arguments.Select(t => new Parameter(t.clone())).ToArray();
         using var network = new Leaves(parameters);
         Loss(function(parameters)).backward();
         Models.FiniteDifferences.Check(network, () =>
