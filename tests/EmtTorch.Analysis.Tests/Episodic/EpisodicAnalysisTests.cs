@@ -52,9 +52,10 @@ public sealed class EpisodicAnalysisTests
         var reads = analysis.Reads.Single();
         Assert.That((reads.Block, reads.Head, reads.Questions), Is.EqualTo((1, 1, 48L)));
         Assert.That((reads.Asked, reads.Share), Is.EqualTo((1.0, 1.0)), "one value was written under the key");
-        Assert.That(reads.Others, Is.EqualTo(0).Within(1e-30));
+        // Not exactly 0: with AVX-512, libtorch's layer norm makes 1.5e-17 of a 0 in a row whose mean is 0.
+        Assert.That(reads.Others, Is.EqualTo(0).Within(1e-15));
         var (shares, right) = (analysis.Example!.Shares.Single(), analysis.Example.Right);
-        for (int q = 0; q < 3; q++) Assert.That(shares[q], Is.EqualTo(Enumerable.Range(0, 3).Select(p => p == right[q] ? 1.0 : 0)).Within(1e-30), "λ is σ(−100), not 0");
+        for (int q = 0; q < 3; q++) Assert.That(shares[q], Is.EqualTo(Enumerable.Range(0, 3).Select(p => p == right[q] ? 1.0 : 0)).Within(1e-15));
         Assert.That((analysis.Accuracy, analysis.Loss), Is.EqualTo((1.0, analysis.Loss)), "the readout has only the read to see");
     }
 
@@ -109,7 +110,8 @@ public sealed class EpisodicAnalysisTests
         var configuration = HandMadeNetwork.Configuration("model.write=hypernetwork", "model.hypernetwork_rank=2");
         var reads = Analyze(configuration).Reads.Single();
         Assert.That((reads.Asked, reads.Share), Is.EqualTo((1.0, 1.0)), "the second pair has no value");
-        Assert.That(reads.Others, Is.EqualTo(0).Within(1e-30));
+        // Not exactly 0: with AVX-512, libtorch's layer norm makes 1.5e-17 of a 0 in a row whose mean is 0.
+        Assert.That(reads.Others, Is.EqualTo(0).Within(1e-15));
     }
 
     [Test]
