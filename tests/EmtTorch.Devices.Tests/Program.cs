@@ -25,7 +25,7 @@ internal sealed class Lines : ITestListener
 
     public void TestStarted(ITest test) { }
 
-    public void TestOutput(TestOutput output) { }
+    public void TestOutput(TestOutput output) => Console.Write(output.Text);
 
     public void SendMessage(TestMessage message) { }
 }
