@@ -64,6 +64,27 @@ public sealed class NetworkTests
         AreNear(Run(On), expected, dtype == "float64" ? 1e-9 : 1e-3);
     }
 
+    /// <summary>To another type in place of another device, which there may not be: the same way through TorchSharp.</summary>
+    [Test]
+    public void ANetworkThatIsMovedIsMovedWholeAndStays()
+    {
+        using var scope = NewDisposeScope();
+        var (elman, transformer) = (new ElmanRnn(3, 8, true), new EpisodicTransformer(Vocabulary, Small with { GraphNodes = 4, Read = "softmax", Decay = true }));
+        int parameters = elman.parameters().Count() + transformer.parameters().Count();
+        using (NewDisposeScope())
+        {
+            elman.to(ScalarType.Float64);
+            transformer.to(ScalarType.Float64);
+        }
+        var moved = elman.named_parameters().Concat(transformer.named_parameters()).ToList();
+        Assert.That(moved, Has.Count.EqualTo(parameters));
+        foreach (var (name, parameter) in moved) Assert.That((parameter.dtype, parameter.requires_grad), Is.EqualTo((ScalarType.Float64, true)), name);
+        BackwardCall.Run(elman.forward(Random(1, ScalarType.Float64, 5, 2, 3)).sum() + transformer.forward(Tokens(2, 5)).sum());
+        foreach (var (name, parameter) in moved) Assert.That(parameter.grad, Is.Not.Null, name);
+        elman.Dispose();
+        transformer.Dispose();
+    }
+
     [Test]
     public void GenerationGivesTheSameTokens()
     {
