@@ -19,7 +19,7 @@ wrong() { echo "cuda_check.sh: $*" >&2; echo "cuda_check.sh --help says what the
 
 pack() {
   set -e
-  local file=${1:-cuda_check.tar.xz} root=$here/.. folder project
+  local file=${1:-cuda_check.tar.xz} root=$here/.. project
   folder=$(mktemp -d)
   trap 'rm -rf "$folder"' EXIT
   # One folder for all three: the runtime is in it once.
