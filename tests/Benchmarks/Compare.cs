@@ -1,253 +1,249 @@
 using System.Diagnostics;
-using System.Globalization;
-using System.Reflection;
-using System.Runtime.InteropServices;
-using System.Text;
 using System.Text.Json.Nodes;
+using EmtTorch;
+using EmtTorch.Memory;
+using TorchSharp;
+using static TorchSharp.torch;
 
 /// <summary>
-/// This project and PyTorch on the same work, in turn, round by round: medians and their ratios, as Markdown and JSON.
+/// This project beside libtorch's own parts, both through TorchSharp and in turn in one process; a process a number of
+/// threads. On CUDA all is done in this process.
 /// </summary>
-internal sealed class Compare(string python, string? only, bool full)
+internal sealed class Compare(Arguments arguments)
 {
-    private readonly StringBuilder _text = new();
-    private readonly JsonObject _json = [];
-    private readonly string _here = Path.GetDirectoryName(Assembly.GetExecutingAssembly().Location)!;
-    private readonly bool _hasPython = Runs(python, "-c", "import torch");
+    private readonly string _device = arguments.Text("device", "cpu");
+    private readonly int _processes = arguments.Number("processes", arguments.Full ? 7 : 3), _rounds = arguments.Number("rounds", 3);
+    private readonly double _seconds = arguments.Real("seconds", 0.5);
+    private readonly int[] _threads = arguments.Numbers("threads", 1, 2);
 
-    public int Run(string folder)
+    private bool OnCpu => _device == "cpu";
+
+    /// <summary>All parts, or one, each into files of its name.</summary>
+    public int Run(string? only, string folder)
     {
-        (string Name, Action Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps), ("scan", Scan), ("mixing", MixingAt)];
+        (string Name, Action<string, string> Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps), ("scan", Scan), ("mixing", MixingByLength)];
         if (only is not null && !parts.Any(p => p.Name == only))
         {
             Console.Error.WriteLine($"'{only}' is not one of {string.Join(", ", parts.Select(p => p.Name))}");
             return 2;
         }
-        Directory.CreateDirectory(folder);
-        foreach (var (name, measure) in parts)
+        foreach (var (name, measure) in parts.Where(p => only is null || only == p.Name))
         {
-            if (only is not null && only != name) continue;
-            _text.Clear();
-            _json.Clear();
-            Machine();
-            if (!_hasPython) Say($"{python} has no torch: only this project is measured.\n");
-            measure();
-            File.WriteAllText(Path.Combine(folder, $"{name}.md"), _text.ToString());
-            File.WriteAllText(Path.Combine(folder, $"{name}.json"), _json.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n");
+            measure(Path.Combine(folder, $"{name}.json"), Path.Combine(folder, $"{name}.md"));
+            Console.WriteLine();
         }
         return 0;
     }
 
-    private void Machine()
+    /// <summary>One training step of T1 (d = s = 8, B = 64, 8 + 100 time steps).</summary>
+    public void Steps(string? json, string? markdown)
     {
-        string model = File.Exists("/proc/cpuinfo")
-            ? File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal))?.Split(':', 2)[1].Trim() ?? "unknown" : "unknown";
-        string torch = _hasPython ? Output(python, ["-c", "import torch; print(torch.__version__)"]).Trim() : "none";
-        var facts = new JsonObject
+        Device(); // before a table is begun
+        int batch = arguments.Number("batch", 64), horizon = arguments.Number("horizon", 100);
+        int[] lockstep = arguments.Numbers("networks", OnCpu ? [] : [1, 20, 120, 480, 1440]);
+        var table = new ResultTable("steps", $"""
+            Training steps a second: T1, B = {batch}, {horizon + 8} time steps, float32, with data, loss, clipping and Adam; the peer is nn.RNN.
+            {(OnCpu ? "Each side at its best number of threads" : "One thread of the processor")}; medians of rounds in turn. Networks in lockstep are counted each: N times the steps that all of them make.
+            """,
+            [
+                new("hidden", "H", "0"), new("networks", "in lockstep", "0"), new("emttorch", "EmtTorch", "0.0"), new("emttorch_threads", "threads", "0"),
+                new("torch", "nn.RNN", "0.0"), new("torch_threads", "threads", "0"), new("ratio", "ratio", "0.00"), new("gflops", "GF/s", "0"),
+                new("of_large_product", "of a large product", "P0"),
+            ])
+        { Json = json, Markdown = markdown };
+        table.Begin();
+        IEnumerable<(int Hidden, int? Networks)> rows = arguments.Numbers("hidden", 32, 64, 128, 256, 512).Select(hidden => (hidden, (int?)null));
+        if (lockstep.Length > 0 && arguments.Text("networks") is not null && arguments.Text("hidden") is null) rows = [];
+        foreach (var (hidden, networks) in rows.Concat(lockstep.Select(count => (128, (int?)count))))
         {
-            ["date"] = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
-            ["processor"] = model,
-            ["processors"] = Environment.ProcessorCount,
-            ["system"] = RuntimeInformation.OSDescription,
-            ["dotnet"] = Environment.Version.ToString(),
-            ["vector_bits"] = System.Runtime.Intrinsics.Vector512.IsHardwareAccelerated ? 512 : System.Runtime.Intrinsics.Vector256.IsHardwareAccelerated ? 256 : 128,
-            ["pytorch"] = torch,
-        };
-        _json["machine"] = facts;
-        Say($"Machine: {model}, {Environment.ProcessorCount} processors, {facts["vector_bits"]} bit vectors; .NET {facts["dotnet"]}; PyTorch {torch}; {facts["date"]}.\n");
-    }
-
-    /// <summary>One training step of T1 (d = s = 8, B = 64, 8 + 100 time steps), best thread count of each side.</summary>
-    private void Steps()
-    {
-        Say("""
-            Training steps a second: T1, B = 64, 108 time steps, with data, loss, clipping and Adam; the best thread count of each side, medians of rounds in turn.
-
-            | H | EmtTorch | PyTorch | ratio | GF/s | of a large product |
-            |--:|--:|--:|--:|--:|--:|
-            """);
-        var rows = new JsonArray();
-        foreach (int hidden in (int[])[32, 64, 128, 256, 512])
-        {
-            int steps = hidden switch { 32 => 1000, 64 => 400, 128 => 150, 256 => 40, _ => 10 };
-            var ours = new Dictionary<int, List<double>> { [1] = [], [2] = [] };
-            var theirs = new Dictionary<int, List<double>> { [1] = [], [2] = [] };
-            var product = new List<double>();
-            for (int round = 0; round < (full ? 7 : 3); round++)
-                foreach (int threads in (int[])[1, 2])
-                {
-                    string[] arguments = ["steps", "--hidden", $"{hidden}", "--threads", $"{threads}", "--steps", $"{steps}"];
-                    ours[threads].Add(Rate(Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), .. arguments])));
-                    if (_hasPython) theirs[threads].Add(Rate(Output(python, [Path.Combine(_here, "elman.py"), .. arguments[..^1], $"{Math.Max(5, steps / 4)}"])));
-                    product.Add(Rate(Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), "matmul", "--threads", $"{threads}"], blasThreads: threads)));
-                }
-            double our = ours.Values.Max(Median), their = _hasPython ? theirs.Values.Max(Median) : double.NaN;
-            // Forward, back, and the weights' gradient: 3 products of 2 H (H + κ) a time step and sequence, and the readout's.
-            double rate = our * 64 * 108 * (3 * 2.0 * hidden * hidden + 3 * 2.0 * hidden * 8 * (8 + 100) / 108) / 1e9, large = product.Max();
-            Say(string.Create(CultureInfo.InvariantCulture, $"| {hidden} | {our:0.0} | {their:0.0} | {our / their:0.00} | {rate:0} | {rate / large:P0} |"));
-            rows.Add(new JsonObject { ["hidden"] = hidden, ["emttorch"] = our, ["pytorch"] = Finite(their), ["ratio"] = Finite(our / their), ["gflops"] = rate, ["large_product_gflops"] = large });
-        }
-        _json["steps"] = rows;
-        Say("");
-    }
-
-    /// <summary>Fast weights through a sequence, forward and backward; PyTorch's side is the loop over tokens.</summary>
-    private void Scan()
-    {
-        Say("""
-            Tokens a second through fast weights, forward and backward, float32; the best thread count of each side, medians of rounds in turn. PyTorch's side
-            is the loop over tokens.
-
-            | rule | B | heads × width | T | EmtTorch | PyTorch | ratio |
-            |---|--:|--:|--:|--:|--:|--:|
-            """);
-        var rows = new JsonArray();
-        foreach (string rule in (string[])["hebbian", "delta"])
-            foreach (var (batch, heads, width) in ((int, int, int)[])[(1, 4, 16), (4, 4, 16), (1, 1, 64), (4, 1, 64)])
+            var byThreads = new Dictionary<int, List<StepRates>>();
+            ForEachProcess(threads =>
             {
-                const int tokens = 4096;
-                var ours = new Dictionary<int, List<double>> { [1] = [], [2] = [] };
-                var theirs = new Dictionary<int, List<double>> { [1] = [], [2] = [] };
-                for (int round = 0; round < (full ? 7 : 3); round++)
-                    foreach (int threads in (int[])[1, 2])
-                    {
-                        string[] arguments = ["scan", "--threads", $"{threads}", "--rule", rule, "--batch", $"{batch}", "--heads", $"{heads}", "--width", $"{width}", "--tokens", $"{tokens}"];
-                        ours[threads].Add(Rate(Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), .. arguments, "--steps", "20"])));
-                        if (_hasPython) theirs[threads].Add(Rate(Output(python, [Path.Combine(_here, "scan.py"), .. arguments[1..], "--steps", "1"])));
-                    }
-                double our = ours.Values.Max(Median), their = _hasPython ? theirs.Values.Max(Median) : double.NaN;
-                Say(string.Create(CultureInfo.InvariantCulture, $"| {rule} | {batch} | {heads} × {width} | {tokens} | {our:0} | {their:0} | {our / their:0.0} |"));
-                rows.Add(new JsonObject
+                List<string> command = ["step-rates", .. Common(threads), "--hidden", $"{hidden}", "--batch", $"{batch}", "--horizon", $"{horizon}"];
+                if (networks is { } count) command.AddRange(["--networks", $"{count}"]);
+                if (!byThreads.TryGetValue(threads, out var all)) byThreads[threads] = all = [];
+                all.Add(Measured(command, () => ElmanSteps.Measure(new(hidden, networks, batch, horizon, Device()), _rounds, _seconds)));
+            });
+            var (ours, ourThreads) = Best(byThreads, r => r.EmtTorch);
+            var (theirs, theirThreads) = Best(byThreads, r => r.Torch);
+            double flops = ours * ElmanSteps.Operations(hidden, batch, horizon);
+            double? product = OnCpu ? Best(byThreads, r => r.LargeProduct).Rate : null;
+            table.Add(new()
+            {
+                ["hidden"] = hidden, ["networks"] = networks, ["emttorch"] = ours, ["emttorch_threads"] = ourThreads, ["torch"] = theirs, ["torch_threads"] = theirThreads,
+                ["ratio"] = ours / theirs, ["gflops"] = flops / 1e9, ["large_product_gflops"] = product / 1e9, ["of_large_product"] = flops / product,
+            });
+        }
+    }
+
+    /// <summary>Fast weights through a sequence, forward and backward.</summary>
+    public void Scan(string? json, string? markdown)
+    {
+        Device(); // before a table is begun
+        int batch = arguments.Number("batch", 1), heads = arguments.Number("heads", 4), width = arguments.Number("width", 64), chunk = arguments.Number("chunk", 64);
+        var table = new ResultTable("scan", $"""
+            Tokens a second through fast weights, forward and backward, float32: B = {batch}, {heads} heads of {width} × {width}. Beside EmtTorch's scan, by chunks of {chunk} tokens in
+            Torch's operators: its own chunk form, which goes back by hand{(OnCpu ? "" : " (here that is the scan)")}, and the form that autograd goes back through. The ratio is to the faster one; medians of rounds in turn.
+            """,
+            [
+                new("rule", "rule"), new("tokens", "T", "0"), new("threads", "threads", "0"), new("emttorch", "EmtTorch", "0"), new("chunks", "chunk form", "0"),
+                new("operators", "operators, autograd", "0"), new("ratio", "ratio", "0.0"),
+            ])
+        { Json = json, Markdown = markdown };
+        table.Begin();
+        foreach (string rule in arguments.Words("rule", "hebbian", "delta"))
+            foreach (int tokens in arguments.Numbers("tokens", 1024, 4096, 16384))
+            {
+                var byThreads = new Dictionary<int, List<Tokens>>();
+                ForEachProcess(threads =>
                 {
-                    ["rule"] = rule, ["batch"] = batch, ["heads"] = heads, ["width"] = width, ["tokens"] = tokens,
-                    ["emttorch"] = our, ["pytorch"] = Finite(their), ["ratio"] = Finite(our / their),
+                    List<string> command =
+                    [
+                        "scan-rates", .. Common(threads), "--rule", rule, "--batch", $"{batch}", "--heads", $"{heads}", "--width", $"{width}", "--tokens", $"{tokens}", "--chunk", $"{chunk}",
+                    ];
+                    if (!byThreads.TryGetValue(threads, out var all)) byThreads[threads] = all = [];
+                    all.Add(Measured(command, () => ScanRates.Measure(new(Rule(rule), batch, heads, width, tokens, chunk, Device()), _rounds, _seconds)));
                 });
+                foreach (var (threads, rates) in byThreads)
+                {
+                    double ours = InTurn.Median(rates.SelectMany(r => r.EmtTorch)), operators = InTurn.Median(rates.SelectMany(r => r.Operators));
+                    double? chunks = OnCpu ? InTurn.Median(rates.SelectMany(r => r.Chunks)) : null;
+                    table.Add(new()
+                    {
+                        ["rule"] = rule, ["tokens"] = tokens, ["threads"] = threads, ["emttorch"] = ours, ["chunks"] = chunks, ["operators"] = operators,
+                        ["ratio"] = ours / Math.Max(operators, chunks ?? 0),
+                    });
+                }
             }
-        _json["scan"] = rows;
-        Say("");
     }
 
     /// <summary>How time and memory go with the length: attention over all tokens, attention in a window, fast weights.</summary>
-    private void MixingAt()
+    private void MixingByLength(string json, string markdown)
     {
-        Say("""
+        var table = new ResultTable("mixing", """
             Tokens a second forward and backward, and the process's peak memory in MB, through one block of width 64 that mixes tokens in one way alone: attention over all
             tokens (4 heads), attention in a window of 64, fast weights (one head of 64 × 64) by either rule; B = 1, float32, two threads, medians of rounds in turn.
-
-            | T | attention | | window | | hebbian | | delta | |
-            |--:|--:|--:|--:|--:|--:|--:|--:|--:|
-            """);
-        var rows = new JsonArray();
-        foreach (int tokens in (int[])[256, 1024, 4096, 16384])
+            """,
+            [
+                new("tokens", "T", "0"),
+                .. Mixing.Mixers.SelectMany(m => new Column[] { new($"{m}_tokens_per_second", m, "0"), new($"{m}_peak_mb", "MB", "0") }),
+            ])
+        { Json = json, Markdown = markdown };
+        table.Begin();
+        foreach (int tokens in arguments.Numbers("tokens", 256, 1024, 4096, 16384))
         {
-            var rates = Mixing.Mixers.ToDictionary(m => m, _ => new List<double>());
-            var peaks = Mixing.Mixers.ToDictionary(m => m, _ => new List<double>());
-            for (int round = 0; round < (full ? 7 : 3); round++)
+            var measured = Mixing.Mixers.ToDictionary(m => m, _ => new List<MixingRate>());
+            for (int round = 0; round < _processes; round++)
                 foreach (string mixer in Mixing.Mixers)
                 {
                     // Attention over 16k tokens takes 4 GB for each of a few matrices, T × T × 4 heads, and minutes.
-                    if (mixer == "attention" && tokens > 4096 && !full) continue;
-                    var output = Output("dotnet", [Path.Combine(_here, "Benchmarks.dll"), "mixing", "--threads", "2", "--mixer", mixer, "--tokens", $"{tokens}", "--steps", $"{(mixer == "attention" && tokens > 1024 ? 2 : Math.Max(3, 65536 / tokens))}"]);
-                    rates[mixer].Add(Rate(output));
-                    peaks[mixer].Add(Rate(output.Split(',')[1]));
+                    if (mixer == "attention" && tokens > 4096 && !arguments.Full) continue;
+                    int steps = mixer == "attention" && tokens > 1024 ? 2 : Math.Max(3, 65536 / tokens);
+                    measured[mixer].Add(Child.Measure<MixingRate>(["mixing", "--threads", "2", "--mixer", mixer, "--tokens", $"{tokens}", "--steps", $"{steps}"]));
                 }
-            string Cell(string mixer) => rates[mixer].Count == 0 ? "– | –" : string.Create(CultureInfo.InvariantCulture, $"{Median(rates[mixer]):0} | {Median(peaks[mixer]):0}");
-            Say($"| {tokens} | {string.Join(" | ", Mixing.Mixers.Select(Cell))} |");
-            rows.Add(new JsonObject(Mixing.Mixers.Where(m => rates[m].Count > 0).SelectMany(m => new KeyValuePair<string, JsonNode?>[] { new($"{m}_tokens_per_second", Median(rates[m])), new($"{m}_peak_mb", Median(peaks[m])) }).Prepend(new("tokens", tokens))));
+            var row = new JsonObject { ["tokens"] = tokens };
+            foreach (var (mixer, rates) in measured)
+            {
+                row[$"{mixer}_tokens_per_second"] = rates.Count == 0 ? null : InTurn.Median(rates.Select(r => r.TokensPerSecond));
+                row[$"{mixer}_peak_mb"] = rates.Count == 0 ? null : InTurn.Median(rates.Select(r => (double)r.PeakMegabytes));
+            }
+            table.Add(row);
         }
-        _json["mixing"] = rows;
-        Say("");
     }
 
-    /// <summary>configs/t4.json from start to finish, processes and all.</summary>
-    private void WholeRun()
+    /// <summary>configs/t4.json from start to finish, processes and all; nn.RNN with the same curriculum and tests, without checkpoints.</summary>
+    private void WholeRun(string json, string markdown)
     {
-        int steps = full ? 20_000 : 2_000;
-        var (ours, theirs) = (new List<double>(), new List<double>());
-        for (int round = 0; round < (full ? 1 : 3); round++)
+        int steps = arguments.Number("steps", arguments.Full ? 20_000 : 2_000);
+        var table = Seconds("run", "From start to finish, one process each: this project with its checkpoints, nn.RNN without; each side at its best number of threads, medians of rounds in turn.", json, markdown);
+        Dictionary<int, List<double>> ours = [], theirs = [];
+        ForEachProcess(threads =>
         {
-            ours.Add(Seconds("dotnet", Train("configs/t4.json", "--seed", "1", "--set", $"training.steps={steps}")));
-            if (_hasPython) theirs.Add(Seconds(python, [Path.Combine(_here, "elman.py"), "run", "--task", "t4", "--steps", $"{steps}"]));
-        }
-        Report("run", $"T4, H = 128, {steps} steps with tests and checkpoints, one process", ours, theirs);
+            Timed(ours, threads, () => Child.Run("dotnet", Train("configs/t4.json", "--seed", "1", "--set", $"training.steps={steps}", "--set", $"threads={threads}")));
+            Timed(theirs, threads, () => Child.Self(["train", "--threads", $"{threads}", "--steps", $"{steps}", "--seed", "1"]));
+        }, rounds: arguments.Full ? 1 : _processes);
+        table.Add(SecondsRow($"T4, H = 128, {steps} steps with tests", Fastest(ours), Fastest(theirs)));
 
-        ours.Clear();
-        for (int round = 0; round < 3; round++) ours.Add(Seconds("dotnet", Train("configs/repeat_copy.json")));
-        Report("repeat_copy", "configs/repeat_copy.json, start to finish", ours, []);
-    }
-
-    /// <summary>20 seeds of T4: one process here, 20 processes of PyTorch, as many at a time as there are processors.</summary>
-    private void Sweep()
-    {
-        int steps = full ? 20_000 : 400;
-        double ours = Seconds("dotnet", Train("configs/t4.json", "--seeds", "1-20", "--set", $"training.steps={steps}"));
-        var theirs = new List<double>();
-        if (_hasPython)
+        foreach (string config in (string[])["repeat_copy", "segment_recall"])
         {
-            long start = Stopwatch.GetTimestamp();
-            Parallel.For(1, 21, new() { MaxDegreeOfParallelism = Environment.ProcessorCount }, seed =>
-                Output(python, [Path.Combine(_here, "elman.py"), "run", "--task", "t4", "--steps", $"{steps}", "--seed", $"{seed}"]));
-            theirs.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
+            List<double> seconds = [];
+            for (int round = 0; round < (config == "repeat_copy" ? 3 : 1); round++)
+                seconds.Add(Time(() => Child.Run("dotnet", Train($"configs/{config}.json"))));
+            table.Add(SecondsRow($"configs/{config}.json", InTurn.Median(seconds), null));
         }
-        Report("sweep", $"20 seeds of T4, H = 128, {steps} steps each; PyTorch as 20 processes, {Environment.ProcessorCount} at a time", [ours], theirs);
     }
 
-    private void Report(string name, string what, List<double> ours, List<double> theirs)
+    /// <summary>20 seeds of T4: one process here; nn.RNN as a process a seed, as many at a time as there are processors.</summary>
+    private void Sweep(string json, string markdown)
     {
-        double our = Median(ours), their = theirs.Count > 0 ? Median(theirs) : double.NaN;
-        Say(string.Create(CultureInfo.InvariantCulture, $"{what}: {our:0.0} s") + (theirs.Count > 0 ? string.Create(CultureInfo.InvariantCulture, $", PyTorch {their:0.0} s: {their / our:0.00} times.\n") : ".\n"));
-        _json[name] = new JsonObject { ["what"] = what, ["emttorch_seconds"] = our, ["pytorch_seconds"] = Finite(their), ["ratio"] = Finite(their / our) };
-    }
-
-    private string[] Train(string config, params string[] arguments)
-    {
-        var output = Path.Combine(Path.GetTempPath(), $"emttorch-benchmark-{Environment.ProcessId}");
-        if (Directory.Exists(output)) Directory.Delete(output, recursive: true);
-        return [Path.Combine("Trainer", "bin", "Release", "net10.0", "Trainer.dll"), config, "--device", "cpu", "--out", output, .. arguments];
-    }
-
-    private void Say(string line)
-    {
-        Console.WriteLine(line);
-        _text.Append(line).Append('\n');
-    }
-
-    private static JsonNode? Finite(double value) => double.IsFinite(value) ? JsonValue.Create(value) : null;
-
-    private static double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
-
-    /// <summary>The number that a line begins with.</summary>
-    private static double Rate(string output) => double.Parse(output.Trim().Split(' ')[0], CultureInfo.InvariantCulture);
-
-    private static double Seconds(string program, string[] arguments)
-    {
-        long start = Stopwatch.GetTimestamp();
-        Output(program, arguments);
-        return Stopwatch.GetElapsedTime(start).TotalSeconds;
-    }
-
-    private static bool Runs(string program, params string[] arguments)
-    {
-        try
+        int steps = arguments.Number("steps", arguments.Full ? 20_000 : 400), seeds = arguments.Number("seeds", 20);
+        var table = Seconds("sweep", $"{seeds} seeds of T4, H = 128: this project in one process, nn.RNN as {seeds} processes, {Environment.ProcessorCount} at a time with one thread each; medians of rounds in turn.", json, markdown);
+        List<double> ours = [], theirs = [];
+        for (int round = 0; round < (arguments.Full ? 1 : _processes); round++)
         {
-            Output(program, arguments);
-            return true;
+            ours.Add(Time(() => Child.Run("dotnet", Train("configs/t4.json", "--seeds", $"1-{seeds}", "--set", $"training.steps={steps}"))));
+            theirs.Add(Time(() => Parallel.For(1, seeds + 1, new() { MaxDegreeOfParallelism = Environment.ProcessorCount }, seed =>
+                Child.Self(["train", "--threads", "1", "--steps", $"{steps}", "--seed", $"{seed}"]))));
         }
-        catch (Exception e) when (e is InvalidOperationException or System.ComponentModel.Win32Exception)
-        {
-            return false;
-        }
+        table.Add(SecondsRow($"{steps} steps each", InTurn.Median(ours), InTurn.Median(theirs)));
     }
 
-    private static string Output(string program, string[] arguments, int blasThreads = 1)
+    private static ResultTable Seconds(string name, string caption, string json, string markdown)
     {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-        // OpenBLAS's own threads would slow PyTorch's training down; a large product alone is faster with them.
-        start.Environment["OPENBLAS_NUM_THREADS"] = $"{blasThreads}";
-        using var process = Process.Start(start)!;
-        var error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return process.ExitCode == 0 ? output : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} ended with exit code {process.ExitCode}: {error.Result}");
+        var table = new ResultTable(name, caption, [new("what", "what"), new("emttorch_seconds", "EmtTorch, s", "0.0"), new("torch_seconds", "nn.RNN, s", "0.0"), new("ratio", "ratio", "0.00")])
+        {
+            Json = json,
+            Markdown = markdown,
+        };
+        table.Begin();
+        return table;
     }
+
+    private static JsonObject SecondsRow(string what, double ours, double? theirs) =>
+        new() { ["what"] = what, ["emttorch_seconds"] = ours, ["torch_seconds"] = theirs, ["ratio"] = theirs / ours };
+
+    private static string[] Train(string config, params string[] options) =>
+        [Path.Combine("Trainer", "bin", "Release", "net10.0", "Trainer.dll"), config, "--out", Directory.CreateTempSubdirectory("benchmark").FullName, .. options];
+
+    private static double Time(Action action)
+    {
+        var watch = Stopwatch.StartNew();
+        action();
+        return watch.Elapsed.TotalSeconds;
+    }
+
+    private static void Timed(Dictionary<int, List<double>> seconds, int threads, Action action)
+    {
+        if (!seconds.TryGetValue(threads, out var all)) seconds[threads] = all = [];
+        all.Add(Time(action));
+    }
+
+    private static double Fastest(Dictionary<int, List<double>> seconds) => seconds.Values.Min(InTurn.Median);
+
+    private static (double Rate, int Threads) Best<T>(Dictionary<int, List<T>> byThreads, Func<T, double[]> of) =>
+        byThreads.Select(p => (InTurn.Median(p.Value.SelectMany(of)), p.Key)).Max();
+
+    // Numbers of threads in turn, too.
+    private void ForEachProcess(Action<int> measure, int? rounds = null)
+    {
+        for (int process = 0; process < (OnCpu ? rounds ?? _processes : 1); process++)
+            foreach (int threads in OnCpu ? _threads : [1]) measure(threads);
+    }
+
+    private T Measured<T>(List<string> command, Func<T> here) => OnCpu ? Child.Measure<T>(command) : here();
+
+    private string[] Common(int threads) => ["--threads", $"{threads}", "--rounds", $"{_rounds}", "--seconds", Child.Text(_seconds)];
+
+    private Device Device()
+    {
+        var device = TorchRuntime.ResolveDevice(_device, out var problem);
+        return problem is null ? device : throw new ArgumentException(problem);
+    }
+
+    internal static WriteRule Rule(string name) => name switch
+    {
+        "hebbian" => WriteRule.Hebbian,
+        "delta" => WriteRule.Delta,
+        _ => throw new ArgumentException($"there is no rule '{name}'; there are hebbian and delta"),
+    };
 }

@@ -14,7 +14,7 @@ internal static class Mixing
     /// <param name="width">d; one head of fast weights, four of attention.</param>
     /// <param name="tokens">The sequences' length.</param>
     /// <param name="steps">Steps to time.</param>
-    public static void Run(string mixer, int batch, int width, int tokens, int steps)
+    public static MixingRate Measure(string mixer, int batch, int width, int tokens, int steps)
     {
         if (!Mixers.Contains(mixer)) throw new ArgumentException($"no mixer '{mixer}'; there are {string.Join(", ", Mixers)}");
         bool attends = mixer is "attention" or "window";
@@ -37,6 +37,9 @@ internal static class Mixing
         for (int i = 0; i < steps; i++) Step();
         double rate = (double)steps * batch * tokens / Stopwatch.GetElapsedTime(begin).TotalSeconds;
         using var process = Process.GetCurrentProcess();
-        Console.WriteLine($"{rate:0} tokens/s, {process.PeakWorkingSet64 >> 20} MB");
+        return new(rate, process.PeakWorkingSet64 >> 20);
     }
 }
+
+/// <summary>Tokens a second, and the most memory that the process had.</summary>
+internal sealed record MixingRate(double TokensPerSecond, long PeakMegabytes);

@@ -1,46 +1,95 @@
-// Timings, each printed as one number a line, for scripts/benchmark.sh to set beside PyTorch's.
-//   Benchmarks calls                                   nanoseconds for one small operator call, forward and with its backward
-//   Benchmarks steps [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]    training steps a second of task T1
-//   Benchmarks phases [the same]                       microseconds of each phase of such a step, the kernel's of the first thread;
-//                                                      the clock itself is some 50 of them, most of it in "rest"
-//   Benchmarks matmul [--threads N] [--size N]         the rate of one large float32 matrix product
-//   Benchmarks scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N]
-//                                                      tokens a second through fast weights of heads × (width × width), forward and backward
+// Speed beside libtorch's own parts, and what a step is spent on.
+//
+//   Benchmarks compare [--only steps|scan|mixing|run|sweep] [--out FOLDER]    all parts, or one, as Markdown and JSON: scripts/benchmark.sh
+//   Benchmarks steps [--hidden N,…] [--networks N,…] [--batch N] [--horizon N]
+//                                     training steps of T1 a second, beside nn.RNN; networks in lockstep, H = 128, as a sweep trains them on CUDA
+//   Benchmarks scan [--rule hebbian,delta] [--tokens N,…] [--batch N] [--heads N] [--width N] [--chunk N]
+//                                     tokens a second through fast weights, beside chunks in Torch's operators
+//     These three take [--device cpu|cuda] [--threads 1,2] [--processes N] [--rounds N] [--seconds S] [--json FILE] [--markdown FILE] [--full]:
+//     processes of each number of threads (on CUDA none), rounds in each, about how long each side is timed in a round.
+//
+//   Benchmarks phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]
+//                                     microseconds of each phase of a training step, the kernel's of the first thread; the clock itself is some 50
+//                                     of them, most of it in "rest"
+//   Benchmarks calls                  nanoseconds for one small operator call, forward and with its backward
+//   Benchmarks matmul [--threads N] [--size N]       the rate of one large float32 matrix product
 //   Benchmarks mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N] [--steps N]
-//                                                      tokens a second through a transformer's block that mixes tokens in that way alone, forward and backward,
-//                                                      and the most memory that the process had
+//                                     tokens a second through a transformer's block that mixes tokens in that way alone, forward and backward, and the
+//                                     most memory that the process had
 //   Benchmarks retrieval [--threads N] [--store memory|exact|hnsw] [--keys N] [--width N] [--seconds N]
-//                                                      of keys in memory or in PostgreSQL (EMTTORCH_POSTGRES): seconds to write and to index them, queries a second, recall of the nearest 10
-//   Benchmarks across RUN…                             of runs that learned segment recall with retrieval: how many questions about another document are answered
-//   Benchmarks compare [--full] [--only steps|scan|mixing|run|sweep] [--python PYTHON] [--out FOLDER]      all of it beside PyTorch: scripts/benchmark.sh
+//                                     of keys in memory or in PostgreSQL (EMTTORCH_POSTGRES): seconds to write and to index them, queries a second,
+//                                     recall of the nearest 10
+//   Benchmarks across RUN…            of runs that learned segment recall with retrieval: how many questions about another document are answered
+//
+//   Benchmarks step-rates, scan-rates, train         one process's part of the comparisons
 using System.Diagnostics;
+using System.Runtime.InteropServices;
+using System.Text.Json;
 using EmtTorch;
-using EmtTorch.Memory;
 using EmtTorch.Models;
 using EmtTorch.Models.Fused;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 
-string? Text(string name) => Array.IndexOf(args, "--" + name) is var i and >= 0 && i + 1 < args.Length ? args[i + 1] : null;
-int Option(string name, int otherwise) => Array.IndexOf(args, "--" + name) is var i and >= 0 ? int.Parse(args[i + 1]) : otherwise;
-
-TorchRuntime.Start(Option("threads", 1));
-switch (args.FirstOrDefault())
+try
 {
-    case "calls": Calls(); return 0;
-    case "steps": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: false); return 0;
-    case "phases": Steps(Option("hidden", 128), Option("batch", 64), Option("horizon", 100), Option("steps", 100), phases: true); return 0;
-    case "matmul": MatrixProduct(Option("size", 2048)); return 0;
-    case "scan": Scan(Text("rule") ?? "delta", Option("batch", 1), Option("heads", 4), Option("width", 16), Option("tokens", 4096), Option("steps", 5)); return 0;
-    case "mixing": Mixing.Run(Text("mixer") ?? "delta", Option("batch", 1), Option("width", 64), Option("tokens", 4096), Option("steps", 5)); return 0;
-    case "retrieval": Retrieval.Run(Text("store") ?? "memory", Option("keys", 100_000), Option("width", 64), Option("seconds", 20)); return 0;
-    case "across": AcrossDocuments.Run(args[1..]); return 0;
-    case "compare": return new Compare(Text("python") ?? "python3", Text("only"), args.Contains("--full")).Run(Text("out") ?? Path.Combine("experiments", "benchmarks"));
-    default:
-        Console.Error.WriteLine("usage: Benchmarks compare | across RUN… | calls | matmul [--threads N] [--size N] | steps | phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N] | scan [--threads N] [--rule hebbian|delta] [--batch N] [--heads N] [--width N] [--tokens N] [--steps N] | mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N] [--steps N] | retrieval [--threads N] [--store memory|exact|hnsw] [--keys N] [--width N] [--seconds N]");
-        return 2;
+    return Run(args.FirstOrDefault(), new Arguments(args.Skip(1).ToArray()));
 }
+catch (ExternalException e)
+{
+    Console.Error.WriteLine(TorchSharpDefects.Message(e));
+    return 1;
+}
+catch (Exception e) when (e is ArgumentException or FormatException or InvalidOperationException or TorchNotLoadedException)
+{
+    Console.Error.WriteLine(e.Message);
+    return e is ArgumentException or FormatException ? 2 : 1;
+}
+
+static int Run(string? command, Arguments options)
+{
+    TorchRuntime.Start(1);
+    switch (command)
+    {
+        case "compare": return new Compare(options).Run(options.Text("only"), options.Text("out", Path.Combine("experiments", "benchmarks")));
+        case "steps": new Compare(options).Steps(options.Text("json"), options.Text("markdown")); return 0;
+        case "scan": new Compare(options).Scan(options.Text("json"), options.Text("markdown")); return 0;
+    }
+    set_num_threads(options.Number("threads", 1));
+    int hidden = options.Number("hidden", 128), batch = options.Number("batch", 64), horizon = options.Number("horizon", 100), steps = options.Number("steps", 100);
+    int rounds = options.Number("rounds", 3);
+    double seconds = options.Real("seconds", 0.5);
+    switch (command)
+    {
+        case "step-rates":
+            int? networks = options.Text("networks") is null ? null : options.Number("networks", 1);
+            Print(ElmanSteps.Measure(new(hidden, networks, batch, horizon, CPU), rounds, seconds));
+            return 0;
+        case "scan-rates":
+            var scan = new ScanSettings(
+                Compare.Rule(options.Text("rule", "delta")), options.Number("batch", 1), options.Number("heads", 4), options.Number("width", 64),
+                options.Number("tokens", 4096), options.Number("chunk", 64), CPU);
+            Print(ScanRates.Measure(scan, rounds, seconds));
+            return 0;
+        case "train": TorchTraining.Run(options.Number("seed", 1), steps); return 0;
+        case "phases": Phases(hidden, batch, horizon, steps); return 0;
+        case "calls": Calls(); return 0;
+        case "matmul": MatrixProduct(options.Number("size", 2048)); return 0;
+        case "mixing":
+            Print(Mixing.Measure(options.Text("mixer", "delta"), options.Number("batch", 1), options.Number("width", 64), options.Number("tokens", 4096), options.Number("steps", 5)));
+            return 0;
+        case "retrieval":
+            Retrieval.Run(options.Text("store", "memory"), options.Number("keys", 100_000), options.Number("width", 64), options.Number("seconds", 20));
+            return 0;
+        case "across": AcrossDocuments.Run(options.Rest); return 0;
+        default:
+            Console.Error.WriteLine("usage: Benchmarks compare | steps | scan | phases | calls | matmul | mixing | retrieval | across; their options are at the top of tests/Benchmarks/Program.cs");
+            return 2;
+    }
+}
+
+static void Print<T>(T measured) => Console.WriteLine(JsonSerializer.Serialize(measured));
 
 static void Calls()
 {
@@ -81,7 +130,7 @@ static void Calls()
 }
 
 // One step as TrainingRun does it; with times, what each phase of it took.
-static void Steps(int hidden, int batch, int horizon, int steps, bool phases)
+static void Phases(int hidden, int batch, int horizon, int steps)
 {
     using var everything = NewDisposeScope();
     using var task = new VariableBinding(LinearBinding.RepeatCopy(8, 8), ScalarType.Float32, CPU);
@@ -89,7 +138,7 @@ static void Steps(int hidden, int batch, int horizon, int steps, bool phases)
     using var optimizer = optim.Adam(network.parameters(), lr: 1e-3);
     using var generator = new Generator(0);
     var clipped = new ClippedAdam(optimizer, network.parameters());
-    var kernel = phases ? new PhaseTimes() : null;
+    var kernel = new PhaseTimes();
     long data = 0, score = 0, adam = 0;
     void Step()
     {
@@ -106,17 +155,11 @@ static void Steps(int hidden, int batch, int horizon, int steps, bool phases)
     }
     for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5;) Step();
     data = score = adam = 0;
-    if (kernel is not null) kernel.Packing = kernel.Forward = kernel.Readout = kernel.Backward = kernel.WeightGradients = kernel.Sums = 0;
+    kernel.Packing = kernel.Forward = kernel.Readout = kernel.Backward = kernel.WeightGradients = kernel.Sums = 0;
     long begin = Stopwatch.GetTimestamp();
     for (int i = 0; i < steps; i++) Step();
     long all = Stopwatch.GetTimestamp() - begin;
-    if (kernel is null)
-    {
-        Console.WriteLine($"{steps / Stopwatch.GetElapsedTime(begin, begin + all).TotalSeconds:0.00} steps/s");
-        return;
-    }
-    // Products of the recurrence, there and back and for the weights, of the input and of the readout.
-    double operations = 6.0 * batch * hidden * ((double)(horizon + 8) * hidden + 8 * (8 * 2 / 3.0 + horizon));
+    double operations = ElmanSteps.Operations(hidden, batch, horizon);
     (string Name, long Ticks)[] rows =
     [
         ("data", data), ("packing", kernel.Packing), ("forward", kernel.Forward), ("readout and loss", kernel.Readout), ("backward", kernel.Backward),
@@ -125,27 +168,6 @@ static void Steps(int hidden, int batch, int horizon, int steps, bool phases)
     foreach (var (name, ticks) in rows.Append(("rest", all - rows.Sum(r => r.Ticks))).Append(("all", all)))
         Console.WriteLine($"{name,-18}{ticks * 1e6 / Stopwatch.Frequency / steps,10:0.0} us{100.0 * ticks / all,7:0.0} %");
     Console.WriteLine($"{"rate",-18}{operations * steps * Stopwatch.Frequency / all / 1e9,10:0.0} GF/s");
-}
-
-static void Scan(string rule, int batch, int heads, int width, int tokens, int steps)
-{
-    using var everything = NewDisposeScope();
-    Tensor Leaf(Tensor values) => values.detach().requires_grad_();
-    Tensor k = randn([batch, heads, tokens, width]);
-    Tensor q = Leaf(randn([batch, heads, tokens, width])), v = Leaf(randn([batch, heads, tokens, width])), strength = Leaf(rand([batch, heads, tokens]));
-    Tensor decay = Leaf(1 - 0.1 * rand([heads])), state = Leaf(randn([batch, heads, width, width]));
-    k = Leaf(k / k.norm(-1, keepdim: true));
-    var writes = rule switch { "hebbian" => WriteRule.Hebbian, "delta" => WriteRule.Delta, _ => throw new ArgumentException($"no rule '{rule}'") };
-    void Step()
-    {
-        using var scope = NewDisposeScope();
-        var (read, after) = FastWeights.Scan(q, k, v, strength, decay, state, writes);
-        (read.sum() + after.sum()).backward();
-    }
-    for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5;) Step();
-    long begin = Stopwatch.GetTimestamp();
-    for (int i = 0; i < steps; i++) Step();
-    Console.WriteLine($"{(double)steps * batch * tokens / Stopwatch.GetElapsedTime(begin).TotalSeconds:0} tokens/s");
 }
 
 static void MatrixProduct(int size)

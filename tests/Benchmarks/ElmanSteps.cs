@@ -1,0 +1,122 @@
+using EmtTorch;
+using EmtTorch.Configuration;
+using EmtTorch.Models;
+using EmtTorch.Models.Fused;
+using EmtTorch.Tasks;
+using TorchSharp;
+using static TorchSharp.torch;
+
+/// <summary>
+/// A training step of T1 (d = s = 8), with its batch, loss, clipping and Adam: this project's and nn.RNN's, in turn in this
+/// process. Of this project either one network, as a run trains it alone, or several in lockstep, as a sweep does on CUDA.
+/// </summary>
+internal static class ElmanSteps
+{
+    private const int Inputs = 8;
+
+    /// <param name="settings">What is trained.</param>
+    /// <param name="rounds">Stretches of each side.</param>
+    /// <param name="seconds">How long a stretch is.</param>
+    /// <returns>Steps a second by round; a step of N networks counts N times.</returns>
+    public static StepRates Measure(StepSettings settings, int rounds, double seconds)
+    {
+        using var everything = NewDisposeScope();
+        var device = settings.Device;
+        using var ours = settings.Networks is { } count ? Lockstep(settings, count) : Alone(settings);
+        using var theirs = Torch(settings);
+        List<Action> sides = [ours.Step, theirs.Step];
+        if (device.type == DeviceType.CPU) sides.Add(LargeProduct());
+        var rates = InTurn.Rates(sides, rounds, seconds, device);
+        return new(
+            [.. rates[0].Select(rate => rate * (settings.Networks ?? 1))],
+            rates[1],
+            rates.Length > 2 ? [.. rates[2].Select(rate => rate * LargeProductOperations)] : []);
+    }
+
+    /// <summary>Products of a step of one network: of the recurrence, there, back and for the weights; of input and readout.</summary>
+    public static double Operations(int hidden, int batch, int horizon) =>
+        6.0 * batch * hidden * ((double)(horizon + Inputs) * hidden + Inputs * (Inputs * 2 / 3.0 + horizon));
+
+    private sealed record Side(Action Step, IDisposable[] Held) : IDisposable
+    {
+        public void Dispose() => Array.ForEach(Held, held => held.Dispose());
+    }
+
+    private static Side Alone(StepSettings settings)
+    {
+        var task = new VariableBinding(LinearBinding.RepeatCopy(Inputs, Inputs), ScalarType.Float32, settings.Device);
+        var network = new ElmanRnn(Inputs, settings.Hidden).to(settings.Device);
+        var optimizer = optim.Adam(network.parameters(), lr: 1e-3);
+        var generator = new Generator(0);
+        var clipped = new ClippedAdam(optimizer, network.parameters());
+        void Step()
+        {
+            using var scope = NewDisposeScope();
+            var (input, target) = task.Batch(settings.Batch, settings.Horizon, generator);
+            network.Score(input, target, from: Inputs, gradients: true);
+            clipped.Step(1.0);
+        }
+        return new(Step, [task, network, optimizer, generator]);
+    }
+
+    // What EnsembleRun does in a step; it reads the scores where its log, a test or a curriculum needs them.
+    private static Side Lockstep(StepSettings settings, int count)
+    {
+        var task = new TaskConfiguration { Name = "t1", D = Inputs, S = Inputs };
+        var batches = new EnsembleBatches(task, ScalarType.Float32, settings.Device);
+        var first = Enumerable.Range(0, count).Select(_ => new ElmanRnn(Inputs, settings.Hidden)).ToList();
+        var networks = new ElmanEnsemble(first, settings.Device);
+        first.ForEach(network => network.Dispose());
+        var optimizer = new EnsembleAdam(
+            zeros_like(networks.Parameters), zeros_like(networks.Parameters),
+            Enumerable.Repeat(new AdamSettings(1e-3, 0, 1), count), Enumerable.Repeat(0L, count));
+        int[] horizons = [.. Enumerable.Repeat(settings.Horizon, count)];
+        Generator[] generators = [.. Enumerable.Range(0, count).Select(seed => new Generator((ulong)seed))];
+        void Step()
+        {
+            using var scope = NewDisposeScope();
+            var (input, target) = batches.Batch(settings.Batch, horizons, generators);
+            var (_, gradient) = networks.Score(input, target, batches.From, horizons, gradients: true);
+            optimizer.Step(networks.Parameters, gradient!);
+        }
+        return new(Step, [batches, networks, optimizer, .. generators]);
+    }
+
+    private static Side Torch(StepSettings settings)
+    {
+        var task = new VariableBinding(LinearBinding.RepeatCopy(Inputs, Inputs), ScalarType.Float32, settings.Device);
+        var network = new TorchRnn(Inputs, settings.Hidden, settings.Device);
+        var generator = new Generator(0);
+        void Step()
+        {
+            using var scope = NewDisposeScope();
+            var (input, target) = task.Batch(settings.Batch, settings.Horizon, generator);
+            network.Step(input, target);
+        }
+        return new(Step, [task, network, generator]);
+    }
+
+    private const int LargeSize = 2048;
+    private const double LargeProductOperations = 2.0 * LargeSize * LargeSize * LargeSize;
+
+    private static Action LargeProduct()
+    {
+        Tensor a = randn(LargeSize, LargeSize), b = randn(LargeSize, LargeSize);
+        return () =>
+        {
+            using var scope = NewDisposeScope();
+            a.mm(b);
+        };
+    }
+}
+
+/// <summary>What is trained.</summary>
+/// <param name="Hidden">Hidden units, H.</param>
+/// <param name="Networks">Networks in lockstep, or null for one as it is trained alone.</param>
+/// <param name="Batch">Sequences of each network, B.</param>
+/// <param name="Horizon">Outputs that count, after 8 steps of input.</param>
+/// <param name="Device">Where.</param>
+internal sealed record StepSettings(int Hidden, int? Networks, int Batch, int Horizon, Device Device);
+
+/// <summary>Steps a second of both sides by round, and operations a second of a product of two large matrices.</summary>
+internal sealed record StepRates(double[] EmtTorch, double[] Torch, double[] LargeProduct);
