@@ -112,9 +112,9 @@ run() {
   step 3 segment_recall 60 bash -c "$functions"$'\ntrain segment_recall segment_recall'
   step 3 t4 60 bash -c "$functions"$'\ntrain t4 t4 --set training.steps=2000'
   step 3 seeds 60 bash -c "$functions"$'\ntrain seeds repeat_copy --seeds 1-20 --set training.steps=500 --set name=seeds'
-  step 4 steps 100 ./Benchmarks steps --device "$device" --json "$out/steps.json"
-  step 4 scan 60 ./Benchmarks scan --device "$device" --json "$out/scan.json"
-  if python3 -c 'import torch' 2>/dev/null; then step 4 pytorch 80 python3 peer.py "$device"; fi
+  step 4 steps 110 ./Benchmarks steps --device "$device" --hidden 128 --networks 1,20,120,480,1440 --json "$out/steps.json" --markdown "$out/steps.md"
+  step 4 scan 60 ./Benchmarks scan --device "$device" --json "$out/scan.json" --markdown "$out/scan.md"
+  if python3 -c 'import torch' 2>/dev/null; then step 4 pytorch 150 python3 peer.py "$device"; fi
   if command -v ncu >/dev/null; then
     step 5 kernels 60 ncu --target-processes all --metrics gpu__time_duration.sum --launch-skip 3000 --launch-count 700 --csv ./Trainer configs/t1.json --device "$device" --out "$out/runs" --set training.steps=8 --set name=kernels
   fi

@@ -1,3 +1,4 @@
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
@@ -10,9 +11,9 @@ namespace EmtTorch.Memory;
 /// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>
 internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
 {
-    // Numbers in an intermediate of a part, (B, heads, n, C, C), unless one chunk has more: 1 MB in float32. Less costs calls, more costs
-    // fresh pages: at 4 MB the system took a third of the time.
-    private const long PartSize = 1 << 18;
+    // Numbers in an intermediate of a part, (B, heads, n, C, C), unless one chunk has more. On the CPU 1 MB in float32: less costs calls, more
+    // costs fresh pages, and at 4 MB the system took a third of the time. On a GPU calls are what costs: 64 MB.
+    private static long PartSize(Tensor tensor) => tensor.device_type == DeviceType.CPU ? 1 << 18 : 1 << 24;
 
     protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
     {
@@ -31,7 +32,7 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
             return [found.Read, found.After];
         }
         var read = empty(v.shape, dtype: v.dtype, device: v.device);
-        foreach (var part in Parts(q.shape, chunk))
+        foreach (var part in Parts(q, chunk))
         {
             saved.Add(state);
             using var scope = NewDisposeScope();
@@ -51,7 +52,7 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
         var (delta, chunk) = ((bool)ctx.get_data("delta"), (long)ctx.get_data("chunk"));
         bool ofDecayWanted = saved[4].requires_grad;
         if ((bool)ctx.get_data("by kernel")) return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null, null];
-        var parts = Parts(saved[0].shape, chunk);
+        var parts = Parts(saved[0], chunk);
         var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray(); // q, k, v, β
         var ofDecay = ofDecayWanted ? zeros_like(saved[4]) : null;
         for (int i = parts.Count - 1; i >= 0; i--)
@@ -66,10 +67,11 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
     }
 
     /// <summary>Whole chunks, so many at a time, then one of what is left, so that no token is made up.</summary>
-    private static List<Part> Parts(long[] shape, long chunk)
+    private static List<Part> Parts(Tensor queries, long chunk)
     {
+        long[] shape = queries.shape;
         long tokens = shape[2], whole = tokens - tokens % chunk;
-        long length = chunk * Math.Max(1, PartSize / Math.Max(1, chunk * chunk * shape[0] * shape[1]));
+        long length = chunk * Math.Max(1, PartSize(queries) / Math.Max(1, chunk * chunk * shape[0] * shape[1]));
         var parts = new List<Part>();
         for (long start = 0; start < whole; start += length) parts.Add(new(start, Math.Min(length, whole - start), chunk));
         if (tokens > whole) parts.Add(new(whole, tokens - whole, tokens - whole));
