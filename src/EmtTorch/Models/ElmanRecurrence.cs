@@ -60,7 +60,7 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
     {
         var ofStates = gradients[0]!; // the only result: without its gradient this is not called
         Tensor input = saved[0], weightIh = saved[1], weightHh = saved[2], states = saved[3];
-        long steps = states.shape[0], inputSteps = input.shape[0], hidden = weightHh.shape[0];
+        long steps = states.shape[0], inputSteps = input.shape[0];
         bool hasBias = (bool)ctx.get_data("bias");
         var dense = input.contiguous();
         if (FusedTensors.Fit(states.numel(), [dense, weightIh, weightHh, states]))
@@ -80,13 +80,13 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
                 d[t].addcmul_(d[t], h2[t], -1);                  // times 1 − h²
             }
         }
-        var after = delta.narrow(0, 1, steps - 1).reshape(-1, hidden);   // δ(2) … δ(T)
-        var before = states.narrow(0, 0, steps - 1).reshape(-1, hidden); // h(1) … h(T−1)
-        var first = delta.narrow(0, 0, inputSteps).reshape(-1, hidden);  // δ(1) … δ(S)
+        var after = delta.narrow(0, 1, steps - 1).flatten(0, 1);   // δ(2) … δ(T), all sequences' in one dimension
+        var before = states.narrow(0, 0, steps - 1).flatten(0, 1); // h(1) … h(T−1)
+        var first = delta.narrow(0, 0, inputSteps).flatten(0, 1);  // δ(1) … δ(S)
         List<Tensor?> found =
         [
             input.requires_grad ? matmul(first, weightIh).view(input.shape) : null,
-            matmul(first.t(), input.reshape(first.shape[0], -1)),
+            matmul(first.t(), input.flatten(0, 1)),
             matmul(after.t(), before),
             null, // steps
         ];

@@ -86,7 +86,7 @@ internal sealed class TokenLearner : Learner
             {
                 var (loss, right, _) = Score(hidden, target, places);
                 loss = loss / asked;
-                var found = BackwardCall.Gradients(loss, _parameters);
+                var found = BackwardCall.Gradients(loss, _parameters, alone: _slices == 1);
                 for (int p = 0; p < found.Length; p++)
                 {
                     if (found[p] is not { } gradient) continue;
@@ -111,7 +111,7 @@ internal sealed class TokenLearner : Learner
         var places = Places(cat(document.Select(s => s.Target).ToArray(), 1));
         var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places));           // (asked, V)
         var labels = logits.detach().softmax(-1).cpu().multinomial(1, true, data).squeeze(-1).to(_device);
-        var found = BackwardCall.Gradients(nn.functional.cross_entropy(logits, labels), _parameters);
+        var found = BackwardCall.Gradients(nn.functional.cross_entropy(logits, labels), _parameters, alone: true);
         using var quiet = no_grad();
         for (int p = 0; p < _parameters.Length; p++)
             if (found[p] is { } gradient) _parameters[p].grad!.copy_(gradient);
