@@ -122,16 +122,26 @@ internal sealed class FastWeightChunks
     /// <summary>What each chunk starts from and what the last one leaves, of S ← A S + added; backwards with Aᵀ, from the last chunk to the first.</summary>
     private (Tensor Each, Tensor Last) Carry(Tensor first, Tensor added, bool backwards)
     {
+        if (_transition is null)
+        {
+            // All chunks at once: Σ γ^{C(c − j)} over what is before chunk c, in one product. A loop would be one call after another.
+            var all = cat([first.unsqueeze(2), backwards ? added.flip(2) : added], 2);       // (B, h, 1 + n, d_k, d_v)
+            var places = arange(_chunks + 1, dtype: added.dtype, device: added.device);
+            var apart = (places.unsqueeze(1) - places).clamp_min(0);
+            var weights = _decay.pow(_size).view(-1, 1, 1).pow(apart).tril();                // (h, 1 + n, 1 + n)
+            var states = matmul(weights, all.flatten(3)).view(all.shape);
+            var before = states.narrow(2, 0, _chunks);
+            return (backwards ? before.flip(2) : before, states.select(2, _chunks));
+        }
         var steps = added.flatten(0, 1).unbind(1);                                           // n × (B h, d_k, d_v)
-        var transitions = (backwards ? _transition?.transpose(-2, -1) : _transition)?.flatten(0, 1).unbind(1);
-        var kept = _decay.pow(_size).repeat(_batch).view(-1, 1, 1);
+        var transitions = (backwards ? _transition.transpose(-2, -1) : _transition).flatten(0, 1).unbind(1);
         var each = new Tensor[_chunks];
         var state = first.flatten(0, 1);
         for (long step = 0; step < _chunks; step++)
         {
             long c = backwards ? _chunks - 1 - step : step;
             each[c] = state;
-            state = transitions is null ? addcmul(steps[c], state, kept, 1) : steps[c] + bmm(transitions[c], state);
+            state = steps[c] + bmm(transitions[c], state);
         }
         return (stack(each, 1).view(_batch, _heads, _chunks, _keySize, _valueSize), state.view(_batch, _heads, _keySize, _valueSize));
     }
