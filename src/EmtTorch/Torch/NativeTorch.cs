@@ -110,27 +110,40 @@ internal static class NativeTorch
     {
         if (OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture != Architecture.X64)
             return $"TorchSharp's packages for Linux are for x86-64 alone; this is {RuntimeInformation.ProcessArchitecture}.";
-        if (MissingVersion(loader) is { } version)
+        var reasons = Reasons(library, loader);
+        if (reasons.Select(MissingVersion).FirstOrDefault(version => version is not null) is { } version)
             return $"It needs {version}, which this system does not have. It takes glibc 2.34 and GCC 12's libstdc++, or newer: " +
-                "Debian 12, Ubuntu 22.04.";
-        if (library == "torch_cpu" && Find($"{Prefix}torch_cpu{Suffix}") is null)
+                "Debian 12 and Ubuntu 22.04 have them.";
+        string said = reasons.Count > 0 ? reasons[0] : loader.Split('\n')[0].Split(". In order")[0] + ".";
+        if (Environment.GetEnvironmentVariable(FolderVariable) is null or "" && Find($"{Prefix}torch_cpu{Suffix}") is null)
             return $"There is no libtorch with this program. A build with -p:Libtorch=none takes the one in the folder that " +
-                $"{FolderVariable} names.";
-        return $"{library}: {loader.Split('\n').First(line => line.Length > 0)}";
+                $"{FolderVariable} names.\n  {said}";
+        if (said.Contains("undefined symbol", StringComparison.Ordinal))
+            return $"Its libtorch is not of the version that TorchSharp {TorchRuntime.TorchSharpVersion} was built for.\n  {said}";
+        return said;
     }
 
-    /// <summary>The version that the system's loader misses, of "version `GLIBC_2.34' not found"; null if it is not that.</summary>
-    internal static string? MissingVersion(string loader)
+    /// <summary>
+    /// What the system's loader said, without the places where it looked for the library in vain, and without the version
+    /// that only the copy of it does not need.
+    /// </summary>
+    internal static List<string> Reasons(string library, string loader) =>
+        [
+            .. from line in loader.Split('\n').Skip(1)
+               let at = line.IndexOf(": ", StringComparison.Ordinal)
+               where at > 0
+               where !(Path.GetFileName(line[..at]).Contains(library, StringComparison.Ordinal) &&
+                   line.EndsWith("No such file or directory", StringComparison.Ordinal))
+               where MissingVersion(line) != "GLIBCXX_3.4.32" // OlderLibstdcxx.targets
+               select line,
+        ];
+
+    /// <summary>The version that is missing, of "version `GLIBC_2.34' not found"; null if something else is said.</summary>
+    private static string? MissingVersion(string line)
     {
-        const string Before = "version `", After = "' not found", Unneeded = "GLIBCXX_3.4.32";
-        var missing =
-            from line in loader.Split('\n')
-            let start = line.IndexOf(Before, StringComparison.Ordinal) + Before.Length
-            let end = line.IndexOf(After, StringComparison.Ordinal)
-            where start >= Before.Length && end > start
-            select line[start..end];
-        // OlderLibstdcxx.targets: nothing of that version is needed.
-        return missing.FirstOrDefault(version => version != Unneeded);
+        const string Before = "version `", After = "' not found";
+        int start = line.IndexOf(Before, StringComparison.Ordinal) + Before.Length, end = line.IndexOf(After, StringComparison.Ordinal);
+        return start >= Before.Length && end > start ? line[start..end] : null;
     }
 }
 
