@@ -102,8 +102,8 @@ internal static class ContinualCommand
                 }
                 catch (Exception e) when (e is TrainingException or CheckpointException or InvalidDataException or IOException or UnauthorizedAccessException or ExternalException)
                 {
-                    lock (failures) failures.Add($"{chain.Method.Name}, seed {chain.Seed}: {e.Message}");
-                    screen.Say($"failed: {chain.Method.Name}, seed {chain.Seed}: {e.Message}", warning: true);
+                    lock (failures) failures.Add($"{chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}");
+                    screen.Say($"failed: {chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}", warning: true);
                 }
             });
             return !stop.Token.IsCancellationRequested;

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using EmtTorch.Analysis.Theory;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
@@ -25,9 +26,10 @@ internal static class Exit
             Console.Error.WriteLine(e.Message.Replace("The configuration has", has, StringComparison.Ordinal));
             return Wrong;
         }
-        catch (Exception e) when (e is InvalidDataException or CheckpointException or TrainingException or GsemmDivergedException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is InvalidDataException or CheckpointException or TrainingException or GsemmDivergedException or
+            IOException or UnauthorizedAccessException or TorchNotLoadedException or ExternalException)
         {
-            Console.Error.WriteLine(e.Message);
+            Console.Error.WriteLine(TorchSharpDefects.Message(e));
             return Failed;
         }
         catch (OperationCanceledException)

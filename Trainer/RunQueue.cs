@@ -114,8 +114,8 @@ internal sealed class RunQueue
             }
             catch (Exception e) when (e is TrainingException or CheckpointException or InvalidDataException or IOException or UnauthorizedAccessException or ExternalException)
             {
-                log!.Error("{Message}", e.Message);
-                return new(RunEnd.Failed, e.Message);
+                log!.Error("{Message}", TorchSharpDefects.Message(e));
+                return new(RunEnd.Failed, TorchSharpDefects.Message(e));
             }
             finally
             {
@@ -155,7 +155,7 @@ internal sealed class RunQueue
                     Ended = outcome =>
                     {
                         Screen.End(Label(configuration));
-                        end(index, outcome.Failure is { } failure ? new(RunEnd.Failed, failure.Message) : Close(outcome.Result, folder, log!));
+                        end(index, outcome.Failure is { } failure ? new(RunEnd.Failed, TorchSharpDefects.Message(failure)) : Close(outcome.Result, folder, log!));
                     },
                 });
             }

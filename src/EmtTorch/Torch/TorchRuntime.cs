@@ -8,8 +8,9 @@ namespace EmtTorch;
 public static class TorchRuntime
 {
     /// <summary>
-    /// Makes TorchSharp loadable on systems where it is not by itself. Runs by itself as soon as anything of EmtTorch is touched;
-    /// call it in a program that touches TorchSharp before that. Nothing is loaded yet.
+    /// Loads the libtorch in the folder that `EMTTORCH_LIBTORCH` names, if it names one. Runs by itself as soon as
+    /// anything of EmtTorch is touched; a program that is to take such a libtorch, and that touches TorchSharp before
+    /// EmtTorch, calls it first.
     /// </summary>
     public static void Prepare() => NativeTorch.Prepare();
 

@@ -38,6 +38,8 @@ internal static class TorchSharpDefects
         generator.set_state(state);
     }
 
-    /// <summary>An error of libtorch comes with eighteen lines of C++ frames; the first ones say what it is.</summary>
-    public static string Message(ExternalException error) => error.Message.Split("Exception raised from", 2)[0].TrimEnd();
+    /// <summary>What an exception says. An error of libtorch comes with up to twenty lines of C++ frames, which are cut off.</summary>
+    public static string Message(Exception error) =>
+        error is ExternalException ? error.Message.Split(["Exception raised from", "\nframe #"], 2, StringSplitOptions.None)[0].TrimEnd()
+        : error.Message;
 }

@@ -316,7 +316,7 @@ public sealed class EnsembleRun
     {
         member.GoesOn = false;
         _outcomes[member.Index] = outcome;
-        if (outcome.Failure is { } failure) member.Member.Log.Error("{Message}", failure.Message);
+        if (outcome.Failure is { } failure) member.Member.Log.Error("{Message}", TorchSharpDefects.Message(failure));
         member.Member.Ended?.Invoke(outcome);
     }
 
