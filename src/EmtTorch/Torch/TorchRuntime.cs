@@ -1,11 +1,12 @@
 using System.Reflection;
+using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace EmtTorch;
 
 /// <summary>What has to be settled once for a process: Torch itself, threads, and the device.</summary>
-public static class TorchRuntime
+public static partial class TorchRuntime
 {
     /// <summary>
     /// Loads the libtorch in the folder that `EMTTORCH_LIBTORCH` names, if it names one. Runs by itself as soon as
@@ -39,8 +40,24 @@ public static class TorchRuntime
         return problem is null ? device : CPU;
     }
 
-    /// <summary>The version of libtorch that TorchSharp was built for.</summary>
-    public static string TorchVersion => __version__;
+    /// <summary>The version of the libtorch that is loaded; where it does not tell, of the one that TorchSharp was built for.</summary>
+    public static string TorchVersion { get; } = LoadedVersion() ?? __version__;
+
+    private static string? LoadedVersion()
+    {
+        try
+        {
+            ulong version = AbiVersion(); // a byte each, the highest first
+            return $"{version >> 56}.{version >> 48 & 0xff}.{version >> 40 & 0xff}";
+        }
+        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
+        {
+            return null;
+        }
+    }
+
+    [LibraryImport("torch_cpu", EntryPoint = "aoti_torch_abi_version")]
+    private static partial ulong AbiVersion();
 
     /// <summary>The version of TorchSharp.</summary>
     public static string TorchSharpVersion =>
