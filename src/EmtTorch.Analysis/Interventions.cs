@@ -62,9 +62,14 @@ public static class Interventions
     /// <param name="options">When, how long, how many.</param>
     /// <param name="rest">The state that contents are measured from; null: 0.</param>
     /// <returns>Nothing done first, then every intervention.</returns>
-    /// <exception cref="ArgumentException">The time is in the input phase, or nothing would be compared.</exception>
-    public static IReadOnlyList<InterventionResult> Run(ElmanRnn network, LinearBinding task, VariableMemories memories, InterventionOptions? options = null, Tensor? rest = null) =>
-        Run(network.HiddenStates, network.ReadOut, task, memories, options, rest);
+    /// <exception cref="ArgumentException">
+    /// The time is in the input phase, nothing would be compared, or the memories are of another network or task.
+    /// </exception>
+    public static IReadOnlyList<InterventionResult> Run(ElmanRnn network, LinearBinding task, VariableMemories memories, InterventionOptions? options = null, Tensor? rest = null)
+    {
+        Require.Shape(network.InputWeights, [memories.Basis.shape[0], task.D], nameof(network));
+        return Run(network.HiddenStates, network.ReadOut, task, memories, options, rest);
+    }
 
     /// <summary>The same on the circuit itself.</summary>
     public static IReadOnlyList<InterventionResult> Run(Circuit circuit, LinearBinding task, VariableMemories memories, InterventionOptions? options = null) =>

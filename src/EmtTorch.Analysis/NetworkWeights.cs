@@ -16,6 +16,9 @@ namespace EmtTorch.Analysis;
 /// <param name="ReadoutBias">c (κ), or null.</param>
 public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Readout, Tensor? Bias = null, Tensor? ReadoutBias = null) : IDisposable
 {
+    // Everything that is computed from weights takes these for granted.
+    private readonly bool _checked = Check(WeightIh, WeightHh, Readout, Bias, ReadoutBias);
+
     /// <summary>float32 ends at 3.4e38, so that no training comes near; two products of such numbers still are numbers.</summary>
     private const double Largest = 1e100;
 
@@ -98,15 +101,15 @@ public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Rea
             throw new InvalidDataException($"{name} has {string.Join(", ", more)} besides: the analysis is of networks of one layer and one direction");
         if (rest.Count > 0) throw new InvalidDataException($"{name} has tensors that are not an Elman network's: {string.Join(", ", rest)}");
 
-        var result = new NetworkWeights(weightIh, weightHh, Load(readout), bias, readoutBias);
+        var outWeights = Load(readout);
         long h = weightHh.shape[0], d = weightIh.shape[1];
         if (h == 0 || d == 0) throw new InvalidDataException($"{name} has no {(h == 0 ? "hidden units" : "inputs")}: it has {there}");
         Check(weightHh, "W_hh", h, h);
         Check(weightIh, "W_uh", h, d);
-        Check(result.Readout, "W_r", d, h);
+        Check(outWeights, "W_r", d, h);
         Check(bias, "the bias", h);
         Check(readoutBias, "the readout's bias", d);
-        return Escape(result);
+        return Escape(new(weightIh, weightHh, outWeights, bias, readoutBias));
     }
 
     /// <summary>The network itself, in float64.</summary>
@@ -142,6 +145,21 @@ public sealed record NetworkWeights(Tensor WeightIh, Tensor WeightHh, Tensor Rea
                 return FormattableString.Invariant($"{what} has numbers up to {largest:G2}: what is computed from them overflows, and nothing can be read out of this network");
         }
         return null;
+    }
+
+    private static bool Check(Tensor weightIh, Tensor weightHh, Tensor readout, Tensor? bias, Tensor? readoutBias)
+    {
+        Require.Shape(weightIh, [Require.Any, Require.Any]);
+        long h = weightIh.shape[0], d = weightIh.shape[1];
+        foreach (var (tensor, shape, name) in (ReadOnlySpan<(Tensor?, long[], string)>)
+            [(weightIh, [h, d], nameof(WeightIh)), (weightHh, [h, h], nameof(WeightHh)), (readout, [d, h], nameof(Readout)), (bias, [h], nameof(Bias)), (readoutBias, [d], nameof(ReadoutBias))])
+        {
+            if (tensor is null) continue;
+            Require.Shape(tensor, shape, name);
+            Require.Type(tensor, ScalarType.Float64, name);
+            if (tensor.device_type != DeviceType.CPU) throw new ArgumentException($"is on {tensor.device}, not on the CPU", name);
+        }
+        return true;
     }
 
     public void Dispose()

@@ -149,6 +149,7 @@ public sealed class VariableMemories : IDisposable
     {
         if (weights.WhyUnusable() is { } reason) throw new AnalysisException(reason);
         if (weights.Dimension != task.D) throw new AnalysisException($"the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}");
+        if (weights.Dimension != task.D) throw new AnalysisException($"the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}");
         if (options.Alpha is not (>= 0 and <= 1)) throw new ArgumentException($"α is {options.Alpha}: it lies between 0 and 1", nameof(options));
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
@@ -223,8 +224,11 @@ public sealed class VariableMemories : IDisposable
     /// <summary>What the variables hold: Ψ* h, with zeros for entries that are not live.</summary>
     /// <param name="hidden">Hidden states, (…, H).</param>
     /// <returns>(…, s·κ), oldest variable first.</returns>
+    /// <exception cref="ArgumentException">The states are not (…, H).</exception>
     public Tensor Contents(Tensor hidden)
     {
+        Require.Ends(hidden, [Basis.shape[0]]);
+        Require.SameDevice(hidden, Basis);
         using var scope = NewDisposeScope();
         return matmul(matmul(hidden.to_type(ScalarType.Float64), Dual.t()), _scatter).MoveToOuterDisposeScope();
     }
@@ -232,8 +236,11 @@ public sealed class VariableMemories : IDisposable
     /// <summary>The hidden state that holds given contents: Ψ x; entries that are not live have no part in it.</summary>
     /// <param name="contents">(…, s·κ).</param>
     /// <returns>(…, H).</returns>
+    /// <exception cref="ArgumentException">The contents are not (…, s·κ).</exception>
     public Tensor State(Tensor contents)
     {
+        Require.Ends(contents, [_s * _d]);
+        Require.SameDevice(contents, Basis);
         using var scope = NewDisposeScope();
         return matmul(matmul(contents.to_type(ScalarType.Float64), _scatter.t()), Basis.t()).MoveToOuterDisposeScope();
     }
@@ -244,8 +251,11 @@ public sealed class VariableMemories : IDisposable
     /// </summary>
     /// <param name="hidden">Hidden states, (…, H).</param>
     /// <returns>(H, H − rank).</returns>
+    /// <exception cref="ArgumentException">The states are not (…, H).</exception>
     public Tensor Complement(Tensor hidden)
     {
+        Require.Ends(hidden, [Basis.shape[0]]);
+        Require.SameDevice(hidden, Basis);
         using var scope = NewDisposeScope();
         long h = Basis.shape[0];
         var outside = linalg.svd(PseudoInverse, fullMatrices: true).Vh.narrow(0, PersistentRank, h - PersistentRank).t(); // Ψ†'s null space, (H, H − rank)

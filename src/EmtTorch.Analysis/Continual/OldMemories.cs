@@ -65,6 +65,7 @@ public sealed class OldMemories : IDisposable
     /// <summary>Φ as W_hh has it now, in the old basis: Ψ† W_hh Ψ / g (live, live), g the old gain (<see cref="VariableMemories.Gain"/>).</summary>
     public double[][] Phi(Tensor recurrentWeights)
     {
+        Require.Shape(recurrentWeights, [_memories.Basis.shape[0], _memories.Basis.shape[0]]);
         using var scope = NewDisposeScope();
         return Matrices.Rows(PhiTensor(recurrentWeights.detach().to(ScalarType.Float64).cpu()));
     }
@@ -81,6 +82,7 @@ public sealed class OldMemories : IDisposable
     /// </returns>
     public IReadOnlyDictionary<string, double> Measure(Tensor recurrentWeights)
     {
+        Require.Shape(recurrentWeights, [_memories.Basis.shape[0], _memories.Basis.shape[0]]);
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var w = recurrentWeights.detach().to(ScalarType.Float64).cpu();

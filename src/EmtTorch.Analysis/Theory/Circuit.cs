@@ -71,8 +71,11 @@ public sealed class Circuit : IDisposable
     /// <param name="steps">All steps, T.</param>
     /// <param name="hook">Given t, from 1, and h(t) (B, H); returns h(t) or what is to stand in its place. Null: none.</param>
     /// <returns>h(1) … h(T), (T, B, H); h(s) = Σ Ψ_i u(i).</returns>
+    /// <exception cref="ArgumentException">The input is not (s, B, κ), or the hook returns what is no h(t).</exception>
     public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor>? hook = null)
     {
+        Require.Shape(input, [Require.Any, Require.Any, _task.D]);
+        Require.SameDevice(input, WeightHh);
         using var scope = NewDisposeScope();
         var u = input.to_type(ScalarType.Float64);
         var h = zeros(input.shape[1], Basis.shape[0], dtype: ScalarType.Float64);
@@ -84,12 +87,20 @@ public sealed class Circuit : IDisposable
         {
             h = t <= u.shape[0] ? matmul(h, load) + matmul(u[t - 1], WeightIh.t()) : matmul(h, run);
             states[t - 1] = h = hook is null ? h : hook(t, h);
+            Require.Shape(h, [Require.Any, Basis.shape[0]], nameof(hook));
+            Require.Like(h, WeightHh, nameof(hook));
         }
         return stack(states).MoveToOuterDisposeScope();
     }
 
     /// <summary>The outputs that belong to hidden states: (…, H) to (…, κ).</summary>
-    public Tensor ReadOut(Tensor hidden) => matmul(hidden, Readout.t());
+    /// <exception cref="ArgumentException">The states are not (…, H) of float64.</exception>
+    public Tensor ReadOut(Tensor hidden)
+    {
+        Require.Ends(hidden, [Basis.shape[0]]);
+        Require.Like(hidden, Basis);
+        return matmul(hidden, Readout.t());
+    }
 
     /// <summary>Loads the input and runs free.</summary>
     /// <param name="input">(s, B, κ).</param>

@@ -319,8 +319,11 @@ public sealed class Gsemm : IDisposable
     /// </summary>
     /// <param name="feature">V_f (…, N_f).</param>
     /// <returns>(…, N_h).</returns>
+    /// <exception cref="ArgumentException">It is not (…, N_f) of float64.</exception>
     public Tensor Overlaps(Tensor feature)
     {
+        Require.Ends(feature, [Features]);
+        Require.Like(feature, _dual);
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         return FeatureOutput(feature).matmul(_dual).MoveToOuterDisposeScope();
@@ -354,9 +357,15 @@ public sealed class Gsemm : IDisposable
     /// <param name="state">V_f (…, N_f), V_h (…, N_h), V_d (…, N_f): a trajectory's tensors too.</param>
     /// <returns>(…).</returns>
     /// <exception cref="InvalidOperationException">It is not defined: <see cref="NoEnergy"/> says why.</exception>
+    /// <exception cref="ArgumentException">A shape is wrong, or numbers are not of float64.</exception>
     public Tensor Energy(GsemmState state)
     {
         if (NoEnergy is { } reason) throw new InvalidOperationException(reason);
+        foreach (var (tensor, size) in (ReadOnlySpan<(Tensor, long)>)[(state.Feature, Features), (state.Hidden, Memories), (state.Delay, Features)])
+        {
+            Require.Ends(tensor, [size], nameof(state));
+            Require.Like(tensor, _dual, nameof(state));
+        }
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         var (hidden, delay) = Followers(state.Feature, state.Hidden, state.Delay);

@@ -14,7 +14,7 @@ public static class ContextDrift
     /// <exception cref="ArgumentException">Shapes do not agree.</exception>
     public static Tensor Step(Tensor x, Tensor decay, Tensor context)
     {
-        if (x.dim() != 2) throw new ArgumentException($"has shape ({string.Join(", ", x.shape)}), not (B, d)", nameof(x));
+        Require.Shape(x, [Require.Any, Require.Any]);
         Check(x, decay, context);
         using var scope = NewDisposeScope();
         var type = FastWeights.Computed(x.dtype);
@@ -29,7 +29,7 @@ public static class ContextDrift
     /// <exception cref="ArgumentException">Shapes do not agree.</exception>
     public static (Tensor Contexts, Tensor Last) Scan(Tensor x, Tensor decay, Tensor context)
     {
-        if (x.dim() != 3) throw new ArgumentException($"has shape ({string.Join(", ", x.shape)}), not (B, T, d)", nameof(x));
+        Require.Shape(x, [Require.Any, Require.Any, Require.Any]);
         Check(x, decay, context);
         long tokens = x.shape[1];
         if (tokens == 0) return (x.clone(), context.alias());
@@ -42,7 +42,8 @@ public static class ContextDrift
 
     private static void Check(Tensor x, Tensor decay, Tensor context)
     {
-        FastWeights.Expect(decay, [x.shape[^1]], nameof(decay));
-        FastWeights.Expect(context, [x.shape[0], x.shape[^1]], nameof(context));
+        Require.Shape(decay, [x.shape[^1]]);
+        Require.Shape(context, [x.shape[0], x.shape[^1]]);
+        Require.FloatingTogether((x, nameof(x)), (decay, nameof(decay)), (context, nameof(context)));
     }
 }

@@ -94,18 +94,13 @@ public static class FastWeights
     private static void Check(Tensor q, Tensor k, Tensor v, Tensor strength, Tensor decay, Tensor state, int leading)
     {
         long[] shape = q.shape;
-        if (shape.Length != leading + 1) throw new ArgumentException($"has shape ({string.Join(", ", shape)}), not {leading + 1} dimensions", nameof(q));
-        if (v.dim() != leading + 1) throw new ArgumentException($"has shape ({string.Join(", ", v.shape)}), not {leading + 1} dimensions", nameof(v));
-        Expect(k, shape, nameof(k));
-        Expect(v, [.. shape[..leading], v.shape[^1]], nameof(v));
-        Expect(strength, shape[..leading], nameof(strength));
-        Expect(decay, [shape[1]], nameof(decay));
-        Expect(state, [shape[0], shape[1], shape[^1], v.shape[^1]], nameof(state));
-    }
-
-    internal static void Expect(Tensor tensor, long[] shape, string name)
-    {
-        if (!tensor.shape.AsSpan().SequenceEqual(shape))
-            throw new ArgumentException($"has shape ({string.Join(", ", tensor.shape)}), where the others ask for ({string.Join(", ", shape)})", name);
+        Require.Shape(q, [.. Enumerable.Repeat(Require.Any, leading + 1)]);
+        Require.Shape(k, shape);
+        Require.Shape(v, [.. shape[..leading], Require.Any]);
+        Require.Shape(strength, shape[..leading]);
+        Require.Shape(decay, [shape[1]]);
+        Require.Shape(state, [shape[0], shape[1], shape[^1], v.shape[^1]]);
+        Require.FloatingTogether(
+            (q, nameof(q)), (k, nameof(k)), (v, nameof(v)), (strength, nameof(strength)), (decay, nameof(decay)), (state, nameof(state)));
     }
 }

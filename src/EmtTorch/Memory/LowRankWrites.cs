@@ -64,14 +64,16 @@ public static class LowRankWrites
     {
         long[] shape = q.shape;
         foreach (var (tensor, name) in new[] { (q, nameof(q)), (a, nameof(a)), (b, nameof(b)) })
-            if (tensor.dim() != leading + 1) throw new ArgumentException($"has shape ({string.Join(", ", tensor.shape)}), not {leading + 1} dimensions", name);
+            Require.Shape(tensor, [.. Enumerable.Repeat(Require.Any, leading + 1)], name);
         long heads = shape[1], pairs = a.shape[1];
         if (pairs == 0 || pairs % heads != 0) throw new ArgumentException($"has {pairs} pairs a token for {heads} heads: as many for each are needed, one at least", nameof(a));
-        FastWeights.Expect(a, [shape[0], pairs, .. shape[2..]], nameof(a));
-        FastWeights.Expect(b, [.. a.shape[..leading], b.shape[^1]], nameof(b));
-        FastWeights.Expect(strength, shape[..leading], nameof(strength));
-        FastWeights.Expect(decay, [heads], nameof(decay));
-        FastWeights.Expect(state, [shape[0], heads, shape[^1], b.shape[^1]], nameof(state));
+        Require.Shape(a, [shape[0], pairs, .. shape[2..]]);
+        Require.Shape(b, [.. a.shape[..leading], Require.Any]);
+        Require.Shape(strength, shape[..leading]);
+        Require.Shape(decay, [heads]);
+        Require.Shape(state, [shape[0], heads, shape[^1], b.shape[^1]]);
+        Require.FloatingTogether(
+            (q, nameof(q)), (a, nameof(a)), (b, nameof(b)), (strength, nameof(strength)), (decay, nameof(decay)), (state, nameof(state)));
         return pairs / heads;
     }
 }

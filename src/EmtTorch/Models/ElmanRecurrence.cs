@@ -19,9 +19,10 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
     {
         Tensor input = (Tensor)arguments[0], weightIh = (Tensor)arguments[1], weightHh = (Tensor)arguments[2];
         var bias = arguments.Length > 4 ? (Tensor)arguments[4] : null;
-        long steps = (long)arguments[3], inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
-        if (steps < inputSteps) throw new ArgumentException($"{steps} steps are fewer than the input's {inputSteps}");
+        long steps = (long)arguments[3];
+        Check(input, weightIh, weightHh, bias, steps);
 
+        long inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
         var dense = input.contiguous();
         if (FusedTensors.Fit(steps * batch * hidden, bias is null ? [dense, weightIh, weightHh] : [dense, weightIh, weightHh, bias]))
         {
@@ -54,6 +55,24 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         ctx.save_for_backward([input, weightIh, weightHh, states]);
         ctx.save_data("bias", bias is not null);
         return [states];
+    }
+
+    /// <summary>Refuses what the function cannot take.</summary>
+    /// <exception cref="ArgumentException">Shapes, types or devices do not agree, or the input is longer than all steps.</exception>
+    internal static void Check(Tensor input, Tensor weightIh, Tensor weightHh, Tensor? bias, long steps)
+    {
+        Require.Floating(input);
+        Require.Shape(weightIh, [Require.Any, Require.Any]);
+        long hidden = weightIh.shape[0];
+        Require.Shape(input, [Require.Any, Require.Any, weightIh.shape[1]]);
+        Require.Shape(weightHh, [hidden, hidden]);
+        foreach (var weight in (ReadOnlySpan<Tensor>)[weightIh, weightHh]) Require.Like(input, weight);
+        if (bias is not null)
+        {
+            Require.Shape(bias, [hidden]);
+            Require.Like(bias, input);
+        }
+        if (steps < input.shape[0]) throw new ArgumentException($"has {steps} steps, fewer than the input's {input.shape[0]}", nameof(steps));
     }
 
     protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients)

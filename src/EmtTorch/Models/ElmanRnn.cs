@@ -47,23 +47,30 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
 
     /// <summary>The outputs of every step of the input.</summary>
     /// <param name="input">(T, B, κ).</param>
-    /// <returns>y (T, B, κ).</returns>
+    /// <returns>y (T, B, κ). Differentiable once: with `create_graph` backward fails.</returns>
+    /// <exception cref="ArgumentException">The input is not (T, B, κ) of the weights' type and device.</exception>
     public override Tensor forward(Tensor input) => readout.forward(rnn.forward(input, input.shape[0]));
 
     /// <summary>The outputs of the last steps alone: of the output phase, say.</summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="steps">All steps, T ≥ S.</param>
     /// <param name="from">The first step to read out.</param>
-    /// <returns>y (T − from, B, κ).</returns>
-    public Tensor forward(Tensor input, long steps, long from = 0) =>
-        readout.forward(rnn.forward(input, steps).narrow(0, from, steps - from));
+    /// <returns>y (T − from, B, κ). Differentiable once: with `create_graph` backward fails.</returns>
+    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or a step is out of its range.</exception>
+    public Tensor forward(Tensor input, long steps, long from = 0)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(from);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(from, steps);
+        return readout.forward(rnn.forward(input, steps).narrow(0, from, steps - from));
+    }
 
-    /// <summary>The hidden states h(1) … h(T), (T, B, H).</summary>
+    /// <summary>The hidden states h(1) … h(T), (T, B, H). Differentiable once: with `create_graph` backward fails.</summary>
+    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or longer than all steps.</exception>
     public Tensor HiddenStates(Tensor input, long steps) => rnn.forward(input, steps);
 
     /// <summary>
     /// The hidden states, step by step, each passing through a hook that records it or puts another in its place: what the
-    /// hook returns for h(t) is what h(t+1) and the output come from. Differentiable, and slower than without a hook.
+    /// hook returns for h(t) is what h(t+1) and the output come from. Differentiable as often as one likes, and slower than without a hook.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="steps">All steps, T.</param>
@@ -74,13 +81,19 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// var states = network.HiddenStates(input, 108, (t, h) => t &lt; 8 ? h : h.index_fill(1, tensor(5L), 0));
     /// var outputs = network.ReadOut(states);
     /// </code></example>
+    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or the hook returns what is no h(t).</exception>
     public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor> hook)
     {
+        ElmanRecurrence.Check(input, rnn.weight_ih, rnn.weight_hh, rnn.bias, steps);
         var states = new Tensor[steps];
         using var scope = NewDisposeScope();
         var h = zeros(input.shape[1], RecurrentWeights.shape[0], dtype: RecurrentWeights.dtype, device: RecurrentWeights.device);
         for (long t = 1; t <= steps; t++)
+        {
             states[t - 1] = h = hook(t, rnn.Step(h, t <= input.shape[0] ? input[t - 1] : null));
+            Require.Shape(h, [Require.Any, RecurrentWeights.shape[0]], nameof(hook));
+            Require.Like(h, RecurrentWeights, nameof(hook));
+        }
         return stack(states).MoveToOuterDisposeScope();
     }
 

@@ -94,14 +94,21 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     /// <param name="tokens">(B, T), int64; T ≥ 0.</param>
     /// <param name="state">What the segment before left; null at the document's start.</param>
     /// <returns>What <see cref="ReadOut"/> makes logits of (B, T, d), and the state after the segment, both in the caller's dispose scope.</returns>
-    /// <exception cref="ArgumentException">The tokens are no (B, T) of int64, there is one that the vocabulary hasn't, or the state is of another batch.</exception>
+    /// <exception cref="ArgumentException">The tokens are no (B, T) of int64, there is one that the vocabulary hasn't, or the state is of another batch or network.</exception>
     public (Tensor Hidden, EpisodicState State) Read(Tensor tokens, EpisodicState? state = null)
     {
-        if (tokens.dim() != 2 || tokens.dtype != ScalarType.Int64) throw new ArgumentException($"is {tokens.dtype} of shape ({string.Join(", ", tokens.shape)}), not Int64 of (B, T)", nameof(tokens));
+        Require.Shape(tokens, [Require.Any, Require.Any]);
+        Require.Type(tokens, ScalarType.Int64);
         using var scope = NewDisposeScope();
         if (tokens.numel() > 0 && (tokens.min().item<long>() < 0 || tokens.max().item<long>() >= _vocabularySize))
             throw new ArgumentException($"has the token {(tokens.min().item<long>() < 0 ? tokens.min() : tokens.max()).item<long>()}: the vocabulary has 0 to {_vocabularySize - 1}", nameof(tokens));
-        if (state is not null && state.BatchSize != tokens.shape[0]) throw new ArgumentException($"is of {state.BatchSize} documents, the tokens of {tokens.shape[0]}", nameof(state));
+        if (state is not null)
+        {
+            if (state.BatchSize != tokens.shape[0])
+                throw new ArgumentException($"is of {state.BatchSize} documents, the tokens of {tokens.shape[0]}", nameof(state));
+            if (state.Layers.Count != blocks.Count) throw new ArgumentException($"is of {state.Layers.Count} blocks, not of {blocks.Count}", nameof(state));
+            foreach (var tensor in state.Tensors) Require.Like(tensor, embedding.weight!, nameof(state));
+        }
         var (hidden, after) = Run(tokens, state);
         after.MoveToOuterDisposeScope();
         return (hidden.MoveToOuterDisposeScope(), after);

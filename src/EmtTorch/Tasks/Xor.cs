@@ -75,8 +75,10 @@ public sealed class Xor : IDisposable
     /// <param name="history">(s, …) of ±1s, oldest variable first.</param>
     /// <param name="horizon">How many variables to continue by.</param>
     /// <returns>(horizon, …).</returns>
+    /// <exception cref="ArgumentException">The history is of other numbers than the task's type, or on another device.</exception>
     public Tensor Continue(Tensor history, long horizon)
     {
+        Require.Type(history, _dtype);
         using var scope = NewDisposeScope();
         if (_unrolled is null || _unrolled.shape[0] < horizon)
         {

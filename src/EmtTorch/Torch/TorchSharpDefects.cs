@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -28,14 +29,24 @@ internal static class TorchSharpDefects
         return complex(tensor(values.Select(z => z.Real).ToArray()), tensor(values.Select(z => z.Imaginary).ToArray())).MoveToOuterDisposeScope();
     }
 
-    /// <summary>`Generator.set_state` ends the process for a state that is not one.</summary>
+    /// <summary>
+    /// Sets a generator of the CPU to what `get_state` gave. `Generator.set_state` ends the process for a state that is not one.
+    /// </summary>
     /// <exception cref="InvalidDataException">It is none of this libtorch's CPU generator.</exception>
     public static void SetState(this Generator generator, Tensor state)
     {
         using var own = generator.get_state();
         if (state.dtype != own.dtype || state.numel() != own.numel())
-            throw new InvalidDataException($"the random state has {state.numel()} numbers of {state.dtype}; this libtorch's has {own.numel()} of {own.dtype}");
-        generator.set_state(state);
+            throw new InvalidDataException(
+                $"the random state has {state.numel()} numbers of {state.dtype}; this libtorch's has {own.numel()} of {own.dtype}");
+        // Of the Mersenne twister: the seed, then how many of its 624 numbers are left, whether it is seeded, and the next one's place.
+        using var local = state.cpu().contiguous();
+        var bytes = local.bytes;
+        int left = BinaryPrimitives.ReadInt32LittleEndian(bytes[8..]), seeded = BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]);
+        long next = BinaryPrimitives.ReadInt64LittleEndian(bytes[16..]);
+        if (seeded != 1 || left is < 1 or > 624 || next is < 0 or > 624)
+            throw new InvalidDataException("the random state is none of a Mersenne twister's");
+        generator.set_state(local);
     }
 
     /// <summary>What an exception says. An error of libtorch comes with up to twenty lines of C++ frames, which are cut off.</summary>

@@ -100,7 +100,12 @@ internal sealed class EntryRows : IDisposable
     /// <param name="parts">What is added to.</param>
     public void Search(Tensor queries, Tensor? before, int count, List<Neighbours> parts)
     {
-        if (_blocks is [var first, ..] && first.Keys.shape[1] != queries.shape[1]) throw new ArgumentException($"queries have {queries.shape[1]} numbers, the keys that are stored {first.Keys.shape[1]}");
+        if (_blocks is [var first, ..])
+        {
+            Require.SameDevice(queries, first.Keys);
+            if (first.Keys.shape[1] != queries.shape[1])
+                throw new ArgumentException($"queries have {queries.shape[1]} numbers, the keys that are stored {first.Keys.shape[1]}");
+        }
         foreach (var block in _blocks.Where(b => b.Count > 0))
         {
             long tokens = queries.shape[0], width = Math.Min(block.Capacity, (block.Count + Step - 1) / Step * Step), rows = Math.Max(1, ProductsAtOnce / width);

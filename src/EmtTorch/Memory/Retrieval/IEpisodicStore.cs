@@ -56,9 +56,10 @@ public sealed record EpisodicEntries(long Generation, long FirstDocument, long F
 {
     internal void Check()
     {
-        if (Keys.dim() != 3 || Keys.dtype != ScalarType.Float32) throw new ArgumentException($"keys are {Keys.dtype} of shape ({string.Join(", ", Keys.shape)}), not Float32 of (B, N, d)");
-        FastWeights.Expect(Positions, Keys.shape[..2], nameof(Positions));
-        FastWeights.Expect(Values, [.. Keys.shape[..2], Values.shape[^1]], nameof(Values));
+        Require.Shape(Keys, [Require.Any, Require.Any, Require.Any]);
+        Require.Type(Keys, ScalarType.Float32);
+        Require.Shape(Positions, Keys.shape[..2]);
+        Require.Shape(Values, [.. Keys.shape[..2], Require.Any]);
         if (Texts is not null && Texts.Count != Positions.numel()) throw new ArgumentException($"there are {Texts.Count} texts for {Positions.numel()} entries");
     }
 }
@@ -73,8 +74,9 @@ public sealed record EpisodicQuery(long Generation, long FirstDocument, Tensor K
 {
     internal void Check()
     {
-        if (Keys.dim() != 3 || Keys.dtype != ScalarType.Float32) throw new ArgumentException($"keys are {Keys.dtype} of shape ({string.Join(", ", Keys.shape)}), not Float32 of (B, T, d)");
-        FastWeights.Expect(Before, [Keys.shape[1]], nameof(Before));
+        Require.Shape(Keys, [Require.Any, Require.Any, Require.Any]);
+        Require.Type(Keys, ScalarType.Float32);
+        Require.Shape(Before, [Keys.shape[1]]);
         ArgumentOutOfRangeException.ThrowIfLessThan(Count, 1);
     }
 }

@@ -113,6 +113,9 @@ public sealed class RetrievalMemory : nn.Module
         {
             var values = neighbours.Values;                                                        // (B, T, K, d_v)
             long d = h.shape[2];
+            // A store may be the user's own.
+            Require.Shape(values, [.. neighbours.Found.shape, search.Recent.shape[2]], nameof(Store));
+            Require.Like(values, h, nameof(Store));
             // By (W_kᵀ q)·c and not q·(W_k c): what is found is K times as much as what asks.
             var asked = Projection.Multiply(search.Query, key.weight.t(), null, _model) * scale.exp(); // (B, T, d)
             var scores = matmul(FoundBy(values, d), asked.unsqueeze(-1)).squeeze(-1);              // (B, T, K)

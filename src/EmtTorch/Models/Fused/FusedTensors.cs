@@ -69,15 +69,15 @@ internal static unsafe class FusedTensors
     {
         Tensor ih = network.InputWeights, hh = network.RecurrentWeights, readout = network.ReadoutWeights;
         Tensor? bias = network.RecurrentBias, readoutBias = network.ReadoutBias;
-        long steps = from + target.shape[0], inputSteps = input.shape[0], batch = input.shape[1], hidden = hh.shape[0];
-        if (steps < inputSteps) throw new ArgumentException($"{steps} steps are fewer than the input's {inputSteps}");
+        long steps = from + target.shape[0];
+        ElmanRecurrence.Check(input, ih, hh, bias, steps);
+        long batch = input.shape[1], hidden = hh.shape[0];
+        Require.Shape(target, [Require.Any, batch, readout.shape[0]]);
         if (target.numel() == 0 || !Fit(steps * batch * hidden, ih, hh, readout, input, target)) return null;
 
         var call = Call(input, ih, hh, steps);
         call.From = (int)from;
         call.Outputs = (int)readout.shape[0];
-        if (!target.shape.AsSpan().SequenceEqual([steps - from, batch, call.Outputs]))
-            throw new ArgumentException($"the target is ({string.Join(", ", target.shape)}), the outputs are ({steps - from}, {batch}, {call.Outputs})");
         call.Bias = Memory(bias);
         call.Readout = Memory(readout);
         call.ReadoutBias = Memory(readoutBias);

@@ -38,6 +38,9 @@ internal sealed class GradientProjection : IDisposable
     public GradientProjection(Parameter weights, Tensor start, Tensor? from, Tensor? into)
     {
         _weights = weights;
+        Require.Shape(start, weights.shape);
+        if (from is not null) Require.Shape(from, [weights.shape[1], Require.Any]);
+        if (into is not null) Require.Shape(into, [weights.shape[0], Require.Any]);
         Tensor Keep(Tensor tensor) => tensor.detach().to(weights.dtype).to(weights.device).clone().DetachFromDisposeScope();
         using var scope = NewDisposeScope();
         (_start, _from, _into) = (Keep(start), from is null ? null : Keep(from), into is null ? null : Keep(into));

@@ -1,0 +1,82 @@
+using System.Runtime.CompilerServices;
+using static TorchSharp.torch;
+
+namespace EmtTorch;
+
+/// <summary>
+/// What public functions ask of the tensors that they are given. TorchSharp's `matmul` ends the process where shapes, types or devices do not
+/// fit, and the kernels of this library read memory by shapes that they take for granted.
+/// </summary>
+internal static class Require
+{
+    /// <summary>In a shape: any size.</summary>
+    public const long Any = -1;
+
+    /// <summary>Exactly this shape.</summary>
+    /// <exception cref="ArgumentException">It has another.</exception>
+    public static void Shape(Tensor tensor, ReadOnlySpan<long> shape, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        if (!Fits(tensor.shape, shape)) throw new ArgumentException($"has shape {Text(tensor.shape)}, not {Text(shape)}", name);
+    }
+
+    /// <summary>A shape (…, these).</summary>
+    /// <exception cref="ArgumentException">It ends otherwise.</exception>
+    public static void Ends(Tensor tensor, ReadOnlySpan<long> shape, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        long[] found = tensor.shape;
+        if (found.Length < shape.Length || !Fits(found.AsSpan()[^shape.Length..], shape))
+            throw new ArgumentException($"has shape {Text(found)}, not {Text(shape, "…, ")}", name);
+    }
+
+    /// <summary>This type of numbers.</summary>
+    /// <exception cref="ArgumentException">They are of another.</exception>
+    public static void Type(Tensor tensor, ScalarType type, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        if (tensor.dtype != type) throw new ArgumentException($"is {tensor.dtype}, not {type}", name);
+    }
+
+    /// <summary>The type and the device of another tensor.</summary>
+    /// <exception cref="ArgumentException">One of them differs.</exception>
+    public static void Like(Tensor tensor, Tensor other, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        Type(tensor, other.dtype, name);
+        SameDevice(tensor, other, name);
+    }
+
+    /// <summary>The device of another tensor.</summary>
+    /// <exception cref="ArgumentException">It is on another.</exception>
+    public static void SameDevice(Tensor tensor, Tensor other, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        if (tensor.device_type != other.device_type || tensor.device_index != other.device_index)
+            throw new ArgumentException($"is on {tensor.device}, not on {other.device}", name);
+    }
+
+    /// <summary>Floating numbers.</summary>
+    /// <exception cref="ArgumentException">They are whole, or complex, or no numbers.</exception>
+    public static void Floating(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        if (!tensor.is_floating_point()) throw new ArgumentException($"is {tensor.dtype}, not of a floating type", name);
+    }
+
+    /// <summary>Floating numbers, maybe of several types, all on one device.</summary>
+    /// <exception cref="ArgumentException">One is not.</exception>
+    public static void FloatingTogether(params ReadOnlySpan<(Tensor Tensor, string Name)> tensors)
+    {
+        foreach (var (tensor, name) in tensors)
+        {
+            Floating(tensor, name);
+            SameDevice(tensor, tensors[0].Tensor, name);
+        }
+    }
+
+    private static bool Fits(ReadOnlySpan<long> found, ReadOnlySpan<long> expected)
+    {
+        if (found.Length != expected.Length) return false;
+        for (int i = 0; i < found.Length; i++)
+            if (expected[i] != Any && found[i] != expected[i]) return false;
+        return true;
+    }
+
+    private static string Text(ReadOnlySpan<long> shape, string before = "") =>
+        $"({before}{string.Join(", ", shape.ToArray().Select(size => size == Any ? "any" : $"{size}"))})";
+}
