@@ -43,7 +43,7 @@ internal sealed class Compare(Arguments arguments)
         int[] lockstep = arguments.Numbers("networks", OnCpu ? [] : [1, 20, 120, 480, 1440]);
         var table = new ResultTable("steps", $"""
             Training steps a second: T1, B = {batch}, {horizon + 8} time steps, float32, with data, loss, clipping and Adam; the peer is nn.RNN.
-            {(OnCpu ? "Each side at its best number of threads" : "One thread of the processor")}; medians of rounds in turn. Networks in lockstep are counted each: N times the steps that all of them make.
+            {(OnCpu ? "Each side at its best number of threads" : "On CUDA, without TF32")}; medians of rounds in turn. Networks in lockstep are counted each: N times the steps that all of them make.
             """,
             [
                 new("hidden", "H", "0"), new("networks", "in lockstep", "0"), new("emttorch", "EmtTorch", "0.0"), new("emttorch_threads", "threads", "0"),
@@ -83,7 +83,7 @@ internal sealed class Compare(Arguments arguments)
         int batch = arguments.Number("batch", 1), heads = arguments.Number("heads", 4), width = arguments.Number("width", 64), chunk = arguments.Number("chunk", 64);
         var table = new ResultTable("scan", $"""
             Tokens a second through fast weights, forward and backward, float32: B = {batch}, {heads} heads of {width} × {width}. Beside EmtTorch's scan, by chunks of {chunk} tokens in
-            Torch's operators: its own chunk form, which goes back by hand{(OnCpu ? "" : " (here that is the scan)")}, and the form that autograd goes back through. The ratio is to the faster one; medians of rounds in turn.
+            Torch's operators: its own chunk form, which goes back by hand{(OnCpu ? "" : " (here that is the scan; without TF32)")}, and the form that autograd goes back through. The ratio is to the faster one; medians of rounds in turn.
             """,
             [
                 new("rule", "rule"), new("tokens", "T", "0"), new("threads", "threads", "0"), new("emttorch", "EmtTorch", "0"), new("chunks", "chunk form", "0"),
@@ -237,7 +237,9 @@ internal sealed class Compare(Arguments arguments)
     private Device Device()
     {
         var device = TorchRuntime.ResolveDevice(_device, out var problem);
-        return problem is null ? device : throw new ArgumentException(problem);
+        if (problem is not null) throw new ArgumentException(problem);
+        if (device.type == DeviceType.CUDA) backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = false; // cuDNN's is on by itself
+        return device;
     }
 
     internal static WriteRule Rule(string name) => name switch

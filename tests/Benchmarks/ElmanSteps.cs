@@ -22,6 +22,7 @@ internal static class ElmanSteps
     {
         using var everything = NewDisposeScope();
         var device = settings.Device;
+        Check(settings);
         using var ours = settings.Networks is { } count ? Lockstep(settings, count) : Alone(settings);
         using var theirs = Torch(settings);
         List<Action> sides = [ours.Step, theirs.Step];
@@ -42,11 +43,39 @@ internal static class ElmanSteps
         public void Dispose() => Array.ForEach(Held, held => held.Dispose());
     }
 
+    // From the same weights, on the same batches: one network and its optimizer here, nn.RNN there.
+    private static void Check(StepSettings settings)
+    {
+        using var scope = NewDisposeScope();
+        using var task = new VariableBinding(LinearBinding.RepeatCopy(Inputs, Inputs), ScalarType.Float32, settings.Device);
+        using var ours = new ElmanRnn(Inputs, settings.Hidden).to(settings.Device);
+        using var theirs = new TorchRnn(Inputs, settings.Hidden, settings.Device);
+        Tensor[] weights = [ours.InputWeights, ours.RecurrentWeights, ours.ReadoutWeights];
+        Tensor[] before = [.. weights.Select(w => w.detach().clone())];
+        theirs.Take(weights);
+        using var optimizer = optim.Adam(ours.parameters(), lr: TorchRnn.LearningRate);
+        using var generator = new Generator(0);
+        var clipped = new ClippedAdam(optimizer, ours.parameters());
+        for (int step = 0; step < 3; step++)
+        {
+            var (input, target) = task.Batch(settings.Batch, settings.Horizon, generator);
+            double loss = ours.Score(input, target, from: Inputs, gradients: true).Loss, their = theirs.Step(input, target);
+            clipped.Step(TorchRnn.LargestNorm);
+            if (!(Math.Abs(loss - their) < 1e-5 * their)) throw new InvalidOperationException($"the losses of step {step + 1} differ: {loss} and {their}");
+        }
+        using var quiet = no_grad();
+        foreach (var (from, own, other) in before.Zip(weights, theirs.Weights))
+        {
+            double moved = (own - from).norm().item<float>(), apart = (own - other).norm().item<float>();
+            if (!(apart < 3e-3 * moved)) throw new InvalidOperationException($"the weights moved by {moved:g3} and are {apart:g3} apart");
+        }
+    }
+
     private static Side Alone(StepSettings settings)
     {
         var task = new VariableBinding(LinearBinding.RepeatCopy(Inputs, Inputs), ScalarType.Float32, settings.Device);
         var network = new ElmanRnn(Inputs, settings.Hidden).to(settings.Device);
-        var optimizer = optim.Adam(network.parameters(), lr: 1e-3);
+        var optimizer = optim.Adam(network.parameters(), lr: TorchRnn.LearningRate);
         var generator = new Generator(0);
         var clipped = new ClippedAdam(optimizer, network.parameters());
         void Step()
@@ -54,7 +83,7 @@ internal static class ElmanSteps
             using var scope = NewDisposeScope();
             var (input, target) = task.Batch(settings.Batch, settings.Horizon, generator);
             network.Score(input, target, from: Inputs, gradients: true);
-            clipped.Step(1.0);
+            clipped.Step(TorchRnn.LargestNorm);
         }
         return new(Step, [task, network, optimizer, generator]);
     }
@@ -69,7 +98,7 @@ internal static class ElmanSteps
         first.ForEach(network => network.Dispose());
         var optimizer = new EnsembleAdam(
             zeros_like(networks.Parameters), zeros_like(networks.Parameters),
-            Enumerable.Repeat(new AdamSettings(1e-3, 0, 1), count), Enumerable.Repeat(0L, count));
+            Enumerable.Repeat(new AdamSettings(TorchRnn.LearningRate, 0, TorchRnn.LargestNorm), count), Enumerable.Repeat(0L, count));
         int[] horizons = [.. Enumerable.Repeat(settings.Horizon, count)];
         Generator[] generators = [.. Enumerable.Range(0, count).Select(seed => new Generator((ulong)seed))];
         void Step()

@@ -8,6 +8,9 @@
 //     These three take [--device cpu|cuda] [--threads 1,2] [--processes N] [--rounds N] [--seconds S] [--json FILE] [--markdown FILE] [--full]:
 //     processes of each number of threads (on CUDA none), rounds in each, about how long each side is timed in a round.
 //
+//   Benchmarks choices [--only attention|adam|threads] [--out FOLDER] [--threads 1,2] [--processes N] [--rounds N] [--seconds S]
+//                                     what this project has of its own beside what TorchSharp brings, and settings of libtorch's threads
+//
 //   Benchmarks phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]
 //                                     microseconds of each phase of a training step, the kernel's of the first thread; the clock itself is some 50
 //                                     of them, most of it in "rest"
@@ -21,7 +24,7 @@
 //                                     recall of the nearest 10
 //   Benchmarks across RUN…            of runs that learned segment recall with retrieval: how many questions about another document are answered
 //
-//   Benchmarks step-rates, scan-rates, train         one process's part of the comparisons
+//   Benchmarks step-rates, scan-rates, choice-rates, train        one process's part of the comparisons
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;
@@ -49,9 +52,11 @@ catch (Exception e) when (e is ArgumentException or FormatException or InvalidOp
 
 static int Run(string? command, Arguments options)
 {
+    if (options.Text("setenv") is { } variable) Environ.Set(variable);
     TorchRuntime.Start(1);
     switch (command)
     {
+        case "choices": return new Choices(options).Run(options.Text("only"), options.Text("out"));
         case "compare": return new Compare(options).Run(options.Text("only"), options.Text("out", Path.Combine("experiments", "benchmarks")));
         case "steps": new Compare(options).Steps(options.Text("json"), options.Text("markdown")); return 0;
         case "scan": new Compare(options).Scan(options.Text("json"), options.Text("markdown")); return 0;
@@ -71,6 +76,15 @@ static int Run(string? command, Arguments options)
                 Compare.Rule(options.Text("rule", "delta")), options.Number("batch", 1), options.Number("heads", 4), options.Number("width", 64),
                 options.Number("tokens", 4096), options.Number("chunk", 64), CPU);
             Print(ScanRates.Measure(scan, rounds, seconds));
+            return 0;
+        case "choice-rates":
+            Print(options.Text("what") switch
+            {
+                "attention" => AttentionChoice.Measure(
+                    options.Number("batch", 8), options.Number("tokens", 256), options.Number("width", 16), options.Text("window") is null ? null : options.Number("window", 64), rounds, seconds),
+                "adam" => AdamChoice.Measure(options.Text("network", "elman-128"), rounds, seconds),
+                _ => ThreadChoice.Measure(options.Text("work", "elman"), rounds, seconds),
+            });
             return 0;
         case "train": TorchTraining.Run(options.Number("seed", 1), steps); return 0;
         case "phases": Phases(hidden, batch, horizon, steps); return 0;

@@ -11,7 +11,7 @@ using static TorchSharp.torch;
 internal static class ScanRates
 {
     // Rounding, in float32 and through 16,000 tokens; another rule differs by 1.
-    private const double Agreement = 2e-3;
+    private const double Tolerance = 2e-3;
 
     /// <param name="settings">Sizes.</param>
     /// <param name="rounds">Stretches of each side.</param>
@@ -38,13 +38,13 @@ internal static class ScanRates
         Action[] sides = settings.Device.type == DeviceType.CPU
             ? [Side(true, Ours), Side(false, Chunks), Side(false, Operators)]
             : [Side(true, Ours), Side(true, Operators)];
-        Check(inputs, sides);
+        Agreement.Check("fast weights", inputs, sides, Tolerance);
         var rates = InTurn.Rates(sides, rounds, seconds, settings.Device).Select(side => side.Select(r => r * settings.Batch * settings.Tokens).ToArray()).ToArray();
         return new(rates[0], rates.Length > 2 ? rates[1] : [], rates[^1]);
     }
 
     // q, k, v (B, h, T, d), β (B, h, T), γ (h), F (B, h, d, d)
-    private static Tensor[] Inputs(ScanSettings settings)
+    internal static Tensor[] Inputs(ScanSettings settings)
     {
         using var generator = manual_seed(1);
         long[] shape = [settings.Batch, settings.Heads, settings.Tokens, settings.Width];
@@ -55,25 +55,6 @@ internal static class ScanRates
             Leaf(randn(shape)), Leaf(keys / keys.norm(-1, keepdim: true)), Leaf(randn(shape)), Leaf(rand(shape[..3])),
             Leaf(1 - 0.1 * rand(settings.Heads)), Leaf(randn(settings.Batch, settings.Heads, settings.Width, settings.Width)),
         ];
-    }
-
-    // By the gradients, which come from the results: sums of a first side, and of each other.
-    private static void Check(Tensor[] inputs, Action[] sides)
-    {
-        using var scope = NewDisposeScope();
-        Tensor[]? first = null;
-        foreach (var side in sides)
-        {
-            foreach (var input in inputs) input.grad?.zero_();
-            side();
-            Tensor[] found = [.. inputs.Select(input => input.grad!.clone())];
-            first ??= found;
-            foreach (var (expected, gradient) in first.Zip(found))
-            {
-                double off = ((gradient - expected).norm() / expected.norm()).item<float>();
-                if (!(off < Agreement)) throw new InvalidOperationException($"two ways through fast weights differ by {off:g2} in a gradient");
-            }
-        }
     }
 }
 

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 /// </summary>
 internal sealed class TorchRnn : IDisposable
 {
-    private const double LearningRate = 1e-3, LargestNorm = 1;
+    public const double LearningRate = 1e-3, LargestNorm = 1;
 
     private readonly RNN _rnn;
     private readonly Linear _readout;
@@ -26,6 +26,16 @@ internal sealed class TorchRnn : IDisposable
         _readout = nn.Linear(hidden, inputs, hasBias: false, device: device);
         _parameters = [.. _rnn.parameters(), .. _readout.parameters()];
         _optimizer = optim.Adam(_parameters, LearningRate);
+    }
+
+    /// <summary>W_uh, W_hh and W_r.</summary>
+    public IReadOnlyList<Tensor> Weights => _parameters;
+
+    /// <summary>Takes over these.</summary>
+    public void Take(IReadOnlyList<Tensor> weights)
+    {
+        using var quiet = no_grad();
+        foreach (var (mine, its) in _parameters.Zip(weights)) mine.copy_(its);
     }
 
     /// <summary>One step of training.</summary>
