@@ -13,7 +13,7 @@ internal static class Exit
 
     /// <summary>A command's work, and the exit code of what it throws.</summary>
     /// <param name="work">The work; its exit code.</param>
-    /// <param name="what">What has the problems where there are some: "The sweep"; null where they are of several kinds.</param>
+    /// <param name="what">What has the problems if there are some: "The sweep"; null for several kinds.</param>
     public static int Of(Func<int> work, string? what = null)
     {
         try
@@ -26,8 +26,17 @@ internal static class Exit
             Console.Error.WriteLine(e.Message.Replace("The configuration has", has, StringComparison.Ordinal));
             return Wrong;
         }
-        catch (Exception e) when (e is InvalidDataException or CheckpointException or TrainingException or GsemmDivergedException or
-            IOException or UnauthorizedAccessException or TorchNotLoadedException or ExternalException)
+        catch (Exception e)
+            when (e
+                    is InvalidDataException
+                        or CheckpointException
+                        or TrainingException
+                        or GsemmDivergedException
+                        or IOException
+                        or UnauthorizedAccessException
+                        or TorchNotLoadedException
+                        or ExternalException
+            )
         {
             Console.Error.WriteLine(TorchSharpDefects.Message(e));
             return Failed;

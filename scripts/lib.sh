@@ -1,7 +1,6 @@
 # What the scripts beside this one share. They source it; it runs nothing by itself.
 # shellcheck shell=bash
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)
-choice=$root/TorchProvider.props
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 
 fail() {
@@ -27,35 +26,38 @@ wrong_usage() {
 }
 
 require_dotnet() {
-  command -v dotnet >/dev/null || fail "the .NET 10 SDK is needed, and there is no 'dotnet' on the PATH: https://dotnet.microsoft.com/download/dotnet/10.0"
-  (cd "$root" && dotnet --version >/dev/null 2>&1) ||
-    fail "the .NET 10 SDK is needed (global.json); the SDKs here: $(cd / && dotnet --list-sdks | awk '{ printf "%s ", $1 } END { if (!NR) printf "none" }')"
+  local url=https://dotnet.microsoft.com/download/dotnet/10.0
+  command -v dotnet >/dev/null || fail "the .NET 10 SDK is needed, and there is no 'dotnet' on the PATH: $url"
+  (cd "$root" && dotnet --version >/dev/null 2>&1) || fail "the .NET 10 SDK is needed (global.json): $url
+The SDKs here: $(cd / && dotnet --list-sdks | awk '{ printf "%s ", $1 } END { if (!NR) printf "none" }')"
 }
 
-# chosen TorchProvider|TorchHome|TorchDevice: what setup.sh has written
-chosen() {
-  [ -s "$choice" ] || return 0
-  sed -n "s|.*<$1>\(.*\)</$1>.*|\1|p" "$choice" | sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
-}
-
-# Jobs of one sweep start together in one checkout. They set up and build one at a time.
+# Jobs of one sweep start together in one checkout. They build one at a time.
 lock() {
   mkdir -p "$root/obj"
   exec 9>"$root/obj/scripts.lock"
   if command -v flock >/dev/null; then flock 9; fi
 }
 
-ensure_setup() { [ -s "$choice" ] || bash "$root/scripts/setup.sh" >&2; }
+# dotnet_quietly restore|build …: silent unless it fails. Build servers outlive it: they must not inherit the lock.
+dotnet_quietly() {
+  local log=$root/obj/$1.log
+  dotnet "$@" -v quiet --nologo >"$log" 2>&1 9>&- && return
+  grep -E '(error|warning) ?[A-Z0-9]*: ' "$log" | sed 's/ \[[^]]*\]$//' | sort -u >&2 || cat "$log" >&2
+  if grep -q NU1301 "$log"; then
+    echo "A package feed does not answer. 'dotnet nuget list source' lists the feeds. Packages are fetched once, into
+${NUGET_PACKAGES:-~/.nuget/packages}; a build without a network takes them from there." >&2
+  fi
+  echo "All of the output is in $log" >&2
+  return 1
+}
 
-# build PROJECT: its Release build, silent unless it fails. Build servers outlive it, so they must not inherit the lock.
+# build PROJECT: its Release build
 build() (
   lock
   cd "$root" || exit
   require_dotnet
-  dotnet build "$1" -c Release -v quiet --nologo >obj/build.log 2>&1 9>&- && exit
-  grep -E '(error|warning) ?[A-Z0-9]*: ' obj/build.log | sed 's/ \[[^]]*\]$//' | sort -u >&2 || cat obj/build.log >&2
-  echo "The build failed; all of its output is in $root/obj/build.log" >&2
-  exit 1
+  dotnet_quietly build "$1" -c Release
 )
 
 # EMTTORCH_TRAINER names another build, and then nothing is built.
@@ -64,28 +66,29 @@ trainer_built=$root/obj/Trainer.built
 
 # What Trainer is made of: trainer_sources FIND-EXPRESSION…
 trainer_sources() {
-  (cd "$root" && find Directory.* global.json TorchProvider.props Trainer src \( -name bin -o -name obj \) -prune -o -type f "$@")
+  (
+    cd "$root" || exit
+    shopt -s nullglob
+    find Directory.* TorchDevice.props* global.json Trainer src \( -name bin -o -name obj \) -prune -o -type f "$@"
+  )
 }
 
-trainer_list() {
-  local torch=${TORCH_HOME:-$(chosen TorchHome)}
-  echo "$torch"
-  { cat "$torch"/include/torch/{,headeronly/,csrc/api/include/torch/}version.h 2>/dev/null || true; } | cksum
-  trainer_sources -print | LC_ALL=C sort
-}
+trainer_list() { trainer_sources -print | LC_ALL=C sort; }
 
-# Whether the build is of these very files. Then it is used as it is: a cluster's nodes may be without SDK and network.
+# Whether the build is of these very files, and what it links to in the package cache is there. Then it is used as it
+# is: a cluster's nodes may be without SDK and network.
 trainer_is_built() {
   [ -e "$trainer" ] && [ -e "$trainer_built" ] && [ "$(trainer_list)" = "$(cat "$trainer_built")" ] &&
-    [ -z "$(trainer_sources -newer "$trainer_built" -print -quit)" ]
+    [ -z "$(trainer_sources -newer "$trainer_built" -print -quit)" ] &&
+    [ -z "$(find -L "${trainer%/*}" -type l -print -quit)" ]
 }
 
 build_trainer() {
   [ -z "${EMTTORCH_TRAINER-}" ] || return 0
-  ensure_setup || exit
   # With the lock once more: another job may be building it.
   if trainer_is_built || (lock; trainer_is_built); then return; fi
-  [ -e "$trainer" ] || echo "Building Trainer (about a minute, the first time)" >&2
+  [ -e "$trainer" ] || echo "Building Trainer (about a minute, and the packages: some hundred MB the first time)" >&2
+  mkdir -p "$root/obj"
   trainer_list >"$trainer_built.$$" # before the build: what is changed meanwhile is newer
   build Trainer || { rm -f "$trainer_built.$$"; exit 1; }
   mv "$trainer_built.$$" "$trainer_built"
@@ -95,4 +98,19 @@ build_trainer() {
 run_trainer() {
   build_trainer
   exec dotnet "$trainer" "$@"
+}
+
+# install_packages PACKAGE…: Debian's, for tests. Says why if it can't.
+install_packages() {
+  local log
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "As root: apt-get install $* (or what your system calls it)"
+    return 1
+  fi
+  log=$(mktemp)
+  apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1; }
+  # After an update once more: stale lists name files that are no longer there.
+  apt_get install --no-install-recommends "$@" || { apt_get update && apt_get install --no-install-recommends "$@"; } ||
+    { echo "apt-get could not install $*: $(tail -n 1 "$log") ($log)"; return 1; }
+  rm -f "$log"
 }

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # A Slurm cluster of one node on this machine, for tests: its daemons, and all that they write in one folder.
 #
-#   tests/slurm/local.sh start FOLDER    prints the path of its slurm.conf, which SLURM_CONF names to sbatch and the others
+#   tests/slurm/local.sh start FOLDER    prints the path of its slurm.conf, which SLURM_CONF names to sbatch and so on
 #   tests/slurm/local.sh stop FOLDER     ends its jobs and its daemons
 #
-# Where Slurm is missing and this is root on a Debian, start installs slurm-wlm and munge.
-# Exit codes: 0 done, 1 it doesn't start (FOLDER has the logs), 2 the arguments are wrong, 3 there is no Slurm here, and why.
+# Exit codes: 0 done, 1 it doesn't start (FOLDER has the logs), 2 the arguments are wrong, 3 there is no Slurm here.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
@@ -54,19 +53,8 @@ stop() {
 missing() { ! { command -v munged && command -v slurmctld && command -v slurmd && command -v sbatch; } >/dev/null; }
 
 none() {
-  echo "There is no Slurm here, and $*." >&2
+  echo "There is no Slurm here. As root: apt-get install slurm-wlm munge (or what your system calls it)" >&2
   exit 3
-}
-
-apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=60 "$@" >>"$folder/apt-get.log" 2>&1; }
-
-install_slurm() {
-  command -v apt-get >/dev/null || none "without apt-get it is not installed for a test"
-  [ "$(id -u)" -eq 0 ] || none "installing it takes root: apt-get install slurm-wlm munge"
-  local packages=(install --no-install-recommends slurm-wlm munge)
-  apt_get "${packages[@]}" || { apt_get update && apt_get "${packages[@]}"; } ||
-    none "apt-get could not install slurm-wlm and munge: $(tail -n 1 "$folder/apt-get.log")"
-  hash -r
 }
 
 in_use() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -125,8 +113,7 @@ start_slurm() { configure && slurmctld && within 20 controls && slurmd && within
 case $1 in
   stop) stop ;;
   start)
-    ! missing || install_slurm
-    ! missing || none "Debian's packages did not bring it"
+    ! missing || none
     mkdir -p "$folder/state" "$folder/spool"
     trap stop EXIT
     start_munge >>"$log" 2>&1 || fail "munged doesn't start: $(tail -n 1 "$log")"

@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace EmtTorch;
 
 /// <summary>
-/// Compiled into the library and into every program of this repository, so that a libtorch from elsewhere is loaded before
-/// TorchSharp looks for one.
+/// Compiled into the library and into every program of this repository, so that a libtorch from elsewhere is loaded
+/// before TorchSharp looks for one.
 /// </summary>
 internal static class LoadAtStart
 {

@@ -5,9 +5,9 @@ using TorchSharp;
 namespace EmtTorch;
 
 /// <summary>
-/// Loads libtorch and TorchSharp's native library, or says in one message what is wrong. .NET finds both by itself, except
-/// for a libtorch from elsewhere, whose folder `EMTTORCH_LIBTORCH` names. What an older libstdc++ needs is done in the
-/// build: `OlderLibstdcxx.targets`.
+/// Loads libtorch and TorchSharp's native library, or says in one message what is wrong. .NET finds both by itself,
+/// except for a libtorch from elsewhere, whose folder `EMTTORCH_LIBTORCH` names. What an older libstdc++ needs is done
+/// in the build: `OlderLibstdcxx.targets`.
 /// </summary>
 internal static class NativeTorch
 {
@@ -31,21 +31,26 @@ internal static class NativeTorch
         : OperatingSystem.IsMacOS() ? ".dylib"
         : ".so";
 
-    /// <summary>Loads a libtorch from elsewhere, if one is named. Does nothing the second time, and never throws.</summary>
+    /// <summary>Loads a libtorch from elsewhere, if one is named. Does nothing the second time.</summary>
     public static void Prepare()
     {
         lock (Gate)
         {
-            if (s_prepared) return;
+            if (s_prepared)
+                return;
             s_prepared = true;
             AssemblyLoadContext.Default.ResolvingUnmanagedDll += (_, name) =>
             {
-                // .NET has not found it. TorchSharp would now copy half a gigabyte from the package cache, to fail once more.
+                // .NET cannot load it. TorchSharp would now copy half a gigabyte out of the package cache, in vain.
                 if (name == Bridge)
-                    Environment.SetEnvironmentVariable("NUGET_PACKAGES", Path.Combine(AppContext.BaseDirectory, "none"));
+                    Environment.SetEnvironmentVariable(
+                        "NUGET_PACKAGES",
+                        Path.Combine(AppContext.BaseDirectory, "none")
+                    );
                 return 0;
             };
-            if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder) s_problem = LoadFromElsewhere(folder);
+            if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder)
+                s_problem = LoadFromElsewhere(folder);
         }
     }
 
@@ -58,7 +63,8 @@ internal static class NativeTorch
         {
             // The order is TorchSharp's own: the second needs the first.
             s_problem ??= TryLoad("torch_cpu") ?? TryLoad(Bridge);
-            if (s_problem is not null) throw new TorchNotLoadedException($"Torch cannot be loaded.\n  {s_problem}");
+            if (s_problem is not null)
+                throw new TorchNotLoadedException($"Torch cannot be loaded.\n  {s_problem}");
         }
     }
 
@@ -82,12 +88,14 @@ internal static class NativeTorch
         string own = $"{Prefix}torch_cpu{Suffix}";
         // TorchSharp loads a program's own libtorch by its path. The process would have two, and die of that.
         if (Find(own) is { } path)
-            return $"{FolderVariable} is set, but this program has a libtorch of its own, {path}. " +
-                $"A build with -p:Libtorch=none has none.";
+            return $"{FolderVariable} is set, but this program has a libtorch of its own, {path}. "
+                + $"A build with -p:Libtorch=none has none.";
         if (!File.Exists(Path.Combine(folder, own)))
-            return $"{FolderVariable} is {folder}, but there is no {own} in that folder. " +
-                "It must name the folder with libtorch's libraries, such as torch/lib of a Python installation.";
-        foreach (string library in Libraries.Select(name => Path.Combine(folder, Prefix + name + Suffix)).Where(File.Exists))
+            return $"{FolderVariable} is {folder}, but there is no {own} in that folder. "
+                + "It must name the folder with libtorch's libraries, such as torch/lib of a Python installation.";
+        foreach (
+            string library in Libraries.Select(name => Path.Combine(folder, Prefix + name + Suffix)).Where(File.Exists)
+        )
             try
             {
                 NativeLibrary.Load(library);
@@ -101,7 +109,8 @@ internal static class NativeTorch
 
     /// <summary>The first of the files that .NET would load for this program, or null.</summary>
     private static string? Find(string file) =>
-        ((AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string) ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+        ((AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string) ?? "")
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Append(AppContext.BaseDirectory)
             .Select(folder => Path.Combine(folder, file))
             .FirstOrDefault(File.Exists);
@@ -109,40 +118,48 @@ internal static class NativeTorch
     private static string Explain(string library, string loader)
     {
         if (OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture != Architecture.X64)
-            return $"TorchSharp's packages for Linux are for x86-64 alone; this is {RuntimeInformation.ProcessArchitecture}.";
+            return $"On Linux TorchSharp is for x86-64 alone; this is {RuntimeInformation.ProcessArchitecture}.";
         var reasons = Reasons(library, loader);
         if (reasons.Select(MissingVersion).FirstOrDefault(version => version is not null) is { } version)
-            return $"It needs {version}, which this system does not have. It takes glibc 2.34 and GCC 12's libstdc++, or newer: " +
-                "Debian 12 and Ubuntu 22.04 have them.";
+            return $"It needs {version}, which this system does not have. "
+                + "It takes glibc 2.34 and GCC 12's libstdc++, or newer: Debian 12 and Ubuntu 22.04 have them.";
         string said = reasons.Count > 0 ? reasons[0] : loader.Split('\n')[0].Split(". In order")[0] + ".";
-        if (Environment.GetEnvironmentVariable(FolderVariable) is null or "" && Find($"{Prefix}torch_cpu{Suffix}") is null)
-            return $"There is no libtorch with this program. A build with -p:Libtorch=none takes the one in the folder that " +
-                $"{FolderVariable} names.\n  {said}";
+        if (
+            Environment.GetEnvironmentVariable(FolderVariable) is null or ""
+            && Find($"{Prefix}torch_cpu{Suffix}") is null
+        )
+            return "There is no libtorch with this program. "
+                + $"A build with -p:Libtorch=none takes the one in the folder that {FolderVariable} names.\n  {said}";
         if (said.Contains("undefined symbol", StringComparison.Ordinal))
-            return $"Its libtorch is not of the version that TorchSharp {TorchRuntime.TorchSharpVersion} was built for.\n  {said}";
+            return $"TorchSharp {TorchRuntime.TorchSharpVersion} was built for another version of libtorch.\n  {said}";
         return said;
     }
 
     /// <summary>
-    /// What the system's loader said, without the places where it looked for the library in vain, and without the version
-    /// that only the copy of it does not need.
+    /// What the system's loader said, without the places where it looked for the library in vain, and without the
+    /// version that only the copy of it does not need.
     /// </summary>
     internal static List<string> Reasons(string library, string loader) =>
         [
             .. from line in loader.Split('\n').Skip(1)
-               let at = line.IndexOf(": ", StringComparison.Ordinal)
-               where at > 0
-               where !(Path.GetFileName(line[..at]).Contains(library, StringComparison.Ordinal) &&
-                   line.EndsWith("No such file or directory", StringComparison.Ordinal))
-               where MissingVersion(line) != "GLIBCXX_3.4.32" // OlderLibstdcxx.targets
-               select line,
+            let at = line.IndexOf(": ", StringComparison.Ordinal)
+            where at > 0
+            where
+                !(
+                    Path.GetFileName(line[..at]).Contains(library, StringComparison.Ordinal)
+                    && line.EndsWith("No such file or directory", StringComparison.Ordinal)
+                )
+            where MissingVersion(line) != "GLIBCXX_3.4.32" // OlderLibstdcxx.targets
+            select line,
         ];
 
-    /// <summary>The version that is missing, of "version `GLIBC_2.34' not found"; null if something else is said.</summary>
+    /// <summary>The version that is missing, of "version `GLIBC_2.34' not found"; null of something else.</summary>
     private static string? MissingVersion(string line)
     {
-        const string Before = "version `", After = "' not found";
-        int start = line.IndexOf(Before, StringComparison.Ordinal) + Before.Length, end = line.IndexOf(After, StringComparison.Ordinal);
+        const string Before = "version `",
+            After = "' not found";
+        int start = line.IndexOf(Before, StringComparison.Ordinal) + Before.Length,
+            end = line.IndexOf(After, StringComparison.Ordinal);
         return start >= Before.Length && end > start ? line[start..end] : null;
     }
 }
