@@ -1,7 +1,8 @@
 # What the scripts beside this one share. They source it; it runs nothing by itself.
 # shellcheck shell=bash
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd)
-export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
+# The SDK wants libicu, or to be told that it does without.
+export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
 
 fail() {
   echo "${0##*/}: $*" >&2
@@ -43,10 +44,15 @@ lock() {
 dotnet_quietly() {
   local log=$root/obj/$1.log
   dotnet "$@" -v quiet --nologo >"$log" 2>&1 9>&- && return
-  grep -E '(error|warning) ?[A-Z0-9]*: ' "$log" | sed 's/ \[[^]]*\]$//' | sort -u >&2 || cat "$log" >&2
-  if grep -q NU1301 "$log"; then
-    echo "A package feed does not answer. 'dotnet nuget list source' lists the feeds. Packages are fetched once, into
-${NUGET_PACKAGES:-~/.nuget/packages}; a build without a network takes them from there." >&2
+  # A package's errors come once for each project.
+  sed -nE 's/ \[[^]]*\]$//; s/^[^ ]+ : (error NU)/\1/; /(error|warning) ?[A-Z0-9]*: /p' "$log" | sort -u >"$log.short"
+  if grep -m 1 'error NU1301: .*http' "$log.short" >&2; then
+    echo "A package feed does not answer; 'dotnet nuget list source' lists them. Packages are fetched once, into
+${NUGET_PACKAGES:-~/.nuget/packages}, and builds after that need no network." >&2
+  elif [ -s "$log.short" ]; then
+    cat "$log.short" >&2
+  else
+    cat "$log" >&2
   fi
   echo "All of the output is in $log" >&2
   return 1
