@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Report;
 using EmtTorch.Analysis.Sweeps;
 using EmtTorch.Analysis.Tests.Episodic;
+using EmtTorch.Tests;
 using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Tests;
