@@ -27,20 +27,19 @@ internal static class AttentionChoice
         Tensor[] inputs = [.. Enumerable.Range(0, 3).Select(_ => randn(batch, Heads, tokens, width).requires_grad_())];
         var ofResult = randn(batch, Heads, tokens, width);
 
-        var hidden = Hidden(tokens, window);
-        var mask = zeros(tokens, tokens).masked_fill_(hidden, double.NegativeInfinity);
-        var ways = new Dictionary<string, Func<Tensor, Tensor, Tensor, Tensor>>
+        var ways = new Dictionary<string, Func<Tensor, Tensor, Tensor, Tensor>> { ["project"] = span.Attend };
+        if (FitsWhole(batch, tokens))
         {
-            ["project"] = span.Attend,
-            ["operators"] = (q, k, v) => Operators(q, k, v, mask),
-            ["whole"] = (q, k, v) => nn.functional.scaled_dot_product_attention(q, k, v, mask),
-        };
+            var mask = zeros(tokens, tokens).masked_fill_(Hidden(tokens, window), double.NegativeInfinity);
+            ways["whole"] = (q, k, v) => nn.functional.scaled_dot_product_attention(q, k, v, mask);
+            ways["operators"] = ways["whole, operators"] = (q, k, v) => Operators(q, k, v, mask);
+            if (window is null) ways.Remove("whole, operators");
+        }
         if (window is null) ways["causal"] = (q, k, v) => nn.functional.scaled_dot_product_attention(q, k, v, is_casual: true);
         if (window is { } limit && tokens > limit)
         {
             var bands = Bands(tokens, limit);
             ways["operators"] = (q, k, v) => Banded(q, k, v, limit, (a, b, c) => Operators(a, b, c, bands));
-            ways["whole, operators"] = (q, k, v) => Operators(q, k, v, mask);
             ways["bands, 4"] = (q, k, v) => Banded(q, k, v, limit, (a, b, c) =>
                 nn.functional.scaled_dot_product_attention(a.flatten(0, 1), b.flatten(0, 1), c.flatten(0, 1), bands.unsqueeze(0)).view(a.shape));
         }
@@ -53,6 +52,9 @@ internal static class AttentionChoice
         Agreement.Check("attention", inputs, sides, 1e-4);
         return ways.Keys.Zip(InTurn.Rates(sides, rounds, seconds, CPU)).ToDictionary(p => p.First, p => p.Second);
     }
+
+    /// <summary>Whether T × T scores a head are not too many: in all a quarter of a GB.</summary>
+    public static bool FitsWhole(int batch, int tokens) => (long)batch * tokens * tokens * Heads <= 64L << 20;
 
     // (T, T)
     private static Tensor Hidden(long tokens, int? window)

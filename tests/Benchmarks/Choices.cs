@@ -38,8 +38,7 @@ internal sealed class Choices(Arguments arguments)
                 foreach (int batch in arguments.Numbers("batch", 32, 8, 1))
                     foreach (int width in arguments.Numbers("width", 16, 64))
                     {
-                        // A whole mask's scores have T × T numbers a head.
-                        if ((long)batch * tokens * tokens > 32L << 20) continue;
+                        if (window is null && !AttentionChoice.FitsWhole(batch, tokens)) continue;
                         foreach (int threads in _threads)
                         {
                             List<string> command = ["--threads", $"{threads}", "--batch", $"{batch}", "--tokens", $"{tokens}", "--width", $"{width}"];
