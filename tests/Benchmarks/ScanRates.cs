@@ -82,34 +82,33 @@ internal static class OperatorScan
         var transposed = toEnd.transpose(-2, -1);
         var whole = gamma.pow(size);                                                   // (h, 1, 1, 1)
 
-        Tensor written, transition;
-        Tensor? fromState = null;
-        if (rule == WriteRule.Delta)
+        if (rule == WriteRule.Hebbian)
         {
-            // (I + L) u = β (v − γ^(i+1) k F): all chunks' triangles at once, without F and for what F is multiplied by.
-            var triangle = matmul(k, k.transpose(-2, -1)) * kept * beta;
-            var sides = cat([v, k * gamma.pow(place + 1)], -1) * beta;
-            var solved = linalg.solve_triangular(triangle, sides, upper: false, unitriangular: true).split([v.shape[^1], k.shape[^1]], -1);
-            (written, fromState) = (solved[0], solved[1]);
-            transition = eye(k.shape[^1], dtype: q.dtype, device: q.device) * whole - matmul(transposed, fromState);
+            var values = v * beta;
+            // F before chunk c and after the last: Σ γ^(C(c − j)) over what is before it, in one product.
+            var all = cat([state.unsqueeze(2), matmul(transposed, values)], 2);        // (B, h, 1 + n, d, d)
+            var count = arange(all.shape[2], dtype: q.dtype, device: q.device);
+            var apart = (count.unsqueeze(-1) - count).clamp_min(0);
+            var carried = matmul(whole.view(-1, 1, 1).pow(apart).tril(), all.flatten(3)).view(all.shape);
+            return (Read(values, carried.narrow(2, 0, all.shape[2] - 1)), carried.select(2, all.shape[2] - 1));
         }
-        else
-        {
-            written = v * beta;
-            transition = whole.expand(q.shape[0], -1, q.shape[2], -1, -1);
-        }
-        var added = matmul(transposed, written).unbind(2);                             // n × (B, h, d, d)
-        var through = transition.unbind(2);
+        // (I + L) u = β (v − γ^(i+1) k F): all chunks' triangles at once, without F and for what F is multiplied by.
+        var triangle = matmul(k, k.transpose(-2, -1)) * kept * beta;
+        var sides = cat([v, k * gamma.pow(place + 1)], -1) * beta;
+        var solved = linalg.solve_triangular(triangle, sides, upper: false, unitriangular: true).split([v.shape[^1], k.shape[^1]], -1);
+        var added = matmul(transposed, solved[0]).unbind(2);                           // n × (B, h, d, d)
+        var through = (eye(k.shape[^1], dtype: q.dtype, device: q.device) * whole - matmul(transposed, solved[1])).unbind(2);
         var before = new Tensor[added.Length];
         for (int c = 0; c < added.Length; c++)
         {
             before[c] = state;
-            state = added[c] + (fromState is null ? through[c] * state : matmul(through[c], state));
+            state = added[c] + matmul(through[c], state);
         }
         var states = stack(before, 2);                                                 // F before each chunk (B, h, n, d, d)
-        if (fromState is not null) written = written - matmul(fromState, states);
-        var read = matmul(matmul(q, k.transpose(-2, -1)) * reads, written) + matmul(q * gamma.pow(place), states);
-        return (read.flatten(2, 3), state);
+        return (Read(solved[0] - matmul(solved[1], states), states), state);
+
+        Tensor Read(Tensor written, Tensor from) =>
+            (matmul(matmul(q, k.transpose(-2, -1)) * reads, written) + matmul(q * gamma.pow(place), from)).flatten(2, 3);
     }
 }
 
