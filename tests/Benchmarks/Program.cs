@@ -22,6 +22,8 @@
 //   Benchmarks retrieval [--threads N] [--store memory|exact|hnsw] [--keys N] [--width N] [--seconds N]
 //                                     of keys in memory or in PostgreSQL (EMTTORCH_POSTGRES): seconds to write and to index them, queries a second,
 //                                     recall of the nearest 10
+//   Benchmarks memory [--config FILE] [--threads N] [--steps N] [--every N] [KEY=VALUE…]
+//                                     what the process holds while it trains: resident memory, live autograd nodes, tensors
 //   Benchmarks across RUN…            of runs that learned segment recall with retrieval: how many questions about another document are answered
 //
 //   Benchmarks step-rates, scan-rates, choice-rates, train        one process's part of the comparisons
@@ -96,9 +98,13 @@ static int Run(string? command, Arguments options)
         case "retrieval":
             Retrieval.Run(options.Text("store", "memory"), options.Number("keys", 100_000), options.Number("width", 64), options.Number("seconds", 20));
             return 0;
+        case "memory":
+            TrainingMemory.Run(options.Text("config", Path.Combine("configs", "repeat_copy.json")), options.Number("steps", 10_000), options.Number("every", 500),
+                get_num_threads(), options.Rest);
+            return 0;
         case "across": AcrossDocuments.Run(options.Rest); return 0;
         default:
-            Console.Error.WriteLine("usage: Benchmarks compare | steps | scan | phases | calls | matmul | mixing | retrieval | across; their options are at the top of tests/Benchmarks/Program.cs");
+            Console.Error.WriteLine("usage: Benchmarks compare | steps | scan | phases | calls | matmul | mixing | retrieval | memory | across; their options are at the top of tests/Benchmarks/Program.cs");
             return 2;
     }
 }

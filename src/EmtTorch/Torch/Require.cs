@@ -78,5 +78,7 @@ internal static class Require
     }
 
     private static string Text(ReadOnlySpan<long> shape, string before = "") =>
-        $"({before}{string.Join(", ", shape.ToArray().Select(size => size == Any ? "any" : $"{size}"))})";
+        before.Length == 0 && shape.Length > 0 && !shape.ContainsAnyExcept(Any)
+            ? $"{shape.Length} dimensions"
+            : $"({before}{string.Join(", ", shape.ToArray().Select(size => size == Any ? "any" : $"{size}"))})";
 }
