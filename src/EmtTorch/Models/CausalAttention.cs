@@ -55,12 +55,13 @@ internal sealed class AttentionSpan
     private const double Base = 10_000; // the rotations' lowest frequency is 1/Base, as in the paper
 
     private readonly Tensor _cos, _sin;      // (T, d_h/2)
-    private readonly Tensor? _mask;          // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (n, W, 2W) where the first differs; null: everywhere
+    private readonly Tensor? _mask;          // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) where the first differs
+    private readonly bool _causal;           // where there is no mask: whether a query sees itself and what is before it, or everything
     private readonly long _past, _tokens, _band;
 
-    private AttentionSpan(Tensor cos, Tensor sin, Tensor? hidden, ScalarType dtype, long past, long tokens, long band)
+    private AttentionSpan(Tensor cos, Tensor sin, Tensor? hidden, ScalarType dtype, long past, long tokens, long band, bool causal = false)
     {
-        (_cos, _sin, _past, _tokens, _band) = (cos.to(dtype), sin.to(dtype), past, tokens, band);
+        (_cos, _sin, _past, _tokens, _band, _causal) = (cos.to(dtype), sin.to(dtype), past, tokens, band, causal);
         if (hidden is not null) _mask = zeros(hidden.shape, dtype: dtype, device: hidden.device).masked_fill_(hidden, double.NegativeInfinity);
     }
 
@@ -80,9 +81,11 @@ internal sealed class AttentionSpan
             {
                 hidden = hidden.expand((tokens + window - 1) / window, -1, -1).clone();                        // (n, W, 2W)
                 hidden[0].narrow(1, 0, window - past).fill_(true);                                             // there is nothing before what is kept
+                hidden = hidden.unsqueeze(0); // with three dimensions Torch would take its slow way
             }
             return new(cos, sin, hidden, dtype, past, tokens, window);
         }
+        if (past == 0) return new(cos, sin, null, dtype, past, tokens, 0, causal: true);                       // half the work, and no mask
         if (tokens == 1 && (model.Window is not { } w || past < w)) return new(cos, sin, null, dtype, past, tokens, 0);
         var back = Places(past, past + tokens).unsqueeze(-1) - Places(0, past + tokens);                       // (T, P + T)
         return new(cos, sin, model.Window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0), dtype, past, tokens, 0);
@@ -104,7 +107,7 @@ internal sealed class AttentionSpan
     public Tensor Attend(Tensor q, Tensor k, Tensor v)
     {
         using var scope = NewDisposeScope();
-        if (_band == 0) return Attend(q, k, v, _mask).MoveToOuterDisposeScope();
+        if (_band == 0) return Attend(q, k, v, _mask, _causal).MoveToOuterDisposeScope();
         long blocks = (_tokens + _band - 1) / _band, after = blocks * _band - _tokens;
         Tensor Banded(Tensor x)                                                                               // (B, heads, n, 2W, d_h)
         {
@@ -118,6 +121,6 @@ internal sealed class AttentionSpan
     }
 
     // (…, …, T, d_h), and a mask that is added to the scores of all or of each of the second dimension.
-    private static Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask) =>
-        q.numel() == 0 ? v.narrow(-2, 0, q.shape[^2]) : nn.functional.scaled_dot_product_attention(q, k, v, mask);
+    private static Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal = false) =>
+        q.numel() == 0 ? v.narrow(-2, 0, q.shape[^2]) : nn.functional.scaled_dot_product_attention(q, k, v, mask, is_casual: causal);
 }
