@@ -9,7 +9,7 @@ namespace EmtTorch;
 /// except for a libtorch from elsewhere, whose folder `EMTTORCH_LIBTORCH` names. What an older libstdc++ needs is done
 /// in the build: `OlderLibstdcxx.targets`.
 /// </summary>
-internal static class NativeTorch
+internal static partial class NativeTorch
 {
     /// <summary>The environment variable that names the folder of a libtorch from elsewhere.</summary>
     public const string FolderVariable = "EMTTORCH_LIBTORCH";
@@ -31,7 +31,10 @@ internal static class NativeTorch
         : OperatingSystem.IsMacOS() ? ".dylib"
         : ".so";
 
-    /// <summary>Loads a libtorch from elsewhere, if one is named. Does nothing the second time.</summary>
+    /// <summary>
+    /// Settles how libtorch's threads wait, and loads a libtorch from elsewhere, if one is named. Does nothing the second
+    /// time, and never throws.
+    /// </summary>
     public static void Prepare()
     {
         lock (Gate)
@@ -39,6 +42,7 @@ internal static class NativeTorch
             if (s_prepared)
                 return;
             s_prepared = true;
+            LetIdleThreadsSleep();
             AssemblyLoadContext.Default.ResolvingUnmanagedDll += (_, name) =>
             {
                 // .NET cannot load it. TorchSharp would now copy half a gigabyte out of the package cache, in vain.
@@ -53,6 +57,21 @@ internal static class NativeTorch
                 s_problem = LoadFromElsewhere(folder);
         }
     }
+
+    /// <summary>
+    /// Has libtorch's OpenMP threads sleep between two operators. By themselves they look for work for about a millisecond,
+    /// on cores that this project's own threads want, or other runs. Whoever sets one of the two variables has it so.
+    /// </summary>
+    private static void LetIdleThreadsSleep()
+    {
+        string[] variables = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
+        if (!OperatingSystem.IsLinux() || variables.Any(name => Environment.GetEnvironmentVariable(name) is { Length: > 0 })) return;
+        // In libc's environment, which libgomp reads as it is loaded; .NET's is a copy.
+        _ = SetVariable(variables[0], "passive", 1);
+    }
+
+    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetVariable(string name, string value, int overwrite);
 
     /// <summary>Loads all of Torch, so that what is missing is said before anything is computed.</summary>
     /// <exception cref="TorchNotLoadedException">It cannot be loaded.</exception>

@@ -121,6 +121,19 @@ public sealed class NativeTorchTests : InTemporaryFolder
         );
     }
 
+    /// <summary>libgomp itself says how often its idle threads look for work before they sleep.</summary>
+    [TestCase("", "", "0")]
+    [TestCase("", "1000", "1000")]
+    [TestCase("active", "", "30000000000")]
+    public void IdleThreadsOfLibtorchSleepUnlessTheEnvironmentHasItOtherwise(string policy, string count, string taken)
+    {
+        OnLinuxAlone();
+        var (code, output, error) = Train(
+            Command.TrainerFile, ("OMP_DISPLAY_ENV", "verbose"), ("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", count));
+        Assert.That(code, Is.Zero, output + error);
+        Assert.That(error, Does.Contain($"GOMP_SPINCOUNT = '{taken}'"));
+    }
+
     // What glibc 2.31 said (Debian 11), and glibc 2.36 (Debian 12) without the copy.
     private const string OldGlibc =
             """
