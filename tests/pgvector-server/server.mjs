@@ -5,6 +5,14 @@ import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 import { vector } from '@electric-sql/pglite-pgvector';
 
+// Debian 12's Node, 18, lacks what the socket server wants.
+globalThis.CustomEvent ??= class extends Event {
+  constructor(type, { detail } = {}) {
+    super(type);
+    this.detail = detail;
+  }
+};
+
 const [port, folder] = process.argv.slice(2);
 const withVector = process.env.WITHOUT_VECTOR === undefined;
 const db = await PGlite.create({ dataDir: folder, extensions: withVector ? { vector } : {} });

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Models.Fused;
 
-/// <summary>The fused kernel's calls, from tensors. Their memory is read and written where it is, through what both providers of TorchSharp's API have.</summary>
+/// <summary>The fused kernel's calls, from tensors. Their memory is read and written where it is.</summary>
 internal static unsafe class FusedTensors
 {
     /// <summary>Where a contiguous CPU tensor's numbers are; null for none. The tensor must be kept alive meanwhile.</summary>
