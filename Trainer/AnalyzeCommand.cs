@@ -1,8 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
 using EmtTorch.Analysis;
-using EmtTorch.Analysis.Report;
-using EmtTorch.Configuration;
+using EmtTorch.Analysis.Runs;
+using EmtTorch.Reports;
+using EmtTorch.Settings;
+using EmtTorch.Tasks;
 using EmtTorch.Training;
 
 namespace EmtTorch.Trainer;
@@ -106,7 +108,7 @@ internal static class AnalyzeCommand
             if (networks.Count > 1) Console.Error.WriteLine($"{all.Count + 1} of {networks.Count}: {network.Name}");
             var analysis = RunAnalysis.Of(network, options, settings.Input);
             if (networks.Count(n => n.Name == network.Name) > 1 && network.Step is { } step) analysis = analysis with { Row = analysis.Row with { Name = $"{network.Name}, step {step}" } };
-            var report = analysis.Write(Folder(network), prefix);
+            var report = RunReport.Write(analysis, Folder(network), prefix);
             all.Add(analysis);
             reports.Add(report);
             if (networks.Count > 1) continue;

@@ -1,9 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using EmtTorch.Analysis.Episodic;
-using EmtTorch.Analysis.Report;
-using EmtTorch.Configuration;
+using EmtTorch.Reports;
+using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Training;
 
 namespace EmtTorch.Trainer;

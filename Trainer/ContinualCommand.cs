@@ -3,10 +3,10 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
-using EmtTorch.Analysis.Continual;
-using EmtTorch.Configuration;
+using EmtTorch.Reports;
+using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Training;
-using EmtTorch.Training.Continual;
 
 namespace EmtTorch.Trainer;
 
@@ -145,8 +145,6 @@ internal static class ContinualCommand
                 screen.End(Label(stage));
                 screen.Say($"{DateTime.Now:HH:mm:ss} {Label(stage)}: {string.Join(", ", tests.Accuracy.Select(a => string.Create(CultureInfo.InvariantCulture, $"{a.Key} {a.Value:0.0000}")))}; {seconds.ToString("0", CultureInfo.InvariantCulture)} s");
             },
-            Reader = OldMemories.Directions,
-            Watch = OldMemories.Watch,
         };
     }
 

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
-using EmtTorch.Analysis.Theory;
-using EmtTorch.Configuration;
+using EmtTorch.Analysis;
+using EmtTorch.Settings;
 using EmtTorch.Training;
 
 namespace EmtTorch.Trainer;

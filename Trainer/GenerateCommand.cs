@@ -2,8 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text;
 using EmtTorch.Analysis;
-using EmtTorch.Configuration;
-using EmtTorch.Training;
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Trainer;

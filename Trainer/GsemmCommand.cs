@@ -1,8 +1,6 @@
 using System.CommandLine;
-using EmtTorch.Analysis.Report;
-using EmtTorch.Analysis.Theory;
-using EmtTorch.Configuration;
-using EmtTorch.Training;
+using EmtTorch.Reports;
+using EmtTorch.Studies;
 
 namespace EmtTorch.Trainer;
 

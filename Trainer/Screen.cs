@@ -1,4 +1,5 @@
 using System.Globalization;
+using EmtTorch.Studies;
 using EmtTorch.Training;
 using Serilog;
 using Serilog.Core;
@@ -31,6 +32,18 @@ internal sealed class Screen : IDisposable
         .WriteTo.Conditional(_ => verbose, screen => screen.Sink(new Sink(this, label)))
         .WriteTo.File(new JsonFormatter(renderMessage: true), file)
         .CreateLogger();
+
+    /// <summary>A queue of runs that are seen on this screen.</summary>
+    /// <param name="label">What tells a run from the others; empty for one alone.</param>
+    /// <param name="verbose">Whether the runs' own log lines are shown, besides going to their files.</param>
+    public RunQueue Queue(Func<RunConfiguration, string> label, bool verbose = true) => new()
+    {
+        Log = (run, folder) => Logger(label(run), folder.LogFile, verbose),
+        Progress = (run, progress) => Show(label(run), run.Training.Steps, progress, brief: !verbose),
+        Over = run => End(label(run)),
+        Skipped = verbose ? text => Say(text) : null,
+        Warn = Warn,
+    };
 
     /// <summary>Shows how far a run is.</summary>
     /// <param name="label">The run among several; empty for one alone.</param>
@@ -76,6 +89,8 @@ internal sealed class Screen : IDisposable
             Draw();
         }
     }
+
+    public void Warn(string text) => Say($"Warning: {text}", warning: true);
 
     /// <summary>The run is over: its progress is no longer shown.</summary>
     public void End(string label)

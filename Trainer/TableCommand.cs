@@ -1,7 +1,7 @@
 using System.CommandLine;
-using EmtTorch.Analysis.Report;
-using EmtTorch.Analysis.Sweeps;
-using EmtTorch.Configuration;
+using EmtTorch.Reports;
+using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Training;
 
 namespace EmtTorch.Trainer;

@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
+using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Training;
 using Serilog.Core;
 
@@ -23,7 +25,7 @@ internal static class TrainCommand
         // What the runs differ in tells them apart on the screen.
         bool named = runs.Any(r => r.Name != runs[0].Name);
         string Label(RunConfiguration run) => runs.Count == 1 ? "" : named ? $"{run.Name}, seed {run.Seed}" : $"seed {run.Seed}";
-        var queue = new RunQueue { Screen = screen, Label = Label, Resume = arguments.Resume, Weights = arguments.Weights, Jobs = arguments.Jobs, Together = arguments.Together };
+        var queue = screen.Queue(Label) with { Resume = arguments.Resume, Weights = arguments.Weights, Jobs = arguments.Jobs, Together = arguments.Together };
         var ends = queue.Train(runs, stop.Token).Select(o => o.End).ToList();
 
         if (runs.Count > 1) Summarise(runs, ends, Label);
@@ -93,7 +95,7 @@ internal static class TrainCommand
                 problems.Add(new("out", $"the run's folder {folder.Path} can't be written: {reason}"));
                 break;
             }
-            if (arguments.Resume) problems.AddRange(folder.Differences(run));
+            if (arguments.Resume) problems.AddRange(Resumption.Differences(folder, run));
             if (TrainingRun.StoreProblem(run) is { } store && !problems.Contains(store)) problems.Add(store);
         }
         return problems.Count == 0 ? runs : throw new ConfigurationException(problems);

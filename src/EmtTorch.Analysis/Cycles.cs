@@ -1,5 +1,4 @@
 using System.Numerics;
-using EmtTorch.Analysis.Theory;
 using EmtTorch.Tasks;
 using static TorchSharp.torch;
 

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
-using EmtTorch.Analysis.Report;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
 using TorchSharp;
@@ -21,11 +20,13 @@ public sealed class FlipFlopStates
 {
     private const int Sequences = 128, Steps = 64, Drawn = 16;
 
-    private readonly double[][][] _trajectories; // drawn sequences × steps × components
+    /// <summary>Drawn sequences × steps × components.</summary>
+    internal double[][][] Trajectories { get; }
+
 
     private FlipFlopStates(FixedPoints fixedPoints, IReadOnlyList<string> signs, IReadOnlyDictionary<string, int> patterns, int bits, double[][] projected, double[][][] trajectories, double[] variance)
     {
-        (FixedPoints, Signs, Patterns, PatternCount, Projected, _trajectories, Variance) = (fixedPoints, signs, patterns, Math.Pow(2, bits), projected, trajectories, variance);
+        (FixedPoints, Signs, Patterns, PatternCount, Projected, Trajectories, Variance) = (fixedPoints, signs, patterns, Math.Pow(2, bits), projected, trajectories, variance);
     }
 
     /// <summary>The fixed points without input.</summary>
@@ -86,75 +87,6 @@ public sealed class FlipFlopStates
         double[][][] trajectories = [.. Enumerable.Range(0, Drawn).Select(k => Rows(lines[k]))];
         return new(found, signs, patterns, bits, projected, trajectories, variance);
     }
-
-    /// <summary>Visited states as thin lines on the first two principal components, and the fixed points over them.</summary>
-    /// <remarks>The third component is the colour, by viridis, which the colour-blind can read; stable or not is told by filled or open and by the shape.</remarks>
-    public Figure Figure()
-    {
-        var lines = new JsonArray();
-        for (int k = 0; k < _trajectories.Length; k++)
-            for (int t = 0; t < _trajectories[k].Length; t++)
-                lines.Add(new JsonObject { ["sequence"] = k, ["step"] = t + 1, ["x"] = At(_trajectories[k][t], 0), ["y"] = At(_trajectories[k][t], 1) });
-        var points = new JsonArray();
-        for (int i = 0; i < Projected.Count; i++)
-        {
-            var point = FixedPoints.Points[i];
-            points.Add(new JsonObject
-            {
-                ["x"] = At(Projected[i], 0), ["y"] = At(Projected[i], 1), ["z"] = At(Projected[i], 2), ["outputs"] = Signs[i],
-                ["kind"] = point.IsStable ? "stable" : "unstable", ["unstable directions"] = point.UnstableDirections, ["starts"] = point.Count,
-            });
-        }
-        JsonObject Axis(string field, int component) => new() { ["field"] = field, ["type"] = "quantitative", ["title"] = Title(component) };
-        JsonObject Colour() => new()
-        {
-            ["field"] = "z", ["type"] = "quantitative", ["title"] = Title(2),
-            // Without viridis's brightest yellow, which is faint on white.
-            ["scale"] = new JsonObject { ["scheme"] = new JsonObject { ["name"] = "viridis", ["extent"] = new JsonArray(0, 0.85) } },
-        };
-        JsonObject Shape() => new()
-        {
-            ["field"] = "kind", ["type"] = "nominal", ["title"] = "fixed point",
-            ["scale"] = new JsonObject { ["domain"] = new JsonArray("stable", "unstable"), ["range"] = new JsonArray("circle", "diamond") },
-        };
-        JsonObject Marks(string kind, bool filled) => new()
-        {
-            ["transform"] = new JsonArray(new JsonObject { ["filter"] = $"datum.kind === '{kind}'" }),
-            ["mark"] = new JsonObject { ["type"] = "point", ["filled"] = filled, ["size"] = filled ? 140 : 70, ["strokeWidth"] = 1.8, ["opacity"] = 1 },
-            ["encoding"] = new JsonObject
-            {
-                ["x"] = Axis("x", 0), ["y"] = Axis("y", 1), ["color"] = Colour(), ["shape"] = Shape(),
-                ["tooltip"] = new JsonArray([.. new[] { "outputs", "kind", "unstable directions", "starts" }.Select(f => new JsonObject { ["field"] = f })]),
-            },
-        };
-        var spec = new JsonObject
-        {
-            ["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json",
-            ["width"] = 420, ["height"] = 420,
-            ["layer"] = new JsonArray(
-                new JsonObject
-                {
-                    ["data"] = new JsonObject { ["values"] = lines },
-                    ["mark"] = new JsonObject { ["type"] = "line", ["strokeWidth"] = 0.6, ["opacity"] = 0.45, ["color"] = "#888888" },
-                    ["encoding"] = new JsonObject
-                    {
-                        ["x"] = Axis("x", 0), ["y"] = Axis("y", 1), ["order"] = new JsonObject { ["field"] = "step" }, ["detail"] = new JsonObject { ["field"] = "sequence" },
-                    },
-                },
-                new JsonObject { ["data"] = new JsonObject { ["values"] = points }, ["layer"] = new JsonArray(Marks("unstable", filled: false), Marks("stable", filled: true)) }),
-        };
-        int stable = FixedPoints.Stable.Count();
-        return new("fixed-points", $"{stable} stable and {FixedPoints.Points.Count - stable} unstable fixed points; {Patterns.Count} of {PatternCount:0} patterns are kept",
-            "Grey lines are hidden states on task data, on their first two principal components (with each one's share of the variance). A filled circle is a stable fixed point, which keeps one pattern of bits; an open diamond is an unstable one, between patterns. The colour is the third component.",
-            spec);
-
-        string Title(int component) => component < Variance.Count
-            ? string.Create(CultureInfo.InvariantCulture, $"component {component + 1} ({Variance[component]:P0})")
-            : $"component {component + 1} (none)";
-    }
-
-    /// <summary>Five digits are more than a screen shows; a network of fewer units than axes has none of the last ones.</summary>
-    private static double At(IReadOnlyList<double> numbers, int i) => i < numbers.Count ? Math.Round(numbers[i], 5) : 0;
 
     private static double[][] Rows(Tensor matrix)
     {

@@ -1,4 +1,3 @@
-using EmtTorch.Analysis.Theory;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
 using static TorchSharp.torch;

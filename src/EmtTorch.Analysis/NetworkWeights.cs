@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using EmtTorch.Models;
-using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,6 +1,4 @@
 using System.Numerics;
-using EmtTorch.Analysis.Theory;
-using EmtTorch.Models;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using static TorchSharp.torch;

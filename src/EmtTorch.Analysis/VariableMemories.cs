@@ -1,5 +1,4 @@
 using System.Numerics;
-using EmtTorch.Analysis.Theory;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;

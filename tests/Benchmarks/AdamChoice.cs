@@ -1,6 +1,5 @@
-using EmtTorch.Configuration;
+using EmtTorch.Kernels;
 using EmtTorch.Models;
-using EmtTorch.Models.Fused;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

@@ -1,4 +1,3 @@
-using EmtTorch.Configuration;
 using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;

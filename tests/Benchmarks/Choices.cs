@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using EmtTorch.Kernels;
 
 /// <summary>
 /// What this project has of its own beside what TorchSharp brings, and the settings of libtorch's threads: in turn, medians

@@ -1,8 +1,7 @@
-using EmtTorch;
-using EmtTorch.Configuration;
+using EmtTorch.Kernels;
 using EmtTorch.Models;
-using EmtTorch.Models.Fused;
 using EmtTorch.Tasks;
+using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

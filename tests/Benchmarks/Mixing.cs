@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using EmtTorch.Configuration;
 using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -31,9 +31,10 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using EmtTorch;
+using EmtTorch.Kernels;
 using EmtTorch.Models;
-using EmtTorch.Models.Fused;
 using EmtTorch.Tasks;
+using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

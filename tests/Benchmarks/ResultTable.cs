@@ -6,7 +6,6 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch;
-using EmtTorch.Training;
 
 /// <summary>A part's results: rows as JSON, and the same as a Markdown table. Both files are written anew after every row.</summary>
 /// <param name="name">The rows' key.</param>

@@ -1,5 +1,5 @@
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
-using EmtTorch.Models.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,4 +1,3 @@
-using EmtTorch.Tasks;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

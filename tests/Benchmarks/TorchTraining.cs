@@ -1,4 +1,3 @@
-using EmtTorch.Configuration;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using TorchSharp;

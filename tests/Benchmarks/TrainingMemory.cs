@@ -1,5 +1,4 @@
 using EmtTorch.Configuration;
-using EmtTorch.Tests;
 using EmtTorch.Training;
 using Serilog;
 using TorchSharp;

@@ -1,7 +1,7 @@
 using System.Diagnostics;
-using EmtTorch.Analysis.Report;
-using EmtTorch.Analysis.Theory;
+using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
+using EmtTorch.Reports;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -39,7 +39,7 @@ public sealed class AnalysisTimeTests
             var clock = Stopwatch.StartNew();
             var analysis = RunAnalysis.Of(network);
             double computed = clock.Elapsed.TotalSeconds;
-            analysis.Write(folder.FullName);
+            RunReport.Write(analysis, folder.FullName);
             double all = clock.Elapsed.TotalSeconds;
             TestContext.Out.WriteLine($"H = {h}: {computed:F1} s computing, {all - computed:F1} s writing, {folder.EnumerateFiles().Sum(f => f.Length) / 1e6:F1} MB, peak {Process.GetCurrentProcess().PeakWorkingSet64 / 1e9:F1} GB; {get_num_threads()} threads");
             TestContext.Out.WriteLine(string.Join("\n", analysis.Lines.Concat(analysis.Problems)));

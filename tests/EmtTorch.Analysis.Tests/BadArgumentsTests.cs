@@ -1,6 +1,3 @@
-using EmtTorch.Analysis.Continual;
-using EmtTorch.Analysis.Tests.Theory;
-using EmtTorch.Analysis.Theory;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
 using TorchSharp;

@@ -1,9 +1,8 @@
 using System.Text.Json;
-using EmtTorch.Analysis.Report;
-using EmtTorch.Analysis.Theory;
+using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
 using EmtTorch.Tasks;
-using EmtTorch.Tests;
+using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

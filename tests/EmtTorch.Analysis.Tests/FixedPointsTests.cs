@@ -1,3 +1,4 @@
+using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,5 +1,5 @@
 using System.Text.Json.Nodes;
-using EmtTorch.Analysis.Report;
+using EmtTorch.Analysis.Charts;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
 using TorchSharp;
@@ -50,7 +50,7 @@ public sealed class FlipFlopStatesTests
             Assert.That(states.FixedPoints.Stable.Count(), Is.EqualTo(2));
             Assert.That(states.Patterns.Values.Sum(), Is.EqualTo(2));
             Assert.That(states.IsComplete, Is.False);
-            Assert.That(states.Figure().Title, Does.StartWith("2 stable and 1 unstable"));
+            Assert.That(FlipFlopFigure.Of(states).Title, Does.StartWith("2 stable and 1 unstable"));
         }
     }
 
@@ -71,7 +71,7 @@ public sealed class FlipFlopStatesTests
     public void TheSameSeedGivesTheSameFigure()
     {
         using var network = UnitForEachBit(2);
-        string Spec(ulong seed) => FlipFlopStates.Of(network, starts: 50, seed: seed).Figure().Spec.ToJsonString();
+        string Spec(ulong seed) => FlipFlopFigure.Of(FlipFlopStates.Of(network, starts: 50, seed: seed)).Spec.ToJsonString();
         var first = Spec(1);
         Assert.That(Spec(1), Is.EqualTo(first));
         Assert.That(Spec(2), Is.Not.EqualTo(first));
@@ -81,7 +81,7 @@ public sealed class FlipFlopStatesTests
     public void TheFigureHasAMarkForEachPointAndLinesBehind()
     {
         using var network = UnitForEachBit(2);
-        Figure figure = FlipFlopStates.Of(network).Figure();
+        Figure figure = FlipFlopFigure.Of(FlipFlopStates.Of(network));
         var (lines, points) = (figure.Spec["layer"]![0]!, figure.Spec["layer"]![1]!);
         JsonArray values = points["data"]!["values"]!.AsArray();
         using (Assert.EnterMultipleScope())

@@ -1,4 +1,3 @@
-using EmtTorch.Analysis.Theory;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,4 +1,4 @@
-using EmtTorch.Analysis.Theory;
+using EmtTorch.Kernels;
 using EmtTorch.Models;
 using TorchSharp;
 using static EmtTorch.Analysis.Tests.GsemmLoops;

@@ -1,5 +1,4 @@
 using System.Numerics;
-using EmtTorch.Analysis.Tests.Theory;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;

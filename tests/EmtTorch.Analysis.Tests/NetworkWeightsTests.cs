@@ -1,7 +1,5 @@
 using System.Runtime.InteropServices;
 using EmtTorch.Models;
-using EmtTorch.Tests;
-using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

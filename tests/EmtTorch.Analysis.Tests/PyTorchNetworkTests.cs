@@ -1,7 +1,6 @@
 using System.Numerics;
 using System.Text.Json;
 using EmtTorch.Tasks;
-using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

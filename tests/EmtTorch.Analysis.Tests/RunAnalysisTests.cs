@@ -1,8 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using EmtTorch.Analysis.Report;
+using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
-using EmtTorch.Tests;
+using EmtTorch.Reports;
+using EmtTorch.Settings;
 using EmtTorch.Training;
 using Serilog.Core;
 
@@ -193,7 +194,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         growing.Flush();
         var before = Everything(Run).ToDictionary(f => f, f => File.GetLastWriteTimeUtc(Path.Combine(Run, f)));
         using var network = Load(checkpoint: "latest");
-        RunAnalysis.Of(network, Quick).Write(network.Folder);
+        RunReport.Write(RunAnalysis.Of(network, Quick), network.Folder);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(network.Step, Is.EqualTo(400));
@@ -267,7 +268,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     {
         using var network = Load();
         var analysis = RunAnalysis.Of(network, Quick);
-        analysis.Write(network.Folder);
+        RunReport.Write(analysis, network.Folder);
         var text = File.ReadAllText(Path.Combine(Run, "analysis.json"));
         var json = JsonDocument.Parse(text).RootElement;
         using (Assert.EnterMultipleScope())
@@ -294,7 +295,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         string[] Files()
         {
             using var network = Load();
-            RunAnalysis.Of(network, Quick).Write(Run);
+            RunReport.Write(RunAnalysis.Of(network, Quick), Run);
             return [string.Join('\n', File.ReadLines(Path.Combine(Run, "analysis.json")).Where(l => !l.StartsWith("  \"seconds\"", StringComparison.Ordinal))), File.ReadAllText(Path.Combine(Run, "report.html"))];
         }
         var first = Files();
@@ -332,7 +333,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
         using var network = Load(RunFolder.Of(configuration).Path);
         var analysis = RunAnalysis.Of(network);
-        analysis.Write(network.Folder);
+        RunReport.Write(analysis, network.Folder);
         var json = JsonDocument.Parse(File.ReadAllText(Path.Combine(network.Folder, "analysis.json"))).RootElement;
         using (Assert.EnterMultipleScope())
         {

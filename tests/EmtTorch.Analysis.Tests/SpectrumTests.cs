@@ -1,4 +1,5 @@
 using System.Numerics;
+using EmtTorch.Analysis.Charts;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
@@ -76,7 +77,7 @@ public class SpectrumTests
         double[,] entries = { { 0, 0, 1.1 * Math.Cos(1) }, { 0, 1, -1.1 * Math.Sin(1) }, { 1, 0, 1.1 * Math.Sin(1) }, { 1, 1, 1.1 * Math.Cos(1) }, { 2, 2, -0.95 },
             { 3, 3, 0.5 }, { 3, 4, 1 }, { 4, 4, 0.5 }, { 5, 6, 1 } };
         for (int i = 0; i < entries.GetLength(0); i++) inner[(long)entries[i, 0], (long)entries[i, 1]] = entries[i, 2];
-        var basis = Theory.BindingTasks.RandomBasis(7, 7, seed: 3);
+        var basis = BindingTasks.RandomBasis(7, 7, seed: 3);
         var inverse = linalg.inv(basis);
         var keep = diag(tensor(new double[] { 1, 1, 1, 0, 0, 0, 0 }));
         var matrix = matmul(basis, matmul(inner, inverse));

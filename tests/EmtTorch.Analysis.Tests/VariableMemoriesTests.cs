@@ -1,5 +1,3 @@
-using EmtTorch.Analysis.Tests.Theory;
-using EmtTorch.Analysis.Theory;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;

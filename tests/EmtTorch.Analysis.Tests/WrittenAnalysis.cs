@@ -1,6 +1,7 @@
 using System.Text.Json;
-using EmtTorch.Analysis.Report;
-using EmtTorch.Configuration;
+using EmtTorch.Analysis.Runs;
+using EmtTorch.Reports;
+using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Tests;
 
@@ -11,7 +12,7 @@ internal static class WrittenAnalysis
     {
         using var network = new TrainedNetwork { Name = configuration.Name, Folder = folder, IsRun = false, Configuration = configuration, Weights = weights, File = "weights.safetensors" };
         var analysis = RunAnalysis.Of(network);
-        Assert.That(new FileInfo(analysis.Write(folder)).Length, Is.GreaterThan(1000));
+        Assert.That(new FileInfo(RunReport.Write(analysis, folder)).Length, Is.GreaterThan(1000));
         Assert.That(analysis.Lines, Has.Count.LessThanOrEqualTo(5));
         return (analysis, JsonOf(folder));
     }

@@ -1,9 +1,9 @@
 using System.Text.Json;
-using EmtTorch.Analysis.Report;
+using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
+using EmtTorch.Reports;
 using EmtTorch.Tasks;
-using EmtTorch.Tests;
 using EmtTorch.Training;
 using Serilog.Core;
 using TorchSharp;
@@ -96,7 +96,7 @@ public sealed class XorVariablesTests : InTemporaryFolder
         new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
         using var network = TrainedNetwork.Load(RunFolder.Of(configuration).Path);
         var analysis = RunAnalysis.Of(network);
-        analysis.Write(network.Folder);
+        RunReport.Write(analysis, network.Folder);
         foreach (var line in analysis.Lines) TestContext.Out.WriteLine(line);
         var json = WrittenAnalysis.JsonOf(network.Folder);
         double Affected(string key) => json.GetProperty(key).GetProperty("affected_accuracy").GetDouble();

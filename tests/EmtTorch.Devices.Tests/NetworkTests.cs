@@ -1,7 +1,5 @@
-using EmtTorch.Configuration;
+using EmtTorch.Kernels;
 using EmtTorch.Models;
-using EmtTorch.Models.Fused;
-using EmtTorch.Training;
 using TorchSharp;
 using TorchSharp.Modules;
 using static EmtTorch.Devices.Tests.TestDevice;

@@ -1,5 +1,5 @@
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
-using EmtTorch.Models;
 using TorchSharp;
 using static EmtTorch.Devices.Tests.TestDevice;
 using static TorchSharp.torch;

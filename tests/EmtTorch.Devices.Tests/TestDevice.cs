@@ -1,4 +1,4 @@
-using EmtTorch.Models.Fused;
+using EmtTorch.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,4 +1,4 @@
-using EmtTorch.Models.Fused;
+using EmtTorch.Kernels;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;

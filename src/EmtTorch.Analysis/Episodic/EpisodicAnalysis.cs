@@ -1,6 +1,7 @@
-using EmtTorch.Configuration;
+using EmtTorch.Memory;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
+using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 

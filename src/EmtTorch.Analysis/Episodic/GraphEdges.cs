@@ -1,6 +1,6 @@
-using EmtTorch.Configuration;
 using EmtTorch.Memory;
 using EmtTorch.Models;
+using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 

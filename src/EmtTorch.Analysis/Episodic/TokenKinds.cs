@@ -1,4 +1,3 @@
-using EmtTorch.Configuration;
 using EmtTorch.Tasks;
 
 namespace EmtTorch.Analysis.Episodic;

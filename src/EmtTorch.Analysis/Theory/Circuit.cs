@@ -3,7 +3,7 @@ using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Analysis.Theory;
+namespace EmtTorch.Analysis;
 
 /// <summary>
 /// The circuit that the theory predicts for a linear variable binding task (Eq. 9–13), in a basis Ψ of the hidden space with

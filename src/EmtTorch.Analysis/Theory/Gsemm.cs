@@ -1,7 +1,9 @@
+using EmtTorch.Kernels;
+using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Analysis.Theory;
+namespace EmtTorch.Analysis;
 
 /// <summary>σ, by its kind; σ(x) is kind(gain · x), applied to each neuron.</summary>
 public enum Nonlinearity

@@ -1,7 +1,7 @@
 using EmtTorch.Tasks;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Analysis.Theory;
+namespace EmtTorch.Analysis;
 
 /// <summary>
 /// The entries of a task's history [u(t−s); …; u(t−1)] that matter for ever: those on which the persistent part of Φ

@@ -5,6 +5,9 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using EmtTorch.Settings;
+using EmtTorch.Tasks;
+using EmtTorch.Training;
 using Microsoft.Extensions.Configuration;
 
 namespace EmtTorch.Configuration;
@@ -44,7 +47,7 @@ public static partial class ConfigurationFile
         var (text, problem) = TextOf(path);
         var problems = new List<ConfigurationProblem>();
         var settings = Settings(text, problem, path, overrides ?? [], SettingRule.Of<T>(), problems);
-        var configuration = settings.Deserialize<T>(RunConfiguration.Json)!;
+        var configuration = settings.Deserialize<T>(SettingJson.Options)!;
         problems.AddRange(check(configuration).Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal)))).Select(c => c.Problem).ToArray());
         return problems.Count == 0 ? configuration : throw new ConfigurationException(problems);
     }
@@ -75,7 +78,7 @@ public static partial class ConfigurationFile
     private static RunConfiguration Read(string? text, string unreadable, string source, IReadOnlyList<string> overrides, string name)
     {
         var problems = new List<ConfigurationProblem>();
-        var settings = Settings(text, unreadable, source, overrides, SettingRule.Root, problems);
+        var settings = Settings(text, unreadable, source, overrides, RunConfiguration.Rule, problems);
         var configuration = Bind(settings);
         // A rule over several settings says nothing new where one of them is wrong by itself.
         problems.AddRange(configuration.Check().Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal)))).Select(c => c.Problem).ToArray());

@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using EmtTorch.Settings;
+using EmtTorch.Training;
 
 namespace EmtTorch.Configuration;
 
@@ -8,9 +10,9 @@ public static class ConfigurationSchema
     /// <summary>The schema's text, generated from the records, ending in a newline.</summary>
     public static string Generate()
     {
-        var schema = SettingRule.Root.Schema();
+        var schema = RunConfiguration.Rule.Schema();
         schema.Insert(0, "title", "A training run");
         schema.Insert(0, "$schema", "https://json-schema.org/draft/2020-12/schema");
-        return schema.ToJsonString(RunConfiguration.Json) + "\n";
+        return schema.ToJsonString(SettingJson.Options) + "\n";
     }
 }

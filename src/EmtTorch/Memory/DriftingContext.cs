@@ -1,5 +1,3 @@
-using EmtTorch.Configuration;
-using EmtTorch.Models;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -19,15 +17,15 @@ internal sealed class DriftingContext : nn.Module
     private readonly Projection input, output; // U, W_c
     public readonly Parameter logit_decay;     // (d): λ is its sigmoid
 
-    public DriftingContext(ModelConfiguration model, ScalarType dtype) : base(nameof(DriftingContext))
+    public DriftingContext(BlockShape block) : base(nameof(DriftingContext))
     {
-        long d = model.HiddenSize;
-        input = new(d, d, model, dtype, hasBias: false);
-        output = new(d, d, model, dtype, hasBias: false);
+        long d = block.Width;
+        input = new(d, d, block, hasBias: false);
+        output = new(d, d, block, hasBias: false);
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var decay = linspace(0.01, 0.99, d, dtype: ScalarType.Float64);
-        logit_decay = new(decay.logit().to(dtype));
+        logit_decay = new(decay.logit().to(block.Dtype));
         logit_decay.DetachFromDisposeScope();
         input.weight.copy_((1 - decay).diag());
         output.weight.copy_(eye(d));

@@ -1,5 +1,3 @@
-using EmtTorch.Configuration;
-using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -10,9 +8,9 @@ internal sealed class WriteGate : nn.Module
 {
     private readonly Projection gate;
 
-    public WriteGate(ModelConfiguration model, ScalarType dtype) : base(nameof(WriteGate))
+    public WriteGate(BlockShape block, int heads) : base(nameof(WriteGate))
     {
-        gate = new(model.Drift ? 2L * model.HiddenSize : model.HiddenSize, model.MemoryHeads, model, dtype, hasBias: true);
+        gate = new(block.WidthWithContext, heads, block, hasBias: true);
         RegisterComponents();
         this.KeepParameters();
     }

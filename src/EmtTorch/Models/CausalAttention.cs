@@ -1,4 +1,4 @@
-using EmtTorch.Configuration;
+using EmtTorch.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -15,11 +15,11 @@ internal sealed class CausalAttention : nn.Module
     private readonly long _heads;
     private readonly int? _window;
 
-    public CausalAttention(ModelConfiguration model, ScalarType dtype) : base(nameof(CausalAttention))
+    public CausalAttention(ModelConfiguration model) : base(nameof(CausalAttention))
     {
         (_heads, _window) = (model.Heads, model.Window);
-        qkv = new(model.HiddenSize, 3L * model.HiddenSize, model, dtype);
-        output = new(model.HiddenSize, model.HiddenSize, model, dtype);
+        qkv = new(model.HiddenSize, 3L * model.HiddenSize, model.Block);
+        output = new(model.HiddenSize, model.HiddenSize, model.Block);
         // Silent at first: what a block reads is then what its tokens are, undisturbed by the window's average, until attention has learned where to look.
         using (no_grad()) output.weight.zero_();
         RegisterComponents();

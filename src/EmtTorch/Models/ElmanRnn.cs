@@ -1,4 +1,4 @@
-using EmtTorch.Models.Fused;
+using EmtTorch.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -109,7 +109,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// <param name="times">Where to add what the kernel's phases take.</param>
     internal (double Loss, double Accuracy) Score(Tensor input, Tensor target, long from, bool gradients, PhaseTimes? times = null)
     {
-        if (FusedTensors.Score(this, input, target, from, gradients, times) is { } score) return score;
+        if (FusedTensors.Score(new(InputWeights, RecurrentWeights, RecurrentBias, ReadoutWeights, ReadoutBias), input, target, from, gradients, times) is { } score) return score;
         using var scope = NewDisposeScope();
         using var mode = enable_grad(gradients);
         var output = forward(input, from + target.shape[0], from);      // (T − from, B, κ)

@@ -1,3 +1,5 @@
+using EmtTorch.Memory;
+using EmtTorch.Memory.Retrieval;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,4 +1,3 @@
-using EmtTorch.Configuration;
 using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
 using TorchSharp;
@@ -42,12 +41,12 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     public EpisodicTransformer(int vocabularySize, ModelConfiguration model) : base(nameof(EpisodicTransformer))
     {
         (_vocabularySize, _model) = (vocabularySize, model);
-        Dtype = model.Dtype == "float64" ? ScalarType.Float64 : ScalarType.Float32;
+        Dtype = model.ScalarType;
         long d = model.HiddenSize;
         embedding = nn.Embedding(vocabularySize, d, dtype: Dtype);
-        blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model, Dtype)).ToArray());
+        blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model)).ToArray());
         norm = nn.LayerNorm(d, dtype: Dtype);
-        readout = model.TieWeights ? null : new Projection(d, vocabularySize, model, Dtype);
+        readout = model.TieWeights ? null : new Projection(d, vocabularySize, model.Block);
         // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of the size 1.
         using (no_grad()) embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
@@ -134,7 +133,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         new(0, batch, [.. blocks.Select(b => b.FirstState(batch, device))]) { Documents = documents };
 
     /// <summary>Logits (…, V) of what <see cref="Read"/> gives (…, d).</summary>
-    public Tensor ReadOut(Tensor hidden) => readout is null ? Projection.Multiply(hidden, embedding.weight!, null, _model) : readout.forward(hidden);
+    public Tensor ReadOut(Tensor hidden) => readout is null ? Projection.Multiply(hidden, embedding.weight!, null, _model.Autocast is not null) : readout.forward(hidden);
 
     protected override void Dispose(bool disposing)
     {
@@ -187,17 +186,18 @@ internal sealed class EpisodicBlock : nn.Module
     private readonly RetrievalMemory? retrieval;
     private readonly Projection expand, contract;
 
-    public EpisodicBlock(ModelConfiguration model, ScalarType dtype) : base(nameof(EpisodicBlock))
+    public EpisodicBlock(ModelConfiguration model) : base(nameof(EpisodicBlock))
     {
         long d = model.HiddenSize, wide = model.FeedForwardSize ?? 4 * d;
-        if (model.Residual == "pre_norm") (norm1, norm2) = (nn.LayerNorm(d, dtype: dtype), nn.LayerNorm(d, dtype: dtype));
-        if (model.Drift) drift = new(model, dtype);
-        if (model.Attention) attention = new(model, dtype);
-        if (model.Memory == "fast_weights") memory = new(model, dtype);
-        if (model.GraphNodes is not null) graph = new(model, dtype);
-        expand = new(d, wide, model, dtype);
-        contract = new(wide, d, model, dtype);
-        if (model.Retrieval is not null) retrieval = new(model, dtype);
+        var block = model.Block;
+        if (model.Residual == "pre_norm") (norm1, norm2) = (nn.LayerNorm(d, dtype: block.Dtype), nn.LayerNorm(d, dtype: block.Dtype));
+        if (model.Drift) drift = new(block);
+        if (model.Attention) attention = new(model);
+        if (model.FastWeights is { } fastWeights) memory = new(block, fastWeights);
+        if (model.Graph is { } nodes) graph = new(block, nodes);
+        expand = new(d, wide, block);
+        contract = new(wide, d, block);
+        if (model.Retrieval is { } store) retrieval = new(block, store);
         RegisterComponents();
         this.KeepParameters();
     }
@@ -224,7 +224,7 @@ internal sealed class EpisodicBlock : nn.Module
         Tensor own = norm1 is null ? x : norm1.forward(x), h = own;
         Tensor? contexts = null, context = null, keys = null, values = null, fast = null, nodes = null, gates = null, added = null;
         if (drift is not null) (h, contexts, context) = drift.forward(h, state.Context!);
-        var search = retrieval?.Begin(h, contexts, state.Context, state.Recent, before); // goes on while the block attends
+        var search = retrieval?.Begin(h, contexts, state.Context, state.Recent, new(before.Position, before.Documents.Generation, before.Documents.FirstDocument)); // goes on while the block attends
         if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
         if (memory is not null)
         {

@@ -1,15 +1,18 @@
+using System.Text;
 using EmtTorch.Analysis.Episodic;
-using EmtTorch.Analysis.Report;
+using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
+using EmtTorch.Memory;
 using EmtTorch.Models;
+using EmtTorch.Reports;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using Serilog.Core;
-using System.Text;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Analysis.Tests.Episodic;
+namespace EmtTorch.Analysis.Tests;
 
 public sealed class EpisodicAnalysisTests
 {
@@ -243,7 +246,7 @@ public sealed class EpisodicAnalysisTests
         {
             using var trained = new TrainedNetwork { Name = "net", Folder = folder.FullName, IsRun = false, Configuration = configuration, Transformer = network, File = "net.safetensors" };
             var analysis = RunAnalysis.Of(trained);
-            Assert.That(new FileInfo(analysis.Write(folder.FullName)).Length, Is.GreaterThan(1000));
+            Assert.That(new FileInfo(RunReport.Write(analysis, folder.FullName)).Length, Is.GreaterThan(1000));
             Assert.That(analysis.Lines, Has.Count.LessThanOrEqualTo(5));
             return (analysis, WrittenAnalysis.JsonOf(folder.FullName));
         }

@@ -2,7 +2,7 @@ using System.Numerics;
 using EmtTorch.Tasks;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Analysis.Tests.Theory;
+namespace EmtTorch.Analysis.Tests;
 
 /// <summary>The paper's tasks, and random linear f whose spectrum is bounded by 1.</summary>
 internal static class BindingTasks

@@ -1,8 +1,7 @@
-using EmtTorch.Analysis.Theory;
 using EmtTorch.Tasks;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Analysis.Tests.Theory;
+namespace EmtTorch.Analysis.Tests;
 
 public class LiveEntriesTests
 {

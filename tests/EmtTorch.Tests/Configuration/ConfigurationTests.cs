@@ -3,11 +3,14 @@ using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
+using EmtTorch.Models;
+using EmtTorch.Settings;
+using EmtTorch.Training;
 using FsCheck;
 using FsCheck.Fluent;
 using TorchSharp;
 
-namespace EmtTorch.Tests.Configuration;
+namespace EmtTorch.Tests;
 
 public class ConfigurationTests
 {

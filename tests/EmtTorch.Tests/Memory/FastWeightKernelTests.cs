@@ -1,9 +1,9 @@
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
-using EmtTorch.Models.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory;
+namespace EmtTorch.Tests;
 
 /// <summary>The kernel of the scan against the sequence of steps, on every path that this processor has.</summary>
 public sealed class FastWeightKernelTests : OnSimdPaths

@@ -1,10 +1,10 @@
 using System.Diagnostics;
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
-using EmtTorch.Models.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory;
+namespace EmtTorch.Tests;
 
 /// <summary>All of it by the kernel, and by Torch's operators.</summary>
 [TestFixture(true), TestFixture(false)]

@@ -1,12 +1,10 @@
 using System.Text.Json;
-using EmtTorch.Configuration;
 using EmtTorch.Memory;
 using EmtTorch.Models;
-using EmtTorch.Tests.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory;
+namespace EmtTorch.Tests;
 
 public sealed class GraphMemoryTests
 {
@@ -17,7 +15,7 @@ public sealed class GraphMemoryTests
     private static GraphMemory Memory(ModelConfiguration model, bool random = true)
     {
         manual_seed(3).Dispose();
-        var memory = new GraphMemory(model, model.Dtype == "float64" ? ScalarType.Float64 : ScalarType.Float32);
+        var memory = new GraphMemory(model.Block, model.Graph!);
         if (!random) return memory;
         using var quiet = no_grad();
         foreach (var parameter in memory.parameters()) parameter.normal_(0, 0.7);

@@ -2,7 +2,7 @@ using EmtTorch.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory;
+namespace EmtTorch.Tests;
 
 public sealed class LowRankWritesTests
 {

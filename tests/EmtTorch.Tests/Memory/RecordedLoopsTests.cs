@@ -3,7 +3,7 @@ using EmtTorch.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory;
+namespace EmtTorch.Tests;
 
 /// <summary>Step forms and scans against plain loops over tokens in PyTorch, gradients among them: record.py.</summary>
 public sealed class RecordedLoopsTests

@@ -1,10 +1,10 @@
+using EmtTorch.Kernels;
 using EmtTorch.Models;
-using EmtTorch.Models.Fused;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 public sealed class ClippedAdamTests : OnSimdPaths
 {

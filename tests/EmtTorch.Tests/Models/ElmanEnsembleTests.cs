@@ -2,11 +2,12 @@ using System.Globalization;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
+using EmtTorch.Training;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 /// <summary>The networks of an ensemble against the same networks alone.</summary>
 public sealed class ElmanEnsembleTests

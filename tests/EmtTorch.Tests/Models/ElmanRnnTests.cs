@@ -1,8 +1,9 @@
+using EmtTorch.Kernels;
 using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 public sealed class ElmanRnnTests
 {

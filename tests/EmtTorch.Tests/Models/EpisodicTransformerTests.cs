@@ -1,12 +1,10 @@
 using System.Text.Json;
-using EmtTorch.Configuration;
-using EmtTorch.Memory;
 using EmtTorch.Models;
-using EmtTorch.Tests.Memory;
+using EmtTorch.Settings;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 public sealed class EpisodicTransformerTests
 {
@@ -45,7 +43,7 @@ public sealed class EpisodicTransformerTests
         {
             using var scope = NewDisposeScope();
             var given = one.GetProperty("model");
-            var model = JsonSerializer.Deserialize<ModelConfiguration>(given.GetRawText(), RunConfiguration.Json)! with
+            var model = JsonSerializer.Deserialize<ModelConfiguration>(given.GetRawText(), SettingJson.Options)! with
             {
                 Type = "episodic_transformer", Dtype = "float64", HiddenSize = root.GetProperty("hidden_size").GetInt32(), Layers = root.GetProperty("layers").GetInt32(),
             };

@@ -1,9 +1,9 @@
+using EmtTorch.Kernels;
 using EmtTorch.Models;
-using EmtTorch.Models.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 /// <summary>The fused kernel, on every path that this processor has: DOTNET_EnableAVX512=0 and DOTNET_EnableAVX2=0 take the wider ones away, as a processor without them would.</summary>
 public sealed class FusedElmanTests : OnSimdPaths

@@ -2,9 +2,9 @@ using System.Numerics;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
-using EmtTorch.Models.Fused;
+using EmtTorch.Kernels;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 /// <summary>
 /// The kernel's tanh, in units in the last place of the exact result. Over all floats (the explicit test) the largest error

@@ -4,7 +4,7 @@ using EmtTorch.Tasks;
 using EmtTorch.Training;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 /// <summary>First weights, as a run begins with them.</summary>
 public sealed class InitializationTests

@@ -1,10 +1,8 @@
-using EmtTorch.Configuration;
 using EmtTorch.Models;
-using EmtTorch.Tests.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Models;
+namespace EmtTorch.Tests;
 
 /// <summary>Documents read in pieces: however they are cut, a network must say the same.</summary>
 internal static class Pieces

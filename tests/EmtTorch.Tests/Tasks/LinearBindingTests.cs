@@ -3,7 +3,7 @@ using EmtTorch.Tasks;
 using FsCheck;
 using FsCheck.Fluent;
 
-namespace EmtTorch.Tests.Tasks;
+namespace EmtTorch.Tests;
 
 public class LinearBindingTests
 {

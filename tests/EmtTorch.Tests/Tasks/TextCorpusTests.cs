@@ -4,7 +4,7 @@ using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Tasks;
+namespace EmtTorch.Tests;
 
 public sealed class TextCorpusTests
 {

@@ -2,7 +2,7 @@ using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Tasks;
+namespace EmtTorch.Tests;
 
 /// <summary>What all tasks on tokens have in common.</summary>
 public sealed class TokenTasksTests

@@ -2,7 +2,7 @@ using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Tasks;
+namespace EmtTorch.Tests;
 
 public sealed class VariableBindingTests
 {

@@ -1,8 +1,7 @@
-using EmtTorch.Configuration;
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
-using EmtTorch.Models.Fused;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,9 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
-using EmtTorch.Models;
-using EmtTorch.Models.Fused;
-using EmtTorch.Tests.Memory;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

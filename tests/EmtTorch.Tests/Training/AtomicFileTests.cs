@@ -1,6 +1,6 @@
 using EmtTorch.Training;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 /// <summary>What several processes do in one folder when they start a sweep together; here threads do it.</summary>
 public sealed class AtomicFileTests : InTemporaryFolder

@@ -1,6 +1,6 @@
 using EmtTorch.Training;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 public sealed class CheckpointFolderTests : InTemporaryFolder
 {

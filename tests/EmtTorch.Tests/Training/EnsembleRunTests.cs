@@ -4,7 +4,7 @@ using Serilog;
 using Serilog.Core;
 using Serilog.Events;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 /// <summary>Networks trained together against the same networks trained one by one.</summary>
 public sealed class EnsembleRunTests : InTemporaryFolder

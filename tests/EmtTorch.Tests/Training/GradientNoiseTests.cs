@@ -1,8 +1,7 @@
-using EmtTorch.Configuration;
 using EmtTorch.Training;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 public sealed class GradientNoiseTests
 {

@@ -1,8 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
-using EmtTorch.Training;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 public sealed class SafetensorsTests : InTemporaryFolder
 {

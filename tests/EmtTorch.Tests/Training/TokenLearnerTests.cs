@@ -1,13 +1,12 @@
 using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
-using EmtTorch.Tests.Memory;
 using EmtTorch.Training;
 using Serilog.Core;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 public sealed class TokenLearnerTests : InTemporaryFolder
 {

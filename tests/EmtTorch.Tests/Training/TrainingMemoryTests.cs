@@ -1,10 +1,10 @@
 using EmtTorch.Configuration;
-using EmtTorch.Models.Fused;
+using EmtTorch.Kernels;
 using EmtTorch.Training;
 using Serilog.Core;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 /// <summary>
 /// A process that trains holds no more after many steps than after a few: resident memory, TorchSharp's functions of autograd, and its tensors. The longer

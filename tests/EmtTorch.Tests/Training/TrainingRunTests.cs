@@ -1,5 +1,5 @@
 using EmtTorch.Configuration;
-using EmtTorch.Models.Fused;
+using EmtTorch.Kernels;
 using EmtTorch.Training;
 using Serilog;
 using Serilog.Core;
@@ -7,7 +7,7 @@ using Serilog.Events;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Training;
+namespace EmtTorch.Tests;
 
 public sealed class TrainingRunTests : InTemporaryFolder
 {

@@ -1,10 +1,14 @@
-using EmtTorch.Configuration;
-using EmtTorch.Models;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Memory.Retrieval;
+
+/// <summary>Which documents tokens are of, and where in them.</summary>
+/// <param name="Position">Tokens before these.</param>
+/// <param name="Generation">The documents' batch.</param>
+/// <param name="FirstDocument">The first one's number in it.</param>
+internal readonly record struct DocumentPlace(long Position, long Generation, long FirstDocument);
 
 /// <summary>
 /// A block's part that looks things up (the source's 2.2). Tokens go to a store, in whole chunks, each under the context that it came in, with the key k = W_k c₋₁; every token asks with the context that it leaves,
@@ -30,17 +34,17 @@ public sealed class RetrievalMemory : nn.Module
     private readonly Projection? gate;
     private readonly Parameter scale;               // ln τ
     private readonly RetrievalConfiguration _settings;
-    private readonly ModelConfiguration _model;
+    private readonly bool _autocast;
 
-    internal RetrievalMemory(ModelConfiguration model, ScalarType dtype) : base(nameof(RetrievalMemory))
+    internal RetrievalMemory(BlockShape block, RetrievalConfiguration settings) : base(nameof(RetrievalMemory))
     {
-        long d = model.HiddenSize;
-        (_model, _settings) = (model, model.Retrieval!);
-        query = new(d, d, model, dtype, hasBias: false);
-        key = new(d, d, model, dtype, hasBias: false);
-        output = new(2 * d, d, model, dtype);
-        if (model.Gate) gate = new(ValueSize(model), 1, model, dtype, hasBias: true);
-        scale = new(full(1, Math.Log(3), dtype: dtype));
+        long d = block.Width;
+        (_autocast, _settings) = (block.Autocast, settings);
+        query = new(d, d, block, hasBias: false);
+        key = new(d, d, block, hasBias: false);
+        output = new(2 * d, d, block);
+        if (block.Gate) gate = new(block.WidthWithContext, 1, block, hasBias: true);
+        scale = new(full(1, Math.Log(3), dtype: block.Dtype));
         using (no_grad())
         {
             query.weight.copy_(key.weight);
@@ -54,9 +58,6 @@ public sealed class RetrievalMemory : nn.Module
     /// <summary>Where entries are; one in memory at first. It belongs to whoever sets it.</summary>
     public IEpisodicStore Store { get; set; }
 
-    /// <summary>Numbers of a value: of h̃, and of c₋₁ where there is one.</summary>
-    internal static int ValueSize(ModelConfiguration model) => model.Drift ? 2 * model.HiddenSize : model.HiddenSize;
-
     /// <summary>A search that has begun.</summary>
     /// <param name="Query">q (B, T, d), with gradients.</param>
     /// <param name="Found">Gives the entries; null where there can be none.</param>
@@ -69,7 +70,7 @@ public sealed class RetrievalMemory : nn.Module
     /// <param name="context">c before the first token (B, d).</param>
     /// <param name="recent">What the tokens before left (B, P, d_v); null: nothing.</param>
     /// <param name="before">Where they were.</param>
-    internal Pending Begin(Tensor h, Tensor? contexts, Tensor? context, Tensor? recent, EpisodicState before)
+    internal Pending Begin(Tensor h, Tensor? contexts, Tensor? context, Tensor? recent, DocumentPlace before)
     {
         // What a search gives is in the dispose scope around, and so is all else.
         long batch = h.shape[0], tokens = h.shape[1], d = h.shape[2], chunk = _settings.Chunk, position = before.Position;
@@ -90,7 +91,7 @@ public sealed class RetrievalMemory : nn.Module
                 var chosen = (TopEntries.Of(strength.view(-1, chunk), count).Places.sort(-1).Values.view(batch, -1, count) + first).view(batch, -1); // (B, n · count)
                 (written, positions) = (written.gather(1, chosen.unsqueeze(-1).expand(-1, -1, written.shape[2])), positions.gather(1, chosen));
             }
-            Store.Write(new(before.Documents.Generation, before.Documents.FirstDocument, from, positions, OnGrid(nn.functional.normalize(key.forward(FoundBy(written, d)), dim: -1)), written));
+            Store.Write(new(before.Generation, before.FirstDocument, from, positions, OnGrid(nn.functional.normalize(key.forward(FoundBy(written, d)), dim: -1)), written));
         }
         // All tokens of the first chunk have none before them.
         bool any = Store.IsShared || (position + tokens - 1) / chunk > 0;
@@ -98,7 +99,7 @@ public sealed class RetrievalMemory : nn.Module
         if (any && batch > 0 && tokens > 0)
         {
             var seen = arange(position, position + tokens, dtype: ScalarType.Int64, device: h.device).div(chunk, RoundingMode.floor) * chunk;
-            found = Store.Search(new(before.Documents.Generation, before.Documents.FirstDocument, OnGrid(q.detach()), seen, _settings.TopK));
+            found = Store.Search(new(before.Generation, before.FirstDocument, OnGrid(q.detach()), seen, _settings.TopK));
         }
         return new(q, found, all.narrow(1, whole, all.shape[1] - whole).clone());
     }
@@ -117,7 +118,7 @@ public sealed class RetrievalMemory : nn.Module
             Require.Shape(values, [.. neighbours.Found.shape, search.Recent.shape[2]], nameof(Store));
             Require.Like(values, h, nameof(Store));
             // By (W_kᵀ q)·c and not q·(W_k c): what is found is K times as much as what asks.
-            var asked = Projection.Multiply(search.Query, key.weight.t(), null, _model) * scale.exp(); // (B, T, d)
+            var asked = Projection.Multiply(search.Query, key.weight.t(), null, _autocast) * scale.exp(); // (B, T, d)
             var scores = matmul(FoundBy(values, d), asked.unsqueeze(-1)).squeeze(-1);              // (B, T, K)
             if (gate is not null) scores = scores + gate.forward(values).squeeze(-1).log_sigmoid();
             // Where nothing is found: no weight, and no NaN.

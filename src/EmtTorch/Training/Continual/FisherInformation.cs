@@ -1,7 +1,7 @@
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Training.Continual;
+namespace EmtTorch.Training;
 
 /// <summary>
 /// The diagonal of a network's Fisher information on a task (Kirkpatrick et al. 2017; Martens 2014 on why labels are the model's own):

@@ -2,7 +2,7 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Training.Continual;
+namespace EmtTorch.Training;
 
 /// <summary>Directions of hidden space that old tasks live in.</summary>
 /// <param name="From">Columns of (H, m): what W does to them stays, ΔW R = 0.</param>
@@ -90,9 +90,9 @@ internal sealed class GradientProjection : IDisposable
     /// <summary>What a safetensors file keeps of it.</summary>
     public static Dictionary<string, SafetensorsTensor> Tensors(Tensor start, Tensor? from, Tensor? into)
     {
-        var tensors = new Dictionary<string, SafetensorsTensor> { [AnchorKey] = TrainingState.Store(start) };
-        if (from is not null) tensors[FromKey] = TrainingState.Store(from);
-        if (into is not null) tensors[IntoKey] = TrainingState.Store(into);
+        var tensors = new Dictionary<string, SafetensorsTensor> { [AnchorKey] = StoredTensors.Store(start) };
+        if (from is not null) tensors[FromKey] = StoredTensors.Store(from);
+        if (into is not null) tensors[IntoKey] = StoredTensors.Store(into);
         return tensors;
     }
 
@@ -100,7 +100,7 @@ internal sealed class GradientProjection : IDisposable
     public static ProtectedDirections Directions(SafetensorsFile file)
     {
         using var scope = NewDisposeScope();
-        Tensor? Read(string key) => file.Tensors.ContainsKey(key) ? TrainingState.Load(file, key).DetachFromDisposeScope() : null;
+        Tensor? Read(string key) => file.Tensors.ContainsKey(key) ? StoredTensors.Load(file, key).DetachFromDisposeScope() : null;
         return new(Read(FromKey), Read(IntoKey));
     }
 
@@ -109,7 +109,7 @@ internal sealed class GradientProjection : IDisposable
     {
         using var scope = NewDisposeScope();
         using var directions = Directions(file);
-        return new(weights, TrainingState.LoadLike(file, AnchorKey, weights), directions.From, directions.Into);
+        return new(weights, StoredTensors.LoadLike(file, AnchorKey, weights), directions.From, directions.Into);
     }
 
     public void Dispose()

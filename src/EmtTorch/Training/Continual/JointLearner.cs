@@ -1,9 +1,8 @@
-using EmtTorch.Configuration;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Training.Continual;
+namespace EmtTorch.Training;
 
 /// <summary>All tasks at once: each step has a batch of each, and the mean of their losses is what is minimised. What learning one after the other is measured against.</summary>
 /// <remarks>

@@ -1,6 +1,7 @@
+using EmtTorch.Memory;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Training.Continual;
+namespace EmtTorch.Training;
 
 /// <summary>What a stage of continual learning does at each step beside training, for the tasks before it and for those after it.</summary>
 internal sealed class KeptTasks : IDisposable

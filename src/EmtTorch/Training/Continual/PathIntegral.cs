@@ -2,7 +2,7 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Training.Continual;
+namespace EmtTorch.Training;
 
 /// <summary>
 /// Synaptic Intelligence's running sum (Zenke et al. 2017, Eq. 3): ω_i ← ω_i − g_i Δθ_i at each step, g the gradient of the task's own loss,

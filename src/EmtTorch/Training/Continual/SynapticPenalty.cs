@@ -1,7 +1,7 @@
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Training.Continual;
+namespace EmtTorch.Training;
 
 /// <summary>
 /// λ/2 Σ_i A_i (θ_i − c_i)² in what is minimised: weights that mattered to the tasks before are held near where they were. EWC (Kirkpatrick et
@@ -62,8 +62,8 @@ internal sealed class SynapticPenalty : IDisposable
         var tensors = new Dictionary<string, SafetensorsTensor>();
         foreach (var (name, (importance, anchor)) in _terms)
         {
-            tensors[ImportanceKey + name] = TrainingState.Store(importance);
-            tensors[AnchorKey + name] = TrainingState.Store(anchor);
+            tensors[ImportanceKey + name] = StoredTensors.Store(importance);
+            tensors[AnchorKey + name] = StoredTensors.Store(anchor);
         }
         return tensors;
     }
@@ -78,7 +78,7 @@ internal sealed class SynapticPenalty : IDisposable
         using var scope = NewDisposeScope();
         foreach (var (name, parameter) in network.named_parameters())
             if (file.Tensors.ContainsKey(ImportanceKey + name))
-                penalty.Set(name, TrainingState.LoadLike(file, ImportanceKey + name, parameter), TrainingState.LoadLike(file, AnchorKey + name, parameter));
+                penalty.Set(name, StoredTensors.LoadLike(file, ImportanceKey + name, parameter), StoredTensors.LoadLike(file, AnchorKey + name, parameter));
         return penalty;
     }
 

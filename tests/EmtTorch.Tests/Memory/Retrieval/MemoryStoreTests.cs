@@ -2,7 +2,7 @@ using EmtTorch.Memory.Retrieval;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory.Retrieval;
+namespace EmtTorch.Tests;
 
 public sealed class MemoryStoreTests
 {

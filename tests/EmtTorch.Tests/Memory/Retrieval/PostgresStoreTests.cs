@@ -4,7 +4,7 @@ using Npgsql;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory.Retrieval;
+namespace EmtTorch.Tests;
 
 /// <summary>Against a real PostgreSQL with pgvector, over a socket: PGlite, and the system's own where it has one.</summary>
 [TestFixture(false)]

@@ -1,11 +1,12 @@
 using EmtTorch.Configuration;
 using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
-using EmtTorch.Tests.Models;
+using EmtTorch.Settings;
+using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Memory.Retrieval;
+namespace EmtTorch.Tests;
 
 public sealed class RetrievalMemoryTests
 {
@@ -82,12 +83,11 @@ public sealed class RetrievalMemoryTests
         using var quiet = no_grad();
         const int d = 4, length = 8, chunk = 3, best = 2;
         manual_seed(3).Dispose();
-        using var memory = new RetrievalMemory(new() { Type = "episodic_transformer", HiddenSize = d, Dtype = "float64", Drift = drift, Retrieval = new() { Chunk = chunk, TopK = best } }, ScalarType.Float64);
+        using var memory = new RetrievalMemory(new(d, ScalarType.Float64) { Drift = drift, Gate = true }, new() { Chunk = chunk, TopK = best });
         foreach (var parameter in memory.parameters()) parameter.normal_(0, 0.7);
         var h = randn([1, length, d], dtype: ScalarType.Float64);
-        var state = new EpisodicState(0, 1, []);
         Tensor contexts = randn([1, length, d], dtype: ScalarType.Float64), context = randn([1, d], dtype: ScalarType.Float64);
-        var found = memory.End(h, memory.Begin(h, drift ? contexts : null, drift ? context : null, null, state));
+        var found = memory.End(h, memory.Begin(h, drift ? contexts : null, drift ? context : null, null, default));
 
         var weights = memory.named_parameters().ToDictionary(p => p.name, p => p.parameter.data<double>().ToArray());
         double[] Times(double[] matrix, double[] x) => [.. Enumerable.Range(0, matrix.Length / x.Length).Select(i => x.Select((v, j) => v * matrix[i * x.Length + j]).Sum())];
@@ -116,9 +116,9 @@ public sealed class RetrievalMemoryTests
     {
         using var scope = NewDisposeScope();
         var store = new Recording();
-        using var memory = new RetrievalMemory(Small with { HiddenSize = 256, Dtype = "float32", Drift = false }, ScalarType.Float32) { Store = store };
+        using var memory = new RetrievalMemory(new(256, ScalarType.Float32) { Gate = true }, Small.Retrieval!) { Store = store };
         var h = randn([1, 64, 256]);
-        memory.Begin(h, null, null, null, new EpisodicState(0, 1, []));
+        memory.Begin(h, null, null, null, default);
         var (keys, queries) = (store.Written!.Keys[0].data<float>().ToArray(), store.Query!.Keys[0].data<float>().ToArray());
         var random = new Random(0);
         for (int trial = 0; trial < 1000; trial++)

@@ -2,11 +2,10 @@ using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
-using EmtTorch.Training.Continual;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Training.Continual;
+namespace EmtTorch.Tests;
 
 /// <summary>The diagonal Fisher information against a loop over samples, and against its expectation where that can be computed.</summary>
 public sealed class FisherInformationTests

@@ -1,13 +1,11 @@
 using System.Runtime.InteropServices;
 using EmtTorch.Models;
-using EmtTorch.Tests.Models;
 using EmtTorch.Training;
-using EmtTorch.Training.Continual;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Tests.Training.Continual;
+namespace EmtTorch.Tests;
 
 /// <summary>EWC's and SI's penalty, SI's path integral, and the projection, each by hand or by differences.</summary>
 public sealed class PenaltyTests

@@ -1,0 +1,60 @@
+namespace EmtTorch.Analysis;
+
+/// <summary>What a few numbers come to: the figures of a cell's seeds.</summary>
+/// <param name="Count">How many there are.</param>
+/// <param name="Mean">Their mean.</param>
+/// <param name="Deviation">Their standard deviation, over n − 1; null of fewer than two.</param>
+/// <param name="Min">The least.</param>
+/// <param name="Max">The greatest.</param>
+/// <param name="Interval">A 95 % interval of the mean: percentile bootstrap, 10,000 resamples. The same numbers in the same order give the same interval. Null of fewer than two.</param>
+public sealed record Sample(int Count, double Mean, double? Deviation, double Min, double Max, (double Low, double High)? Interval)
+{
+    private const int Resamples = 10_000, Seed = 1;
+
+    /// <summary>Of those that are numbers; null where none is.</summary>
+    public static Sample? Of(IEnumerable<double?> values)
+    {
+        var numbers = Finite(values);
+        if (numbers.Length == 0) return null;
+        double mean = numbers.Average();
+        if (numbers.Length == 1) return new(1, mean, null, mean, mean, null);
+        double deviation = Math.Sqrt(numbers.Sum(v => (v - mean) * (v - mean)) / (numbers.Length - 1));
+        return new(numbers.Length, mean, deviation, numbers.Min(), numbers.Max(), Bootstrap(numbers));
+    }
+
+    /// <summary>Of those that are numbers; null where none is.</summary>
+    public static double? Median(IEnumerable<double?> values)
+    {
+        var numbers = Finite(values);
+        Array.Sort(numbers);
+        return numbers.Length == 0 ? null : Quantile(numbers, 0.5);
+    }
+
+    /// <summary>Where a share of them lies below, straight between neighbours.</summary>
+    /// <param name="sorted">Ascending, at least one.</param>
+    /// <param name="share">0 to 1.</param>
+    internal static double Quantile(double[] sorted, double share)
+    {
+        double at = share * (sorted.Length - 1);
+        int below = (int)at;
+        return below + 1 < sorted.Length ? sorted[below] + (at - below) * (sorted[below + 1] - sorted[below]) : sorted[^1];
+    }
+
+    private static (double, double) Bootstrap(double[] numbers)
+    {
+        var random = new Random(Seed); // one given a seed gives the same numbers in every version of .NET
+        var means = new double[Resamples];
+        for (int i = 0; i < Resamples; i++)
+        {
+            double sum = 0;
+            for (int j = 0; j < numbers.Length; j++) sum += numbers[random.Next(numbers.Length)];
+            means[i] = sum / numbers.Length;
+        }
+        Array.Sort(means);
+        // Where all draws are one number, its sum may be off by a rounding.
+        double min = numbers.Min(), max = numbers.Max();
+        return (Math.Clamp(Quantile(means, 0.025), min, max), Math.Clamp(Quantile(means, 0.975), min, max));
+    }
+
+    private static double[] Finite(IEnumerable<double?> values) => [.. values.Where(v => v is { } number && double.IsFinite(number)).Select(v => v!.Value)];
+}

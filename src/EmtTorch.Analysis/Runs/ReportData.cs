@@ -1,0 +1,133 @@
+using EmtTorch.Analysis.Charts;
+
+namespace EmtTorch.Analysis.Runs;
+
+/// <summary>
+/// What one run's report.html shows. Everything but the name may be missing: a chart without data is left out, and
+/// <see cref="Skipped"/> says why. NaN and infinities are allowed anywhere and are drawn as gaps.
+/// </summary>
+/// <example>
+/// <code>
+/// File.WriteAllText("report.html", ReportPage.Render(new ReportData { Name = "repeat_copy", WeightsStandard = weights }));
+/// </code>
+/// </example>
+public sealed record ReportData
+{
+    public required string Name { get; init; }
+    public string? Task { get; init; }
+    public long? Seed { get; init; }
+
+    /// <summary>H, the hidden units.</summary>
+    public long? HiddenSize { get; init; }
+
+    /// <summary>Steps trained.</summary>
+    public long? Steps { get; init; }
+
+    /// <summary>Share of output bits with the right sign, 0 to 1.</summary>
+    public double? TestAccuracy { get; init; }
+
+    /// <summary>False for a task that has no variables in the theory's sense: all parts about them are left out.</summary>
+    public bool HasVariables { get; init; } = true;
+
+    /// <summary>Whether it is a transformer, on tokens: there are no recurrent weights, and the words of its settings are others.</summary>
+    public bool OnTokens { get; init; }
+
+    /// <summary>s, the variables; with κ, where the grid lines of the variable-memory basis lie.</summary>
+    public int? Variables { get; init; }
+
+    /// <summary>κ, the components of one variable.</summary>
+    public int? Components { get; init; }
+
+    /// <summary>The findings, a sentence each.</summary>
+    public IReadOnlyList<string> Summary { get; init; } = [];
+
+    /// <summary>What could not be computed, and why.</summary>
+    public IReadOnlyList<string> Problems { get; init; } = [];
+
+    public IReadOnlyList<ReportSetting> Settings { get; init; } = [];
+
+    public IReadOnlyList<TrainingPoint>? Training { get; init; }
+
+    /// <summary>W_hh as trained: (H, H), row i what unit i receives.</summary>
+    public double[][]? WeightsStandard { get; init; }
+
+    /// <summary>[Ψ; Ψ⊥]⁻¹ W_hh [Ψ; Ψ⊥]: the first s·κ rows and columns are the variables, the rest Ψ⊥.</summary>
+    public double[][]? WeightsVariables { get; init; }
+
+    public SpectrumData? Spectrum { get; init; }
+
+    /// <summary>Input sequences shown to the network; the first is drawn when the page opens.</summary>
+    public IReadOnlyList<ExampleData>? Examples { get; init; }
+
+    public IReadOnlyList<Intervention>? Interventions { get; init; }
+
+    /// <summary>How much unit i takes part in variable k: (H, s), not negative.</summary>
+    public double[][]? Participation { get; init; }
+
+    /// <summary>What else there is to see, drawn after the neurons.</summary>
+    public IReadOnlyList<Figure> Figures { get; init; } = [];
+
+    /// <summary>Texts to read, after the figures.</summary>
+    public IReadOnlyList<ReportText> Texts { get; init; } = [];
+
+    /// <summary>The ways to ground the variables that were tried.</summary>
+    public IReadOnlyList<GroundingRow> Groundings { get; init; } = [];
+
+    /// <summary>Why a chart has no data.</summary>
+    public IReadOnlyDictionary<ReportChart, string> Skipped { get; init; } = new Dictionary<ReportChart, string>();
+}
+
+/// <summary>The report's charts, by which <see cref="ReportData.Skipped"/> gives its reasons.</summary>
+public enum ReportChart
+{
+    Training,
+    WeightsStandard,
+    WeightsVariables,
+    Spectrum,
+    HiddenState,
+    Variables,
+    Interventions,
+    Participation,
+}
+
+/// <summary>One line of the settings table, such as ("training.steps", "45000").</summary>
+public sealed record ReportSetting(string Key, string Value);
+
+/// <summary>A text as it is, line by line.</summary>
+/// <param name="Id">The HTML id.</param>
+/// <param name="Title">Its heading.</param>
+/// <param name="Caption">What it is.</param>
+/// <param name="Given">What it goes on from, shown before it and paler.</param>
+/// <param name="Text">The text.</param>
+public sealed record ReportText(string Id, string Title, string Caption, string Given, string Text);
+
+/// <summary>One input sequence and what the network does with it, over T steps (Fig. 3C and D).</summary>
+public sealed record ExampleData
+{
+    /// <summary>What it is, such as "3141".</summary>
+    public required string Label { get; init; }
+
+    /// <summary>How many of the T steps are input; the others are output.</summary>
+    public int InputSteps { get; init; }
+
+    /// <summary>(T or fewer, d).</summary>
+    public double[][]? Inputs { get; init; }
+
+    /// <summary>h(t), t = 1 … T: (T, H).</summary>
+    public double[][]? HiddenState { get; init; }
+
+    /// <summary>Ψ* h(t): (T, s·κ), variable by variable.</summary>
+    public double[][]? Contents { get; init; }
+
+    /// <summary>y(t): (T, d).</summary>
+    public double[][]? Outputs { get; init; }
+}
+
+/// <summary>One way to ground the variables in the hidden state, and how well it did.</summary>
+/// <param name="Grounding">Its name.</param>
+/// <param name="PhiError">How far Ψ* W_hh Ψ is from Φ.</param>
+/// <param name="InterventionAccuracy">Share of output bits as predicted after interventions, 0 to 1.</param>
+/// <param name="Condition">The condition number of Ψ.</param>
+/// <param name="Note">Anything to add.</param>
+/// <param name="Chosen">Whether the report's other charts use it.</param>
+public sealed record GroundingRow(string Grounding, double? PhiError, double? InterventionAccuracy, double? Condition, string? Note, bool Chosen = false);

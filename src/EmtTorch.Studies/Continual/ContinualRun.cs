@@ -1,0 +1,357 @@
+using System.Globalization;
+using System.Text.Json;
+using EmtTorch.Memory;
+using EmtTorch.Models;
+using EmtTorch.Settings;
+using EmtTorch.Training;
+using Serilog;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Studies;
+
+/// <summary>The tests of all tasks after a stage.</summary>
+/// <param name="Accuracy">By task.</param>
+/// <param name="Loss">By task.</param>
+public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IReadOnlyDictionary<string, double> Loss);
+
+/// <summary>
+/// One network that learns the tasks of a sequence one after the other by one method. Each stage is a run's folder, RUNS/METHOD/seed-N/2-t3, that begins with the
+/// weights of the stage before, Adam anew, with the parameters that a task has for itself drawn anew; the first, RUNS/first/seed-N/1-t2, is the same for all methods.
+/// </summary>
+/// <remarks>
+/// Beside a run's files a stage has `initial.safetensors`, `kept.safetensors` (the penalty's importance and anchor, or the directions that are protected; written before
+/// training, so that it may be killed anywhere), `own.safetensors` (of the task before, where the method changes what it has for itself) and `tests.json`. The weights that are passed on are the last ones.
+/// </remarks>
+/// <example><code>
+/// var sequence = ContinualSequence.Load("experiments/continual/t2_t3_t4.json");
+/// bool done = new ContinualRun(sequence, sequence.Methods[0], seed: 1).Train(stop);
+/// </code></example>
+public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod method, long seed)
+{
+    private const string InitialFile = "initial.safetensors", KeptFile = "kept.safetensors", TestsFile = "tests.json", OwnFile = "own.safetensors", HiddenWeights = "rnn.weight_hh";
+
+    /// <summary>Of the states protection, how much of the states' squares the directions take up (GPM's threshold).</summary>
+    private const double StatesShare = 0.999;
+    private const int StatesBatch = 64;
+
+    /// <summary>Of a stage, from 0: its log. Null: none.</summary>
+    public Func<int, RunFolder, ILogger>? Log { get; init; }
+
+    /// <summary>Told how far a stage is.</summary>
+    public Action<int, TrainingProgress>? Progress { get; init; }
+
+    /// <summary>Told of a stage that is done, and how long it took.</summary>
+    public Action<int, StageTests, double>? Done { get; init; }
+
+    private int Count => sequence.Tasks.Count;
+
+    private string TaskName(int task) => sequence.Tasks[task].Name;
+
+    private bool IsJoint => method.Kind == "joint";
+
+    /// <summary>A stage's folder.</summary>
+    /// <param name="stage">From 0.</param>
+    public RunFolder Folder(int stage) => new(Path.Combine(sequence.Runs, stage == 0 && !IsJoint ? ContinualFolders.First : method.Name, $"seed-{Text(seed)}", IsJoint ? "all" : $"{stage + 1}-{sequence.Tasks[stage].Name}"));
+
+    /// <summary>A stage's configuration.</summary>
+    public RunConfiguration Configuration(int stage) => IsJoint ? sequence.Stage(0, seed) with { Seed = 1000 * seed, Name = method.Name } : sequence.Stage(stage, seed);
+
+    /// <summary>How many stages there are.</summary>
+    public int Stages => IsJoint ? 1 : Count;
+
+    /// <summary>What is wrong with a sequence that only its networks tell: parameters that there are not, tasks of other sizes.</summary>
+    public static IEnumerable<ConfigurationProblem> Check(ContinualSequence sequence)
+    {
+        var run = new ContinualRun(sequence, new("naive", "naive", 0, null, "naive"), 0);
+        using var scope = NewDisposeScope();
+        Dictionary<string, string>? first = null;
+        for (int j = 0; j < run.Count; j++)
+        {
+            using var learner = run.Fresh(j);
+            var shapes = learner.Network.named_parameters().ToDictionary(p => p.name, p => $"({string.Join(", ", p.parameter.shape)})");
+            first ??= shapes;
+            foreach (var name in sequence.OwnParameters.Where(o => j == 0 && !shapes.ContainsKey(o)))
+                yield return new("own", $"found {name}, which is no parameter of the network; allowed: {string.Join(", ", shapes.Keys)}");
+            if (j == 0 && shapes.Keys.All(sequence.OwnParameters.Contains)) yield return new("own", "has all parameters: nothing is left for the tasks to share");
+            foreach (var (name, shape) in shapes.Where(s => !run.IsOwn(s.Key) && first.GetValueOrDefault(s.Key) != s.Value))
+                yield return new("tasks", $"{run.TaskName(j)} needs {name} to be {shape}, and {run.TaskName(0)} {first.GetValueOrDefault(name) ?? "has none"}: one network learns them all");
+        }
+    }
+
+    /// <summary>The tests of all stages, from the first; of joint the last alone. Null where one is missing.</summary>
+    public IReadOnlyList<StageTests>? ReadTests() => Enumerable.Range(0, Stages).Select(s => ReadTests(Folder(s))).ToList() is var all && all.All(t => t is not null) ? [.. all.Select(t => t!)] : null;
+
+    /// <summary>The tests of all tasks at random weights.</summary>
+    public StageTests? ReadRandomTests() => ReadTests(new RunFolder(Path.GetDirectoryName(First.Folder(0).Path)!));
+
+    private ContinualRun First => IsJoint ? new(sequence, new("naive", "naive", 0, null, "naive"), seed) : this;
+
+    /// <summary>Trains the first stage alone, which other methods have in common with this one.</summary>
+    /// <returns>False: it was interrupted.</returns>
+    public bool TrainFirst(CancellationToken stop)
+    {
+        if (!TrainStage(0, stop)) return false;
+        var folder = new RunFolder(Path.GetDirectoryName(Folder(0).Path)!);
+        if (ReadTests(folder) is null)
+        {
+            var initial = SafetensorsFile.Read(In(0, InitialFile));
+            WriteTests(folder, Test(j => (name, fresh) => IsOwn(name) ? fresh : initial.Tensors[name]));
+        }
+        return true;
+    }
+
+    /// <summary>Trains the stages that are missing.</summary>
+    /// <returns>False: it was interrupted, with a checkpoint.</returns>
+    /// <exception cref="TrainingException">The loss is not a number any more, or what is to be protected can't be told.</exception>
+    /// <exception cref="CheckpointException">All checkpoints of a stage are damaged.</exception>
+    public bool Train(CancellationToken stop = default) => Enumerable.Range(0, Stages).All(stage => TrainStage(stage, stop));
+
+    private bool TrainStage(int stage, CancellationToken stop)
+    {
+        var (folder, configuration) = (Folder(stage), Configuration(stage));
+        double seconds = 0;
+        if (folder.ReadFinished(configuration.Training.Steps) is null)
+        {
+            if (stop.IsCancellationRequested) return false;
+            Directory.CreateDirectory(folder.Path);
+            // Nothing is trained from what a kill left half done: each file is whole or not there, and comes out the same again.
+            if (!IsJoint) Begin(stage, configuration);
+            var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
+            using var closing = log as IDisposable;
+            using var others = new TaskTests(this, stage);
+            var watch = stage > 0 ? OldMemories.Watch(Configuration(0), Last(0)) : null;
+            var run = new TrainingRun(configuration, folder, log)
+            {
+                InitialWeights = IsJoint ? null : In(stage, InitialFile),
+                Learns = IsJoint ? device => new JointLearner(configuration, Enumerable.Range(0, Count).Select(j => sequence.Stage(j, seed)), sequence.OwnParameters, device) : null,
+                Keeps = IsJoint ? null : network => Keeps(stage, network),
+                Measure = network => new Dictionary<string, double>([.. others.Measure(network), .. watch?.Invoke(network) ?? new Dictionary<string, double>()]),
+                Progress = progress => Progress?.Invoke(stage, progress),
+            };
+            if (run.Train(resume: true, stop) is not { } result) return false;
+            seconds = result.Seconds;
+        }
+        if (ReadTests(folder) is null)
+        {
+            WriteTests(folder, Tests(stage));
+            if (ReadTests(folder) is { } tests) Done?.Invoke(stage, tests, seconds);
+        }
+        return true;
+    }
+
+    private string In(int stage, string file) => Path.Combine(Folder(stage).Path, file);
+
+    private bool IsOwn(string parameter) => sequence.OwnParameters.Contains(parameter);
+
+    /// <summary>The last checkpoint of a stage that is finished.</summary>
+    private SafetensorsFile Last(int stage)
+    {
+        var folder = Folder(stage);
+        var found = new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { });
+        // An earlier one would do for going on, but not for what later stages and tests are made of.
+        if (found is null || found.Step != folder.ReadResult()?.Steps)
+            throw new CheckpointException($"{folder.Path} is finished, and the checkpoint of its last step is missing or damaged: remove that folder, and it is trained again");
+        return found.File;
+    }
+
+    // What a stage begins with, and what it keeps of the tasks before it.
+    private void Begin(int stage, RunConfiguration configuration)
+    {
+        if (!File.Exists(In(stage, InitialFile)))
+        {
+            using var learner = Fresh(stage);
+            if (stage > 0) SetWeights(learner.Network, (name, fresh) => IsOwn(name) ? fresh : Last(stage - 1).Tensors[name]);
+            Write(stage, InitialFile, learner.Network.named_parameters().ToDictionary(p => p.name, p => StoredTensors.Store(p.parameter)));
+        }
+        if (stage > 0 && method.Kind is ("ewc" or "si" or "project") && !File.Exists(In(stage, KeptFile)))
+            Write(stage, KeptFile, method.Kind == "project" ? KeptDirections(stage) : KeptImportance(stage));
+    }
+
+    private KeptTasks Keeps(int stage, nn.Module network)
+    {
+        var file = stage > 0 && File.Exists(In(stage, KeptFile)) ? SafetensorsFile.Read(In(stage, KeptFile)) : null;
+        return new()
+        {
+            // The first stage is every method's.
+            Path = stage == 0 || method.Kind == "si" ? new(network, Shared(network)) : null,
+            Penalty = file is not null && method.Kind != "project" ? SynapticPenalty.Of(file, network) : null,
+            Strength = method.Strength,
+            Projection = file is not null && method.Kind == "project" ? GradientProjection.Of(file, ((Models.ElmanRnn)network).RecurrentWeights) : null,
+        };
+    }
+
+    private HashSet<string> Shared(nn.Module network) => [.. network.named_parameters().Select(p => p.name).Where(n => !IsOwn(n))];
+
+    /// <summary>EWC's or SI's importance before a stage: that before the last one, and what the last one adds.</summary>
+    private Dictionary<string, SafetensorsTensor> KeptImportance(int stage)
+    {
+        var last = Last(stage - 1);
+        using var learner = Fresh(stage - 1);
+        last.RestoreInto(learner.Network);
+        var shared = Shared(learner.Network);
+        using var penalty = stage > 1 ? SynapticPenalty.Of(SafetensorsFile.Read(In(stage - 1, KeptFile)), learner.Network) : new();
+        using var scope = NewDisposeScope();
+        if (method.Kind == "ewc")
+        {
+            var configuration = Configuration(stage - 1);
+            using var data = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + 0x6A09E667));
+            var fisher = FisherInformation.Of(learner, shared, configuration.Training.Curriculum.Horizons[^1], sequence.FisherSamples, data);
+            foreach (var (name, parameter) in learner.Network.named_parameters().Where(p => shared.Contains(p.name)))
+            {
+                penalty.AddTask(name, fisher[name], parameter);
+                fisher[name].Dispose();
+            }
+        }
+        else
+        {
+            var start = SafetensorsFile.Read(In(stage - 1, InitialFile));
+            foreach (var (name, parameter) in learner.Network.named_parameters().Where(p => shared.Contains(p.name)))
+            {
+                var sum = StoredTensors.LoadLike(last, $"optimizer.{KeptTasks.PathKey}{name}", parameter);
+                penalty.AddImportance(name, 2 * PathIntegral.Importance(sum, StoredTensors.LoadLike(start, name, parameter), parameter, sequence.Damping), parameter);
+            }
+        }
+        return penalty.Tensors();
+    }
+
+    /// <summary>The directions that a stage must leave alone: those before the last one, and those of the last one.</summary>
+    private Dictionary<string, SafetensorsTensor> KeptDirections(int stage)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        var last = Last(stage - 1);
+        using var found = method.Protect == "states" ? new(StateDirections(stage - 1, last), null)
+            : OldMemories.Directions(Configuration(stage - 1), last);
+        using var before = stage > 1 ? GradientProjection.Directions(SafetensorsFile.Read(In(stage - 1, KeptFile))) : new(null, null);
+        bool from = method.Protect != "into", into = method.Protect is "into" or "both" or "memories";
+        var tensors = GradientProjection.Tensors(StoredTensors.Load(last, HiddenWeights),
+            from ? GradientProjection.Span(before.From, found.From) : null, into ? GradientProjection.Span(before.Into, found.Into) : null);
+        if (method.Protect == "memories") Write(stage, OwnFile, Restricted(last, found.Projector!));
+        return tensors;
+    }
+
+    /// <summary>A task's own weights, writing into its memories and reading from them alone: P W_uh and W_r P. What else the input did in the hidden space would now move what later tasks put there, and the readout would see it.</summary>
+    private Dictionary<string, SafetensorsTensor> Restricted(SafetensorsFile weights, Tensor projector)
+    {
+        var own = weights.Tensors.Where(t => IsOwn(t.Key)).ToDictionary();
+        foreach (var name in own.Keys.ToArray())
+        {
+            var tensor = StoredTensors.Load(weights, name);
+            var p = projector.to(tensor.dtype);
+            if (name == "rnn.weight_ih") own[name] = StoredTensors.Store(matmul(p, tensor));
+            if (name == "readout.weight") own[name] = StoredTensors.Store(matmul(tensor, p));
+        }
+        return own;
+    }
+
+    /// <summary>What a finished task has for itself.</summary>
+    private SafetensorsFile OwnOf(int task) => task + 1 < Stages && File.Exists(In(task + 1, OwnFile)) ? SafetensorsFile.Read(In(task + 1, OwnFile)) : Last(task);
+
+    /// <summary>The principal directions of a task's hidden states, h = 0 taken as the middle: as many as take up a share of their squares.</summary>
+    private Tensor StateDirections(int stage, SafetensorsFile weights)
+    {
+        using var learner = (SequenceLearner)Fresh(stage);
+        weights.RestoreInto(learner.Network);
+        using var scope = NewDisposeScope();
+        using var data = new Generator(unchecked((ulong)Configuration(stage).Seed * 1_000_003 + 0x6A09E667));
+        var states = learner.States(Configuration(stage).Training.Curriculum.Horizons[^1], StatesBatch, data).to(ScalarType.Float64).cpu();
+        states = states.reshape(-1, states.shape[^1]);                                             // (T·B, H)
+        var (values, vectors) = linalg.eigh(matmul(states.t(), states));                           // ascending
+        var all = values.data<double>().ToArray();
+        double total = all.Sum(), sum = 0;
+        int rank = 0;
+        while (rank < all.Length && sum < StatesShare * total) sum += all[all.Length - ++rank];
+        return vectors.narrow(1, all.Length - rank, rank).contiguous().MoveToOuterDisposeScope();
+    }
+
+    private void Write(int stage, string file, Dictionary<string, SafetensorsTensor> tensors) => SafetensorsFile.Write(In(stage, file), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+
+    private Learner Fresh(int task) => Learner.Of(sequence.Stage(task, seed), TorchRuntime.ResolveDevice(sequence.Tasks[task].Configuration.Device, out _));
+
+    /// <summary>Sets each parameter to what the source says of it, given its name and what it is now.</summary>
+    private static void SetWeights(nn.Module network, Func<string, SafetensorsTensor, SafetensorsTensor> source)
+    {
+        var (tensors, parameters) = (new Dictionary<string, SafetensorsTensor>(), network.named_parameters().ToList());
+        foreach (var (name, parameter) in parameters) tensors[name] = source(name, StoredTensors.Store(parameter));
+        StoredTensors.RestoreWeights(network, tensors);
+    }
+
+    /// <summary>The tests of all tasks after a stage: the shared parameters are the stage's, a task's own those that it had when it was learned, or random ones before that.</summary>
+    private StageTests Tests(int stage)
+    {
+        var last = Last(stage);
+        if (IsJoint) return Test(j => (name, _) => last.Tensors[JointLearner.Name(j, name)]);
+        return Test(j =>
+        {
+            var own = j < stage ? OwnOf(j) : j == stage ? last : null;
+            return (name, fresh) => IsOwn(name) ? own?.Tensors[name] ?? fresh : last.Tensors[name];
+        });
+    }
+
+    private StageTests Test(Func<int, Func<string, SafetensorsTensor, SafetensorsTensor>> weights)
+    {
+        var (accuracy, loss) = (new Dictionary<string, double>(), new Dictionary<string, double>());
+        for (int j = 0; j < Count; j++)
+        {
+            using var scope = NewDisposeScope();
+            using var learner = Fresh(j);
+            SetWeights(learner.Network, weights(j));
+            var score = learner.Test(0);
+            (accuracy[sequence.Tasks[j].Name], loss[sequence.Tasks[j].Name]) = (score.Accuracy, score.Loss);
+        }
+        return new(accuracy, loss);
+    }
+
+    private static void WriteTests(RunFolder folder, StageTests tests) => AtomicFile.WriteText(Path.Combine(folder.Path, TestsFile), JsonSerializer.Serialize(tests, RunFolder.Json) + "\n");
+
+    private static StageTests? ReadTests(RunFolder folder)
+    {
+        var file = Path.Combine(folder.Path, TestsFile);
+        if (!File.Exists(file)) return null;
+        try { return JsonSerializer.Deserialize<StageTests>(File.ReadAllText(file), RunFolder.Json); }
+        catch (JsonException e) { throw new InvalidDataException($"{file} is not a stage's tests: {e.Message}. Remove it, and it is made again", e); }
+    }
+
+    private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>Tests the tasks before a stage with the network that is learning a later one.</summary>
+    private sealed class TaskTests : IDisposable
+    {
+        private readonly List<(string Name, Learner Learner)> _tasks = [];
+        private readonly ContinualRun _run;
+
+        public TaskTests(ContinualRun run, int stage)
+        {
+            _run = run;
+            for (int j = 0; j < stage; j++)
+            {
+                var learner = run.Fresh(j);
+                var (whole, own) = (run.Last(j), run.OwnOf(j));
+                SetWeights(learner.Network, (name, _) => (run.IsOwn(name) ? own : whole).Tensors[name]);
+                _tasks.Add((run.TaskName(j), learner));
+            }
+        }
+
+        /// <summary>The accuracy on each, as `accuracy.NAME`.</summary>
+        public IReadOnlyDictionary<string, double> Measure(nn.Module network)
+        {
+            using var scope = NewDisposeScope();
+            using var quiet = no_grad();
+            var now = network.named_parameters().ToDictionary(p => p.name, p => p.parameter);
+            var measures = new Dictionary<string, double>();
+            foreach (var (name, learner) in _tasks)
+            {
+                foreach (var (parameter, into) in learner.Network.named_parameters())
+                    if (!_run.IsOwn(parameter)) into.copy_(now[parameter]);
+                measures[$"accuracy.{name}"] = learner.Test(0).Accuracy;
+            }
+            return measures;
+        }
+
+        public void Dispose()
+        {
+            foreach (var (_, learner) in _tasks) learner.Dispose();
+        }
+    }
+}

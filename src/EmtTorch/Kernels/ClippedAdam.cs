@@ -1,0 +1,172 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Kernels;
+
+/// <summary>
+/// Clipping the gradient's norm and Adam, in two passes over the parameters' memory on the CPU: with ‖g‖ over all parameters,
+/// c = min(1, max / (‖g‖ + 1e-6)),  g ← c g,  g' = g + decay · θ,  m ← β₁ m + (1 − β₁) g',  v ← β₂ v + (1 − β₂) g'²,
+/// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε).
+/// m, v and n stay in the optimizer's own state, so that its checkpoints are what they were. Elsewhere it is
+/// clip_grad_norm_ and the optimizer's own step, to whose results these are equal to rounding.
+/// Before the move θ ← θ − lr · decoupled · θ, which makes it AdamW (Loshchilov and Hutter 2019): all that AdamW has beside
+/// Adam, with the same state, so that there is no second class of it.
+/// </summary>
+internal sealed unsafe class ClippedAdam
+{
+    private readonly Adam _optimizer;
+    private readonly Parameter[] _parameters;
+    private readonly Adam.State[] _states;
+    private readonly Adam.Options _options;
+    private readonly double _decoupled;
+
+    /// <param name="optimizer">Of one group, with all the parameters in their order.</param>
+    /// <param name="parameters">Its parameters.</param>
+    /// <param name="decoupledDecay">AdamW's weight decay; the optimizer's own is L2.</param>
+    public ClippedAdam(Adam optimizer, IEnumerable<Parameter> parameters, double decoupledDecay = 0)
+    {
+        (_optimizer, _decoupled) = (optimizer, decoupledDecay);
+        _parameters = [.. parameters];
+        var kept = optimizer.state_dict();
+        _states = [.. kept.State.Cast<Adam.State>()];
+        _options = (Adam.Options)kept.Options.Single();
+    }
+
+    /// <summary>Clips the gradients and moves the parameters.</summary>
+    /// <param name="largestNorm">What ‖g‖ is clipped to.</param>
+    /// <param name="noise">Added to the clipped gradients: of all parameters in their order (P).</param>
+    /// <returns>‖g‖ before clipping.</returns>
+    public double Step(double largestNorm, Tensor? noise = null)
+    {
+        using var scope = NewDisposeScope();
+        if (_decoupled != 0) Shrink();
+        var gradients = new Tensor[_parameters.Length];
+        bool fits = _options.amsgrad != true && _options.maximize != true;
+        for (int i = 0; i < gradients.Length && fits; i++)
+            fits = _parameters[i].grad is { } grad && FusedTensors.Fits(_parameters[i], gradients[i] = grad, _states[i].exp_avg, _states[i].exp_avg_sq);
+        if (!fits)
+        {
+            double before = nn.utils.clip_grad_norm_(_parameters, largestNorm);
+            if (noise is not null) Add(noise, 1);
+            _optimizer.step();
+            return before;
+        }
+        // Parameters may differ in dtype, paths do not.
+        double squares = 0;
+        for (int i = 0; i < gradients.Length; i++)
+            squares += Single(i)
+                ? Simd.Path switch { SimdPath.Avx512 => Squares<Simd512<float>, Vector512<float>, float>(gradients[i]), SimdPath.Avx2 => Squares<Simd256<float>, Vector256<float>, float>(gradients[i]), _ => Squares<Simd128<float>, Vector128<float>, float>(gradients[i]) }
+                : Simd.Path switch { SimdPath.Avx512 => Squares<Simd512<double>, Vector512<double>, double>(gradients[i]), SimdPath.Avx2 => Squares<Simd256<double>, Vector256<double>, double>(gradients[i]), _ => Squares<Simd128<double>, Vector128<double>, double>(gradients[i]) };
+        double norm = Math.Sqrt(squares), factor = largestNorm / (norm + 1e-6);
+        if (factor > 1) factor = 1; // NaN stays
+        if (noise is not null)
+        {
+            Add(noise, factor);
+            factor = 1;
+        }
+        for (int i = 0; i < gradients.Length; i++)
+        {
+            _states[i].step++;
+            switch (Simd.Path, Single(i))
+            {
+                case (SimdPath.Avx512, true): Move<Simd512<float>, Vector512<float>, float>(i, gradients[i], factor); break;
+                case (SimdPath.Avx512, false): Move<Simd512<double>, Vector512<double>, double>(i, gradients[i], factor); break;
+                case (SimdPath.Avx2, true): Move<Simd256<float>, Vector256<float>, float>(i, gradients[i], factor); break;
+                case (SimdPath.Avx2, false): Move<Simd256<double>, Vector256<double>, double>(i, gradients[i], factor); break;
+                case (_, true): Move<Simd128<float>, Vector128<float>, float>(i, gradients[i], factor); break;
+                default: Move<Simd128<double>, Vector128<double>, double>(i, gradients[i], factor); break;
+            }
+        }
+        return norm;
+    }
+
+    // A parameter without a gradient is left alone, as in AdamW.
+    private void Shrink()
+    {
+        using var quiet = no_grad();
+        double kept = 1 - _optimizer.ParamGroups.First().LearningRate * _decoupled;
+        foreach (var parameter in _parameters)
+            if (parameter.grad is not null) parameter.mul_(kept);
+    }
+
+    /// <summary>g ← factor · g + noise.</summary>
+    private void Add(Tensor noise, double factor)
+    {
+        using var quiet = no_grad();
+        long at = 0;
+        foreach (var parameter in _parameters)
+        {
+            long count = parameter.numel();
+            parameter.grad?.mul_(factor).add_(noise.narrow(0, at, count).view(parameter.shape));
+            at += count;
+        }
+    }
+
+    private bool Single(int i) => _parameters[i].dtype == ScalarType.Float32;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static double Squares<S, V, T>(Tensor gradient) where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        T* g = (T*)FusedTensors.Memory(gradient), parts = stackalloc T[S.Count];
+        long n = gradient.numel(), i = 0;
+        double sum = 0;
+        while (i + S.Count <= n)
+        {
+            // In float64 from block to block: one long sum in float32 would lose digits.
+            V block = S.All(T.Zero);
+            for (long end = Math.Min(i + 128 * S.Count, n); i + S.Count <= end; i += S.Count)
+            {
+                V x = S.Load(g + i);
+                block = S.MultiplyAdd(x, x, block);
+            }
+            S.Store(block, parts);
+            for (int j = 0; j < S.Count; j++) sum += double.CreateTruncating(parts[j]);
+        }
+        for (; i < n; i++) sum += double.CreateTruncating(g[i] * g[i]);
+        GC.KeepAlive(gradient);
+        return sum;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Move<S, V, T>(int i, Tensor gradient, double factor) where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        var state = _states[i];
+        T* p = (T*)FusedTensors.Memory(_parameters[i]), g = (T*)FusedTensors.Memory(gradient), m = (T*)FusedTensors.Memory(state.exp_avg), v = (T*)FusedTensors.Memory(state.exp_avg_sq);
+        double beta1 = _options.beta1!.Value, beta2 = _options.beta2!.Value, decay = _options.weight_decay!.Value;
+        double rate = _optimizer.ParamGroups.First().LearningRate / (1 - Math.Pow(beta1, state.step)), root = Math.Sqrt(1 - Math.Pow(beta2, state.step));
+        V f = S.Constant(factor), b1 = S.Constant(beta1), c1 = S.Constant(1 - beta1), b2 = S.Constant(beta2), c2 = S.Constant(1 - beta2);
+        V d = S.Constant(decay), r = S.Constant(root), epsilon = S.Constant(_options.eps!.Value), lr = S.Constant(-rate);
+        // What is left over at the end goes through the same arithmetic in a vector of its own.
+        int width = S.Count;
+        T* rest = stackalloc T[4 * width];
+        long n = gradient.numel();
+        for (long k = 0; k < n; k += width)
+        {
+            int there = (int)Math.Min(width, n - k);
+            T* pk = p + k, gk = g + k, mk = m + k, vk = v + k;
+            if (there < width)
+            {
+                new Span<T>(rest, 4 * width).Clear();
+                for (int j = 0; j < there; j++) (rest[j], rest[width + j], rest[2 * width + j], rest[3 * width + j]) = (pk[j], gk[j], mk[j], vk[j]);
+                pk = rest;
+                gk = rest + width;
+                mk = rest + 2 * width;
+                vk = rest + 3 * width;
+            }
+            V theta = S.Load(pk), grad = S.Multiply(S.Load(gk), f);
+            S.Store(grad, gk);
+            if (decay != 0) grad = S.MultiplyAdd(theta, d, grad);
+            V mean = S.MultiplyAdd(grad, c1, S.Multiply(S.Load(mk), b1)), square = S.MultiplyAdd(S.Multiply(grad, grad), c2, S.Multiply(S.Load(vk), b2));
+            S.Store(mean, mk);
+            S.Store(square, vk);
+            S.Store(S.MultiplyAdd(lr, S.Divide(mean, S.Add(S.Divide(S.Sqrt(square), r), epsilon)), theta), pk);
+            if (there < width)
+                for (int j = 0; j < there; j++) (p[k + j], g[k + j], m[k + j], v[k + j]) = (pk[j], gk[j], mk[j], vk[j]);
+        }
+        GC.KeepAlive(gradient);
+    }
+}

@@ -1,0 +1,235 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace EmtTorch.Kernels;
+
+/// <summary>
+/// The inner loops: products of a tile of R rows × 2 vectors of columns whose sums stay in registers over the whole of k
+/// (R = <see cref="ISimd{V,T}.Rows"/>), and tanh. The 16 sums are locals with names: a struct or an array of them the
+/// compiler keeps in memory, at a third of the speed.
+/// </summary>
+internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    /// <summary>Columns of a tile, and of a panel of packed weights.</summary>
+    public static int Width => 2 * S.Count;
+
+    /// <summary>
+    /// o = (init + a1·p1 + a2·p2) ∘ (1 − h²), a tile: R rows × Width columns. The two products are one sum: the state's and the
+    /// input's on the way forward, δ(t+1)'s and the output's gradient's on the way back.
+    /// </summary>
+    /// <remarks>
+    /// a: R rows of k numbers, lda apart. p, a panel: k rows of Width numbers. init, h and o: R rows, ldi, ldh and ldo apart; ldi = 0 for
+    /// the same row each time, a bias; h null for no factor.
+    /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Product(T* a1, nint lda1, T* p1, nint k1, T* a2, nint lda2, T* p2, nint k2, T* init, nint ldi, T* h, nint ldh, T* o, nint ldo)
+    {
+        int n = S.Count;
+        V c00 = S.Load(init), c01 = S.Load(init + n); init += ldi;
+        V c10 = S.Load(init), c11 = S.Load(init + n); init += ldi;
+        V c20 = S.Load(init), c21 = S.Load(init + n); init += ldi;
+        V c30 = S.Load(init), c31 = S.Load(init + n);
+        V c40 = default, c41 = default, c50 = default, c51 = default, c60 = default, c61 = default, c70 = default, c71 = default;
+        if (S.Rows == 8)
+        {
+            init += ldi; c40 = S.Load(init); c41 = S.Load(init + n);
+            init += ldi; c50 = S.Load(init); c51 = S.Load(init + n);
+            init += ldi; c60 = S.Load(init); c61 = S.Load(init + n);
+            init += ldi; c70 = S.Load(init); c71 = S.Load(init + n);
+        }
+        T* a = a1, p = p1;
+        nint lda = lda1, k = k1;
+        for (int segment = 0; ; segment++)
+        {
+            nint l2 = 2 * lda, l3 = 3 * lda;
+            T* b = a + 4 * lda, end = a + k;
+            for (; a < end; a++, b++, p += 2 * n)
+            {
+                V p0 = S.Load(p), p1n = S.Load(p + n);
+                V x = S.All(*a); c00 = S.MultiplyAdd(x, p0, c00); c01 = S.MultiplyAdd(x, p1n, c01);
+                x = S.All(a[lda]); c10 = S.MultiplyAdd(x, p0, c10); c11 = S.MultiplyAdd(x, p1n, c11);
+                x = S.All(a[l2]); c20 = S.MultiplyAdd(x, p0, c20); c21 = S.MultiplyAdd(x, p1n, c21);
+                x = S.All(a[l3]); c30 = S.MultiplyAdd(x, p0, c30); c31 = S.MultiplyAdd(x, p1n, c31);
+                if (S.Rows == 8)
+                {
+                    x = S.All(*b); c40 = S.MultiplyAdd(x, p0, c40); c41 = S.MultiplyAdd(x, p1n, c41);
+                    x = S.All(b[lda]); c50 = S.MultiplyAdd(x, p0, c50); c51 = S.MultiplyAdd(x, p1n, c51);
+                    x = S.All(b[l2]); c60 = S.MultiplyAdd(x, p0, c60); c61 = S.MultiplyAdd(x, p1n, c61);
+                    x = S.All(b[l3]); c70 = S.MultiplyAdd(x, p0, c70); c71 = S.MultiplyAdd(x, p1n, c71);
+                }
+            }
+            if (segment == 1) break;
+            a = a2;
+            p = p2;
+            lda = lda2;
+            k = k2;
+        }
+        if (h != null)
+        {
+            Slope(ref c00, ref c01, h); h += ldh; Slope(ref c10, ref c11, h); h += ldh; Slope(ref c20, ref c21, h); h += ldh; Slope(ref c30, ref c31, h); h += ldh;
+            if (S.Rows == 8)
+            {
+                Slope(ref c40, ref c41, h); h += ldh; Slope(ref c50, ref c51, h); h += ldh; Slope(ref c60, ref c61, h); h += ldh; Slope(ref c70, ref c71, h);
+            }
+        }
+        S.Store(c00, o); S.Store(c01, o + n); o += ldo; S.Store(c10, o); S.Store(c11, o + n); o += ldo;
+        S.Store(c20, o); S.Store(c21, o + n); o += ldo; S.Store(c30, o); S.Store(c31, o + n);
+        if (S.Rows == 8)
+        {
+            o += ldo; S.Store(c40, o); S.Store(c41, o + n); o += ldo; S.Store(c50, o); S.Store(c51, o + n); o += ldo;
+            S.Store(c60, o); S.Store(c61, o + n); o += ldo; S.Store(c70, o); S.Store(c71, o + n);
+        }
+    }
+
+    // tanh' = 1 − h²
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Slope(ref V a, ref V b, T* h)
+    {
+        V x = S.Load(h), y = S.Load(h + S.Count);
+        a = S.Subtract(a, S.Multiply(S.Multiply(a, x), x));
+        b = S.Subtract(b, S.Multiply(S.Multiply(b, y), y));
+    }
+
+    /// <summary>
+    /// o = init + a·p, a tile of 8 rows × one vector: for the readout, whose few columns (κ = 8 as a rule) would leave most of a
+    /// wide tile empty.
+    /// </summary>
+    /// <remarks>a: 8 rows of k numbers, lda apart. p: k rows of one vector. init: one vector, the same for each row. o: 8 rows, ldo apart.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void NarrowProduct(T* a, nint lda, T* p, nint k, T* init, T* o, nint ldo)
+    {
+        int n = S.Count;
+        V c0 = S.Load(init), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0;
+        nint l2 = 2 * lda, l3 = 3 * lda;
+        T* b = a + 4 * lda;
+        for (T* end = a + k; a < end; a++, b++, p += n)
+        {
+            V w = S.Load(p);
+            c0 = S.MultiplyAdd(S.All(*a), w, c0);
+            c1 = S.MultiplyAdd(S.All(a[lda]), w, c1);
+            c2 = S.MultiplyAdd(S.All(a[l2]), w, c2);
+            c3 = S.MultiplyAdd(S.All(a[l3]), w, c3);
+            c4 = S.MultiplyAdd(S.All(*b), w, c4);
+            c5 = S.MultiplyAdd(S.All(b[lda]), w, c5);
+            c6 = S.MultiplyAdd(S.All(b[l2]), w, c6);
+            c7 = S.MultiplyAdd(S.All(b[l3]), w, c7);
+        }
+        S.Store(c0, o); o += ldo; S.Store(c1, o); o += ldo; S.Store(c2, o); o += ldo; S.Store(c3, o); o += ldo;
+        S.Store(c4, o); o += ldo; S.Store(c5, o); o += ldo; S.Store(c6, o); o += ldo; S.Store(c7, o);
+    }
+
+    /// <summary>o = init + a·b, a tile of R × Width, of matrices with any strides: the fast weights' products, and dᵀh, the weights' gradient.</summary>
+    /// <remarks>
+    /// a: R rows of k numbers, rows at distance lda and numbers at distance step; a transposed matrix has lda = 1. b: k rows, ldb apart, of which
+    /// Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0 for the same row each time.
+    /// </remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void StridedProduct(T* a, nint lda, nint step, T* b, nint ldb, nint k, T* init, nint ldi, T* o, nint ldo)
+    {
+        int n = S.Count;
+        V c00 = S.Load(init), c01 = S.Load(init + n); init += ldi;
+        V c10 = S.Load(init), c11 = S.Load(init + n); init += ldi;
+        V c20 = S.Load(init), c21 = S.Load(init + n); init += ldi;
+        V c30 = S.Load(init), c31 = S.Load(init + n);
+        V c40 = default, c41 = default, c50 = default, c51 = default, c60 = default, c61 = default, c70 = default, c71 = default;
+        if (S.Rows == 8)
+        {
+            init += ldi; c40 = S.Load(init); c41 = S.Load(init + n); init += ldi; c50 = S.Load(init); c51 = S.Load(init + n);
+            init += ldi; c60 = S.Load(init); c61 = S.Load(init + n); init += ldi; c70 = S.Load(init); c71 = S.Load(init + n);
+        }
+        nint l2 = 2 * lda, l3 = 3 * lda;
+        T* d = a + 4 * lda;
+        for (nint i = 0; i < k; i++, a += step, d += step, b += ldb)
+        {
+            V b0 = S.Load(b), b1 = S.Load(b + n);
+            V x = S.All(*a); c00 = S.MultiplyAdd(x, b0, c00); c01 = S.MultiplyAdd(x, b1, c01);
+            x = S.All(a[lda]); c10 = S.MultiplyAdd(x, b0, c10); c11 = S.MultiplyAdd(x, b1, c11);
+            x = S.All(a[l2]); c20 = S.MultiplyAdd(x, b0, c20); c21 = S.MultiplyAdd(x, b1, c21);
+            x = S.All(a[l3]); c30 = S.MultiplyAdd(x, b0, c30); c31 = S.MultiplyAdd(x, b1, c31);
+            if (S.Rows == 8)
+            {
+                x = S.All(*d); c40 = S.MultiplyAdd(x, b0, c40); c41 = S.MultiplyAdd(x, b1, c41);
+                x = S.All(d[lda]); c50 = S.MultiplyAdd(x, b0, c50); c51 = S.MultiplyAdd(x, b1, c51);
+                x = S.All(d[l2]); c60 = S.MultiplyAdd(x, b0, c60); c61 = S.MultiplyAdd(x, b1, c61);
+                x = S.All(d[l3]); c70 = S.MultiplyAdd(x, b0, c70); c71 = S.MultiplyAdd(x, b1, c71);
+            }
+        }
+        S.Store(c00, o); S.Store(c01, o + n); o += ldo; S.Store(c10, o); S.Store(c11, o + n); o += ldo;
+        S.Store(c20, o); S.Store(c21, o + n); o += ldo; S.Store(c30, o); S.Store(c31, o + n);
+        if (S.Rows == 8)
+        {
+            o += ldo; S.Store(c40, o); S.Store(c41, o + n); o += ldo; S.Store(c50, o); S.Store(c51, o + n); o += ldo;
+            S.Store(c60, o); S.Store(c61, o + n); o += ldo; S.Store(c70, o); S.Store(c71, o + n);
+        }
+    }
+
+    /// <summary>tanh of a tile of R × Width where it lies. Apart from the product, since 16 copies of it inside would not pay.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Tanh(T* o, nint ldo)
+    {
+        for (int r = 0; r < S.Rows; r++, o += ldo)
+        {
+            V a = S.Load(o), b = S.Load(o + S.Count);
+            S.Store(Tanh(a), o);
+            S.Store(Tanh(b), o + S.Count);
+        }
+    }
+
+    /// <summary>
+    /// tanh x = e / (e + 2) with e = exp(2|x|) − 1 and x's sign. e = 2ⁿ p + (2ⁿ − 1), p = exp(r) − 1, r = 2|x| − n ln 2, keeps small x
+    /// exact where (exp(2x) − 1) / (exp(2x) + 1) cancels. r is in [−0.3, 0.7] ln 2 and not in the middle: n = 1 begins where
+    /// e is 0.62 and not 0.41, and less cancels there. Never above 1 in magnitude; NaN gives NaN.
+    /// The largest error over all floats is LARGEST ulp (see FusedTanhTests).
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Tanh(V x)
+    {
+        bool single = typeof(T) == typeof(float);
+        // Beyond 20 (40 in float64) e / (e + 2) is 1 to the last bit long since, and 2ⁿ must not overflow.
+        V y = S.Abs(x);
+        y = S.Min(S.Add(y, y), S.Constant(single ? 20 : 40));
+        // Added to 1.5 · 2^(mantissa bits), a number is rounded to an integer that stands in the lowest bits; with the
+        // exponent's bias added too, these are 2ⁿ's exponent.
+        V magic = S.Constant(single ? 12582912 + 127 : 6755399441055744 + 1023);
+        V shifted = S.Add(S.MultiplyAdd(y, S.Constant(1.4426950408889634), S.Constant(-0.2)), magic);
+        V n = S.Subtract(shifted, magic), scale = S.BitsToExponent(shifted);
+        // In float64 ln 2 is in two parts, the first short enough that its product with n is exact. In float32 one part does: where
+        // n is so large that the rest would show in exp(r), tanh is 1.
+        V r = S.MultiplyAdd(n, S.Constant(single ? -0.69314718055994531 : -6.93147180369123816490e-01), y);
+        if (!single) r = S.MultiplyAdd(n, S.Constant(-1.90821492927058770002e-10), r);
+        V q; // (exp(r) − 1 − r) / r²
+        if (single)
+        {
+            // Fitted for the least |r · error|: 1.5e-8.
+            q = S.Constant(0.0015644655795767903);
+            q = S.MultiplyAdd(q, r, S.Constant(0.008310620673000813));
+            q = S.MultiplyAdd(q, r, S.Constant(0.04165733605623245));
+            q = S.MultiplyAdd(q, r, S.Constant(0.1666678935289383));
+            q = S.MultiplyAdd(q, r, S.Constant(0.5000001192092896));
+        }
+        else
+        {
+            // Taylor's to r¹², whose rest is 3e-17.
+            q = S.Constant(1.0 / 87178291200);
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 6227020800));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 479001600));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 39916800));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 3628800));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 362880));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 40320));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 5040));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 720));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 120));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 24));
+            q = S.MultiplyAdd(q, r, S.Constant(1.0 / 6));
+            q = S.MultiplyAdd(q, r, S.Constant(0.5));
+        }
+        V p = S.MultiplyAdd(S.Multiply(r, r), q, r);
+        V e = S.MultiplyAdd(scale, p, S.Subtract(scale, S.Constant(1)));
+        // A quotient of rounded numbers would be off by up to 2.4 ulp: what the denominator d lost and t leaves over is divided by d too.
+        V one = S.Constant(1), two = S.Constant(2), d = S.Add(e, two), inverse = S.Divide(one, d), t = S.Multiply(e, inverse), minus = S.Subtract(S.All(T.Zero), t);
+        V left = S.MultiplyAdd(minus, S.Add(S.Subtract(S.Max(e, two), d), S.Min(e, two)), S.MultiplyAdd(minus, d, e));
+        t = S.Min(S.MultiplyAdd(left, inverse, t), one);
+        return S.CopySign(t, x);
+    }
+}

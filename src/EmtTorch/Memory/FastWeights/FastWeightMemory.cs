@@ -1,0 +1,133 @@
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.</summary>
+/// <param name="Queries">q (B, heads, T, d_k), of length 1.</param>
+/// <param name="Keys">k (B, heads, T, d_k), of length 1; of writes by a hypernetwork of rank r a (B, heads · r, T, d_k), a head's one after the other.</param>
+/// <param name="Values">v (B, heads, T, d_v), or b (B, heads · r, T, d_v).</param>
+/// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
+/// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
+/// <param name="Decay">γ (heads).</param>
+/// <param name="Rule">What is written.</param>
+/// <param name="Reads">r (B, heads, T, d_v).</param>
+/// <param name="Before">F before the segment (B, heads, d_k, d_v).</param>
+/// <param name="After">F after it.</param>
+/// <param name="Hidden">h̃ (B, T, d), from which all these are.</param>
+public sealed record MemoryActivity(Tensor Queries, Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Decay, WriteRule Rule, Tensor Reads, Tensor Before, Tensor After, Tensor Hidden);
+
+/// <summary>The settings of a <see cref="FastWeightMemory"/>, as a model's configuration has them.</summary>
+/// <param name="Heads">Heads, each a matrix.</param>
+/// <param name="Write">hebbian, delta or hypernetwork.</param>
+/// <param name="Read">linear or softmax.</param>
+/// <param name="Decay">Whether γ is learned, and not 1.</param>
+/// <param name="HypernetworkRank">The rank of what a token writes by a hypernetwork.</param>
+internal sealed record FastWeightSettings(int Heads, string Write, string Read, bool Decay, int HypernetworkRank);
+
+/// <summary>
+/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} + g_t η k_t v_tᵀ (or by the delta rule, or by a hypernetwork), r_t = F_{t−1}ᵀ q_t: a token
+/// retrieves before it writes. q, k, v are projections of h̃, keys and queries have length 1, each head has its η and γ. What a read adds to the stream is
+/// <code>
+/// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
+/// </code>
+/// (the source's 1.2). The recurrence itself, a token at a time and in parallel, is <see cref="FastWeights"/>.
+/// </summary>
+/// <remarks>
+/// At first W_Q = W_K: a token asks for what was written by tokens like it. The softmax over d numbers is nearly uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d),
+/// so that reads come through. η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2,
+/// as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
+/// </remarks>
+public sealed class FastWeightMemory : nn.Module
+{
+    private readonly Projection qkv;
+    private readonly Projection? output;             // W_o, where reads are linear
+    private readonly Parameter? table;               // V^fast (d, d), where they go through a softmax
+    private readonly WriteGate? gate;
+    private readonly HypernetworkWrite? hypernetwork;
+    private readonly Parameter rate;                 // (heads): ln η, or η's logit
+    private readonly Parameter? logit_decay;         // (heads): γ's logit
+    private readonly WriteRule _rule;
+    private readonly long _heads;
+
+    internal FastWeightMemory(BlockShape block, FastWeightSettings settings) : base(nameof(FastWeightMemory))
+    {
+        long d = block.Width;
+        var dtype = block.Dtype;
+        (_heads, _rule) = (settings.Heads, settings.Write == "delta" ? WriteRule.Delta : WriteRule.Hebbian);
+        qkv = new(d, 3 * d, block, hasBias: false);
+        using (no_grad()) qkv.weight.narrow(0, 0, d).copy_(qkv.weight.narrow(0, d, d));
+        if (settings.Read == "linear") output = new(d, d, block);
+        else table = new((randn(d, d, dtype: dtype) * Math.Sqrt(d)).DetachFromDisposeScope());
+        if (block.Gate) gate = new(block, settings.Heads);
+        rate = new(full(_heads, _rule == WriteRule.Delta ? 2 : 0, dtype: dtype));
+        if (settings.Decay) logit_decay = new(full(_heads, 4, dtype: dtype));
+        if (settings.Write == "hypernetwork") hypernetwork = new(block, settings);
+        RegisterComponents();
+        this.KeepParameters();
+    }
+
+    /// <summary>Told of every segment that is read; for analyses.</summary>
+    public Action<MemoryActivity>? Observer { get; set; }
+
+    /// <summary>η (heads).</summary>
+    public Tensor Rate => _rule == WriteRule.Delta ? rate.sigmoid() : rate.exp();
+
+    /// <summary>γ (heads).</summary>
+    public Tensor DecayFactor => logit_decay is null ? ones_like(rate) : logit_decay.sigmoid();
+
+    /// <summary>W_Q h̃ (…, d), not normed.</summary>
+    internal Tensor Ask(Tensor h) => nn.functional.linear(h, qkv.weight.narrow(0, 0, qkv.weight.shape[1]));
+
+    /// <summary>The part of the parameters that <see cref="Ask"/> is: the first d rows of this one.</summary>
+    internal Parameter QueriesKeysAndValues => qkv.weight;
+
+    /// <summary>F of stored writes, one after the other without decay.</summary>
+    /// <param name="k">(B, heads, n, d_k), or of a hypernetwork (B, heads · r, n, d_k).</param>
+    /// <param name="v">(B, heads, n, d_v), or (B, heads · r, n, d_v).</param>
+    /// <param name="strength">(B, heads, n); 0 writes nothing.</param>
+    internal Tensor Rewritten(Tensor k, Tensor v, Tensor strength)
+    {
+        using var scope = NewDisposeScope();
+        var (q, decay) = (zeros([strength.shape[0], _heads, k.shape[2], k.shape[3]], dtype: k.dtype, device: k.device), ones_like(rate));
+        var empty = FirstState(strength.shape[0], k.device);
+        var after = hypernetwork is null ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
+        return after.MoveToOuterDisposeScope();
+    }
+
+    internal Tensor FirstState(long batch, Device device)
+    {
+        long width = qkv.weight.shape[1] / _heads;
+        return zeros(batch, _heads, width, width, dtype: rate.dtype, device: device);
+    }
+
+    /// <param name="h">h̃ (B, T, d).</param>
+    /// <param name="contexts">c (B, T, d), where there is one.</param>
+    /// <param name="state">F before the first token (B, heads, d_k, d_v).</param>
+    /// <returns>What the reads add to the stream (B, T, d), and F after the last token.</returns>
+    internal (Tensor Added, Tensor State) forward(Tensor h, Tensor? contexts, Tensor state)
+    {
+        using var scope = NewDisposeScope();
+        long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
+        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_k)
+        var q = nn.functional.normalize(parts[0], dim: -1);
+        var (k, v) = hypernetwork is null ? (nn.functional.normalize(parts[1], dim: -1), parts[2]) : hypernetwork.forward(h, parts[1], parts[2]);
+        var rates = Rate.unsqueeze(-1);                                                                            // (heads, 1)
+        var g = gate?.forward(h, contexts);                                                                        // (B, heads, T)
+        var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
+        var decay = DecayFactor;
+        Tensor read, after;
+        if (tokens == 1)
+        {
+            var (q1, k1, v1, strength1) = (q.squeeze(2), k.squeeze(2), v.squeeze(2), strength.squeeze(2));
+            (read, after) = hypernetwork is null ? FastWeights.Step(q1, k1, v1, strength1, decay, state, _rule) : LowRankWrites.Step(q1, k1, v1, strength1, decay, state);
+            read = read.unsqueeze(2);
+        }
+        else (read, after) = hypernetwork is null ? FastWeights.Scan(q, k, v, strength, decay, state, _rule) : LowRankWrites.Scan(q, k, v, strength, decay, state);
+        Observer?.Invoke(new(q, k, v, strength, g, decay, _rule, read, state, after, h));
+        var r = read.transpose(1, 2).reshape(batch, tokens, width);
+        var added = output is null ? matmul((r / Math.Sqrt(width)).softmax(-1), table!) : output.forward(r);
+        return (added.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());
+    }
+}

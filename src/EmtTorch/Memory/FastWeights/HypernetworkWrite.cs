@@ -1,0 +1,51 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>
+/// The small network that says what a token writes, G_φ(h̃) = A(h̃) B(h̃)ᵀ of rank r (the source's 2.1), as what it adds to the plain write k vᵀ, k = W_K h̃, v = W_V h̃:
+/// <code>
+/// [A'; B'] = W₂ gelu(W₁ h̃ + b₁)          a_i = (k + a'_i) / ‖k + a'_i‖          b_1 = v + b'_1,  b_i = b'_i
+/// </code>
+/// It is trained with all the rest, through what later tokens read.
+/// </summary>
+/// <remarks>
+/// At first a'_1 = 0 and all b'_i = 0: the first pair is the plain write, the others write nothing, under keys near to it. With random writes binding would not begin, as
+/// reads would not be of what was written.
+/// </remarks>
+internal sealed class HypernetworkWrite : nn.Module
+{
+    private readonly Projection hidden, output; // W₁, W₂
+    private readonly long _rank, _heads;
+
+    public HypernetworkWrite(BlockShape block, FastWeightSettings settings) : base(nameof(HypernetworkWrite))
+    {
+        long d = block.Width;
+        (_rank, _heads) = (settings.HypernetworkRank, settings.Heads);
+        hidden = new(d, d, block, hasBias: true);
+        output = new(d, 2 * _rank * d, block, hasBias: false);
+        using (no_grad())
+        {
+            output.weight.narrow(0, 0, d).zero_();
+            output.weight.narrow(0, _rank * d, _rank * d).zero_();
+        }
+        RegisterComponents();
+        this.KeepParameters();
+    }
+
+    /// <param name="h">h̃ (B, T, d).</param>
+    /// <param name="k">k, not normed (B, heads, T, d_k).</param>
+    /// <param name="v">v (B, heads, T, d_v).</param>
+    /// <returns>a and b (B, heads · r, T, d/heads), a head's one after the other.</returns>
+    public (Tensor A, Tensor B) forward(Tensor h, Tensor k, Tensor v)
+    {
+        using var scope = NewDisposeScope();
+        long batch = h.shape[0], tokens = h.shape[1];
+        var parts = output.forward(hidden.forward(h).gelu()).view(batch, tokens, 2, _rank, _heads, h.shape[2] / _heads).permute(2, 0, 4, 3, 1, 5).unbind(0); // 2 × (B, heads, r, T, d/heads)
+        var a = nn.functional.normalize(parts[0] + k.unsqueeze(2), dim: -1);
+        var first = v.unsqueeze(2) + parts[1].narrow(2, 0, 1);
+        var b = _rank == 1 ? first : cat([first, parts[1].narrow(2, 1, _rank - 1)], 2);
+        return (a.flatten(1, 2).MoveToOuterDisposeScope(), b.flatten(1, 2).MoveToOuterDisposeScope());
+    }
+}

@@ -1,0 +1,170 @@
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Memory;
+
+/// <summary>What a <see cref="GraphMemory"/> did with a segment of T tokens, in M intervals; the tensors are the observer's for the call alone.</summary>
+/// <param name="Origins">Of each interval's nodes the segment's token that each was, from 0 (B, M, N); below 0: it was there before, or the place is empty.</param>
+/// <param name="Gates">g of each node (B, M, N); 0 where the place is empty.</param>
+/// <param name="Edges">E of each interval (B, M, N, N): row i, column j is by how much node j is added to node i, without g.</param>
+/// <param name="Weights">The read's softmax over the nodes of a token's interval (B, T, N).</param>
+/// <param name="Written">g of each token (B, T).</param>
+/// <param name="Interval">Tokens in an interval; of the segment's first one some may be in the segment before.</param>
+public sealed record GraphActivity(Tensor Origins, Tensor Gates, Tensor Edges, Tensor Weights, Tensor Written, long Interval);
+
+/// <summary>The settings of a <see cref="GraphMemory"/>, as a model's configuration has them.</summary>
+/// <param name="Nodes">Nodes, the tokens that were written most strongly so far.</param>
+/// <param name="Interval">Tokens after which it takes in new nodes.</param>
+/// <param name="Read">addressed, seed or no_edges.</param>
+internal sealed record GraphSettings(int Nodes, int Interval, string Read);
+
+/// <summary>
+/// A graph beside the fast weights (the source's 2.3): N nodes, the tokens that were written most strongly so far, edges between them learned, one graph convolution, read by attention. A token t
+/// makes of what it is, h, and of what its context brings to it, b = h̃ − h,
+/// <code>
+/// k = norm(W_K [h; b]),  v = norm(W_V [h; b]),  n = [k; v],  g = σ(w_gᵀ [h; b] + b_g),  q = norm(W_Q [h; b])
+/// E_ij = σ(n_iᵀ W_e n_j + b_e),  n'_i = W_g Σ_j E_ij g_j n_j
+/// </code>
+/// and reads, with K the nodes' k and τ a learned number,
+/// <code>
+/// addressed:  W_o softmax(τ q Kᵀ + ln g) (N + N')        a node keeps its own address, and what it leads to is added to it
+/// seed:       W_o softmax(τ q K'ᵀ + ln g) N'             the source's form: a node's address is what its edges make of it
+/// no_edges:   W_o softmax(τ q Kᵀ + ln g) N               E = 0: attention to the strongest writes, and no more
+/// </code>
+/// Nodes are refreshed at every interval of R tokens, counted from the document's start: the N largest g of the nodes and the interval's tokens stay, of equal ones the later. A token reads the nodes from before its interval.
+/// </summary>
+/// <remarks>
+/// Choosing by g passes no gradient; g learns as the weight that a node has in reads and in sums. Who is a node depends on all tokens before an interval alone, however a document is cut into segments
+/// (of tokens that are the same, in the same context, rounding may choose: their nodes are the same too). At first W_Q and W_V take h as it is and W_K takes b,
+/// so that a node's key is what stood before the token and its value the token: asking for a finds the fact a → b. W_e is 8 · (value of i against key of j) and b_e = −3.2, so that edges lead
+/// from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to itself, and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
+/// </remarks>
+public sealed class GraphMemory : nn.Module
+{
+    private readonly Projection content;         // W_Q, W_K, W_V (3d, 2d), or (3d, d) without a drift
+    private readonly Projection? gate;           // w_g, b_g; null: g = 1
+    private readonly Parameter? edge, edge_bias; // W_e (2d, 2d), b_e (); without edges none
+    private readonly Projection? neighbour;      // W_g (2d, 2d)
+    private readonly Projection output;          // W_o (d, 2d)
+    private readonly Parameter log_sharpness;    // ln τ ()
+    private readonly long _nodes, _interval;
+    private readonly bool _addressed;
+
+    /// <summary>τ at first, and the edges' factor.</summary>
+    private const double Sharpness = 8;
+
+    internal GraphMemory(BlockShape block, GraphSettings settings) : base(nameof(GraphMemory))
+    {
+        long d = block.Width, inputs = block.WidthWithContext;
+        var dtype = block.Dtype;
+        (_nodes, _interval, _addressed) = (settings.Nodes, settings.Interval, settings.Read != "seed");
+        content = new(inputs, 3 * d, block, hasBias: false);
+        if (block.Gate) gate = new(inputs, 1, block, hasBias: true);
+        if (settings.Read != "no_edges")
+        {
+            edge = new(zeros(2 * d, 2 * d, dtype: dtype));
+            edge_bias = new(full([], -0.4 * Sharpness, dtype: dtype));
+            neighbour = new(2 * d, 2 * d, block, hasBias: false);
+        }
+        output = new(2 * d, d, block);
+        log_sharpness = new(full([], Math.Log(Sharpness), dtype: dtype));
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        var identity = eye(d, dtype: dtype);
+        content.weight.zero_();
+        for (int part = 0; part < 3; part++) content.weight.narrow(0, part * d, d).narrow(1, part == 1 ? inputs - d : 0, d).copy_(identity);
+        if (edge is not null)
+        {
+            edge.narrow(0, d, d).narrow(1, 0, d).copy_(identity * Sharpness);
+            if (!_addressed)
+            {
+                edge.narrow(0, 0, d).narrow(1, 0, d).copy_(identity * Sharpness);
+                neighbour!.weight.copy_(eye(2 * d, dtype: dtype));
+            }
+        }
+        RegisterComponents();
+        this.KeepParameters();
+    }
+
+    /// <summary>Told of every segment that is read; for analyses.</summary>
+    public Action<GraphActivity>? Observer { get; set; }
+
+    /// <returns>No nodes: n = 0 and ln g = −∞.</returns>
+    internal (Tensor Nodes, Tensor Gates) FirstState(long batch, Device device)
+    {
+        var dtype = log_sharpness.dtype;
+        return (zeros(batch, _nodes, output.weight.shape[1], dtype: dtype, device: device), full(batch, _nodes, double.NegativeInfinity, dtype: dtype, device: device));
+    }
+
+    /// <param name="h">What tokens are (B, T, d).</param>
+    /// <param name="brought">b, what the context adds to each (B, T, d), where there is one.</param>
+    /// <param name="nodes">n of the nodes, and of the p tokens since the last refreshment (B, N + p, 2d).</param>
+    /// <param name="gates">ln g of these (B, N + p).</param>
+    /// <returns>What the reads add to the stream (B, T, d), and nodes and gates after the last token.</returns>
+    internal (Tensor Added, Tensor Nodes, Tensor Gates) forward(Tensor h, Tensor? brought, Tensor nodes, Tensor gates)
+    {
+        if (h.shape[1] == 0) return (h.clone(), nodes.alias(), gates.alias());
+        using var scope = NewDisposeScope();
+        long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2], waiting = gates.shape[1] - _nodes;
+        var x = brought is null ? h : cat([h, brought], -1);
+        var parts = content.forward(x).unflatten(2, [3, width]);
+        Tensor Part(int i) => nn.functional.normalize(parts.select(2, i), dim: -1);                            // (B, T, d)
+        var q = Part(0);
+        var written = gate is null ? zeros(batch, tokens, dtype: h.dtype, device: h.device) : -(-gate.forward(x).squeeze(-1)).softplus(); // ln σ
+        nodes = cat([nodes, cat([Part(1), Part(2)], -1)], 1);                                                  // (B, N + p + T, 2d): the nodes and what may become one
+        gates = cat([gates, written], 1);
+
+        var chosen = Choose(gates, (waiting + tokens) / _interval);
+        long intervals = (waiting + tokens + _interval - 1) / _interval;                                       // M, those that tokens lie in
+        var (n, g) = (Gather(nodes, chosen.Take((int)intervals)), Gather(gates, chosen.Take((int)intervals))); // (B, M, N, 2d), (B, M, N)
+        Tensor? edges = null, read = n;
+        if (edge is not null)
+        {
+            edges = (matmul(matmul(n, edge), n.transpose(-2, -1)) + edge_bias!).sigmoid();                     // (B, M, N, N)
+            var joined = neighbour!.forward(matmul(edges * g.exp().unsqueeze(-2), n));                         // n'
+            read = _addressed ? n + joined : joined;
+        }
+        var keys = (_addressed ? n : read).narrow(-1, 0, width);
+        // Before there is any node all are nothing, n = 0: any weights will do.
+        var bias = g.masked_fill(g.isneginf().all(-1, true), 0).unsqueeze(-2);
+        var queries = intervals == 1 ? q.unsqueeze(1) : nn.functional.pad(q, [0, 0, waiting, intervals * _interval - waiting - tokens]).unflatten(1, [intervals, _interval]);
+        var weights = (matmul(queries * log_sharpness.exp(), keys.transpose(-2, -1)) + bias).softmax(-1);      // (B, M, R, N)
+        Tensor Tokens(Tensor padded) => intervals == 1 ? padded.squeeze(1) : padded.flatten(1, 2).narrow(1, waiting, tokens);
+        Observer?.Invoke(new(Gathered(chosen.Take((int)intervals)) - (_nodes + waiting), g.exp(), edges ?? zeros(batch, intervals, _nodes, _nodes, dtype: h.dtype, device: h.device), Tokens(weights), written.exp(), _interval));
+        var added = output.forward(Tokens(matmul(weights, read)));                                             // (B, T, d)
+
+        long done = (chosen.Count - 1) * _interval;                                                            // tokens whose interval is over
+        Tensor After(Tensor all) => cat([Gather(all, [chosen[^1]]).squeeze(1), all.narrow(1, _nodes + done, waiting + tokens - done)], 1);
+        return (added.MoveToOuterDisposeScope(), After(nodes).MoveToOuterDisposeScope(), After(gates).MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Who the nodes are: at first, and after each of so many intervals; places among the old nodes and the tokens after them, ascending (B, N).</summary>
+    private List<Tensor> Choose(Tensor gates, long refreshments)
+    {
+        using var quiet = no_grad();
+        long batch = gates.shape[0];
+        Tensor Places(long from, long count) => arange(from, from + count, dtype: ScalarType.Int64, device: gates.device).expand(batch, count);
+        var chosen = new List<Tensor> { Places(0, _nodes) };
+        for (long i = 0; i < refreshments; i++)
+        {
+            // Latest first: a stable sort then leaves the later of equals before the earlier.
+            var candidates = cat([chosen[^1], Places(_nodes + i * _interval, _interval)], 1).flip(1);
+            var best = gates.gather(1, candidates).sort(1, descending: true, stable: true).Indices.narrow(1, 0, _nodes);
+            chosen.Add(candidates.gather(1, best).sort(1).Values);
+        }
+        return chosen;
+    }
+
+    /// <summary>(B, M, N).</summary>
+    private static Tensor Gathered(IEnumerable<Tensor> chosen) => stack(chosen.ToArray(), 1);
+
+    /// <summary>What lies at these places of (B, C) or (B, C, n): (B, M, N) or (B, M, N, n).</summary>
+    private static Tensor Gather(Tensor all, IEnumerable<Tensor> chosen)
+    {
+        var places = Gathered(chosen);
+        var flat = places.flatten(1, 2);
+        if (all.dim() == 2) return all.gather(1, flat).view(places.shape);
+        return all.gather(1, flat.unsqueeze(-1).expand(-1, -1, all.shape[2])).view([.. places.shape, all.shape[2]]);
+    }
+}

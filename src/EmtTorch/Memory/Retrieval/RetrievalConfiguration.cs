@@ -1,0 +1,62 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
+
+namespace EmtTorch.Memory.Retrieval;
+
+/// <summary>Settings of <see cref="Memory.Retrieval.RetrievalMemory"/> and its store. The connection string of PostgreSQL is in none of them.</summary>
+[KeysOf(nameof(Store))]
+public sealed record RetrievalConfiguration
+{
+    internal const string Memory = "memory", Postgres = "postgres";
+
+    [Description("Where entries are: memory, on the device; postgres, in PostgreSQL with pgvector.")]
+    [AllowedValues(Memory, Postgres)]
+    public string Store { get; init; } = Memory;
+
+    [Description("What a token finds. document: entries of its own document; shared: also those of all documents of earlier batches, which are kept.")]
+    [AllowedValues("document", "shared")]
+    public string Scope { get; init; } = "document";
+
+    [Description("Entries that each token finds.")]
+    [Range(1, 1024)]
+    public int TopK { get; init; } = 8;
+
+    [Description("Tokens of a chunk. They are stored when it is whole, so that a token finds those of earlier chunks.")]
+    [Range(1, 1_048_576)]
+    public int Chunk { get; init; } = 64;
+
+    [Description("Tokens of a chunk that are stored, those with the strongest gates; null: all.")]
+    [Range(1, 1_048_576)]
+    public int? Entries { get; init; }
+
+    [Description("The table, made where there is none; another, its name with _runs, is beside it. Runs share it, told apart by name and seed.")]
+    [RegularExpression("^[A-Za-z_][A-Za-z0-9_]{0,49}$", ErrorMessage = "letters, digits and '_', at most 50, not beginning with a digit")]
+    [OnlyFor(Postgres)]
+    public string Table { get; init; } = "episodic_entries";
+
+    [Description("The environment variable that holds the connection string, Host=…;Database=…;Username=…;Password=….")]
+    [RegularExpression("^[A-Za-z_][A-Za-z0-9_]{0,99}$", ErrorMessage = "an environment variable's name")]
+    [OnlyFor(Postgres)]
+    public string Connection { get; init; } = "EMTTORCH_POSTGRES";
+
+    [Description("How entries of earlier batches are found. none: exactly, looking at all; hnsw: by an index, fast and now and then not the nearest.")]
+    [AllowedValues("none", "hnsw")]
+    [OnlyFor(Postgres)]
+    public string Index { get; init; } = "none";
+
+    [Description("Seconds that the run waits for a server that is away, before it ends with a checkpoint.")]
+    [Range(0, 604_800)]
+    [OnlyFor(Postgres)]
+    public int Wait { get; init; } = 300;
+
+    internal IEnumerable<ConfigurationProblem> Check(int hiddenSize, bool gate)
+    {
+        if (Entries > Chunk) yield return new("model.retrieval.entries", $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer");
+        if (Entries < Chunk && !gate) yield return new("model.retrieval.entries", $"found {Entries} beside model.gate false: without gates none is the strongest; leave it out");
+        if (Store != Postgres) yield break;
+        if (Index == "hnsw" && Scope != "shared") yield return new("model.retrieval.index", "found hnsw beside scope document: a document's entries are found exactly; allowed: none");
+        int most = Index == "hnsw" ? 2000 : 16_000;
+        if (hiddenSize > most) yield return new("model.hidden_size", $"found {hiddenSize}; PostgreSQL's vectors {(Index == "hnsw" ? "in an HNSW index " : "")}have at most {most} numbers");
+    }
+}
