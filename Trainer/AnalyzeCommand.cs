@@ -15,25 +15,104 @@ internal static class AnalyzeCommand
     /// <summary>The states of all steps are held at once.</summary>
     private const int LatestTime = 1000;
 
-    private sealed record Settings(string[] Paths, string? Config, string Checkpoint, string? Grounding, double Alpha, double Persistence, string Input, int? Time, string? Out);
+    private sealed record Settings(
+        string[] Paths,
+        string? Config,
+        string Checkpoint,
+        string? Grounding,
+        double Alpha,
+        double Persistence,
+        string Input,
+        int? Time,
+        string? Out
+    );
 
     public static Command Create()
     {
-        var paths = new Argument<string[]>("PATH") { Description = "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table", Arity = ArgumentArity.OneOrMore };
-        var config = new Option<string?>("--config") { Description = "The configuration with the task, in place of a run's own; needed for weights that don't carry one", HelpName = "FILE" };
-        var checkpoint = new Option<string>("--checkpoint") { Description = "Which one of a run: best (the lowest test loss), latest, or a step", HelpName = "WHICH", DefaultValueFactory = _ => "best" };
-        var grounding = new Option<string?>("--grounding") { Description = "How variable memories are found: realization, output, or algorithm1 (default: realization, output where that can't be had)", HelpName = "NAME" };
-        var alpha = new Option<double>("--alpha") { Description = "Algorithm 1's mix of input (1) and output (0)", HelpName = "A", DefaultValueFactory = _ => 1 };
-        var persistence = new Option<double>("--persistence") { Description = "Eigenvectors of a smaller |λ| have no part in output's and algorithm1's basis", HelpName = "R", DefaultValueFactory = _ => 0.99 };
-        var input = new Option<string>("--input") { Description = "The sequence that the report shows: digits, or a JSON array of s vectors", HelpName = "DIGITS", DefaultValueFactory = _ => ExampleInput.Default };
-        var time = new Option<int?>("--time") { Description = "The step of interventions (default: 2 s)", HelpName = "T" };
-        var output = new Option<string?>("--out") { Description = "Where to write (default: the run's folder, or beside the weights)", HelpName = "FOLDER" };
-        var command = new Command("analyze", "Shows what a trained network learned: prints it, and writes analysis.json and report.html.\n\n  dotnet run --project Trainer -- analyze runs/t1/seed-1")
+        var paths = new Argument<string[]>("PATH")
         {
-            paths, config, checkpoint, grounding, alpha, persistence, input, time, output,
+            Description =
+                "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table",
+            Arity = ArgumentArity.OneOrMore,
         };
-        command.SetAction(parsed => Exit.Of(() => Run(new(parsed.GetValue(paths)!, parsed.GetValue(config), parsed.GetValue(checkpoint)!, parsed.GetValue(grounding),
-            parsed.GetValue(alpha), parsed.GetValue(persistence), parsed.GetValue(input)!, parsed.GetValue(time), parsed.GetValue(output)))));
+        var config = new Option<string?>("--config")
+        {
+            Description =
+                "The configuration with the task, in place of a run's own; needed for weights that don't carry one",
+            HelpName = "FILE",
+        };
+        var checkpoint = new Option<string>("--checkpoint")
+        {
+            Description = "Which one of a run: best (the lowest test loss), latest, or a step",
+            HelpName = "WHICH",
+            DefaultValueFactory = _ => "best",
+        };
+        var grounding = new Option<string?>("--grounding")
+        {
+            Description =
+                "How variable memories are found: realization, output, or algorithm1 (default: realization, output where that can't be had)",
+            HelpName = "NAME",
+        };
+        var alpha = new Option<double>("--alpha")
+        {
+            Description = "Algorithm 1's mix of input (1) and output (0)",
+            HelpName = "A",
+            DefaultValueFactory = _ => 1,
+        };
+        var persistence = new Option<double>("--persistence")
+        {
+            Description = "Eigenvectors of a smaller |λ| have no part in output's and algorithm1's basis",
+            HelpName = "R",
+            DefaultValueFactory = _ => 0.99,
+        };
+        var input = new Option<string>("--input")
+        {
+            Description = "The sequence that the report shows: digits, or a JSON array of s vectors",
+            HelpName = "DIGITS",
+            DefaultValueFactory = _ => ExampleInput.Default,
+        };
+        var time = new Option<int?>("--time")
+        {
+            Description = "The step of interventions (default: 2 s)",
+            HelpName = "T",
+        };
+        var output = new Option<string?>("--out")
+        {
+            Description = "Where to write (default: the run's folder, or beside the weights)",
+            HelpName = "FOLDER",
+        };
+        var command = new Command(
+            "analyze",
+            "Shows what a trained network learned: prints it, and writes analysis.json and report.html.\n\n  dotnet run --project Trainer -- analyze runs/t1/seed-1"
+        )
+        {
+            paths,
+            config,
+            checkpoint,
+            grounding,
+            alpha,
+            persistence,
+            input,
+            time,
+            output,
+        };
+        command.SetAction(parsed =>
+            Exit.Of(() =>
+                Run(
+                    new(
+                        parsed.GetValue(paths)!,
+                        parsed.GetValue(config),
+                        parsed.GetValue(checkpoint)!,
+                        parsed.GetValue(grounding),
+                        parsed.GetValue(alpha),
+                        parsed.GetValue(persistence),
+                        parsed.GetValue(input)!,
+                        parsed.GetValue(time),
+                        parsed.GetValue(output)
+                    )
+                )
+            )
+        );
         return command;
     }
 
@@ -46,27 +125,71 @@ internal static class AnalyzeCommand
             var problems = new List<ConfigurationProblem>();
             var options = Options(settings, problems);
             // Said once, not for every path.
-            bool known = settings.Checkpoint is "best" or "latest" || long.TryParse(settings.Checkpoint, NumberStyles.None, CultureInfo.InvariantCulture, out _);
-            if (!known) problems.Add(new("--checkpoint", $"'{settings.Checkpoint}' is not one of best, latest and a step's number"));
+            bool known =
+                settings.Checkpoint is "best" or "latest"
+                || long.TryParse(settings.Checkpoint, NumberStyles.None, CultureInfo.InvariantCulture, out _);
+            if (!known)
+            {
+                problems.Add(
+                    new("--checkpoint", $"'{settings.Checkpoint}' is not one of best, latest and a step's number")
+                );
+            }
+
             foreach (var path in settings.Paths)
             {
-                try { networks.Add(TrainedNetwork.Load(path, settings.Config, known ? settings.Checkpoint : "best", warning => Console.Error.WriteLine($"Warning: {warning}"))); }
-                catch (ConfigurationException e) { problems.AddRange(e.Problems.Except(problems)); }
+                try
+                {
+                    networks.Add(
+                        TrainedNetwork.Load(
+                            path,
+                            settings.Config,
+                            known ? settings.Checkpoint : "best",
+                            warning => Console.Error.WriteLine($"Warning: {warning}")
+                        )
+                    );
+                }
+                catch (ConfigurationException e)
+                {
+                    problems.AddRange(e.Problems.Except(problems));
+                }
             }
             foreach (var folder in networks.Select(n => settings.Out ?? n.Folder).Distinct())
-                if (new RunFolder(folder).WhyNotWritable() is { } reason) problems.Add(new("--out", $"{folder} can't be written to: {reason}"));
-            foreach (var (s, d) in networks.Select(n => n.Configuration.Task).Where(t => t.Name != Tasks.FlipFlop.Name && !t.IsOnTokens).Select(t => (t.S, t.D)).Distinct())
             {
-                try { ExampleInput.Parse(settings.Input, s, d); }
-                catch (ArgumentException e) { problems.Add(new("--input", e.Message)); }
-                if (settings.Time < s) problems.Add(new("--time", $"is {settings.Time}: the variables are loaded only after s = {s} steps"));
+                if (new RunFolder(folder).WhyNotWritable() is { } reason)
+                    problems.Add(new("--out", $"{folder} can't be written to: {reason}"));
             }
-            if (problems.Count > 0) throw new ConfigurationException(problems);
+
+            foreach (
+                var (s, d) in networks
+                    .Select(n => n.Configuration.Task)
+                    .Where(t => t.Name != Tasks.FlipFlop.Name && !t.IsOnTokens)
+                    .Select(t => (t.S, t.D))
+                    .Distinct()
+            )
+            {
+                try
+                {
+                    ExampleInput.Parse(settings.Input, s, d);
+                }
+                catch (ArgumentException e)
+                {
+                    problems.Add(new("--input", e.Message));
+                }
+                if (settings.Time < s)
+                {
+                    problems.Add(
+                        new("--time", $"is {settings.Time}: the variables are loaded only after s = {s} steps")
+                    );
+                }
+            }
+            if (problems.Count > 0)
+                throw new ConfigurationException(problems);
             return Analyze(networks, settings, options);
         }
         finally
         {
-            foreach (var network in networks) network.Dispose();
+            foreach (var network in networks)
+                network.Dispose();
         }
     }
 
@@ -75,15 +198,44 @@ internal static class AnalyzeCommand
         Grounding? grounding = null;
         if (settings.Grounding is { } name)
         {
-            if (Enum.TryParse<Grounding>(name, ignoreCase: true, out var known) && Enum.IsDefined(known) && !char.IsDigit(name[0])) grounding = known;
-            else problems.Add(new("--grounding", $"'{name}' is not one of realization, output and algorithm1"));
+            if (
+                Enum.TryParse<Grounding>(name, ignoreCase: true, out var known)
+                && Enum.IsDefined(known)
+                && !char.IsDigit(name[0])
+            )
+            {
+                grounding = known;
+            }
+            else
+                problems.Add(new("--grounding", $"'{name}' is not one of realization, output and algorithm1"));
         }
-        if (settings.Alpha is not (>= 0 and <= 1)) problems.Add(new("--alpha", $"is {settings.Alpha.ToString(CultureInfo.InvariantCulture)}: it lies between 0 and 1"));
-        if (settings.Persistence is not (> 0 and < 10)) problems.Add(new("--persistence", $"is {settings.Persistence.ToString(CultureInfo.InvariantCulture)}: a magnitude such as 0.99 is expected"));
-        if (settings.Time > LatestTime) problems.Add(new("--time", $"is {settings.Time}: at most {LatestTime}"));
+        if (settings.Alpha is not (>= 0 and <= 1))
+        {
+            problems.Add(
+                new("--alpha", $"is {settings.Alpha.ToString(CultureInfo.InvariantCulture)}: it lies between 0 and 1")
+            );
+        }
+
+        if (settings.Persistence is not (> 0 and < 10))
+        {
+            problems.Add(
+                new(
+                    "--persistence",
+                    $"is {settings.Persistence.ToString(CultureInfo.InvariantCulture)}: a magnitude such as 0.99 is expected"
+                )
+            );
+        }
+
+        if (settings.Time > LatestTime)
+            problems.Add(new("--time", $"is {settings.Time}: at most {LatestTime}"));
         return new()
         {
-            Memories = new() { Grounding = grounding, Alpha = settings.Alpha, Persistence = settings.Persistence },
+            Memories = new()
+            {
+                Grounding = grounding,
+                Alpha = settings.Alpha,
+                Persistence = settings.Persistence,
+            },
             Interventions = new() { Time = settings.Time },
         };
     }
@@ -92,7 +244,11 @@ internal static class AnalyzeCommand
     {
         // Where files would take each other's place, they have their network's name before their own.
         string Folder(TrainedNetwork network) => settings.Out ?? network.Folder;
-        var shared = networks.GroupBy(n => Path.GetFullPath(Folder(n))).Where(g => g.Count() > 1).Select(g => g.Key).ToHashSet();
+        var shared = networks
+            .GroupBy(n => Path.GetFullPath(Folder(n)))
+            .Where(g => g.Count() > 1)
+            .Select(g => g.Key)
+            .ToHashSet();
         var prefixes = new HashSet<string>();
         var all = new List<RunAnalysis>();
         var reports = new List<string>();
@@ -103,21 +259,30 @@ internal static class AnalyzeCommand
             {
                 var stem = network.Name.Replace('/', '-');
                 prefix = $"{stem}.";
-                for (int i = 2; !prefixes.Add(prefix); i++) prefix = $"{stem}-{i}.";
+                for (int i = 2; !prefixes.Add(prefix); i++)
+                    prefix = $"{stem}-{i}.";
             }
-            if (networks.Count > 1) Console.Error.WriteLine($"{all.Count + 1} of {networks.Count}: {network.Name}");
+            if (networks.Count > 1)
+                Console.Error.WriteLine($"{all.Count + 1} of {networks.Count}: {network.Name}");
             var analysis = RunAnalysis.Of(network, options, settings.Input);
-            if (networks.Count(n => n.Name == network.Name) > 1 && network.Step is { } step) analysis = analysis with { Row = analysis.Row with { Name = $"{network.Name}, step {step}" } };
+            if (networks.Count(n => n.Name == network.Name) > 1 && network.Step is { } step)
+                analysis = analysis with { Row = analysis.Row with { Name = $"{network.Name}, step {step}" } };
             var report = RunReport.Write(analysis, Folder(network), prefix);
             all.Add(analysis);
             reports.Add(report);
-            if (networks.Count > 1) continue;
-            Console.WriteLine($"{network.Name}, task {analysis.Row.Task}, {(network.Transformer is null ? "H" : "d")} = {network.HiddenSize}, {Path.GetFileName(network.File)}");
-            foreach (var line in analysis.Lines) Console.WriteLine(line);
-            foreach (var problem in analysis.Problems) Console.WriteLine($"Note: {problem}");
+            if (networks.Count > 1)
+                continue;
+            Console.WriteLine(
+                $"{network.Name}, task {analysis.Row.Task}, {(network.Transformer is null ? "H" : "d")} = {network.HiddenSize}, {Path.GetFileName(network.File)}"
+            );
+            foreach (var line in analysis.Lines)
+                Console.WriteLine(line);
+            foreach (var problem in analysis.Problems)
+                Console.WriteLine($"Note: {problem}");
             Console.WriteLine(report);
         }
-        if (networks.Count > 1) Compare(all, reports, settings.Out ?? CommonFolder(reports));
+        if (networks.Count > 1)
+            Compare(all, reports, settings.Out ?? CommonFolder(reports));
         return Exit.Done;
     }
 
@@ -127,7 +292,18 @@ internal static class AnalyzeCommand
         Console.Write(markdown);
         AtomicFile.WriteText(Path.Combine(folder, "comparison.md"), markdown);
         var page = Path.Combine(folder, "comparison.html");
-        AtomicFile.WriteText(page, ComparisonPage.Render("Comparison", [.. analyses.Zip(reports, (a, r) => a.Row with { Link = Path.GetRelativePath(folder, r).Replace('\\', '/') })]));
+        AtomicFile.WriteText(
+            page,
+            ComparisonPage.Render(
+                "Comparison",
+                [
+                    .. analyses.Zip(
+                        reports,
+                        (a, r) => a.Row with { Link = Path.GetRelativePath(folder, r).Replace('\\', '/') }
+                    ),
+                ]
+            )
+        );
         Console.WriteLine(page);
     }
 
@@ -135,7 +311,19 @@ internal static class AnalyzeCommand
     {
         var folders = files.Select(f => Path.GetDirectoryName(Path.GetFullPath(f))!).ToList();
         var common = folders[0];
-        while (!folders.All(f => f == common || f.StartsWith(common.TrimEnd(Path.DirectorySeparatorChar) + Path.DirectorySeparatorChar, StringComparison.Ordinal))) common = Path.GetDirectoryName(common)!;
+        while (
+            !folders.All(f =>
+                f == common
+                || f.StartsWith(
+                    common.TrimEnd(Path.DirectorySeparatorChar) + Path.DirectorySeparatorChar,
+                    StringComparison.Ordinal
+                )
+            )
+        )
+        {
+            common = Path.GetDirectoryName(common)!;
+        }
+
         return common;
     }
 }

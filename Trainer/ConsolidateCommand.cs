@@ -13,12 +13,48 @@ internal static class ConsolidateCommand
 {
     public static Command Create()
     {
-        var config = new Argument<string>("CONFIG") { Description = "The experiment's settings, as in experiments/outer-memories/consolidation/consolidation.json" };
-        var set = new Option<string[]>("--set") { Description = "Any setting: steps=100, facts=[4,16]; may be given often", HelpName = "KEY=VALUE" };
-        var output = new Option<string?>("--out") { Description = "Where to write (default: results, beside the configuration)", HelpName = "FOLDER" };
-        var threads = new Option<int?>("--threads") { Description = "Threads on the CPU (default: the program decides)", HelpName = "N" };
-        var command = new Command("consolidate", "Consolidates what trained networks remember into their slow weights, and measures it.\n\n  dotnet run --project Trainer -- consolidate experiments/outer-memories/consolidation/consolidation.json") { config, set, output, threads };
-        command.SetAction(parsed => Exit.Of(() => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output), parsed.GetValue(threads)), "The configuration"));
+        var config = new Argument<string>("CONFIG")
+        {
+            Description =
+                "The experiment's settings, as in experiments/outer-memories/consolidation/consolidation.json",
+        };
+        var set = new Option<string[]>("--set")
+        {
+            Description = "Any setting: steps=100, facts=[4,16]; may be given often",
+            HelpName = "KEY=VALUE",
+        };
+        var output = new Option<string?>("--out")
+        {
+            Description = "Where to write (default: results, beside the configuration)",
+            HelpName = "FOLDER",
+        };
+        var threads = new Option<int?>("--threads")
+        {
+            Description = "Threads on the CPU (default: the program decides)",
+            HelpName = "N",
+        };
+        var command = new Command(
+            "consolidate",
+            "Consolidates what trained networks remember into their slow weights, and measures it.\n\n  dotnet run --project Trainer -- consolidate experiments/outer-memories/consolidation/consolidation.json"
+        )
+        {
+            config,
+            set,
+            output,
+            threads,
+        };
+        command.SetAction(parsed =>
+            Exit.Of(
+                () =>
+                    Run(
+                        parsed.GetValue(config)!,
+                        parsed.GetValue(set) ?? [],
+                        parsed.GetValue(output),
+                        parsed.GetValue(threads)
+                    ),
+                "The configuration"
+            )
+        );
         return command;
     }
 
@@ -27,21 +63,42 @@ internal static class ConsolidateCommand
         var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
         var settings = Prepare(config, set, folder, threads);
         using var screen = new Screen();
-        using var interruption = new Interruption(screen, "the nights that are done are in the results, and the same command goes on");
+        using var interruption = new Interruption(
+            screen,
+            "the nights that are done are in the results, and the same command goes on"
+        );
         var file = Path.Combine(folder, Path.GetFileNameWithoutExtension(config));
         var before = Before($"{file}.json", settings);
-        if (before is not null) Console.WriteLine($"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already; those of the same networks are not done again");
-        var result = ConsolidationExperiment.Run(settings, before, soFar =>
+        if (before is not null)
         {
-            var o = soFar.Outcomes[^1];
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"{soFar.Outcomes.Count} of {settings.OutcomeCount}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %"));
-            // What is done is kept.
-            Directory.CreateDirectory(folder);
-            AtomicFile.WriteText($"{file}.json", soFar.ToJson());
-            AtomicFile.WriteText($"{file}.md", soFar.ToMarkdown());
-            AtomicFile.WriteText($"{file}.html", FigurePage.Render("Consolidation of fast weights into slow ones", soFar.Figures));
-        }, interruption.Token);
+            Console.WriteLine(
+                $"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already; those of the same networks are not done again"
+            );
+        }
+
+        var result = ConsolidationExperiment.Run(
+            settings,
+            before,
+            soFar =>
+            {
+                var o = soFar.Outcomes[^1];
+                Console.WriteLine(
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"{soFar.Outcomes.Count} of {settings.OutcomeCount}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %"
+                    )
+                );
+                // What is done is kept.
+                Directory.CreateDirectory(folder);
+                AtomicFile.WriteText($"{file}.json", soFar.ToJson());
+                AtomicFile.WriteText($"{file}.md", soFar.ToMarkdown());
+                AtomicFile.WriteText(
+                    $"{file}.html",
+                    FigurePage.Render("Consolidation of fast weights into slow ones", soFar.Figures)
+                );
+            },
+            interruption.Token
+        );
         Console.WriteLine();
         Console.Write(result.ToMarkdown());
         Console.WriteLine($"{file}.html");
@@ -53,24 +110,34 @@ internal static class ConsolidateCommand
     private static ConsolidationConfiguration Prepare(string config, string[] set, string folder, int? threads)
     {
         var problems = new List<ConfigurationProblem>();
-        if (threads is < 1 or > 1024) problems.Add(new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024")));
-        else TorchRuntime.Start(threads);
-        if (new RunFolder(folder).WhyNotWritable() is { } reason) problems.Add(new("--out", $"the folder of the results, {folder}, can't be written: {reason}"));
+        if (threads is < 1 or > 1024)
+            problems.Add(new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024")));
+        else
+            TorchRuntime.Start(threads);
+        if (new RunFolder(folder).WhyNotWritable() is { } reason)
+            problems.Add(new("--out", $"the folder of the results, {folder}, can't be written: {reason}"));
         ConsolidationConfiguration? settings = null;
         try
         {
             settings = ConsolidationConfiguration.Load(config, set);
             problems.AddRange(ConsolidationExperiment.Problems(settings));
         }
-        catch (ConfigurationException e) { problems.AddRange(e.Problems); }
+        catch (ConfigurationException e)
+        {
+            problems.AddRange(e.Problems);
+        }
         return settings is not null && problems.Count == 0 ? settings : throw new ConfigurationException(problems);
     }
 
     /// <summary>What was done before an interruption; a damaged file is named.</summary>
     private static ConsolidationResult? Before(string file, ConsolidationConfiguration settings)
     {
-        if (!File.Exists(file)) return null;
-        try { return ConsolidationResult.Unfinished(File.ReadAllText(file), settings); }
+        if (!File.Exists(file))
+            return null;
+        try
+        {
+            return ConsolidationResult.Unfinished(File.ReadAllText(file), settings);
+        }
         catch (JsonException e)
         {
             Console.Error.WriteLine($"Warning: {file} is damaged: {e.Message} It is made again from the first night.");

@@ -16,22 +16,81 @@ namespace EmtTorch.Trainer;
 /// </summary>
 internal static class ContinualCommand
 {
-    private sealed record Settings(string Sequence, string? Seeds, int? Jobs, string? Device, string[] Set, string? Out, bool Table);
+    private sealed record Settings(
+        string Sequence,
+        string? Seeds,
+        int? Jobs,
+        string? Device,
+        string[] Set,
+        string? Out,
+        bool Table
+    );
 
     public static Command Create()
     {
-        var sequence = new Argument<string>("SEQUENCE") { Description = "Tasks and methods, as in experiments/continual/t2_t3_t4.json" };
-        var seeds = new Option<string?>("--seeds") { Description = "In place of the file's: 1-3, or 1,2,5", HelpName = "FIRST-LAST" };
-        var jobs = new Option<int?>("--jobs") { Description = "How many networks train at the same time (default: one for each processor; on a GPU one)", HelpName = "N" };
-        var device = new Option<string?>("--device") { Description = "auto (CUDA where there is one), cpu, cuda, cuda:1", HelpName = "DEVICE" };
-        var set = new Option<string[]>("--set") { Description = "A setting for every task, under its own: training.steps=500; may be given often", HelpName = "KEY=VALUE" };
-        var output = new Option<string?>("--out") { Description = "The folder for runs/NAME and results/NAME (default: SEQUENCE's)", HelpName = "FOLDER" };
-        var table = new Option<bool>("--table") { Description = "Train nothing: write the tables and figures of what is there" };
-        var command = new Command("continual", "Trains one network on tasks one after the other, by several methods; run it again after an interruption. Writes table.md, table.csv, table.json and table.html.\n\n  dotnet run --project Trainer -- continual experiments/continual/t2_t3_t4.json")
+        var sequence = new Argument<string>("SEQUENCE")
         {
-            sequence, seeds, jobs, device, set, output, table,
+            Description = "Tasks and methods, as in experiments/continual/t2_t3_t4.json",
         };
-        command.SetAction(parsed => Exit.Of(() => Run(new(parsed.GetValue(sequence)!, parsed.GetValue(seeds), parsed.GetValue(jobs), parsed.GetValue(device), parsed.GetValue(set) ?? [], parsed.GetValue(output), parsed.GetValue(table))), "The sequence"));
+        var seeds = new Option<string?>("--seeds")
+        {
+            Description = "In place of the file's: 1-3, or 1,2,5",
+            HelpName = "FIRST-LAST",
+        };
+        var jobs = new Option<int?>("--jobs")
+        {
+            Description = "How many networks train at the same time (default: one for each processor; on a GPU one)",
+            HelpName = "N",
+        };
+        var device = new Option<string?>("--device")
+        {
+            Description = "auto (CUDA where there is one), cpu, cuda, cuda:1",
+            HelpName = "DEVICE",
+        };
+        var set = new Option<string[]>("--set")
+        {
+            Description = "A setting for every task, under its own: training.steps=500; may be given often",
+            HelpName = "KEY=VALUE",
+        };
+        var output = new Option<string?>("--out")
+        {
+            Description = "The folder for runs/NAME and results/NAME (default: SEQUENCE's)",
+            HelpName = "FOLDER",
+        };
+        var table = new Option<bool>("--table")
+        {
+            Description = "Train nothing: write the tables and figures of what is there",
+        };
+        var command = new Command(
+            "continual",
+            "Trains one network on tasks one after the other, by several methods; run it again after an interruption. Writes table.md, table.csv, table.json and table.html.\n\n  dotnet run --project Trainer -- continual experiments/continual/t2_t3_t4.json"
+        )
+        {
+            sequence,
+            seeds,
+            jobs,
+            device,
+            set,
+            output,
+            table,
+        };
+        command.SetAction(parsed =>
+            Exit.Of(
+                () =>
+                    Run(
+                        new(
+                            parsed.GetValue(sequence)!,
+                            parsed.GetValue(seeds),
+                            parsed.GetValue(jobs),
+                            parsed.GetValue(device),
+                            parsed.GetValue(set) ?? [],
+                            parsed.GetValue(output),
+                            parsed.GetValue(table)
+                        )
+                    ),
+                "The sequence"
+            )
+        );
         return command;
     }
 
@@ -44,36 +103,63 @@ internal static class ContinualCommand
             return Exit.Done;
         }
         using var held = new RunFolder(sequence.Runs).TryLock();
-        return held is null ? throw new TrainingException($"{sequence.Runs} is being trained by another process.") : Train(sequence, settings);
+        return held is null
+            ? throw new TrainingException($"{sequence.Runs} is being trained by another process.")
+            : Train(sequence, settings);
     }
 
     private static ContinualSequence Prepare(Settings settings)
     {
         var problems = new List<ConfigurationProblem>();
-        if (settings.Jobs < 1) problems.Add(new("--jobs", $"is {settings.Jobs}: at least 1"));
+        if (settings.Jobs < 1)
+            problems.Add(new("--jobs", $"is {settings.Jobs}: at least 1"));
         IReadOnlyList<long>? seeds = null;
         if (settings.Seeds is { } text)
         {
             seeds = Sweep.ParseSeeds(text, out var problem);
-            if (problem is not null) problems.Add(new("--seeds", problem));
+            if (problem is not null)
+                problems.Add(new("--seeds", problem));
         }
         string[] overrides = settings.Device is { } device ? [.. settings.Set, $"device={device}"] : settings.Set;
         ContinualSequence? sequence = null;
-        try { sequence = ContinualSequence.Load(settings.Sequence, overrides, settings.Out, seeds); }
-        catch (ConfigurationException e) { problems.AddRange(e.Problems); }
-        if (sequence is null || problems.Count > 0) throw new ConfigurationException(problems);
+        try
+        {
+            sequence = ContinualSequence.Load(settings.Sequence, overrides, settings.Out, seeds);
+        }
+        catch (ConfigurationException e)
+        {
+            problems.AddRange(e.Problems);
+        }
+        if (sequence is null || problems.Count > 0)
+            throw new ConfigurationException(problems);
 
         var first = sequence.Tasks[0].Configuration;
         // Networks side by side have one thread each.
         TorchRuntime.Start(first.Threads ?? (settings.Jobs is null or > 1 ? 1 : Environment.ProcessorCount));
-        if (TorchRuntime.ResolveDevice(first.Device, out var noDevice) is var _ && noDevice is not null) problems.Add(new("device", noDevice));
-        else problems.AddRange(ContinualRun.Check(sequence));
+        if (TorchRuntime.ResolveDevice(first.Device, out var noDevice) is var _ && noDevice is not null)
+            problems.Add(new("device", noDevice));
+        else
+            problems.AddRange(ContinualRun.Check(sequence));
         foreach (var (folder, option) in new[] { (sequence.Runs, "runs"), (sequence.Results, "results") })
-            if (new RunFolder(folder).WhyNotWritable() is { } reason) problems.Add(new("--out", $"the folder of all {option}, {folder}, can't be written: {reason}"));
+        {
+            if (new RunFolder(folder).WhyNotWritable() is { } reason)
+                problems.Add(new("--out", $"the folder of all {option}, {folder}, can't be written: {reason}"));
+        }
+
         var copy = Path.Combine(sequence.Runs, ContinualSequence.FileName);
         if (File.Exists(copy))
+        {
             foreach (var key in ContinualSequence.Differences(File.ReadAllText(copy), sequence.ToJson()))
-                problems.Add(new(key, $"is another than that of the runs in {sequence.Runs}: take another name or another --out, or move those away"));
+            {
+                problems.Add(
+                    new(
+                        key,
+                        $"is another than that of the runs in {sequence.Runs}: take another name or another --out, or move those away"
+                    )
+                );
+            }
+        }
+
         return problems.Count == 0 ? sequence : throw new ConfigurationException(problems);
     }
 
@@ -91,36 +177,75 @@ internal static class ContinualCommand
         bool All(IEnumerable<(ContinualMethod Method, long Seed)> chains, bool firstAlone)
         {
             // One by one, in their order.
-            Parallel.ForEach(Partitioner.Create(chains, EnumerablePartitionerOptions.NoBuffering), new ParallelOptions { MaxDegreeOfParallelism = jobs }, chain =>
-            {
-                if (stop.Token.IsCancellationRequested) return;
-                var run = Runner(sequence, chain.Method, chain.Seed, screen);
-                try
+            Parallel.ForEach(
+                Partitioner.Create(chains, EnumerablePartitionerOptions.NoBuffering),
+                new ParallelOptions { MaxDegreeOfParallelism = jobs },
+                chain =>
                 {
-                    if (firstAlone) run.TrainFirst(stop.Token);
-                    else run.Train(stop.Token);
+                    if (stop.Token.IsCancellationRequested)
+                        return;
+                    var run = Runner(sequence, chain.Method, chain.Seed, screen);
+                    try
+                    {
+                        if (firstAlone)
+                            run.TrainFirst(stop.Token);
+                        else
+                            run.Train(stop.Token);
+                    }
+                    catch (Exception e)
+                        when (e
+                                is TrainingException
+                                    or CheckpointException
+                                    or InvalidDataException
+                                    or IOException
+                                    or UnauthorizedAccessException
+                                    or ExternalException
+                        )
+                    {
+                        lock (failures)
+                            failures.Add($"{chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}");
+                        screen.Say(
+                            $"failed: {chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}",
+                            warning: true
+                        );
+                    }
                 }
-                catch (Exception e) when (e is TrainingException or CheckpointException or InvalidDataException or IOException or UnauthorizedAccessException or ExternalException)
-                {
-                    lock (failures) failures.Add($"{chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}");
-                    screen.Say($"failed: {chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}", warning: true);
-                }
-            });
+            );
             return !stop.Token.IsCancellationRequested;
         }
 
         var swept = sequence.Methods.GroupBy(m => m.Group).Where(g => g.Count() > 1).SelectMany(g => g).ToList();
         bool sweeps = swept.Count > 0;
         long[] seeds = [.. sweeps ? [sequence.SweepSeed] : Array.Empty<long>(), .. sequence.Seeds];
-        screen.Say($"{sequence.Name}: {string.Join(", ", sequence.Tasks.Select(t => t.Name))}; {SweepCommand.Count(sequence.Seeds.Count, "seed")}, {SweepCommand.Count(sequence.Methods.Count, "method")}; in {sequence.Runs}");
-        bool whole = All(seeds.Select(s => (new ContinualMethod(ContinualFolders.First, "naive", 0, null, ""), s)), firstAlone: true);
+        screen.Say(
+            $"{sequence.Name}: {string.Join(", ", sequence.Tasks.Select(t => t.Name))}; {SweepCommand.Count(sequence.Seeds.Count, "seed")}, {SweepCommand.Count(sequence.Methods.Count, "method")}; in {sequence.Runs}"
+        );
+        bool whole = All(
+            seeds.Select(s => (new ContinualMethod(ContinualFolders.First, "naive", 0, null, ""), s)),
+            firstAlone: true
+        );
         // Beside the strengths the methods that have none, so that a sweep shows what they are measured against.
-        whole = whole && failures.Count == 0 && (!sweeps || All(swept.Concat(sequence.Methods.Where(m => m.Kind is "naive")).Select(m => (m, sequence.SweepSeed)), firstAlone: false));
+        whole =
+            whole
+            && failures.Count == 0
+            && (
+                !sweeps
+                || All(
+                    swept.Concat(sequence.Methods.Where(m => m.Kind is "naive")).Select(m => (m, sequence.SweepSeed)),
+                    firstAlone: false
+                )
+            );
         if (whole)
         {
             var table = ContinualTable.Of(sequence);
             var chosen = table.Groups.Select(table.Chosen).OfType<ContinualMethod>().ToList();
-            foreach (var method in chosen.Where(m => swept.Contains(m))) screen.Say($"{method.Group}: strength {method.Strength.ToString("R", CultureInfo.InvariantCulture)} is best by seed {sequence.SweepSeed}");
+            foreach (var method in chosen.Where(m => swept.Contains(m)))
+            {
+                screen.Say(
+                    $"{method.Group}: strength {method.Strength.ToString("R", CultureInfo.InvariantCulture)} is best by seed {sequence.SweepSeed}"
+                );
+            }
+
             whole = All(sequence.Seeds.SelectMany(s => chosen.Select(m => (m, s))), firstAlone: false);
         }
         if (stop.Token.IsCancellationRequested)
@@ -135,15 +260,21 @@ internal static class ContinualCommand
 
     private static ContinualRun Runner(ContinualSequence sequence, ContinualMethod method, long seed, Screen screen)
     {
-        string Label(int stage) => method.Kind == "joint" ? $"{method.Name}, seed {seed}" : $"{method.Name}, seed {seed}, {stage + 1}-{sequence.Tasks[stage].Name}";
+        string Label(int stage) =>
+            method.Kind == "joint"
+                ? $"{method.Name}, seed {seed}"
+                : $"{method.Name}, seed {seed}, {stage + 1}-{sequence.Tasks[stage].Name}";
         return new(sequence, method, seed)
         {
             Log = (stage, folder) => screen.Logger(Label(stage), folder.LogFile, verbose: false),
-            Progress = (stage, progress) => screen.Show(Label(stage), sequence.Tasks[stage].Configuration.Training.Steps, progress),
+            Progress = (stage, progress) =>
+                screen.Show(Label(stage), sequence.Tasks[stage].Configuration.Training.Steps, progress),
             Done = (stage, tests, seconds) =>
             {
                 screen.End(Label(stage));
-                screen.Say($"{DateTime.Now:HH:mm:ss} {Label(stage)}: {string.Join(", ", tests.Accuracy.Select(a => string.Create(CultureInfo.InvariantCulture, $"{a.Key} {a.Value:0.0000}")))}; {seconds.ToString("0", CultureInfo.InvariantCulture)} s");
+                screen.Say(
+                    $"{DateTime.Now:HH:mm:ss} {Label(stage)}: {string.Join(", ", tests.Accuracy.Select(a => string.Create(CultureInfo.InvariantCulture, $"{a.Key} {a.Value:0.0000}")))}; {seconds.ToString("0", CultureInfo.InvariantCulture)} s"
+                );
             },
         };
     }

@@ -9,7 +9,10 @@ namespace EmtTorch.Trainer;
 internal static class Exit
 {
     /// <summary>0 done, 1 the run failed, 2 the arguments or the configuration are wrong, 130 interrupted.</summary>
-    public const int Done = 0, Failed = 1, Wrong = 2, Interrupted = 130;
+    public const int Done = 0,
+        Failed = 1,
+        Wrong = 2,
+        Interrupted = 130;
 
     /// <summary>A command's work, and the exit code of what it throws.</summary>
     /// <param name="work">The work; its exit code.</param>
@@ -22,7 +25,10 @@ internal static class Exit
         }
         catch (ConfigurationException e)
         {
-            var has = what is not null ? $"{what} has" : e.Problems.Count == 1 ? "There is" : "There are";
+            var has =
+                what is not null ? $"{what} has"
+                : e.Problems.Count == 1 ? "There is"
+                : "There are";
             Console.Error.WriteLine(e.Message.Replace("The configuration has", has, StringComparison.Ordinal));
             return Wrong;
         }

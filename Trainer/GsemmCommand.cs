@@ -9,11 +9,35 @@ internal static class GsemmCommand
 {
     public static Command Create()
     {
-        var config = new Argument<string>("CONFIG") { Description = "The experiment's settings, as in experiments/gsemm/retrieval.json" };
-        var set = new Option<string[]>("--set") { Description = "Any setting: strengths.alpha_c=1.5; may be given often", HelpName = "KEY=VALUE" };
-        var output = new Option<string?>("--out") { Description = "Where to write (default: results, beside the configuration)", HelpName = "FOLDER" };
-        var command = new Command("gsemm", "Retrieves a stored sequence with the General Sequential Episodic Memory Model (Eq. 1, 20, 24).\n\n  dotnet run --project Trainer -- gsemm experiments/gsemm/retrieval.json") { config, set, output };
-        command.SetAction(parsed => Exit.Of(() => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output)), "The configuration"));
+        var config = new Argument<string>("CONFIG")
+        {
+            Description = "The experiment's settings, as in experiments/gsemm/retrieval.json",
+        };
+        var set = new Option<string[]>("--set")
+        {
+            Description = "Any setting: strengths.alpha_c=1.5; may be given often",
+            HelpName = "KEY=VALUE",
+        };
+        var output = new Option<string?>("--out")
+        {
+            Description = "Where to write (default: results, beside the configuration)",
+            HelpName = "FOLDER",
+        };
+        var command = new Command(
+            "gsemm",
+            "Retrieves a stored sequence with the General Sequential Episodic Memory Model (Eq. 1, 20, 24).\n\n  dotnet run --project Trainer -- gsemm experiments/gsemm/retrieval.json"
+        )
+        {
+            config,
+            set,
+            output,
+        };
+        command.SetAction(parsed =>
+            Exit.Of(
+                () => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output)),
+                "The configuration"
+            )
+        );
         return command;
     }
 
@@ -30,12 +54,20 @@ internal static class GsemmCommand
         Show("ODE (Eq. 1)", result.Continuous);
         Show("discrete limit (Eq. 20)", result.Discrete);
         foreach (var convergence in result.Convergence)
-            Console.WriteLine($"{convergence.Name}: order {(convergence.Order is { } order ? FormattableString.Invariant($"{order:F2}") : "not to be told")}");
-        if (result.ConjugacyError is { } error) Console.WriteLine(FormattableString.Invariant($"Elman form against σ_f(V_f) (Eq. 24): {error:G2} at most"));
+        {
+            Console.WriteLine(
+                $"{convergence.Name}: order {(convergence.Order is { } order ? FormattableString.Invariant($"{order:F2}") : "not to be told")}"
+            );
+        }
+
+        if (result.ConjugacyError is { } error)
+            Console.WriteLine(FormattableString.Invariant($"Elman form against σ_f(V_f) (Eq. 24): {error:G2} at most"));
         Console.WriteLine(page);
         return Exit.Done;
     }
 
     private static void Show(string name, GsemmRetrieval retrieval) =>
-        Console.WriteLine($"{name}: memories {string.Join(' ', retrieval.Retrieved)}, {(retrieval.InOrder ? "in order" : "not in order")}");
+        Console.WriteLine(
+            $"{name}: memories {string.Join(' ', retrieval.Retrieved)}, {(retrieval.InOrder ? "in order" : "not in order")}"
+        );
 }

@@ -13,7 +13,12 @@ internal sealed class Interruption : IDisposable
     public Interruption(Screen screen, string first = "each run writes a checkpoint first")
     {
         _stop.Token.Register(() => screen.Say($"Stopping: {first}. Ctrl-C once more ends at once."));
-        _signals = [.. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(signal => PosixSignalRegistration.Create(signal, Interrupt))];
+        _signals =
+        [
+            .. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(signal =>
+                PosixSignalRegistration.Create(signal, Interrupt)
+            ),
+        ];
     }
 
     public CancellationToken Token => _stop.Token;
@@ -22,14 +27,16 @@ internal sealed class Interruption : IDisposable
     {
         // Only a person presses twice in impatience. Slurm and others send SIGTERM to a script and to its children alike, and the
         // script passes its own on; what must end at once gets SIGKILL.
-        if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT) return;
+        if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT)
+            return;
         context.Cancel = true;
         _stop.Cancel();
     }
 
     public void Dispose()
     {
-        foreach (var signal in _signals) signal.Dispose();
+        foreach (var signal in _signals)
+            signal.Dispose();
         _stop.Dispose();
     }
 }

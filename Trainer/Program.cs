@@ -2,24 +2,81 @@ using System.CommandLine;
 using EmtTorch.Configuration;
 using EmtTorch.Trainer;
 
-var config = new Argument<string[]>("CONFIG") { Description = "A run's settings, as in configs/repeat_copy.json; several are trained side by side", Arity = ArgumentArity.OneOrMore };
-var seed = new Option<long?>("--seed") { Description = "The run's seed, in place of the configuration's", HelpName = "N" };
+var config = new Argument<string[]>("CONFIG")
+{
+    Description = "A run's settings, as in configs/repeat_copy.json; several are trained side by side",
+    Arity = ArgumentArity.OneOrMore,
+};
+var seed = new Option<long?>("--seed")
+{
+    Description = "The run's seed, in place of the configuration's",
+    HelpName = "N",
+};
 var seeds = new Option<string?>("--seeds") { Description = "Several runs: 1-20, or 1,2,5", HelpName = "FIRST-LAST" };
-var device = new Option<string?>("--device") { Description = "auto (CUDA where there is one), cpu, cuda, cuda:1", HelpName = "DEVICE" };
-var set = new Option<string[]>("--set") { Description = "Any setting: training.steps=500, training.curriculum.horizons=[100]; may be given often", HelpName = "KEY=VALUE" };
-var output = new Option<string?>("--out") { Description = "The folder of all runs (default: runs); a run's own is OUT/NAME/seed-N", HelpName = "FOLDER" };
+var device = new Option<string?>("--device")
+{
+    Description = "auto (CUDA where there is one), cpu, cuda, cuda:1",
+    HelpName = "DEVICE",
+};
+var set = new Option<string[]>("--set")
+{
+    Description = "Any setting: training.steps=500, training.curriculum.horizons=[100]; may be given often",
+    HelpName = "KEY=VALUE",
+};
+var output = new Option<string?>("--out")
+{
+    Description = "The folder of all runs (default: runs); a run's own is OUT/NAME/seed-N",
+    HelpName = "FOLDER",
+};
 var resume = new Option<bool>("--resume") { Description = "Go on from the newest good checkpoint of the run's folder" };
-var jobs = new Option<int?>("--jobs") { Description = "How many runs train at the same time (default: one for each processor; on a GPU all)", HelpName = "N" };
-var weights = new Option<string?>("--weights") { Description = "Start from the weights in a safetensors file: a checkpoint's, or PyTorch's", HelpName = "FILE" };
+var jobs = new Option<int?>("--jobs")
+{
+    Description = "How many runs train at the same time (default: one for each processor; on a GPU all)",
+    HelpName = "N",
+};
+var weights = new Option<string?>("--weights")
+{
+    Description = "Start from the weights in a safetensors file: a checkpoint's, or PyTorch's",
+    HelpName = "FILE",
+};
+
 // What a GPU does with several seeds, on the CPU: for tests, it is slower there.
 var together = new Option<bool>("--together") { Hidden = true };
-var root = new RootCommand("Trains networks with episodic memory.\n\n  dotnet run --project Trainer -- configs/repeat_copy.json")
+var root = new RootCommand(
+    "Trains networks with episodic memory.\n\n  dotnet run --project Trainer -- configs/repeat_copy.json"
+)
 {
-    config, seed, seeds, jobs, device, set, output, resume, weights, together,
+    config,
+    seed,
+    seeds,
+    jobs,
+    device,
+    set,
+    output,
+    resume,
+    weights,
+    together,
 };
-root.SetAction(parsed => Exit.Of(() => TrainCommand.Run(new TrainCommand.Arguments(
-    parsed.GetValue(config)!, parsed.GetValue(seed), parsed.GetValue(seeds), parsed.GetValue(device), parsed.GetValue(set) ?? [],
-    parsed.GetValue(output), parsed.GetValue(resume), parsed.GetValue(weights), parsed.GetValue(jobs), parsed.GetValue(together))), "The configuration"));
+root.SetAction(parsed =>
+    Exit.Of(
+        () =>
+            TrainCommand.Run(
+                new TrainCommand.Arguments(
+                    parsed.GetValue(config)!,
+                    parsed.GetValue(seed),
+                    parsed.GetValue(seeds),
+                    parsed.GetValue(device),
+                    parsed.GetValue(set) ?? [],
+                    parsed.GetValue(output),
+                    parsed.GetValue(resume),
+                    parsed.GetValue(weights),
+                    parsed.GetValue(jobs),
+                    parsed.GetValue(together)
+                )
+            ),
+        "The configuration"
+    )
+);
 
 var schema = new Command("schema", "Prints the JSON schema of configurations: configs/schema.json");
 schema.SetAction(_ =>
@@ -39,14 +96,25 @@ root.Add(ContinualCommand.Create());
 // A command's own usage does without what the root takes.
 config.Hidden = root.Subcommands.Any(c => c.Name == args.FirstOrDefault());
 var result = root.Parse(args);
-if (result.Errors.Count == 0) return result.Invoke();
+if (result.Errors.Count == 0)
+    return result.Invoke();
 foreach (var error in result.Errors)
-    Console.Error.WriteLine(!error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? error.Message
-        : result.CommandResult.Command == root ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example."
-        : result.CommandResult.Command.Name == "sweep" ? "SWEEP is missing: the file with a sweep's base configuration and axes, experiments/table1/sweep.json for example."
-        : result.CommandResult.Command.Name == "continual" ? "SEQUENCE is missing: the file with tasks and methods, experiments/continual/t2_t3_t4.json for example."
-        : result.CommandResult.Command.Name == "table" ? "FOLDER is missing: the folder of a sweep's runs, experiments/table1 for example."
-        : result.CommandResult.Command.Name == "consolidate" ? "CONFIG is missing: the file with the experiment's settings, experiments/outer-memories/consolidation/consolidation.json for example."
-        : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example.");
+{
+    Console.Error.WriteLine(
+        !error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? error.Message
+        : result.CommandResult.Command == root
+            ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example."
+        : result.CommandResult.Command.Name == "sweep"
+            ? "SWEEP is missing: the file with a sweep's base configuration and axes, experiments/table1/sweep.json for example."
+        : result.CommandResult.Command.Name == "continual"
+            ? "SEQUENCE is missing: the file with tasks and methods, experiments/continual/t2_t3_t4.json for example."
+        : result.CommandResult.Command.Name == "table"
+            ? "FOLDER is missing: the folder of a sweep's runs, experiments/table1 for example."
+        : result.CommandResult.Command.Name == "consolidate"
+            ? "CONFIG is missing: the file with the experiment's settings, experiments/outer-memories/consolidation/consolidation.json for example."
+        : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example."
+    );
+}
+
 Console.Error.WriteLine("--help lists what there is.");
 return Exit.Wrong;

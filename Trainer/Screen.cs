@@ -16,7 +16,10 @@ namespace EmtTorch.Trainer;
 /// </summary>
 internal sealed class Screen : IDisposable
 {
-    private static readonly MessageTemplateTextFormatter Line = new("{Timestamp:HH:mm:ss} {Message:lj}{NewLine}", CultureInfo.InvariantCulture);
+    private static readonly MessageTemplateTextFormatter Line = new(
+        "{Timestamp:HH:mm:ss} {Message:lj}{NewLine}",
+        CultureInfo.InvariantCulture
+    );
 
     private readonly bool _live = !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities.Interactive;
     private readonly Lock _lock = new();
@@ -28,22 +31,24 @@ internal sealed class Screen : IDisposable
     /// <param name="label">The run among several; empty for one alone.</param>
     /// <param name="file">The log's file, JSON lines.</param>
     /// <param name="verbose">Whether it goes to the screen at all.</param>
-    public Logger Logger(string label, string file, bool verbose = true) => new LoggerConfiguration()
-        .WriteTo.Conditional(_ => verbose, screen => screen.Sink(new Sink(this, label)))
-        .WriteTo.File(new JsonFormatter(renderMessage: true), file)
-        .CreateLogger();
+    public Logger Logger(string label, string file, bool verbose = true) =>
+        new LoggerConfiguration()
+            .WriteTo.Conditional(_ => verbose, screen => screen.Sink(new Sink(this, label)))
+            .WriteTo.File(new JsonFormatter(renderMessage: true), file)
+            .CreateLogger();
 
     /// <summary>A queue of runs that are seen on this screen.</summary>
     /// <param name="label">What tells a run from the others; empty for one alone.</param>
     /// <param name="verbose">Whether the runs' own log lines are shown, besides going to their files.</param>
-    public RunQueue Queue(Func<RunConfiguration, string> label, bool verbose = true) => new()
-    {
-        Log = (run, folder) => Logger(label(run), folder.LogFile, verbose),
-        Progress = (run, progress) => Show(label(run), run.Training.Steps, progress, brief: !verbose),
-        Over = run => End(label(run)),
-        Skipped = verbose ? text => Say(text) : null,
-        Warn = Warn,
-    };
+    public RunQueue Queue(Func<RunConfiguration, string> label, bool verbose = true) =>
+        new()
+        {
+            Log = (run, folder) => Logger(label(run), folder.LogFile, verbose),
+            Progress = (run, progress) => Show(label(run), run.Training.Steps, progress, brief: !verbose),
+            Over = run => End(label(run)),
+            Skipped = verbose ? text => Say(text) : null,
+            Warn = Warn,
+        };
 
     /// <summary>Shows how far a run is.</summary>
     /// <param name="label">The run among several; empty for one alone.</param>
@@ -56,10 +61,16 @@ internal sealed class Screen : IDisposable
         TimeSpan? timeLeft = progress.TimeLeft is { TotalDays: < 100 } t ? t : null;
         double percent = 100.0 * m.Step / steps;
         var left = Left(timeLeft);
-        var line = label.Length > 0 && _live
-            ? string.Create(CultureInfo.InvariantCulture, $"{label}: {percent:0} %  accuracy {m.Accuracy:0.000}{left}")
-            : string.Create(CultureInfo.InvariantCulture,
-                $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}");
+        var line =
+            label.Length > 0 && _live
+                ? string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{label}: {percent:0} %  accuracy {m.Accuracy:0.000}{left}"
+                )
+                : string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}"
+                );
         lock (_lock)
         {
             if (_live)
@@ -70,9 +81,12 @@ internal sealed class Screen : IDisposable
             }
             else
             {
-                long now = Environment.TickCount64, pause = brief ? 60_000 : 5_000;
-                if (!_nextPlainLine.TryGetValue(label, out long next)) _nextPlainLine[label] = next = brief ? now + pause : now;
-                if (now < next) return;
+                long now = Environment.TickCount64,
+                    pause = brief ? 60_000 : 5_000;
+                if (!_nextPlainLine.TryGetValue(label, out long next))
+                    _nextPlainLine[label] = next = brief ? now + pause : now;
+                if (now < next)
+                    return;
                 _nextPlainLine[label] = now + pause;
                 Console.WriteLine(line);
             }
@@ -105,7 +119,8 @@ internal sealed class Screen : IDisposable
 
     public void Dispose()
     {
-        lock (_lock) Clear();
+        lock (_lock)
+            Clear();
     }
 
     private static string Prefix(string label) => label.Length == 0 ? "" : label + ": ";
@@ -115,28 +130,34 @@ internal sealed class Screen : IDisposable
         using var text = new StringWriter();
         Line.Format(logEvent, text);
         // Behind the time of day.
-        if (label.Length > 0) text.GetStringBuilder().Insert(9, Prefix(label));
+        if (label.Length > 0)
+            text.GetStringBuilder().Insert(9, Prefix(label));
         lock (_lock)
         {
             Clear();
-            if (logEvent.Level >= LogEventLevel.Warning) Console.Error.Write(text);
-            else Console.Out.Write(text);
+            if (logEvent.Level >= LogEventLevel.Warning)
+                Console.Error.Write(text);
+            else
+                Console.Out.Write(text);
             Draw();
         }
     }
 
     private void Clear()
     {
-        if (_drawn) Console.Out.Write("\r\u001b[2K");
+        if (_drawn)
+            Console.Out.Write("\r\u001b[2K");
         _drawn = false;
     }
 
     private void Draw()
     {
-        if (!_live || _running.Count == 0) return;
+        if (!_live || _running.Count == 0)
+            return;
         int width = Math.Max(20, AnsiConsole.Profile.Width - 1);
         var line = string.Join("   ", _running.Values.Select(r => r.Line));
-        if (line.Length > width && _running.Count > 1) line = Together(_running.Values);
+        if (line.Length > width && _running.Count > 1)
+            line = Together(_running.Values);
         AnsiConsole.Markup($"[teal]{Markup.Escape(line.Length > width ? line[..width] : line)}[/]");
         _drawn = true;
     }
@@ -146,7 +167,9 @@ internal sealed class Screen : IDisposable
     {
         string Span(Func<Running, double> of, string format)
         {
-            var ends = new[] { runs.Min(of), runs.Max(of) }.Select(v => v.ToString(format, CultureInfo.InvariantCulture)).Distinct();
+            var ends = new[] { runs.Min(of), runs.Max(of) }
+                .Select(v => v.ToString(format, CultureInfo.InvariantCulture))
+                .Distinct();
             return string.Join(" to ", ends);
         }
         return $"{runs.Count} runs: {Span(r => r.Percent, "0")} %  accuracy {Span(r => r.Accuracy, "0.000")}{Left(runs.Max(r => r.Left))}";
@@ -162,5 +185,8 @@ internal sealed class Screen : IDisposable
         public void Emit(LogEvent logEvent) => screen.Write(label, logEvent);
     }
 
-    public static string Duration(TimeSpan t) => t.TotalHours >= 1 ? $"{(int)t.TotalHours} h {t.Minutes} min" : t.TotalMinutes >= 1 ? $"{t.Minutes} min {t.Seconds} s" : $"{t.Seconds} s";
+    public static string Duration(TimeSpan t) =>
+        t.TotalHours >= 1 ? $"{(int)t.TotalHours} h {t.Minutes} min"
+        : t.TotalMinutes >= 1 ? $"{t.Minutes} min {t.Seconds} s"
+        : $"{t.Seconds} s";
 }

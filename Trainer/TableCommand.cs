@@ -11,11 +11,23 @@ internal static class TableCommand
 {
     public static Command Create()
     {
-        var folder = new Argument<string>("FOLDER") { Description = "The folder of a sweep's runs, or the one with its sweep.json; without a sweep.json the runs' differences are the axes" };
-        var output = new Option<string?>("--out") { Description = "Where to write (default: FOLDER)", HelpName = "FOLDER" };
-        var command = new Command("table", "Makes the table of a sweep, finished or not: prints it, and writes table.md, table.csv, table.json and table.html.\n\n  dotnet run --project Trainer -- table experiments/table1")
+        var folder = new Argument<string>("FOLDER")
         {
-            folder, output,
+            Description =
+                "The folder of a sweep's runs, or the one with its sweep.json; without a sweep.json the runs' differences are the axes",
+        };
+        var output = new Option<string?>("--out")
+        {
+            Description = "Where to write (default: FOLDER)",
+            HelpName = "FOLDER",
+        };
+        var command = new Command(
+            "table",
+            "Makes the table of a sweep, finished or not: prints it, and writes table.md, table.csv, table.json and table.html.\n\n  dotnet run --project Trainer -- table experiments/table1"
+        )
+        {
+            folder,
+            output,
         };
         command.SetAction(parsed => Exit.Of(() => Run(parsed.GetValue(folder)!, parsed.GetValue(output))));
         return command;
@@ -26,9 +38,11 @@ internal static class TableCommand
         // Runs are analysed side by side, a thread each.
         TorchRuntime.Start(1);
         var target = output ?? folder;
-        if ((output is not null || Directory.Exists(folder)) && new RunFolder(target).WhyNotWritable() is { } reason) throw new ConfigurationException([new("--out", $"{target} can't be written to: {reason}")]);
+        if ((output is not null || Directory.Exists(folder)) && new RunFolder(target).WhyNotWritable() is { } reason)
+            throw new ConfigurationException([new("--out", $"{target} can't be written to: {reason}")]);
         var runs = SweepFolder.Read(folder, name => Console.Error.WriteLine($"Analysing {name}"));
-        foreach (var warning in runs.Warnings) Console.Error.WriteLine($"Warning: {warning}");
+        foreach (var warning in runs.Warnings)
+            Console.Error.WriteLine($"Warning: {warning}");
         var table = SweepTable.Of(runs);
         var markdown = SweepTableText.Markdown(table);
         var page = Path.Combine(target, "table.html");

@@ -40,15 +40,40 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
         var cycles = CyclesOf(task, threshold);
         Complex[] own = [.. learned.Where(z => z.Magnitude > threshold)];
         // What a cycle can't have by itself it can't have beside others.
-        int[] most = [.. cycles.Select(c => Enumerable.Range(1, c.Count).TakeWhile(n => n * c.Length <= own.Length && ErrorOf(Copies(c, n), own) is not null).LastOrDefault())];
-        if (most.Aggregate(1.0, (product, n) => product * (n + 1)) > MostChoices) return null;
+        int[] most =
+        [
+            .. cycles.Select(c =>
+                Enumerable
+                    .Range(1, c.Count)
+                    .TakeWhile(n => n * c.Length <= own.Length && ErrorOf(Copies(c, n), own) is not null)
+                    .LastOrDefault()
+            ),
+        ];
+        if (most.Aggregate(1.0, (product, n) => product * (n + 1)) > MostChoices)
+            return null;
         (int Size, double Error, int[] Counts) best = (0, 0, new int[cycles.Count]);
-        foreach (var (size, counts) in Choices(most).Select(c => (Size: c.Zip(cycles, (n, cycle) => n * cycle.Length).Sum(), c)).Where(c => c.Size > 0 && c.Size <= own.Length).OrderByDescending(c => c.Size))
+        foreach (
+            var (size, counts) in Choices(most)
+                .Select(c => (Size: c.Zip(cycles, (n, cycle) => n * cycle.Length).Sum(), c))
+                .Where(c => c.Size > 0 && c.Size <= own.Length)
+                .OrderByDescending(c => c.Size)
+        )
         {
-            if (size < best.Size) break;
-            if (ErrorOf([.. cycles.Zip(counts, Copies).SelectMany(e => e)], own) is { } error && (size > best.Size || error < best.Error)) best = (size, error, counts);
+            if (size < best.Size)
+                break;
+            if (
+                ErrorOf([.. cycles.Zip(counts, Copies).SelectMany(e => e)], own) is { } error
+                && (size > best.Size || error < best.Error)
+            )
+            {
+                best = (size, error, counts);
+            }
         }
-        return new([.. cycles.Select((c, i) => c with { Learned = best.Counts[i] })], best.Size == 0 ? null : best.Error, own.Length - best.Size);
+        return new(
+            [.. cycles.Select((c, i) => c with { Learned = best.Counts[i] })],
+            best.Size == 0 ? null : best.Error,
+            own.Length - best.Size
+        );
     }
 
     /// <summary>The circuit's cycles, none of them learned.</summary>
@@ -61,11 +86,20 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
         foreach (var component in Components(rows))
         {
             var index = tensor(component.Select(i => (long)i).ToArray());
-            Complex[] persistent = [.. Spectrum.Eigenvalues(phi.index_select(0, index).index_select(1, index)).Where(z => z.Magnitude > threshold).OrderBy(z => z.Phase)];
-            if (persistent.Length == 0) continue;
+            Complex[] persistent =
+            [
+                .. Spectrum
+                    .Eigenvalues(phi.index_select(0, index).index_select(1, index))
+                    .Where(z => z.Magnitude > threshold)
+                    .OrderBy(z => z.Phase),
+            ];
+            if (persistent.Length == 0)
+                continue;
             int same = found.FindIndex(c => c.Length == persistent.Length && ErrorOf(c.Eigenvalues, persistent) < 1e-6);
-            if (same >= 0) found[same] = found[same] with { Count = found[same].Count + 1 };
-            else found.Add(new(persistent.Length, persistent, 1, 0));
+            if (same >= 0)
+                found[same] = found[same] with { Count = found[same].Count + 1 };
+            else
+                found.Add(new(persistent.Length, persistent, 1, 0));
         }
         return [.. found.OrderBy(c => c.Length)];
     }
@@ -74,26 +108,49 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
     private static List<int[]> Components(double[][] matrix)
     {
         int n = matrix.Length;
-        bool[][] reach = [.. Enumerable.Range(0, n).Select(start =>
-        {
-            var seen = new bool[n];
-            var next = new Stack<int>([start]);
-            while (next.TryPop(out int j))
-                for (int i = 0; i < n; i++)
-                    if (matrix[i][j] != 0 && !seen[i])
+        bool[][] reach =
+        [
+            .. Enumerable
+                .Range(0, n)
+                .Select(start =>
+                {
+                    var seen = new bool[n];
+                    var next = new Stack<int>([start]);
+                    while (next.TryPop(out int j))
                     {
-                        seen[i] = true;
-                        next.Push(i);
+                        for (int i = 0; i < n; i++)
+                        {
+                            if (matrix[i][j] != 0 && !seen[i])
+                            {
+                                seen[i] = true;
+                                next.Push(i);
+                            }
+                        }
                     }
-            return seen;
-        })];
-        return [.. Enumerable.Range(0, n).Where(i => reach[i][i]).GroupBy(i => Enumerable.Range(0, n).First(j => reach[i][j] && reach[j][i])).Select(g => g.ToArray())];
+                    return seen;
+                }),
+        ];
+        return
+        [
+            .. Enumerable
+                .Range(0, n)
+                .Where(i => reach[i][i])
+                .GroupBy(i => Enumerable.Range(0, n).First(j => reach[i][j] && reach[j][i]))
+                .Select(g => g.ToArray()),
+        ];
     }
 
-    private static Complex[] Copies(Cycle cycle, int count) => [.. Enumerable.Repeat(cycle.Eigenvalues, count).SelectMany(e => e)];
+    private static Complex[] Copies(Cycle cycle, int count) =>
+        [.. Enumerable.Repeat(cycle.Eigenvalues, count).SelectMany(e => e)];
 
     private static IEnumerable<int[]> Choices(IEnumerable<int> most) =>
-        most.Aggregate((IEnumerable<int[]>)[[]], (some, n) => some.SelectMany(one => Enumerable.Range(0, n + 1), (one, count) => (int[])[.. one, count]));
+        most.Aggregate(
+            (IEnumerable<int[]>)
+                [
+                    [],
+                ],
+            (some, n) => some.SelectMany(one => Enumerable.Range(0, n + 1), (one, count) => (int[])[.. one, count])
+        );
 
     /// <summary>The mean difference of theory's arguments from those of as many of the network's, best matched; null where one is beyond the tolerance.</summary>
     private static double? ErrorOf(IReadOnlyList<Complex> theory, IReadOnlyList<Complex> own)
@@ -101,11 +158,14 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
         // Whatever is left over may be left over at no cost.
         var cost = new double[own.Count, own.Count];
         for (int i = 0; i < theory.Count; i++)
+        {
             for (int j = 0; j < own.Count; j++)
             {
                 double difference = Spectrum.AngleBetween(theory[i], own[j]);
                 cost[i, j] = difference <= Tolerance ? difference : 1e3;
             }
+        }
+
         var match = Assignment.Solve(cost);
         double error = Enumerable.Range(0, theory.Count).Average(i => cost[i, match[i]]);
         return error <= Tolerance ? error : null;

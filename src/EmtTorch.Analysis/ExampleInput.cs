@@ -21,11 +21,23 @@ public static class ExampleInput
             return [.. Enumerable.Range(0, s).Select(t => Bits(text[t % text.Length] - '0', d))];
         try
         {
-            if (JsonSerializer.Deserialize<double[][]>(text) is { } rows && rows.Length == s && rows.All(r => r?.Length == d && r.All(double.IsFinite))) return rows;
+            if (
+                JsonSerializer.Deserialize<double[][]>(text) is { } rows
+                && rows.Length == s
+                && rows.All(r => r?.Length == d && r.All(double.IsFinite))
+            )
+            {
+                return rows;
+            }
         }
-        catch (JsonException) { /* the message below says what would do */ }
-        throw new ArgumentException($"the input '{text}' is neither digits, such as {Default}, nor a JSON array of {s} vectors of {d} numbers");
+        catch (JsonException)
+        { /* the message below says what would do */
+        }
+        throw new ArgumentException(
+            $"the input '{text}' is neither digits, such as {Default}, nor a JSON array of {s} vectors of {d} numbers"
+        );
     }
 
-    private static double[] Bits(int digit, int d) => [.. Enumerable.Range(0, d).Select(i => d - 1 - i < 31 && (digit >> (d - 1 - i) & 1) == 1 ? 1.0 : -1.0)];
+    private static double[] Bits(int digit, int d) =>
+        [.. Enumerable.Range(0, d).Select(i => d - 1 - i < 31 && (digit >> (d - 1 - i) & 1) == 1 ? 1.0 : -1.0)];
 }

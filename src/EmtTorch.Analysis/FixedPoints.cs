@@ -76,7 +76,11 @@ public sealed class FixedPoint
         int n = State.Count;
         var jacobian = new double[n, n];
         for (int i = 0; i < n; i++)
-            for (int j = 0; j < n; j++) jacobian[i, j] = (1 - State[i] * State[i]) * _weights[i, j];
+        {
+            for (int j = 0; j < n; j++)
+                jacobian[i, j] = (1 - State[i] * State[i]) * _weights[i, j];
+        }
+
         return jacobian;
     }
 }
@@ -106,8 +110,12 @@ public sealed class FixedPoints
 {
     private const long ChunkBytes = 256L << 20;
 
-    private FixedPoints(IReadOnlyList<FixedPoint> points, int starts, int unconverged, IReadOnlyList<string> problems) =>
-        (Points, Starts, Unconverged, Problems) = (points, starts, unconverged, problems);
+    private FixedPoints(
+        IReadOnlyList<FixedPoint> points,
+        int starts,
+        int unconverged,
+        IReadOnlyList<string> problems
+    ) => (Points, Starts, Unconverged, Problems) = (points, starts, unconverged, problems);
 
     /// <summary>The distinct fixed points: those with the fewest unstable directions first, and of these those reached most often.</summary>
     public IReadOnlyList<FixedPoint> Points { get; }
@@ -130,16 +138,30 @@ public sealed class FixedPoints
     /// <param name="input">u (κ); null: zero.</param>
     /// <param name="options">Null: the defaults.</param>
     /// <exception cref="ArgumentException">A shape does not fit, a number is not finite, or an option makes no sense.</exception>
-    public static FixedPoints Find(ElmanRnn network, Tensor starts, Tensor? input = null, FixedPointOptions? options = null)
+    public static FixedPoints Find(
+        ElmanRnn network,
+        Tensor starts,
+        Tensor? input = null,
+        FixedPointOptions? options = null
+    )
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
-        Tensor weightIh = network.InputWeights.to_type(ScalarType.Float64), weightHh = network.RecurrentWeights;
+        Tensor weightIh = network.InputWeights.to_type(ScalarType.Float64),
+            weightHh = network.RecurrentWeights;
         if (input is not null && (input.dim() != 1 || input.shape[0] != weightIh.shape[1]))
-            throw new ArgumentException($"the input has the shape ({string.Join(", ", input.shape)}): it must be ({weightIh.shape[1]})", nameof(input));
+        {
+            throw new ArgumentException(
+                $"the input has the shape ({string.Join(", ", input.shape)}): it must be ({weightIh.shape[1]})",
+                nameof(input)
+            );
+        }
+
         var drive = zeros(weightHh.shape[0], dtype: ScalarType.Float64, device: weightHh.device);
-        if (network.RecurrentBias is { } bias) drive = drive + bias;
-        if (input is not null) drive = drive + weightIh.mv(input.to(ScalarType.Float64, weightHh.device));
+        if (network.RecurrentBias is { } bias)
+            drive = drive + bias;
+        if (input is not null)
+            drive = drive + weightIh.mv(input.to(ScalarType.Float64, weightHh.device));
         return Find(weightHh, drive, starts, options);
     }
 
@@ -156,9 +178,12 @@ public sealed class FixedPoints
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         var device = weightHh.device;
-        long hidden = weightHh.shape[0], count = starts.shape[0];
+        long hidden = weightHh.shape[0],
+            count = starts.shape[0];
         var w = weightHh.detach().to(ScalarType.Float64, device);
-        var c = drive is null ? zeros(hidden, dtype: ScalarType.Float64, device: device) : drive.detach().to(ScalarType.Float64, device);
+        var c = drive is null
+            ? zeros(hidden, dtype: ScalarType.Float64, device: device)
+            : drive.detach().to(ScalarType.Float64, device);
         // A, AᵀA, the solver's copy of it, and one to spare.
         long chunk = options.ChunkSize ?? Math.Clamp(ChunkBytes / (4 * sizeof(double) * hidden * hidden), 1, count);
 
@@ -166,10 +191,19 @@ public sealed class FixedPoints
         for (long from = 0; from < count; from += chunk)
         {
             using var one = NewDisposeScope();
-            var (states, norms) = Descend(w, c, starts.narrow(0, from, Math.Min(chunk, count - from)).detach().to(ScalarType.Float64, device), options);
-            double[] numbers = [.. states.cpu().data<double>()], norm = [.. norms.cpu().data<double>()];
+            var (states, norms) = Descend(
+                w,
+                c,
+                starts.narrow(0, from, Math.Min(chunk, count - from)).detach().to(ScalarType.Float64, device),
+                options
+            );
+            double[] numbers = [.. states.cpu().data<double>()],
+                norm = [.. norms.cpu().data<double>()];
             for (int i = 0; i < norm.Length; i++)
-                if (norm[i] <= options.Tolerance) ends.Add((numbers[(i * (int)hidden)..((i + 1) * (int)hidden)], norm[i]));
+            {
+                if (norm[i] <= options.Tolerance)
+                    ends.Add((numbers[(i * (int)hidden)..((i + 1) * (int)hidden)], norm[i]));
+            }
         }
 
         var weights = new double[hidden, hidden];
@@ -179,15 +213,33 @@ public sealed class FixedPoints
         FixedPoint[] points =
         [
             .. Merge(ends, options.MergeDistance)
-                .Select(p => new FixedPoint(p.State, p.Norm * p.Norm / 2, p.Count, Eigenvalues(local, p.State), weights))
-                .OrderBy(p => p.UnstableDirections).ThenByDescending(p => p.Count),
+                .Select(p => new FixedPoint(
+                    p.State,
+                    p.Norm * p.Norm / 2,
+                    p.Count,
+                    Eigenvalues(local, p.State),
+                    weights
+                ))
+                .OrderBy(p => p.UnstableDirections)
+                .ThenByDescending(p => p.Count),
         ];
         var problems = new List<string>();
-        if (points.Length == 0) problems.Add($"none of the {count} starts came to a fixed point");
+        if (points.Length == 0)
+            problems.Add($"none of the {count} starts came to a fixed point");
         if (points.Count(p => !p.IsIsolated) is > 0 and var degenerate)
-            problems.Add($"{degenerate} of {points.Length} fixed points have an eigenvalue of 1, to 1e-5: they may lie on lines of fixed points, and then their number depends on the starts");
+        {
+            problems.Add(
+                $"{degenerate} of {points.Length} fixed points have an eigenvalue of 1, to 1e-5: they may lie on lines of fixed points, and then their number depends on the starts"
+            );
+        }
+
         if (points.Count(p => !p.IsStable && p.UnstableDirections == 0) is > 0 and var marginal)
-            problems.Add($"{marginal} of {points.Length} fixed points have an eigenvalue of magnitude 1 and none above: the linearisation does not tell whether they are stable");
+        {
+            problems.Add(
+                $"{marginal} of {points.Length} fixed points have an eigenvalue of magnitude 1 and none above: the linearisation does not tell whether they are stable"
+            );
+        }
+
         return new(points, (int)count, (int)count - ends.Count, problems);
     }
 
@@ -200,9 +252,18 @@ public sealed class FixedPoints
     /// <exception cref="ArgumentException">There are no states, fewer than one start is asked for, or the noise is negative.</exception>
     public static Tensor StartsFrom(Tensor states, int count, double noise = 0.5, ulong seed = 1)
     {
-        if (states.dim() < 2 || states.numel() == 0) throw new ArgumentException($"the states have the shape ({string.Join(", ", states.shape)}): it must be (…, H), and not empty", nameof(states));
-        if (count < 1) throw new ArgumentException($"{count} starts are asked for: there must be at least one", nameof(count));
-        if (!(noise >= 0 && double.IsFinite(noise))) throw new ArgumentException($"the noise is {noise}: it must be a number from 0", nameof(noise));
+        if (states.dim() < 2 || states.numel() == 0)
+        {
+            throw new ArgumentException(
+                $"the states have the shape ({string.Join(", ", states.shape)}): it must be (…, H), and not empty",
+                nameof(states)
+            );
+        }
+
+        if (count < 1)
+            throw new ArgumentException($"{count} starts are asked for: there must be at least one", nameof(count));
+        if (!(noise >= 0 && double.IsFinite(noise)))
+            throw new ArgumentException($"the noise is {noise}: it must be a number from 0", nameof(noise));
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         using var generator = new Generator(seed);
@@ -210,42 +271,52 @@ public sealed class FixedPoints
         var chosen = randint(0, all.shape[0], new long[] { count }, dtype: ScalarType.Int64, generator: generator);
         // Drawn on the CPU, so that they are the same on every device.
         var added = randn([count, all.shape[1]], dtype: ScalarType.Float64, generator: generator).mul_(noise);
-        return all.index_select(0, chosen.to(all.device)).to_type(ScalarType.Float64).add(added.to(all.device)).MoveToOuterDisposeScope();
+        return all.index_select(0, chosen.to(all.device))
+            .to_type(ScalarType.Float64)
+            .add(added.to(all.device))
+            .MoveToOuterDisposeScope();
     }
 
     /// <returns>Where each of the starts ended (n, H), and ‖F(h) − h‖ there (n).</returns>
     private static (Tensor States, Tensor Norms) Descend(Tensor w, Tensor c, Tensor starts, FixedPointOptions options)
     {
-        var h = starts.clone();                                                              // (n, H)
-        var norms = Next(w, c, h).sub_(h).norm(1);                                           // (n)
-        var damping = ones_like(norms);                                                      // λ, μ = λ‖r‖
-        var moving = norms.isfinite();                                                       // neither lost nor stuck
+        var h = starts.clone(); // (n, H)
+        var norms = Next(w, c, h).sub_(h).norm(1); // (n)
+        var damping = ones_like(norms); // λ, μ = λ‖r‖
+        var moving = norms.isfinite(); // neither lost nor stuck
         for (int i = 0; i < options.MaxIterations; i++)
         {
             using var scope = NewDisposeScope();
             var active = moving.logical_and(norms.gt(options.Tolerance)).nonzero().view(-1); // (m)
-            if (active.numel() == 0) break;
-            Tensor x = h.index_select(0, active), old = norms.index_select(0, active), lambda = damping.index_select(0, active);
+            if (active.numel() == 0)
+                break;
+            Tensor x = h.index_select(0, active),
+                old = norms.index_select(0, active),
+                lambda = damping.index_select(0, active);
 
             var f = Next(w, c, x);
-            var a = f.square().neg_().add_(1).unsqueeze(2).mul(w);                           // J, (m, H, H)
-            a.diagonal(0, 1, 2).sub_(1);                                                     // J − I
+            var a = f.square().neg_().add_(1).unsqueeze(2).mul(w); // J, (m, H, H)
+            a.diagonal(0, 1, 2).sub_(1); // J − I
             var transposed = a.transpose(1, 2);
-            var normal = transposed.bmm(a);                                                  // AᵀA
-            var gradient = transposed.bmm((f - x).unsqueeze(2)).squeeze(2);                  // Aᵀr, (m, H)
+            var normal = transposed.bmm(a); // AᵀA
+            var gradient = transposed.bmm((f - x).unsqueeze(2)).squeeze(2); // Aᵀr, (m, H)
             var diagonal = normal.diagonal(0, 1, 2);
             // The floor keeps AᵀA + μI invertible in float64 whatever A is, and is far too small to slow the last steps down.
             var mu = lambda.mul(old).maximum(diagonal.sum(1).mul_(1e-14)).clamp_min_(1e-300);
             diagonal.add_(mu.unsqueeze(1));
             // The solver may throw at a matrix that is not finite: such a start stands still, and is lost.
             var finite = normal.flatten(1).sum(1).isfinite();
-            normal = where(finite.view(-1, 1, 1), normal, eye(normal.shape[1], dtype: normal.dtype, device: normal.device));
+            normal = where(
+                finite.view(-1, 1, 1),
+                normal,
+                eye(normal.shape[1], dtype: normal.dtype, device: normal.device)
+            );
             gradient = where(finite.unsqueeze(1), gradient, zeros_like(gradient));
-            var step = linalg.solve(normal, gradient.neg().unsqueeze(2)).squeeze(2);         // δ, (m, H)
+            var step = linalg.solve(normal, gradient.neg().unsqueeze(2)).squeeze(2); // δ, (m, H)
 
             var trial = x + step;
             var norm = Next(w, c, trial).sub_(trial).norm(1);
-            var better = norm.lt(old);                                                       // false for NaN
+            var better = norm.lt(old); // false for NaN
             // By how much q fell, and by how much it would have in a linear network: their ratio says how far to trust the next step.
             var fell = old.square().sub_(norm.square()).div_(2);
             var promised = step.mul(step.mul(mu.unsqueeze(1)).sub_(gradient)).sum(1).div_(2);
@@ -254,7 +325,11 @@ public sealed class FixedPoints
 
             h.index_copy_(0, active, where(better.unsqueeze(1), trial, x));
             norms.index_copy_(0, active, where(better, norm, old));
-            damping.index_copy_(0, active, where(trusted, lambda * 0.1, where(doubted, lambda * 5, lambda)).clamp_(1e-12, 1e15));
+            damping.index_copy_(
+                0,
+                active,
+                where(trusted, lambda * 0.1, where(doubted, lambda * 5, lambda)).clamp_(1e-12, 1e15)
+            );
             // Refused, and too short to be anything but rounding: a minimum of q above 0.
             var stuck = better.logical_not().logical_and(step.norm(1).lt(1e-12));
             moving.index_copy_(0, active, finite.logical_and(stuck.logical_not()));
@@ -266,21 +341,28 @@ public sealed class FixedPoints
     private static Tensor Next(Tensor w, Tensor c, Tensor h) => h.mm(w.t()).add_(c).tanh_();
 
     /// <summary>The best of the ends, all that is near it with it, the best of the others, and so on.</summary>
-    private static List<(double[] State, double Norm, int Count)> Merge(List<(double[] State, double Norm)> ends, double distance)
+    private static List<(double[] State, double Norm, int Count)> Merge(
+        List<(double[] State, double Norm)> ends,
+        double distance
+    )
     {
         var points = new List<(double[] State, double Norm, int Count)>();
         foreach (var (state, norm) in ends.OrderBy(e => e.Norm))
         {
             int near = points.FindIndex(p => Near(p.State, state));
-            if (near < 0) points.Add((state, norm, 1));
-            else points[near] = points[near] with { Count = points[near].Count + 1 };
+            if (near < 0)
+                points.Add((state, norm, 1));
+            else
+                points[near] = points[near] with { Count = points[near].Count + 1 };
         }
         return points;
 
         bool Near(double[] a, double[] b)
         {
-            double sum = 0, limit = distance * distance;
-            for (int i = 0; i < a.Length && sum <= limit; i++) sum += (a[i] - b[i]) * (a[i] - b[i]);
+            double sum = 0,
+                limit = distance * distance;
+            for (int i = 0; i < a.Length && sum <= limit; i++)
+                sum += (a[i] - b[i]) * (a[i] - b[i]);
             return sum <= limit;
         }
     }
@@ -296,22 +378,77 @@ public sealed class FixedPoints
     private static void Check(Tensor weightHh, Tensor? drive, Tensor starts, FixedPointOptions options)
     {
         if (weightHh.dim() != 2 || weightHh.shape[0] != weightHh.shape[1] || weightHh.shape[0] == 0)
-            throw new ArgumentException($"W_hh has the shape ({string.Join(", ", weightHh.shape)}): it must be square", nameof(weightHh));
+        {
+            throw new ArgumentException(
+                $"W_hh has the shape ({string.Join(", ", weightHh.shape)}): it must be square",
+                nameof(weightHh)
+            );
+        }
+
         long hidden = weightHh.shape[0];
         if (drive is not null && (drive.dim() != 1 || drive.shape[0] != hidden))
-            throw new ArgumentException($"the drive has the shape ({string.Join(", ", drive.shape)}): it must be ({hidden})", nameof(drive));
+        {
+            throw new ArgumentException(
+                $"the drive has the shape ({string.Join(", ", drive.shape)}): it must be ({hidden})",
+                nameof(drive)
+            );
+        }
+
         if (starts.dim() != 2 || starts.shape[1] != hidden || starts.shape[0] == 0)
-            throw new ArgumentException($"the starts have the shape ({string.Join(", ", starts.shape)}): it must be (N, {hidden}), N at least 1", nameof(starts));
-        foreach (var (tensor, what, name) in new[] { (weightHh, "W_hh", nameof(weightHh)), (drive, "the drive", nameof(drive)), (starts, "the starts", nameof(starts)) })
+        {
+            throw new ArgumentException(
+                $"the starts have the shape ({string.Join(", ", starts.shape)}): it must be (N, {hidden}), N at least 1",
+                nameof(starts)
+            );
+        }
+
+        foreach (
+            var (tensor, what, name) in new[]
+            {
+                (weightHh, "W_hh", nameof(weightHh)),
+                (drive, "the drive", nameof(drive)),
+                (starts, "the starts", nameof(starts)),
+            }
+        )
         {
             using var scope = NewDisposeScope();
-            if (tensor is null) continue;
-            if (!tensor.is_floating_point()) throw new ArgumentException($"{what}: the numbers are of the type {tensor.dtype}, not of a floating type", name);
-            if (!tensor.isfinite().all().item<bool>()) throw new ArgumentException($"{what}: not all numbers are finite", name);
+            if (tensor is null)
+                continue;
+            if (!tensor.is_floating_point())
+            {
+                throw new ArgumentException(
+                    $"{what}: the numbers are of the type {tensor.dtype}, not of a floating type",
+                    name
+                );
+            }
+
+            if (!tensor.isfinite().all().item<bool>())
+                throw new ArgumentException($"{what}: not all numbers are finite", name);
         }
-        if (!(options.Tolerance > 0)) throw new ArgumentException($"the tolerance is {options.Tolerance}: it must be above 0", nameof(options));
-        if (!(options.MergeDistance >= 0)) throw new ArgumentException($"the distance for merging is {options.MergeDistance}: it must be at least 0", nameof(options));
-        if (options.MaxIterations < 1) throw new ArgumentException($"there are {options.MaxIterations} iterations: there must be at least one", nameof(options));
-        if (options.ChunkSize < 1) throw new ArgumentException($"a chunk has {options.ChunkSize} starts: it must have at least one", nameof(options));
+        if (!(options.Tolerance > 0))
+            throw new ArgumentException($"the tolerance is {options.Tolerance}: it must be above 0", nameof(options));
+        if (!(options.MergeDistance >= 0))
+        {
+            throw new ArgumentException(
+                $"the distance for merging is {options.MergeDistance}: it must be at least 0",
+                nameof(options)
+            );
+        }
+
+        if (options.MaxIterations < 1)
+        {
+            throw new ArgumentException(
+                $"there are {options.MaxIterations} iterations: there must be at least one",
+                nameof(options)
+            );
+        }
+
+        if (options.ChunkSize < 1)
+        {
+            throw new ArgumentException(
+                $"a chunk has {options.ChunkSize} starts: it must have at least one",
+                nameof(options)
+            );
+        }
     }
 }

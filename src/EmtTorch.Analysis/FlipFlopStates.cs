@@ -18,15 +18,32 @@ namespace EmtTorch.Analysis;
 /// </code></example>
 public sealed class FlipFlopStates
 {
-    private const int Sequences = 128, Steps = 64, Drawn = 16;
+    private const int Sequences = 128,
+        Steps = 64,
+        Drawn = 16;
 
     /// <summary>Drawn sequences × steps × components.</summary>
     internal double[][][] Trajectories { get; }
 
-
-    private FlipFlopStates(FixedPoints fixedPoints, IReadOnlyList<string> signs, IReadOnlyDictionary<string, int> patterns, int bits, double[][] projected, double[][][] trajectories, double[] variance)
+    private FlipFlopStates(
+        FixedPoints fixedPoints,
+        IReadOnlyList<string> signs,
+        IReadOnlyDictionary<string, int> patterns,
+        int bits,
+        double[][] projected,
+        double[][][] trajectories,
+        double[] variance
+    )
     {
-        (FixedPoints, Signs, Patterns, PatternCount, Projected, Trajectories, Variance) = (fixedPoints, signs, patterns, Math.Pow(2, bits), projected, trajectories, variance);
+        (FixedPoints, Signs, Patterns, PatternCount, Projected, Trajectories, Variance) = (
+            fixedPoints,
+            signs,
+            patterns,
+            Math.Pow(2, bits),
+            projected,
+            trajectories,
+            variance
+        );
     }
 
     /// <summary>The fixed points without input.</summary>
@@ -57,7 +74,13 @@ public sealed class FlipFlopStates
     /// <param name="seed">The same seed gives the same sequences and starts.</param>
     /// <param name="options">Null: the defaults.</param>
     /// <exception cref="ArgumentException">Fewer than one start, a negative noise, weights that are not finite, or an option that makes no sense.</exception>
-    public static FlipFlopStates Of(ElmanRnn network, int starts = 1024, double noise = 0.5, ulong seed = 1, FixedPointOptions? options = null)
+    public static FlipFlopStates Of(
+        ElmanRnn network,
+        int starts = 1024,
+        double noise = 0.5,
+        ulong seed = 1,
+        FixedPointOptions? options = null
+    )
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
@@ -70,19 +93,38 @@ public sealed class FlipFlopStates
 
         // y at each point; in plain loops, since there may be no point, and then no tensor of points.
         var readout = Rows(network.ReadoutWeights.cpu());
-        double[] bias = network.ReadoutBias is { } b ? [.. b.cpu().to_type(ScalarType.Float64).data<double>()] : new double[bits];
-        string[] signs = [.. found.Points.Select(p => string.Concat(readout.Select((row, i) => row.Zip(p.State, (w, h) => w * h).Sum() + bias[i] >= 0 ? '+' : '-')))];
-        var patterns = found.Points.Zip(signs).Where(p => p.First.IsStable).GroupBy(p => p.Second).OrderBy(g => g.Key, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Count());
+        double[] bias = network.ReadoutBias is { } b
+            ? [.. b.cpu().to_type(ScalarType.Float64).data<double>()]
+            : new double[bits];
+        string[] signs =
+        [
+            .. found.Points.Select(p =>
+                string.Concat(
+                    readout.Select((row, i) => row.Zip(p.State, (w, h) => w * h).Sum() + bias[i] >= 0 ? '+' : '-')
+                )
+            ),
+        ];
+        var patterns = found
+            .Points.Zip(signs)
+            .Where(p => p.First.IsStable)
+            .GroupBy(p => p.Second)
+            .OrderBy(g => g.Key, StringComparer.Ordinal)
+            .ToDictionary(g => g.Key, g => g.Count());
 
         var flat = visited.reshape(-1, visited.shape[2]);
         var mean = flat.mean([0L]);
         var centred = flat - mean;
-        var (values, vectors) = linalg.eigh(centred.t().mm(centred).div(flat.shape[0]));                       // ascending
+        var (values, vectors) = linalg.eigh(centred.t().mm(centred).div(flat.shape[0])); // ascending
         int kept = (int)Math.Min(3, values.shape[0]);
-        var axes = vectors.narrow(1, values.shape[0] - kept, kept).flip(1);                                   // (H, kept)
+        var axes = vectors.narrow(1, values.shape[0] - kept, kept).flip(1); // (H, kept)
         double[] variance = [.. (values.narrow(0, values.shape[0] - kept, kept).flip(0) / values.sum()).data<double>()];
         var (axesRows, centre) = (Rows(axes.t().contiguous()), mean.data<double>().ToArray());
-        double[][] projected = [.. found.Points.Select(p => axesRows.Select(axis => axis.Select((a, i) => a * (p.State[i] - centre[i])).Sum()).ToArray())];
+        double[][] projected =
+        [
+            .. found.Points.Select(p =>
+                axesRows.Select(axis => axis.Select((a, i) => a * (p.State[i] - centre[i])).Sum()).ToArray()
+            ),
+        ];
         var lines = centred.mm(axes).view(Steps, Sequences, kept).narrow(1, 0, Drawn).transpose(0, 1).contiguous(); // (Drawn, T, kept)
         double[][][] trajectories = [.. Enumerable.Range(0, Drawn).Select(k => Rows(lines[k]))];
         return new(found, signs, patterns, bits, projected, trajectories, variance);

@@ -43,19 +43,38 @@ public sealed class MemoryDecomposition : IDisposable
     public static MemoryDecomposition Of(Tensor weights, Tensor basis)
     {
         if (weights.shape is not [var h, var h2] || h != h2 || basis.shape is not [var rows, _] || rows != h)
-            throw new ArgumentException($"W_hh is ({string.Join(", ", weights.shape)}) and the basis ({string.Join(", ", basis.shape)}): they should be (H, H) and (H, n)", nameof(basis));
-        if (!Matrices.IsFinite(weights) || !Matrices.IsFinite(basis)) throw new ArgumentException("there are numbers that are not finite", nameof(basis));
+        {
+            throw new ArgumentException(
+                $"W_hh is ({string.Join(", ", weights.shape)}) and the basis ({string.Join(", ", basis.shape)}): they should be (H, H) and (H, n)",
+                nameof(basis)
+            );
+        }
+
+        if (!Matrices.IsFinite(weights) || !Matrices.IsFinite(basis))
+            throw new ArgumentException("there are numbers that are not finite", nameof(basis));
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var w = weights.to_type(ScalarType.Float64).cpu();
         var xi = basis.to_type(ScalarType.Float64).cpu().clone();
         double condition = Matrices.Condition(xi);
-        if (!(condition < 1e12)) throw new AnalysisException($"the basis's {xi.shape[1]} columns are dependent (condition number {condition:G2}): it has no dual");
+        if (!(condition < 1e12))
+        {
+            throw new AnalysisException(
+                $"the basis's {xi.shape[1]} columns are dependent (condition number {condition:G2}): it has no dual"
+            );
+        }
+
         var dual = linalg.pinv(xi);
         var moved = matmul(w, xi);
         var interactions = matmul(dual, moved);
         double size = Matrices.Norm(moved);
-        var result = new MemoryDecomposition(xi, dual, interactions, condition, size == 0 ? 0 : Matrices.Norm(moved - matmul(xi, interactions)) / size);
+        var result = new MemoryDecomposition(
+            xi,
+            dual,
+            interactions,
+            condition,
+            size == 0 ? 0 : Matrices.Norm(moved - matmul(xi, interactions)) / size
+        );
         result.MoveToOuterDisposeScope();
         return result;
     }
@@ -69,7 +88,8 @@ public sealed class MemoryDecomposition : IDisposable
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        if (!Matrices.IsFinite(weights)) throw new ArgumentException("there are numbers that are not finite", nameof(weights));
+        if (!Matrices.IsFinite(weights))
+            throw new ArgumentException("there are numbers that are not finite", nameof(weights));
         var (values, vectors) = linalg.eig(weights.to_type(ScalarType.Float64).cpu());
         var lambda = Matrices.ComplexValues(values);
         var columns = new List<Tensor>();
@@ -77,8 +97,10 @@ public sealed class MemoryDecomposition : IDisposable
         {
             // LAPACK gives pairs next to each other, the positive imaginary part first.
             var v = vectors.select(1, i);
-            if (lambda[i].Imaginary >= 0) columns.Add(v.real);
-            if (lambda[i].Imaginary > 0) columns.Add(v.imag);
+            if (lambda[i].Imaginary >= 0)
+                columns.Add(v.real);
+            if (lambda[i].Imaginary > 0)
+                columns.Add(v.imag);
         }
         try
         {
@@ -88,14 +110,17 @@ public sealed class MemoryDecomposition : IDisposable
         }
         catch (AnalysisException)
         {
-            throw new AnalysisException("W_hh is defective or nearly so: its eigenvectors are no basis of the hidden space");
+            throw new AnalysisException(
+                "W_hh is defective or nearly so: its eigenvectors are no basis of the hidden space"
+            );
         }
     }
 
     /// <summary>Keeps its tensors beyond the present dispose scope.</summary>
     internal void MoveToOuterDisposeScope()
     {
-        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, Dual, Interactions]) tensor.MoveToOuterDisposeScope();
+        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, Dual, Interactions])
+            tensor.MoveToOuterDisposeScope();
     }
 
     public void Dispose()

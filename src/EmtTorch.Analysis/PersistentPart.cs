@@ -15,10 +15,21 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
     public static PersistentPart Of(Tensor weights, double threshold)
     {
         using var scope = NewDisposeScope();
-        if (SpectralProjector.Of(weights, threshold, out var problem) is not var (projector, rank)) throw new AnalysisException(problem!);
-        if (rank == 0) throw new AnalysisException($"no eigenvalue of W_hh is above {threshold} in magnitude: the network forgets everything, so there are no variable memories");
+        if (SpectralProjector.Of(weights, threshold, out var problem) is not var (projector, rank))
+            throw new AnalysisException(problem!);
+        if (rank == 0)
+        {
+            throw new AnalysisException(
+                $"no eigenvalue of W_hh is above {threshold} in magnitude: the network forgets everything, so there are no variable memories"
+            );
+        }
+
         var basis = Matrices.Range(projector, rank);
-        return new(projector.MoveToOuterDisposeScope(), basis.MoveToOuterDisposeScope(), matmul(basis.t(), matmul(weights, basis)).MoveToOuterDisposeScope());
+        return new(
+            projector.MoveToOuterDisposeScope(),
+            basis.MoveToOuterDisposeScope(),
+            matmul(basis.t(), matmul(weights, basis)).MoveToOuterDisposeScope()
+        );
     }
 
     /// <summary>
@@ -33,13 +44,26 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
         var (values, vectors) = linalg.eig(Restricted);
         var learned = Matrices.ComplexValues(values);
         if (learned.Length != theory.Count)
-            throw new AnalysisException($"the spectra differ in count: theory has {theory.Count} persistent eigenvalues, the network {learned.Length}; the circuit is not (or not only) what was learned");
+        {
+            throw new AnalysisException(
+                $"the spectra differ in count: theory has {theory.Count} persistent eigenvalues, the network {learned.Length}; the circuit is not (or not only) what was learned"
+            );
+        }
+
         var factors = new Complex[learned.Length];
-        foreach (var (i, j) in Spectrum.Compare(theory, learned, threshold: 0).Pairs) factors[j] = theory[i].Magnitude / learned[j].Magnitude;
+        foreach (var (i, j) in Spectrum.Compare(theory, learned, threshold: 0).Pairs)
+            factors[j] = theory[i].Magnitude / learned[j].Magnitude;
         // Nothing to change, and no need for eigenvectors, which repeated eigenvalues may not have.
-        if (factors.All(f => Math.Abs(f.Real - 1) < 1e-9)) return Restricted.clone().MoveToOuterDisposeScope();
+        if (factors.All(f => Math.Abs(f.Real - 1) < 1e-9))
+            return Restricted.clone().MoveToOuterDisposeScope();
         double condition = Condition(vectors);
-        if (!(condition < 1e8)) throw new AnalysisException($"the persistent eigenvectors of W_hh are nearly dependent (condition number {condition:G2}): its gain can't be told from its structure");
+        if (!(condition < 1e8))
+        {
+            throw new AnalysisException(
+                $"the persistent eigenvectors of W_hh are nearly dependent (condition number {condition:G2}): its gain can't be told from its structure"
+            );
+        }
+
         var scaled = TorchSharpDefects.ComplexTensor([.. learned.Zip(factors, (z, f) => z * f)]);
         return matmul(vectors * scaled, linalg.inv(vectors)).real.clone().MoveToOuterDisposeScope();
     }

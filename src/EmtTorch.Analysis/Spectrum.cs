@@ -12,7 +12,12 @@ namespace EmtTorch.Analysis;
 /// <param name="Pairs">Indices into Theory and Learned of the matched ones; none where the counts differ.</param>
 /// <param name="Error">The mean absolute difference of the matched arguments, in radians; null where the counts differ.</param>
 public sealed record SpectralComparison(
-    IReadOnlyList<Complex> Theory, IReadOnlyList<Complex> Learned, double Threshold, IReadOnlyList<(int Theory, int Learned)> Pairs, double? Error)
+    IReadOnlyList<Complex> Theory,
+    IReadOnlyList<Complex> Learned,
+    double Threshold,
+    IReadOnlyList<(int Theory, int Learned)> Pairs,
+    double? Error
+)
 {
     /// <summary>Eigenvalues of Φ above the threshold.</summary>
     public int CountTheory => Theory.Count(z => z.Magnitude > Threshold);
@@ -28,8 +33,16 @@ public static class Spectrum
     /// <exception cref="ArgumentException">It is not square, or a number in it is not finite.</exception>
     public static Complex[] Eigenvalues(Tensor matrix)
     {
-        if (matrix.shape is not [var n, var m] || n != m) throw new ArgumentException($"eigenvalues are those of a square matrix, not of ({string.Join(", ", matrix.shape)})", nameof(matrix));
-        if (!Matrices.IsFinite(matrix)) throw new ArgumentException("the matrix has numbers that are not finite", nameof(matrix));
+        if (matrix.shape is not [var n, var m] || n != m)
+        {
+            throw new ArgumentException(
+                $"eigenvalues are those of a square matrix, not of ({string.Join(", ", matrix.shape)})",
+                nameof(matrix)
+            );
+        }
+
+        if (!Matrices.IsFinite(matrix))
+            throw new ArgumentException("the matrix has numbers that are not finite", nameof(matrix));
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         return Matrices.ComplexValues(linalg.eigvals(matrix.to_type(ScalarType.Float64)));
@@ -39,16 +52,33 @@ public static class Spectrum
     /// Matches the eigenvalues above the threshold one to one so that the sum of the differences of their arguments is
     /// least (an optimal assignment). Differences are taken around the circle: −π and π are the same.
     /// </summary>
-    public static SpectralComparison Compare(IReadOnlyList<Complex> theory, IReadOnlyList<Complex> learned, double threshold = 0.9)
+    public static SpectralComparison Compare(
+        IReadOnlyList<Complex> theory,
+        IReadOnlyList<Complex> learned,
+        double threshold = 0.9
+    )
     {
-        int[] Above(IReadOnlyList<Complex> values) => [.. Enumerable.Range(0, values.Count).Where(i => values[i].Magnitude > threshold)];
-        int[] a = Above(theory), b = Above(learned);
-        if (a.Length != b.Length || a.Length == 0) return new(theory, learned, threshold, [], null);
+        int[] Above(IReadOnlyList<Complex> values) =>
+            [.. Enumerable.Range(0, values.Count).Where(i => values[i].Magnitude > threshold)];
+        int[] a = Above(theory),
+            b = Above(learned);
+        if (a.Length != b.Length || a.Length == 0)
+            return new(theory, learned, threshold, [], null);
         var cost = new double[a.Length, a.Length];
         for (int i = 0; i < a.Length; i++)
-            for (int j = 0; j < a.Length; j++) cost[i, j] = AngleBetween(theory[a[i]], learned[b[j]]);
+        {
+            for (int j = 0; j < a.Length; j++)
+                cost[i, j] = AngleBetween(theory[a[i]], learned[b[j]]);
+        }
+
         var match = Assignment.Solve(cost);
-        return new(theory, learned, threshold, [.. match.Select((j, i) => (a[i], b[j]))], match.Select((j, i) => cost[i, j]).Average());
+        return new(
+            theory,
+            learned,
+            threshold,
+            [.. match.Select((j, i) => (a[i], b[j]))],
+            match.Select((j, i) => cost[i, j]).Average()
+        );
     }
 
     /// <summary>What a run writes into metrics.jsonl at each test. With a bias W_hh's own eigenvalues say nothing (<see cref="NetworkAnalysis.Rest"/>): null then.</summary>
@@ -58,7 +88,8 @@ public static class Spectrum
         return network =>
         {
             using var scope = NewDisposeScope();
-            if (network.RecurrentBias is not null || !Matrices.IsFinite(network.RecurrentWeights)) return null;
+            if (network.RecurrentBias is not null || !Matrices.IsFinite(network.RecurrentWeights))
+                return null;
             var spectrum = Compare(theory, Eigenvalues(network.RecurrentWeights.cpu()));
             return (spectrum.Error, spectrum.CountLearned);
         };

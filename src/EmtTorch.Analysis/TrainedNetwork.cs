@@ -25,7 +25,9 @@ public sealed record TrainedNetwork : IDisposable
     /// <exception cref="InvalidOperationException">It is a transformer.</exception>
     public NetworkWeights Weights
     {
-        get => _weights ?? throw new InvalidOperationException($"{Name} is a transformer: it has no Elman network's weights");
+        get =>
+            _weights
+            ?? throw new InvalidOperationException($"{Name} is a transformer: it has no Elman network's weights");
         init => _weights = value;
     }
 
@@ -36,7 +38,10 @@ public sealed record TrainedNetwork : IDisposable
     public long HiddenSize => Transformer is null ? Weights.HiddenSize : Configuration.Model.HiddenSize;
 
     /// <summary>‖θ‖, over all weights and biases.</summary>
-    public double ParameterNorm => Transformer is null ? Weights.ParameterNorm : Math.Sqrt(Transformer.parameters().Sum(p => Math.Pow(Matrices.Norm(p), 2)));
+    public double ParameterNorm =>
+        Transformer is null
+            ? Weights.ParameterNorm
+            : Math.Sqrt(Transformer.parameters().Sum(p => Math.Pow(Matrices.Norm(p), 2)));
 
     /// <summary>The file that the weights come from.</summary>
     public required string File { get; init; }
@@ -54,11 +59,23 @@ public sealed record TrainedNetwork : IDisposable
     /// <exception cref="ConfigurationException">The path or the configuration is wrong.</exception>
     /// <exception cref="InvalidDataException">The file is damaged, or holds no Elman network, or not the transformer that its configuration describes.</exception>
     /// <exception cref="CheckpointException">All checkpoints of the run are damaged.</exception>
-    public static TrainedNetwork Load(string path, string? configuration = null, string checkpoint = "best", Action<string>? warn = null)
+    public static TrainedNetwork Load(
+        string path,
+        string? configuration = null,
+        string checkpoint = "best",
+        Action<string>? warn = null
+    )
     {
         warn ??= _ => { };
-        if (Directory.Exists(path)) return FromRun(path, configuration, checkpoint, warn);
-        if (!System.IO.File.Exists(path)) throw new ConfigurationException([new("", $"there is no {path}: a run's folder, a checkpoint or a safetensors file is needed")]);
+        if (Directory.Exists(path))
+            return FromRun(path, configuration, checkpoint, warn);
+        if (!System.IO.File.Exists(path))
+        {
+            throw new ConfigurationException([
+                new("", $"there is no {path}: a run's folder, a checkpoint or a safetensors file is needed"),
+            ]);
+        }
+
         var file = SafetensorsFile.Read(path);
         var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         // RUN/checkpoints/step-N.safetensors belongs to RUN.
@@ -78,38 +95,101 @@ public sealed record TrainedNetwork : IDisposable
     private static TrainedNetwork FromRun(string path, string? configuration, string checkpoint, Action<string> warn)
     {
         var run = new RunFolder(path);
-        if (!run.HoldsRun) throw new ConfigurationException([new("", $"{path} is no run's folder: it has no config.json")]);
+        if (!run.HoldsRun)
+            throw new ConfigurationException([new("", $"{path} is no run's folder: it has no config.json")]);
         var folder = new CheckpointFolder(run.Checkpoints, keepLast: 1, keepBest: true);
         LoadedCheckpoint? found;
         if (checkpoint is "best" or "latest")
         {
             found = folder.FindLatest(warn);
-            if (checkpoint == "best" && found is not null && found.File.Metadata.TryGetValue("best_step", out var text) && long.TryParse(text, out long best) && best > 0 && best != found.Step)
+            if (
+                checkpoint == "best"
+                && found is not null
+                && found.File.Metadata.TryGetValue("best_step", out var text)
+                && long.TryParse(text, out long best)
+                && best > 0
+                && best != found.Step
+            )
             {
                 try
                 {
-                    if (folder.Load(best) is { } kept) found = kept;
-                    else warn($"The best checkpoint, that of step {best}, is not in {run.Checkpoints}. The newest, of step {found.Step}, is used.");
+                    if (folder.Load(best) is { } kept)
+                        found = kept;
+                    else
+                    {
+                        warn(
+                            $"The best checkpoint, that of step {best}, is not in {run.Checkpoints}. The newest, of step {found.Step}, is used."
+                        );
+                    }
                 }
-                catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException) { warn($"{e.Message}. The newest checkpoint is used."); }
+                catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
+                {
+                    warn($"{e.Message}. The newest checkpoint is used.");
+                }
             }
         }
-        else if (long.TryParse(checkpoint, out long step)) found = folder.Load(step) ?? throw new ConfigurationException([new("--checkpoint", $"{run.Checkpoints} has no checkpoint of step {step}")]);
-        else throw new ConfigurationException([new("--checkpoint", $"'{checkpoint}' is not one of best, latest and a step's number")]);
-        if (found is null) throw new ConfigurationException([new("", $"{path} has no checkpoint yet")]);
+        else if (long.TryParse(checkpoint, out long step))
+        {
+            found =
+                folder.Load(step)
+                ?? throw new ConfigurationException([
+                    new("--checkpoint", $"{run.Checkpoints} has no checkpoint of step {step}"),
+                ]);
+        }
+        else
+        {
+            throw new ConfigurationException([
+                new("--checkpoint", $"'{checkpoint}' is not one of best, latest and a step's number"),
+            ]);
+        }
+
+        if (found is null)
+            throw new ConfigurationException([new("", $"{path} has no checkpoint yet")]);
         return Of(found.File, found.Path, run, path, configuration);
     }
 
-    private static TrainedNetwork Of(SafetensorsFile file, string path, RunFolder? run, string folder, string? configuration)
+    private static TrainedNetwork Of(
+        SafetensorsFile file,
+        string path,
+        RunFolder? run,
+        string folder,
+        string? configuration
+    )
     {
         var own = file.Metadata.TryGetValue("configuration", out var json) ? ConfigurationFile.Parse(json) : null;
         var given = configuration is null ? null : ConfigurationFile.Load(configuration);
         // Another task may be asked about; the name and the seed stay the run's.
         var settings = own is not null && given is not null ? own with { Task = given.Task } : given ?? own;
-        if (settings is null) throw new ConfigurationException([new("--config", $"{path} does not say what it was trained on: give the configuration with its task, --config configs/t1.json for example")]);
+        if (settings is null)
+        {
+            throw new ConfigurationException([
+                new(
+                    "--config",
+                    $"{path} does not say what it was trained on: give the configuration with its task, --config configs/t1.json for example"
+                ),
+            ]);
+        }
+
         if (settings.Task.IsOnTokens != settings.Model.IsTransformer)
-            throw new ConfigurationException([new("--config", $"{settings.Task.Label} is no task for {path}, which holds {(settings.Model.IsTransformer ? "a transformer" : "an Elman network")}")]);
-        long? step = file.Metadata.TryGetValue("step", out var text) && long.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long number) ? number : null;
+        {
+            throw new ConfigurationException([
+                new(
+                    "--config",
+                    $"{settings.Task.Label} is no task for {path}, which holds {(settings.Model.IsTransformer ? "a transformer" : "an Elman network")}"
+                ),
+            ]);
+        }
+
+        long? step =
+            file.Metadata.TryGetValue("step", out var text)
+            && long.TryParse(
+                text,
+                System.Globalization.NumberStyles.None,
+                System.Globalization.CultureInfo.InvariantCulture,
+                out long number
+            )
+                ? number
+                : null;
         var network = new TrainedNetwork
         {
             Name = step is not null ? $"{settings.Name}/seed-{settings.Seed}" : Path.GetFileNameWithoutExtension(path),
@@ -120,14 +200,30 @@ public sealed record TrainedNetwork : IDisposable
             Step = step,
             Metrics = run?.ReadMetrics() ?? [],
         };
-        return settings.Model.IsTransformer ? network with { Transformer = TransformerOf(file, path, settings) } : network with { Weights = NetworkWeights.From(file, path) };
+        return settings.Model.IsTransformer
+            ? network with
+            {
+                Transformer = TransformerOf(file, path, settings),
+            }
+            : network with
+            {
+                Weights = NetworkWeights.From(file, path),
+            };
     }
 
     /// <summary>A vocabulary as large as the file's: whether it is the task's is for the analysis to say.</summary>
     private static EpisodicTransformer TransformerOf(SafetensorsFile file, string path, RunConfiguration settings)
     {
-        if (!file.Tensors.TryGetValue("embedding.weight", out var embedding) || embedding.Shape is not [var vocabulary and > 0 and < int.MaxValue, _])
-            throw new InvalidDataException($"{path} has no embedding.weight of (V, d): it holds no transformer of this program");
+        if (
+            !file.Tensors.TryGetValue("embedding.weight", out var embedding)
+            || embedding.Shape is not [var vocabulary and > 0 and < int.MaxValue, _]
+        )
+        {
+            throw new InvalidDataException(
+                $"{path} has no embedding.weight of (V, d): it holds no transformer of this program"
+            );
+        }
+
         var network = new EpisodicTransformer((int)vocabulary, settings.Model);
         try
         {
@@ -137,7 +233,10 @@ public sealed record TrainedNetwork : IDisposable
         catch (InvalidDataException e)
         {
             network.Dispose();
-            throw new InvalidDataException($"{path} does not hold the transformer that its configuration describes: {e.Message}", e);
+            throw new InvalidDataException(
+                $"{path} does not hold the transformer that its configuration describes: {e.Message}",
+                e
+            );
         }
     }
 }

@@ -60,15 +60,33 @@ public sealed record VariableMemoryOptions
 /// </code></example>
 public sealed class VariableMemories : IDisposable
 {
-    private readonly int _s, _d;
+    private readonly int _s,
+        _d;
     private readonly Tensor _scatter; // (live, s·κ)
 
-    private VariableMemories(LinearBinding task, LiveEntries live, Grounding grounding, Tensor basis, Tensor inverse, Tensor projector, double condition, IReadOnlyList<string> problems)
+    private VariableMemories(
+        LinearBinding task,
+        LiveEntries live,
+        Grounding grounding,
+        Tensor basis,
+        Tensor inverse,
+        Tensor projector,
+        double condition,
+        IReadOnlyList<string> problems
+    )
     {
         (_s, _d, Live, PersistentRank) = (task.S, task.D, live.Indices, live.Rank);
-        (Grounding, Basis, PseudoInverse, Dual, Condition, Problems) = (grounding, basis, inverse, matmul(inverse, projector), condition, problems);
+        (Grounding, Basis, PseudoInverse, Dual, Condition, Problems) = (
+            grounding,
+            basis,
+            inverse,
+            matmul(inverse, projector),
+            condition,
+            problems
+        );
         _scatter = zeros(live.Indices.Count, _s * _d, dtype: ScalarType.Float64);
-        for (int j = 0; j < live.Indices.Count; j++) _scatter[j, live.Indices[j]] = 1;
+        for (int j = 0; j < live.Indices.Count; j++)
+            _scatter[j, live.Indices[j]] = 1;
     }
 
     /// <summary>How the basis was found.</summary>
@@ -126,7 +144,8 @@ public sealed class VariableMemories : IDisposable
     public static VariableMemories Of(NetworkWeights weights, LinearBinding task, VariableMemoryOptions? options = null)
     {
         options ??= new();
-        if (options.Grounding is { } grounding) return Of(weights, task, grounding, options, []);
+        if (options.Grounding is { } grounding)
+            return Of(weights, task, grounding, options, []);
         try
         {
             return Of(weights, task, Grounding.Realization, options, []);
@@ -135,7 +154,13 @@ public sealed class VariableMemories : IDisposable
         {
             try
             {
-                return Of(weights, task, Grounding.Output, options, [$"No realization grounding: {e.Message}. The output grounding is used instead."]);
+                return Of(
+                    weights,
+                    task,
+                    Grounding.Output,
+                    options,
+                    [$"No realization grounding: {e.Message}. The output grounding is used instead."]
+                );
             }
             catch (AnalysisException second) when (second.Message != e.Message)
             {
@@ -144,17 +169,41 @@ public sealed class VariableMemories : IDisposable
         }
     }
 
-    private static VariableMemories Of(NetworkWeights weights, LinearBinding task, Grounding grounding, VariableMemoryOptions options, List<string> problems)
+    private static VariableMemories Of(
+        NetworkWeights weights,
+        LinearBinding task,
+        Grounding grounding,
+        VariableMemoryOptions options,
+        List<string> problems
+    )
     {
-        if (weights.WhyUnusable() is { } reason) throw new AnalysisException(reason);
-        if (weights.Dimension != task.D) throw new AnalysisException($"the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}");
-        if (weights.Dimension != task.D) throw new AnalysisException($"the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}");
-        if (options.Alpha is not (>= 0 and <= 1)) throw new ArgumentException($"α is {options.Alpha}: it lies between 0 and 1", nameof(options));
+        if (weights.WhyUnusable() is { } reason)
+            throw new AnalysisException(reason);
+        if (weights.Dimension != task.D)
+        {
+            throw new AnalysisException(
+                $"the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}"
+            );
+        }
+
+        if (weights.Dimension != task.D)
+        {
+            throw new AnalysisException(
+                $"the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}"
+            );
+        }
+
+        if (options.Alpha is not (>= 0 and <= 1))
+            throw new ArgumentException($"α is {options.Alpha}: it lies between 0 and 1", nameof(options));
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         using var live = LiveEntries.Of(task);
         if (weights.HiddenSize < live.Rank)
-            throw new AnalysisException($"the network has {weights.HiddenSize} hidden units, and the task needs {live.Rank} dimensions for its live entries: it can't hold the circuit");
+        {
+            throw new AnalysisException(
+                $"the network has {weights.HiddenSize} hidden units, and the task needs {live.Rank} dimensions for its live entries: it can't hold the circuit"
+            );
+        }
 
         Complex[] theory = [.. Spectrum.Eigenvalues(live.Phi).OrderByDescending(z => z.Magnitude).Take(live.Rank)];
         Tensor? restricted = null; // W without its gain, on its persistent subspace
@@ -165,20 +214,37 @@ public sealed class VariableMemories : IDisposable
             persistent = PersistentPart.Of(weights.WeightHh, options.SpectralThreshold);
             restricted = persistent.WithoutGain(theory);
         }
-        catch (AnalysisException e) { noGain = e.Message; }
+        catch (AnalysisException e)
+        {
+            noGain = e.Message;
+        }
 
-        Tensor columns, onto;
+        Tensor columns,
+            onto;
         if (grounding == Grounding.Realization)
         {
-            if (restricted is null) throw new AnalysisException(noGain!);
+            if (restricted is null)
+                throw new AnalysisException(noGain!);
             int steps = options.RealizationSteps ?? 2 * task.S * task.D;
-            var network = Observability(matmul(weights.Readout, persistent!.Basis), restricted, steps);  // (n·κ, m)
-            var circuit = Observability(eye(task.S * task.D, dtype: ScalarType.Float64).narrow(0, (task.S - 1) * task.D, task.D), live.Phi, steps);
+            var network = Observability(matmul(weights.Readout, persistent!.Basis), restricted, steps); // (n·κ, m)
+            var circuit = Observability(
+                eye(task.S * task.D, dtype: ScalarType.Float64).narrow(0, (task.S - 1) * task.D, task.D),
+                live.Phi,
+                steps
+            );
             RefuseOverflow(network);
             if (Matrices.Condition(network) is var seen && !(seen < 1e10))
-                throw new AnalysisException("the readout does not see all of what persists in the hidden state: the outputs don't determine a basis");
+            {
+                throw new AnalysisException(
+                    "the readout does not see all of what persists in the hidden state: the outputs don't determine a basis"
+                );
+            }
+
             onto = persistent.Projector;
-            columns = matmul(persistent.Basis, matmul(Invert(network, live.Rank).Inverse, matmul(circuit, live.Projector)));
+            columns = matmul(
+                persistent.Basis,
+                matmul(Invert(network, live.Rank).Inverse, matmul(circuit, live.Projector))
+            );
         }
         else
         {
@@ -186,15 +252,29 @@ public sealed class VariableMemories : IDisposable
             columns = matmul(onto, Chain(weights, task.S, grounding, options.Alpha));
         }
         var indices = tensor(live.Indices.Select(i => (long)i).ToArray());
-        var basis = columns.index_select(1, indices).contiguous();           // (H, live)
+        var basis = columns.index_select(1, indices).contiguous(); // (H, live)
         RefuseOverflow(basis);
         var (inverse, condition) = Invert(basis, live.Rank);
         if (!(condition < 1e10))
-            throw new AnalysisException($"the {live.Rank} directions of the {Name(grounding)} basis are dependent: it has no dual, and the contents of variables can't be told apart");
+        {
+            throw new AnalysisException(
+                $"the {live.Rank} directions of the {Name(grounding)} basis are dependent: it has no dual, and the contents of variables can't be told apart"
+            );
+        }
+
         if (condition > 100)
-            problems.Add($"The basis is badly conditioned ({condition:G3}): contents carry up to that many times the relative error of the hidden state. What depends on its dual (contents, Φ, interventions) is to be taken with care.");
+        {
+            problems.Add(
+                $"The basis is badly conditioned ({condition:G3}): contents carry up to that many times the relative error of the hidden state. What depends on its dual (contents, Φ, interventions) is to be taken with care."
+            );
+        }
+
         if (live.Rank < live.Indices.Count)
-            problems.Add($"{live.Indices.Count} history entries are live, but only {live.Rank} combinations of them persist: contents are known up to the part that decays.");
+        {
+            problems.Add(
+                $"{live.Indices.Count} history entries are live, but only {live.Rank} combinations of them persist: contents are known up to the part that decays."
+            );
+        }
 
         var raw = matmul(inverse, matmul(weights.WeightHh, basis));
         var reference = live.Reference;
@@ -203,11 +283,18 @@ public sealed class VariableMemories : IDisposable
         double? error = null;
         if (restricted is not null)
         {
-            var without = matmul(persistent!.Basis, matmul(restricted, matmul(persistent.Basis.t(), persistent.Projector)));
+            var without = matmul(
+                persistent!.Basis,
+                matmul(restricted, matmul(persistent.Basis.t(), persistent.Projector))
+            );
             phi = matmul(inverse, matmul(without, basis));
             error = Matrices.Norm(phi - reference) / norm;
         }
-        else problems.Add($"No Φ error: {noGain}.");
+        else
+        {
+            problems.Add($"No Φ error: {noGain}.");
+        }
+
         var memories = new VariableMemories(task, live, grounding, basis, inverse, onto, condition, problems)
         {
             Phi = phi.clone(),
@@ -257,7 +344,10 @@ public sealed class VariableMemories : IDisposable
         Require.SameDevice(hidden, Basis);
         using var scope = NewDisposeScope();
         long h = Basis.shape[0];
-        var outside = linalg.svd(PseudoInverse, fullMatrices: true).Vh.narrow(0, PersistentRank, h - PersistentRank).t(); // Ψ†'s null space, (H, H − rank)
+        var outside = linalg
+            .svd(PseudoInverse, fullMatrices: true)
+            .Vh.narrow(0, PersistentRank, h - PersistentRank)
+            .t(); // Ψ†'s null space, (H, H − rank)
         var states = hidden.to_type(ScalarType.Float64).reshape(-1, h);
         var rest = states - matmul(matmul(states, PseudoInverse.t()), Basis.t());
         var coordinates = matmul(rest, outside);
@@ -271,25 +361,28 @@ public sealed class VariableMemories : IDisposable
     public double[][] Participation()
     {
         using var scope = NewDisposeScope();
-        var shares = matmul(Basis, _scatter).reshape(-1, _s, _d).square().sum(2);      // (H, s)
+        var shares = matmul(Basis, _scatter).reshape(-1, _s, _d).square().sum(2); // (H, s)
         return Matrices.Rows((shares / shares.sum([0L]).clamp_min(double.Epsilon)).sqrt());
     }
 
     /// <summary>Keeps its tensors beyond the present dispose scope.</summary>
     internal void MoveToOuterDisposeScope()
     {
-        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.MoveToOuterDisposeScope();
+        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter])
+            tensor.MoveToOuterDisposeScope();
     }
 
     /// <summary>Keeps its tensors beyond all dispose scopes.</summary>
     internal void DetachFromDisposeScope()
     {
-        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.DetachFromDisposeScope();
+        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter])
+            tensor.DetachFromDisposeScope();
     }
 
     public void Dispose()
     {
-        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter]) tensor.Dispose();
+        foreach (var tensor in (ReadOnlySpan<Tensor>)[Basis, PseudoInverse, Dual, Phi, PhiTheory, _scatter])
+            tensor.Dispose();
     }
 
     internal static string Name(Grounding grounding) => grounding.ToString().ToLowerInvariant();
@@ -298,27 +391,36 @@ public sealed class VariableMemories : IDisposable
     private static Tensor Observability(Tensor c, Tensor a, int steps)
     {
         var blocks = new List<Tensor>(steps) { c };
-        for (int k = 1; k < steps; k++) blocks.Add(matmul(blocks[^1], a));
+        for (int k = 1; k < steps; k++)
+            blocks.Add(matmul(blocks[^1], a));
         return cat(blocks);
     }
 
     /// <summary>[Ψ_1, …, Ψ_s] of Output and Algorithm1, before what decays is removed: (H, s·κ).</summary>
     private static Tensor Chain(NetworkWeights weights, int s, Grounding grounding, double alpha)
     {
-        var readout = linalg.pinv(weights.Readout);                              // W_r† (H, κ)
+        var readout = linalg.pinv(weights.Readout); // W_r† (H, κ)
         var variables = new Tensor[s];
-        if (grounding == Grounding.Output) alpha = 1;
+        if (grounding == Grounding.Output)
+            alpha = 1;
         var forward = grounding == Grounding.Output ? readout : weights.WeightIh;
         var backward = readout;
         variables[s - 1] = alpha * forward + (1 - alpha) * readout;
-        for (int k = s - 1; k >= 1; k--) variables[k - 1] = alpha * (forward = matmul(weights.WeightHh, forward));
-        for (int k = 1; k < s; k++) variables[k - 1] += (1 - alpha) * (backward = matmul(weights.WeightHh.t(), backward));
+        for (int k = s - 1; k >= 1; k--)
+            variables[k - 1] = alpha * (forward = matmul(weights.WeightHh, forward));
+        for (int k = 1; k < s; k++)
+            variables[k - 1] += (1 - alpha) * (backward = matmul(weights.WeightHh.t(), backward));
         return cat(variables, 1);
     }
 
     private static void RefuseOverflow(Tensor powers)
     {
-        if (!Matrices.IsFinite(powers)) throw new AnalysisException("the weights are so large that powers of W_hh overflow: nothing can be computed with them");
+        if (!Matrices.IsFinite(powers))
+        {
+            throw new AnalysisException(
+                "the weights are so large that powers of W_hh overflow: nothing can be computed with them"
+            );
+        }
     }
 
     /// <summary>The pseudoinverse of a matrix whose rank is known, and its condition number.</summary>

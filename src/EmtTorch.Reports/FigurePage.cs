@@ -22,9 +22,12 @@ public static class FigurePage
     {
         var page = new Page(title);
         page.Add($"<header><h1>{Page.Escape(title)}</h1></header>");
-        if (introduction is not null) page.Add($"<p>{Page.Escape(introduction)}</p>");
-        if (figures.Count == 0) page.Missing("Figures", "there are none.");
-        foreach (var figure in figures) page.Add(figure);
+        if (introduction is not null)
+            page.Add($"<p>{Page.Escape(introduction)}</p>");
+        if (figures.Count == 0)
+            page.Missing("Figures", "there are none.");
+        foreach (var figure in figures)
+            page.Add(figure);
         return page.Render();
     }
 }

@@ -34,25 +34,29 @@ internal sealed class Page
     }
 
     /// <summary>The place of a drawing that the page's script fills in.</summary>
-    public static string Frame(string id, string title, string caption, string kind) => $"""
-        <figure id="{id}" {kind}="{id}" aria-labelledby="{id}-title">
-        <div class="title"><h3 id="{id}-title">{Escape(title)}</h3><span class="tools">
-        <button type="button" data-save="svg" aria-label="Save {Escape(title)} as SVG">SVG</button>
-        <button type="button" data-save="png" aria-label="Save {Escape(title)} as PNG">PNG</button></span></div>
-        <div class="drawing"></div>
-        <figcaption>{Escape(caption)}</figcaption>
-        </figure>
-        """;
+    public static string Frame(string id, string title, string caption, string kind) =>
+        $"""
+            <figure id="{id}" {kind}="{id}" aria-labelledby="{id}-title">
+            <div class="title"><h3 id="{id}-title">{Escape(title)}</h3><span class="tools">
+            <button type="button" data-save="svg" aria-label="Save {Escape(title)} as SVG">SVG</button>
+            <button type="button" data-save="png" aria-label="Save {Escape(title)} as PNG">PNG</button></span></div>
+            <div class="drawing"></div>
+            <figcaption>{Escape(caption)}</figcaption>
+            </figure>
+            """;
 
     /// <summary>Says that something is not drawn, and why.</summary>
     public void Missing(string what, string? why) =>
-        Add($"""<p class="missing"><strong>{Escape(what)}</strong> not drawn: {Escape(why ?? "there is no data for it.")}</p>""");
+        Add(
+            $"""<p class="missing"><strong>{Escape(what)}</strong> not drawn: {Escape(why ?? "there is no data for it.")}</p>"""
+        );
 
     public string Render()
     {
         bool bundled = Bundled && Libraries.All(name => Resource($"{name}.min.js") is not null);
         var page = new StringBuilder();
-        page.Append($"""
+        page.Append(
+            $"""
             <!DOCTYPE html>
             <html lang="en">
             <head>
@@ -66,39 +70,70 @@ internal sealed class Page
             <body>
             <main>
 
-            """);
+            """
+        );
         if (!bundled)
-            page.Append("""<p class="problem">The chart libraries are not inside this page: it loads them from cdn.jsdelivr.net, and needs a network to draw its figures.</p>""");
-        page.Append("""<noscript><p class="problem">The figures are drawn by a script, and scripts are off.</p></noscript>""").Append('\n');
+        {
+            page.Append(
+                """<p class="problem">The chart libraries are not inside this page: it loads them from cdn.jsdelivr.net, and needs a network to draw its figures.</p>"""
+            );
+        }
+
+        page.Append(
+                """<noscript><p class="problem">The figures are drawn by a script, and scripts are off.</p></noscript>"""
+            )
+            .Append('\n');
         page.Append(_body);
         if (bundled)
         {
             page.Append("<footer><details><summary>Licences of the chart libraries in this page</summary>\n");
             foreach (string name in Libraries)
-                page.Append(CultureInfo.InvariantCulture, $"<h4>{name}</h4><pre>{Escape(Resource($"{name}.LICENSE") ?? "BSD 3-Clause")}</pre>\n");
+            {
+                page.Append(
+                    CultureInfo.InvariantCulture,
+                    $"<h4>{name}</h4><pre>{Escape(Resource($"{name}.LICENSE") ?? "BSD 3-Clause")}</pre>\n"
+                );
+            }
+
             page.Append("</details></footer>\n");
         }
         page.Append("</main>\n");
         // The data has no "<" that could end the script: CompactJson.Text and Utf8JsonWriter write it as an escape.
-        page.Append($$"""<script type="application/json" id="data">{"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>""").Append('\n');
+        page.Append(
+                $$"""<script type="application/json" id="data">{"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>"""
+            )
+            .Append('\n');
         foreach (string name in Libraries)
-            page.Append(bundled
-                ? $"<script id=\"{name}\">{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
-                : $"""<script src="https://cdn.jsdelivr.net/npm/{name}@{(name == "vega-embed" ? 7 : 6)}"></script>""" + "\n");
+        {
+            page.Append(
+                bundled
+                    ? $"<script id=\"{name}\">{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
+                    : $"""<script src="https://cdn.jsdelivr.net/npm/{name}@{(name == "vega-embed" ? 7 : 6)}"></script>"""
+                        + "\n"
+            );
+        }
+
         page.Append($"<script>{InlineScript(Resource("report.js")!)}</script>\n</body>\n</html>\n");
         return page.ToString();
     }
 
     public static string Escape(string? text) =>
-        (text ?? "").Replace("&", "&amp;").Replace("<", "&lt;").Replace(">", "&gt;").Replace("\"", "&quot;").Replace("'", "&#39;");
+        (text ?? "")
+            .Replace("&", "&amp;")
+            .Replace("<", "&lt;")
+            .Replace(">", "&gt;")
+            .Replace("\"", "&quot;")
+            .Replace("'", "&#39;");
 
     /// <summary>An HTML id that is in no other use on the page.</summary>
     private string UniqueId(string wanted)
     {
         string clean = string.Concat(wanted.Select(c => char.IsAsciiLetterOrDigit(c) || c == '-' ? c : '-'));
-        if (clean.Length == 0 || !char.IsAsciiLetter(clean[0])) clean = "figure-" + clean;
+        if (clean.Length == 0 || !char.IsAsciiLetter(clean[0]))
+            clean = "figure-" + clean;
         string id = clean;
-        for (int n = 2; !_ids.Add(id); n++) id = $"{clean}-{n}";
+        for (int n = 2; !_ids.Add(id); n++)
+            id = $"{clean}-{n}";
         return id;
     }
 
@@ -109,7 +144,8 @@ internal sealed class Page
     private static string? Resource(string name)
     {
         using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name);
-        if (stream is null) return null;
+        if (stream is null)
+            return null;
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
     }

@@ -17,31 +17,58 @@ internal static class AcrossDocuments
     public static void Run(IEnumerable<string> runs)
     {
         foreach (var run in runs)
+        {
             foreach (var scope in new[] { "document", "shared" })
+            {
                 foreach (int others in scope == "shared" ? new[] { 0, 3, 15 } : [0])
-                    Console.WriteLine(FormattableString.Invariant($"{{ \"run\": \"{Path.GetFileName(run)}\", \"scope\": \"{scope}\", \"other_documents\": {others}, \"accuracy\": {Accuracy(run, scope, others):0.000} }}"));
+                {
+                    Console.WriteLine(
+                        FormattableString.Invariant(
+                            $"{{ \"run\": \"{Path.GetFileName(run)}\", \"scope\": \"{scope}\", \"other_documents\": {others}, \"accuracy\": {Accuracy(run, scope, others):0.000} }}"
+                        )
+                    );
+                }
+            }
+        }
     }
 
     private static double Accuracy(string run, string scope, int others)
     {
         using var everything = NewDisposeScope();
         using var quiet = no_grad();
-        var configuration = ConfigurationFile.Load(Path.Combine(run, "config.json"), [$"model.retrieval.scope={scope}"]);
+        var configuration = ConfigurationFile.Load(
+            Path.Combine(run, "config.json"),
+            [$"model.retrieval.scope={scope}"]
+        );
         var folder = new RunFolder(run);
         var recall = configuration.Task.SegmentRecall!;
         // Pairs that are not asked for come from the same task's segments between: their keys are others.
-        var task = new SegmentRecall(recall.Pairs, Math.Max(others, 1), recall.SegmentLength, recall.Keys, recall.Values, recall.Noise, CPU, others > 0 ? recall.Pairs : 0);
+        var task = new SegmentRecall(
+            recall.Pairs,
+            Math.Max(others, 1),
+            recall.SegmentLength,
+            recall.Keys,
+            recall.Values,
+            recall.Noise,
+            CPU,
+            others > 0 ? recall.Pairs : 0
+        );
         using var network = new EpisodicTransformer(task.VocabularySize, configuration.Model);
-        new CheckpointFolder(folder.Checkpoints, 1, keepBest: true).FindLatest(Console.Error.WriteLine)!.File.RestoreInto(network);
+        new CheckpointFolder(folder.Checkpoints, 1, keepBest: true)
+            .FindLatest(Console.Error.WriteLine)!
+            .File.RestoreInto(network);
         using var generator = new Generator(7);
-        double right = 0, asked = 0;
+        double right = 0,
+            asked = 0;
         for (int trial = 0; trial < Trials; trial++)
         {
             using var inner = NewDisposeScope();
-            foreach (var store in network.Stores!.Blocks) store.ForgetFrom(0);
+            foreach (var store in network.Stores!.Blocks)
+                store.ForgetFrom(0);
             var document = task.Batch(1, generator);
             // Each segment of pairs as a document of its own.
-            foreach (var segment in document.Take(1 + others)) network.Stores.Close(network.Read(segment.Input).State.Documents.Generation);
+            foreach (var segment in document.Take(1 + others))
+                network.Stores.Close(network.Read(segment.Input).State.Documents.Generation);
             var questions = document[^1];
             var (hidden, state) = network.Read(questions.Input);
             network.Stores.Close(state.Documents.Generation);

@@ -14,13 +14,16 @@ internal static class AdamChoice
     public static Dictionary<string, double[]> Measure(string network, int rounds, double seconds)
     {
         using var everything = NewDisposeScope();
-        using nn.Module first = Network(network), second = Network(network);
-        Parameter[] ours = [.. first.parameters()], theirs = [.. second.parameters()];
+        using nn.Module first = Network(network),
+            second = Network(network);
+        Parameter[] ours = [.. first.parameters()],
+            theirs = [.. second.parameters()];
         var clipped = new ClippedAdam(optim.Adam(ours, 1e-3), ours);
         var adam = optim.Adam(theirs, 1e-3);
         for (int i = 0; i < ours.Length; i++)
         {
-            using (no_grad()) theirs[i].copy_(ours[i]);
+            using (no_grad())
+                theirs[i].copy_(ours[i]);
             ours[i].grad = randn_like(ours[i]);
             theirs[i].grad = ours[i].grad!.clone();
         }
@@ -34,11 +37,21 @@ internal static class AdamChoice
                 adam.step();
             },
         ];
-        foreach (var side in sides) side();
+        foreach (var side in sides)
+            side();
         foreach (var (a, b) in ours.Zip(theirs))
-            if (!a.allclose(b, 1e-4, 1e-6)) throw new InvalidOperationException("two ways of Adam differ");
+        {
+            if (!a.allclose(b, 1e-4, 1e-6))
+                throw new InvalidOperationException("two ways of Adam differ");
+        }
+
         var rates = InTurn.Rates(sides, rounds, seconds, CPU);
-        return new() { ["project"] = rates[0], ["operators"] = rates[1], ["tensors"] = [ours.Length] };
+        return new()
+        {
+            ["project"] = rates[0],
+            ["operators"] = rates[1],
+            ["tensors"] = [ours.Length],
+        };
     }
 
     private static nn.Module Network(string name)
@@ -46,6 +59,16 @@ internal static class AdamChoice
         int size = int.Parse(name.Split('-')[1]);
         return name.StartsWith("elman", StringComparison.Ordinal)
             ? new ElmanRnn(8, size)
-            : new EpisodicTransformer(145, new ModelConfiguration { Type = "episodic_transformer", HiddenSize = 64, Layers = size, FeedForwardSize = 64, Window = 64 });
+            : new EpisodicTransformer(
+                145,
+                new ModelConfiguration
+                {
+                    Type = "episodic_transformer",
+                    HiddenSize = 64,
+                    Layers = size,
+                    FeedForwardSize = 64,
+                    Window = 64,
+                }
+            );
     }
 }

@@ -11,10 +11,16 @@ internal sealed class Arguments
     public Arguments(IReadOnlyList<string> args)
     {
         for (int i = 0; i < args.Count; i++)
-            if (!args[i].StartsWith("--", StringComparison.Ordinal)) _rest.Add(args[i]);
-            else if (args[i] == "--full") Full = true;
-            else if (i + 1 < args.Count) _values[args[i][2..]] = args[++i];
-            else throw new ArgumentException($"{args[i]} needs a value");
+        {
+            if (!args[i].StartsWith("--", StringComparison.Ordinal))
+                _rest.Add(args[i]);
+            else if (args[i] == "--full")
+                Full = true;
+            else if (i + 1 < args.Count)
+                _values[args[i][2..]] = args[++i];
+            else
+                throw new ArgumentException($"{args[i]} needs a value");
+        }
     }
 
     /// <summary>Whether more rounds and whole runs are asked for.</summary>
@@ -27,13 +33,17 @@ internal sealed class Arguments
 
     public string Text(string name, string otherwise) => Text(name) ?? otherwise;
 
-    public int Number(string name, int otherwise) => Text(name) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : otherwise;
+    public int Number(string name, int otherwise) =>
+        Text(name) is { } text ? int.Parse(text, CultureInfo.InvariantCulture) : otherwise;
 
-    public double Real(string name, double otherwise) => Text(name) is { } text ? double.Parse(text, CultureInfo.InvariantCulture) : otherwise;
+    public double Real(string name, double otherwise) =>
+        Text(name) is { } text ? double.Parse(text, CultureInfo.InvariantCulture) : otherwise;
 
     /// <summary>Numbers between commas.</summary>
     public int[] Numbers(string name, params int[] otherwise) =>
-        Text(name) is { } text ? [.. text.Split(',').Select(part => int.Parse(part, CultureInfo.InvariantCulture))] : otherwise;
+        Text(name) is { } text
+            ? [.. text.Split(',').Select(part => int.Parse(part, CultureInfo.InvariantCulture))]
+            : otherwise;
 
     /// <summary>Words between commas.</summary>
     public string[] Words(string name, params string[] otherwise) => Text(name)?.Split(',') ?? otherwise;

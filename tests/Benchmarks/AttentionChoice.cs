@@ -17,10 +17,23 @@ internal static class AttentionChoice
     /// <param name="rounds">Stretches of each side.</param>
     /// <param name="seconds">How long a stretch is.</param>
     /// <returns>Calls a second of each way, by round.</returns>
-    public static Dictionary<string, double[]> Measure(int batch, int tokens, int width, int? window, int rounds, double seconds)
+    public static Dictionary<string, double[]> Measure(
+        int batch,
+        int tokens,
+        int width,
+        int? window,
+        int rounds,
+        double seconds
+    )
     {
         using var everything = NewDisposeScope();
-        var model = new ModelConfiguration { Type = "episodic_transformer", HiddenSize = Heads * width, Heads = Heads, Window = window };
+        var model = new ModelConfiguration
+        {
+            Type = "episodic_transformer",
+            HiddenSize = Heads * width,
+            Heads = Heads,
+            Window = window,
+        };
         var first = new EpisodicState(0, batch, [new LayerState(null, null, null, null)]);
         var span = AttentionSpan.Of(model, first, tokens, ScalarType.Float32, CPU);
         Tensor[] inputs = [.. Enumerable.Range(0, 3).Select(_ => randn(batch, Heads, tokens, width).requires_grad_())];
@@ -32,21 +45,38 @@ internal static class AttentionChoice
             var mask = zeros(tokens, tokens).masked_fill_(Hidden(tokens, window), double.NegativeInfinity);
             ways["whole"] = (q, k, v) => nn.functional.scaled_dot_product_attention(q, k, v, mask);
             ways["operators"] = ways["whole, operators"] = (q, k, v) => Operators(q, k, v, mask);
-            if (window is null) ways.Remove("whole, operators");
+            if (window is null)
+                ways.Remove("whole, operators");
         }
-        if (window is null) ways["causal"] = (q, k, v) => nn.functional.scaled_dot_product_attention(q, k, v, is_casual: true);
+        if (window is null)
+            ways["causal"] = (q, k, v) => nn.functional.scaled_dot_product_attention(q, k, v, is_casual: true);
         if (window is { } limit && tokens > limit)
         {
             var bands = Bands(tokens, limit);
             ways["operators"] = (q, k, v) => Banded(q, k, v, limit, (a, b, c) => Operators(a, b, c, bands));
-            ways["bands, 4"] = (q, k, v) => Banded(q, k, v, limit, (a, b, c) =>
-                nn.functional.scaled_dot_product_attention(a.flatten(0, 1), b.flatten(0, 1), c.flatten(0, 1), bands.unsqueeze(0)).view(a.shape));
+            ways["bands, 4"] = (q, k, v) =>
+                Banded(
+                    q,
+                    k,
+                    v,
+                    limit,
+                    (a, b, c) =>
+                        nn
+                            .functional.scaled_dot_product_attention(
+                                a.flatten(0, 1),
+                                b.flatten(0, 1),
+                                c.flatten(0, 1),
+                                bands.unsqueeze(0)
+                            )
+                            .view(a.shape)
+                );
         }
-        Action Side(Func<Tensor, Tensor, Tensor, Tensor> way) => () =>
-        {
-            using var scope = NewDisposeScope();
-            autograd.backward(way(inputs[0], inputs[1], inputs[2]), ofResult);
-        };
+        Action Side(Func<Tensor, Tensor, Tensor, Tensor> way) =>
+            () =>
+            {
+                using var scope = NewDisposeScope();
+                autograd.backward(way(inputs[0], inputs[1], inputs[2]), ofResult);
+            };
         Action[] sides = [.. ways.Values.Select(Side)];
         Agreement.Check("attention", inputs, sides, 1e-4);
         return ways.Keys.Zip(InTurn.Rates(sides, rounds, seconds, CPU)).ToDictionary(p => p.First, p => p.Second);
@@ -73,7 +103,9 @@ internal static class AttentionChoice
 
     private static Tensor Banded(Tensor q, Tensor k, Tensor v, long window, Func<Tensor, Tensor, Tensor, Tensor> attend)
     {
-        long tokens = q.shape[2], blocks = (tokens + window - 1) / window, after = blocks * window - tokens;
+        long tokens = q.shape[2],
+            blocks = (tokens + window - 1) / window,
+            after = blocks * window - tokens;
         Tensor Pairs(Tensor x)
         {
             var padded = nn.functional.pad(x, [0, 0, window, after]);
@@ -100,14 +132,16 @@ internal static class Agreement
         Tensor[]? first = null;
         foreach (var side in sides)
         {
-            foreach (var input in inputs) input.grad?.zero_();
+            foreach (var input in inputs)
+                input.grad?.zero_();
             side();
             Tensor[] found = [.. inputs.Select(input => input.grad!.clone())];
             first ??= found;
             foreach (var (expected, gradient) in first.Zip(found))
             {
                 double off = ((gradient - expected).norm() / expected.norm()).item<float>();
-                if (!(off < tolerance)) throw new InvalidOperationException($"two ways of {what} differ by {off:g2} in a gradient");
+                if (!(off < tolerance))
+                    throw new InvalidOperationException($"two ways of {what} differ by {off:g2} in a gradient");
             }
         }
     }

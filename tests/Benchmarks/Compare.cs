@@ -12,7 +12,8 @@ using static TorchSharp.torch;
 internal sealed class Compare(Arguments arguments)
 {
     private readonly string _device = arguments.Text("device", "cpu");
-    private readonly int _processes = arguments.Number("processes", arguments.Full ? 7 : 3), _rounds = arguments.Number("rounds", 3);
+    private readonly int _processes = arguments.Number("processes", arguments.Full ? 7 : 3),
+        _rounds = arguments.Number("rounds", 3);
     private readonly double _seconds = arguments.Real("seconds", 0.5);
     private readonly int[] _threads = arguments.Numbers("threads", 1, 2);
 
@@ -21,7 +22,14 @@ internal sealed class Compare(Arguments arguments)
     /// <summary>All parts, or one, each into files of its name.</summary>
     public int Run(string? only, string folder)
     {
-        (string Name, Action<string, string> Measure)[] parts = [("sweep", Sweep), ("run", WholeRun), ("steps", Steps), ("scan", Scan), ("mixing", MixingByLength)];
+        (string Name, Action<string, string> Measure)[] parts =
+        [
+            ("sweep", Sweep),
+            ("run", WholeRun),
+            ("steps", Steps),
+            ("scan", Scan),
+            ("mixing", MixingByLength),
+        ];
         if (only is not null && !parts.Any(p => p.Name == only))
         {
             Console.Error.WriteLine($"'{only}' is not one of {string.Join(", ", parts.Select(p => p.Name))}");
@@ -39,40 +47,86 @@ internal sealed class Compare(Arguments arguments)
     public void Steps(string? json, string? markdown)
     {
         Device(); // before a table is begun
-        int batch = arguments.Number("batch", 64), horizon = arguments.Number("horizon", 100);
+        int batch = arguments.Number("batch", 64),
+            horizon = arguments.Number("horizon", 100);
         int[] lockstep = arguments.Numbers("networks", OnCpu ? [] : [1, 20, 120, 480, 1440]);
-        var table = new ResultTable("steps", $"""
-            Training steps a second: T1, B = {batch}, {horizon + 8} time steps, float32, with data, loss, clipping and Adam; the peer is nn.RNN.
-            {(OnCpu ? "Each side at its best number of threads" : "On CUDA, without TF32")}; medians of rounds in turn. Networks in lockstep are counted each: N times the steps that all of them make.
+        var table = new ResultTable(
+            "steps",
+            $"""
+            Training steps a second: T1, B = {batch}, {horizon
+                + 8} time steps, float32, with data, loss, clipping and Adam; the peer is nn.RNN.
+            {(
+                OnCpu ? "Each side at its best number of threads" : "On CUDA, without TF32"
+            )}; medians of rounds in turn. Networks in lockstep are counted each: N times the steps that all of them make.
             """,
             [
-                new("hidden", "H", "0"), new("networks", "in lockstep", "0"), new("emttorch", "EmtTorch", "0.0"), new("emttorch_threads", "threads", "0"),
-                new("torch", "nn.RNN", "0.0"), new("torch_threads", "threads", "0"), new("ratio", "ratio", "0.00"), new("gflops", "GF/s", "0"),
+                new("hidden", "H", "0"),
+                new("networks", "in lockstep", "0"),
+                new("emttorch", "EmtTorch", "0.0"),
+                new("emttorch_threads", "threads", "0"),
+                new("torch", "nn.RNN", "0.0"),
+                new("torch_threads", "threads", "0"),
+                new("ratio", "ratio", "0.00"),
+                new("gflops", "GF/s", "0"),
                 new("of_large_product", "of a large product", "P0"),
-            ])
-        { Json = json, Markdown = markdown };
+            ]
+        )
+        {
+            Json = json,
+            Markdown = markdown,
+        };
         table.Begin();
-        IEnumerable<(int Hidden, int? Networks)> rows = arguments.Numbers("hidden", 32, 64, 128, 256, 512).Select(hidden => (hidden, (int?)null));
-        if (lockstep.Length > 0 && arguments.Text("networks") is not null && arguments.Text("hidden") is null) rows = [];
+        IEnumerable<(int Hidden, int? Networks)> rows = arguments
+            .Numbers("hidden", 32, 64, 128, 256, 512)
+            .Select(hidden => (hidden, (int?)null));
+        if (lockstep.Length > 0 && arguments.Text("networks") is not null && arguments.Text("hidden") is null)
+            rows = [];
         foreach (var (hidden, networks) in rows.Concat(lockstep.Select(count => (128, (int?)count))))
         {
             var byThreads = new Dictionary<int, List<StepRates>>();
             ForEachProcess(threads =>
             {
-                List<string> command = ["step-rates", .. Common(threads), "--hidden", $"{hidden}", "--batch", $"{batch}", "--horizon", $"{horizon}"];
-                if (networks is { } count) command.AddRange(["--networks", $"{count}"]);
-                if (!byThreads.TryGetValue(threads, out var all)) byThreads[threads] = all = [];
-                all.Add(Measured(command, () => ElmanSteps.Measure(new(hidden, networks, batch, horizon, Device()), _rounds, _seconds)));
+                List<string> command =
+                [
+                    "step-rates",
+                    .. Common(threads),
+                    "--hidden",
+                    $"{hidden}",
+                    "--batch",
+                    $"{batch}",
+                    "--horizon",
+                    $"{horizon}",
+                ];
+                if (networks is { } count)
+                    command.AddRange(["--networks", $"{count}"]);
+                if (!byThreads.TryGetValue(threads, out var all))
+                    byThreads[threads] = all = [];
+                all.Add(
+                    Measured(
+                        command,
+                        () => ElmanSteps.Measure(new(hidden, networks, batch, horizon, Device()), _rounds, _seconds)
+                    )
+                );
             });
             var (ours, ourThreads) = Best(byThreads, r => r.EmtTorch);
             var (theirs, theirThreads) = Best(byThreads, r => r.Torch);
             double flops = ours * ElmanSteps.Operations(hidden, batch, horizon);
             double? product = OnCpu ? Best(byThreads, r => r.LargeProduct).Rate : null;
-            table.Add(new()
-            {
-                ["hidden"] = hidden, ["networks"] = networks, ["emttorch"] = ours, ["emttorch_threads"] = ourThreads, ["torch"] = theirs, ["torch_threads"] = theirThreads,
-                ["ratio"] = ours / theirs, ["gflops"] = flops / 1e9, ["large_product_gflops"] = product / 1e9, ["of_large_product"] = flops / product,
-            });
+            table.Add(
+                new()
+                {
+                    ["hidden"] = hidden,
+                    ["networks"] = networks,
+                    ["emttorch"] = ours,
+                    ["emttorch_threads"] = ourThreads,
+                    ["torch"] = theirs,
+                    ["torch_threads"] = theirThreads,
+                    ["ratio"] = ours / theirs,
+                    ["gflops"] = flops / 1e9,
+                    ["large_product_gflops"] = product / 1e9,
+                    ["of_large_product"] = flops / product,
+                }
+            );
         }
     }
 
@@ -80,18 +134,35 @@ internal sealed class Compare(Arguments arguments)
     public void Scan(string? json, string? markdown)
     {
         Device(); // before a table is begun
-        int batch = arguments.Number("batch", 1), heads = arguments.Number("heads", 4), width = arguments.Number("width", 64), chunk = arguments.Number("chunk", 64);
-        var table = new ResultTable("scan", $"""
+        int batch = arguments.Number("batch", 1),
+            heads = arguments.Number("heads", 4),
+            width = arguments.Number("width", 64),
+            chunk = arguments.Number("chunk", 64);
+        var table = new ResultTable(
+            "scan",
+            $"""
             Tokens a second through fast weights, forward and backward, float32: B = {batch}, {heads} heads of {width} × {width}. Beside EmtTorch's scan, by chunks of {chunk} tokens in
-            Torch's operators: its own chunk form, which goes back by hand{(OnCpu ? "" : " (here that is the scan; without TF32)")}, and the form that autograd goes back through. The ratio is to the faster one; medians of rounds in turn.
+            Torch's operators: its own chunk form, which goes back by hand{(
+                OnCpu ? "" : " (here that is the scan; without TF32)"
+            )}, and the form that autograd goes back through. The ratio is to the faster one; medians of rounds in turn.
             """,
             [
-                new("rule", "rule"), new("tokens", "T", "0"), new("threads", "threads", "0"), new("emttorch", "EmtTorch", "0"), new("chunks", "chunk form", "0"),
-                new("operators", "operators, autograd", "0"), new("ratio", "ratio", "0.0"),
-            ])
-        { Json = json, Markdown = markdown };
+                new("rule", "rule"),
+                new("tokens", "T", "0"),
+                new("threads", "threads", "0"),
+                new("emttorch", "EmtTorch", "0"),
+                new("chunks", "chunk form", "0"),
+                new("operators", "operators, autograd", "0"),
+                new("ratio", "ratio", "0.0"),
+            ]
+        )
+        {
+            Json = json,
+            Markdown = markdown,
+        };
         table.Begin();
         foreach (string rule in arguments.Words("rule", "hebbian", "delta"))
+        {
             foreach (int tokens in arguments.Numbers("tokens", 1024, 4096, 16384))
             {
                 var byThreads = new Dictionary<int, List<Tokens>>();
@@ -99,53 +170,113 @@ internal sealed class Compare(Arguments arguments)
                 {
                     List<string> command =
                     [
-                        "scan-rates", .. Common(threads), "--rule", rule, "--batch", $"{batch}", "--heads", $"{heads}", "--width", $"{width}", "--tokens", $"{tokens}", "--chunk", $"{chunk}",
+                        "scan-rates",
+                        .. Common(threads),
+                        "--rule",
+                        rule,
+                        "--batch",
+                        $"{batch}",
+                        "--heads",
+                        $"{heads}",
+                        "--width",
+                        $"{width}",
+                        "--tokens",
+                        $"{tokens}",
+                        "--chunk",
+                        $"{chunk}",
                     ];
-                    if (!byThreads.TryGetValue(threads, out var all)) byThreads[threads] = all = [];
-                    all.Add(Measured(command, () => ScanRates.Measure(new(Rule(rule), batch, heads, width, tokens, chunk, Device()), _rounds, _seconds)));
+                    if (!byThreads.TryGetValue(threads, out var all))
+                        byThreads[threads] = all = [];
+                    all.Add(
+                        Measured(
+                            command,
+                            () =>
+                                ScanRates.Measure(
+                                    new(Rule(rule), batch, heads, width, tokens, chunk, Device()),
+                                    _rounds,
+                                    _seconds
+                                )
+                        )
+                    );
                 });
                 foreach (var (threads, rates) in byThreads)
                 {
-                    double ours = InTurn.Median(rates.SelectMany(r => r.EmtTorch)), operators = InTurn.Median(rates.SelectMany(r => r.Operators));
+                    double ours = InTurn.Median(rates.SelectMany(r => r.EmtTorch)),
+                        operators = InTurn.Median(rates.SelectMany(r => r.Operators));
                     double? chunks = OnCpu ? InTurn.Median(rates.SelectMany(r => r.Chunks)) : null;
-                    table.Add(new()
-                    {
-                        ["rule"] = rule, ["tokens"] = tokens, ["threads"] = threads, ["emttorch"] = ours, ["chunks"] = chunks, ["operators"] = operators,
-                        ["ratio"] = ours / Math.Max(operators, chunks ?? 0),
-                    });
+                    table.Add(
+                        new()
+                        {
+                            ["rule"] = rule,
+                            ["tokens"] = tokens,
+                            ["threads"] = threads,
+                            ["emttorch"] = ours,
+                            ["chunks"] = chunks,
+                            ["operators"] = operators,
+                            ["ratio"] = ours / Math.Max(operators, chunks ?? 0),
+                        }
+                    );
                 }
             }
+        }
     }
 
     /// <summary>How time and memory go with the length: attention over all tokens, attention in a window, fast weights.</summary>
     private void MixingByLength(string json, string markdown)
     {
-        var table = new ResultTable("mixing", """
+        var table = new ResultTable(
+            "mixing",
+            """
             Tokens a second forward and backward, and the process's peak memory in MB, through one block of width 64 that mixes tokens in one way alone: attention over all
             tokens (4 heads), attention in a window of 64, fast weights (one head of 64 × 64) by either rule; B = 1, float32, two threads, medians of rounds in turn.
             """,
             [
                 new("tokens", "T", "0"),
-                .. Mixing.Mixers.SelectMany(m => new Column[] { new($"{m}_tokens_per_second", m, "0"), new($"{m}_peak_mb", "MB", "0") }),
-            ])
-        { Json = json, Markdown = markdown };
+                .. Mixing.Mixers.SelectMany(m =>
+                    new Column[] { new($"{m}_tokens_per_second", m, "0"), new($"{m}_peak_mb", "MB", "0") }
+                ),
+            ]
+        )
+        {
+            Json = json,
+            Markdown = markdown,
+        };
         table.Begin();
         foreach (int tokens in arguments.Numbers("tokens", 256, 1024, 4096, 16384))
         {
             var measured = Mixing.Mixers.ToDictionary(m => m, _ => new List<MixingRate>());
             for (int round = 0; round < _processes; round++)
+            {
                 foreach (string mixer in Mixing.Mixers)
                 {
                     // Attention over 16k tokens takes 4 GB for each of a few matrices, T × T × 4 heads, and minutes.
-                    if (mixer == "attention" && tokens > 4096 && !arguments.Full) continue;
+                    if (mixer == "attention" && tokens > 4096 && !arguments.Full)
+                        continue;
                     int steps = mixer == "attention" && tokens > 1024 ? 2 : Math.Max(3, 65536 / tokens);
-                    measured[mixer].Add(Child.Measure<MixingRate>(["mixing", "--threads", "2", "--mixer", mixer, "--tokens", $"{tokens}", "--steps", $"{steps}"]));
+                    measured[mixer]
+                        .Add(
+                            Child.Measure<MixingRate>([
+                                "mixing",
+                                "--threads",
+                                "2",
+                                "--mixer",
+                                mixer,
+                                "--tokens",
+                                $"{tokens}",
+                                "--steps",
+                                $"{steps}",
+                            ])
+                        );
                 }
+            }
+
             var row = new JsonObject { ["tokens"] = tokens };
             foreach (var (mixer, rates) in measured)
             {
-                row[$"{mixer}_tokens_per_second"] = rates.Count == 0 ? null : InTurn.Median(rates.Select(r => r.TokensPerSecond));
-                row[$"{mixer}_peak_mb"] = rates.Count == 0 ? null : InTurn.Median(rates.Select(r => (double)r.PeakMegabytes));
+                row[$"{mixer}_tokens_per_second"] =
+                    rates.Count == 0 ? null : InTurn.Median(rates.Select(r => r.TokensPerSecond));
+                row[$"{mixer}_peak_mb"] =
+                    rates.Count == 0 ? null : InTurn.Median(rates.Select(r => (double)r.PeakMegabytes));
             }
             table.Add(row);
         }
@@ -155,13 +286,42 @@ internal sealed class Compare(Arguments arguments)
     private void WholeRun(string json, string markdown)
     {
         int steps = arguments.Number("steps", arguments.Full ? 20_000 : 2_000);
-        var table = Seconds("run", "From start to finish, one process each: this project with its checkpoints, nn.RNN without; each side at its best number of threads, medians of rounds in turn.", json, markdown);
-        Dictionary<int, List<double>> ours = [], theirs = [];
-        ForEachProcess(threads =>
-        {
-            Timed(ours, threads, () => Child.Run("dotnet", Train("configs/t4.json", "--seed", "1", "--set", $"training.steps={steps}", "--set", $"threads={threads}")));
-            Timed(theirs, threads, () => Child.Self(["train", "--threads", $"{threads}", "--steps", $"{steps}", "--seed", "1"]));
-        }, rounds: arguments.Full ? 1 : _processes);
+        var table = Seconds(
+            "run",
+            "From start to finish, one process each: this project with its checkpoints, nn.RNN without; each side at its best number of threads, medians of rounds in turn.",
+            json,
+            markdown
+        );
+        Dictionary<int, List<double>> ours = [],
+            theirs = [];
+        ForEachProcess(
+            threads =>
+            {
+                Timed(
+                    ours,
+                    threads,
+                    () =>
+                        Child.Run(
+                            "dotnet",
+                            Train(
+                                "configs/t4.json",
+                                "--seed",
+                                "1",
+                                "--set",
+                                $"training.steps={steps}",
+                                "--set",
+                                $"threads={threads}"
+                            )
+                        )
+                );
+                Timed(
+                    theirs,
+                    threads,
+                    () => Child.Self(["train", "--threads", $"{threads}", "--steps", $"{steps}", "--seed", "1"])
+                );
+            },
+            rounds: arguments.Full ? 1 : _processes
+        );
         table.Add(SecondsRow($"T4, H = 128, {steps} steps with tests", Fastest(ours), Fastest(theirs)));
 
         foreach (string config in (string[])["repeat_copy", "segment_recall"])
@@ -176,21 +336,52 @@ internal sealed class Compare(Arguments arguments)
     /// <summary>20 seeds of T4: one process here; nn.RNN as a process a seed, as many at a time as there are processors.</summary>
     private void Sweep(string json, string markdown)
     {
-        int steps = arguments.Number("steps", arguments.Full ? 20_000 : 400), seeds = arguments.Number("seeds", 20);
-        var table = Seconds("sweep", $"{seeds} seeds of T4, H = 128: this project in one process, nn.RNN as {seeds} processes, {Environment.ProcessorCount} at a time with one thread each; medians of rounds in turn.", json, markdown);
-        List<double> ours = [], theirs = [];
+        int steps = arguments.Number("steps", arguments.Full ? 20_000 : 400),
+            seeds = arguments.Number("seeds", 20);
+        var table = Seconds(
+            "sweep",
+            $"{seeds} seeds of T4, H = 128: this project in one process, nn.RNN as {seeds} processes, {Environment.ProcessorCount} at a time with one thread each; medians of rounds in turn.",
+            json,
+            markdown
+        );
+        List<double> ours = [],
+            theirs = [];
         for (int round = 0; round < (arguments.Full ? 1 : _processes); round++)
         {
-            ours.Add(Time(() => Child.Run("dotnet", Train("configs/t4.json", "--seeds", $"1-{seeds}", "--set", $"training.steps={steps}"))));
-            theirs.Add(Time(() => Parallel.For(1, seeds + 1, new() { MaxDegreeOfParallelism = Environment.ProcessorCount }, seed =>
-                Child.Self(["train", "--threads", "1", "--steps", $"{steps}", "--seed", $"{seed}"]))));
+            ours.Add(
+                Time(() =>
+                    Child.Run(
+                        "dotnet",
+                        Train("configs/t4.json", "--seeds", $"1-{seeds}", "--set", $"training.steps={steps}")
+                    )
+                )
+            );
+            theirs.Add(
+                Time(() =>
+                    Parallel.For(
+                        1,
+                        seeds + 1,
+                        new() { MaxDegreeOfParallelism = Environment.ProcessorCount },
+                        seed => Child.Self(["train", "--threads", "1", "--steps", $"{steps}", "--seed", $"{seed}"])
+                    )
+                )
+            );
         }
         table.Add(SecondsRow($"{steps} steps each", InTurn.Median(ours), InTurn.Median(theirs)));
     }
 
     private static ResultTable Seconds(string name, string caption, string json, string markdown)
     {
-        var table = new ResultTable(name, caption, [new("what", "what"), new("emttorch_seconds", "EmtTorch, s", "0.0"), new("torch_seconds", "nn.RNN, s", "0.0"), new("ratio", "ratio", "0.00")])
+        var table = new ResultTable(
+            name,
+            caption,
+            [
+                new("what", "what"),
+                new("emttorch_seconds", "EmtTorch, s", "0.0"),
+                new("torch_seconds", "nn.RNN, s", "0.0"),
+                new("ratio", "ratio", "0.00"),
+            ]
+        )
         {
             Json = json,
             Markdown = markdown,
@@ -200,10 +391,22 @@ internal sealed class Compare(Arguments arguments)
     }
 
     private static JsonObject SecondsRow(string what, double ours, double? theirs) =>
-        new() { ["what"] = what, ["emttorch_seconds"] = ours, ["torch_seconds"] = theirs, ["ratio"] = theirs / ours };
+        new()
+        {
+            ["what"] = what,
+            ["emttorch_seconds"] = ours,
+            ["torch_seconds"] = theirs,
+            ["ratio"] = theirs / ours,
+        };
 
     private static string[] Train(string config, params string[] options) =>
-        [Path.Combine("Trainer", "bin", "Release", "net10.0", "Trainer.dll"), config, "--out", Directory.CreateTempSubdirectory("benchmark").FullName, .. options];
+        [
+            Path.Combine("Trainer", "bin", "Release", "net10.0", "Trainer.dll"),
+            config,
+            "--out",
+            Directory.CreateTempSubdirectory("benchmark").FullName,
+            .. options,
+        ];
 
     private static double Time(Action action)
     {
@@ -214,7 +417,8 @@ internal sealed class Compare(Arguments arguments)
 
     private static void Timed(Dictionary<int, List<double>> seconds, int threads, Action action)
     {
-        if (!seconds.TryGetValue(threads, out var all)) seconds[threads] = all = [];
+        if (!seconds.TryGetValue(threads, out var all))
+            seconds[threads] = all = [];
         all.Add(Time(action));
     }
 
@@ -227,25 +431,32 @@ internal sealed class Compare(Arguments arguments)
     private void ForEachProcess(Action<int> measure, int? rounds = null)
     {
         for (int process = 0; process < (OnCpu ? rounds ?? _processes : 1); process++)
-            foreach (int threads in OnCpu ? _threads : [1]) measure(threads);
+        {
+            foreach (int threads in OnCpu ? _threads : [1])
+                measure(threads);
+        }
     }
 
     private T Measured<T>(List<string> command, Func<T> here) => OnCpu ? Child.Measure<T>(command) : here();
 
-    private string[] Common(int threads) => ["--threads", $"{threads}", "--rounds", $"{_rounds}", "--seconds", Child.Text(_seconds)];
+    private string[] Common(int threads) =>
+        ["--threads", $"{threads}", "--rounds", $"{_rounds}", "--seconds", Child.Text(_seconds)];
 
     private Device Device()
     {
         var device = TorchRuntime.ResolveDevice(_device, out var problem);
-        if (problem is not null) throw new ArgumentException(problem);
-        if (device.type == DeviceType.CUDA) backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = false; // cuDNN's is on by itself
+        if (problem is not null)
+            throw new ArgumentException(problem);
+        if (device.type == DeviceType.CUDA)
+            backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = false; // cuDNN's is on by itself
         return device;
     }
 
-    internal static WriteRule Rule(string name) => name switch
-    {
-        "hebbian" => WriteRule.Hebbian,
-        "delta" => WriteRule.Delta,
-        _ => throw new ArgumentException($"there is no rule '{name}'; there are hebbian and delta"),
-    };
+    internal static WriteRule Rule(string name) =>
+        name switch
+        {
+            "hebbian" => WriteRule.Hebbian,
+            "delta" => WriteRule.Delta,
+            _ => throw new ArgumentException($"there is no rule '{name}'; there are hebbian and delta"),
+        };
 }

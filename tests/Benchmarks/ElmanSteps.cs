@@ -25,12 +25,14 @@ internal static class ElmanSteps
         using var ours = settings.Networks is { } count ? Lockstep(settings, count) : Alone(settings);
         using var theirs = Torch(settings);
         List<Action> sides = [ours.Step, theirs.Step];
-        if (device.type == DeviceType.CPU) sides.Add(LargeProduct());
+        if (device.type == DeviceType.CPU)
+            sides.Add(LargeProduct());
         var rates = InTurn.Rates(sides, rounds, seconds, device);
         return new(
             [.. rates[0].Select(rate => rate * (settings.Networks ?? 1))],
             rates[1],
-            rates.Length > 2 ? [.. rates[2].Select(rate => rate * LargeProductOperations)] : []);
+            rates.Length > 2 ? [.. rates[2].Select(rate => rate * LargeProductOperations)] : []
+        );
     }
 
     /// <summary>Products of a step of one network: of the recurrence, there, back and for the weights; of input and readout.</summary>
@@ -46,7 +48,11 @@ internal static class ElmanSteps
     private static void Check(StepSettings settings)
     {
         using var scope = NewDisposeScope();
-        using var task = new VariableBinding(LinearBinding.RepeatCopy(Inputs, Inputs), ScalarType.Float32, settings.Device);
+        using var task = new VariableBinding(
+            LinearBinding.RepeatCopy(Inputs, Inputs),
+            ScalarType.Float32,
+            settings.Device
+        );
         using var ours = new ElmanRnn(Inputs, settings.Hidden).to(settings.Device);
         using var theirs = new TorchRnn(Inputs, settings.Hidden, settings.Device);
         Tensor[] weights = [ours.InputWeights, ours.RecurrentWeights, ours.ReadoutWeights];
@@ -58,15 +64,19 @@ internal static class ElmanSteps
         for (int step = 0; step < 3; step++)
         {
             var (input, target) = task.Batch(settings.Batch, settings.Horizon, generator);
-            double loss = ours.Score(input, target, from: Inputs, gradients: true).Loss, their = theirs.Step(input, target);
+            double loss = ours.Score(input, target, from: Inputs, gradients: true).Loss,
+                their = theirs.Step(input, target);
             clipped.Step(TorchRnn.LargestNorm);
-            if (!(Math.Abs(loss - their) < 1e-5 * their)) throw new InvalidOperationException($"the losses of step {step + 1} differ: {loss} and {their}");
+            if (!(Math.Abs(loss - their) < 1e-5 * their))
+                throw new InvalidOperationException($"the losses of step {step + 1} differ: {loss} and {their}");
         }
         using var quiet = no_grad();
         foreach (var (from, own, other) in before.Zip(weights, theirs.Weights))
         {
-            double moved = (own - from).norm().item<float>(), apart = (own - other).norm().item<float>();
-            if (!(apart < 3e-3 * moved)) throw new InvalidOperationException($"the weights moved by {moved:g3} and are {apart:g3} apart");
+            double moved = (own - from).norm().item<float>(),
+                apart = (own - other).norm().item<float>();
+            if (!(apart < 3e-3 * moved))
+                throw new InvalidOperationException($"the weights moved by {moved:g3} and are {apart:g3} apart");
         }
     }
 
@@ -90,14 +100,22 @@ internal static class ElmanSteps
     // What EnsembleRun does in a step; it reads the scores where its log, a test or a curriculum needs them.
     private static Side Lockstep(StepSettings settings, int count)
     {
-        var task = new TaskConfiguration { Name = "t1", D = Inputs, S = Inputs };
+        var task = new TaskConfiguration
+        {
+            Name = "t1",
+            D = Inputs,
+            S = Inputs,
+        };
         var batches = new EnsembleBatches(task, ScalarType.Float32, settings.Device);
         var first = Enumerable.Range(0, count).Select(_ => new ElmanRnn(Inputs, settings.Hidden)).ToList();
         var networks = new ElmanEnsemble(first, settings.Device);
         first.ForEach(network => network.Dispose());
         var optimizer = new EnsembleAdam(
-            zeros_like(networks.Parameters), zeros_like(networks.Parameters),
-            Enumerable.Repeat(new AdamSettings(TorchRnn.LearningRate, 0, TorchRnn.LargestNorm), count), Enumerable.Repeat(0L, count));
+            zeros_like(networks.Parameters),
+            zeros_like(networks.Parameters),
+            Enumerable.Repeat(new AdamSettings(TorchRnn.LearningRate, 0, TorchRnn.LargestNorm), count),
+            Enumerable.Repeat(0L, count)
+        );
         int[] horizons = [.. Enumerable.Repeat(settings.Horizon, count)];
         Generator[] generators = [.. Enumerable.Range(0, count).Select(seed => new Generator((ulong)seed))];
         void Step()
@@ -129,7 +147,8 @@ internal static class ElmanSteps
 
     private static Action LargeProduct()
     {
-        Tensor a = randn(LargeSize, LargeSize), b = randn(LargeSize, LargeSize);
+        Tensor a = randn(LargeSize, LargeSize),
+            b = randn(LargeSize, LargeSize);
         return () =>
         {
             using var scope = NewDisposeScope();

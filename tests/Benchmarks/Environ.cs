@@ -8,7 +8,8 @@ internal static partial class Environ
     public static void Set(string variable)
     {
         var parts = variable.Split('=', 2);
-        if (SetVariable(parts[0], parts[1], 1) != 0) throw new InvalidOperationException($"{parts[0]} cannot be set");
+        if (SetVariable(parts[0], parts[1], 1) != 0)
+            throw new InvalidOperationException($"{parts[0]} cannot be set");
     }
 
     [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]

@@ -16,11 +16,14 @@ internal static class InTurn
         var calls = sides.Select(side => CallsIn(seconds, side, device)).ToArray();
         var rates = sides.Select(_ => new double[rounds]).ToArray();
         for (int round = 0; round < rounds; round++)
+        {
             for (int i = 0; i < sides.Count; i++)
             {
                 sides[i](); // the other side's numbers leave the caches, its threads fall asleep
                 rates[i][round] = calls[i] / Seconds(calls[i], sides[i], device);
             }
+        }
+
         return rates;
     }
 
@@ -35,7 +38,8 @@ internal static class InTurn
     {
         int calls = 0;
         var warmUp = Stopwatch.StartNew();
-        for (; calls < 3 || warmUp.Elapsed.TotalSeconds < Math.Min(0.5, 2 * seconds); calls++) Seconds(1, side, device);
+        for (; calls < 3 || warmUp.Elapsed.TotalSeconds < Math.Min(0.5, 2 * seconds); calls++)
+            Seconds(1, side, device);
         int few = Math.Max(1, calls / 5);
         return (int)Math.Clamp(seconds * few / Seconds(few, side, device), 1, 1e6);
     }
@@ -44,7 +48,8 @@ internal static class InTurn
     {
         Finish(device);
         var watch = Stopwatch.StartNew();
-        for (int i = 0; i < calls; i++) side();
+        for (int i = 0; i < calls; i++)
+            side();
         Finish(device);
         return watch.Elapsed.TotalSeconds;
     }
@@ -52,6 +57,7 @@ internal static class InTurn
     // Calls of CUDA return before they are done.
     private static void Finish(Device device)
     {
-        if (device.type == DeviceType.CUDA) cuda.synchronize(device);
+        if (device.type == DeviceType.CUDA)
+            cuda.synchronize(device);
     }
 }

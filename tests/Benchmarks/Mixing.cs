@@ -15,12 +15,20 @@ internal static class Mixing
     /// <param name="steps">Steps to time.</param>
     public static MixingRate Measure(string mixer, int batch, int width, int tokens, int steps)
     {
-        if (!Mixers.Contains(mixer)) throw new ArgumentException($"no mixer '{mixer}'; there are {string.Join(", ", Mixers)}");
+        if (!Mixers.Contains(mixer))
+            throw new ArgumentException($"no mixer '{mixer}'; there are {string.Join(", ", Mixers)}");
         bool attends = mixer is "attention" or "window";
         var model = new ModelConfiguration
         {
-            Type = "episodic_transformer", HiddenSize = width, Layers = 1, Drift = false, FeedForwardSize = width,
-            Attention = attends, Window = mixer == "window" ? 64 : null, Memory = attends ? "none" : "fast_weights", Write = attends ? "hebbian" : mixer,
+            Type = "episodic_transformer",
+            HiddenSize = width,
+            Layers = 1,
+            Drift = false,
+            FeedForwardSize = width,
+            Attention = attends,
+            Window = mixer == "window" ? 64 : null,
+            Memory = attends ? "none" : "fast_weights",
+            Write = attends ? "hebbian" : mixer,
         };
         using var everything = NewDisposeScope();
         using var network = new EpisodicTransformer(64, model);
@@ -31,9 +39,11 @@ internal static class Mixing
             network.Read(input).Hidden.sum().backward();
         }
         Step();
-        for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5;) Step();
+        for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5; )
+            Step();
         long begin = Stopwatch.GetTimestamp();
-        for (int i = 0; i < steps; i++) Step();
+        for (int i = 0; i < steps; i++)
+            Step();
         double rate = (double)steps * batch * tokens / Stopwatch.GetElapsedTime(begin).TotalSeconds;
         using var process = Process.GetCurrentProcess();
         return new(rate, process.PeakWorkingSet64 >> 20);

@@ -47,7 +47,8 @@ catch (ExternalException e)
     Console.Error.WriteLine(TorchSharpDefects.Message(e));
     return 1;
 }
-catch (Exception e) when (e is ArgumentException or FormatException or InvalidOperationException or TorchNotLoadedException)
+catch (Exception e)
+    when (e is ArgumentException or FormatException or InvalidOperationException or TorchNotLoadedException)
 {
     Console.Error.WriteLine(e.Message);
     return e is ArgumentException or FormatException ? 2 : 1;
@@ -55,17 +56,30 @@ catch (Exception e) when (e is ArgumentException or FormatException or InvalidOp
 
 static int Run(string? command, Arguments options)
 {
-    if (options.Text("setenv") is { } variable) Environ.Set(variable);
+    if (options.Text("setenv") is { } variable)
+        Environ.Set(variable);
     TorchRuntime.Start(1);
     switch (command)
     {
-        case "choices": return new Choices(options).Run(options.Text("only"), options.Text("out"));
-        case "compare": return new Compare(options).Run(options.Text("only"), options.Text("out", Path.Combine("experiments", "benchmarks")));
-        case "steps": new Compare(options).Steps(options.Text("json"), options.Text("markdown")); return 0;
-        case "scan": new Compare(options).Scan(options.Text("json"), options.Text("markdown")); return 0;
+        case "choices":
+            return new Choices(options).Run(options.Text("only"), options.Text("out"));
+        case "compare":
+            return new Compare(options).Run(
+                options.Text("only"),
+                options.Text("out", Path.Combine("experiments", "benchmarks"))
+            );
+        case "steps":
+            new Compare(options).Steps(options.Text("json"), options.Text("markdown"));
+            return 0;
+        case "scan":
+            new Compare(options).Scan(options.Text("json"), options.Text("markdown"));
+            return 0;
     }
     set_num_threads(options.Number("threads", 1));
-    int hidden = options.Number("hidden", 128), batch = options.Number("batch", 64), horizon = options.Number("horizon", 100), steps = options.Number("steps", 100);
+    int hidden = options.Number("hidden", 128),
+        batch = options.Number("batch", 64),
+        horizon = options.Number("horizon", 100),
+        steps = options.Number("steps", 100);
     int rounds = options.Number("rounds", 3);
     double seconds = options.Real("seconds", 0.5);
     switch (command)
@@ -76,36 +90,80 @@ static int Run(string? command, Arguments options)
             return 0;
         case "scan-rates":
             var scan = new ScanSettings(
-                Compare.Rule(options.Text("rule", "delta")), options.Number("batch", 1), options.Number("heads", 4), options.Number("width", 64),
-                options.Number("tokens", 4096), options.Number("chunk", 64), CPU);
+                Compare.Rule(options.Text("rule", "delta")),
+                options.Number("batch", 1),
+                options.Number("heads", 4),
+                options.Number("width", 64),
+                options.Number("tokens", 4096),
+                options.Number("chunk", 64),
+                CPU
+            );
             Print(ScanRates.Measure(scan, rounds, seconds));
             return 0;
         case "choice-rates":
-            Print(options.Text("what") switch
-            {
-                "attention" => AttentionChoice.Measure(
-                    options.Number("batch", 8), options.Number("tokens", 256), options.Number("width", 16), options.Text("window") is null ? null : options.Number("window", 64), rounds, seconds),
-                "adam" => AdamChoice.Measure(options.Text("network", "elman-128"), rounds, seconds),
-                _ => ThreadChoice.Measure(options.Text("work", "elman"), rounds, seconds),
-            });
+            Print(
+                options.Text("what") switch
+                {
+                    "attention" => AttentionChoice.Measure(
+                        options.Number("batch", 8),
+                        options.Number("tokens", 256),
+                        options.Number("width", 16),
+                        options.Text("window") is null ? null : options.Number("window", 64),
+                        rounds,
+                        seconds
+                    ),
+                    "adam" => AdamChoice.Measure(options.Text("network", "elman-128"), rounds, seconds),
+                    _ => ThreadChoice.Measure(options.Text("work", "elman"), rounds, seconds),
+                }
+            );
             return 0;
-        case "train": TorchTraining.Run(options.Number("seed", 1), steps); return 0;
-        case "phases": Phases(hidden, batch, horizon, steps); return 0;
-        case "calls": Calls(); return 0;
-        case "matmul": MatrixProduct(options.Number("size", 2048)); return 0;
+        case "train":
+            TorchTraining.Run(options.Number("seed", 1), steps);
+            return 0;
+        case "phases":
+            Phases(hidden, batch, horizon, steps);
+            return 0;
+        case "calls":
+            Calls();
+            return 0;
+        case "matmul":
+            MatrixProduct(options.Number("size", 2048));
+            return 0;
         case "mixing":
-            Print(Mixing.Measure(options.Text("mixer", "delta"), options.Number("batch", 1), options.Number("width", 64), options.Number("tokens", 4096), options.Number("steps", 5)));
+            Print(
+                Mixing.Measure(
+                    options.Text("mixer", "delta"),
+                    options.Number("batch", 1),
+                    options.Number("width", 64),
+                    options.Number("tokens", 4096),
+                    options.Number("steps", 5)
+                )
+            );
             return 0;
         case "retrieval":
-            Retrieval.Run(options.Text("store", "memory"), options.Number("keys", 100_000), options.Number("width", 64), options.Number("seconds", 20));
+            Retrieval.Run(
+                options.Text("store", "memory"),
+                options.Number("keys", 100_000),
+                options.Number("width", 64),
+                options.Number("seconds", 20)
+            );
             return 0;
         case "memory":
-            TrainingMemory.Run(options.Text("config", Path.Combine("configs", "repeat_copy.json")), options.Number("steps", 10_000), options.Number("every", 500),
-                get_num_threads(), options.Rest);
+            TrainingMemory.Run(
+                options.Text("config", Path.Combine("configs", "repeat_copy.json")),
+                options.Number("steps", 10_000),
+                options.Number("every", 500),
+                get_num_threads(),
+                options.Rest
+            );
             return 0;
-        case "across": AcrossDocuments.Run(options.Rest); return 0;
+        case "across":
+            AcrossDocuments.Run(options.Rest);
+            return 0;
         default:
-            Console.Error.WriteLine("usage: Benchmarks compare | steps | scan | phases | calls | matmul | mixing | retrieval | memory | across; their options are at the top of tests/Benchmarks/Program.cs");
+            Console.Error.WriteLine(
+                "usage: Benchmarks compare | steps | scan | phases | calls | matmul | mixing | retrieval | memory | across; their options are at the top of tests/Benchmarks/Program.cs"
+            );
             return 2;
     }
 }
@@ -115,9 +173,11 @@ static void Print<T>(T measured) => Console.WriteLine(JsonSerializer.Serialize(m
 static void Calls()
 {
     using var everything = NewDisposeScope();
-    Tensor a = randn(4, 4), b = randn(4, 4), w = randn([4, 4], requires_grad: true);
+    Tensor a = randn(4, 4),
+        b = randn(4, 4),
+        w = randn([4, 4], requires_grad: true);
     // The code is compiled for speed only after it has run for a while.
-    for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 1;)
+    for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 1; )
     {
         using var scope = NewDisposeScope();
         ((a + b).mm(b)[1] * w).sum().backward();
@@ -126,12 +186,16 @@ static void Calls()
     Report("matmul", 200_000, () => a.mm(b));
     Report("select", 200_000, () => a[1]);
     Report("add_, in place", 200_000, () => a.add_(b, 1e-9));
-    Report("mul + sum + backward", 20_000, () =>
-    {
-        var loss = (w * a).sum();
-        loss.backward();
-        return loss;
-    });
+    Report(
+        "mul + sum + backward",
+        20_000,
+        () =>
+        {
+            var loss = (w * a).sum();
+            loss.backward();
+            return loss;
+        }
+    );
 
     static void Report(string name, int count, Func<Tensor> call)
     {
@@ -160,7 +224,9 @@ static void Phases(int hidden, int batch, int horizon, int steps)
     using var generator = new Generator(0);
     var clipped = new ClippedAdam(optimizer, network.parameters());
     var kernel = new PhaseTimes();
-    long data = 0, score = 0, adam = 0;
+    long data = 0,
+        score = 0,
+        adam = 0;
     void Step()
     {
         using var scope = NewDisposeScope();
@@ -174,28 +240,42 @@ static void Phases(int hidden, int batch, int horizon, int steps)
         clipped.Step(1.0);
         adam += Stopwatch.GetTimestamp() - start;
     }
-    for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5;) Step();
+    for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < 0.5; )
+        Step();
     data = score = adam = 0;
     kernel.Packing = kernel.Forward = kernel.Readout = kernel.Backward = kernel.WeightGradients = kernel.Sums = 0;
     long begin = Stopwatch.GetTimestamp();
-    for (int i = 0; i < steps; i++) Step();
+    for (int i = 0; i < steps; i++)
+        Step();
     long all = Stopwatch.GetTimestamp() - begin;
     double operations = ElmanSteps.Operations(hidden, batch, horizon);
     (string Name, long Ticks)[] rows =
     [
-        ("data", data), ("packing", kernel.Packing), ("forward", kernel.Forward), ("readout and loss", kernel.Readout), ("backward", kernel.Backward),
-        ("weight gradients", kernel.WeightGradients), ("sums", kernel.Sums), ("clip and Adam", adam),
+        ("data", data),
+        ("packing", kernel.Packing),
+        ("forward", kernel.Forward),
+        ("readout and loss", kernel.Readout),
+        ("backward", kernel.Backward),
+        ("weight gradients", kernel.WeightGradients),
+        ("sums", kernel.Sums),
+        ("clip and Adam", adam),
     ];
     foreach (var (name, ticks) in rows.Append(("rest", all - rows.Sum(r => r.Ticks))).Append(("all", all)))
-        Console.WriteLine($"{name,-18}{ticks * 1e6 / Stopwatch.Frequency / steps,10:0.0} us{100.0 * ticks / all,7:0.0} %");
-    Console.WriteLine($"{"rate",-18}{operations * steps * Stopwatch.Frequency / all / 1e9,10:0.0} GF/s");
+    {
+        Console.WriteLine(
+            $"{name, -18}{ticks * 1e6 / Stopwatch.Frequency / steps, 10:0.0} us{100.0 * ticks / all, 7:0.0} %"
+        );
+    }
+
+    Console.WriteLine($"{"rate", -18}{operations * steps * Stopwatch.Frequency / all / 1e9, 10:0.0} GF/s");
 }
 
 static void MatrixProduct(int size)
 {
     using var everything = NewDisposeScope();
     using var quiet = no_grad();
-    Tensor a = randn(size, size), b = randn(size, size);
+    Tensor a = randn(size, size),
+        b = randn(size, size);
     double best = double.MaxValue;
     for (int i = 0; i < 12; i++)
     {

@@ -13,8 +13,12 @@ using EmtTorch;
 /// <param name="columns">A row's keys, and how each is shown.</param>
 internal sealed class ResultTable(string name, string caption, IReadOnlyList<Column> columns)
 {
-    private static readonly JsonSerializerOptions Indented =
-        new() { WriteIndented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Indented = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     private readonly JsonArray _rows = [];
     private readonly JsonObject _machine = Machine.Facts();
@@ -34,20 +38,33 @@ internal sealed class ResultTable(string name, string caption, IReadOnlyList<Col
     {
         _rows.Add(values);
         Console.WriteLine(Line(values));
-        Write(Json, () => new JsonObject { ["machine"] = _machine.DeepClone(), [name] = _rows.DeepClone() }.ToJsonString(Indented));
+        Write(
+            Json,
+            () =>
+                new JsonObject { ["machine"] = _machine.DeepClone(), [name] = _rows.DeepClone() }.ToJsonString(Indented)
+        );
         Write(Markdown, ToMarkdown);
     }
 
     private string ToMarkdown() => string.Join("\n", _rows.Select(row => Line(row!.AsObject())).Prepend(Head()));
 
-    private string Head() => new StringBuilder(Machine.Sentence(_machine)).Append("\n\n").Append(caption.Trim()).Append("\n\n| ")
-        .AppendJoin(" | ", columns.Select(c => c.Header)).Append(" |\n|").AppendJoin("|", columns.Select(c => c.Format is null ? "---" : "--:")).Append('|').ToString();
+    private string Head() =>
+        new StringBuilder(Machine.Sentence(_machine))
+            .Append("\n\n")
+            .Append(caption.Trim())
+            .Append("\n\n| ")
+            .AppendJoin(" | ", columns.Select(c => c.Header))
+            .Append(" |\n|")
+            .AppendJoin("|", columns.Select(c => c.Format is null ? "---" : "--:"))
+            .Append('|')
+            .ToString();
 
     private string Line(JsonObject row) => $"| {string.Join(" | ", columns.Select(c => c.Show(row[c.Key])))} |";
 
     private static void Write(string? path, Func<string> text)
     {
-        if (path is null) return;
+        if (path is null)
+            return;
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
         AtomicFile.WriteText(path, text() + "\n");
     }
@@ -60,8 +77,10 @@ internal sealed class ResultTable(string name, string caption, IReadOnlyList<Col
 internal sealed record Column(string Key, string Header, string? Format = null)
 {
     public string Show(JsonNode? value) =>
-        value is null ? "–" : Format is null ? value.ToString()
-        : double.Parse(value.ToJsonString(), CultureInfo.InvariantCulture).ToString(Format, CultureInfo.InvariantCulture);
+        value is null ? "–"
+        : Format is null ? value.ToString()
+        : double.Parse(value.ToJsonString(), CultureInfo.InvariantCulture)
+            .ToString(Format, CultureInfo.InvariantCulture);
 }
 
 /// <summary>What a measurement depends on beside the program.</summary>
@@ -76,11 +95,15 @@ internal static class Machine
             ["processors"] = Environment.ProcessorCount,
             ["system"] = RuntimeInformation.OSDescription,
             ["dotnet"] = Environment.Version.ToString(),
-            ["vector_bits"] = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128,
+            ["vector_bits"] =
+                Vector512.IsHardwareAccelerated ? 512
+                : Vector256.IsHardwareAccelerated ? 256
+                : 128,
             ["libtorch"] = TorchRuntime.TorchVersion,
             ["torchsharp"] = TorchRuntime.TorchSharpVersion,
         };
-        if (Gpu() is { } gpu) facts["gpu"] = gpu;
+        if (Gpu() is { } gpu)
+            facts["gpu"] = gpu;
         return facts;
     }
 
@@ -90,8 +113,11 @@ internal static class Machine
         + $"; .NET {facts["dotnet"]}; libtorch {facts["libtorch"]}, TorchSharp {facts["torchsharp"]}; {facts["date"]}.";
 
     private static string Processor() =>
-        File.Exists("/proc/cpuinfo") && File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal)) is { } line
-            ? line.Split(':', 2)[1].Trim() : "unknown";
+        File.Exists("/proc/cpuinfo")
+        && File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal))
+            is { } line
+            ? line.Split(':', 2)[1].Trim()
+            : "unknown";
 
     // TorchSharp does not say what a device is called.
     private static string? Gpu()

@@ -23,23 +23,31 @@ internal static class ScanRates
         using var everything = NewDisposeScope();
         var inputs = Inputs(settings);
         long[] tokens = [settings.Batch, settings.Heads, settings.Tokens, settings.Width];
-        Tensor ofRead = randn(tokens, device: settings.Device), ofAfter = randn_like(inputs[5]);
-        Action Side(bool kernels, Func<Tensor[], (Tensor Read, Tensor After)> scan) => () =>
-        {
-            using var scope = NewDisposeScope();
-            Simd.Used = kernels;
-            var (read, after) = scan(inputs);
-            autograd.backward([read, after], [ofRead, ofAfter]);
-            Simd.Used = true;
-        };
+        Tensor ofRead = randn(tokens, device: settings.Device),
+            ofAfter = randn_like(inputs[5]);
+        Action Side(bool kernels, Func<Tensor[], (Tensor Read, Tensor After)> scan) =>
+            () =>
+            {
+                using var scope = NewDisposeScope();
+                Simd.Used = kernels;
+                var (read, after) = scan(inputs);
+                autograd.backward([read, after], [ofRead, ofAfter]);
+                Simd.Used = true;
+            };
         (Tensor, Tensor) Ours(Tensor[] x) => FastWeights.Scan(x[0], x[1], x[2], x[3], x[4], x[5], settings.Rule);
-        (Tensor, Tensor) Chunks(Tensor[] x) => FastWeights.Scan(x[0], x[1], x[2], x[3], x[4], x[5], settings.Rule, settings.Chunk);
-        (Tensor, Tensor) Operators(Tensor[] x) => OperatorScan.Run(x[0], x[1], x[2], x[3], x[4], x[5], settings.Rule, settings.Chunk);
-        Action[] sides = settings.Device.type == DeviceType.CPU
-            ? [Side(true, Ours), Side(false, Chunks), Side(false, Operators)]
-            : [Side(true, Ours), Side(true, Operators)];
+        (Tensor, Tensor) Chunks(Tensor[] x) =>
+            FastWeights.Scan(x[0], x[1], x[2], x[3], x[4], x[5], settings.Rule, settings.Chunk);
+        (Tensor, Tensor) Operators(Tensor[] x) =>
+            OperatorScan.Run(x[0], x[1], x[2], x[3], x[4], x[5], settings.Rule, settings.Chunk);
+        Action[] sides =
+            settings.Device.type == DeviceType.CPU
+                ? [Side(true, Ours), Side(false, Chunks), Side(false, Operators)]
+                : [Side(true, Ours), Side(true, Operators)];
         Agreement.Check("fast weights", inputs, sides, Tolerance);
-        var rates = InTurn.Rates(sides, rounds, seconds, settings.Device).Select(side => side.Select(r => r * settings.Batch * settings.Tokens).ToArray()).ToArray();
+        var rates = InTurn
+            .Rates(sides, rounds, seconds, settings.Device)
+            .Select(side => side.Select(r => r * settings.Batch * settings.Tokens).ToArray())
+            .ToArray();
         return new(rates[0], rates.Length > 2 ? rates[1] : [], rates[^1]);
     }
 
@@ -52,8 +60,12 @@ internal static class ScanRates
         var keys = randn(shape);
         return
         [
-            Leaf(randn(shape)), Leaf(keys / keys.norm(-1, keepdim: true)), Leaf(randn(shape)), Leaf(rand(shape[..3])),
-            Leaf(1 - 0.1 * rand(settings.Heads)), Leaf(randn(settings.Batch, settings.Heads, settings.Width, settings.Width)),
+            Leaf(randn(shape)),
+            Leaf(keys / keys.norm(-1, keepdim: true)),
+            Leaf(randn(shape)),
+            Leaf(rand(shape[..3])),
+            Leaf(1 - 0.1 * rand(settings.Heads)),
+            Leaf(randn(settings.Batch, settings.Heads, settings.Width, settings.Width)),
         ];
     }
 }
@@ -66,27 +78,35 @@ internal static class OperatorScan
 {
     /// <summary>Shapes as for <see cref="FastWeights.Scan"/>; T is a multiple of the chunk's size.</summary>
     public static (Tensor Read, Tensor After) Run(
-        Tensor q, Tensor k, Tensor v, Tensor strength, Tensor decay, Tensor state, WriteRule rule, long size)
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        Tensor strength,
+        Tensor decay,
+        Tensor state,
+        WriteRule rule,
+        long size
+    )
     {
-        Tensor Chunked(Tensor x) => x.unflatten(2, [-1, size]);                       // (B, h, n, C, …)
+        Tensor Chunked(Tensor x) => x.unflatten(2, [-1, size]); // (B, h, n, C, …)
         (q, k, v) = (Chunked(q), Chunked(k), Chunked(v));
-        var beta = Chunked(strength).unsqueeze(-1);                                    // (B, h, n, C, 1)
+        var beta = Chunked(strength).unsqueeze(-1); // (B, h, n, C, 1)
         var gamma = decay.view(-1, 1, 1, 1);
-        var place = arange(size, dtype: q.dtype, device: q.device).unsqueeze(-1);      // i (C, 1)
-        var between = place - place.t();                                               // i − j (C, C)
+        var place = arange(size, dtype: q.dtype, device: q.device).unsqueeze(-1); // i (C, 1)
+        var between = place - place.t(); // i − j (C, C)
         var earlier = between.gt(0).to(q.dtype);
         // γ^(i − j) for j < i: written, decayed up to the prediction of i; a read comes one decay earlier.
-        var kept = gamma.pow(between * earlier) * earlier;                             // (h, 1, C, C)
+        var kept = gamma.pow(between * earlier) * earlier; // (h, 1, C, C)
         var reads = gamma.pow((between - 1) * earlier) * earlier;
-        var toEnd = k * gamma.pow(size - 1 - place);                                   // γ^(C−1−j) k_j
+        var toEnd = k * gamma.pow(size - 1 - place); // γ^(C−1−j) k_j
         var transposed = toEnd.transpose(-2, -1);
-        var whole = gamma.pow(size);                                                   // (h, 1, 1, 1)
+        var whole = gamma.pow(size); // (h, 1, 1, 1)
 
         if (rule == WriteRule.Hebbian)
         {
             var values = v * beta;
             // F before chunk c and after the last: Σ γ^(C(c − j)) over what is before it, in one product.
-            var all = cat([state.unsqueeze(2), matmul(transposed, values)], 2);        // (B, h, 1 + n, d, d)
+            var all = cat([state.unsqueeze(2), matmul(transposed, values)], 2); // (B, h, 1 + n, d, d)
             var count = arange(all.shape[2], dtype: q.dtype, device: q.device);
             var apart = (count.unsqueeze(-1) - count).clamp_min(0);
             var carried = matmul(whole.view(-1, 1, 1).pow(apart).tril(), all.flatten(3)).view(all.shape);
@@ -95,20 +115,27 @@ internal static class OperatorScan
         // (I + L) u = β (v − γ^(i+1) k F): all chunks' triangles at once, without F and for what F is multiplied by.
         var triangle = matmul(k, k.transpose(-2, -1)) * kept * beta;
         var sides = cat([v, k * gamma.pow(place + 1)], -1) * beta;
-        var solved = linalg.solve_triangular(triangle, sides, upper: false, unitriangular: true).split([v.shape[^1], k.shape[^1]], -1);
-        var added = matmul(transposed, solved[0]).unbind(2);                           // n × (B, h, d, d)
-        var through = (eye(k.shape[^1], dtype: q.dtype, device: q.device) * whole - matmul(transposed, solved[1])).unbind(2);
+        var solved = linalg
+            .solve_triangular(triangle, sides, upper: false, unitriangular: true)
+            .split([v.shape[^1], k.shape[^1]], -1);
+        var added = matmul(transposed, solved[0]).unbind(2); // n × (B, h, d, d)
+        var through = (
+            eye(k.shape[^1], dtype: q.dtype, device: q.device) * whole - matmul(transposed, solved[1])
+        ).unbind(2);
         var before = new Tensor[added.Length];
         for (int c = 0; c < added.Length; c++)
         {
             before[c] = state;
             state = added[c] + matmul(through[c], state);
         }
-        var states = stack(before, 2);                                                 // F before each chunk (B, h, n, d, d)
+        var states = stack(before, 2); // F before each chunk (B, h, n, d, d)
         return (Read(solved[0] - matmul(solved[1], states), states), state);
 
         Tensor Read(Tensor written, Tensor from) =>
-            (matmul(matmul(q, k.transpose(-2, -1)) * reads, written) + matmul(q * gamma.pow(place), from)).flatten(2, 3);
+            (matmul(matmul(q, k.transpose(-2, -1)) * reads, written) + matmul(q * gamma.pow(place), from)).flatten(
+                2,
+                3
+            );
     }
 }
 
@@ -120,7 +147,15 @@ internal static class OperatorScan
 /// <param name="Tokens">Tokens, a multiple of the chunk.</param>
 /// <param name="Chunk">Tokens in a chunk of the operators' forms.</param>
 /// <param name="Device">Where.</param>
-internal sealed record ScanSettings(WriteRule Rule, int Batch, int Heads, int Width, int Tokens, int Chunk, Device Device);
+internal sealed record ScanSettings(
+    WriteRule Rule,
+    int Batch,
+    int Heads,
+    int Width,
+    int Tokens,
+    int Chunk,
+    Device Device
+);
 
 /// <summary>Tokens a second by round.</summary>
 internal sealed record Tokens(double[] EmtTorch, double[] Chunks, double[] Operators);

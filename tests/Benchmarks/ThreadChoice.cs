@@ -79,7 +79,15 @@ internal static class ThreadChoice
         return () =>
         {
             using var scope = NewDisposeScope();
-            var (read, after) = FastWeights.Scan(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], WriteRule.Delta);
+            var (read, after) = FastWeights.Scan(
+                inputs[0],
+                inputs[1],
+                inputs[2],
+                inputs[3],
+                inputs[4],
+                inputs[5],
+                WriteRule.Delta
+            );
             (read.sum() + after.sum()).backward();
         };
     }

@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 /// </summary>
 internal sealed class TorchRnn : IDisposable
 {
-    public const double LearningRate = 1e-3, LargestNorm = 1;
+    public const double LearningRate = 1e-3,
+        LargestNorm = 1;
 
     private readonly RNN _rnn;
     private readonly Linear _readout;
@@ -21,7 +22,8 @@ internal sealed class TorchRnn : IDisposable
     {
         (_device, _hidden) = (device, hidden);
         _rnn = nn.RNN(inputs, hidden, nonLinearity: nn.NonLinearities.Tanh, bias: false, device: device);
-        if (device.type == DeviceType.CUDA) _rnn.flatten_parameters();
+        if (device.type == DeviceType.CUDA)
+            _rnn.flatten_parameters();
         _readout = nn.Linear(hidden, inputs, hasBias: false, device: device);
         _parameters = [.. _rnn.parameters(), .. _readout.parameters()];
         _optimizer = optim.Adam(_parameters, LearningRate);
@@ -34,7 +36,8 @@ internal sealed class TorchRnn : IDisposable
     public void Take(IReadOnlyList<Tensor> weights)
     {
         using var quiet = no_grad();
-        foreach (var (mine, its) in _parameters.Zip(weights)) mine.copy_(its);
+        foreach (var (mine, its) in _parameters.Zip(weights))
+            mine.copy_(its);
     }
 
     /// <summary>One step of training.</summary>
@@ -45,7 +48,8 @@ internal sealed class TorchRnn : IDisposable
 
     /// <summary>One step of training, and the share of outputs with the right sign.</summary>
     /// <inheritdoc cref="Step(Tensor, Tensor)" path="/param"/>
-    public (double Loss, double Accuracy) StepWithAccuracy(Tensor input, Tensor target) => Step(input, target, wantsAccuracy: true);
+    public (double Loss, double Accuracy) StepWithAccuracy(Tensor input, Tensor target) =>
+        Step(input, target, wantsAccuracy: true);
 
     /// <summary>The share of outputs with the right sign.</summary>
     /// <inheritdoc cref="Step(Tensor, Tensor)" path="/param"/>
@@ -71,13 +75,15 @@ internal sealed class TorchRnn : IDisposable
     // (L, B, κ)
     private Tensor Outputs(Tensor input, long horizon)
     {
-        long steps = input.shape[0], batch = input.shape[1];
+        long steps = input.shape[0],
+            batch = input.shape[1];
         var all = cat([input, zeros(horizon, batch, input.shape[2], device: _device)]);
         var (states, _) = _rnn.call(all, zeros(1, batch, _hidden, device: _device)); // (S + L, B, H)
         return _readout.call(states.narrow(0, steps, horizon));
     }
 
-    private static double RightSigns(Tensor output, Tensor target) => output.ge(0).eq(target.ge(0)).to_type(ScalarType.Float32).mean().item<float>();
+    private static double RightSigns(Tensor output, Tensor target) =>
+        output.ge(0).eq(target.ge(0)).to_type(ScalarType.Float32).mean().item<float>();
 
     public void Dispose()
     {

@@ -11,7 +11,16 @@ internal static class TorchTraining
         using var everything = NewDisposeScope();
         using var initial = manual_seed(seed);
         using var generator = new Generator((ulong)seed);
-        using var task = new VariableBinding(new TaskConfiguration { Name = "t4", D = 8, S = 8 }.ToLinearBinding(), ScalarType.Float32, CPU);
+        using var task = new VariableBinding(
+            new TaskConfiguration
+            {
+                Name = "t4",
+                D = 8,
+                S = 8,
+            }.ToLinearBinding(),
+            ScalarType.Float32,
+            CPU
+        );
         using var network = new TorchRnn(8, 128, CPU);
         var curriculum = new Curriculum([10, 20, 40, 60, 100], 0.98);
         double test = 0;
@@ -20,7 +29,8 @@ internal static class TorchTraining
             using var scope = NewDisposeScope();
             var (input, target) = task.Batch(64, curriculum.Horizon, generator);
             curriculum.Advance(network.StepWithAccuracy(input, target).Accuracy);
-            if (step % 500 == 0) test = Test(network, task, generator);
+            if (step % 500 == 0)
+                test = Test(network, task, generator);
         }
         Console.WriteLine($"test accuracy {test:0.0000}");
     }

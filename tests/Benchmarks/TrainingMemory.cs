@@ -21,13 +21,23 @@ internal static class TrainingMemory
         try
         {
             var configuration = ConfigurationFile.Load(
-                path, [$"out={folder}", $"training.steps={steps}", $"training.log_interval={every}", "training.early_stop=null", "device=cpu", .. overrides]);
+                path,
+                [
+                    $"out={folder}",
+                    $"training.steps={steps}",
+                    $"training.log_interval={every}",
+                    "training.early_stop=null",
+                    "device=cpu",
+                    .. overrides,
+                ]
+            );
             new TrainingRun(configuration, RunFolder.Of(configuration), Log.Logger)
             {
                 Progress = p =>
                 {
                     // A test has a line of its own.
-                    if (p.Metrics.Step % every == 0) Print(p.Metrics.Step, p.Metrics.Horizon);
+                    if (p.Metrics.Step % every == 0)
+                        Print(p.Metrics.Step, p.Metrics.Horizon);
                 },
             }.Train();
             Print(steps, 0);
@@ -41,7 +51,10 @@ internal static class TrainingMemory
     private static void Print(long step, long horizon)
     {
         var memory = ProcessMemory.Now;
-        Console.WriteLine(FormattableString.Invariant(
-            $"{step,6}{horizon,9}{memory.Resident / 1e6,13:0.0}{memory.Peak / 1e6,9:0.0}{GC.GetTotalMemory(false) / 1e6,12:0.0}{AutogradNodes.Count,7}{torch.Tensor.TotalCount,9}"));
+        Console.WriteLine(
+            FormattableString.Invariant(
+                $"{step, 6}{horizon, 9}{memory.Resident / 1e6, 13:0.0}{memory.Peak / 1e6, 9:0.0}{GC.GetTotalMemory(false) / 1e6, 12:0.0}{AutogradNodes.Count, 7}{torch.Tensor.TotalCount, 9}"
+            )
+        );
     }
 }

@@ -30,10 +30,22 @@ public sealed class AnalysisTimeTests
                 var exact = new Circuit(LinearBinding.Named("t1"), Normal(h, 64) / Math.Sqrt(h));
                 weights = new(exact.WeightIh * 1e-3, exact.WeightHh, exact.Readout * 1e3);
             }
-            else weights = new(Normal(h, 8) / Math.Sqrt(h), linalg.svd(Normal(h, h)).U.contiguous(), Normal(8, h) / Math.Sqrt(h));
+            else
+            {
+                weights = new(
+                    Normal(h, 8) / Math.Sqrt(h),
+                    linalg.svd(Normal(h, h)).U.contiguous(),
+                    Normal(8, h) / Math.Sqrt(h)
+                );
+            }
+
             using var network = new TrainedNetwork
             {
-                Name = "time", Folder = folder.FullName, IsRun = false, Weights = weights, File = "time.safetensors",
+                Name = "time",
+                Folder = folder.FullName,
+                IsRun = false,
+                Weights = weights,
+                File = "time.safetensors",
                 Configuration = ConfigurationFile.Parse("""{ "name": "time", "task": { "name": "t1" } }"""),
             };
             var clock = Stopwatch.StartNew();
@@ -41,7 +53,9 @@ public sealed class AnalysisTimeTests
             double computed = clock.Elapsed.TotalSeconds;
             RunReport.Write(analysis, folder.FullName);
             double all = clock.Elapsed.TotalSeconds;
-            TestContext.Out.WriteLine($"H = {h}: {computed:F1} s computing, {all - computed:F1} s writing, {folder.EnumerateFiles().Sum(f => f.Length) / 1e6:F1} MB, peak {Process.GetCurrentProcess().PeakWorkingSet64 / 1e9:F1} GB; {get_num_threads()} threads");
+            TestContext.Out.WriteLine(
+                $"H = {h}: {computed:F1} s computing, {all - computed:F1} s writing, {folder.EnumerateFiles().Sum(f => f.Length) / 1e6:F1} MB, peak {Process.GetCurrentProcess().PeakWorkingSet64 / 1e9:F1} GB; {get_num_threads()} threads"
+            );
             TestContext.Out.WriteLine(string.Join("\n", analysis.Lines.Concat(analysis.Problems)));
             Assert.That(all, Is.LessThan(seconds));
         }

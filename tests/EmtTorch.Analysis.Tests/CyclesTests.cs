@@ -7,7 +7,13 @@ public sealed class CyclesTests
 {
     /// <summary>The n-th roots of ±1.</summary>
     private static Complex[] Roots(int n, int sign = 1, double magnitude = 1, double turn = 0) =>
-        [.. Enumerable.Range(0, n).Select(k => Complex.FromPolarCoordinates(magnitude, (2 * Math.PI * k + (sign < 0 ? Math.PI : 0)) / n + turn))];
+        [
+            .. Enumerable
+                .Range(0, n)
+                .Select(k =>
+                    Complex.FromPolarCoordinates(magnitude, (2 * Math.PI * k + (sign < 0 ? Math.PI : 0)) / n + turn)
+                ),
+        ];
 
     [Test]
     public void TheCircuitsCyclesAreThoseOfItsRule()
@@ -17,10 +23,18 @@ public sealed class CyclesTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(t1.All.Select(c => (c.Length, c.Count, c.Learned)), Is.EqualTo(new[] { (8, 8, 0) }));
-            Assert.That(t2.All.Select(c => (c.Length, c.Count)), Is.EqualTo(Enumerable.Range(1, 8).Select(n => (n, 1))));
+            Assert.That(
+                t2.All.Select(c => (c.Length, c.Count)),
+                Is.EqualTo(Enumerable.Range(1, 8).Select(n => (n, 1)))
+            );
             Assert.That(t2.Error, Is.Null);
             foreach (var cycle in t2.All)
-                Assert.That(cycle.Eigenvalues.Sum(z => Roots(cycle.Length).Min(w => (z - w).Magnitude)), Is.LessThan(1e-9));
+            {
+                Assert.That(
+                    cycle.Eigenvalues.Sum(z => Roots(cycle.Length).Min(w => (z - w).Magnitude)),
+                    Is.LessThan(1e-9)
+                );
+            }
         }
     }
 
@@ -45,11 +59,20 @@ public sealed class CyclesTests
     public void PartsAreFoundBesideWhatBelongsToNone()
     {
         // Cycles of 1 to 5 and 7, turned by 0.01 and at another magnitude, and two eigenvalues of nothing.
-        Complex[] learned = [.. new[] { 1, 2, 3, 4, 5, 7 }.SelectMany(n => Roots(n, magnitude: 1.1, turn: 0.01)), Complex.FromPolarCoordinates(1, 0.3), Complex.FromPolarCoordinates(1, -0.3), 0.5];
+        Complex[] learned =
+        [
+            .. new[] { 1, 2, 3, 4, 5, 7 }.SelectMany(n => Roots(n, magnitude: 1.1, turn: 0.01)),
+            Complex.FromPolarCoordinates(1, 0.3),
+            Complex.FromPolarCoordinates(1, -0.3),
+            0.5,
+        ];
         var found = CycleComparison.Of(LinearBinding.Named("t2"), learned)!;
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(found.All.Where(c => c.Learned > 0).Select(c => c.Length), Is.EqualTo(new[] { 1, 2, 3, 4, 5, 7 }));
+            Assert.That(
+                found.All.Where(c => c.Learned > 0).Select(c => c.Length),
+                Is.EqualTo(new[] { 1, 2, 3, 4, 5, 7 })
+            );
             Assert.That(found.Error, Is.EqualTo(0.01).Within(1e-9));
             Assert.That(found.Left, Is.EqualTo(2));
         }
@@ -58,7 +81,10 @@ public sealed class CyclesTests
     [Test]
     public void ACycleThatIsTooFarOffIsNotThere()
     {
-        var found = CycleComparison.Of(LinearBinding.Named("t2"), [.. Roots(7, turn: 2 * CycleComparison.Tolerance), .. Roots(8)])!;
+        var found = CycleComparison.Of(
+            LinearBinding.Named("t2"),
+            [.. Roots(7, turn: 2 * CycleComparison.Tolerance), .. Roots(8)]
+        )!;
         // 8's eigenvalues are those of 4, 2 and 1 too, but each is one cycle's only.
         Assert.That(found.All.Where(c => c.Learned > 0).Select(c => c.Length), Is.EqualTo(new[] { 8 }));
     }
@@ -67,7 +93,18 @@ public sealed class CyclesTests
     public void SignsMakeOtherCycles()
     {
         // y = −u(t − 3): the cube roots of −1, so that the content is back only after six steps.
-        var task = LinearBinding.FromTerms([new() { Delay = 3, Permutation = [0], Signs = [-1] }], 1, 3);
+        var task = LinearBinding.FromTerms(
+            [
+                new()
+                {
+                    Delay = 3,
+                    Permutation = [0],
+                    Signs = [-1],
+                },
+            ],
+            1,
+            3
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(CycleComparison.Of(task, Roots(3, sign: -1))!.Learned, Is.EqualTo(1));

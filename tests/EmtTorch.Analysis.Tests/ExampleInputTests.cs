@@ -5,7 +5,10 @@ public sealed class ExampleInputTests
     [Test]
     public void DigitsAreTheirBitsTheHighestFirst()
     {
-        Assert.That(ExampleInput.Parse("3141", 4, 3), Is.EqualTo(new double[][] { [-1, 1, 1], [-1, -1, 1], [1, -1, -1], [-1, -1, 1] }));
+        Assert.That(
+            ExampleInput.Parse("3141", 4, 3),
+            Is.EqualTo(new double[][] { [-1, 1, 1], [-1, -1, 1], [1, -1, -1], [-1, -1, 1] })
+        );
         Assert.That(ExampleInput.Parse("9", 1, 2), Is.EqualTo(new double[][] { [-1, 1] }), "1001, the lowest two bits");
         Assert.That(ExampleInput.Parse("1", 1, 40)[0], Is.EqualTo(Enumerable.Repeat(-1.0, 39).Append(1)));
     }
@@ -18,7 +21,8 @@ public sealed class ExampleInputTests
     }
 
     [Test]
-    public void NumbersAreTakenAsTheyAre() => Assert.That(ExampleInput.Parse("[[0.5, -1], [2, 0]]", 2, 2), Is.EqualTo(new double[][] { [0.5, -1], [2, 0] }));
+    public void NumbersAreTakenAsTheyAre() =>
+        Assert.That(ExampleInput.Parse("[[0.5, -1], [2, 0]]", 2, 2), Is.EqualTo(new double[][] { [0.5, -1], [2, 0] }));
 
     [TestCase("")]
     [TestCase("12a")]
@@ -31,5 +35,8 @@ public sealed class ExampleInputTests
     [TestCase("[[1, 1], [1, \"1\"]]")]
     [TestCase("٣")]
     public void AllElseIsRefusedWithWhatWouldDo(string text) =>
-        Assert.That(() => ExampleInput.Parse(text, 2, 2), Throws.ArgumentException.With.Message.Contains("2 vectors of 2 numbers"));
+        Assert.That(
+            () => ExampleInput.Parse(text, 2, 2),
+            Throws.ArgumentException.With.Message.Contains("2 vectors of 2 numbers")
+        );
 }

@@ -30,7 +30,16 @@ public sealed class FlipFlopStatesTests
         {
             Assert.That(states.FixedPoints.Points, Has.Count.EqualTo((int)Math.Pow(3, bits)));
             Assert.That(states.FixedPoints.Stable.Count(), Is.EqualTo(1 << bits));
-            Assert.That(states.Patterns.Keys, Is.EquivalentTo(Enumerable.Range(0, 1 << bits).Select(k => string.Concat(Enumerable.Range(0, bits).Select(i => (k >> i & 1) == 1 ? '+' : '-')))));
+            Assert.That(
+                states.Patterns.Keys,
+                Is.EquivalentTo(
+                    Enumerable
+                        .Range(0, 1 << bits)
+                        .Select(k =>
+                            string.Concat(Enumerable.Range(0, bits).Select(i => (k >> i & 1) == 1 ? '+' : '-'))
+                        )
+                )
+            );
             Assert.That(states.Patterns.Values, Is.All.EqualTo(1));
             Assert.That((states.PatternCount, states.IsComplete), Is.EqualTo(((double)(1 << bits), true)));
             Assert.That(states.Variance.Sum(), Is.EqualTo(1).Within(1e-9));
@@ -43,7 +52,19 @@ public sealed class FlipFlopStatesTests
     public void ABitThatIsNotKeptIsMissed()
     {
         using var network = UnitForEachBit(2);
-        using (no_grad()) network.RecurrentWeights.copy_(tensor(new[,] { { 2.0, 0 }, { 0, 0.5 } }));
+        using (no_grad())
+        {
+            network.RecurrentWeights.copy_(
+                tensor(
+                    new[,]
+                    {
+                        { 2.0, 0 },
+                        { 0, 0.5 },
+                    }
+                )
+            );
+        }
+
         var states = FlipFlopStates.Of(network, starts: 100);
         using (Assert.EnterMultipleScope())
         {
@@ -61,17 +82,26 @@ public sealed class FlipFlopStatesTests
         var states = FlipFlopStates.Of(network);
         var (points, projected) = (states.FixedPoints.Points, states.Projected);
         for (int i = 0; i < points.Count; i++)
+        {
             for (int j = 0; j < i; j++)
-                Assert.That(Distance(projected[i], projected[j]), Is.EqualTo(Distance(points[i].State, points[j].State)).Within(1e-9));
+            {
+                Assert.That(
+                    Distance(projected[i], projected[j]),
+                    Is.EqualTo(Distance(points[i].State, points[j].State)).Within(1e-9)
+                );
+            }
+        }
 
-        static double Distance(IEnumerable<double> a, IEnumerable<double> b) => Math.Sqrt(a.Zip(b, (x, y) => (x - y) * (x - y)).Sum());
+        static double Distance(IEnumerable<double> a, IEnumerable<double> b) =>
+            Math.Sqrt(a.Zip(b, (x, y) => (x - y) * (x - y)).Sum());
     }
 
     [Test]
     public void TheSameSeedGivesTheSameFigure()
     {
         using var network = UnitForEachBit(2);
-        string Spec(ulong seed) => FlipFlopFigure.Of(FlipFlopStates.Of(network, starts: 50, seed: seed)).Spec.ToJsonString();
+        string Spec(ulong seed) =>
+            FlipFlopFigure.Of(FlipFlopStates.Of(network, starts: 50, seed: seed)).Spec.ToJsonString();
         var first = Spec(1);
         Assert.That(Spec(1), Is.EqualTo(first));
         Assert.That(Spec(2), Is.Not.EqualTo(first));
@@ -89,7 +119,10 @@ public sealed class FlipFlopStatesTests
             Assert.That(lines["data"]!["values"]!.AsArray(), Has.Count.EqualTo(16 * 64));
             Assert.That(values.Count(v => (string)v!["kind"]! == "stable"), Is.EqualTo(4));
             Assert.That(values.Count(v => (string)v!["kind"]! == "unstable"), Is.EqualTo(5));
-            Assert.That(points["layer"]!.AsArray().Select(l => (bool)l!["mark"]!["filled"]!), Is.EqualTo(new[] { false, true }));
+            Assert.That(
+                points["layer"]!.AsArray().Select(l => (bool)l!["mark"]!["filled"]!),
+                Is.EqualTo(new[] { false, true })
+            );
             Assert.That(figure.Title, Is.EqualTo("4 stable and 5 unstable fixed points; 4 of 4 patterns are kept"));
         }
     }
@@ -116,7 +149,9 @@ public sealed class FlipFlopStatesTests
             loss = error.item<float>();
         }
         var states = FlipFlopStates.Of(network);
-        TestContext.Out.WriteLine($"loss {loss:0.0000}: {states.FixedPoints.Points.Count} points, {states.FixedPoints.Unconverged} unconverged");
+        TestContext.Out.WriteLine(
+            $"loss {loss:0.0000}: {states.FixedPoints.Points.Count} points, {states.FixedPoints.Unconverged} unconverged"
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(loss, Is.LessThan(0.02));

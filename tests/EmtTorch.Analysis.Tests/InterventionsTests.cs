@@ -22,7 +22,10 @@ public class InterventionsTests
         Assert.That(results.Count(r => r.Kind == InterventionKind.Erase), Is.EqualTo(8));
         Assert.That(results.Count(r => r.Kind == InterventionKind.Swap), Is.EqualTo(8));
         Assert.That(results.Select(r => r.Accuracy), Has.All.EqualTo(1));
-        Assert.That(results.Where(r => r.Kind != InterventionKind.None).Select(r => r.AffectedAccuracy), Has.All.EqualTo(1));
+        Assert.That(
+            results.Where(r => r.Kind != InterventionKind.None).Select(r => r.AffectedAccuracy),
+            Has.All.EqualTo(1)
+        );
         Assert.That(Interventions.Accuracy(results), Is.EqualTo(1));
     }
 
@@ -38,7 +41,10 @@ public class InterventionsTests
         Assert.That(wrong.PhiError, Is.GreaterThan(0.2));
         var results = Interventions.Run(circuit, task, wrong, new() { Horizon = 16 });
         Assert.That(results[0].Accuracy, Is.EqualTo(1), "nothing done");
-        Assert.That(results.Where(r => r.Kind == InterventionKind.Write).Average(r => r.AffectedAccuracy), Is.LessThan(0.95));
+        Assert.That(
+            results.Where(r => r.Kind == InterventionKind.Write).Average(r => r.AffectedAccuracy),
+            Is.LessThan(0.95)
+        );
     }
 
     // d = 1, s = 2: u(1) u(2) u(1) u(2) …; swapping the two variables shifts the sequence by one.
@@ -49,8 +55,15 @@ public class InterventionsTests
         var task = LinearBinding.RepeatCopy(d: 1, s: 2);
         using var circuit = new Circuit(task);
         using var memories = VariableMemories.Of(circuit.ToWeights(), task);
-        var states = circuit.HiddenStates(tensor(new double[] { 1, -1 }, [2L, 1L, 1L]), 6, (t, h) => t == 2 ? memories.State(memories.Contents(h).flip(1)) : h);
-        Assert.That(Matrices.Values(circuit.ReadOut(states).narrow(0, 2, 4)), Is.EqualTo(new double[] { -1, 1, -1, 1 }).Within(1e-12));
+        var states = circuit.HiddenStates(
+            tensor(new double[] { 1, -1 }, [2L, 1L, 1L]),
+            6,
+            (t, h) => t == 2 ? memories.State(memories.Contents(h).flip(1)) : h
+        );
+        Assert.That(
+            Matrices.Values(circuit.ReadOut(states).narrow(0, 2, 4)),
+            Is.EqualTo(new double[] { -1, 1, -1, 1 }).Within(1e-12)
+        );
         var swap = Interventions.Run(circuit, task, memories).Single(r => r.Kind == InterventionKind.Swap);
         Assert.That((swap.Variable, swap.Other, swap.Accuracy), Is.EqualTo((1, 2, 1.0)));
     }
@@ -61,7 +74,10 @@ public class InterventionsTests
         var task = LinearBinding.RepeatCopy(d: 2, s: 3);
         using var circuit = new Circuit(task);
         using var memories = VariableMemories.Of(circuit.ToWeights(), task);
-        Assert.That(() => Interventions.Run(circuit, task, memories, new() { Time = 2 }), Throws.ArgumentException.With.Message.Contains("s = 3"));
+        Assert.That(
+            () => Interventions.Run(circuit, task, memories, new() { Time = 2 }),
+            Throws.ArgumentException.With.Message.Contains("s = 3")
+        );
         Assert.That(() => Interventions.Run(circuit, task, memories, new() { Horizon = 0 }), Throws.ArgumentException);
     }
 }

@@ -31,8 +31,13 @@ public class MemoryDecompositionTests
         // Off the 2 by 2 blocks there is nothing.
         var rows = Matrices.Rows(eigen.Interactions);
         for (int i = 0; i < 9; i++)
+        {
             for (int j = 0; j < 9; j++)
-                if (Math.Abs(i - j) > 1) Assert.That(rows[i][j], Is.EqualTo(0).Within(1e-9));
+            {
+                if (Math.Abs(i - j) > 1)
+                    Assert.That(rows[i][j], Is.EqualTo(0).Within(1e-9));
+            }
+        }
     }
 
     // A rotation by 90° has the pair ±i: Re v and Im v, and the block [0 1; −1 0].
@@ -40,7 +45,15 @@ public class MemoryDecompositionTests
     public void A_rotation_by_hand()
     {
         using var scope = NewDisposeScope();
-        using var eigen = MemoryDecomposition.Eigenbasis(tensor(new double[,] { { 0, -1 }, { 1, 0 } }));
+        using var eigen = MemoryDecomposition.Eigenbasis(
+            tensor(
+                new double[,]
+                {
+                    { 0, -1 },
+                    { 1, 0 },
+                }
+            )
+        );
         Assert.That(Matrices.Rows(eigen.Interactions), Is.EqualTo(new double[][] { [0, 1], [-1, 0] }).Within(1e-12));
     }
 
@@ -49,9 +62,36 @@ public class MemoryDecompositionTests
     {
         using var scope = NewDisposeScope();
         // e1 → e2 → e3 → 0: the span of e1 is left at once; that of e1, e2, e3's last two is closed.
-        var shift = tensor(new double[,] { { 0, 0, 0 }, { 1, 0, 0 }, { 0, 1, 0 } });
-        using var open = MemoryDecomposition.Of(shift, tensor(new double[,] { { 1 }, { 0 }, { 0 } }));
-        using var closed = MemoryDecomposition.Of(shift, tensor(new double[,] { { 0, 0 }, { 1, 0 }, { 0, 1 } }));
+        var shift = tensor(
+            new double[,]
+            {
+                { 0, 0, 0 },
+                { 1, 0, 0 },
+                { 0, 1, 0 },
+            }
+        );
+        using var open = MemoryDecomposition.Of(
+            shift,
+            tensor(
+                new double[,]
+                {
+                    { 1 },
+                    { 0 },
+                    { 0 },
+                }
+            )
+        );
+        using var closed = MemoryDecomposition.Of(
+            shift,
+            tensor(
+                new double[,]
+                {
+                    { 0, 0 },
+                    { 1, 0 },
+                    { 0, 1 },
+                }
+            )
+        );
         Assert.That(open.Residual, Is.EqualTo(1).Within(1e-12));
         Assert.That(closed.Residual, Is.EqualTo(0).Within(1e-12));
     }
@@ -61,18 +101,40 @@ public class MemoryDecompositionTests
     {
         using var scope = NewDisposeScope();
         var w = eye(3, dtype: ScalarType.Float64);
-        Assert.That(() => MemoryDecomposition.Of(w, ones(3, 2, dtype: ScalarType.Float64)), Throws.InstanceOf<AnalysisException>().With.Message.Contains("dependent"));
+        Assert.That(
+            () => MemoryDecomposition.Of(w, ones(3, 2, dtype: ScalarType.Float64)),
+            Throws.InstanceOf<AnalysisException>().With.Message.Contains("dependent")
+        );
         Assert.That(() => MemoryDecomposition.Of(w, ones(2, 2, dtype: ScalarType.Float64)), Throws.ArgumentException);
-        Assert.That(() => MemoryDecomposition.Of(w, full(3, 1, double.NaN, dtype: ScalarType.Float64)), Throws.ArgumentException);
+        Assert.That(
+            () => MemoryDecomposition.Of(w, full(3, 1, double.NaN, dtype: ScalarType.Float64)),
+            Throws.ArgumentException
+        );
         // A Jordan block has one eigenvector.
-        Assert.That(() => MemoryDecomposition.Eigenbasis(tensor(new double[,] { { 1, 1 }, { 0, 1 } })), Throws.InstanceOf<AnalysisException>().With.Message.Contains("defective"));
+        Assert.That(
+            () =>
+                MemoryDecomposition.Eigenbasis(
+                    tensor(
+                        new double[,]
+                        {
+                            { 1, 1 },
+                            { 0, 1 },
+                        }
+                    )
+                ),
+            Throws.InstanceOf<AnalysisException>().With.Message.Contains("defective")
+        );
     }
 
     private static double Distance(Complex[] a, Complex[] b)
     {
         var cost = new double[a.Length, b.Length];
         for (int i = 0; i < a.Length; i++)
-            for (int j = 0; j < b.Length; j++) cost[i, j] = (a[i] - b[j]).Magnitude;
+        {
+            for (int j = 0; j < b.Length; j++)
+                cost[i, j] = (a[i] - b[j]).Magnitude;
+        }
+
         return Assignment.Solve(cost).Select((j, i) => cost[i, j]).Max();
     }
 }

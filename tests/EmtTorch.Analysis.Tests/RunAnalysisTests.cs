@@ -52,13 +52,18 @@ public sealed class RunAnalysisTests : InTemporaryFolder
 
     private string Checkpoint(int step) => Path.Combine(Run, "checkpoints", $"step-{step:D8}.safetensors");
 
-    private TrainedNetwork Load(string? path = null, string checkpoint = "best", string? configuration = null) => TrainedNetwork.Load(path ?? Run, configuration, checkpoint, _warnings.Add);
+    private TrainedNetwork Load(string? path = null, string checkpoint = "best", string? configuration = null) =>
+        TrainedNetwork.Load(path ?? Run, configuration, checkpoint, _warnings.Add);
 
     private string Bare(string name = "bare.safetensors", IReadOnlyDictionary<string, string>? metadata = null)
     {
         var file = SafetensorsFile.Read(Checkpoint(400));
         var path = Path.Combine(Folder, name);
-        SafetensorsFile.Write(path, file.Tensors.Where(t => t.Key is "rnn.weight_ih" or "rnn.weight_hh" or "readout.weight").ToDictionary(), metadata ?? new Dictionary<string, string>());
+        SafetensorsFile.Write(
+            path,
+            file.Tensors.Where(t => t.Key is "rnn.weight_ih" or "rnn.weight_hh" or "readout.weight").ToDictionary(),
+            metadata ?? new Dictionary<string, string>()
+        );
         return path;
     }
 
@@ -86,7 +91,11 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         File.WriteAllText(Path.Combine(Run, "checkpoints", "latest"), $"step-{step:D8}.safetensors\n");
     }
 
-    private static IEnumerable<string> Everything(string folder) => Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, f)).Order();
+    private static IEnumerable<string> Everything(string folder) =>
+        Directory
+            .EnumerateFiles(folder, "*", SearchOption.AllDirectories)
+            .Select(f => Path.GetRelativePath(folder, f))
+            .Order();
 
     [Test]
     public void BestLatestAndAStepAreTakenAsAsked()
@@ -117,7 +126,8 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         void Age()
         {
             var json = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
-            foreach (var key in (string[])["version", "cycles_learned"]) json.Remove(key);
+            foreach (var key in (string[])["version", "cycles_learned"])
+                json.Remove(key);
             File.WriteAllText(file, json.ToJsonString());
         }
         Age();
@@ -164,14 +174,24 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     public void ADamagedStepThatWasAskedForIsAnError()
     {
         Damage(Checkpoint(400));
-        Assert.That(() => Load(checkpoint: "400"), Throws.TypeOf<InvalidDataException>().With.Message.Contains("step-00000400.safetensors"));
+        Assert.That(
+            () => Load(checkpoint: "400"),
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains("step-00000400.safetensors")
+        );
     }
 
     [Test]
     public void WhereAllAreDamagedAllAreNamed()
     {
-        foreach (var file in Directory.GetFiles(Path.Combine(Run, "checkpoints"), "*.safetensors")) Damage(file);
-        Assert.That(() => Load(), Throws.TypeOf<CheckpointException>().With.Message.Contains("step-00000400").And.Message.Contains("step-00000200"));
+        foreach (var file in Directory.GetFiles(Path.Combine(Run, "checkpoints"), "*.safetensors"))
+            Damage(file);
+        Assert.That(
+            () => Load(),
+            Throws
+                .TypeOf<CheckpointException>()
+                .With.Message.Contains("step-00000400")
+                .And.Message.Contains("step-00000200")
+        );
     }
 
     [TestCase("250", "no checkpoint of step 250")]
@@ -179,7 +199,10 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     [TestCase("newest", "'newest' is not one of best, latest")]
     [TestCase("", "'' is not one of best, latest")]
     public void ACheckpointThatIsNotThereIsRefused(string checkpoint, string said) =>
-        Assert.That(() => Load(checkpoint: checkpoint), Throws.TypeOf<ConfigurationException>().With.Message.Contains(said));
+        Assert.That(
+            () => Load(checkpoint: checkpoint),
+            Throws.TypeOf<ConfigurationException>().With.Message.Contains(said)
+        );
 
     [Test]
     public void ARunThatGoesOnIsNotTouched()
@@ -189,7 +212,12 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         File.WriteAllBytes(unfinished, [1, 2, 3]);
         File.WriteAllBytes(Path.Combine(Run, "result.json.tmp"), [1]);
         File.Delete(Path.Combine(Run, "result.json"));
-        using var growing = new FileStream(Path.Combine(Run, "metrics.jsonl"), FileMode.Append, FileAccess.Write, FileShare.Read);
+        using var growing = new FileStream(
+            Path.Combine(Run, "metrics.jsonl"),
+            FileMode.Append,
+            FileAccess.Write,
+            FileShare.Read
+        );
         growing.Write("{\"step\":450,\"lo"u8);
         growing.Flush();
         var before = Everything(Run).ToDictionary(f => f, f => File.GetLastWriteTimeUtc(Path.Combine(Run, f)));
@@ -200,7 +228,8 @@ public sealed class RunAnalysisTests : InTemporaryFolder
             Assert.That(network.Step, Is.EqualTo(400));
             Assert.That(network.Metrics, Has.Count.EqualTo(8));
             Assert.That(Everything(Run), Is.EquivalentTo(before.Keys.Concat(["analysis.json", "report.html"])));
-            foreach (var (file, time) in before) Assert.That(File.GetLastWriteTimeUtc(Path.Combine(Run, file)), Is.EqualTo(time), file);
+            foreach (var (file, time) in before)
+                Assert.That(File.GetLastWriteTimeUtc(Path.Combine(Run, file)), Is.EqualTo(time), file);
         }
     }
 
@@ -208,17 +237,27 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     public void ARunWithoutACheckpointSaysSo([Values] bool folder)
     {
         Directory.Delete(Path.Combine(Run, "checkpoints"), recursive: true);
-        if (folder) Directory.CreateDirectory(Path.Combine(Run, "checkpoints"));
+        if (folder)
+            Directory.CreateDirectory(Path.Combine(Run, "checkpoints"));
         Assert.That(() => Load(), Throws.TypeOf<ConfigurationException>().With.Message.Contains("no checkpoint yet"));
-        Assert.That(() => Load(checkpoint: "400"), Throws.TypeOf<ConfigurationException>().With.Message.Contains("no checkpoint of step 400"));
+        Assert.That(
+            () => Load(checkpoint: "400"),
+            Throws.TypeOf<ConfigurationException>().With.Message.Contains("no checkpoint of step 400")
+        );
     }
 
     [Test]
     public void APathThatIsNothingIsRefused()
     {
-        Assert.That(() => Load(Path.Combine(Folder, "nothing")), Throws.TypeOf<ConfigurationException>().With.Message.Contains("there is no"));
+        Assert.That(
+            () => Load(Path.Combine(Folder, "nothing")),
+            Throws.TypeOf<ConfigurationException>().With.Message.Contains("there is no")
+        );
         Assert.That(() => Load(Folder), Throws.TypeOf<ConfigurationException>().With.Message.Contains("config.json"));
-        Assert.That(() => Load(Path.Combine(Run, "config.json")), Throws.TypeOf<InvalidDataException>().With.Message.Contains("config.json"));
+        Assert.That(
+            () => Load(Path.Combine(Run, "config.json")),
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains("config.json")
+        );
     }
 
     [Test]
@@ -235,15 +274,27 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         var copy = Path.Combine(Folder, "copy.safetensors");
         File.Copy(Checkpoint(300), copy);
         using var network = Load(copy);
-        Assert.That((network.IsRun, network.Folder, network.Step, network.Name), Is.EqualTo((false, Folder, 300L, "small/seed-1")));
+        Assert.That(
+            (network.IsRun, network.Folder, network.Step, network.Name),
+            Is.EqualTo((false, Folder, 300L, "small/seed-1"))
+        );
     }
 
     [Test]
     public void BareWeightsNeedAConfiguration()
     {
-        Assert.That(() => Load(Bare()), Throws.TypeOf<ConfigurationException>().With.Message.Contains("--config").And.Message.Contains("bare.safetensors"));
+        Assert.That(
+            () => Load(Bare()),
+            Throws
+                .TypeOf<ConfigurationException>()
+                .With.Message.Contains("--config")
+                .And.Message.Contains("bare.safetensors")
+        );
         using var network = Load(Bare(), configuration: Config());
-        Assert.That((network.Name, network.Folder, network.IsRun, network.Step), Is.EqualTo(("bare", Folder, false, (long?)null)));
+        Assert.That(
+            (network.Name, network.Folder, network.IsRun, network.Step),
+            Is.EqualTo(("bare", Folder, false, (long?)null))
+        );
     }
 
     [Test]
@@ -259,7 +310,17 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     public void MetadataOfAnotherProgramIsNoObstacle()
     {
         // PyTorch users put what they like there; a step that is no number says nothing.
-        using var network = Load(Bare(metadata: new Dictionary<string, string> { ["format"] = "pt", ["step"] = "final", ["best_step"] = "x" }), configuration: Config());
+        using var network = Load(
+            Bare(
+                metadata: new Dictionary<string, string>
+                {
+                    ["format"] = "pt",
+                    ["step"] = "final",
+                    ["best_step"] = "x",
+                }
+            ),
+            configuration: Config()
+        );
         Assert.That(network.Step, Is.Null);
     }
 
@@ -273,15 +334,55 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         var json = JsonDocument.Parse(text).RootElement;
         using (Assert.EnterMultipleScope())
         {
-            foreach (var key in (string[])["spectral_error", "eigenvalues_theory", "eigenvalues_learned", "live_entries", "phi_error", "name", "task", "seed", "step", "weights", "hidden_size",
-                "test_accuracy", "test_horizon", "grounding", "condition", "intervention_accuracy", "groundings", "interventions", "problems", "seconds"])
+            foreach (
+                var key in (string[])
+                    [
+                        "spectral_error",
+                        "eigenvalues_theory",
+                        "eigenvalues_learned",
+                        "live_entries",
+                        "phi_error",
+                        "name",
+                        "task",
+                        "seed",
+                        "step",
+                        "weights",
+                        "hidden_size",
+                        "test_accuracy",
+                        "test_horizon",
+                        "grounding",
+                        "condition",
+                        "intervention_accuracy",
+                        "groundings",
+                        "interventions",
+                        "problems",
+                        "seconds",
+                    ]
+            )
+            {
                 Assert.That(json.TryGetProperty(key, out _), Is.True, key);
-            Assert.That(json.GetProperty("eigenvalues_theory").GetInt32(), Is.EqualTo(4), "Φ² = 1: 1 and −1, each for two components");
+            }
+
+            Assert.That(
+                json.GetProperty("eigenvalues_theory").GetInt32(),
+                Is.EqualTo(4),
+                "Φ² = 1: 1 and −1, each for two components"
+            );
             Assert.That(json.GetProperty("name").GetString(), Is.EqualTo("small/seed-1"));
             Assert.That(json.GetProperty("task").GetString(), Is.EqualTo("repeat_copy"));
-            Assert.That((json.GetProperty("seed").GetInt64(), json.GetProperty("hidden_size").GetInt32(), json.GetProperty("test_horizon").GetInt32()), Is.EqualTo((1L, 12, 20)));
+            Assert.That(
+                (
+                    json.GetProperty("seed").GetInt64(),
+                    json.GetProperty("hidden_size").GetInt32(),
+                    json.GetProperty("test_horizon").GetInt32()
+                ),
+                Is.EqualTo((1L, 12, 20))
+            );
             Assert.That(json.GetProperty("step").GetInt64(), Is.EqualTo(network.Step));
-            Assert.That(json.GetProperty("groundings").EnumerateArray().Select(g => g.GetProperty("grounding").GetString()), Is.EqualTo(new[] { "realization", "output", "algorithm1" }));
+            Assert.That(
+                json.GetProperty("groundings").EnumerateArray().Select(g => g.GetProperty("grounding").GetString()),
+                Is.EqualTo(new[] { "realization", "output", "algorithm1" })
+            );
             Assert.That(json.GetProperty("spectrum_learned").GetArrayLength(), Is.EqualTo(12));
             Assert.That(json.GetProperty("spectrum_theory").GetArrayLength(), Is.EqualTo(4));
             Assert.That(text, Does.Not.Contain("NaN").And.Not.Contain("Infinity").And.EndsWith("}\n"));
@@ -296,7 +397,15 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         {
             using var network = Load();
             RunReport.Write(RunAnalysis.Of(network, Quick), Run);
-            return [string.Join('\n', File.ReadLines(Path.Combine(Run, "analysis.json")).Where(l => !l.StartsWith("  \"seconds\"", StringComparison.Ordinal))), File.ReadAllText(Path.Combine(Run, "report.html"))];
+            return
+            [
+                string.Join(
+                    '\n',
+                    File.ReadLines(Path.Combine(Run, "analysis.json"))
+                        .Where(l => !l.StartsWith("  \"seconds\"", StringComparison.Ordinal))
+                ),
+                File.ReadAllText(Path.Combine(Run, "report.html")),
+            ];
         }
         var first = Files();
         Assert.That(Files(), Is.EqualTo(first));
@@ -307,29 +416,51 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     {
         JsonElement Analyze(TrainedNetwork network)
         {
-            using (network) return JsonDocument.Parse(RunAnalysis.Of(network, Quick).Json.ToJsonString()).RootElement;
+            using (network)
+                return JsonDocument.Parse(RunAnalysis.Of(network, Quick).Json.ToJsonString()).RootElement;
         }
-        JsonElement run = Analyze(Load(checkpoint: "latest")), bare = Analyze(Load(Bare(), configuration: Config()));
-        foreach (var key in (string[])["test_accuracy", "spectral_error", "phi_error", "condition", "intervention_accuracy", "spectrum_learned", "interventions", "groundings"])
+        JsonElement run = Analyze(Load(checkpoint: "latest")),
+            bare = Analyze(Load(Bare(), configuration: Config()));
+        foreach (
+            var key in (string[])
+                [
+                    "test_accuracy",
+                    "spectral_error",
+                    "phi_error",
+                    "condition",
+                    "intervention_accuracy",
+                    "spectrum_learned",
+                    "interventions",
+                    "groundings",
+                ]
+        )
+        {
             Assert.That(bare.GetProperty(key).GetRawText(), Is.EqualTo(run.GetProperty(key).GetRawText()), key);
+        }
     }
 
     [Test]
     public void AnInputThatFitsNotIsRefused()
     {
         using var network = Load();
-        Assert.That(() => RunAnalysis.Of(network, Quick, "[[1, 1]]"), Throws.ArgumentException.With.Message.Contains("2 vectors of 2 numbers"));
+        Assert.That(
+            () => RunAnalysis.Of(network, Quick, "[[1, 1]]"),
+            Throws.ArgumentException.With.Message.Contains("2 vectors of 2 numbers")
+        );
     }
 
     [Test]
     public void FlipFlopsAreReadByTheirFixedPoints()
     {
-        var configuration = ConfigurationFile.Parse("""
+        var configuration = ConfigurationFile.Parse(
+            """
             {
               "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 }, "model": { "hidden_size": 8, "bias": true },
               "training": { "steps": 300, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] } }, "evaluation": { "horizon": 32, "interval": 300 }
             }
-            """, [$"out={Folder}"]);
+            """,
+            [$"out={Folder}"]
+        );
         new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
         using var network = Load(RunFolder.Of(configuration).Path);
         var analysis = RunAnalysis.Of(network);
@@ -338,7 +469,15 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         using (Assert.EnterMultipleScope())
         {
             Assert.That(analysis.Lines, Has.Count.LessThanOrEqualTo(5).And.Some.Contains("fixed points"));
-            Assert.That(json.GetProperty("fixed_points").GetProperty("stable").GetInt32(), Is.EqualTo(json.GetProperty("fixed_points").GetProperty("points").EnumerateArray().Count(p => p.GetProperty("stable").GetBoolean())));
+            Assert.That(
+                json.GetProperty("fixed_points").GetProperty("stable").GetInt32(),
+                Is.EqualTo(
+                    json.GetProperty("fixed_points")
+                        .GetProperty("points")
+                        .EnumerateArray()
+                        .Count(p => p.GetProperty("stable").GetBoolean())
+                )
+            );
         }
     }
 }

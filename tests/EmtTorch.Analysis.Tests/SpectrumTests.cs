@@ -16,7 +16,11 @@ public class SpectrumTests
             var cost = new double[n, n];
             // Whole numbers make ties.
             for (int i = 0; i < n; i++)
-                for (int j = 0; j < n; j++) cost[i, j] = trial % 2 == 0 ? random.NextDouble() : random.Next(4);
+            {
+                for (int j = 0; j < n; j++)
+                    cost[i, j] = trial % 2 == 0 ? random.NextDouble() : random.Next(4);
+            }
+
             var columns = Assignment.Solve(cost);
             Assert.That(columns.Order(), Is.EqualTo(Enumerable.Range(0, n)));
             double best = Permutations([.. Enumerable.Range(0, n)]).Min(p => p.Select((j, i) => cost[i, j]).Sum());
@@ -28,8 +32,10 @@ public class SpectrumTests
     public void A_greedy_matching_would_be_worse()
     {
         // 0.0 takes 0.1 first if it is greedy, and 0.15 is left with −1.
-        var match = Spectrum.Compare([Complex.FromPolarCoordinates(1, 0.0), Complex.FromPolarCoordinates(1, 0.15)],
-            [Complex.FromPolarCoordinates(1, 0.1), Complex.FromPolarCoordinates(1, -1.0)]);
+        var match = Spectrum.Compare(
+            [Complex.FromPolarCoordinates(1, 0.0), Complex.FromPolarCoordinates(1, 0.15)],
+            [Complex.FromPolarCoordinates(1, 0.1), Complex.FromPolarCoordinates(1, -1.0)]
+        );
         Assert.That(match.Error, Is.EqualTo((1.0 + 0.05) / 2).Within(1e-12));
     }
 
@@ -43,7 +49,8 @@ public class SpectrumTests
     [Test]
     public void Only_what_is_above_the_threshold_counts()
     {
-        Complex[] theory = [1, -1, 0], learned = [0.95, 0.2, new(-1.1, 0.11), 0.89];
+        Complex[] theory = [1, -1, 0],
+            learned = [0.95, 0.2, new(-1.1, 0.11), 0.89];
         var match = Spectrum.Compare(theory, learned);
         Assert.That((match.CountTheory, match.CountLearned), Is.EqualTo((2, 2)));
         Assert.That(match.Pairs, Is.EquivalentTo(new[] { (0, 0), (1, 2) }));
@@ -74,9 +81,20 @@ public class SpectrumTests
         using var scope = NewDisposeScope();
         // A rotation of magnitude 1.1, −0.95, a Jordan block at 0.5, one at 0.
         var inner = zeros(7, 7, dtype: ScalarType.Float64);
-        double[,] entries = { { 0, 0, 1.1 * Math.Cos(1) }, { 0, 1, -1.1 * Math.Sin(1) }, { 1, 0, 1.1 * Math.Sin(1) }, { 1, 1, 1.1 * Math.Cos(1) }, { 2, 2, -0.95 },
-            { 3, 3, 0.5 }, { 3, 4, 1 }, { 4, 4, 0.5 }, { 5, 6, 1 } };
-        for (int i = 0; i < entries.GetLength(0); i++) inner[(long)entries[i, 0], (long)entries[i, 1]] = entries[i, 2];
+        double[,] entries =
+        {
+            { 0, 0, 1.1 * Math.Cos(1) },
+            { 0, 1, -1.1 * Math.Sin(1) },
+            { 1, 0, 1.1 * Math.Sin(1) },
+            { 1, 1, 1.1 * Math.Cos(1) },
+            { 2, 2, -0.95 },
+            { 3, 3, 0.5 },
+            { 3, 4, 1 },
+            { 4, 4, 0.5 },
+            { 5, 6, 1 },
+        };
+        for (int i = 0; i < entries.GetLength(0); i++)
+            inner[(long)entries[i, 0], (long)entries[i, 1]] = entries[i, 2];
         var basis = BindingTasks.RandomBasis(7, 7, seed: 3);
         var inverse = linalg.inv(basis);
         var keep = diag(tensor(new double[] { 1, 1, 1, 0, 0, 0, 0 }));
@@ -101,15 +119,25 @@ public class SpectrumTests
     public void A_spectrum_matches_itself_in_any_order([Range(1, 20)] int seed)
     {
         var random = new Random(seed);
-        var values = Enumerable.Range(0, 12).Select(_ => Complex.FromPolarCoordinates(1 + random.NextDouble(), 2 * Math.PI * random.NextDouble())).ToArray();
+        var values = Enumerable
+            .Range(0, 12)
+            .Select(_ => Complex.FromPolarCoordinates(1 + random.NextDouble(), 2 * Math.PI * random.NextDouble()))
+            .ToArray();
         var shuffled = values.OrderBy(_ => random.Next()).ToArray();
         Assert.That(Spectrum.Compare(values, shuffled).Error, Is.EqualTo(0).Within(1e-12));
     }
 
     private static IEnumerable<int[]> Permutations(int[] items)
     {
-        if (items.Length <= 1) { yield return items; yield break; }
+        if (items.Length <= 1)
+        {
+            yield return items;
+            yield break;
+        }
         for (int i = 0; i < items.Length; i++)
-            foreach (var rest in Permutations([.. items[..i], .. items[(i + 1)..]])) yield return [items[i], .. rest];
+        {
+            foreach (var rest in Permutations([.. items[..i], .. items[(i + 1)..]]))
+                yield return [items[i], .. rest];
+        }
     }
 }

@@ -20,7 +20,8 @@ public class VariableMemoriesTests
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         Assert.That(memories.PhiErrorUnscaled, Is.LessThan(1e-9));
         Assert.That(memories.Gain, Is.EqualTo(1).Within(1e-9));
-        if (memories.Live.Count > memories.PersistentRank) return;
+        if (memories.Live.Count > memories.PersistentRank)
+            return;
         var phi = Circuit.Phi(task);
         var live = tensor(memories.Live.Select(i => (long)i).ToArray());
         var expected = phi.index_select(0, live).index_select(1, live);
@@ -56,7 +57,10 @@ public class VariableMemoriesTests
         foreach (int j in memories.Live)
             Assert.That(Matrices.Norm(contents.select(1, j) - history.select(1, j)), Is.LessThan(1e-9), $"entry {j}");
         for (int j = 0; j < 64; j++)
-            if (!memories.Live.Contains(j)) Assert.That(Matrices.Norm(contents.select(1, j)), Is.Zero);
+        {
+            if (!memories.Live.Contains(j))
+                Assert.That(Matrices.Norm(contents.select(1, j)), Is.Zero);
+        }
     }
 
     [TestCase(Grounding.Output, 1)]
@@ -66,10 +70,15 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 11));
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = grounding, Alpha = alpha });
+        using var memories = VariableMemories.Of(
+            circuit.ToWeights(),
+            task,
+            new() { Grounding = grounding, Alpha = alpha }
+        );
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         // From W_r† the basis is another one of the same circuit, unless Ψ is orthonormal.
-        if (grounding == Grounding.Algorithm1) Assert.That(Matrices.Norm(memories.Basis - circuit.Basis), Is.LessThan(1e-9));
+        if (grounding == Grounding.Algorithm1)
+            Assert.That(Matrices.Norm(memories.Basis - circuit.Basis), Is.LessThan(1e-9));
     }
 
     [TestCase(0)]
@@ -80,7 +89,11 @@ public class VariableMemoriesTests
         var task = LinearBinding.Named("t1");
         var (orthonormal, _) = linalg.qr(BindingTasks.RandomBasis(128, 64, seed: 12));
         using var circuit = new Circuit(task, orthonormal);
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Algorithm1, Alpha = alpha });
+        using var memories = VariableMemories.Of(
+            circuit.ToWeights(),
+            task,
+            new() { Grounding = Grounding.Algorithm1, Alpha = alpha }
+        );
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         Assert.That(Matrices.Norm(memories.Basis - orthonormal), Is.LessThan(1e-9));
     }
@@ -91,7 +104,11 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 13));
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Algorithm1, Alpha = 0 });
+        using var memories = VariableMemories.Of(
+            circuit.ToWeights(),
+            task,
+            new() { Grounding = Grounding.Algorithm1, Alpha = 0 }
+        );
         Assert.That(memories.PhiError, Is.GreaterThan(0.1));
     }
 
@@ -138,9 +155,13 @@ public class VariableMemoriesTests
         var task = LinearBinding.Named(name);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 14));
         var columns = new List<Tensor> { circuit.WeightIh };
-        for (int k = 1; k < 8; k++) columns.Insert(0, matmul(circuit.WeightHh, columns[0]));
+        for (int k = 1; k < 8; k++)
+            columns.Insert(0, matmul(circuit.WeightHh, columns[0]));
         using var decomposition = MemoryDecomposition.Of(circuit.WeightHh, cat(columns, 1));
-        Assert.That(Matrices.Norm(decomposition.Interactions - circuit.Operator) / Matrices.Norm(circuit.Operator), Is.EqualTo(error).Within(1e-3));
+        Assert.That(
+            Matrices.Norm(decomposition.Interactions - circuit.Operator) / Matrices.Norm(circuit.Operator),
+            Is.EqualTo(error).Within(1e-3)
+        );
     }
 
     // Where outputs mix several variables, only the realization is exact.
@@ -179,7 +200,8 @@ public class VariableMemoriesTests
         using var memories = VariableMemories.Of(circuit.ToWeights(), task);
         var x = BindingTasks.RandomBasis(4, 64, seed: 17);
         var back = memories.Contents(memories.State(x));
-        foreach (int j in memories.Live) Assert.That(Matrices.Norm(back.select(1, j) - x.select(1, j)), Is.LessThan(1e-10));
+        foreach (int j in memories.Live)
+            Assert.That(Matrices.Norm(back.select(1, j) - x.select(1, j)), Is.LessThan(1e-10));
     }
 
     [Test]
@@ -189,10 +211,14 @@ public class VariableMemoriesTests
         var task = BindingTasks.Rotation(1, d: 3, s: 2);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(10, 6, seed: 18));
         using var memories = VariableMemories.Of(circuit.ToWeights(), task);
-        var hidden = BindingTasks.RandomBasis(500, 10, seed: 19) * tensor(new double[] { 9, 1, 1, 5, 1, 1, 1, 1, 1, 3 });
+        var hidden =
+            BindingTasks.RandomBasis(500, 10, seed: 19) * tensor(new double[] { 9, 1, 1, 5, 1, 1, 1, 1, 1, 3 });
         var complement = memories.Complement(hidden);
         Assert.That(complement.shape, Is.EqualTo(new long[] { 10, 4 }));
-        Assert.That(Matrices.Norm(matmul(complement.t(), complement) - eye(4, dtype: ScalarType.Float64)), Is.LessThan(1e-10));
+        Assert.That(
+            Matrices.Norm(matmul(complement.t(), complement) - eye(4, dtype: ScalarType.Float64)),
+            Is.LessThan(1e-10)
+        );
         Assert.That(Matrices.Norm(matmul(memories.PseudoInverse, complement)), Is.LessThan(1e-10));
         var variances = Matrices.Values(matmul(hidden, complement).var(0));
         Assert.That(variances, Is.Ordered.Descending);
@@ -208,8 +234,10 @@ public class VariableMemoriesTests
         using var memories = VariableMemories.Of(circuit.ToWeights(), task);
         var shares = memories.Participation();
         for (int unit = 0; unit < 6; unit++)
+        {
             for (int variable = 0; variable < 3; variable++)
                 Assert.That(shares[unit][variable], Is.EqualTo(unit / 2 == variable ? Math.Sqrt(0.5) : 0).Within(1e-9));
+        }
     }
 
     [Test]
@@ -233,8 +261,10 @@ public class VariableMemoriesTests
         // The circuit of another task of the same size: T1 has 64 persistent eigenvalues, T2 has 36.
         using var circuit = new Circuit(LinearBinding.Named("t1"), BindingTasks.RandomBasis(128, 64, seed: 21));
         var task = LinearBinding.Named("t2");
-        Assert.That(() => VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Realization }),
-            Throws.InstanceOf<AnalysisException>().With.Message.Contains("36").And.Message.Contains("64"));
+        Assert.That(
+            () => VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Realization }),
+            Throws.InstanceOf<AnalysisException>().With.Message.Contains("36").And.Message.Contains("64")
+        );
         using var memories = VariableMemories.Of(circuit.ToWeights(), task);
         Assert.That(memories.Grounding, Is.EqualTo(Grounding.Output));
         Assert.That(memories.PhiError, Is.Null);

@@ -8,14 +8,27 @@ namespace EmtTorch.Analysis.Tests;
 /// <summary>The whole way of made-up weights: analysed, and written to a folder as JSON and as a page.</summary>
 internal static class WrittenAnalysis
 {
-    public static (RunAnalysis Analysis, JsonElement Json) Of(NetworkWeights weights, RunConfiguration configuration, string folder)
+    public static (RunAnalysis Analysis, JsonElement Json) Of(
+        NetworkWeights weights,
+        RunConfiguration configuration,
+        string folder
+    )
     {
-        using var network = new TrainedNetwork { Name = configuration.Name, Folder = folder, IsRun = false, Configuration = configuration, Weights = weights, File = "weights.safetensors" };
+        using var network = new TrainedNetwork
+        {
+            Name = configuration.Name,
+            Folder = folder,
+            IsRun = false,
+            Configuration = configuration,
+            Weights = weights,
+            File = "weights.safetensors",
+        };
         var analysis = RunAnalysis.Of(network);
         Assert.That(new FileInfo(RunReport.Write(analysis, folder)).Length, Is.GreaterThan(1000));
         Assert.That(analysis.Lines, Has.Count.LessThanOrEqualTo(5));
         return (analysis, JsonOf(folder));
     }
 
-    public static JsonElement JsonOf(string folder) => JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, RunAnalysis.FileName))).RootElement;
+    public static JsonElement JsonOf(string folder) =>
+        JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, RunAnalysis.FileName))).RootElement;
 }

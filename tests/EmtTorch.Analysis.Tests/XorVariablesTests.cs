@@ -20,11 +20,21 @@ public sealed class XorVariablesTests : InTemporaryFolder
     private static NetworkWeights ByHand(int d)
     {
         const double Gain = 20;
-        var (hh, ih, readout, bias, outBias) = (new double[4 * d, 4 * d], new double[4 * d, d], new double[d, 4 * d], new double[4 * d], new double[d]);
+        var (hh, ih, readout, bias, outBias) = (
+            new double[4 * d, 4 * d],
+            new double[4 * d, d],
+            new double[d, 4 * d],
+            new double[4 * d],
+            new double[d]
+        );
         for (int i = 0; i < d; i++)
         {
-            int a = 4 * i, b = a + 1, r = a + 2, q = a + 3;
-            foreach (int unit in new[] { a, b }) (hh[unit, r], hh[unit, q]) = (Gain, Gain);
+            int a = 4 * i,
+                b = a + 1,
+                r = a + 2,
+                q = a + 3;
+            foreach (int unit in new[] { a, b })
+                (hh[unit, r], hh[unit, q]) = (Gain, Gain);
             (bias[a], bias[b], ih[a, i], ih[b, i]) = (Gain, -Gain, 4 * Gain, -4 * Gain);
             (hh[r, a], hh[r, b], bias[r], hh[q, r]) = (Gain, -Gain, -Gain, Gain);
             (readout[i, a], readout[i, b], outBias[i]) = (1, -1, -1);
@@ -33,7 +43,11 @@ public sealed class XorVariablesTests : InTemporaryFolder
     }
 
     private (RunAnalysis Analysis, JsonElement Json) Analyze(NetworkWeights weights, string task) =>
-        WrittenAnalysis.Of(weights, ConfigurationFile.Parse($$"""{ "name": "hand", "task": {{task}}, "model": { "bias": true } }"""), Folder);
+        WrittenAnalysis.Of(
+            weights,
+            ConfigurationFile.Parse($$"""{ "name": "hand", "task": {{task}}, "model": { "bias": true } }"""),
+            Folder
+        );
 
     [Test]
     public void ARegisterMadeByHandIsTheCircuit()
@@ -51,11 +65,17 @@ public sealed class XorVariablesTests : InTemporaryFolder
             Assert.That(variables.Variables.Superposition, Is.EqualTo(6.0 / 7).Within(0.01));
             Assert.That((variables.Variables.Accuracy, variables.Variables.AffectedAccuracy), Is.EqualTo((1.0, 1.0)));
             // 4 + 3 outputs to come, but 7 · 2 numbers are more than 8 units.
-            Assert.That((variables.Period, variables.Unrolled, variables.Spectrum), Is.EqualTo(((int?)null, (SuperpositionResult?)null, (SpectralComparison?)null)));
+            Assert.That(
+                (variables.Period, variables.Unrolled, variables.Spectrum),
+                Is.EqualTo(((int?)null, (SuperpositionResult?)null, (SpectralComparison?)null))
+            );
             // Saturated: nothing is left of a small error, where the product would let it grow.
             Assert.That(variables.Growth, Is.LessThan(0.01));
             // The register's own fixed history, all −1, in which every unit is −1; saturated, hence stable.
-            Assert.That(variables.FixedPoints.Stable.Select(p => p.State.Select(x => Math.Round(x))), Has.Exactly(1).Matches<IEnumerable<double>>(state => state.All(h => h == -1)));
+            Assert.That(
+                variables.FixedPoints.Stable.Select(p => p.State.Select(x => Math.Round(x))),
+                Has.Exactly(1).Matches<IEnumerable<double>>(state => state.All(h => h == -1))
+            );
         }
     }
 
@@ -66,12 +86,16 @@ public sealed class XorVariablesTests : InTemporaryFolder
         using var everything = NewDisposeScope();
         using var task = new Xor(1, b, [a, b], ScalarType.Float64, CPU);
         using var network = new ElmanRnn(1, 4, bias: true, ScalarType.Float64);
-        Assert.That(XorVariables.Of(network, task).CircuitEigenvalues.Max(z => z.Magnitude), Is.EqualTo(growth).Within(1e-9));
+        Assert.That(
+            XorVariables.Of(network, task).CircuitEigenvalues.Max(z => z.Magnitude),
+            Is.EqualTo(growth).Within(1e-9)
+        );
         // By differences: two histories 1e-9 apart, multiplied along.
         var random = new System.Random(1);
         for (int trial = 0; trial < 4; trial++)
         {
-            List<double> x = [.. Enumerable.Range(0, b).Select(_ => random.Next(2) * 2 - 1.0)], near = [.. x.Select((v, i) => i == 0 ? v * (1 + 1e-9) : v)];
+            List<double> x = [.. Enumerable.Range(0, b).Select(_ => random.Next(2) * 2 - 1.0)],
+                near = [.. x.Select((v, i) => i == 0 ? v * (1 + 1e-9) : v)];
             var sizes = new List<double>();
             for (int t = 0; t < 30; t++)
             {
@@ -86,47 +110,75 @@ public sealed class XorVariablesTests : InTemporaryFolder
     [Test]
     public void ATrainedNetworkIsReadThroughTheUnrolledRegister()
     {
-        var configuration = ConfigurationFile.Parse("""
+        var configuration = ConfigurationFile.Parse(
+            """
             {
               "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 2, "s": 2 }, "model": { "hidden_size": 64, "bias": true },
               "training": { "steps": 2000, "learning_rate": 0.002, "curriculum": { "horizons": [5, 20, 40] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 100, "interval": 250 }
             }
-            """, [$"out={Folder}"]);
+            """,
+            [$"out={Folder}"]
+        );
         new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
         using var network = TrainedNetwork.Load(RunFolder.Of(configuration).Path);
         var analysis = RunAnalysis.Of(network);
         RunReport.Write(analysis, network.Folder);
-        foreach (var line in analysis.Lines) TestContext.Out.WriteLine(line);
+        foreach (var line in analysis.Lines)
+            TestContext.Out.WriteLine(line);
         var json = WrittenAnalysis.JsonOf(network.Folder);
         double Affected(string key) => json.GetProperty(key).GetProperty("affected_accuracy").GetDouble();
         using (Assert.EnterMultipleScope())
         {
             Assert.That(json.GetProperty("test_accuracy").GetDouble(), Is.EqualTo(1));
             // y(t+3) = y(t): three variables that rotate.
-            Assert.That((json.GetProperty("period").GetInt32(), json.GetProperty("eigenvalues_unrolled").GetInt32()), Is.EqualTo((3, 6)));
+            Assert.That(
+                (json.GetProperty("period").GetInt32(), json.GetProperty("eigenvalues_unrolled").GetInt32()),
+                Is.EqualTo((3, 6))
+            );
             Assert.That(Affected("unrolled"), Is.GreaterThan(0.95));
             Assert.That(Affected("variables"), Is.LessThan(Affected("unrolled") - 0.1));
             Assert.That(json.GetProperty("error_growth").GetDouble(), Is.LessThan(1));
             Assert.That(analysis.Lines, Has.Count.EqualTo(5));
-            Assert.That(analysis.Data.Figures.Select(f => f.Id), Is.EqualTo(new[] { "linear-readings", "interventions", "spectrum" }));
+            Assert.That(
+                analysis.Data.Figures.Select(f => f.Id),
+                Is.EqualTo(new[] { "linear-readings", "interventions", "spectrum" })
+            );
         }
     }
 
     private static NetworkWeights Random(int h, int d, double size, double bias)
     {
         using var generator = new Generator(1, CPU);
-        Tensor Normal(double scale, params long[] shape) => randn(shape, dtype: ScalarType.Float64, generator: generator).mul_(scale);
-        return new(Normal(size, h, d), Normal(size / Math.Sqrt(h), h, h), Normal(size, d, h), Normal(bias, h), Normal(bias, d));
+        Tensor Normal(double scale, params long[] shape) =>
+            randn(shape, dtype: ScalarType.Float64, generator: generator).mul_(scale);
+        return new(
+            Normal(size, h, d),
+            Normal(size / Math.Sqrt(h), h, h),
+            Normal(size, d, h),
+            Normal(bias, h),
+            Normal(bias, d)
+        );
     }
 
     [Test]
-    public void NothingIsThrownAtBrokenNetworks([Values(0, 1e-200, 1, 30, 1e10, 1e99)] double size, [Values(0, 1, 1e50)] double bias, [Values(1, 2, 20)] int hidden)
+    public void NothingIsThrownAtBrokenNetworks(
+        [Values(0, 1e-200, 1, 30, 1e10, 1e99)] double size,
+        [Values(0, 1, 1e50)] double bias,
+        [Values(1, 2, 20)] int hidden
+    )
     {
         var (analysis, json) = Analyze(Random(hidden, 2, size, bias), """{ "name": "xor", "d": 2, "s": 3 }""");
-        Assert.That(analysis.Lines.Concat(analysis.Problems), Is.Not.Empty.And.None.Contains("NaN").And.None.Contains("∞"));
-        Assert.That(json.GetProperty("problems").EnumerateArray().Select(p => p.GetString()), Is.EqualTo(analysis.Problems));
-        if (size == 1 && hidden == 20) Assert.That(json.GetProperty("test_accuracy").GetDouble(), Is.InRange(0.3, 0.7));
+        Assert.That(
+            analysis.Lines.Concat(analysis.Problems),
+            Is.Not.Empty.And.None.Contains("NaN").And.None.Contains("∞")
+        );
+        Assert.That(
+            json.GetProperty("problems").EnumerateArray().Select(p => p.GetString()),
+            Is.EqualTo(analysis.Problems)
+        );
+        if (size == 1 && hidden == 20)
+            Assert.That(json.GetProperty("test_accuracy").GetDouble(), Is.InRange(0.3, 0.7));
     }
 
     [Test]
@@ -136,16 +188,46 @@ public sealed class XorVariablesTests : InTemporaryFolder
         nan.WeightHh.view(-1)[3] = double.NaN;
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(Analyze(nan, """{ "name": "xor", "d": 2, "s": 3 }""").Analysis.Problems, Has.Count.EqualTo(1).And.Some.StartsWith("W_hh has numbers that are not finite"));
-            Assert.That(Analyze(Random(8, 2, 1, 1), """{ "name": "xor", "d": 3, "s": 3 }""").Analysis.Problems, Is.EqualTo(new[] { "Nothing can be compared: the network's inputs have 2 numbers, the task's variables 3." }));
-            Assert.That(Analyze(Random(8, 2, 1, 1) with { Bias = null, ReadoutBias = null }, """{ "name": "xor", "d": 2, "s": 3 }""").Analysis.Problems, Has.Some.Contains("no bias"));
-            Assert.That(Analyze(Random(8, 2, 1, 1), """{ "name": "xor", "d": 2, "s": 30 }""").Analysis.Problems, Has.Some.Contains("more numbers than the network has hidden units, 8"));
-            Assert.That(Analyze(Random(8, 1, 1, 1), """{ "name": "xor", "d": 1, "s": 2 }""").Analysis.Problems, Has.Some.Contains("no more than 2^2 = 4 histories for 8 units"));
+            Assert.That(
+                Analyze(nan, """{ "name": "xor", "d": 2, "s": 3 }""").Analysis.Problems,
+                Has.Count.EqualTo(1).And.Some.StartsWith("W_hh has numbers that are not finite")
+            );
+            Assert.That(
+                Analyze(Random(8, 2, 1, 1), """{ "name": "xor", "d": 3, "s": 3 }""").Analysis.Problems,
+                Is.EqualTo(
+                    new[] { "Nothing can be compared: the network's inputs have 2 numbers, the task's variables 3." }
+                )
+            );
+            Assert.That(
+                Analyze(
+                    Random(8, 2, 1, 1) with
+                    {
+                        Bias = null,
+                        ReadoutBias = null,
+                    },
+                    """{ "name": "xor", "d": 2, "s": 3 }"""
+                ).Analysis.Problems,
+                Has.Some.Contains("no bias")
+            );
+            Assert.That(
+                Analyze(Random(8, 2, 1, 1), """{ "name": "xor", "d": 2, "s": 30 }""").Analysis.Problems,
+                Has.Some.Contains("more numbers than the network has hidden units, 8")
+            );
+            Assert.That(
+                Analyze(Random(8, 1, 1, 1), """{ "name": "xor", "d": 1, "s": 2 }""").Analysis.Problems,
+                Has.Some.Contains("no more than 2^2 = 4 histories for 8 units")
+            );
         }
         using var task = new Xor(2, 3, null, ScalarType.Float64, CPU);
         using var network = Random(8, 2, 1, 1).ToNetwork();
-        Assert.That(() => XorVariables.Of(network, task, new() { Interventions = new() { Time = 2 } }), Throws.ArgumentException.With.Message.Contains("only after s = 3 steps"));
+        Assert.That(
+            () => XorVariables.Of(network, task, new() { Interventions = new() { Time = 2 } }),
+            Throws.ArgumentException.With.Message.Contains("only after s = 3 steps")
+        );
         using var other = Random(8, 1, 1, 1).ToNetwork();
-        Assert.That(() => XorVariables.Of(other, task), Throws.ArgumentException.With.Message.Contains("inputs have 1 numbers"));
+        Assert.That(
+            () => XorVariables.Of(other, task),
+            Throws.ArgumentException.With.Message.Contains("inputs have 1 numbers")
+        );
     }
 }

@@ -9,7 +9,9 @@ TorchRuntime.Start(null);
 var runner = new NUnitTestAssemblyRunner(new DefaultTestAssemblyBuilder());
 runner.Load(typeof(EmtTorch.Devices.Tests.TestDevice).Assembly, new Dictionary<string, object>());
 var result = runner.Run(new Lines(), args.Length == 0 ? TestFilter.Empty : new Words(args));
-Console.WriteLine($"{result.PassCount} passed, {result.FailCount} failed, {result.SkipCount} skipped on {EmtTorch.Devices.Tests.TestDevice.Tested}, {result.Duration:0.0} s");
+Console.WriteLine(
+    $"{result.PassCount} passed, {result.FailCount} failed, {result.SkipCount} skipped on {EmtTorch.Devices.Tests.TestDevice.Tested}, {result.Duration:0.0} s"
+);
 return result.FailCount == 0 && result.PassCount > 0 ? 0 : 1;
 
 /// <summary>A line for each test as it ends.</summary>
@@ -17,9 +19,11 @@ internal sealed class Lines : ITestListener
 {
     public void TestFinished(ITestResult result)
     {
-        if (result.Test.IsSuite && result.ResultState.Site != FailureSite.SetUp) return;
-        Console.WriteLine($"{result.ResultState.Status,-8} {result.FullName} [{result.Duration * 1000:0} ms]");
-        if (result.ResultState.Status == TestStatus.Failed) Console.WriteLine($"{result.Message}\n{result.StackTrace}");
+        if (result.Test.IsSuite && result.ResultState.Site != FailureSite.SetUp)
+            return;
+        Console.WriteLine($"{result.ResultState.Status, -8} {result.FullName} [{result.Duration * 1000:0} ms]");
+        if (result.ResultState.Status == TestStatus.Failed)
+            Console.WriteLine($"{result.Message}\n{result.StackTrace}");
         Console.Out.Flush();
     }
 
@@ -32,7 +36,8 @@ internal sealed class Lines : ITestListener
 
 internal sealed class Words(string[] words) : TestFilter
 {
-    public override bool Match(ITest test) => words.Any(w => test.FullName.Contains(w, StringComparison.OrdinalIgnoreCase));
+    public override bool Match(ITest test) =>
+        words.Any(w => test.FullName.Contains(w, StringComparison.OrdinalIgnoreCase));
 
     public override TNode AddToXml(TNode parentNode, bool recursive) => parentNode.AddElement("words");
 }

@@ -7,9 +7,15 @@ namespace EmtTorch.Devices.Tests;
 /// <summary>The device under test, from one place; and the CPU in float64 or the test's type beside it.</summary>
 internal static class TestDevice
 {
-    public static torch.Device Tested { get; } = TorchRuntime.ResolveDevice(Environment.GetEnvironmentVariable("EMTTORCH_TEST_DEVICE") is { Length: > 0 } name ? name : "cpu", out var problem) is var device && problem is null
-        ? device
-        : throw new InvalidOperationException(problem);
+    public static torch.Device Tested { get; } =
+        TorchRuntime.ResolveDevice(
+            Environment.GetEnvironmentVariable("EMTTORCH_TEST_DEVICE") is { Length: > 0 } name ? name : "cpu",
+            out var problem
+        )
+            is var device
+        && problem is null
+            ? device
+            : throw new InvalidOperationException(problem);
 
     /// <summary>As a configuration names it.</summary>
     public static string Name => Tested.type == DeviceType.CUDA ? "cuda" : "cpu";
@@ -33,7 +39,11 @@ internal static class TestDevice
     }
 
     /// <summary>What a function of tensors gives, then the gradients of Σ cos(0, 1, 2, …) · result in its arguments, all on the CPU.</summary>
-    public static Tensor[] ResultsAndGradients(Func<Tensor[], Tensor[]> function, Tensor[] arguments, torch.Device device)
+    public static Tensor[] ResultsAndGradients(
+        Func<Tensor[], Tensor[]> function,
+        Tensor[] arguments,
+        torch.Device device
+    )
     {
         Tensor[] leaves = [.. arguments.Select(t => t.detach().to(device).clone().requires_grad_())];
         var results = function(leaves);
@@ -42,7 +52,10 @@ internal static class TestDevice
     }
 
     public static Tensor Loss(IEnumerable<Tensor> results) =>
-        results.Where(t => t.numel() > 0).Select(t => (t * arange(t.numel(), dtype: t.dtype, device: t.device).cos().view(t.shape)).sum()).Aggregate((a, b) => a + b);
+        results
+            .Where(t => t.numel() > 0)
+            .Select(t => (t * arange(t.numel(), dtype: t.dtype, device: t.device).cos().view(t.shape)).sum())
+            .Aggregate((a, b) => a + b);
 
     /// <summary>A function of tensors on the device and on the CPU: results and gradients.</summary>
     public static void Compare(Func<Tensor[], Tensor[]> function, Tensor[] arguments, double relative)
@@ -60,9 +73,14 @@ internal static class TestDevice
         for (int i = 0; i < found.Count; i++)
         {
             Assert.That(found[i].shape, Is.EqualTo(expected[i].shape), $"shape of {i}");
-            if (found[i].numel() == 0) continue;
+            if (found[i].numel() == 0)
+                continue;
             double scale = Math.Max(expected[i].abs().max().ToDouble(), least);
-            Assert.That((found[i].cpu() - expected[i]).abs().max().ToDouble() / scale, Is.LessThan(relative), $"tensor {i}"); // NaN is not less
+            Assert.That(
+                (found[i].cpu() - expected[i]).abs().max().ToDouble() / scale,
+                Is.LessThan(relative),
+                $"tensor {i}"
+            ); // NaN is not less
         }
     }
 

@@ -33,7 +33,14 @@ public sealed class TrainingTests : InTemporaryFolder
     private static RunResult? Train(RunConfiguration configuration, bool resume = false, long stopAt = -1)
     {
         using var stop = new CancellationTokenSource();
-        return new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None) { Progress = p => { if (p.Metrics.Step == stopAt) stop.Cancel(); } }.Train(resume, stop.Token);
+        return new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None)
+        {
+            Progress = p =>
+            {
+                if (p.Metrics.Step == stopAt)
+                    stop.Cancel();
+            },
+        }.Train(resume, stop.Token);
     }
 
     /// <summary>The same losses, accuracies and horizons at the same steps.</summary>
@@ -44,7 +51,8 @@ public sealed class TrainingTests : InTemporaryFolder
         foreach (var (one, other) in these.Zip(those))
         {
             Assert.That(one.Loss, Is.EqualTo(other.Loss).Within(relative * Math.Abs(other.Loss)), $"step {one.Step}");
-            if (other.TestLoss is { } loss) Assert.That(one.TestLoss, Is.EqualTo(loss).Within(relative * Math.Abs(loss)), $"step {one.Step}");
+            if (other.TestLoss is { } loss)
+                Assert.That(one.TestLoss, Is.EqualTo(loss).Within(relative * Math.Abs(loss)), $"step {one.Step}");
         }
     }
 
@@ -62,7 +70,11 @@ public sealed class TrainingTests : InTemporaryFolder
     [TestCase(Recall, TestName = "ATransformersRunBrokenOffGoesOn")]
     public void ARunBrokenOffGoesOn(string json)
     {
-        var (whole, parts, moved) = (Configuration(json, "whole", Name), Configuration(json, "parts", Name), Configuration(json, "moved", "cpu"));
+        var (whole, parts, moved) = (
+            Configuration(json, "whole", Name),
+            Configuration(json, "parts", Name),
+            Configuration(json, "moved", "cpu")
+        );
         Run(_ => Train(whole));
         Assert.That(Run(_ => Train(parts, stopAt: 25)), Is.Null);
         Run(_ => Train(parts, resume: true));
@@ -76,14 +88,25 @@ public sealed class TrainingTests : InTemporaryFolder
     [Test]
     public void AnEnsembleBrokenOffGoesOn()
     {
-        List<RunConfiguration> Seeds(string name) => [.. new[] { 1, 2, 3 }.Select(seed => Configuration(Binding, name, Name, $"seed={seed}"))];
+        List<RunConfiguration> Seeds(string name) =>
+            [.. new[] { 1, 2, 3 }.Select(seed => Configuration(Binding, name, Name, $"seed={seed}"))];
         void Together(List<RunConfiguration> runs, bool resume = false, long stopAt = -1)
         {
             using var stop = new CancellationTokenSource();
-            var outcomes = new EnsembleRun([.. runs.Select(c => new EnsembleMember(c, RunFolder.Of(c), Logger.None) { Progress = p => { if (p.Metrics.Step == stopAt) stop.Cancel(); } })]).Train(resume, stop.Token);
+            var outcomes = new EnsembleRun([
+                .. runs.Select(c => new EnsembleMember(c, RunFolder.Of(c), Logger.None)
+                {
+                    Progress = p =>
+                    {
+                        if (p.Metrics.Step == stopAt)
+                            stop.Cancel();
+                    },
+                }),
+            ]).Train(resume, stop.Token);
             Assert.That(outcomes.Select(o => o.Failure), Is.All.Null);
         }
-        List<RunConfiguration> whole = Seeds("together"), parts = Seeds("parts");
+        List<RunConfiguration> whole = Seeds("together"),
+            parts = Seeds("parts");
         Run(_ =>
         {
             Together(whole);
@@ -108,13 +131,22 @@ public sealed class TrainingTests : InTemporaryFolder
     public void ATasksBatchesAreTheSameOnEveryDevice(string task, int horizon)
     {
         using var scope = NewDisposeScope();
-        var configuration = ConfigurationFile.Parse($$"""{ "name": "task", "task": {{task}}, "model": { "type": "episodic_transformer" } }""",
-            [$"out={Folder}", $"training.curriculum.horizons=[{horizon}]", $"evaluation.horizon={horizon}"]);
+        var configuration = ConfigurationFile.Parse(
+            $$"""{ "name": "task", "task": {{task}}, "model": { "type": "episodic_transformer" } }""",
+            [$"out={Folder}", $"training.curriculum.horizons=[{horizon}]", $"evaluation.horizon={horizon}"]
+        );
         Tensor[] On(torch.Device device)
         {
             using var generator = new Generator(4);
-            return [.. configuration.Task.ToTokenTask(horizon, device).Batch(6, generator).SelectMany(b => new[] { b.Input.cpu(), b.Target.cpu() })];
+            return
+            [
+                .. configuration
+                    .Task.ToTokenTask(horizon, device)
+                    .Batch(6, generator)
+                    .SelectMany(b => new[] { b.Input.cpu(), b.Target.cpu() }),
+            ];
         }
-        foreach (var (a, b) in On(Tested).Zip(On(CPU))) Assert.That(a.equal(b).all().item<bool>(), Is.True);
+        foreach (var (a, b) in On(Tested).Zip(On(CPU)))
+            Assert.That(a.equal(b).all().item<bool>(), Is.True);
     }
 }

@@ -28,7 +28,8 @@ public sealed class FloorsTests
         ["EmtTorch.Analysis.Runs"],
     ];
 
-    private static IEnumerable<TestCaseData> Floors() => Of(typeof(RunConfiguration).Assembly, Library).Concat(Of(typeof(TrainedNetwork).Assembly, Analysis));
+    private static IEnumerable<TestCaseData> Floors() =>
+        Of(typeof(RunConfiguration).Assembly, Library).Concat(Of(typeof(TrainedNetwork).Assembly, Analysis));
 
     private static IEnumerable<TestCaseData> Of(Assembly assembly, string[][] floors) =>
         from height in Enumerable.Range(0, floors.Length)
@@ -50,7 +51,10 @@ public sealed class FloorsTests
     [Test]
     public void AnArrowIsSeenWhereThereIsOne()
     {
-        var models = Types.InAssembly(typeof(RunConfiguration).Assembly).That().ResideInNamespaceMatching("^EmtTorch\\.Models$");
+        var models = Types
+            .InAssembly(typeof(RunConfiguration).Assembly)
+            .That()
+            .ResideInNamespaceMatching("^EmtTorch\\.Models$");
         Assert.That(models.ShouldNot().HaveDependencyOnAny("EmtTorch.Memory").GetResult().IsSuccessful, Is.False);
     }
 
@@ -60,13 +64,33 @@ public sealed class FloorsTests
         string[] known = [.. Library.Concat(Analysis).SelectMany(f => f)];
         foreach (var assembly in new[] { typeof(RunConfiguration).Assembly, typeof(TrainedNetwork).Assembly })
         {
-            var names = assembly.GetTypes().Select(t => t.Namespace).Where(n => n?.StartsWith("EmtTorch", StringComparison.Ordinal) == true).Distinct();
-            Assert.That(names.Where(n => !known.Any(k => n == k || (k != "EmtTorch" && n!.StartsWith(k + ".", StringComparison.Ordinal)))), Is.Empty);
+            var names = assembly
+                .GetTypes()
+                .Select(t => t.Namespace)
+                .Where(n => n?.StartsWith("EmtTorch", StringComparison.Ordinal) == true)
+                .Distinct();
+            Assert.That(
+                names.Where(n =>
+                    !known.Any(k => n == k || (k != "EmtTorch" && n!.StartsWith(k + ".", StringComparison.Ordinal)))
+                ),
+                Is.Empty
+            );
         }
         foreach (var assembly in new[] { typeof(Sweep).Assembly, typeof(RunReport).Assembly })
-            Assert.That(assembly.GetTypes().Select(t => t.Namespace).Where(n => n?.StartsWith("EmtTorch", StringComparison.Ordinal) == true).Distinct(), Has.One.Items);
+        {
+            Assert.That(
+                assembly
+                    .GetTypes()
+                    .Select(t => t.Namespace)
+                    .Where(n => n?.StartsWith("EmtTorch", StringComparison.Ordinal) == true)
+                    .Distinct(),
+                Has.One.Items
+            );
+        }
     }
 
     private static string Inside(string floor, string[] above) =>
-        above.Any(a => a.StartsWith(floor + ".", StringComparison.Ordinal)) ? $"^{floor.Replace(".", "\\.")}$" : $"^{floor.Replace(".", "\\.")}(\\.|$)";
+        above.Any(a => a.StartsWith(floor + ".", StringComparison.Ordinal))
+            ? $"^{floor.Replace(".", "\\.")}$"
+            : $"^{floor.Replace(".", "\\.")}(\\.|$)";
 }

@@ -25,11 +25,18 @@ internal sealed class ReportBrowser : IAsyncDisposable
     /// <returns>Null where this machine has no Chromium or Chrome.</returns>
     public static string? Find()
     {
-        if (Environment.GetEnvironmentVariable("CHROMIUM") is { Length: > 0 } chosen) return chosen;
+        if (Environment.GetEnvironmentVariable("CHROMIUM") is { Length: > 0 } chosen)
+            return chosen;
         string[] names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-        var folders = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries);
+        var folders = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(
+            Path.PathSeparator,
+            StringSplitOptions.RemoveEmptyEntries
+        );
         string[] others = ["/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
-        return folders.SelectMany(folder => names.Select(name => Path.Combine(folder, name))).Concat(others).FirstOrDefault(File.Exists);
+        return folders
+            .SelectMany(folder => names.Select(name => Path.Combine(folder, name)))
+            .Concat(others)
+            .FirstOrDefault(File.Exists);
     }
 
     public static async Task<ReportBrowser> Start(string chromium, CancellationToken cancel)
@@ -37,9 +44,24 @@ internal sealed class ReportBrowser : IAsyncDisposable
         string profile = Directory.CreateTempSubdirectory("emttorch-chromium-").FullName;
         var start = new ProcessStartInfo(chromium) { RedirectStandardError = true, RedirectStandardOutput = true };
         // A proxy on a port that nothing listens to: whatever the page asks of a network fails.
-        foreach (string option in (string[])["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--proxy-server=127.0.0.1:9", "--remote-debugging-port=0", $"--user-data-dir={profile}", "about:blank"])
+        foreach (
+            string option in (string[])
+                [
+                    "--headless=new",
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--disable-dev-shm-usage",
+                    "--no-first-run",
+                    "--proxy-server=127.0.0.1:9",
+                    "--remote-debugging-port=0",
+                    $"--user-data-dir={profile}",
+                    "about:blank",
+                ]
+        )
+        {
             start.ArgumentList.Add(option);
+        }
+
         var browser = new ReportBrowser(Process.Start(start)!, profile);
         try
         {
@@ -49,7 +71,8 @@ internal sealed class ReportBrowser : IAsyncDisposable
             const string Listening = "DevTools listening on ";
             do line = await browser._process.StandardError.ReadLineAsync(cancel);
             while (line is not null && !line.StartsWith(Listening, StringComparison.Ordinal));
-            if (line is null) throw new InvalidOperationException($"{chromium} did not start.");
+            if (line is null)
+                throw new InvalidOperationException($"{chromium} did not start.");
             _ = browser._process.StandardError.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None); // a full pipe would stop it
             await browser._socket.ConnectAsync(new Uri(line[Listening.Length..]), cancel);
             browser._reading = browser.Read();
@@ -65,24 +88,48 @@ internal sealed class ReportBrowser : IAsyncDisposable
     /// <summary>Opens a file in a new tab and waits until its script has drawn everything.</summary>
     public async Task Open(string file, int width = 1200)
     {
-        if (_session != "") await Call("Page.close");
-        string target = (await Call("Target.createTarget", new() { ["url"] = "about:blank" }, session: false))["targetId"]!.GetValue<string>();
-        _session = (await Call("Target.attachToTarget", new() { ["targetId"] = target, ["flatten"] = true }, session: false))["sessionId"]!.GetValue<string>();
+        if (_session != "")
+            await Call("Page.close");
+        string target = (await Call("Target.createTarget", new() { ["url"] = "about:blank" }, session: false))[
+            "targetId"
+        ]!.GetValue<string>();
+        _session = (
+            await Call("Target.attachToTarget", new() { ["targetId"] = target, ["flatten"] = true }, session: false)
+        )["sessionId"]!.GetValue<string>();
         Console.Clear();
-        foreach (string domain in (string[])["Page", "Runtime", "Log"]) await Call($"{domain}.enable");
+        foreach (string domain in (string[])["Page", "Runtime", "Log"])
+            await Call($"{domain}.enable");
         await Resize(width);
         await Call("Page.navigate", new() { ["url"] = new Uri(file).AbsoluteUri });
         await Wait("document.documentElement?.dataset.ready === 'true'");
     }
 
-    public Task Resize(int width) => Call("Emulation.setDeviceMetricsOverride",
-        new() { ["width"] = width, ["height"] = 900, ["deviceScaleFactor"] = 1, ["mobile"] = width < 600 });
+    public Task Resize(int width) =>
+        Call(
+            "Emulation.setDeviceMetricsOverride",
+            new()
+            {
+                ["width"] = width,
+                ["height"] = 900,
+                ["deviceScaleFactor"] = 1,
+                ["mobile"] = width < 600,
+            }
+        );
 
     /// <summary>The value of an expression, or of the promise that it is.</summary>
     public async Task<JsonNode?> Evaluate(string script)
     {
-        var reply = await Call("Runtime.evaluate", new() { ["expression"] = script, ["awaitPromise"] = true, ["returnByValue"] = true });
-        if (reply["exceptionDetails"] is { } thrown) throw new InvalidOperationException(thrown.ToJsonString());
+        var reply = await Call(
+            "Runtime.evaluate",
+            new()
+            {
+                ["expression"] = script,
+                ["awaitPromise"] = true,
+                ["returnByValue"] = true,
+            }
+        );
+        if (reply["exceptionDetails"] is { } thrown)
+            throw new InvalidOperationException(thrown.ToJsonString());
         return reply["result"]!["value"];
     }
 
@@ -93,7 +140,8 @@ internal sealed class ReportBrowser : IAsyncDisposable
         var clock = Stopwatch.StartNew();
         while (!await Evaluate<bool>($"!!({condition})"))
         {
-            if (clock.Elapsed.TotalSeconds > seconds) throw new TimeoutException($"Never true: {condition}. Console: {string.Join("; ", Console)}");
+            if (clock.Elapsed.TotalSeconds > seconds)
+                throw new TimeoutException($"Never true: {condition}. Console: {string.Join("; ", Console)}");
             await Task.Delay(50);
         }
     }
@@ -101,14 +149,33 @@ internal sealed class ReportBrowser : IAsyncDisposable
     /// <summary>Presses and releases a key, such as ArrowRight.</summary>
     public async Task Key(string name)
     {
-        int code = name switch { "ArrowLeft" => 37, "ArrowRight" => 39, _ => throw new ArgumentException(name) };
+        int code = name switch
+        {
+            "ArrowLeft" => 37,
+            "ArrowRight" => 39,
+            _ => throw new ArgumentException(name),
+        };
         foreach (string type in (string[])["keyDown", "keyUp"])
-            await Call("Input.dispatchKeyEvent", new() { ["type"] = type, ["key"] = name, ["code"] = name, ["windowsVirtualKeyCode"] = code });
+        {
+            await Call(
+                "Input.dispatchKeyEvent",
+                new()
+                {
+                    ["type"] = type,
+                    ["key"] = name,
+                    ["code"] = name,
+                    ["windowsVirtualKeyCode"] = code,
+                }
+            );
+        }
     }
 
     public async Task Screenshot(string file)
     {
-        var reply = await Call("Page.captureScreenshot", new() { ["format"] = "png", ["captureBeyondViewport"] = true });
+        var reply = await Call(
+            "Page.captureScreenshot",
+            new() { ["format"] = "png", ["captureBeyondViewport"] = true }
+        );
         await File.WriteAllBytesAsync(file, Convert.FromBase64String(reply["data"]!.GetValue<string>()));
     }
 
@@ -119,9 +186,20 @@ internal sealed class ReportBrowser : IAsyncDisposable
     {
         int id = Interlocked.Increment(ref _calls);
         var reply = _pending[id] = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        var message = new JsonObject { ["id"] = id, ["method"] = method, ["params"] = parameters ?? [] };
-        if (session) message["sessionId"] = _session;
-        await _socket.SendAsync(JsonSerializer.SerializeToUtf8Bytes(message), WebSocketMessageType.Text, true, CancellationToken.None);
+        var message = new JsonObject
+        {
+            ["id"] = id,
+            ["method"] = method,
+            ["params"] = parameters ?? [],
+        };
+        if (session)
+            message["sessionId"] = _session;
+        await _socket.SendAsync(
+            JsonSerializer.SerializeToUtf8Bytes(message),
+            WebSocketMessageType.Text,
+            true,
+            CancellationToken.None
+        );
         return await reply.Task.WaitAsync(TimeSpan.FromSeconds(30));
     }
 
@@ -137,10 +215,10 @@ internal sealed class ReportBrowser : IAsyncDisposable
                 do
                 {
                     part = await _socket.ReceiveAsync(buffer, CancellationToken.None);
-                    if (part.MessageType == WebSocketMessageType.Close) return;
+                    if (part.MessageType == WebSocketMessageType.Close)
+                        return;
                     bytes.Write(buffer, 0, part.Count);
-                }
-                while (!part.EndOfMessage);
+                } while (!part.EndOfMessage);
                 Handle(JsonNode.Parse(bytes.ToArray())!);
             }
         }
@@ -151,12 +229,16 @@ internal sealed class ReportBrowser : IAsyncDisposable
     {
         if (message["id"] is { } id)
         {
-            if (!_pending.TryRemove(id.GetValue<int>(), out var reply)) return;
-            if (message["error"] is { } error) reply.SetException(new InvalidOperationException(error.ToJsonString()));
-            else reply.SetResult(message["result"]!);
+            if (!_pending.TryRemove(id.GetValue<int>(), out var reply))
+                return;
+            if (message["error"] is { } error)
+                reply.SetException(new InvalidOperationException(error.ToJsonString()));
+            else
+                reply.SetResult(message["result"]!);
             return;
         }
-        if (message["sessionId"]?.GetValue<string>() != _session) return;
+        if (message["sessionId"]?.GetValue<string>() != _session)
+            return;
         var about = message["params"];
         switch (message["method"]?.GetValue<string>())
         {

@@ -46,7 +46,9 @@ public sealed class ReportBrowserTests
     {
         if (ReportBrowser.Find() is not string chromium)
         {
-            Requirement.IsMissing("No Chromium or Chrome on the PATH (or in CHROMIUM): the reports are not opened in a browser.");
+            Requirement.IsMissing(
+                "No Chromium or Chrome on the PATH (or in CHROMIUM): the reports are not opened in a browser."
+            );
             return;
         }
         _folder = Directory.CreateTempSubdirectory("emttorch-report-").FullName;
@@ -56,7 +58,8 @@ public sealed class ReportBrowserTests
     [OneTimeTearDown]
     public async Task Stop()
     {
-        if (_browser is null) return;
+        if (_browser is null)
+            return;
         await _browser.DisposeAsync();
         Directory.Delete(_folder, recursive: true);
     }
@@ -66,16 +69,43 @@ public sealed class ReportBrowserTests
     {
         await Open("report", ReportPage.Render(ReportSamples.Full()));
         var marks = await CheckMarks();
-        Assert.That(marks.Keys, Is.SupersetOf(new[] { "weights-standard", "weights-variables", "spectrum", "circuit", "hidden-state", "variables", "interventions", "participation", "training-loss", "training-accuracy", "training-horizon", "training-spectral", "training-eigenvalues", "drift" }));
+        Assert.That(
+            marks.Keys,
+            Is.SupersetOf(
+                new[]
+                {
+                    "weights-standard",
+                    "weights-variables",
+                    "spectrum",
+                    "circuit",
+                    "hidden-state",
+                    "variables",
+                    "interventions",
+                    "participation",
+                    "training-loss",
+                    "training-accuracy",
+                    "training-horizon",
+                    "training-spectral",
+                    "training-eigenvalues",
+                    "drift",
+                }
+            )
+        );
 
         // The slider moves the rule in C and D, and the circuit.
         foreach (int t in (int[])[58, 3])
         {
-            await _browser.Evaluate($"(() => {{ const slider = document.getElementById('time'); slider.value = {t}; slider.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()");
+            await _browser.Evaluate(
+                $"(() => {{ const slider = document.getElementById('time'); slider.value = {t}; slider.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()"
+            );
             Assert.That(await Text("#time-now"), Is.EqualTo($"t = {t} of 58, {(t == 3 ? "input" : "output")} phase"));
-            Assert.That(await _browser.Evaluate<string>("document.querySelector('#circuit svg').dataset.time"), Is.EqualTo($"{t}"));
+            Assert.That(
+                await _browser.Evaluate<string>("document.querySelector('#circuit svg').dataset.time"),
+                Is.EqualTo($"{t}")
+            );
         }
-        string later = await RulePosition(), cells = await Cells();
+        string later = await RulePosition(),
+            cells = await Cells();
         await _browser.Evaluate("(() => { const slider = document.getElementById('time'); slider.focus(); })()");
         await _browser.Key("ArrowRight");
         Assert.That(await Text("#time-now"), Does.StartWith("t = 4 of 58"), "by the keyboard");
@@ -84,8 +114,12 @@ public sealed class ReportBrowserTests
 
         // The select changes the example.
         cells = await Cells();
-        await _browser.Evaluate("(() => { const choice = document.getElementById('example'); choice.value = '1'; choice.dispatchEvent(new Event('change', { bubbles: true })); })()");
-        await _browser.Wait($"[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join() !== {JsonSerializer.Serialize(cells)}");
+        await _browser.Evaluate(
+            "(() => { const choice = document.getElementById('example'); choice.value = '1'; choice.dispatchEvent(new Event('change', { bubbles: true })); })()"
+        );
+        await _browser.Wait(
+            $"[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join() !== {JsonSerializer.Serialize(cells)}"
+        );
         await CheckMarks();
 
         await _browser.Evaluate("document.getElementById('play').click()");
@@ -94,16 +128,32 @@ public sealed class ReportBrowserTests
         Assert.That(await Text("#play"), Is.EqualTo("Play"));
 
         await CheckDownloads();
-        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than the window");
+        Assert.That(
+            await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"),
+            Is.LessThanOrEqualTo(0),
+            "wider than the window"
+        );
         await Shoot("report-1200");
 
         await _browser.Resize(400);
-        await _browser.Wait("[...document.querySelectorAll('.drawing canvas')].every(canvas => canvas.clientWidth <= 400)");
-        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than a phone");
+        await _browser.Wait(
+            "[...document.querySelectorAll('.drawing canvas')].every(canvas => canvas.clientWidth <= 400)"
+        );
+        Assert.That(
+            await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"),
+            Is.LessThanOrEqualTo(0),
+            "wider than a phone"
+        );
         await Shoot("report-400");
         await _browser.Resize(720);
         await _browser.Media("print");
-        Assert.That(await _browser.Evaluate<int>("[...document.querySelectorAll('button')].filter(button => button.offsetParent).length"), Is.Zero, "no buttons in print");
+        Assert.That(
+            await _browser.Evaluate<int>(
+                "[...document.querySelectorAll('button')].filter(button => button.offsetParent).length"
+            ),
+            Is.Zero,
+            "no buttons in print"
+        );
         await CheckMarks();
         await Shoot("report-print");
         Assert.That(_browser.Console, Is.Empty);
@@ -114,10 +164,26 @@ public sealed class ReportBrowserTests
     {
         await Open("holes", ReportPage.Render(ReportSamples.Broken()));
         var marks = await CheckMarks();
-        Assert.That(marks.Keys, Is.SupersetOf(new[] { "weights-standard", "spectrum", "circuit", "variables", "interventions", "participation", "training-accuracy" }));
+        Assert.That(
+            marks.Keys,
+            Is.SupersetOf(
+                new[]
+                {
+                    "weights-standard",
+                    "spectrum",
+                    "circuit",
+                    "variables",
+                    "interventions",
+                    "participation",
+                    "training-accuracy",
+                }
+            )
+        );
         Assert.That(await Text("h1"), Is.EqualTo(ReportSamples.Broken().Name));
         Assert.That(await Text("body"), Does.Contain("it was not kept <here>."));
-        await _browser.Evaluate("(() => { const slider = document.getElementById('time'); slider.value = 3; slider.dispatchEvent(new Event('input')); })()");
+        await _browser.Evaluate(
+            "(() => { const slider = document.getElementById('time'); slider.value = 3; slider.dispatchEvent(new Event('input')); })()"
+        );
         Assert.That(await Text("#time-now"), Is.EqualTo("t = 3 of 3, output phase"));
         await Shoot("holes-1200");
         Assert.That(_browser.Console, Is.Empty);
@@ -129,25 +195,80 @@ public sealed class ReportBrowserTests
         var configuration = HandMadeNetwork.Configuration();
         using var network = new TrainedNetwork
         {
-            Name = "hand", Folder = _folder, IsRun = false, Configuration = configuration, Transformer = HandMadeNetwork.Of(configuration), File = "hand.safetensors",
-            Metrics = [.. Enumerable.Range(1, 20).Select(i => new Metrics
-            {
-                Step = 10 * i, Loss = 4.0 / i, Accuracy = i / 20.0, Horizon = 1 + i / 10, GradientNorm = 1, TestLoss = i % 5 == 0 ? 4.5 / i : null, TestAccuracy = i % 5 == 0 ? i / 21.0 : null,
-                TestBitsPerCharacter = i % 5 == 0 ? 6.0 / i : null, TestBitsNewWords = i % 5 == 0 ? 7.0 / i : null, TestBitsSeenWords = i % 5 == 0 ? 5.0 / i : null,
-            })],
+            Name = "hand",
+            Folder = _folder,
+            IsRun = false,
+            Configuration = configuration,
+            Transformer = HandMadeNetwork.Of(configuration),
+            File = "hand.safetensors",
+            Metrics =
+            [
+                .. Enumerable
+                    .Range(1, 20)
+                    .Select(i => new Metrics
+                    {
+                        Step = 10 * i,
+                        Loss = 4.0 / i,
+                        Accuracy = i / 20.0,
+                        Horizon = 1 + i / 10,
+                        GradientNorm = 1,
+                        TestLoss = i % 5 == 0 ? 4.5 / i : null,
+                        TestAccuracy = i % 5 == 0 ? i / 21.0 : null,
+                        TestBitsPerCharacter = i % 5 == 0 ? 6.0 / i : null,
+                        TestBitsNewWords = i % 5 == 0 ? 7.0 / i : null,
+                        TestBitsSeenWords = i % 5 == 0 ? 5.0 / i : null,
+                    }),
+            ],
         };
         var data = RunAnalysis.Of(network).Data;
-        await Open("transformer", ReportPage.Render(data with { Texts = [new("sample", "What it writes", "A sample.", "given </pre><b>", "and made")] }));
+        await Open(
+            "transformer",
+            ReportPage.Render(
+                data with
+                {
+                    Texts = [new("sample", "What it writes", "A sample.", "given </pre><b>", "and made")],
+                }
+            )
+        );
         var marks = await CheckMarks();
-        Assert.That(marks.Keys, Is.EquivalentTo(new[] { "gate", "gate-document-1", "reads-1-1", "singular-values-1", "effective-rank", "capacity", "distance", "training-loss", "training-bits", "training-accuracy", "training-horizon" }));
+        Assert.That(
+            marks.Keys,
+            Is.EquivalentTo(
+                new[]
+                {
+                    "gate",
+                    "gate-document-1",
+                    "reads-1-1",
+                    "singular-values-1",
+                    "effective-rank",
+                    "capacity",
+                    "distance",
+                    "training-loss",
+                    "training-bits",
+                    "training-accuracy",
+                    "training-horizon",
+                }
+            )
+        );
         Assert.That(marks["gate"], Is.EqualTo(5), "kinds of tokens");
         Assert.That(await Text("pre.text"), Is.EqualTo("given </pre><b>and made"));
-        Assert.That(await Text("main"), Does.Not.Contain("Recurrent weights").And.Not.Contain("not drawn").And.Contain("Width, d"));
+        Assert.That(
+            await Text("main"),
+            Does.Not.Contain("Recurrent weights").And.Not.Contain("not drawn").And.Contain("Width, d")
+        );
         await CheckDownloads();
-        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than the window");
+        Assert.That(
+            await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"),
+            Is.LessThanOrEqualTo(0),
+            "wider than the window"
+        );
         await Shoot("transformer-1200");
         await _browser.Resize(400);
-        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than a phone");
+        Assert.That(
+            await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"),
+            Is.LessThanOrEqualTo(0),
+            "wider than a phone"
+        );
         Assert.That(_browser.Console, Is.Empty);
     }
 
@@ -156,14 +277,24 @@ public sealed class ReportBrowserTests
     {
         await Open("comparison", ComparisonPage.Render("Twelve runs", ReportSamples.Comparison()));
         await CheckMarks();
-        const string Column = "[...document.querySelectorAll('table.sortable tbody tr')].map(row => row.cells[6].dataset.value).join()";
+        const string Column =
+            "[...document.querySelectorAll('table.sortable tbody tr')].map(row => row.cells[6].dataset.value).join()";
         string before = await _browser.Evaluate<string>(Column);
         await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[6].click()");
         var sorted = before.Split(',').OrderBy(v => v == "" ? double.MaxValue : double.Parse(v)).ToArray();
         Assert.That((await _browser.Evaluate<string>(Column)).Split(','), Is.EqualTo(sorted));
-        Assert.That(await _browser.Evaluate<string>("document.querySelectorAll('table.sortable thead th')[6].getAttribute('aria-sort')"), Is.EqualTo("ascending"));
+        Assert.That(
+            await _browser.Evaluate<string>(
+                "document.querySelectorAll('table.sortable thead th')[6].getAttribute('aria-sort')"
+            ),
+            Is.EqualTo("ascending")
+        );
         await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[6].click()");
-        Assert.That((await _browser.Evaluate<string>(Column)).Split(',')[^2..], Is.EqualTo(new[] { "", "" }), "rows without a value stay last");
+        Assert.That(
+            (await _browser.Evaluate<string>(Column)).Split(',')[^2..],
+            Is.EqualTo(new[] { "", "" }),
+            "rows without a value stay last"
+        );
         await Shoot("comparison-1200");
         Assert.That(_browser.Console, Is.Empty);
     }
@@ -172,22 +303,46 @@ public sealed class ReportBrowserTests
     public async Task A_sweeps_table_draws_seeds_and_courses()
     {
         string runs = Path.Combine(_folder, "runs");
-        SweepSamples.Full(runs, """{ "columns": ["task", "spectral_error", "accuracy"], "rows": [["t1", 0.0015, 1.0], ["t2", null, 0.9]] }""");
+        SweepSamples.Full(
+            runs,
+            """{ "columns": ["task", "spectral_error", "accuracy"], "rows": [["t1", 0.0015, 1.0], ["t2", null, 0.9]] }"""
+        );
         await Open("table", SweepTablePage.Render(SweepTable.Of(SweepFolder.Read(runs))));
         var marks = await CheckMarks();
         Assert.That(marks.Keys, Is.EquivalentTo(new[] { "spectral-error", "accuracy", "course-small", "gain" }));
         Assert.That(marks["gain"], Is.EqualTo(4), "the runs that converged");
-        Assert.That(marks["spectral-error"], Is.EqualTo(3 + 1 + 1), "seeds that converged, the mean of t1, and t1's published figure");
+        Assert.That(
+            marks["spectral-error"],
+            Is.EqualTo(3 + 1 + 1),
+            "seeds that converged, the mean of t1, and t1's published figure"
+        );
         Assert.That(marks["accuracy"], Is.EqualTo(4 + 2 + 2));
-        Assert.That(await _browser.Evaluate<int>("document.querySelectorAll('#course-small .mark-line path').length"), Is.EqualTo(4), "the runs with a spectral error at some test");
+        Assert.That(
+            await _browser.Evaluate<int>("document.querySelectorAll('#course-small .mark-line path').length"),
+            Is.EqualTo(4),
+            "the runs with a spectral error at some test"
+        );
         await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[2].click()");
-        Assert.That(await _browser.Evaluate<string>("[...document.querySelector('table.sortable tbody').rows].map(row => row.cells[2].textContent).join()"), Is.EqualTo("0.0015,–"));
+        Assert.That(
+            await _browser.Evaluate<string>(
+                "[...document.querySelector('table.sortable tbody').rows].map(row => row.cells[2].textContent).join()"
+            ),
+            Is.EqualTo("0.0015,–")
+        );
         await CheckDownloads();
-        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than the window");
+        Assert.That(
+            await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"),
+            Is.LessThanOrEqualTo(0),
+            "wider than the window"
+        );
         await Shoot("table-1200");
         await _browser.Resize(400);
         await _browser.Wait("[...document.querySelectorAll('.drawing svg')].every(svg => svg.clientWidth <= 400)");
-        Assert.That(await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"), Is.LessThanOrEqualTo(0), "wider than a phone");
+        Assert.That(
+            await _browser.Evaluate<double>("document.documentElement.scrollWidth - innerWidth"),
+            Is.LessThanOrEqualTo(0),
+            "wider than a phone"
+        );
         await Shoot("table-400");
         Assert.That(_browser.Console, Is.Empty);
     }
@@ -210,8 +365,26 @@ public sealed class ReportBrowserTests
     [Test]
     public async Task Figures_save()
     {
-        var panels = ReportSamples.Extra("panels") with { Spec = new() { ["hconcat"] = new JsonArray(ReportSamples.Extra("left").Spec, ReportSamples.Extra("right").Spec) } };
-        await Open("figures", FigurePage.Render("Figures", [ReportSamples.Extra("one"), ReportSamples.Extra("one"), ReportSamples.Extra("three", double.NaN), panels], "Three lines, and two."));
+        var panels = ReportSamples.Extra("panels") with
+        {
+            Spec = new()
+            {
+                ["hconcat"] = new JsonArray(ReportSamples.Extra("left").Spec, ReportSamples.Extra("right").Spec),
+            },
+        };
+        await Open(
+            "figures",
+            FigurePage.Render(
+                "Figures",
+                [
+                    ReportSamples.Extra("one"),
+                    ReportSamples.Extra("one"),
+                    ReportSamples.Extra("three", double.NaN),
+                    panels,
+                ],
+                "Three lines, and two."
+            )
+        );
         Assert.That(await CheckMarks(), Has.Count.EqualTo(4));
         await CheckDownloads();
         await Shoot("figures-1200");
@@ -233,7 +406,8 @@ public sealed class ReportBrowserTests
     {
         string file = Path.Combine(_folder, $"{name}.html");
         await File.WriteAllTextAsync(file, html);
-        if (Shots is not null) File.Copy(file, Path.Combine(Directory.CreateDirectory(Shots).FullName, $"{name}.html"), overwrite: true);
+        if (Shots is not null)
+            File.Copy(file, Path.Combine(Directory.CreateDirectory(Shots).FullName, $"{name}.html"), overwrite: true);
         Assert.That(new FileInfo(file).Length, Is.LessThan(5_000_000));
         if (!html.Contains("id=\"vega\""))
             Requirement.IsMissing("This build has no chart libraries inside: npm was missing.");
@@ -244,64 +418,86 @@ public sealed class ReportBrowserTests
 
     private async Task<Dictionary<string, int>> CheckMarks()
     {
-        var marks = (await _browser.Evaluate(Marks))!.AsObject().ToDictionary(pair => pair.Key, pair => pair.Value!.GetValue<int>());
-        Assert.That(marks.Where(pair => pair.Value == 0).Select(pair => pair.Key), Is.Empty, () => $"figures without marks; console: {string.Join("; ", _browser.Console)}");
+        var marks = (await _browser.Evaluate(Marks))!
+            .AsObject()
+            .ToDictionary(pair => pair.Key, pair => pair.Value!.GetValue<int>());
+        Assert.That(
+            marks.Where(pair => pair.Value == 0).Select(pair => pair.Key),
+            Is.Empty,
+            () => $"figures without marks; console: {string.Join("; ", _browser.Console)}"
+        );
         return marks;
     }
 
     // A browser saves through URL.createObjectURL, so that is where the files can be seen.
     private async Task CheckDownloads()
     {
-        var saved = (await _browser.Evaluate("""
-            (async () => {
-              const blobs = [], create = URL.createObjectURL, click = HTMLAnchorElement.prototype.click, names = [];
-              URL.createObjectURL = blob => { blobs.push(blob); return create.call(URL, blob); };
-              HTMLAnchorElement.prototype.click = function () { names.push(this.download); };
-              const buttons = [...document.querySelectorAll('figure:not([hidden]) [data-save]')];
-              for (const button of buttons) {
-                const had = names.length;
-                button.click();
-                for (let i = 0; i < 200 && names.length === had; i++) await new Promise(done => setTimeout(done, 20));
-              }
-              HTMLAnchorElement.prototype.click = click;
-              URL.createObjectURL = create;
-              const heads = await Promise.all(blobs.map(async blob => [...new Uint8Array(await blob.slice(0, 4).arrayBuffer())].map(b => String.fromCharCode(b)).join('')));
-              return { buttons: buttons.length, files: names.map((name, i) => ({ name, size: blobs[i].size, head: heads[i] })) };
-            })()
-            """))!;
+        var saved = (
+            await _browser.Evaluate(
+                """
+                (async () => {
+                  const blobs = [], create = URL.createObjectURL, click = HTMLAnchorElement.prototype.click, names = [];
+                  URL.createObjectURL = blob => { blobs.push(blob); return create.call(URL, blob); };
+                  HTMLAnchorElement.prototype.click = function () { names.push(this.download); };
+                  const buttons = [...document.querySelectorAll('figure:not([hidden]) [data-save]')];
+                  for (const button of buttons) {
+                    const had = names.length;
+                    button.click();
+                    for (let i = 0; i < 200 && names.length === had; i++) await new Promise(done => setTimeout(done, 20));
+                  }
+                  HTMLAnchorElement.prototype.click = click;
+                  URL.createObjectURL = create;
+                  const heads = await Promise.all(blobs.map(async blob => [...new Uint8Array(await blob.slice(0, 4).arrayBuffer())].map(b => String.fromCharCode(b)).join('')));
+                  return { buttons: buttons.length, files: names.map((name, i) => ({ name, size: blobs[i].size, head: heads[i] })) };
+                })()
+                """
+            )
+        )!;
         var files = saved["files"]!.AsArray();
         Assert.That(files, Has.Count.EqualTo(saved["buttons"]!.GetValue<int>()));
         foreach (var file in files)
         {
             string name = file!["name"]!.GetValue<string>();
             Assert.That(file["size"]!.GetValue<int>(), Is.GreaterThan(1000), name);
-            Assert.That(file["head"]!.GetValue<string>(), Is.EqualTo(name.EndsWith(".svg") ? "<svg" : "\u0089PNG"), name);
+            Assert.That(
+                file["head"]!.GetValue<string>(),
+                Is.EqualTo(name.EndsWith(".svg") ? "<svg" : "\u0089PNG"),
+                name
+            );
         }
     }
 
-    private Task<string> Text(string selector) => _browser.Evaluate<string>($"document.querySelector('{selector}').textContent");
+    private Task<string> Text(string selector) =>
+        _browser.Evaluate<string>($"document.querySelector('{selector}').textContent");
 
     // The slider's rule is the last thing drawn in the picture that "SVG" saves.
-    private Task<string> RulePosition() => _browser.Evaluate<string>("""
-        (async () => {
-          let taken;
-          const create = URL.createObjectURL, click = HTMLAnchorElement.prototype.click;
-          const done = new Promise(resolve => { URL.createObjectURL = blob => { resolve(blob); return create.call(URL, blob); }; });
-          HTMLAnchorElement.prototype.click = () => {};
-          document.querySelector('#hidden-state [data-save=svg]').click();
-          const svg = await (await done).text();
-          await new Promise(resolve => setTimeout(resolve, 0));
-          URL.createObjectURL = create;
-          HTMLAnchorElement.prototype.click = click;
-          return [...new DOMParser().parseFromString(svg, 'image/svg+xml').querySelectorAll('.mark-rule line')].pop().getAttribute('transform');
-        })()
-        """);
+    private Task<string> RulePosition() =>
+        _browser.Evaluate<string>(
+            """
+            (async () => {
+              let taken;
+              const create = URL.createObjectURL, click = HTMLAnchorElement.prototype.click;
+              const done = new Promise(resolve => { URL.createObjectURL = blob => { resolve(blob); return create.call(URL, blob); }; });
+              HTMLAnchorElement.prototype.click = () => {};
+              document.querySelector('#hidden-state [data-save=svg]').click();
+              const svg = await (await done).text();
+              await new Promise(resolve => setTimeout(resolve, 0));
+              URL.createObjectURL = create;
+              HTMLAnchorElement.prototype.click = click;
+              return [...new DOMParser().parseFromString(svg, 'image/svg+xml').querySelectorAll('.mark-rule line')].pop().getAttribute('transform');
+            })()
+            """
+        );
 
-    private Task<string> Cells() => _browser.Evaluate<string>("[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join()");
+    private Task<string> Cells() =>
+        _browser.Evaluate<string>(
+            "[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join()"
+        );
 
     private async Task Shoot(string name)
     {
-        if (Shots is null) return;
+        if (Shots is null)
+            return;
         await _browser.Evaluate("scrollTo(0, 0)");
         await Task.Delay(300);
         await _browser.Screenshot(Path.Combine(Directory.CreateDirectory(Shots).FullName, $"{name}.png"));

@@ -11,8 +11,24 @@ public sealed class ReportPageTests
     public void Parts_come_in_order()
     {
         string html = ReportPage.Render(ReportSamples.Full(hidden: 24, s: 3, kappa: 4, steps: 12));
-        string[] parts = ["<h1>", "id=\"summary\"", "id=\"weights-standard\"", "id=\"weights-variables\"", "id=\"spectrum\"", "id=\"time\"", "id=\"circuit\"",
-            "id=\"hidden-state\"", "id=\"variables\"", "id=\"interventions\"", "id=\"participation\"", "id=\"groundings\"", "id=\"drift\"", "id=\"training-loss\"", "id=\"settings\""];
+        string[] parts =
+        [
+            "<h1>",
+            "id=\"summary\"",
+            "id=\"weights-standard\"",
+            "id=\"weights-variables\"",
+            "id=\"spectrum\"",
+            "id=\"time\"",
+            "id=\"circuit\"",
+            "id=\"hidden-state\"",
+            "id=\"variables\"",
+            "id=\"interventions\"",
+            "id=\"participation\"",
+            "id=\"groundings\"",
+            "id=\"drift\"",
+            "id=\"training-loss\"",
+            "id=\"settings\"",
+        ];
         var places = parts.Select(part => html.IndexOf(part, StringComparison.Ordinal)).ToArray();
         Assert.That(places, Has.None.EqualTo(-1));
         Assert.That(places, Is.Ordered);
@@ -21,7 +37,13 @@ public sealed class ReportPageTests
     [Test]
     public void With_a_name_alone_it_says_what_is_missing()
     {
-        string html = ReportPage.Render(new() { Name = "empty", Skipped = new Dictionary<ReportChart, string> { [ReportChart.Spectrum] = "no eigenvalues." } });
+        string html = ReportPage.Render(
+            new()
+            {
+                Name = "empty",
+                Skipped = new Dictionary<ReportChart, string> { [ReportChart.Spectrum] = "no eigenvalues." },
+            }
+        );
         Contains(html, "<strong>Eigenvalues</strong> not drawn: no eigenvalues.");
         Assert.That(Regex.Count(html, "class=\"missing\""), Is.EqualTo(Enum.GetValues<ReportChart>().Length));
         Assert.That(Regex.Count(html, "<figure"), Is.Zero);
@@ -30,9 +52,26 @@ public sealed class ReportPageTests
     [Test]
     public void Without_variables_their_parts_are_left_out_and_figures_come_first()
     {
-        string html = ReportPage.Render(new() { Name = "n", HasVariables = false, WeightsStandard = [[1]], Figures = [ReportSamples.Extra("extra")] });
-        Assert.That(html, Does.Not.Contain("Spectrum</h2>").And.Not.Contain("Interventions</h2>").And.Not.Contain("variable memories"));
-        Assert.That(html.IndexOf("id=\"extra\"", StringComparison.Ordinal), Is.InRange(0, html.IndexOf("id=\"weights-standard\"", StringComparison.Ordinal)));
+        string html = ReportPage.Render(
+            new()
+            {
+                Name = "n",
+                HasVariables = false,
+                WeightsStandard =
+                [
+                    [1],
+                ],
+                Figures = [ReportSamples.Extra("extra")],
+            }
+        );
+        Assert.That(
+            html,
+            Does.Not.Contain("Spectrum</h2>").And.Not.Contain("Interventions</h2>").And.Not.Contain("variable memories")
+        );
+        Assert.That(
+            html.IndexOf("id=\"extra\"", StringComparison.Ordinal),
+            Is.InRange(0, html.IndexOf("id=\"weights-standard\"", StringComparison.Ordinal))
+        );
     }
 
     [Test]
@@ -48,22 +87,47 @@ public sealed class ReportPageTests
     public void The_data_is_json_with_null_for_NaN()
     {
         var data = Data(ReportPage.Render(ReportSamples.Broken()));
-        Assert.That(data["figures"]!["weights-standard"]!["data"]!["values"]!.ToJsonString(), Is.EqualTo("""[{"i":0,"v":[1,null,-1]},{"i":1,"v":[null,0.5,null]},{"i":2,"v":[null,null,null]}]"""));
+        Assert.That(
+            data["figures"]!["weights-standard"]!["data"]!["values"]!.ToJsonString(),
+            Is.EqualTo("""[{"i":0,"v":[1,null,-1]},{"i":1,"v":[null,0.5,null]},{"i":2,"v":[null,null,null]}]""")
+        );
         Assert.That(data["examples"]!["list"]!.AsArray(), Has.Count.EqualTo(1), "an example without steps is none");
-        Assert.That(data["examples"]!["list"]![0]!["contents"]!.ToJsonString(), Is.EqualTo("[[1,null,0,1],[null,null,null,null],[1,2,3,4]]"));
+        Assert.That(
+            data["examples"]!["list"]![0]!["contents"]!.ToJsonString(),
+            Is.EqualTo("[[1,null,0,1],[null,null,null,null],[1,2,3,4]]")
+        );
     }
 
     [Test]
     public void Numbers_have_four_digits()
     {
-        var data = Data(ReportPage.Render(new() { Name = "n", WeightsStandard = [[1 / 3.0, -12345.678, 1e-9 / 7]] }));
-        Assert.That(data["figures"]!["weights-standard"]!["data"]!["values"]![0]!["v"]!.ToJsonString(), Is.EqualTo("[0.3333,-1.235E+04,1.429E-10]"));
+        var data = Data(
+            ReportPage.Render(
+                new()
+                {
+                    Name = "n",
+                    WeightsStandard =
+                    [
+                        [1 / 3.0, -12345.678, 1e-9 / 7],
+                    ],
+                }
+            )
+        );
+        Assert.That(
+            data["figures"]!["weights-standard"]!["data"]!["values"]![0]!["v"]!.ToJsonString(),
+            Is.EqualTo("[0.3333,-1.235E+04,1.429E-10]")
+        );
     }
 
     [Test]
     public void A_large_matrix_is_drawn_as_means_and_says_so()
     {
-        double[][] weights = [.. Enumerable.Range(0, 500).Select(i => Enumerable.Range(0, 500).Select(j => i < 3 && j < 3 ? 9.0 : 0).ToArray())];
+        double[][] weights =
+        [
+            .. Enumerable
+                .Range(0, 500)
+                .Select(i => Enumerable.Range(0, 500).Select(j => i < 3 && j < 3 ? 9.0 : 0).ToArray()),
+        ];
         string html = ReportPage.Render(new() { Name = "n", WeightsStandard = weights });
         var rows = Data(html)["figures"]!["weights-standard"]!["data"]!["values"]!.AsArray();
         Assert.That(rows, Has.Count.EqualTo(167));
@@ -82,14 +146,34 @@ public sealed class ReportPageTests
     [Test]
     public void Counts_are_taken_from_the_eigenvalues_where_not_given()
     {
-        string html = ReportPage.Render(new()
-        {
-            Name = "n",
-            Spectrum = new() { Theory = [[1, 0], [-1, 0]], Learned = [[0.6, 0.7], [0.5, 0], [0, -0.95]], SpectralError = null, CountTheory = 3 },
-        });
+        string html = ReportPage.Render(
+            new()
+            {
+                Name = "n",
+                Spectrum = new()
+                {
+                    Theory =
+                    [
+                        [1, 0],
+                        [-1, 0],
+                    ],
+                    Learned =
+                    [
+                        [0.6, 0.7],
+                        [0.5, 0],
+                        [0, -0.95],
+                    ],
+                    SpectralError = null,
+                    CountTheory = 3,
+                },
+            }
+        );
         string table = Regex.Match(html, "<table id=\"spectrum-counts\">.*?</table>", RegexOptions.Singleline).Value;
         // |0.6 + 0.7i| = 0.92 and 0.95 are above 0.9, 0.5 is not.
-        Assert.That(Regex.Matches(table, "<td class=\"number\">(.*?)</td>").Select(m => m.Groups[1].Value), Is.EqualTo(new[] { "3", "2", "–" }));
+        Assert.That(
+            Regex.Matches(table, "<td class=\"number\">(.*?)</td>").Select(m => m.Groups[1].Value),
+            Is.EqualTo(new[] { "3", "2", "–" })
+        );
         Contains(html, "not defined: the counts differ");
     }
 
@@ -117,10 +201,17 @@ public sealed class ReportPageTests
         var page = new Page("t") { Bundled = false };
         page.Add(ReportSamples.Extra("a"));
         string html = page.Render();
-        Assert.That(Regex.Matches(html, "<script src=\"(.*?)\"").Select(m => m.Groups[1].Value), Is.EqualTo(new[]
-        {
-            "https://cdn.jsdelivr.net/npm/vega@6", "https://cdn.jsdelivr.net/npm/vega-lite@6", "https://cdn.jsdelivr.net/npm/vega-embed@7",
-        }));
+        Assert.That(
+            Regex.Matches(html, "<script src=\"(.*?)\"").Select(m => m.Groups[1].Value),
+            Is.EqualTo(
+                new[]
+                {
+                    "https://cdn.jsdelivr.net/npm/vega@6",
+                    "https://cdn.jsdelivr.net/npm/vega-lite@6",
+                    "https://cdn.jsdelivr.net/npm/vega-embed@7",
+                }
+            )
+        );
         Contains(html, "needs a network to draw its figures");
     }
 
@@ -136,28 +227,58 @@ public sealed class ReportPageTests
     [Test]
     public void Empty_arrays_are_missing_data()
     {
-        string html = ReportPage.Render(new()
-        {
-            Name = "n",
-            Variables = 2,
-            Components = 2,
-            WeightsStandard = [],
-            WeightsVariables = [[]],
-            Spectrum = new() { Theory = [], Learned = [] },
-            Examples = [new() { Label = "a", HiddenState = [[1, 2]], Contents = [], Inputs = [] }, new() { Label = "b", HiddenState = [] }],
-            Interventions = [],
-            Participation = [[]],
-            Training = [],
-        });
-        Assert.That(Regex.Matches(html, "<figure id=\"(.*?)\"").Select(m => m.Groups[1].Value), Is.EqualTo(new[] { "hidden-state" }));
+        string html = ReportPage.Render(
+            new()
+            {
+                Name = "n",
+                Variables = 2,
+                Components = 2,
+                WeightsStandard = [],
+                WeightsVariables =
+                [
+                    [],
+                ],
+                Spectrum = new() { Theory = [], Learned = [] },
+                Examples =
+                [
+                    new()
+                    {
+                        Label = "a",
+                        HiddenState =
+                        [
+                            [1, 2],
+                        ],
+                        Contents = [],
+                        Inputs = [],
+                    },
+                    new() { Label = "b", HiddenState = [] },
+                ],
+                Interventions = [],
+                Participation =
+                [
+                    [],
+                ],
+                Training = [],
+            }
+        );
+        Assert.That(
+            Regex.Matches(html, "<figure id=\"(.*?)\"").Select(m => m.Groups[1].Value),
+            Is.EqualTo(new[] { "hidden-state" })
+        );
     }
 
     [Test]
     public void No_runs_are_no_error() => Contains(ComparisonPage.Render("None", []), "0 runs");
 
     // A failure says what is missing, not the whole page.
-    private static void Contains(string html, params string[] parts) => Assert.That(parts.Where(part => !html.Contains(part)), Is.Empty);
+    private static void Contains(string html, params string[] parts) =>
+        Assert.That(parts.Where(part => !html.Contains(part)), Is.Empty);
 
     private static JsonNode Data(string html) =>
-        JsonNode.Parse(Regex.Match(html, "<script type=\"application/json\" id=\"data\">(.*?)</script>", RegexOptions.Singleline).Groups[1].Value)!;
+        JsonNode.Parse(
+            Regex
+                .Match(html, "<script type=\"application/json\" id=\"data\">(.*?)</script>", RegexOptions.Singleline)
+                .Groups[1]
+                .Value
+        )!;
 }

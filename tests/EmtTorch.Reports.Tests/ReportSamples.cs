@@ -24,7 +24,14 @@ internal static class ReportSamples
         ExampleData Example(int index)
         {
             var inputs = Matrix(s, kappa, (_, _) => random.Next(2) * 2 - 1);
-            var contents = Matrix(steps, n, (t, j) => t + 1 + j / kappa - s is var at && at >= 0 ? inputs[at % s][j % kappa] * 0.9 + Noise(0.08) : Noise(0.04));
+            var contents = Matrix(
+                steps,
+                n,
+                (t, j) =>
+                    t + 1 + j / kappa - s is var at && at >= 0
+                        ? inputs[at % s][j % kappa] * 0.9 + Noise(0.08)
+                        : Noise(0.04)
+            );
             return new()
             {
                 Label = $"{3141 + 17 * index}",
@@ -51,20 +58,28 @@ internal static class ReportSamples
                 "Their arguments differ by 0.0113 radians on average.",
                 "Erasing a variable changes the bits that the theory says, and hardly any others.",
             ],
-            Settings = [new("model.hidden_size", $"{hidden}"), new("task.name", "repeat_copy"), new("training.steps", "45000"), new("training.learning_rate", "0.001")],
+            Settings =
+            [
+                new("model.hidden_size", $"{hidden}"),
+                new("task.name", "repeat_copy"),
+                new("training.steps", "45000"),
+                new("training.learning_rate", "0.001"),
+            ],
             Training =
             [
-                .. Enumerable.Range(1, 450).Select(i => new TrainingPoint
-                {
-                    Step = 100 * i,
-                    Loss = 0.7 * Math.Exp(-i / 60.0) + 0.002 * (1 + random.NextDouble()),
-                    Accuracy = 1 - 0.5 * Math.Exp(-i / 50.0) - 0.01 * random.NextDouble(),
-                    Horizon = Math.Min(50, 10 * (1 + i / 90)),
-                    TestLoss = i % 50 == 0 ? 0.8 * Math.Exp(-i / 60.0) + 0.004 : null,
-                    TestAccuracy = i % 50 == 0 ? 1 - 0.5 * Math.Exp(-i / 55.0) : null,
-                    SpectralError = i % 50 == 0 && i >= 100 ? 0.01 * Math.Exp(-i / 90.0) : null,
-                    EigenvaluesLearned = i % 50 == 0 ? Math.Min(64, 40 + i / 4) : null,
-                }),
+                .. Enumerable
+                    .Range(1, 450)
+                    .Select(i => new TrainingPoint
+                    {
+                        Step = 100 * i,
+                        Loss = 0.7 * Math.Exp(-i / 60.0) + 0.002 * (1 + random.NextDouble()),
+                        Accuracy = 1 - 0.5 * Math.Exp(-i / 50.0) - 0.01 * random.NextDouble(),
+                        Horizon = Math.Min(50, 10 * (1 + i / 90)),
+                        TestLoss = i % 50 == 0 ? 0.8 * Math.Exp(-i / 60.0) + 0.004 : null,
+                        TestAccuracy = i % 50 == 0 ? 1 - 0.5 * Math.Exp(-i / 55.0) : null,
+                        SpectralError = i % 50 == 0 && i >= 100 ? 0.01 * Math.Exp(-i / 90.0) : null,
+                        EigenvaluesLearned = i % 50 == 0 ? Math.Min(64, 40 + i / 4) : null,
+                    }),
             ],
             WeightsStandard = standard,
             WeightsVariables = variables,
@@ -73,7 +88,9 @@ internal static class ReportSamples
                 Theory = [.. eigenvalues.Select(e => new[] { Math.Cos(e.Angle), Math.Sin(e.Angle) })],
                 Learned =
                 [
-                    .. eigenvalues.Select(e => (Angle: e.Angle + Noise(0.04), Size: 1 + Noise(0.04))).Select(e => new[] { e.Size * Math.Cos(e.Angle), e.Size * Math.Sin(e.Angle) }),
+                    .. eigenvalues
+                        .Select(e => (Angle: e.Angle + Noise(0.04), Size: 1 + Noise(0.04)))
+                        .Select(e => new[] { e.Size * Math.Cos(e.Angle), e.Size * Math.Sin(e.Angle) }),
                     .. Enumerable.Range(0, hidden - n).Select(_ => new[] { Noise(0.7), Noise(0.7) }),
                 ],
                 SpectralError = 0.0113,
@@ -82,9 +99,24 @@ internal static class ReportSamples
             Interventions =
             [
                 new("none", null, 0.9987),
-                .. Enumerable.Range(1, s).SelectMany(k => new[] { new Intervention("erase", k, 0.97 + Noise(0.02)), new Intervention("swap", k, 0.94 + Noise(0.04)), new Intervention("random direction", k, 0.55 + Noise(0.1)) }),
+                .. Enumerable
+                    .Range(1, s)
+                    .SelectMany(k =>
+                        new[]
+                        {
+                            new Intervention("erase", k, 0.97 + Noise(0.02)),
+                            new Intervention("swap", k, 0.94 + Noise(0.04)),
+                            new Intervention("random direction", k, 0.55 + Noise(0.1)),
+                        }
+                    ),
             ],
-            Participation = Matrix(hidden, s, (i, k) => Enumerable.Range(k * kappa, kappa).Sum(j => basis[j][i] * basis[j][i]) + (i % (s + 3) == k ? 0.3 : 0)),
+            Participation = Matrix(
+                hidden,
+                s,
+                (i, k) =>
+                    Enumerable.Range(k * kappa, kappa).Sum(j => basis[j][i] * basis[j][i])
+                    + (i % (s + 3) == k ? 0.3 : 0)
+            ),
             Groundings =
             [
                 new("power iteration of W_uh", 0.021, 0.998, 3.41, null, Chosen: true),
@@ -99,7 +131,12 @@ internal static class ReportSamples
     public static ReportData Broken()
     {
         const double NaN = double.NaN;
-        double[][] holes = [[1, NaN, -1], [double.PositiveInfinity, 0.5], null!];
+        double[][] holes =
+        [
+            [1, NaN, -1],
+            [double.PositiveInfinity, 0.5],
+            null!,
+        ];
         return new()
         {
             Name = "</script><script>alert(1)</script><!-- & \"quoted\"",
@@ -109,16 +146,67 @@ internal static class ReportSamples
             Summary = ["Loss became NaN at step <b>12</b>."],
             Problems = ["The spectral error: W_hh has entries that are not finite.", "</script> in a problem"],
             WeightsStandard = holes,
-            WeightsVariables = [[NaN, NaN], [NaN, NaN]],
-            Spectrum = new() { Theory = [[1, 0], [NaN, 0]], Learned = [[0.95, 0.1], [0.2, double.NegativeInfinity], []], SpectralError = NaN },
+            WeightsVariables =
+            [
+                [NaN, NaN],
+                [NaN, NaN],
+            ],
+            Spectrum = new()
+            {
+                Theory =
+                [
+                    [1, 0],
+                    [NaN, 0],
+                ],
+                Learned =
+                [
+                    [0.95, 0.1],
+                    [0.2, double.NegativeInfinity],
+                    [],
+                ],
+                SpectralError = NaN,
+            },
             Examples =
             [
-                new() { Label = "</script>", InputSteps = 2, Inputs = [[1, NaN]], Contents = [[1, NaN, 0, 1], [NaN, NaN, NaN, NaN], [1, 2, 3, 4]] },
+                new()
+                {
+                    Label = "</script>",
+                    InputSteps = 2,
+                    Inputs =
+                    [
+                        [1, NaN],
+                    ],
+                    Contents =
+                    [
+                        [1, NaN, 0, 1],
+                        [NaN, NaN, NaN, NaN],
+                        [1, 2, 3, 4],
+                    ],
+                },
                 new() { Label = "nothing" },
             ],
-            Training = [new() { Step = 1, Loss = NaN, Accuracy = 0.5 }, new() { Step = 2, Loss = -1, Accuracy = double.PositiveInfinity }],
+            Training =
+            [
+                new()
+                {
+                    Step = 1,
+                    Loss = NaN,
+                    Accuracy = 0.5,
+                },
+                new()
+                {
+                    Step = 2,
+                    Loss = -1,
+                    Accuracy = double.PositiveInfinity,
+                },
+            ],
             Interventions = [new("none", null, NaN), new("erase", 1, null), new("<erase>", 2, 0.5)],
-            Participation = [[0.1, NaN], null!, [0.4, 0.2]],
+            Participation =
+            [
+                [0.1, NaN],
+                null!,
+                [0.4, 0.2],
+            ],
             Groundings = [new("<b>", NaN, null, null, null)],
             Skipped = new Dictionary<ReportChart, string> { [ReportChart.HiddenState] = "it was not kept <here>." },
             Figures = [Extra("it's & <odd>", NaN)],
@@ -126,48 +214,63 @@ internal static class ReportSamples
     }
 
     public static IReadOnlyList<ComparisonRow> Comparison() =>
-    [
-        .. Enumerable.Range(1, 12).Select(i => new ComparisonRow
-        {
-            Name = i <= 6 ? "repeat_copy" : "compose_copy",
-            Task = i <= 6 ? "repeat copy" : "compose copy",
-            Seed = (i - 1) % 6 + 1,
-            HiddenSize = 128,
-            TestAccuracy = 1 - 0.004 * i,
-            Grounding = "power iteration",
-            SpectralError = i == 4 ? null : 0.01 * (i * 7 % 12),
-            CountTheory = 64,
-            CountLearned = i == 4 ? 63 : 64,
-            LiveEntries = 512,
-            PhiError = i == 5 ? double.NaN : 0.02 + 0.003 * i,
-            InterventionAccuracy = 0.99 - 0.01 * i,
-            Link = $"seed-{i}/report.html",
-            Problems = i == 4 ? 1 : 0,
-        }),
-        new() { Name = "<unfinished> & nothing known" },
-    ];
+        [
+            .. Enumerable
+                .Range(1, 12)
+                .Select(i => new ComparisonRow
+                {
+                    Name = i <= 6 ? "repeat_copy" : "compose_copy",
+                    Task = i <= 6 ? "repeat copy" : "compose copy",
+                    Seed = (i - 1) % 6 + 1,
+                    HiddenSize = 128,
+                    TestAccuracy = 1 - 0.004 * i,
+                    Grounding = "power iteration",
+                    SpectralError = i == 4 ? null : 0.01 * (i * 7 % 12),
+                    CountTheory = 64,
+                    CountLearned = i == 4 ? 63 : 64,
+                    LiveEntries = 512,
+                    PhiError = i == 5 ? double.NaN : 0.02 + 0.003 * i,
+                    InterventionAccuracy = 0.99 - 0.01 * i,
+                    Link = $"seed-{i}/report.html",
+                    Problems = i == 4 ? 1 : 0,
+                }),
+            new() { Name = "<unfinished> & nothing known" },
+        ];
 
-    public static Figure Extra(string id, double gap = 0.2) => new(id, "Drift of the context", "How far the context is from where it began.", Line(gap));
+    public static Figure Extra(string id, double gap = 0.2) =>
+        new(id, "Drift of the context", "How far the context is from where it began.", Line(gap));
 
-    private static JsonObject Line(double gap) => new()
-    {
-        ["data"] = new JsonObject
+    private static JsonObject Line(double gap) =>
+        new()
         {
-            ["values"] = new JsonArray([.. Enumerable.Range(0, 20).Select(i => (JsonNode)new JsonObject { ["t"] = i, ["distance"] = i == 7 ? gap : Math.Sqrt(i) })]),
-        },
-        ["height"] = 200,
-        ["mark"] = new JsonObject { ["type"] = "line", ["point"] = true },
-        ["encoding"] = new JsonObject
-        {
-            ["x"] = new JsonObject { ["field"] = "t", ["type"] = "quantitative" },
-            ["y"] = new JsonObject { ["field"] = "distance", ["type"] = "quantitative" },
-        },
-    };
+            ["data"] = new JsonObject
+            {
+                ["values"] = new JsonArray([
+                    .. Enumerable
+                        .Range(0, 20)
+                        .Select(i =>
+                            (JsonNode)new JsonObject { ["t"] = i, ["distance"] = i == 7 ? gap : Math.Sqrt(i) }
+                        ),
+                ]),
+            },
+            ["height"] = 200,
+            ["mark"] = new JsonObject { ["type"] = "line", ["point"] = true },
+            ["encoding"] = new JsonObject
+            {
+                ["x"] = new JsonObject { ["field"] = "t", ["type"] = "quantitative" },
+                ["y"] = new JsonObject { ["field"] = "distance", ["type"] = "quantitative" },
+            },
+        };
 
-    private static double[][] Transpose(double[][] a) => [.. Enumerable.Range(0, a[0].Length).Select(j => a.Select(row => row[j]).ToArray())];
+    private static double[][] Transpose(double[][] a) =>
+        [.. Enumerable.Range(0, a[0].Length).Select(j => a.Select(row => row[j]).ToArray())];
 
     private static double[][] Product(double[][] a, double[][] b) =>
-        [.. a.Select(row => Enumerable.Range(0, b[0].Length).Select(j => row.Select((v, k) => v * b[k][j]).Sum()).ToArray())];
+        [
+            .. a.Select(row =>
+                Enumerable.Range(0, b[0].Length).Select(j => row.Select((v, k) => v * b[k][j]).Sum()).ToArray()
+            ),
+        ];
 
     /// <summary>Gram and Schmidt's rows.</summary>
     private static double[][] Orthogonal(double[][] rows)
@@ -177,10 +280,12 @@ internal static class ReportSamples
             for (int j = 0; j < i; j++)
             {
                 double dot = rows[i].Zip(rows[j], (x, y) => x * y).Sum();
-                for (int k = 0; k < rows[i].Length; k++) rows[i][k] -= dot * rows[j][k];
+                for (int k = 0; k < rows[i].Length; k++)
+                    rows[i][k] -= dot * rows[j][k];
             }
             double norm = Math.Sqrt(rows[i].Sum(x => x * x));
-            for (int k = 0; k < rows[i].Length; k++) rows[i][k] /= norm;
+            for (int k = 0; k < rows[i].Length; k++)
+                rows[i][k] /= norm;
         }
         return rows;
     }

@@ -38,7 +38,8 @@ public sealed class SweepTableTests : InTemporaryFolder
     [TestCase(0.5, 20)]
     [TestCase(0.75, 40)]
     [TestCase(1, 60)]
-    public void AQuantileLiesBetweenNeighbours(double share, double value) => Assert.That(Sample.Quantile([10, 20, 60], share), Is.EqualTo(value).Within(1e-12));
+    public void AQuantileLiesBetweenNeighbours(double share, double value) =>
+        Assert.That(Sample.Quantile([10, 20, 60], share), Is.EqualTo(value).Within(1e-12));
 
     [Test]
     public void TheBootstrapIsThatOfTheMean()
@@ -50,7 +51,9 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(Sample.Of([0.1, 0.1, 0.1])!.Interval, Is.EqualTo((0.1, 0.1)));
         // Of many, the normal interval.
         var random = new Random(5);
-        var many = Sample.Of(Enumerable.Range(0, 400).Select(_ => (double?)(random.NextDouble() + random.NextDouble())))!;
+        var many = Sample.Of(
+            Enumerable.Range(0, 400).Select(_ => (double?)(random.NextDouble() + random.NextDouble()))
+        )!;
         double half = 1.96 * many.Deviation!.Value / 20;
         Assert.That(many.Interval!.Value.Low, Is.EqualTo(many.Mean - half).Within(0.1 * half));
         Assert.That(many.Interval!.Value.High, Is.EqualTo(many.Mean + half).Within(0.1 * half));
@@ -64,14 +67,16 @@ public sealed class SweepTableTests : InTemporaryFolder
     [TestCase(null, 0.0005, Verdict.Worse)]
     [TestCase(0.0001, null, Verdict.NotComparable)]
     [TestCase(null, null, Verdict.NotComparable)]
-    public void ErrorsCompareAsPublished(double? own, double? published, Verdict verdict) => Assert.That(PublishedTable.OfError(own, published), Is.EqualTo(verdict));
+    public void ErrorsCompareAsPublished(double? own, double? published, Verdict verdict) =>
+        Assert.That(PublishedTable.OfError(own, published), Is.EqualTo(verdict));
 
     [TestCase(0.995, 1.0, Verdict.EqualOrBetter)]
     [TestCase(0.9949, 1.0, Verdict.Worse)]
     [TestCase(0.98, 0.97, Verdict.EqualOrBetter)]
     [TestCase(null, 0.97, Verdict.NotComparable)]
     [TestCase(0.98, null, Verdict.NotComparable)]
-    public void AccuraciesCompareAsPublished(double? own, double? published, Verdict verdict) => Assert.That(PublishedTable.OfAccuracy(own, published), Is.EqualTo(verdict));
+    public void AccuraciesCompareAsPublished(double? own, double? published, Verdict verdict) =>
+        Assert.That(PublishedTable.OfAccuracy(own, published), Is.EqualTo(verdict));
 
     [TestCase(0.0011, Verdict.WithinInterval)]
     [TestCase(0.0010, Verdict.WithinInterval)]
@@ -88,25 +93,48 @@ public sealed class SweepTableTests : InTemporaryFolder
     {
         var published = PublishedTable.Of(JsonNode.Parse(Published)!);
         static RunConfiguration Network(string task, int hidden, double decay) =>
-            ConfigurationFile.Parse($$"""{ "task": { "name": "{{task}}" }, "model": { "hidden_size": {{hidden}} }, "training": { "weight_decay": {{decay}} } }""");
+            ConfigurationFile.Parse(
+                $$"""{ "task": { "name": "{{task}}" }, "model": { "hidden_size": {{hidden}} }, "training": { "weight_decay": {{decay}} } }"""
+            );
         Assert.That(published.Source, Is.EqualTo("a paper"));
         Assert.That(published.Find(Network("t1", 64, 0)), Is.EqualTo(new PublishedRow(0.0015, 1)));
         Assert.That(published.Find(Network("t2", 64, 0.1)), Is.EqualTo(new PublishedRow(0.1, 0.1)));
         Assert.That(published.Find(Network("t1", 32, 0)), Is.Null);
         Assert.That(published.Find(Network("t1", 64, 0.001)), Is.Null);
-        Assert.That(PublishedTable.Of(JsonNode.Parse("""{ "columns": ["accuracy"], "rows": [[null]] }""")!).Find(Network("t4", 8, 1)), Is.EqualTo(new PublishedRow(null, null)), "without columns that say which, it is of all");
+        Assert.That(
+            PublishedTable
+                .Of(JsonNode.Parse("""{ "columns": ["accuracy"], "rows": [[null]] }""")!)
+                .Find(Network("t4", 8, 1)),
+            Is.EqualTo(new PublishedRow(null, null)),
+            "without columns that say which, it is of all"
+        );
     }
 
-    [TestCase("""{ "columns": ["task", "loss"], "rows": [] }""", "published.columns: loss is no column that can be compared; allowed: task, hidden, l2, spectral_error, accuracy")]
+    [TestCase(
+        """{ "columns": ["task", "loss"], "rows": [] }""",
+        "published.columns: loss is no column that can be compared; allowed: task, hidden, l2, spectral_error, accuracy"
+    )]
     [TestCase("""{ "columns": ["task", "task"], "rows": [] }""", "published.columns: has task 2 times")]
     [TestCase("""{ "rows": [] }""", "published.columns: is missing")]
     [TestCase("""{ "columns": ["task"] }""", "published.rows: is missing")]
-    [TestCase("""{ "columns": ["task"], "rows": [["t1"], ["t1", 1]] }""", "published.rows[1]: found [\"t1\",1]; allowed: a list of 1 values")]
-    [TestCase("""{ "columns": ["hidden"], "rows": [["64"]] }""", "published.rows[0]: hidden is \"64\"; allowed: a number")]
-    [TestCase("""{ "columns": ["hidden"], "rows": [[null]] }""", "published.rows[0]: hidden is null; allowed: a number")]
+    [TestCase(
+        """{ "columns": ["task"], "rows": [["t1"], ["t1", 1]] }""",
+        "published.rows[1]: found [\"t1\",1]; allowed: a list of 1 values"
+    )]
+    [TestCase(
+        """{ "columns": ["hidden"], "rows": [["64"]] }""",
+        "published.rows[0]: hidden is \"64\"; allowed: a number"
+    )]
+    [TestCase(
+        """{ "columns": ["hidden"], "rows": [[null]] }""",
+        "published.rows[0]: hidden is null; allowed: a number"
+    )]
     [TestCase("""{ "columns": ["task"], "rows": [[1]] }""", "published.rows[0]: task is 1; allowed: a task's name")]
     public void APublishedTableOfAnotherFormIsAProblem(string json, string problem) =>
-        Assert.That(Assert.Throws<ConfigurationException>(() => PublishedTable.Of(JsonNode.Parse(json)!))!.Message, Does.Contain(problem));
+        Assert.That(
+            Assert.Throws<ConfigurationException>(() => PublishedTable.Of(JsonNode.Parse(json)!))!.Message,
+            Does.Contain(problem)
+        );
 
     // ---- The table
 
@@ -121,30 +149,62 @@ public sealed class SweepTableTests : InTemporaryFolder
         using (Assert.EnterMultipleScope())
         {
             var t1 = table.Cells[0];
-            Assert.That(t1.Best.Select(r => r.Name), Is.EqualTo(new[] { "t1-threshold_0.98/seed-1", "t1-threshold_0.98/seed-2" }));
+            Assert.That(
+                t1.Best.Select(r => r.Name),
+                Is.EqualTo(new[] { "t1-threshold_0.98/seed-1", "t1-threshold_0.98/seed-2" })
+            );
             Assert.That(t1.SpectralError, Is.EqualTo(0.0015).Within(1e-15), "(0.002 + 0.001) / 2");
             Assert.That(t1.Accuracy, Is.EqualTo(1), "seed 1's other run has 1");
-            Assert.That((t1.SpectralErrorVerdict, t1.AccuracyVerdict), Is.EqualTo((Verdict.EqualOrBetter, Verdict.EqualOrBetter)));
+            Assert.That(
+                (t1.SpectralErrorVerdict, t1.AccuracyVerdict),
+                Is.EqualTo((Verdict.EqualOrBetter, Verdict.EqualOrBetter))
+            );
             Assert.That(t1.SpectralErrorsLast!.Mean, Is.EqualTo(0.0035).Within(1e-15), "(0.006 + 0.001) / 2");
             Assert.That(t1.SpectralErrorsLowest!.Mean, Is.EqualTo(0.00125).Within(1e-15), "(0.0015 + 0.001) / 2");
             Assert.That(t1.LowestStep, Is.EqualTo(200), "between 100 and 300");
             Assert.That(t1.AccuraciesLast!.Mean, Is.EqualTo(0.99).Within(1e-15));
-            Assert.That((t1.StepTo(0.99), t1.ReachedCount(0.99), t1.StepTo(1), t1.ReachedCount(1), t1.LostCount), Is.EqualTo((200.0, 2, 300.0, 1, 1)));
-            Assert.That((t1.PhiErrors!.Mean, t1.InterventionAccuracies!.Mean, t1.ConvergedCount), Is.EqualTo((0.02, 0.98, 2)));
+            Assert.That(
+                (t1.StepTo(0.99), t1.ReachedCount(0.99), t1.StepTo(1), t1.ReachedCount(1), t1.LostCount),
+                Is.EqualTo((200.0, 2, 300.0, 1, 1))
+            );
+            Assert.That(
+                (t1.PhiErrors!.Mean, t1.InterventionAccuracies!.Mean, t1.ConvergedCount),
+                Is.EqualTo((0.02, 0.98, 2))
+            );
 
             var t2 = table.Cells[1];
-            Assert.That(t2.Best.Select(r => r.Name), Is.EqualTo(new[] { "t2-threshold_0.9/seed-1", "t2-threshold_0.9/seed-2" }), "the converged one though another is more accurate; without one, the most accurate");
+            Assert.That(
+                t2.Best.Select(r => r.Name),
+                Is.EqualTo(new[] { "t2-threshold_0.9/seed-1", "t2-threshold_0.9/seed-2" }),
+                "the converged one though another is more accurate; without one, the most accurate"
+            );
             Assert.That(t2.SpectralError, Is.Null, "seed 2 has none");
-            Assert.That((t2.SpectralErrors!.Mean, t2.SpectralErrors.Interval, t2.ConvergedCount), Is.EqualTo((0.003, ((double, double)?)null, 1)));
+            Assert.That(
+                (t2.SpectralErrors!.Mean, t2.SpectralErrors.Interval, t2.ConvergedCount),
+                Is.EqualTo((0.003, ((double, double)?)null, 1))
+            );
             Assert.That(t2.Accuracy, Is.EqualTo(0.93).Within(1e-15), "(0.96 + 0.9) / 2");
-            Assert.That((t2.SpectralErrorVerdict, t2.AccuracyVerdict), Is.EqualTo((Verdict.Worse, Verdict.EqualOrBetter)));
+            Assert.That(
+                (t2.SpectralErrorVerdict, t2.AccuracyVerdict),
+                Is.EqualTo((Verdict.Worse, Verdict.EqualOrBetter))
+            );
             Assert.That((t2.StepTo(0.99), t2.LostCount), Is.EqualTo(((double?)null, 0)));
             Assert.That(table.Seconds, Is.EqualTo(120), "4 · 10 + 4 · 20");
         }
         var markdown = SweepTableText.Markdown(table);
-        Assert.That(markdown, Does.Contain("| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | 0.93 | ✓ |\n"));
+        Assert.That(
+            markdown,
+            Does.Contain(
+                "| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | 0.93 | ✓ |\n"
+            )
+        );
         Assert.That(markdown, Does.Contain("| t1 | 0.00150 | 0.00350 | 0.00125 | 200 | 0.9900 |\n"));
-        Assert.That(markdown, Does.Contain("| t1 | 8.0 of 8 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 7.5 of 8 | 0.0200 (1) | 0.9800 (1) | – | – | 0 of 2 |\n"));
+        Assert.That(
+            markdown,
+            Does.Contain(
+                "| t1 | 8.0 of 8 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 7.5 of 8 | 0.0200 (1) | 0.9800 (1) | – | – | 0 of 2 |\n"
+            )
+        );
         Assert.That(markdown.Split('\n')[^2], Is.EqualTo("Training of the finished runs took 120 seconds in all."));
     }
 
@@ -156,13 +216,33 @@ public sealed class SweepTableTests : InTemporaryFolder
         SweepSamples.Finish(Folder, name, 1, settings, [0.1, 0.01, 0.001], [0.5, 0.9, 1], 2);
         SweepSamples.Begin(Folder, name, 2, settings, [0.1, 0.01], [0.5, 0.9]);
         var (failing, other) = SweepSamples.Of("t2", "0.9");
-        foreach (int seed in (int[])[1, 2]) File.WriteAllText(SweepSamples.Begin(Folder, failing, seed, other, [], []).FailuresFile, string.Concat(Enumerable.Repeat("{}\n", seed)));
+        foreach (int seed in (int[])[1, 2])
+        {
+            File.WriteAllText(
+                SweepSamples.Begin(Folder, failing, seed, other, [], []).FailuresFile,
+                string.Concat(Enumerable.Repeat("{}\n", seed))
+            );
+        }
+
         var table = Read();
         Assert.That(table.Progress, Is.EqualTo("1 of 8 runs finished; 1 failed twice; 1 failed once"));
-        Assert.That((table.Cells[0].SpectralError, table.Cells[0].SpectralErrorVerdict, table.Cells[1].Accuracy), Is.EqualTo((0.001, Verdict.NotComparable, (double?)null)));
-        Assert.That(SweepTableText.Markdown(table), Does.Contain("| t1 | 1 of 4 | 0.0010 | 0.0015 | … | 1.0000 | 1.00 | … |\n| t2 | 0 of 4 | – | 0.0030 | … | – | 0.93 | … |\n"));
+        Assert.That(
+            (table.Cells[0].SpectralError, table.Cells[0].SpectralErrorVerdict, table.Cells[1].Accuracy),
+            Is.EqualTo((0.001, Verdict.NotComparable, (double?)null))
+        );
+        Assert.That(
+            SweepTableText.Markdown(table),
+            Does.Contain(
+                "| t1 | 1 of 4 | 0.0010 | 0.0015 | … | 1.0000 | 1.00 | … |\n| t2 | 0 of 4 | – | 0.0030 | … | – | 0.93 | … |\n"
+            )
+        );
         var states = SweepTableText.Csv(table).Split('\n')[1..^1].Select(line => line.Split(',')[3]);
-        Assert.That(states, Is.EqualTo(new[] { "finished", "begun", "not_begun", "not_begun", "failed", "failed", "not_begun", "not_begun" }));
+        Assert.That(
+            states,
+            Is.EqualTo(
+                new[] { "finished", "begun", "not_begun", "not_begun", "failed", "failed", "not_begun", "not_begun" }
+            )
+        );
         Assert.That(SweepTablePage.Render(table), Does.Contain("1 of 8 runs finished"));
     }
 
@@ -177,13 +257,29 @@ public sealed class SweepTableTests : InTemporaryFolder
         var lines = File.ReadAllLines(Run("t2-threshold_0.98", 1, "metrics.jsonl"));
         lines[1] = lines[1][..20];
         File.WriteAllLines(Run("t2-threshold_0.98", 1, "metrics.jsonl"), lines);
-        File.WriteAllLines(Run("t2-threshold_0.98", 2, "metrics.jsonl"), File.ReadAllLines(Run("t2-threshold_0.98", 2, "metrics.jsonl"))[..^1]);
+        File.WriteAllLines(
+            Run("t2-threshold_0.98", 2, "metrics.jsonl"),
+            File.ReadAllLines(Run("t2-threshold_0.98", 2, "metrics.jsonl"))[..^1]
+        );
         var table = Read();
-        string[] parts = ["config.json is damaged", "result.json is not a result", "analysis.json is damaged. It is made again.", "t1-threshold_0.98/seed-2 can't be analysed", "metrics.jsonl is damaged in line 2", "metrics.jsonl ends at step 200, and the run at 300"];
+        string[] parts =
+        [
+            "config.json is damaged",
+            "result.json is not a result",
+            "analysis.json is damaged. It is made again.",
+            "t1-threshold_0.98/seed-2 can't be analysed",
+            "metrics.jsonl is damaged in line 2",
+            "metrics.jsonl ends at step 200, and the run at 300",
+        ];
         Assert.That(table.Folder.Warnings, Has.Count.EqualTo(parts.Length), string.Join("\n", table.Folder.Warnings));
-        foreach (var (warning, part) in table.Folder.Warnings.Zip(parts)) Assert.That(warning, Does.Contain(part));
+        foreach (var (warning, part) in table.Folder.Warnings.Zip(parts))
+            Assert.That(warning, Does.Contain(part));
         Assert.That(table.Progress, Is.EqualTo("7 of 8 runs finished"));
-        Assert.That(table.Cells[0].SpectralError, Is.Null, "the weights of seed 2's run are not there to be analysed anew");
+        Assert.That(
+            table.Cells[0].SpectralError,
+            Is.Null,
+            "the weights of seed 2's run are not there to be analysed anew"
+        );
         Assert.That(table.Cells[1].SpectralErrors!.Mean, Is.EqualTo(0.003), "the sweep knows the configuration");
     }
 
@@ -194,9 +290,17 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(Read().Folder.Warnings, Is.Empty);
         var (name, settings) = SweepSamples.Of("t3", "0.9");
         SweepSamples.Begin(Folder, name, 1, settings, [], []);
-        Assert.That(Read().Folder.Warnings, Is.EqualTo(new[] { $"1 run in {Folder} is not of the sweep and left out: t3-threshold_0.9/seed-1" }));
-        for (int seed = 2; seed <= 4; seed++) SweepSamples.Begin(Folder, name, seed, settings, [], []);
-        Assert.That(Read().Folder.Warnings.Single(), Does.StartWith("4 runs in ").And.EndsWith("t3-threshold_0.9/seed-1, t3-threshold_0.9/seed-2, t3-threshold_0.9/seed-3 and 1 more"));
+        Assert.That(
+            Read().Folder.Warnings,
+            Is.EqualTo(new[] { $"1 run in {Folder} is not of the sweep and left out: t3-threshold_0.9/seed-1" })
+        );
+        for (int seed = 2; seed <= 4; seed++)
+            SweepSamples.Begin(Folder, name, seed, settings, [], []);
+        Assert.That(
+            Read().Folder.Warnings.Single(),
+            Does.StartWith("4 runs in ")
+                .And.EndsWith("t3-threshold_0.9/seed-1, t3-threshold_0.9/seed-2, t3-threshold_0.9/seed-3 and 1 more")
+        );
     }
 
     [Test]
@@ -204,9 +308,13 @@ public sealed class SweepTableTests : InTemporaryFolder
     {
         // T1 and T2 have published figures that are equal, and still are two rows.
         const string Equal = """{ "columns": ["task", "accuracy"], "rows": [["t1", 0.5], ["t2", 0.5]] }""";
-        const string Said = "The published table has no threshold: rows that differ in nothing else stand beside the same figures";
+        const string Said =
+            "The published table has no threshold: rows that differ in nothing else stand beside the same figures";
         SweepSamples.Full(Folder, Equal);
-        Assert.That(SweepTableText.Markdown(Read()), Does.Contain("| 0.50 |").And.Not.Contain("The published table has no"));
+        Assert.That(
+            SweepTableText.Markdown(Read()),
+            Does.Contain("| 0.50 |").And.Not.Contain("The published table has no")
+        );
         var sweep = JsonNode.Parse(SweepSamples.Sweep(Equal))!.AsObject();
         sweep.Remove("best_of");
         File.WriteAllText(At("sweep.json"), sweep.ToJsonString());
@@ -221,26 +329,54 @@ public sealed class SweepTableTests : InTemporaryFolder
     {
         double?[] errors = [null, 0.01, 0.002];
         foreach (int hidden in (int[])[128, 8])
+        {
             foreach (var threshold in (string[])["0.98", "0.9"])
-                SweepSamples.Finish(Folder, $"h{hidden}-{threshold}", 1, [$"model.hidden_size={hidden}", $"training.curriculum.threshold={threshold}", "device=cpu"], errors, [0.5, 0.9, 1], 2);
+            {
+                SweepSamples.Finish(
+                    Folder,
+                    $"h{hidden}-{threshold}",
+                    1,
+                    [$"model.hidden_size={hidden}", $"training.curriculum.threshold={threshold}", "device=cpu"],
+                    errors,
+                    [0.5, 0.9, 1],
+                    2
+                );
+            }
+        }
+
         Directory.CreateDirectory(At("earlier", "seed-1"));
         var table = Read();
-        Assert.That(table.Folder.Axes.Select(a => (a.Key, string.Join(' ', a.Values.Select(v => v.Name)))), Is.EqualTo(new[] { ("model.hidden_size", "8 128"), ("training.curriculum.threshold", "0.9 0.98") }));
+        Assert.That(
+            table.Folder.Axes.Select(a => (a.Key, string.Join(' ', a.Values.Select(v => v.Name)))),
+            Is.EqualTo(new[] { ("model.hidden_size", "8 128"), ("training.curriculum.threshold", "0.9 0.98") })
+        );
         Assert.That(table.Folder.BestOf, Is.EqualTo(new[] { "training.curriculum.threshold" }));
-        Assert.That(table.Runs.Select(r => r.Name), Is.EqualTo(new[] { "h8-0.9/seed-1", "h8-0.98/seed-1", "h128-0.9/seed-1", "h128-0.98/seed-1" }));
-        Assert.That(table.Cells.Select(c => (table.Label(c), c.SpectralError)), Is.EqualTo(new[] { ("8", 0.002), ("128", 0.002) }));
+        Assert.That(
+            table.Runs.Select(r => r.Name),
+            Is.EqualTo(new[] { "h8-0.9/seed-1", "h8-0.98/seed-1", "h128-0.9/seed-1", "h128-0.98/seed-1" })
+        );
+        Assert.That(
+            table.Cells.Select(c => (table.Label(c), c.SpectralError)),
+            Is.EqualTo(new[] { ("8", 0.002), ("128", 0.002) })
+        );
         Assert.That(table.Folder.Name, Is.EqualTo(Path.GetFileName(Folder)));
 
         // One name's seeds alone, and one run.
         var seeds = SweepTable.Of(SweepFolder.Read(At("h8-0.9")));
         Assert.That((seeds.Axes.Count, seeds.Cells.Count, seeds.Label(seeds.Cells[0])), Is.EqualTo((0, 1, "h8-0.9")));
-        Assert.That(SweepTableText.Markdown(seeds), Does.Contain("| runs of | runs | spectral error | accuracy |\n|:--|--:|--:|--:|\n| h8-0.9 | 1 of 1 | 0.0020 | 1.0000 |\n"));
+        Assert.That(
+            SweepTableText.Markdown(seeds),
+            Does.Contain(
+                "| runs of | runs | spectral error | accuracy |\n|:--|--:|--:|--:|\n| h8-0.9 | 1 of 1 | 0.0020 | 1.0000 |\n"
+            )
+        );
     }
 
     [Test]
     public void RunsThatDifferInTheirNameAloneAreToldApart()
     {
-        foreach (var name in (string[])["two", "one"]) SweepSamples.Finish(Folder, name, 1, [], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
+        foreach (var name in (string[])["two", "one"])
+            SweepSamples.Finish(Folder, name, 1, [], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
         var table = Read();
         Assert.That(table.Cells.Select(table.Label), Is.EqualTo(new[] { "one", "two" }));
     }
@@ -253,14 +389,21 @@ public sealed class SweepTableTests : InTemporaryFolder
         string[] Texts(string folder)
         {
             var table = SweepTable.Of(SweepFolder.Read(folder));
-            return [SweepTableText.Markdown(table), SweepTableText.Csv(table), SweepTableText.Json(table), SweepTablePage.Render(table)];
+            return
+            [
+                SweepTableText.Markdown(table),
+                SweepTableText.Csv(table),
+                SweepTableText.Json(table),
+                SweepTablePage.Render(table),
+            ];
         }
         var first = Texts(At("runs"));
         Assert.That(Texts(At("runs")), Is.EqualTo(first));
         Assert.That(Texts(Folder), Is.EqualTo(first), "the folder with sweep.json and runs/");
 
         // Slower training changes one line and one key.
-        foreach (var file in Directory.GetFiles(Folder, "result.json", SearchOption.AllDirectories)) File.WriteAllText(file, File.ReadAllText(file).Replace("\"seconds\": 10", "\"seconds\": 77"));
+        foreach (var file in Directory.GetFiles(Folder, "result.json", SearchOption.AllDirectories))
+            File.WriteAllText(file, File.ReadAllText(file).Replace("\"seconds\": 10", "\"seconds\": 77"));
         var slower = Texts(Folder);
         Assert.That(slower[0].Split('\n')[..^2], Is.EqualTo(first[0].Split('\n')[..^2]));
         Assert.That(slower[1], Is.EqualTo(first[1]));
@@ -278,15 +421,35 @@ public sealed class SweepTableTests : InTemporaryFolder
     public void CsvAndJsonHoldEveryRunUnrounded()
     {
         SweepSamples.Full(Folder, Published);
-        SweepSamples.Finish(Folder, "t1-threshold_0.9", 1, SweepSamples.Of("t1", "0.9").Settings, [null, 1 / 300.0, 0.1], [0.8, double.NaN, double.NaN], 1);
+        SweepSamples.Finish(
+            Folder,
+            "t1-threshold_0.9",
+            1,
+            SweepSamples.Of("t1", "0.9").Settings,
+            [null, 1 / 300.0, 0.1],
+            [0.8, double.NaN, double.NaN],
+            1
+        );
         var table = Read();
         var csv = SweepTableText.Csv(table).Split('\n');
-        Assert.That(csv[0], Does.StartWith("task,threshold,seed,state,failures,steps,horizon,accuracy_last,accuracy_best,").And.Not.Contain("second"));
+        Assert.That(
+            csv[0],
+            Does.StartWith("task,threshold,seed,state,failures,steps,horizon,accuracy_last,accuracy_best,")
+                .And.Not.Contain("second")
+        );
         Assert.That(csv, Has.Length.EqualTo(10));
-        Assert.That(csv[1], Is.EqualTo("t1,0.9,1,finished,0,300,200,,,200,200,,0.0033333333333333335,0.1,0.0033333333333333335,200,64,64,8,8,0.02,1.1,9,0.1,0.98,,,false"));
+        Assert.That(
+            csv[1],
+            Is.EqualTo(
+                "t1,0.9,1,finished,0,300,200,,,200,200,,0.0033333333333333335,0.1,0.0033333333333333335,200,64,64,8,8,0.02,1.1,9,0.1,0.98,,,false"
+            )
+        );
         var json = JsonNode.Parse(SweepTableText.Json(table))!;
         Assert.That(json["runs"]!.AsArray(), Has.Count.EqualTo(8));
-        Assert.That(json["runs"]![0]!["values"]!.ToJsonString(), Is.EqualTo("""{"task.name":"t1","training.curriculum.threshold":0.9}"""));
+        Assert.That(
+            json["runs"]![0]!["values"]!.ToJsonString(),
+            Is.EqualTo("""{"task.name":"t1","training.curriculum.threshold":0.9}""")
+        );
         Assert.That(json["runs"]![0]!["spectral_error"]!.GetValue<double>(), Is.EqualTo(1 / 300.0));
         Assert.That(json["runs"]![0]!.AsObject()["accuracy_best"], Is.Null);
         Assert.That(json["cells"]![0]!["spectral_error"]!.GetValue<double>(), Is.EqualTo(0.0015).Within(1e-15));
@@ -297,9 +460,25 @@ public sealed class SweepTableTests : InTemporaryFolder
     [Test]
     public void NamesAreQuotedInCsvAndEscapedInTables()
     {
-        File.WriteAllText(At("sweep.json"), SweepSamples.Sweep().Replace("\"task.name\": [\"t1\", \"t2\"]", """ "what": [ { "name": "a, \"b\" | <c>", "set": { "task.name": "t1" } } ]"""));
+        File.WriteAllText(
+            At("sweep.json"),
+            SweepSamples
+                .Sweep()
+                .Replace(
+                    "\"task.name\": [\"t1\", \"t2\"]",
+                    """ "what": [ { "name": "a, \"b\" | <c>", "set": { "task.name": "t1" } } ]"""
+                )
+        );
         var run = Sweep.Load(At("sweep.json"), folder: Folder).Runs[0].Configuration;
-        SweepSamples.Finish(Folder, run.Name, 1, ["training.curriculum.threshold=0.9"], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
+        SweepSamples.Finish(
+            Folder,
+            run.Name,
+            1,
+            ["training.curriculum.threshold=0.9"],
+            [0.1, 0.1, 0.1],
+            [0.9, 0.9, 0.9],
+            0
+        );
         var table = Read();
         Assert.That(SweepTableText.Csv(table), Does.Contain("\n\"a, \"\"b\"\" | <c>\",0.9,1,finished,"));
         Assert.That(SweepTableText.Markdown(table), Does.Contain("\n| a, \"b\" \\| <c> | 1 of 4 |"));
@@ -324,20 +503,65 @@ public sealed class SweepTableTests : InTemporaryFolder
     // ---- Transformers
 
     /// <summary>A run of a transformer that is finished, with an analysis of one's choice.</summary>
-    private void Transformer(int width, long seed, double accuracy, double loss, string task = """{ "copy": { "symbols": 3, "length": 2 } }""", JsonObject? analysis = null)
+    private void Transformer(
+        int width,
+        long seed,
+        double accuracy,
+        double loss,
+        string task = """{ "copy": { "symbols": 3, "length": 2 } }""",
+        JsonObject? analysis = null
+    )
     {
-        var configuration = ConfigurationFile.Parse($$"""{ "task": {{task}}, "model": { "type": "episodic_transformer", "hidden_size": {{width}} }, "training": { "steps": 300 } }""",
-            [$"name=w{width}", $"seed={seed}", $"out={Folder}", "training.curriculum.horizons=[4]", "evaluation.horizon=8"]);
+        var configuration = ConfigurationFile.Parse(
+            $$"""{ "task": {{task}}, "model": { "type": "episodic_transformer", "hidden_size": {{width}} }, "training": { "steps": 300 } }""",
+            [
+                $"name=w{width}",
+                $"seed={seed}",
+                $"out={Folder}",
+                "training.curriculum.horizons=[4]",
+                "evaluation.horizon=8",
+            ]
+        );
         var run = RunFolder.Of(configuration);
         Directory.CreateDirectory(run.Path);
         run.WriteConfiguration(configuration);
         using (var metrics = run.OpenMetrics(0))
-            metrics.Write(new() { Step = 300, Loss = loss, Accuracy = accuracy, Horizon = 4, GradientNorm = 1, TestLoss = loss, TestAccuracy = accuracy });
-        run.WriteResult(new()
         {
-            Name = $"w{width}", Seed = seed, Outcome = "finished", TestAccuracy = accuracy, TestLoss = loss, TestHorizon = 8, BestStep = 300, BestTestAccuracy = accuracy, BestTestLoss = loss, Steps = 300, Seconds = 10,
-            Device = "cpu", Threads = 1, TorchVersion = "1", EmttorchVersion = "1", DotnetVersion = "10",
-        });
+            metrics.Write(
+                new()
+                {
+                    Step = 300,
+                    Loss = loss,
+                    Accuracy = accuracy,
+                    Horizon = 4,
+                    GradientNorm = 1,
+                    TestLoss = loss,
+                    TestAccuracy = accuracy,
+                }
+            );
+        }
+
+        run.WriteResult(
+            new()
+            {
+                Name = $"w{width}",
+                Seed = seed,
+                Outcome = "finished",
+                TestAccuracy = accuracy,
+                TestLoss = loss,
+                TestHorizon = 8,
+                BestStep = 300,
+                BestTestAccuracy = accuracy,
+                BestTestLoss = loss,
+                Steps = 300,
+                Seconds = 10,
+                Device = "cpu",
+                Threads = 1,
+                TorchVersion = "1",
+                EmttorchVersion = "1",
+                DotnetVersion = "10",
+            }
+        );
         analysis ??= [];
         (analysis["version"], analysis["step"], analysis["test_accuracy"]) = (RunAnalysis.Version, 300, accuracy);
         AtomicFile.WriteText(Path.Combine(run.Path, "analysis.json"), analysis.ToJsonString());
@@ -353,15 +577,39 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(table.Folder.Warnings, Is.Empty);
         var markdown = SweepTableText.Markdown(table);
         Assert.That(markdown, Does.Contain("| hidden_size | runs | accuracy | 95 % | test loss |\n"));
-        Assert.That(markdown, Does.Contain("| 16 | 2 of 2 | 0.6000 | 0.5000 to 0.7000 | 1.00000 |\n| 32 | 1 of 1 | 1.0000 | – | 0.01000 |\n"));
+        Assert.That(
+            markdown,
+            Does.Contain(
+                "| 16 | 2 of 2 | 0.6000 | 0.5000 to 0.7000 | 1.00000 |\n| 32 | 1 of 1 | 1.0000 | – | 0.01000 |\n"
+            )
+        );
         Assert.That(markdown, Does.Contain("| 16 | 0.6000 | 0.5000 | 0.7000 | 0.1414 | 0.6000 | 0.5000 | 1024 |"));
-        Assert.That(markdown, Does.Not.Contain("pectral").And.Not.Contain("eigenvalue").And.Not.Contain("per character"));
+        Assert.That(
+            markdown,
+            Does.Not.Contain("pectral").And.Not.Contain("eigenvalue").And.Not.Contain("per character")
+        );
         var csv = SweepTableText.Csv(table).Split('\n');
-        Assert.That(csv[0], Does.StartWith("hidden_size,seed,state").And.Contain("test_loss_best").And.Not.Contain("spectral").And.Not.Contain("cycles"));
+        Assert.That(
+            csv[0],
+            Does.StartWith("hidden_size,seed,state")
+                .And.Contain("test_loss_best")
+                .And.Not.Contain("spectral")
+                .And.Not.Contain("cycles")
+        );
         Assert.That(csv[1].Split(','), Has.Length.EqualTo(csv[0].Split(',').Length));
         var cells = JsonNode.Parse(SweepTableText.Json(table))!["cells"]!;
-        Assert.That(((double)cells[0]!["test_loss"]!["mean"]!, (double)cells[0]!["accuracy_over_seeds"]!["low"]!, cells[0]!["spectral_error"]), Is.EqualTo((1.0, 0.5, (JsonNode?)null)));
-        Assert.That(SweepTablePage.Render(table), Does.Contain("Accuracy by seed").And.Contain("Test loss by seed").And.Not.Contain("pectral error"));
+        Assert.That(
+            (
+                (double)cells[0]!["test_loss"]!["mean"]!,
+                (double)cells[0]!["accuracy_over_seeds"]!["low"]!,
+                cells[0]!["spectral_error"]
+            ),
+            Is.EqualTo((1.0, 0.5, (JsonNode?)null))
+        );
+        Assert.That(
+            SweepTablePage.Render(table),
+            Does.Contain("Accuracy by seed").And.Contain("Test loss by seed").And.Not.Contain("pectral error")
+        );
     }
 
     [Test]
@@ -371,10 +619,38 @@ public sealed class SweepTableTests : InTemporaryFolder
         Directory.CreateDirectory(Folder);
         File.WriteAllText(text, string.Concat(Enumerable.Repeat("one two three four five ", 400)));
         var task = $$"""{ "text": { "path": {{JsonValue.Create(text).ToJsonString()}}, "segment_length": 8 } }""";
-        Transformer(16, 1, 0.5, 1.5, task, new() { ["bits_per_character"] = 2.0, ["bits_new_words"] = 3.0, ["bits_seen_words"] = 1.0 });
-        Transformer(16, 2, 0.5, 1.5, task, new() { ["bits_per_character"] = 2.5, ["bits_new_words"] = 3.0, ["bits_seen_words"] = 2.0 });
+        Transformer(
+            16,
+            1,
+            0.5,
+            1.5,
+            task,
+            new()
+            {
+                ["bits_per_character"] = 2.0,
+                ["bits_new_words"] = 3.0,
+                ["bits_seen_words"] = 1.0,
+            }
+        );
+        Transformer(
+            16,
+            2,
+            0.5,
+            1.5,
+            task,
+            new()
+            {
+                ["bits_per_character"] = 2.5,
+                ["bits_new_words"] = 3.0,
+                ["bits_seen_words"] = 2.0,
+            }
+        );
         var table = Read();
-        Assert.That(SweepTableText.Markdown(table), Does.Contain("| test loss | bits per character | 95 % | new words | seen words |").And.Contain("| 1.50000 | 2.2500 | 2.0000 to 2.5000 | 3.0000 | 1.5000 |"));
+        Assert.That(
+            SweepTableText.Markdown(table),
+            Does.Contain("| test loss | bits per character | 95 % | new words | seen words |")
+                .And.Contain("| 1.50000 | 2.2500 | 2.0000 to 2.5000 | 3.0000 | 1.5000 |")
+        );
         Assert.That(SweepTablePage.Render(table), Does.Contain("Bits per character by seed"));
     }
 }

@@ -29,7 +29,8 @@ public abstract class OnSimdPaths
     protected static void Use(string name)
     {
         var path = Enum.Parse<SimdPath>(name);
-        if (!Simd.Has(path)) Assert.Ignore($"this processor has no {path}");
+        if (!Simd.Has(path))
+            Assert.Ignore($"this processor has no {path}");
         Simd.Path = path;
     }
 }

@@ -8,7 +8,10 @@ namespace EmtTorch.Tests;
 internal static class AutogradNodes
 {
     private static readonly IList Alive = (IList)(
-        typeof(torch.autograd).GetNestedType("Node", BindingFlags.NonPublic)?.GetField("AliveNodes", BindingFlags.NonPublic | BindingFlags.Static)?.GetValue(null)
+        typeof(torch.autograd)
+            .GetNestedType("Node", BindingFlags.NonPublic)
+            ?.GetField("AliveNodes", BindingFlags.NonPublic | BindingFlags.Static)
+            ?.GetValue(null)
         ?? throw new MissingFieldException("this TorchSharp keeps no torch.autograd.Node.AliveNodes")
     );
 

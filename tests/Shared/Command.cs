@@ -9,7 +9,8 @@ internal sealed class Command : IDisposable
     public static readonly string TrainerFile = Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll");
 
     private readonly Process _process;
-    private readonly Task<string> _output, _error;
+    private readonly Task<string> _output,
+        _error;
 
     private Command(ProcessStartInfo start)
     {
@@ -19,14 +20,27 @@ internal sealed class Command : IDisposable
     }
 
     /// <param name="folder">The working directory.</param>
-    public static Command Start(string folder, string program, IEnumerable<string> arguments, params (string Name, string Value)[] environment)
+    public static Command Start(
+        string folder,
+        string program,
+        IEnumerable<string> arguments,
+        params (string Name, string Value)[] environment
+    )
     {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, WorkingDirectory = folder };
-        foreach (var (name, value) in environment) start.Environment[name] = value;
+        var start = new ProcessStartInfo(program, arguments)
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            RedirectStandardInput = true,
+            WorkingDirectory = folder,
+        };
+        foreach (var (name, value) in environment)
+            start.Environment[name] = value;
         return new(start);
     }
 
-    public static Command StartTrainer(string folder, params string[] arguments) => Start(folder, "dotnet", [TrainerFile, .. arguments]);
+    public static Command StartTrainer(string folder, params string[] arguments) =>
+        Start(folder, "dotnet", [TrainerFile, .. arguments]);
 
     public static (int Code, string Output, string Error) RunTrainer(string folder, params string[] arguments)
     {
@@ -57,7 +71,9 @@ internal sealed class Command : IDisposable
         if (!_process.WaitForExit(limit ?? TimeSpan.FromMinutes(10)))
         {
             Kill();
-            Assert.Fail($"{_process.StartInfo.FileName} {string.Join(' ', _process.StartInfo.ArgumentList)} does not end.\n{help?.Invoke()}");
+            Assert.Fail(
+                $"{_process.StartInfo.FileName} {string.Join(' ', _process.StartInfo.ArgumentList)} does not end.\n{help?.Invoke()}"
+            );
         }
         return (_process.ExitCode, _output.Result, _error.Result);
     }

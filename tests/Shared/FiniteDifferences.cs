@@ -22,7 +22,11 @@ internal static class FiniteDifferences
                 values[i] = before - step;
                 double down = loss();
                 values[i] = before;
-                Assert.That(gradient[i].item<double>(), Is.EqualTo((up - down) / (2 * step)).Within(1e-8), $"{name}[{i}]");
+                Assert.That(
+                    gradient[i].item<double>(),
+                    Is.EqualTo((up - down) / (2 * step)).Within(1e-8),
+                    $"{name}[{i}]"
+                );
             }
         }
     }

@@ -12,7 +12,9 @@ namespace EmtTorch.Tests;
 /// </summary>
 internal static class HandMadeNetwork
 {
-    public const int Keys = 4, Values = 4, Width = 16;
+    public const int Keys = 4,
+        Values = 4,
+        Width = 16;
 
     /// <summary>What the norm makes of e − e_12.</summary>
     public static readonly double Scale = 1 / Math.Sqrt(2.0 / Width + 1e-5);
@@ -23,13 +25,17 @@ internal static class HandMadeNetwork
     /// <summary>g of noise and of a question's token, which are 0: σ(−2).</summary>
     public static readonly double GateOfOthers = 1 / (1 + Math.Exp(2));
 
-    public static RunConfiguration Configuration(params string[] settings) => ConfigurationFile.Parse("""
-        {
-          "name": "hand", "device": "cpu", "task": { "segment_recall": { "pairs": 3, "segment_length": 10, "keys": 4, "values": 4, "noise": 1 } },
-          "model": { "type": "episodic_transformer", "hidden_size": 16, "layers": 1, "attention": false, "drift": true, "dtype": "float64" },
-          "training": { "curriculum": { "horizons": [1, 2] } }, "evaluation": { "horizon": 3 }
-        }
-        """, settings);
+    public static RunConfiguration Configuration(params string[] settings) =>
+        ConfigurationFile.Parse(
+            """
+            {
+              "name": "hand", "device": "cpu", "task": { "segment_recall": { "pairs": 3, "segment_length": 10, "keys": 4, "values": 4, "noise": 1 } },
+              "model": { "type": "episodic_transformer", "hidden_size": 16, "layers": 1, "attention": false, "drift": true, "dtype": "float64" },
+              "training": { "curriculum": { "horizons": [1, 2] } }, "evaluation": { "horizon": 3 }
+            }
+            """,
+            settings
+        );
 
     /// <param name="configuration">One of <see cref="Configuration"/>.</param>
     /// <param name="rate">η.</param>
@@ -40,13 +46,20 @@ internal static class HandMadeNetwork
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         var parameters = network.named_parameters().ToDictionary(p => p.name, p => (Tensor)p.parameter);
-        foreach (var (name, parameter) in parameters) if (!name.Contains("norm", StringComparison.Ordinal)) parameter.zero_();
+        foreach (var (name, parameter) in parameters)
+        {
+            if (!name.Contains("norm", StringComparison.Ordinal))
+                parameter.zero_();
+        }
+
         void Set(string name, int row, int column, double value) => parameters[name][row, column] = value;
         void Map(string name, int fromRow, int fromColumn, double value)
         {
-            for (int i = 0; i < 4; i++) Set(name, fromRow + i, fromColumn + i, value);
+            for (int i = 0; i < 4; i++)
+                Set(name, fromRow + i, fromColumn + i, value);
         }
-        for (int token = 2; token < 2 + Keys + Values; token++) Set("embedding.weight", token, 12, -1);
+        for (int token = 2; token < 2 + Keys + Values; token++)
+            Set("embedding.weight", token, 12, -1);
         Map("embedding.weight", 2, 0, 1);
         Map("embedding.weight", 2 + Keys, 4, 1);
         Map("blocks.0.drift.input.weight", 0, 0, 1);

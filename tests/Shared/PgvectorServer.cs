@@ -13,7 +13,8 @@ internal sealed class PgvectorServer : IDisposable
     private static readonly Lock Installing = new();
 
     private readonly string _data;
-    private readonly bool _native, _withoutVector;
+    private readonly bool _native,
+        _withoutVector;
     private Process? _process;
     private int _port;
 
@@ -26,14 +27,16 @@ internal sealed class PgvectorServer : IDisposable
         Start();
     }
 
-    public string ConnectionString => $"Host=127.0.0.1;Port={_port};Username=postgres;Password=not-to-be-seen;Database=postgres;SSL Mode=Disable;No Reset On Close=true;Pooling=false;Timeout=60";
+    public string ConnectionString =>
+        $"Host=127.0.0.1;Port={_port};Username=postgres;Password=not-to-be-seen;Database=postgres;SSL Mode=Disable;No Reset On Close=true;Pooling=false;Timeout=60";
 
     private static string Folder
     {
         get
         {
             var at = TestContext.CurrentContext.TestDirectory;
-            while (!File.Exists(Path.Combine(at, "EmtTorch.sln"))) at = Path.GetDirectoryName(at)!;
+            while (!File.Exists(Path.Combine(at, "EmtTorch.sln")))
+                at = Path.GetDirectoryName(at)!;
             return Path.Combine(at, "tests", "pgvector-server");
         }
     }
@@ -42,12 +45,18 @@ internal sealed class PgvectorServer : IDisposable
     {
         lock (Installing)
         {
-            if (Directory.Exists(Path.Combine(Folder, "node_modules", "@electric-sql", "pglite-pgvector"))) return;
+            if (Directory.Exists(Path.Combine(Folder, "node_modules", "@electric-sql", "pglite-pgvector")))
+                return;
             try
             {
-                using var npm = Command.Start(Folder, "npm", ["install", "--no-audit", "--no-fund", "--no-package-lock"]);
+                using var npm = Command.Start(
+                    Folder,
+                    "npm",
+                    ["install", "--no-audit", "--no-fund", "--no-package-lock"]
+                );
                 var (code, _, error) = npm.End(TimeSpan.FromMinutes(5));
-                if (code != 0) Requirement.IsMissing($"npm could not install the PostgreSQL for tests: {error}");
+                if (code != 0)
+                    Requirement.IsMissing($"npm could not install the PostgreSQL for tests: {error}");
             }
             catch (System.ComponentModel.Win32Exception)
             {
@@ -59,22 +68,31 @@ internal sealed class PgvectorServer : IDisposable
     /// <summary>Starts it, on the port that it had before, and waits until it answers.</summary>
     public void Start()
     {
-        if (_native) StartNative();
-        else StartPglite();
+        if (_native)
+            StartNative();
+        else
+            StartPglite();
     }
 
     private void StartPglite()
     {
         Install();
-        var start = new ProcessStartInfo("node", [Path.Combine(Folder, "server.mjs"), $"{_port}", _data]) { RedirectStandardOutput = true };
-        if (_withoutVector) start.Environment["WITHOUT_VECTOR"] = "1";
+        var start = new ProcessStartInfo("node", [Path.Combine(Folder, "server.mjs"), $"{_port}", _data])
+        {
+            RedirectStandardOutput = true,
+        };
+        if (_withoutVector)
+            start.Environment["WITHOUT_VECTOR"] = "1";
         _process = Process.Start(start)!;
         while (_process.StandardOutput.ReadLine() is { } line)
+        {
             if (line.StartsWith("ready ", StringComparison.Ordinal))
             {
                 _port = int.Parse(line[6..]);
                 return;
             }
+        }
+
         Assert.Fail("the PostgreSQL for tests does not start");
     }
 
@@ -86,7 +104,12 @@ internal sealed class PgvectorServer : IDisposable
             free.Start();
             _port = ((IPEndPoint)free.LocalEndpoint).Port;
         }
-        _process = Process.Start(new ProcessStartInfo(Path.Combine(Folder, "native.sh"), ["run", _data, $"{_port}"]) { RedirectStandardError = true })!;
+        _process = Process.Start(
+            new ProcessStartInfo(Path.Combine(Folder, "native.sh"), ["run", _data, $"{_port}"])
+            {
+                RedirectStandardError = true,
+            }
+        )!;
         for (var clock = Stopwatch.StartNew(); ; Thread.Sleep(20))
         {
             if (_process.HasExited && _process.ExitCode == 3)
@@ -94,7 +117,8 @@ internal sealed class PgvectorServer : IDisposable
                 Directory.Delete(_data, recursive: true);
                 Requirement.IsMissing(_process.StandardError.ReadToEnd());
             }
-            if (_process.HasExited || clock.Elapsed > TimeSpan.FromMinutes(1)) Assert.Fail("PostgreSQL does not start");
+            if (_process.HasExited || clock.Elapsed > TimeSpan.FromMinutes(1))
+                Assert.Fail("PostgreSQL does not start");
             try
             {
                 Ask("SELECT 1");
@@ -113,7 +137,11 @@ internal sealed class PgvectorServer : IDisposable
             using var kill = Command.Start("/", "kill", ["-QUIT", $"{_process!.Id}"]);
             kill.End();
         }
-        else _process!.Kill();
+        else
+        {
+            _process!.Kill();
+        }
+
         _process.WaitForExit();
         _process.Dispose();
         _process = null;
@@ -136,7 +164,8 @@ internal sealed class PgvectorServer : IDisposable
 
     public void Dispose()
     {
-        if (_process is not null) Kill();
+        if (_process is not null)
+            Kill();
         Directory.Delete(_data, recursive: true);
     }
 }

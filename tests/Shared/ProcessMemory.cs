@@ -11,7 +11,12 @@ internal readonly record struct ProcessMemory(long Resident, long Peak)
         {
             var lines = File.ReadAllLines("/proc/self/status");
             // "VmRSS:     12345 kB"
-            long Of(string name) => long.Parse(lines.Single(l => l.StartsWith(name, StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2]) << 10;
+            long Of(string name) =>
+                long.Parse(
+                    lines
+                        .Single(l => l.StartsWith(name, StringComparison.Ordinal))
+                        .Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2]
+                ) << 10;
             return new(Of("VmRSS:"), Of("VmHWM:"));
         }
     }

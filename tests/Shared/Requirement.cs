@@ -10,7 +10,8 @@ internal static class Requirement
     /// <param name="what">What is missing, and how to get it.</param>
     public static void IsMissing(string what)
     {
-        if (Environment.GetEnvironmentVariable("CI") is { Length: > 0 }) Assert.Fail(what);
+        if (Environment.GetEnvironmentVariable("CI") is { Length: > 0 })
+            Assert.Fail(what);
         Assert.Ignore(what);
     }
 }

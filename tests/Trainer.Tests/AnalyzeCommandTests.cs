@@ -29,8 +29,13 @@ public sealed class AnalyzeCommandTests
         }
         File.WriteAllText(At("small.json"), Small);
         File.WriteAllText(At("other.json"), Small.Replace("\"d\": 2", "\"d\": 3"));
-        var weights = SafetensorsFile.Read(Path.Combine(Run(1), "checkpoints", "step-00000200.safetensors")).Tensors
-            .Where(t => !t.Key.StartsWith("optimizer", StringComparison.Ordinal) && !t.Key.StartsWith("random", StringComparison.Ordinal)).ToDictionary();
+        var weights = SafetensorsFile
+            .Read(Path.Combine(Run(1), "checkpoints", "step-00000200.safetensors"))
+            .Tensors.Where(t =>
+                !t.Key.StartsWith("optimizer", StringComparison.Ordinal)
+                && !t.Key.StartsWith("random", StringComparison.Ordinal)
+            )
+            .ToDictionary();
         foreach (var name in (string[])["one", "two"])
         {
             Directory.CreateDirectory(At("bare"));
@@ -55,7 +60,13 @@ public sealed class AnalyzeCommandTests
         return (code, output.Split('\n', StringSplitOptions.RemoveEmptyEntries), error);
     }
 
-    private string[] Files() => [.. Directory.EnumerateFiles(_folder, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(_folder, f)).Order()];
+    private string[] Files() =>
+        [
+            .. Directory
+                .EnumerateFiles(_folder, "*", SearchOption.AllDirectories)
+                .Select(f => Path.GetRelativePath(_folder, f))
+                .Order(),
+        ];
 
     [Test]
     public void ARunIsToldInAFewLines()
@@ -70,7 +81,13 @@ public sealed class AnalyzeCommandTests
             Assert.That(lines[0], Does.StartWith("small/seed-1, task repeat_copy, H = 12, step-00000"));
             Assert.That(lines[1], Does.Match(@"\d %"));
             Assert.That(lines[^1], Is.EqualTo(Path.Combine("told", "report.html")));
-            Assert.That(JsonDocument.Parse(File.ReadAllText(At("told", "analysis.json"))).RootElement.GetProperty("name").GetString(), Is.EqualTo("small/seed-1"));
+            Assert.That(
+                JsonDocument
+                    .Parse(File.ReadAllText(At("told", "analysis.json")))
+                    .RootElement.GetProperty("name")
+                    .GetString(),
+                Is.EqualTo("small/seed-1")
+            );
             Assert.That(File.ReadAllText(At("told", "report.html")), Does.Contain("small/seed-1"));
             Assert.That(Directory.GetFiles(At("told")), Has.Length.EqualTo(2));
         }
@@ -84,7 +101,10 @@ public sealed class AnalyzeCommandTests
         foreach (int seed in (int[])[1, 2])
         {
             var json = JsonDocument.Parse(File.ReadAllText(Path.Combine(Run(seed), "analysis.json"))).RootElement;
-            Assert.That((json.GetProperty("seed").GetInt32(), json.GetProperty("step").GetInt32()), Is.EqualTo((seed, 200)));
+            Assert.That(
+                (json.GetProperty("seed").GetInt32(), json.GetProperty("step").GetInt32()),
+                Is.EqualTo((seed, 200))
+            );
             Assert.That(File.Exists(Path.Combine(Run(seed), "report.html")), Is.True);
         }
     }
@@ -92,7 +112,15 @@ public sealed class AnalyzeCommandTests
     [Test]
     public void SeveralGiveOneTableAndAComparison()
     {
-        var (code, output, error) = Analyze("small/seed-1", "small/seed-2", "bare/one.safetensors", "--config", "small.json", "--out", "several");
+        var (code, output, error) = Analyze(
+            "small/seed-1",
+            "small/seed-2",
+            "bare/one.safetensors",
+            "--config",
+            "small.json",
+            "--out",
+            "several"
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.Zero, error);
@@ -107,7 +135,10 @@ public sealed class AnalyzeCommandTests
             foreach (var name in (string[])["small-seed-1", "small-seed-2", "one"])
             {
                 Assert.That(File.Exists(At("several", $"{name}.analysis.json")), Is.True, name);
-                Assert.That(File.ReadAllText(At("several", "comparison.html")), Does.Contain($"href=\"{name}.report.html\""));
+                Assert.That(
+                    File.ReadAllText(At("several", "comparison.html")),
+                    Does.Contain($"href=\"{name}.report.html\"")
+                );
             }
         }
     }
@@ -119,7 +150,10 @@ public sealed class AnalyzeCommandTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.Zero, error);
-            Assert.That(File.ReadAllText(At("small", "comparison.html")), Does.Contain("href=\"seed-1/report.html\"").And.Contain("href=\"seed-2/report.html\""));
+            Assert.That(
+                File.ReadAllText(At("small", "comparison.html")),
+                Does.Contain("href=\"seed-1/report.html\"").And.Contain("href=\"seed-2/report.html\"")
+            );
             Assert.That(output[^1], Does.EndWith(Path.Combine("small", "comparison.html")));
         }
     }
@@ -130,7 +164,13 @@ public sealed class AnalyzeCommandTests
         Assert.That(Analyze("bare/one.safetensors", "bare/two.safetensors", "--config", "small.json").Code, Is.Zero);
         foreach (var name in (string[])["one", "two"])
         {
-            Assert.That(JsonDocument.Parse(File.ReadAllText(At("bare", $"{name}.analysis.json"))).RootElement.GetProperty("name").GetString(), Is.EqualTo(name));
+            Assert.That(
+                JsonDocument
+                    .Parse(File.ReadAllText(At("bare", $"{name}.analysis.json")))
+                    .RootElement.GetProperty("name")
+                    .GetString(),
+                Is.EqualTo(name)
+            );
             Assert.That(File.Exists(At("bare", $"{name}.report.html")), Is.True);
         }
         Assert.That(File.Exists(At("bare", "analysis.json")), Is.False);
@@ -139,8 +179,14 @@ public sealed class AnalyzeCommandTests
     [Test]
     public void TheSameNetworkTwiceIsWrittenTwice()
     {
-        Assert.That(Analyze("small/seed-1", "small/seed-1/checkpoints/step-00000200.safetensors", "--out", "twice").Code, Is.Zero);
-        Assert.That(Directory.GetFiles(At("twice"), "*.analysis.json").Select(Path.GetFileName), Is.EquivalentTo(new[] { "small-seed-1.analysis.json", "small-seed-1-2.analysis.json" }));
+        Assert.That(
+            Analyze("small/seed-1", "small/seed-1/checkpoints/step-00000200.safetensors", "--out", "twice").Code,
+            Is.Zero
+        );
+        Assert.That(
+            Directory.GetFiles(At("twice"), "*.analysis.json").Select(Path.GetFileName),
+            Is.EquivalentTo(new[] { "small-seed-1.analysis.json", "small-seed-1-2.analysis.json" })
+        );
     }
 
     [Test]
@@ -153,20 +199,43 @@ public sealed class AnalyzeCommandTests
 
     private static IEnumerable<TestCaseData> Wrong()
     {
-        TestCaseData Case(string name, string arguments, params string[] says) => new TestCaseData(arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries), says).SetArgDisplayNames(name);
+        TestCaseData Case(string name, string arguments, params string[] says) =>
+            new TestCaseData(arguments.Split(' ', StringSplitOptions.RemoveEmptyEntries), says).SetArgDisplayNames(
+                name
+            );
         yield return Case("no path", "", "PATH");
         yield return Case("nothing there", "nowhere", "nowhere");
         yield return Case("no run", "bare", "bare is no run's folder");
         yield return Case("no configuration", "bare/one.safetensors", "--config", "bare/one.safetensors");
-        yield return Case("a configuration that is not there", "bare/one.safetensors --config nowhere.json", "nowhere.json");
+        yield return Case(
+            "a configuration that is not there",
+            "bare/one.safetensors --config nowhere.json",
+            "nowhere.json"
+        );
         yield return Case("an unknown option", "small/seed-1 --grouding output", "--grouding");
-        yield return Case("all at once", "small/seed-1 nowhere --grounding up --alpha 2 --persistence -1 --input xyz --checkpoint newest --time 1", "--grounding: 'up'", "--alpha: is 2", "--persistence: is -1", "--input", "xyz", "--checkpoint: 'newest'", "--time: is 1", "nowhere", "realization, output and algorithm1");
+        yield return Case(
+            "all at once",
+            "small/seed-1 nowhere --grounding up --alpha 2 --persistence -1 --input xyz --checkpoint newest --time 1",
+            "--grounding: 'up'",
+            "--alpha: is 2",
+            "--persistence: is -1",
+            "--input",
+            "xyz",
+            "--checkpoint: 'newest'",
+            "--time: is 1",
+            "nowhere",
+            "realization, output and algorithm1"
+        );
         yield return Case("all at once, counted", "small/seed-1 --alpha 2 --input xyz", "There are 2 problems");
         yield return Case("grounding by number", "small/seed-1 --grounding 1", "--grounding: '1'");
         yield return Case("alpha is no number", "small/seed-1 --alpha NaN", "--alpha");
         yield return Case("a time too late", "small/seed-1 --time 2000000000", "--time");
         yield return Case("a step that is not there", "small/seed-1 --checkpoint 7", "no checkpoint of step 7");
-        yield return Case("a checkpoint of no kind, for weights", "bare/one.safetensors --config small.json --checkpoint newest", "--checkpoint: 'newest'");
+        yield return Case(
+            "a checkpoint of no kind, for weights",
+            "bare/one.safetensors --config small.json --checkpoint newest",
+            "--checkpoint: 'newest'"
+        );
         yield return Case("--out is a file", "small/seed-1 --out small.json", "--out", "small.json");
         yield return Case("--out below a file", "small/seed-1 --out small.json/there", "--out", "small.json");
         yield return Case("--out can't be made", "small/seed-1 --out /proc/there", "--out", "/proc/there");
@@ -180,7 +249,8 @@ public sealed class AnalyzeCommandTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(2), error);
-            foreach (var words in says) Assert.That(error, Does.Contain(words));
+            foreach (var words in says)
+                Assert.That(error, Does.Contain(words));
             Assert.That(output, Is.Empty);
             Assert.That(error, Does.Not.Contain("   at "), "a stack trace");
             Assert.That(Files(), Is.EqualTo(before));
@@ -206,6 +276,12 @@ public sealed class AnalyzeCommandTests
     {
         var (code, output, _) = Analyze("--help");
         Assert.That(code, Is.Zero);
-        foreach (var option in (string[])["--config", "--checkpoint", "--grounding", "--alpha", "--persistence", "--input", "--time", "--out"]) Assert.That(output, Has.Some.Contains(option));
+        foreach (
+            var option in (string[])
+                ["--config", "--checkpoint", "--grounding", "--alpha", "--persistence", "--input", "--time", "--out"]
+        )
+        {
+            Assert.That(output, Has.Some.Contains(option));
+        }
     }
 }

@@ -35,10 +35,14 @@ public sealed class CommandLineTests : InTemporaryFolder
 
     private Command Start(params string[] arguments) => Command.StartTrainer(Folder, arguments);
 
-    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(Folder, arguments);
+    private (int Code, string Output, string Error) Run(params string[] arguments) =>
+        Command.RunTrainer(Folder, arguments);
 
     private static string[] MetricsOf(string run) =>
-        [.. File.ReadLines(Path.Combine(run, "metrics.jsonl")).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
+        [
+            .. File.ReadLines(Path.Combine(run, "metrics.jsonl"))
+                .Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)]),
+        ];
 
     [Test]
     public void ARunLeavesTheFolderOfTheContract()
@@ -48,16 +52,34 @@ public sealed class CommandLineTests : InTemporaryFolder
         var run = Path.Combine(Out, "small", "seed-3");
         using (Assert.EnterMultipleScope())
         {
-            foreach (var file in new[] { "config.json", "metrics.jsonl", "log.jsonl", "result.json", "checkpoints/latest", "checkpoints/step-00000060.safetensors" })
+            foreach (
+                var file in new[]
+                {
+                    "config.json",
+                    "metrics.jsonl",
+                    "log.jsonl",
+                    "result.json",
+                    "checkpoints/latest",
+                    "checkpoints/step-00000060.safetensors",
+                }
+            )
+            {
                 Assert.That(File.Exists(Path.Combine(run, file)), Is.True, file);
-            Assert.That(File.ReadAllText(Path.Combine(run, "checkpoints/latest")).Trim(), Is.EqualTo("step-00000060.safetensors"));
+            }
+
+            Assert.That(
+                File.ReadAllText(Path.Combine(run, "checkpoints/latest")).Trim(),
+                Is.EqualTo("step-00000060.safetensors")
+            );
             var result = JsonDocument.Parse(File.ReadAllText(Path.Combine(run, "result.json"))).RootElement;
             Assert.That(result.GetProperty("seed").GetInt64(), Is.EqualTo(3));
             Assert.That(result.GetProperty("steps").GetInt64(), Is.EqualTo(60));
             Assert.That(result.GetProperty("test_accuracy").GetDouble(), Is.InRange(0, 1));
             Assert.That(result.GetProperty("device").GetString(), Is.EqualTo("cpu"));
-            foreach (var key in new[] { "seconds", "torch_version", "torchsharp_version" }) Assert.That(result.TryGetProperty(key, out _), Is.True, key);
-            foreach (var line in File.ReadLines(Path.Combine(run, "log.jsonl"))) Assert.That(() => JsonDocument.Parse(line), Throws.Nothing);
+            foreach (var key in new[] { "seconds", "torch_version", "torchsharp_version" })
+                Assert.That(result.TryGetProperty(key, out _), Is.True, key);
+            foreach (var line in File.ReadLines(Path.Combine(run, "log.jsonl")))
+                Assert.That(() => JsonDocument.Parse(line), Throws.Nothing);
         }
         // The resolved configuration runs again as it is, and comes to the same.
         var again = Run(Path.Combine(run, "config.json"), "--out", Path.Combine(Folder, "again"));
@@ -70,30 +92,56 @@ public sealed class CommandLineTests : InTemporaryFolder
     public void SeveralSeedsAreEachWhatTheyAreAlone(int jobs)
     {
         Assert.That(Run(Config(), "--out", Out, "--seeds", "1-4", "--jobs", $"{jobs}").Code, Is.Zero);
-        Assert.That(Directory.GetDirectories(Path.Combine(Out, "small")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "seed-1", "seed-2", "seed-3", "seed-4" }));
+        Assert.That(
+            Directory.GetDirectories(Path.Combine(Out, "small")).Select(Path.GetFileName),
+            Is.EquivalentTo(new[] { "seed-1", "seed-2", "seed-3", "seed-4" })
+        );
         var alone = Path.Combine(Folder, "alone");
         Run(Config(), "--out", alone, "--seed", "3");
-        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-3")), Is.EqualTo(MetricsOf(Path.Combine(alone, "small", "seed-3"))));
+        Assert.That(
+            MetricsOf(Path.Combine(Out, "small", "seed-3")),
+            Is.EqualTo(MetricsOf(Path.Combine(alone, "small", "seed-3")))
+        );
         var last = Path.Combine("small", "seed-3", "checkpoints", "step-00000060.safetensors");
-        Assert.That(SafetensorsFile.Read(Path.Combine(Out, last)).Tensors["rnn.weight_hh"].Data.ToArray(), Is.EqualTo(SafetensorsFile.Read(Path.Combine(alone, last)).Tensors["rnn.weight_hh"].Data.ToArray()));
+        Assert.That(
+            SafetensorsFile.Read(Path.Combine(Out, last)).Tensors["rnn.weight_hh"].Data.ToArray(),
+            Is.EqualTo(SafetensorsFile.Read(Path.Combine(alone, last)).Tensors["rnn.weight_hh"].Data.ToArray())
+        );
     }
 
     [TestCase("")]
     [TestCase("--together")] // as on a GPU: networks of one shape in each launch, the others after them
     public void SeveralConfigurationsTrainSideBySide(string option)
     {
-        string a = Config(name: "a.json"), b = Config(Small.Replace("\"small\"", "\"decay\"").Replace("\"steps\": 60", "\"steps\": 60, \"weight_decay\": 0.01"), "b.json"),
-            c = Config(Small.Replace("\"small\"", "\"wide\"").Replace("\"hidden_size\": 16", "\"hidden_size\": 24"), "c.json");
+        string a = Config(name: "a.json"),
+            b = Config(
+                Small
+                    .Replace("\"small\"", "\"decay\"")
+                    .Replace("\"steps\": 60", "\"steps\": 60, \"weight_decay\": 0.01"),
+                "b.json"
+            ),
+            c = Config(
+                Small.Replace("\"small\"", "\"wide\"").Replace("\"hidden_size\": 16", "\"hidden_size\": 24"),
+                "c.json"
+            );
         string[] options = option.Length == 0 ? [] : [option];
         var (code, output, error) = Run([a, b, c, "--out", Out, "--seeds", "1-2", .. options]);
         Assert.That(code, Is.Zero, error);
         Assert.That(output, Does.Contain("decay, seed 2: "));
         foreach (var name in (string[])["small", "decay", "wide"])
-            foreach (var seed in (string[])["seed-1", "seed-2"]) Assert.That(File.Exists(Path.Combine(Out, name, seed, "result.json")), Is.True, $"{name} {seed}");
-        if (option.Length > 0) return; // equal to rounding there: EnsembleRunTests
+        {
+            foreach (var seed in (string[])["seed-1", "seed-2"])
+                Assert.That(File.Exists(Path.Combine(Out, name, seed, "result.json")), Is.True, $"{name} {seed}");
+        }
+
+        if (option.Length > 0)
+            return; // equal to rounding there: EnsembleRunTests
         var alone = Path.Combine(Folder, "alone");
         Run(b, "--out", alone, "--seed", "2");
-        Assert.That(MetricsOf(Path.Combine(Out, "decay", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(alone, "decay", "seed-2"))));
+        Assert.That(
+            MetricsOf(Path.Combine(Out, "decay", "seed-2")),
+            Is.EqualTo(MetricsOf(Path.Combine(alone, "decay", "seed-2")))
+        );
     }
 
     [TestCase("")]
@@ -102,11 +150,25 @@ public sealed class CommandLineTests : InTemporaryFolder
     {
         var config = Config(Transformer);
         string[] one = ["--set", "threads=1"];
-        var (code, output, error) = Run([config, "--out", Out, "--seeds", "1-2", .. one, .. option.Length > 0 ? new[] { option } : []]);
+        var (code, output, error) = Run([
+            config,
+            "--out",
+            Out,
+            "--seeds",
+            "1-2",
+            .. one,
+            .. option.Length > 0 ? new[] { option } : [],
+        ]);
         Assert.That(code, Is.Zero, output + error);
         Assert.That(Run([config, "--out", Path.Combine(Folder, "alone"), "--seed", "2", .. one]).Code, Is.Zero);
-        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-2")), Is.EqualTo(MetricsOf(Path.Combine(Folder, "alone", "small", "seed-2"))));
-        Assert.That(MetricsOf(Path.Combine(Out, "small", "seed-1")), Is.Not.EqualTo(MetricsOf(Path.Combine(Out, "small", "seed-2"))));
+        Assert.That(
+            MetricsOf(Path.Combine(Out, "small", "seed-2")),
+            Is.EqualTo(MetricsOf(Path.Combine(Folder, "alone", "small", "seed-2")))
+        );
+        Assert.That(
+            MetricsOf(Path.Combine(Out, "small", "seed-1")),
+            Is.Not.EqualTo(MetricsOf(Path.Combine(Out, "small", "seed-2")))
+        );
     }
 
     [Test]
@@ -124,7 +186,8 @@ public sealed class CommandLineTests : InTemporaryFolder
     [Test]
     public void ProblemsOfSeveralConfigurationsSayWhose()
     {
-        string a = Config(Small.Replace("\"steps\": 60", "\"steps\": -1"), "a.json"), b = Config(Small.Replace("hidden_size", "hiden_size"), "b.json");
+        string a = Config(Small.Replace("\"steps\": 60", "\"steps\": -1"), "a.json"),
+            b = Config(Small.Replace("hidden_size", "hiden_size"), "b.json");
         var (code, _, error) = Run(a, b, "--out", Out);
         Assert.That(code, Is.EqualTo(2));
         Assert.That(error, Does.Contain("a.json: training.steps").And.Contain("b.json: model.hiden_size"));
@@ -134,13 +197,25 @@ public sealed class CommandLineTests : InTemporaryFolder
     public void ASeedThatFailsDoesNotStopTheOthers()
     {
         Run(Config(), "--out", Out, "--seed", "2", "--set", "training.steps=20");
-        foreach (var checkpoint in Directory.GetFiles(Path.Combine(Out, "small", "seed-2", "checkpoints"), "*.safetensors")) File.WriteAllBytes(checkpoint, [1, 2, 3]);
+        foreach (
+            var checkpoint in Directory.GetFiles(Path.Combine(Out, "small", "seed-2", "checkpoints"), "*.safetensors")
+        )
+        {
+            File.WriteAllBytes(checkpoint, [1, 2, 3]);
+        }
+
         var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1-4", "--resume");
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(1));
             Assert.That(error, Does.Contain("1 of 4 runs failed: seed 2"));
-            foreach (int seed in (int[])[1, 3, 4]) Assert.That(File.ReadAllText(Path.Combine(Out, "small", $"seed-{seed}", "result.json")), Does.Contain("\"steps\": 60"));
+            foreach (int seed in (int[])[1, 3, 4])
+            {
+                Assert.That(
+                    File.ReadAllText(Path.Combine(Out, "small", $"seed-{seed}", "result.json")),
+                    Does.Contain("\"steps\": 60")
+                );
+            }
         }
     }
 
@@ -155,26 +230,61 @@ public sealed class CommandLineTests : InTemporaryFolder
         {
             foreach (var seed in new[] { "seed-1", "seed-2", "seed-3" })
             {
-                var (these, those) = (new RunFolder(Path.Combine(Out, "small", seed)), new RunFolder(Path.Combine(Folder, "alone", "small", seed)));
-                string[] Files(RunFolder folder) => [.. Directory.EnumerateFiles(folder.Path, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder.Path, f)).Order(StringComparer.Ordinal)];
+                var (these, those) = (
+                    new RunFolder(Path.Combine(Out, "small", seed)),
+                    new RunFolder(Path.Combine(Folder, "alone", "small", seed))
+                );
+                string[] Files(RunFolder folder) =>
+                    [
+                        .. Directory
+                            .EnumerateFiles(folder.Path, "*", SearchOption.AllDirectories)
+                            .Select(f => Path.GetRelativePath(folder.Path, f))
+                            .Order(StringComparer.Ordinal),
+                    ];
                 Assert.That(Files(these), Is.EqualTo(Files(those)));
-                Assert.That(these.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9))), Is.EqualTo(those.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9)))));
+                Assert.That(
+                    these.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9))),
+                    Is.EqualTo(those.ReadMetrics().Select(m => (m.Step, m.Horizon, Math.Round(m.Loss, 9))))
+                );
                 Assert.That(File.ReadAllText(these.LogFile), Does.Contain("Test accuracy"));
                 Assert.That(output, Does.Contain($"seed {seed[^1]}: Test accuracy"));
             }
         }
-        Assert.That(Run(config, "--out", Out, "--seeds", "1-3", "--together", "--resume").Output, Does.Contain("Nothing to do"));
+        Assert.That(
+            Run(config, "--out", Out, "--seeds", "1-3", "--together", "--resume").Output,
+            Does.Contain("Nothing to do")
+        );
     }
 
     [Test]
     public void AnInterruptOfSeedsTogetherGivesACheckpointForEachAnd130()
     {
-        using var process = Start(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=1000000");
-        while (!File.Exists(Path.Combine(Out, "small", "seed-2", "checkpoints", "latest")) && !process.HasEnded) Thread.Sleep(20);
+        using var process = Start(
+            Config(),
+            "--out",
+            Out,
+            "--seeds",
+            "1,2",
+            "--together",
+            "--set",
+            "training.steps=1000000"
+        );
+        while (!File.Exists(Path.Combine(Out, "small", "seed-2", "checkpoints", "latest")) && !process.HasEnded)
+            Thread.Sleep(20);
         process.Signal("INT");
         var (interrupted, output, _) = process.End();
         Assert.That(interrupted, Is.EqualTo(130), output);
-        var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--resume", "--set", "training.steps=20");
+        var (code, _, error) = Run(
+            Config(),
+            "--out",
+            Out,
+            "--seeds",
+            "1,2",
+            "--together",
+            "--resume",
+            "--set",
+            "training.steps=20"
+        );
         Assert.That(code, Is.Zero, error);
     }
 
@@ -182,13 +292,32 @@ public sealed class CommandLineTests : InTemporaryFolder
     public void ASeedThatFailsAmongSeedsTogetherIsNamedAndStopsNoOther()
     {
         Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=20");
-        foreach (var file in Directory.EnumerateFiles(Path.Combine(Out, "small", "seed-1", "checkpoints"), "*.safetensors")) File.WriteAllText(file, "damaged");
-        var (code, _, error) = Run(Config(), "--out", Out, "--seeds", "1,2", "--together", "--set", "training.steps=40", "--resume");
+        foreach (
+            var file in Directory.EnumerateFiles(Path.Combine(Out, "small", "seed-1", "checkpoints"), "*.safetensors")
+        )
+        {
+            File.WriteAllText(file, "damaged");
+        }
+
+        var (code, _, error) = Run(
+            Config(),
+            "--out",
+            Out,
+            "--seeds",
+            "1,2",
+            "--together",
+            "--set",
+            "training.steps=40",
+            "--resume"
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(1));
             Assert.That(error, Does.Contain("1 of 2 runs failed: seed 1"));
-            Assert.That(File.ReadAllText(Path.Combine(Out, "small", "seed-1", "log.jsonl")), Does.Contain("can be used"));
+            Assert.That(
+                File.ReadAllText(Path.Combine(Out, "small", "seed-1", "log.jsonl")),
+                Does.Contain("can be used")
+            );
             Assert.That(new RunFolder(Path.Combine(Out, "small", "seed-2")).ReadResult()!.Steps, Is.EqualTo(40));
         }
     }
@@ -216,7 +345,10 @@ public sealed class CommandLineTests : InTemporaryFolder
         {
             Assert.That(code, Is.Zero);
             Assert.That(output, Does.Contain("finished"));
-            Assert.That(File.GetLastWriteTimeUtc(Path.Combine(Out, "small", "seed-1", "result.json")), Is.EqualTo(before));
+            Assert.That(
+                File.GetLastWriteTimeUtc(Path.Combine(Out, "small", "seed-1", "result.json")),
+                Is.EqualTo(before)
+            );
         }
     }
 
@@ -224,11 +356,27 @@ public sealed class CommandLineTests : InTemporaryFolder
     public void ResumingAnotherExperimentIsRefused()
     {
         Run(Config(), "--out", Out);
-        var (code, _, error) = Run(Config(), "--out", Out, "--resume", "--set", "model.hidden_size=32", "--set", "training.learning_rate=0.5", "--set", "training.steps=70");
+        var (code, _, error) = Run(
+            Config(),
+            "--out",
+            Out,
+            "--resume",
+            "--set",
+            "model.hidden_size=32",
+            "--set",
+            "training.learning_rate=0.5",
+            "--set",
+            "training.steps=70"
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(2));
-            Assert.That(error, Does.Contain("model.hidden_size").And.Contain("training.learning_rate").And.Not.Contain("training.steps"));
+            Assert.That(
+                error,
+                Does.Contain("model.hidden_size")
+                    .And.Contain("training.learning_rate")
+                    .And.Not.Contain("training.steps")
+            );
         }
     }
 
@@ -248,7 +396,8 @@ public sealed class CommandLineTests : InTemporaryFolder
     public void AnInterruptGivesACheckpointAnd130([Values("INT", "TERM")] string signal)
     {
         using var process = Start(Config(), "--out", Out, "--set", "training.steps=1000000");
-        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasEnded) Thread.Sleep(20);
+        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasEnded)
+            Thread.Sleep(20);
         process.Signal(signal);
         var (code, output, _) = process.End();
         using (Assert.EnterMultipleScope())
@@ -263,7 +412,8 @@ public sealed class CommandLineTests : InTemporaryFolder
     public void SigtermTwiceIsSigterm()
     {
         using var process = Start(Config(), "--out", Out, "--set", "training.steps=1000000");
-        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasEnded) Thread.Sleep(20);
+        while (!File.Exists(Path.Combine(Out, "small", "seed-1", "checkpoints", "latest")) && !process.HasEnded)
+            Thread.Sleep(20);
         process.Signal("TERM", "TERM");
         var (code, output, _) = process.End();
         Assert.That(code, Is.EqualTo(130), output);
@@ -276,7 +426,17 @@ public sealed class CommandLineTests : InTemporaryFolder
     public void KilledAndResumed(string config, int steps)
     {
         int kills = TestContext.Parameters.Get("kills", 5);
-        string[] settings = ["--set", $"training.steps={steps}", "--set", "training.log_interval=10", "--set", "checkpoints.interval=7", "--set", "evaluation.interval=100"];
+        string[] settings =
+        [
+            "--set",
+            $"training.steps={steps}",
+            "--set",
+            "training.log_interval=10",
+            "--set",
+            "checkpoints.interval=7",
+            "--set",
+            "evaluation.interval=100",
+        ];
         Assert.That(Run([Config(config), "--out", Path.Combine(Folder, "whole"), .. settings]).Code, Is.Zero);
 
         int inTheMiddle = 0;
@@ -284,20 +444,31 @@ public sealed class CommandLineTests : InTemporaryFolder
         {
             using var process = Start([Config(config), "--out", Out, "--resume", .. settings]);
             // Past the start of the program, so that the kill meets training and the writing of checkpoints.
-            for (long before = LatestWrite(); LatestWrite() == before && !process.HasEnded;) Thread.Sleep(1);
+            for (long before = LatestWrite(); LatestWrite() == before && !process.HasEnded; )
+                Thread.Sleep(1);
             Thread.Sleep(Random.Shared.Next(0, 300));
-            if (!process.HasEnded) inTheMiddle++;
+            if (!process.HasEnded)
+                inTheMiddle++;
             process.Kill();
         }
         Assert.That(Run([Config(config), "--out", Out, "--resume", .. settings]).Code, Is.Zero);
         TestContext.Out.WriteLine($"{kills} kills, {inTheMiddle} of them in the middle of training");
-        string whole = Path.Combine(Folder, "whole", "small", "seed-1"), killed = Path.Combine(Out, "small", "seed-1");
+        string whole = Path.Combine(Folder, "whole", "small", "seed-1"),
+            killed = Path.Combine(Out, "small", "seed-1");
         using (Assert.EnterMultipleScope())
         {
             Assert.That(MetricsOf(killed), Is.EqualTo(MetricsOf(whole)));
             Assert.That(Weights(killed), Is.EqualTo(Weights(whole)));
-            Assert.That(Directory.GetFiles(killed, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(killed, f)),
-                Is.EquivalentTo(Directory.GetFiles(whole, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(whole, f))));
+            Assert.That(
+                Directory
+                    .GetFiles(killed, "*", SearchOption.AllDirectories)
+                    .Select(f => Path.GetRelativePath(killed, f)),
+                Is.EquivalentTo(
+                    Directory
+                        .GetFiles(whole, "*", SearchOption.AllDirectories)
+                        .Select(f => Path.GetRelativePath(whole, f))
+                )
+            );
         }
 
         long LatestWrite()
@@ -305,7 +476,13 @@ public sealed class CommandLineTests : InTemporaryFolder
             var file = Path.Combine(Out, "small", "seed-1", "checkpoints", "latest");
             return File.Exists(file) ? File.GetLastWriteTimeUtc(file).Ticks : 0;
         }
-        byte[] Weights(string run) => [.. SafetensorsFile.Read(Path.Combine(run, "checkpoints", $"step-{steps:D8}.safetensors")).Tensors.OrderBy(t => t.Key).SelectMany(t => t.Value.Data.ToArray())];
+        byte[] Weights(string run) =>
+            [
+                .. SafetensorsFile
+                    .Read(Path.Combine(run, "checkpoints", $"step-{steps:D8}.safetensors"))
+                    .Tensors.OrderBy(t => t.Key)
+                    .SelectMany(t => t.Value.Data.ToArray()),
+            ];
     }
 
     private static readonly (string Name, string[] Arguments, string[] Says)[] Wrong =
@@ -318,34 +495,57 @@ public sealed class CommandLineTests : InTemporaryFolder
         ("bad seeds", ["CONFIG", "--seeds", "5-1"], ["5-1"]),
         ("no jobs", ["CONFIG", "--seeds", "1-2", "--jobs", "0"], ["--jobs"]),
         ("misspelt key", ["CONFIG", "--set", "training.step=5"], ["training.step", "mean steps?"]),
-        ("several at once", ["CONFIG", "--set", "training.steps=-1", "--set", "model.hidden_size=\"x\"", "--set", "nonsense=1"], ["training.steps", "model.hidden_size", "nonsense"]),
-        ("no room for a circuit", ["CONFIG", "--set", "model.initialization=circuit", "--set", "model.hidden_size=8"], ["model.hidden_size", "s·d = 3 · 3 = 9"]),
+        (
+            "several at once",
+            ["CONFIG", "--set", "training.steps=-1", "--set", "model.hidden_size=\"x\"", "--set", "nonsense=1"],
+            ["training.steps", "model.hidden_size", "nonsense"]
+        ),
+        (
+            "no room for a circuit",
+            ["CONFIG", "--set", "model.initialization=circuit", "--set", "model.hidden_size=8"],
+            ["model.hidden_size", "s·d = 3 · 3 = 9"]
+        ),
         ("unwritable output", ["CONFIG", "--out", "/proc/runs"], ["/proc/runs"]),
         ("output below a file", ["CONFIG", "--out", "/dev/null/runs"], ["/dev/null"]),
         ("missing weights", ["CONFIG", "--weights", "none.safetensors"], ["none.safetensors"]),
     ];
 
-    private static IEnumerable<TestCaseData> WrongCases => Wrong.Select(w => new TestCaseData(w.Arguments, w.Says).SetArgDisplayNames(w.Name));
+    private static IEnumerable<TestCaseData> WrongCases =>
+        Wrong.Select(w => new TestCaseData(w.Arguments, w.Says).SetArgDisplayNames(w.Name));
 
     [TestCaseSource(nameof(WrongCases))]
     public void WhatIsWrongIsExit2AndWritesNothing(string[] arguments, string[] says)
     {
         var config = Config();
         var broken = Config("{ \"task\": ", "broken.json");
-        var (code, output, error) = Run([.. arguments.Select(a => a switch { "CONFIG" => config, "BROKEN" => broken, _ => a })]);
+        var (code, output, error) = Run([
+            .. arguments.Select(a =>
+                a switch
+                {
+                    "CONFIG" => config,
+                    "BROKEN" => broken,
+                    _ => a,
+                }
+            ),
+        ]);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(2), output + error);
-            foreach (var word in says) Assert.That(error, Does.Contain(word));
+            foreach (var word in says)
+                Assert.That(error, Does.Contain(word));
             Assert.That(error + output, Does.Not.Contain("   at "), "a stack trace");
-            Assert.That(Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "small.json", "broken.json" }));
+            Assert.That(
+                Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName),
+                Is.EquivalentTo(new[] { "small.json", "broken.json" })
+            );
         }
     }
 
     [Test]
     public void CudaWhereThereIsNoneIsExit2()
     {
-        if (TorchSharp.torch.cuda.is_available()) Assert.Ignore("this machine has CUDA");
+        if (TorchSharp.torch.cuda.is_available())
+            Assert.Ignore("this machine has CUDA");
         var (code, _, error) = Run(Config(), "--device", "cuda", "--out", Out);
         using (Assert.EnterMultipleScope())
         {
@@ -361,12 +561,16 @@ public sealed class CommandLineTests : InTemporaryFolder
         Run(Config(), "--out", Out);
         var run = Path.Combine(Out, "small", "seed-1");
         File.Delete(Path.Combine(run, "result.json"));
-        foreach (var file in Directory.GetFiles(Path.Combine(run, "checkpoints"), "*.safetensors")) File.WriteAllBytes(file, []);
+        foreach (var file in Directory.GetFiles(Path.Combine(run, "checkpoints"), "*.safetensors"))
+            File.WriteAllBytes(file, []);
         var (code, output, error) = Run(Config(), "--out", Out, "--resume");
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(1));
-            Assert.That(output + error, Does.Contain("step-00000060.safetensors").And.Contain("checkpoints").And.Not.Contain("   at "));
+            Assert.That(
+                output + error,
+                Does.Contain("step-00000060.safetensors").And.Contain("checkpoints").And.Not.Contain("   at ")
+            );
         }
     }
 
@@ -377,7 +581,8 @@ public sealed class CommandLineTests : InTemporaryFolder
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.Zero);
-            foreach (var option in new[] { "--seed", "--seeds", "--jobs", "--device", "--set", "--out", "--resume" }) Assert.That(output, Does.Contain(option));
+            foreach (var option in new[] { "--seed", "--seeds", "--jobs", "--device", "--set", "--out", "--resume" })
+                Assert.That(output, Does.Contain(option));
         }
     }
 }

@@ -129,7 +129,11 @@ public sealed class NativeTorchTests : InTemporaryFolder
     {
         OnLinuxAlone();
         var (code, output, error) = Train(
-            Command.TrainerFile, ("OMP_DISPLAY_ENV", "verbose"), ("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", count));
+            Command.TrainerFile,
+            ("OMP_DISPLAY_ENV", "verbose"),
+            ("OMP_WAIT_POLICY", policy),
+            ("GOMP_SPINCOUNT", count)
+        );
         Assert.That(code, Is.Zero, output + error);
         Assert.That(error, Does.Contain($"GOMP_SPINCOUNT = '{taken}'"));
     }

@@ -7,7 +7,9 @@ namespace EmtTorch.Trainer.Tests;
 public sealed class SlurmTests
 {
     // Tests run from tests/EmtTorch.Tests/bin/Release/net10.0.
-    private static readonly string Root = Path.GetFullPath(Path.Combine(TestContext.CurrentContext.TestDirectory, "..", "..", "..", "..", ".."));
+    private static readonly string Root = Path.GetFullPath(
+        Path.Combine(TestContext.CurrentContext.TestDirectory, "..", "..", "..", "..", "..")
+    );
     private static readonly string Script = Path.Combine("scripts", "slurm", "sweep.sbatch");
 
     private const string Sweep = """
@@ -24,9 +26,17 @@ public sealed class SlurmTests
         """;
 
     // Part 1/2 is seed 1, part 2/2 seed 2.
-    private static readonly string[] Runs = ["weight_decay_0/seed-1", "weight_decay_0/seed-2", "weight_decay_0.001/seed-1", "weight_decay_0.001/seed-2"];
+    private static readonly string[] Runs =
+    [
+        "weight_decay_0/seed-1",
+        "weight_decay_0/seed-2",
+        "weight_decay_0.001/seed-1",
+        "weight_decay_0.001/seed-2",
+    ];
 
-    private string _folder = "", _cluster = "", _slurmConf = "";
+    private string _folder = "",
+        _cluster = "",
+        _slurmConf = "";
     private string? _none;
     private Lazy<string> _whole = null!;
 
@@ -37,8 +47,10 @@ public sealed class SlurmTests
         _cluster = Path.Combine(_folder, "cluster");
         _whole = new(() => Train("whole", "--array=1-2"));
         var (code, output, error) = Run(Path.Combine(Root, "tests", "slurm", "local.sh"), ["start", _cluster]);
-        if (code == 3) _none = error.Trim();
-        else Assert.That(code, Is.Zero, error);
+        if (code == 3)
+            _none = error.Trim();
+        else
+            Assert.That(code, Is.Zero, error);
         _slurmConf = output.Trim();
     }
 
@@ -51,12 +63,22 @@ public sealed class SlurmTests
 
     private void RequireACluster()
     {
-        if (_none is not null) Requirement.IsMissing(_none);
+        if (_none is not null)
+            Requirement.IsMissing(_none);
     }
 
-    private (int Code, string Output, string Error) Run(string program, string[] arguments, params (string Name, string Value)[] environment)
+    private (int Code, string Output, string Error) Run(
+        string program,
+        string[] arguments,
+        params (string Name, string Value)[] environment
+    )
     {
-        using var command = Command.Start(Root, program, arguments, [("SLURM_CONF", _slurmConf), ("EMTTORCH_TRAINER", Command.TrainerFile), .. environment]);
+        using var command = Command.Start(
+            Root,
+            program,
+            arguments,
+            [("SLURM_CONF", _slurmConf), ("EMTTORCH_TRAINER", Command.TrainerFile), .. environment]
+        );
         // Longer than all of it takes, also where apt-get waits for another one.
         return command.End(TimeSpan.FromMinutes(4), Logs);
     }
@@ -68,7 +90,19 @@ public sealed class SlurmTests
         var sweep = Path.Combine(_folder, name, "sweep.json");
         Directory.CreateDirectory(Path.GetDirectoryName(sweep)!);
         File.WriteAllText(sweep, Sweep);
-        var (code, output, error) = Run("sbatch", ["--parsable", "--cpus-per-task=1", "--output", Path.Combine(_folder, name, "%A_%a.log"), .. options, Script, sweep], environment);
+        var (code, output, error) = Run(
+            "sbatch",
+            [
+                "--parsable",
+                "--cpus-per-task=1",
+                "--output",
+                Path.Combine(_folder, name, "%A_%a.log"),
+                .. options,
+                Script,
+                sweep,
+            ],
+            environment
+        );
         Assert.That(code, Is.Zero, error + Logs());
         return output.Trim();
     }
@@ -84,35 +118,48 @@ public sealed class SlurmTests
 
     private string RunsOf(string name) => Path.Combine(_folder, name, "runs");
 
-    private string Logs() => string.Concat(Directory.GetFiles(_folder, "*.log", SearchOption.AllDirectories).Where(f => !f.StartsWith(_cluster, StringComparison.Ordinal)).Select(f => $"\n{f}:\n{File.ReadAllText(f)}"));
+    private string Logs() =>
+        string.Concat(
+            Directory
+                .GetFiles(_folder, "*.log", SearchOption.AllDirectories)
+                .Where(f => !f.StartsWith(_cluster, StringComparison.Ordinal))
+                .Select(f => $"\n{f}:\n{File.ReadAllText(f)}")
+        );
 
     private void Until(Func<bool> condition, string what)
     {
         var clock = Stopwatch.StartNew();
         while (!condition())
         {
-            if (clock.Elapsed > TimeSpan.FromMinutes(2)) Assert.Fail($"{what}: not within two minutes.\n{Logs()}");
+            if (clock.Elapsed > TimeSpan.FromMinutes(2))
+                Assert.Fail($"{what}: not within two minutes.\n{Logs()}");
             Thread.Sleep(50);
         }
     }
 
-    private void UntilTraining(string runs, string run) => Until(() => File.Exists(Path.Combine(runs, run, "checkpoints", "latest")), $"{run} has a checkpoint");
+    private void UntilTraining(string runs, string run) =>
+        Until(() => File.Exists(Path.Combine(runs, run, "checkpoints", "latest")), $"{run} has a checkpoint");
 
     private void UntilNoJob() => Until(() => Run("squeue", ["--noheader"]).Output.Length == 0, "the queue is empty");
 
     private string State(string job) => Run("scontrol", ["show", "job", job]).Output;
 
     private static string[] MetricsOf(string runs, string run) =>
-        [.. File.ReadLines(Path.Combine(runs, run, "metrics.jsonl")).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
+        [
+            .. File.ReadLines(Path.Combine(runs, run, "metrics.jsonl"))
+                .Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)]),
+        ];
 
     private void AssertTheSameAsTheWhole(string runs)
     {
         using (Assert.EnterMultipleScope())
+        {
             foreach (var run in Runs)
             {
                 Assert.That(File.Exists(Path.Combine(runs, run, "result.json")), Is.True, run);
                 Assert.That(MetricsOf(runs, run), Is.EqualTo(MetricsOf(_whole.Value, run)), run);
             }
+        }
     }
 
     [Test]
@@ -123,7 +170,8 @@ public sealed class SlurmTests
         using (Assert.EnterMultipleScope())
         {
             Assert.That(Run("squeue", ["--noheader"]).Output, Is.Empty);
-            foreach (var run in Runs) Assert.That(File.Exists(Path.Combine(runs, run, "result.json")), Is.True, run + Logs());
+            foreach (var run in Runs)
+                Assert.That(File.Exists(Path.Combine(runs, run, "result.json")), Is.True, run + Logs());
             Assert.That(Logs(), Does.Contain("part 1/2").And.Contain("part 2/2"));
         }
     }
@@ -143,8 +191,12 @@ public sealed class SlurmTests
         {
             Assert.That(State($"{job}_1"), Does.Contain("JobState=FAILED").And.Contain("ExitCode=137:0"));
             Assert.That(State($"{job}_2"), Does.Contain("JobState=CANCELLED").And.Contain("Restarts=0"));
-            Assert.That(File.ReadAllText(Path.Combine(_folder, "killed", $"{job}_2.log")), Does.Contain("it was interrupted").And.Not.Contain("queue"));
-            foreach (var run in Runs[2..]) Assert.That(File.Exists(Path.Combine(runs, run, "result.json")), Is.False, run);
+            Assert.That(
+                File.ReadAllText(Path.Combine(_folder, "killed", $"{job}_2.log")),
+                Does.Contain("it was interrupted").And.Not.Contain("queue")
+            );
+            foreach (var run in Runs[2..])
+                Assert.That(File.Exists(Path.Combine(runs, run, "result.json")), Is.False, run);
         }
         // Modulo 2 these are the tasks from before.
         Train("killed", "--array=5,8", ("SHARDS", "2"));
@@ -161,14 +213,20 @@ public sealed class SlurmTests
         // What Slurm sends before the time limit. The array's last task has the array's own number.
         Run("scancel", ["--batch", "--signal=USR1", $"{job}_1"]);
         // There it would wait for two minutes. In the second of its first end Slurm would not start it.
-        Until(() => State($"{job}_1").Contains("JobState=PENDING", StringComparison.Ordinal), "the job is back in the queue");
+        Until(
+            () => State($"{job}_1").Contains("JobState=PENDING", StringComparison.Ordinal),
+            "the job is back in the queue"
+        );
         Run("scontrol", ["update", $"JobId={job}_1", "StartTime=now+3"]);
         UntilNoJob();
         using (Assert.EnterMultipleScope())
         {
             Assert.That(State($"{job}_0"), Does.Contain("JobState=COMPLETED").And.Contain("Restarts=0"));
             Assert.That(State($"{job}_1"), Does.Contain("JobState=COMPLETED").And.Contain("Restarts=1"));
-            Assert.That(File.ReadAllText(Path.Combine(_folder, "requeued", $"{job}_1.log")), Does.Match("(?s)part 1/2.*it was interrupted.*goes back into the queue.*part 1/2.*2 of 2 runs done"));
+            Assert.That(
+                File.ReadAllText(Path.Combine(_folder, "requeued", $"{job}_1.log")),
+                Does.Match("(?s)part 1/2.*it was interrupted.*goes back into the queue.*part 1/2.*2 of 2 runs done")
+            );
         }
         AssertTheSameAsTheWhole(runs);
     }
@@ -176,14 +234,25 @@ public sealed class SlurmTests
     /// <summary>The number of the process that trains a part of a sweep.</summary>
     private string TrainerOf(string name, string part)
     {
-        foreach (var folder in Directory.EnumerateDirectories("/proc").Where(f => char.IsAsciiDigit(Path.GetFileName(f)[0])))
+        foreach (
+            var folder in Directory.EnumerateDirectories("/proc").Where(f => char.IsAsciiDigit(Path.GetFileName(f)[0]))
+        )
         {
             try
             {
                 var arguments = File.ReadAllText(Path.Combine(folder, "cmdline")).Split('\0');
-                if (arguments[0].EndsWith("dotnet", StringComparison.Ordinal) && arguments.Contains(Path.Combine(_folder, name, "sweep.json")) && arguments.Contains(part)) return Path.GetFileName(folder);
+                if (
+                    arguments[0].EndsWith("dotnet", StringComparison.Ordinal)
+                    && arguments.Contains(Path.Combine(_folder, name, "sweep.json"))
+                    && arguments.Contains(part)
+                )
+                {
+                    return Path.GetFileName(folder);
+                }
             }
-            catch (IOException) { /* it has ended */ }
+            catch (IOException)
+            { /* it has ended */
+            }
         }
         throw new InvalidOperationException($"nobody trains part {part} of {name}.\n{Logs()}");
     }
@@ -206,12 +275,26 @@ public sealed class SlurmTests
         File.WriteAllText(Path.Combine(programs, "dotnet"), "#!/bin/sh\necho \"$@\" on $DOTNET_PROCESSOR_COUNT\n");
         Run("chmod", ["+x", Path.Combine(programs, "dotnet")]);
         var ends = array.Split('-', ',');
-        int first = int.Parse(ends[0]), last = int.Parse(ends[1]), tasks = array.Contains(',') ? 2 : last - first + 1;
-        var (code, output, error) = Run("bash", [Script, "sweep.json", "--device", "cuda"], ("PATH", $"{programs}:{Environment.GetEnvironmentVariable("PATH")}"), ("SHARDS", shards ?? ""), ("SLURM_CPUS_PER_TASK", "3"),
-            ("SLURM_ARRAY_JOB_ID", "9"), ("SLURM_ARRAY_TASK_ID", $"{task}"), ("SLURM_ARRAY_TASK_MIN", $"{first}"), ("SLURM_ARRAY_TASK_MAX", $"{last}"), ("SLURM_ARRAY_TASK_COUNT", $"{tasks}"));
+        int first = int.Parse(ends[0]),
+            last = int.Parse(ends[1]),
+            tasks = array.Contains(',') ? 2 : last - first + 1;
+        var (code, output, error) = Run(
+            "bash",
+            [Script, "sweep.json", "--device", "cuda"],
+            ("PATH", $"{programs}:{Environment.GetEnvironmentVariable("PATH")}"),
+            ("SHARDS", shards ?? ""),
+            ("SLURM_CPUS_PER_TASK", "3"),
+            ("SLURM_ARRAY_JOB_ID", "9"),
+            ("SLURM_ARRAY_TASK_ID", $"{task}"),
+            ("SLURM_ARRAY_TASK_MIN", $"{first}"),
+            ("SLURM_ARRAY_TASK_MAX", $"{last}"),
+            ("SLURM_ARRAY_TASK_COUNT", $"{tasks}")
+        );
         Assert.That(code, Is.EqualTo(part is null ? 2 : 0), error);
-        if (part is null) Assert.That(error, Does.Contain("SHARDS"));
-        else Assert.That(output, Does.Contain($"Trainer.dll sweep sweep.json --device cuda --shard {part} on 3"));
+        if (part is null)
+            Assert.That(error, Does.Contain("SHARDS"));
+        else
+            Assert.That(output, Does.Contain($"Trainer.dll sweep sweep.json --device cuda --shard {part} on 3"));
     }
 
     [Test]

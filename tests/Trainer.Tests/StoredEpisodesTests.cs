@@ -17,12 +17,14 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
     [OneTimeTearDown]
     public void StopServers()
     {
-        foreach (var server in _servers.Values) server.Dispose();
+        foreach (var server in _servers.Values)
+            server.Dispose();
     }
 
     private PgvectorServer Server(bool native)
     {
-        if (!_servers.ContainsKey(native)) _servers[native] = new(native);
+        if (!_servers.ContainsKey(native))
+            _servers[native] = new(native);
         Environment.SetEnvironmentVariable(Variable, _servers[native].ConnectionString);
         return _servers[native];
     }
@@ -36,19 +38,44 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         }
         """;
 
-    private RunConfiguration Configuration(string name, params string[] settings) => ConfigurationFile.Parse(Small, [$"out={Folder}", $"name={name}", .. settings]);
+    private RunConfiguration Configuration(string name, params string[] settings) =>
+        ConfigurationFile.Parse(Small, [$"out={Folder}", $"name={name}", .. settings]);
 
-    private static string[] Stored(string store, string scope) => store == "postgres"
-        ? [$"model.retrieval.store=postgres", $"model.retrieval.scope={scope}", $"model.retrieval.connection={Variable}"] : [$"model.retrieval.scope={scope}"];
+    private static string[] Stored(string store, string scope) =>
+        store == "postgres"
+            ?
+            [
+                $"model.retrieval.store=postgres",
+                $"model.retrieval.scope={scope}",
+                $"model.retrieval.connection={Variable}",
+            ]
+            : [$"model.retrieval.scope={scope}"];
 
-    private static RunResult? Train(RunConfiguration configuration, bool resume = false, ILogger? log = null, Action<TrainingProgress>? progress = null, CancellationToken stop = default) =>
-        new TrainingRun(configuration, RunFolder.Of(configuration), log ?? Logger.None) { Progress = progress }.Train(resume, stop);
+    private static RunResult? Train(
+        RunConfiguration configuration,
+        bool resume = false,
+        ILogger? log = null,
+        Action<TrainingProgress>? progress = null,
+        CancellationToken stop = default
+    ) =>
+        new TrainingRun(configuration, RunFolder.Of(configuration), log ?? Logger.None) { Progress = progress }.Train(
+            resume,
+            stop
+        );
 
     private static string[] Figures(RunConfiguration configuration) =>
-        [.. RunFolder.Of(configuration).ReadMetrics().Select(m => $"{m.Step} {m.Loss:R} {m.GradientNorm:R} {m.TestLoss:R}")];
+        [
+            .. RunFolder
+                .Of(configuration)
+                .ReadMetrics()
+                .Select(m => $"{m.Step} {m.Loss:R} {m.GradientNorm:R} {m.TestLoss:R}"),
+        ];
 
     [Test]
-    public void EitherStoreGivesTheSameRunAlsoWhenItIsBrokenOff([Values("document", "shared")] string scope, [Values] bool native)
+    public void EitherStoreGivesTheSameRunAlsoWhenItIsBrokenOff(
+        [Values("document", "shared")] string scope,
+        [Values] bool native
+    )
     {
         var server = Server(native);
         var whole = Configuration("whole", Stored("memory", scope));
@@ -60,12 +87,33 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         {
             var configuration = Configuration($"{store}_{scope}", Stored(store, scope));
             using var stop = new CancellationTokenSource();
-            Assert.That(Train(configuration, progress: p => { if (p.Metrics.Step == 6) stop.Cancel(); }, stop: stop.Token), Is.Null);
+            Assert.That(
+                Train(
+                    configuration,
+                    progress: p =>
+                    {
+                        if (p.Metrics.Step == 6)
+                            stop.Cancel();
+                    },
+                    stop: stop.Token
+                ),
+                Is.Null
+            );
             if (store == "postgres")
             {
-                if (scope == "document") Assert.That(server.Ask("SELECT count(*) FROM episodic_entries WHERE run = 'postgres_document/seed-1'"), Is.Zero);
+                if (scope == "document")
+                {
+                    Assert.That(
+                        server.Ask("SELECT count(*) FROM episodic_entries WHERE run = 'postgres_document/seed-1'"),
+                        Is.Zero
+                    );
+                }
                 // What a crash in the next step would leave.
-                server.Ask("INSERT INTO episodic_entries SELECT 'postgres_" + scope + "/seed-1', 0, 6, 0, p, ('[' || repeat('1,', 7) || '1]')::vector, decode(repeat('00', 64), 'hex') FROM generate_series(0, 9) p");
+                server.Ask(
+                    "INSERT INTO episodic_entries SELECT 'postgres_"
+                        + scope
+                        + "/seed-1', 0, 6, 0, p, ('[' || repeat('1,', 7) || '1]')::vector, decode(repeat('00', 64), 'hex') FROM generate_series(0, 9) p"
+                );
             }
             Train(configuration, resume: true);
             Assert.That(Figures(configuration), Is.EqualTo(expected), store);
@@ -73,8 +121,13 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         if (scope == "shared")
         {
             // 8 steps of 4 documents, 3 chunks of 4 tokens of the 21 at horizon 1, … : as many as in memory, each once.
-            var memory = SafetensorsFile.Read(Directory.GetFiles(RunFolder.Of(whole).Checkpoints, "step-00000008.safetensors").Single());
-            Assert.That(server.Ask("SELECT count(*) FROM episodic_entries WHERE run = 'postgres_shared/seed-1' AND block = 1"), Is.EqualTo(memory.Tensors["store.1.keys"].Shape[0]).And.GreaterThan(300L));
+            var memory = SafetensorsFile.Read(
+                Directory.GetFiles(RunFolder.Of(whole).Checkpoints, "step-00000008.safetensors").Single()
+            );
+            Assert.That(
+                server.Ask("SELECT count(*) FROM episodic_entries WHERE run = 'postgres_shared/seed-1' AND block = 1"),
+                Is.EqualTo(memory.Tensors["store.1.keys"].Shape[0]).And.GreaterThan(300L)
+            );
         }
     }
 
@@ -89,23 +142,43 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         var said = new ConcurrentQueue<string>();
         using var log = new LoggerConfiguration().WriteTo.Sink(new Said(said)).CreateLogger();
         var waits = Configuration("waits", Stored("postgres", "shared"));
-        Train(waits, log: log, progress: p =>
-        {
-            if (p.Metrics.Step != 3) return;
-            server.Kill();
-            new Thread(() =>
+        Train(
+            waits,
+            log: log,
+            progress: p =>
             {
-                while (!said.Any(s => s.StartsWith("PostgreSQL is away", StringComparison.Ordinal))) Thread.Sleep(20);
-                server.Start();
-            }).Start();
-        });
+                if (p.Metrics.Step != 3)
+                    return;
+                server.Kill();
+                new Thread(() =>
+                {
+                    while (!said.Any(s => s.StartsWith("PostgreSQL is away", StringComparison.Ordinal)))
+                        Thread.Sleep(20);
+                    server.Start();
+                }).Start();
+            }
+        );
         Assert.That(Figures(waits), Is.EqualTo(expected));
-        Assert.That(said, Has.Exactly(1).StartsWith("PostgreSQL is away").And.Exactly(1).StartsWith("PostgreSQL is back after"));
+        Assert.That(
+            said,
+            Has.Exactly(1).StartsWith("PostgreSQL is away").And.Exactly(1).StartsWith("PostgreSQL is back after")
+        );
 
         foreach (int at in new[] { 2, 3 }) // in a step; in one that is tested and saved
         {
             var ends = Configuration($"ends_{at}", [.. Stored("postgres", "shared"), "model.retrieval.wait=0"]);
-            Assert.That(() => Train(ends, progress: p => { if (p.Metrics.Step == at) server.Kill(); }), Throws.InstanceOf<TrainingException>().With.Message.Contains("PostgreSQL has been away"));
+            Assert.That(
+                () =>
+                    Train(
+                        ends,
+                        progress: p =>
+                        {
+                            if (p.Metrics.Step == at)
+                                server.Kill();
+                        }
+                    ),
+                Throws.InstanceOf<TrainingException>().With.Message.Contains("PostgreSQL has been away")
+            );
             Assert.That(new CheckpointFolder(RunFolder.Of(ends).Checkpoints, 3, true).LastStep, Is.EqualTo(at));
             server.Start();
             Train(ends, resume: true);
@@ -116,7 +189,10 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
             Assert.That(File.ReadAllBytes(file).AsSpan().IndexOf("not-to-be-seen"u8), Is.Negative, file);
 
         server.Ask("DELETE FROM episodic_entries WHERE run = 'waits/seed-1' AND generation = 5");
-        Assert.That(() => Train(waits with { Training = waits.Training with { Steps = 9 } }, resume: true), Throws.InstanceOf<InvalidDataException>().With.Message.Contains("entries that the checkpoint knows"));
+        Assert.That(
+            () => Train(waits with { Training = waits.Training with { Steps = 9 } }, resume: true),
+            Throws.InstanceOf<InvalidDataException>().With.Message.Contains("entries that the checkpoint knows")
+        );
     }
 
     [Test]
@@ -124,17 +200,37 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
     {
         var configuration = Path.Combine(Folder, "c.json");
         File.WriteAllText(configuration, Configuration("never", Stored("postgres", "document")).ToJson());
-        using (var trainer = Command.Start(Folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "")))
+        using (
+            var trainer = Command.Start(
+                Folder,
+                "dotnet",
+                [Command.TrainerFile, configuration, "--out", "runs"],
+                (Variable, "")
+            )
+        )
         {
             var (code, _, error) = trainer.End();
             Assert.That((code, error), Is.EqualTo((2, error)));
-            Assert.That(error, Does.Contain($"model.retrieval.connection: the environment variable {Variable} is not set"));
+            Assert.That(
+                error,
+                Does.Contain($"model.retrieval.connection: the environment variable {Variable} is not set")
+            );
         }
-        using (var trainer = Command.Start(Folder, "dotnet", [Command.TrainerFile, configuration, "--out", "runs"], (Variable, "Host=127.0.0.1;Port=1;Username=u;Password=not-to-be-seen;Database=d")))
+        using (
+            var trainer = Command.Start(
+                Folder,
+                "dotnet",
+                [Command.TrainerFile, configuration, "--out", "runs"],
+                (Variable, "Host=127.0.0.1;Port=1;Username=u;Password=not-to-be-seen;Database=d")
+            )
+        )
         {
             var (code, output, error) = trainer.End();
             Assert.That((code, error), Is.EqualTo((2, error)));
-            Assert.That(error, Does.Contain("model.retrieval: PostgreSQL can't be used").And.Not.Contain("not-to-be-seen"));
+            Assert.That(
+                error,
+                Does.Contain("model.retrieval: PostgreSQL can't be used").And.Not.Contain("not-to-be-seen")
+            );
         }
         Assert.That(Directory.Exists(Path.Combine(Folder, "runs")), Is.False);
     }
@@ -143,15 +239,28 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
     public void MemoryIsNoLargerAfterManyDocuments()
     {
         // A step stores two megabytes of documents, and 60 steps 120. The process itself may grow by some 20.
-        var configuration = Configuration("flat", "training.steps=80", "evaluation.interval=80", "checkpoints.interval=80", "training.batch_size=64", "training.bptt_segments=1", "model.hidden_size=64", "training.curriculum.horizons=[2]");
+        var configuration = Configuration(
+            "flat",
+            "training.steps=80",
+            "evaluation.interval=80",
+            "checkpoints.interval=80",
+            "training.batch_size=64",
+            "training.bptt_segments=1",
+            "model.hidden_size=64",
+            "training.curriculum.horizons=[2]"
+        );
         var sizes = new List<double>();
-        Train(configuration, progress: p =>
-        {
-            if (p.Metrics.Step is not (20 or 80)) return;
-            GC.Collect();
-            GC.WaitForPendingFinalizers();
-            sizes.Add(Environment.WorkingSet / 1e6);
-        });
+        Train(
+            configuration,
+            progress: p =>
+            {
+                if (p.Metrics.Step is not (20 or 80))
+                    return;
+                GC.Collect();
+                GC.WaitForPendingFinalizers();
+                sizes.Add(Environment.WorkingSet / 1e6);
+            }
+        );
         TestContext.Out.WriteLine($"{sizes[0]:F1} MB, {sizes[1]:F1} MB");
         Assert.That(sizes[1], Is.LessThan(sizes[0] + 60));
     }

@@ -24,7 +24,8 @@ public sealed class SweepCommandTests : InTemporaryFolder
 
     private Command Start(params string[] arguments) => Command.StartTrainer(Folder, ["sweep", .. arguments]);
 
-    private (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(Folder, ["sweep", .. arguments]);
+    private (int Code, string Output, string Error) Run(params string[] arguments) =>
+        Command.RunTrainer(Folder, ["sweep", .. arguments]);
 
     /// <summary>All that training leaves, without what the clock says: file by file.</summary>
     private static SortedDictionary<string, string> Figures(string runs)
@@ -33,11 +34,20 @@ public sealed class SweepCommandTests : InTemporaryFolder
         foreach (var file in Directory.GetFiles(runs, "*", SearchOption.AllDirectories))
         {
             var name = Path.GetRelativePath(runs, file);
-            if (name.EndsWith("log.jsonl", StringComparison.Ordinal)) continue;
+            if (name.EndsWith("log.jsonl", StringComparison.Ordinal))
+                continue;
             figures[name] = Path.GetExtension(file) switch
             {
-                ".jsonl" => string.Concat(File.ReadLines(file).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)] + "\n")),
-                ".json" when JsonNode.Parse(File.ReadAllText(file)) is JsonObject json => Without(json, "seconds", "out").ToJsonString(),
+                ".jsonl" => string.Concat(
+                    File.ReadLines(file)
+                        .Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)] + "\n")
+                ),
+                ".json" when JsonNode.Parse(File.ReadAllText(file)) is JsonObject json => Without(
+                        json,
+                        "seconds",
+                        "out"
+                    )
+                    .ToJsonString(),
                 ".safetensors" => Convert.ToHexString(SafetensorsFile.Read(file).Tensors["rnn.weight_hh"].Data.Span),
                 _ => File.ReadAllText(file),
             };
@@ -46,12 +56,19 @@ public sealed class SweepCommandTests : InTemporaryFolder
 
         static JsonObject Without(JsonObject json, params string[] keys)
         {
-            foreach (var key in keys) json.Remove(key);
+            foreach (var key in keys)
+                json.Remove(key);
             return json;
         }
     }
 
-    private static string[] RunsOf(string folder) => [.. Directory.GetFiles(folder, "result.json", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(folder, Path.GetDirectoryName(f)!)).Order()];
+    private static string[] RunsOf(string folder) =>
+        [
+            .. Directory
+                .GetFiles(folder, "result.json", SearchOption.AllDirectories)
+                .Select(f => Path.GetRelativePath(folder, Path.GetDirectoryName(f)!))
+                .Order(),
+        ];
 
     [Test]
     public void ASecondTimeOnlyWhatIsMissingIsDone()
@@ -60,9 +77,22 @@ public sealed class SweepCommandTests : InTemporaryFolder
         var first = Run(sweep);
         Assert.That(first.Code, Is.Zero, first.Output + first.Error);
         var runs = Path.Combine(Folder, "runs");
-        string[] all = ["learning_rate_0.001/seed-1", "learning_rate_0.001/seed-2", "learning_rate_0.01/seed-1", "learning_rate_0.01/seed-2"];
+        string[] all =
+        [
+            "learning_rate_0.001/seed-1",
+            "learning_rate_0.001/seed-2",
+            "learning_rate_0.01/seed-1",
+            "learning_rate_0.01/seed-2",
+        ];
         Assert.That(RunsOf(runs), Is.EqualTo(all));
-        foreach (var run in all) Assert.That(JsonNode.Parse(File.ReadAllText(Path.Combine(runs, run, "analysis.json")))!["eigenvalues_theory"], Is.Not.Null);
+        foreach (var run in all)
+        {
+            Assert.That(
+                JsonNode.Parse(File.ReadAllText(Path.Combine(runs, run, "analysis.json")))!["eigenvalues_theory"],
+                Is.Not.Null
+            );
+        }
+
         Directory.Delete(Path.Combine(runs, all[1]), recursive: true);
         File.Delete(Path.Combine(runs, all[2], "analysis.json"));
         var before = File.GetLastWriteTimeUtc(Path.Combine(runs, all[0], "result.json"));
@@ -88,10 +118,18 @@ public sealed class SweepCommandTests : InTemporaryFolder
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.Zero, error);
-            Assert.That(output, Does.Contain("| learning_rate_0.001 | 1 | done |").And.Contain("| learning_rate_0.01 | 2 | missing |").And.Match(@"small: 4 runs, 1 done; the others take about .* on this machine"));
+            Assert.That(
+                output,
+                Does.Contain("| learning_rate_0.001 | 1 | done |")
+                    .And.Contain("| learning_rate_0.01 | 2 | missing |")
+                    .And.Match(@"small: 4 runs, 1 done; the others take about .* on this machine")
+            );
             Assert.That(Figures(Folder), Is.EqualTo(before));
             Assert.That(Run(sweep, "--dry-run", "--shard", "1/4").Output, Does.EndWith("\nsmall: 1 run, all done.\n"));
-            Assert.That(Run(sweep, "--dry-run", "--shard", "5/5").Output, Is.EqualTo("small: no run is in part 5/5, since there are only 4.\n"));
+            Assert.That(
+                Run(sweep, "--dry-run", "--shard", "5/5").Output,
+                Is.EqualTo("small: no run is in part 5/5, since there are only 4.\n")
+            );
         }
     }
 
@@ -99,7 +137,12 @@ public sealed class SweepCommandTests : InTemporaryFolder
     public void AFailedRunIsTriedOnceMoreAndSaidInTheEnd()
     {
         // A finite rate that no weight survives.
-        var (code, output, error) = Run(Sweep("""{ "rate": [ { "name": "wild", "set": { "training.learning_rate": 1e30, "training.max_grad_norm": 1e30 } }, { "name": "tame", "set": {} } ] }""", "1"));
+        var (code, output, error) = Run(
+            Sweep(
+                """{ "rate": [ { "name": "wild", "set": { "training.learning_rate": 1e30, "training.max_grad_norm": 1e30 } }, { "name": "tame", "set": {} } ] }""",
+                "1"
+            )
+        );
         var failures = File.ReadAllLines(Path.Combine(Folder, "runs", "wild", "seed-1", "failures.jsonl"));
         using (Assert.EnterMultipleScope())
         {
@@ -116,16 +159,19 @@ public sealed class SweepCommandTests : InTemporaryFolder
     public void KilledFiveTimesItComesToTheSameFigures()
     {
         string[] settings = [Sweep(seeds: "1-3"), "--set", "training.steps=1500", "--set", "checkpoints.interval=7"];
-        string whole = Path.Combine(Folder, "whole"), killed = Path.Combine(Folder, "killed");
+        string whole = Path.Combine(Folder, "whole"),
+            killed = Path.Combine(Folder, "killed");
         Assert.That(Run([.. settings, "--out", whole]).Code, Is.Zero);
         int inTheMiddle = 0;
         for (int i = 0; i < 5; i++)
         {
             using var process = Start([.. settings, "--out", killed]);
             // Past the start of the program, so that the kill meets training, analyses and the writing of files.
-            for (var before = Newest(); Newest() == before && !process.HasEnded;) Thread.Sleep(1);
+            for (var before = Newest(); Newest() == before && !process.HasEnded; )
+                Thread.Sleep(1);
             Thread.Sleep(Random.Shared.Next(0, 300));
-            if (!process.HasEnded) inTheMiddle++;
+            if (!process.HasEnded)
+                inTheMiddle++;
             process.Kill();
         }
         var last = Run([.. settings, "--out", killed]);
@@ -142,26 +188,41 @@ public sealed class SweepCommandTests : InTemporaryFolder
         {
             var (code, _, error) = Command.RunTrainer(Folder, "table", runs);
             Assert.That(code, Is.Zero, error);
-            return string.Concat(File.ReadAllLines(Path.Combine(runs, "table.md"))[..^1].Select(line => line + "\n")) + File.ReadAllText(Path.Combine(runs, "table.csv"));
+            return string.Concat(File.ReadAllLines(Path.Combine(runs, "table.md"))[..^1].Select(line => line + "\n"))
+                + File.ReadAllText(Path.Combine(runs, "table.csv"));
         }
 
-        DateTime Newest() => Directory.Exists(killed)
-            ? Directory.GetFiles(killed, "latest", SearchOption.AllDirectories).Select(File.GetLastWriteTimeUtc).DefaultIfEmpty().Max() : default;
+        DateTime Newest() =>
+            Directory.Exists(killed)
+                ? Directory
+                    .GetFiles(killed, "latest", SearchOption.AllDirectories)
+                    .Select(File.GetLastWriteTimeUtc)
+                    .DefaultIfEmpty()
+                    .Max()
+                : default;
     }
 
     [Test]
     public void ProcessesThatShareASweepLoseAndMixNothing()
     {
         string[] settings = [Sweep(seeds: "1-4"), "--set", "training.steps=400"];
-        string alone = Path.Combine(Folder, "alone"), shared = Path.Combine(Folder, "shared");
+        string alone = Path.Combine(Folder, "alone"),
+            shared = Path.Combine(Folder, "shared");
         Assert.That(Run([.. settings, "--out", alone]).Code, Is.Zero);
         // Two shards that are the whole, and one process that wants all of it besides.
-        Command[] processes = [Start([.. settings, "--out", shared, "--shard", "1/2"]), Start([.. settings, "--out", shared, "--shard", "2/2"]), Start([.. settings, "--out", shared])];
+        Command[] processes =
+        [
+            Start([.. settings, "--out", shared, "--shard", "1/2"]),
+            Start([.. settings, "--out", shared, "--shard", "2/2"]),
+            Start([.. settings, "--out", shared]),
+        ];
         var ends = processes.Select(p => p.End()).ToArray();
-        foreach (var process in processes) process.Dispose();
+        foreach (var process in processes)
+            process.Dispose();
         using (Assert.EnterMultipleScope())
         {
-            foreach (var (code, output, error) in ends) Assert.That(code, Is.Zero, output + error);
+            foreach (var (code, output, error) in ends)
+                Assert.That(code, Is.Zero, output + error);
             Assert.That(Figures(shared), Is.EqualTo(Figures(alone)));
         }
     }
@@ -188,14 +249,22 @@ public sealed class SweepCommandTests : InTemporaryFolder
     public void AnInterruptLeavesCheckpointsAnd130([Values("INT", "TERM")] string signal)
     {
         using var process = Start(Sweep(), "--set", "training.steps=1000000");
-        string[] Begun() => Directory.Exists(Path.Combine(Folder, "runs")) ? Directory.GetFiles(Path.Combine(Folder, "runs"), "latest", SearchOption.AllDirectories) : [];
-        while (Begun().Length < 1 && !process.HasEnded) Thread.Sleep(20);
+        string[] Begun() =>
+            Directory.Exists(Path.Combine(Folder, "runs"))
+                ? Directory.GetFiles(Path.Combine(Folder, "runs"), "latest", SearchOption.AllDirectories)
+                : [];
+        while (Begun().Length < 1 && !process.HasEnded)
+            Thread.Sleep(20);
         process.Signal(signal);
         var (code, output, _) = process.End();
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(130), output);
-            Assert.That(output, Does.Contain("Stopping: each run writes a checkpoint first.").And.Contain("0 of 4 runs done; 4 not, for it was interrupted"));
+            Assert.That(
+                output,
+                Does.Contain("Stopping: each run writes a checkpoint first.")
+                    .And.Contain("0 of 4 runs done; 4 not, for it was interrupted")
+            );
         }
     }
 
@@ -212,7 +281,10 @@ public sealed class SweepCommandTests : InTemporaryFolder
         {
             Assert.That(code, Is.EqualTo(2), output + error);
             Assert.That(error, Does.Contain(says).And.Not.Contain("   at "));
-            Assert.That(Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName), Is.EqualTo(new[] { "sweep.json" }));
+            Assert.That(
+                Directory.GetFileSystemEntries(Folder).Select(Path.GetFileName),
+                Is.EqualTo(new[] { "sweep.json" })
+            );
         }
     }
 
@@ -225,7 +297,10 @@ public sealed class SweepCommandTests : InTemporaryFolder
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(2));
-            Assert.That(error, Does.Contain("training.batch_size: is 16, but the run in").And.Contain("was begun with 8"));
+            Assert.That(
+                error,
+                Does.Contain("training.batch_size: is 16, but the run in").And.Contain("was begun with 8")
+            );
         }
     }
 }

@@ -26,7 +26,8 @@ public sealed class TransformerCommandsTests
         var folder = Directory.CreateTempSubdirectory("emttorch-transformers-").FullName;
         try
         {
-            (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(folder, arguments);
+            (int Code, string Output, string Error) Run(params string[] arguments) =>
+                Command.RunTrainer(folder, arguments);
             File.WriteAllText(Path.Combine(folder, "sweep.json"), Sweep);
             var estimate = Run("sweep", "sweep.json", "--dry-run");
             Assert.That((estimate.Code, estimate.Output), Is.EqualTo((0, estimate.Output)), estimate.Error);
@@ -36,16 +37,34 @@ public sealed class TransformerCommandsTests
             Assert.That(trained.Output, Does.Contain("4 of 4 runs done").And.Not.Contain("can't be analysed"));
             var table = Run("table", "runs");
             Assert.That(table.Code, Is.Zero, table.Error);
-            Assert.That(table.Output, Does.Contain("| memory | runs | accuracy | 95 % | test loss |").And.Not.Contain("pectral"));
+            Assert.That(
+                table.Output,
+                Does.Contain("| memory | runs | accuracy | 95 % | test loss |").And.Not.Contain("pectral")
+            );
 
             var one = Run("analyze", "runs/fast_weights/seed-1");
             Assert.That(one.Code, Is.Zero, one.Error);
-            Assert.That(one.Output, Does.StartWith("fast_weights/seed-1, task segment_recall, d = 8, step-0000000").And.Contain("of what is asked at horizon 3").And.Contain("effective rank"));
-            var json = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "runs", "fast_weights", "seed-1", "analysis.json")))!;
-            Assert.That(((string?)json["task"], (int?)json["hidden_size"], json["gate"]!.AsArray().Count), Is.EqualTo(("segment_recall", 8, 1)));
+            Assert.That(
+                one.Output,
+                Does.StartWith("fast_weights/seed-1, task segment_recall, d = 8, step-0000000")
+                    .And.Contain("of what is asked at horizon 3")
+                    .And.Contain("effective rank")
+            );
+            var json = JsonNode.Parse(
+                File.ReadAllText(Path.Combine(folder, "runs", "fast_weights", "seed-1", "analysis.json"))
+            )!;
+            Assert.That(
+                ((string?)json["task"], (int?)json["hidden_size"], json["gate"]!.AsArray().Count),
+                Is.EqualTo(("segment_recall", 8, 1))
+            );
             var all = Run("analyze", "runs/fast_weights/seed-1", "runs/none/seed-1", "--out", "both");
             Assert.That(all.Code, Is.Zero, all.Error);
-            Assert.That(all.Output, Does.StartWith("| run | task | H | test accuracy | reads right | effective rank | state, bytes | notes |"));
+            Assert.That(
+                all.Output,
+                Does.StartWith(
+                    "| run | task | H | test accuracy | reads right | effective rank | state, bytes | notes |"
+                )
+            );
         }
         finally
         {
@@ -59,31 +78,83 @@ public sealed class TransformerCommandsTests
         var folder = Directory.CreateTempSubdirectory("emttorch-consolidation-").FullName;
         try
         {
-            (int Code, string Output, string Error) Run(params string[] arguments) => Command.RunTrainer(folder, arguments);
-            File.WriteAllText(Path.Combine(folder, "small.json"), System.Text.Json.Nodes.JsonNode.Parse(Sweep)!["base"]!.ToJsonString());
+            (int Code, string Output, string Error) Run(params string[] arguments) =>
+                Command.RunTrainer(folder, arguments);
+            File.WriteAllText(
+                Path.Combine(folder, "small.json"),
+                System.Text.Json.Nodes.JsonNode.Parse(Sweep)!["base"]!.ToJsonString()
+            );
             Assert.That(Run("small.json").Code, Is.Zero);
-            File.WriteAllText(Path.Combine(folder, "night.json"), """{ "runs": ["runs/small/seed-1"], "facts": [4], "facts_per_document": 2, "steps": 2, "batch_size": 2, "segment_length": 8, "test_answers": 8 }""");
+            File.WriteAllText(
+                Path.Combine(folder, "night.json"),
+                """{ "runs": ["runs/small/seed-1"], "facts": [4], "facts_per_document": 2, "steps": 2, "batch_size": 2, "segment_length": 8, "test_answers": 8 }"""
+            );
             var done = Run("consolidate", "night.json", "--threads", "1");
             Assert.That(done.Code, Is.Zero, done.Error);
-            Assert.That(done.Output, Does.Contain("1 of 1: small/seed-1, night, 4 facts:").And.Contain("| night | facts |"));
-            Assert.That(Directory.GetFiles(Path.Combine(folder, "results")).Select(Path.GetFileName), Is.EquivalentTo(new[] { "night.json", "night.md", "night.html" }));
+            Assert.That(
+                done.Output,
+                Does.Contain("1 of 1: small/seed-1, night, 4 facts:").And.Contain("| night | facts |")
+            );
+            Assert.That(
+                Directory.GetFiles(Path.Combine(folder, "results")).Select(Path.GetFileName),
+                Is.EquivalentTo(new[] { "night.json", "night.md", "night.html" })
+            );
 
             var results = Path.Combine(folder, "results", "night.json");
             string whole = File.ReadAllText(results);
             File.WriteAllText(results, whole[..^20]);
-            Assert.That(Run("consolidate", "night.json", "--threads", "1") is (0, _, var damaged) ? damaged : "", Does.Contain("night.json is damaged"));
+            Assert.That(
+                Run("consolidate", "night.json", "--threads", "1") is (0, _, var damaged) ? damaged : "",
+                Does.Contain("night.json is damaged")
+            );
             Assert.That(File.ReadAllText(results), Is.EqualTo(whole));
 
-            var wrong = Run("consolidate", "night.json", "--set", "steps=-1", "--set", "nights=[{\"replay\": \"rumour\"}]", "--out", "other");
+            var wrong = Run(
+                "consolidate",
+                "night.json",
+                "--set",
+                "steps=-1",
+                "--set",
+                "nights=[{\"replay\": \"rumour\"}]",
+                "--out",
+                "other"
+            );
             Assert.That((wrong.Code, wrong.Output), Is.EqualTo((2, "")));
-            Assert.That(wrong.Error, Does.Contain("steps: found -1").And.Contain("nights[0].replay: found the text \"rumour\""));
-            Assert.That(Run("consolidate", "night.json", "--set", "runs=[\"nowhere\"]", "--out", "other") is (2, "", var nowhere) ? nowhere : "", Does.Contain("runs[0]"));
+            Assert.That(
+                wrong.Error,
+                Does.Contain("steps: found -1").And.Contain("nights[0].replay: found the text \"rumour\"")
+            );
+            Assert.That(
+                Run("consolidate", "night.json", "--set", "runs=[\"nowhere\"]", "--out", "other")
+                    is (2, "", var nowhere)
+                    ? nowhere
+                    : "",
+                Does.Contain("runs[0]")
+            );
             Assert.That(Run("consolidate", "night.json", "--threads", "0").Code, Is.EqualTo(2));
-            Assert.That(Run("consolidate", "night.json", "--threads", "0", "--out", "/dev/null/other", "--set", "runs=[\"nowhere\"]") is (2, "", var several) ? several : "", Does.Contain("--threads").And.Contain("--out").And.Contain("runs[0]"));
+            Assert.That(
+                Run(
+                    "consolidate",
+                    "night.json",
+                    "--threads",
+                    "0",
+                    "--out",
+                    "/dev/null/other",
+                    "--set",
+                    "runs=[\"nowhere\"]"
+                )
+                    is (2, "", var several)
+                    ? several
+                    : "",
+                Does.Contain("--threads").And.Contain("--out").And.Contain("runs[0]")
+            );
             Assert.That(Run("consolidate").Code, Is.EqualTo(2));
             Assert.That(Run("consolidate").Error, Does.StartWith("CONFIG is missing"));
             Assert.That(Directory.Exists(Path.Combine(folder, "other")), Is.False);
-            Assert.That(Run("small.json", "--set", "model.hypernetwork_rank=2") is (2, _, var rank) ? rank : "", Does.Contain("model.hypernetwork_rank: found 2 beside write hebbian"));
+            Assert.That(
+                Run("small.json", "--set", "model.hypernetwork_rank=2") is (2, _, var rank) ? rank : "",
+                Does.Contain("model.hypernetwork_rank: found 2 beside write hebbian")
+            );
         }
         finally
         {
@@ -98,9 +169,20 @@ public sealed class TransformerCommandsTests
     public void TokensAreThoseOfADocument(string task)
     {
         using var scope = NewDisposeScope();
-        var configuration = ConfigurationFile.Parse("""{ "name": "t", "task": TASK, "model": { "type": "episodic_transformer" }, "training": { "curriculum": { "horizons": [20] } }, "evaluation": { "horizon": 40 } }""".Replace("TASK", task, StringComparison.Ordinal));
+        var configuration = ConfigurationFile.Parse(
+            """{ "name": "t", "task": TASK, "model": { "type": "episodic_transformer" }, "training": { "curriculum": { "horizons": [20] } }, "evaluation": { "horizon": 40 } }""".Replace(
+                "TASK",
+                task,
+                StringComparison.Ordinal
+            )
+        );
         using var generator = new Generator(1);
         foreach (int horizon in new[] { 20, 40 })
-            Assert.That(configuration.Task.TokensAt(horizon), Is.EqualTo(configuration.Task.ToTokenTask(horizon, CPU).Batch(1, generator).Sum(s => s.Input.shape[1])));
+        {
+            Assert.That(
+                configuration.Task.TokensAt(horizon),
+                Is.EqualTo(configuration.Task.ToTokenTask(horizon, CPU).Batch(1, generator).Sum(s => s.Input.shape[1]))
+            );
+        }
     }
 }

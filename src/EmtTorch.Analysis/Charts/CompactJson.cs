@@ -14,7 +14,8 @@ internal static class CompactJson
 
     public static string Array(IEnumerable<double> values) => $"[{string.Join(',', values.Select(v => Number(v)))}]";
 
-    public static string Array(IEnumerable<double[]?> rows) => $"[{string.Join(',', rows.Select(row => Array(row ?? [])))}]";
+    public static string Array(IEnumerable<double[]?> rows) =>
+        $"[{string.Join(',', rows.Select(row => Array(row ?? [])))}]";
 
     public static string Array(IEnumerable<string> items) => $"[{string.Join(',', items)}]";
 
@@ -27,7 +28,8 @@ internal static class CompactJson
     public static string Of(JsonNode? node)
     {
         using var stream = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(stream)) Write(node, writer);
+        using (var writer = new Utf8JsonWriter(stream))
+            Write(node, writer);
         return Encoding.UTF8.GetString(stream.ToArray());
     }
 
@@ -46,10 +48,13 @@ internal static class CompactJson
                 break;
             case JsonArray items:
                 writer.WriteStartArray();
-                foreach (var item in items) Write(item, writer);
+                foreach (var item in items)
+                    Write(item, writer);
                 writer.WriteEndArray();
                 break;
-            case JsonValue value when (value.TryGetValue(out double d) && !double.IsFinite(d)) || (value.TryGetValue(out float f) && !float.IsFinite(f)):
+            case JsonValue value
+                when (value.TryGetValue(out double d) && !double.IsFinite(d))
+                    || (value.TryGetValue(out float f) && !float.IsFinite(f)):
                 writer.WriteNullValue();
                 break;
             case null:

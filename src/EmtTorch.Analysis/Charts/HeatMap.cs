@@ -45,13 +45,24 @@ internal sealed record HeatMap
     /// <returns>The figure, or null where no value is finite.</returns>
     public Figure? Figure(string id, string title, string caption)
     {
-        if (Blocks.Of(Values, TimeRule ? TimeLimit : Blocks.Limit) is not Blocks blocks) return null;
+        if (Blocks.Of(Values, TimeRule ? TimeLimit : Blocks.Limit) is not Blocks blocks)
+            return null;
         if (blocks.RowBlock > 1 || blocks.ColumnBlock > 1)
-            caption += $" The matrix has {blocks.Rows} × {blocks.Columns} entries; each cell is the mean of up to {blocks.RowBlock} × {blocks.ColumnBlock} of them.";
+        {
+            caption +=
+                $" The matrix has {blocks.Rows} × {blocks.Columns} entries; each cell is the mean of up to {blocks.RowBlock} × {blocks.ColumnBlock} of them.";
+        }
+
         if (Values!.Any(row => row is null || row.Length < blocks.Columns || row.Any(value => !double.IsFinite(value))))
             caption += " Grey cells have no finite value.";
-        double limit = Limit ?? ColourLimit(blocks.Values), greatest = blocks.Values.SelectMany(row => row).Where(double.IsFinite).Max(Math.Abs);
-        if (greatest > limit * 1.001) caption += $" Colours end at {NumberText.Number(limit)}; the greatest magnitude is {NumberText.Number(greatest)}.";
+        double limit = Limit ?? ColourLimit(blocks.Values),
+            greatest = blocks.Values.SelectMany(row => row).Where(double.IsFinite).Max(Math.Abs);
+        if (greatest > limit * 1.001)
+        {
+            caption +=
+                $" Colours end at {NumberText.Number(limit)}; the greatest magnitude is {NumberText.Number(greatest)}.";
+        }
+
         return new(id, title, caption, CompactJson.Object(Spec(blocks)));
     }
 
@@ -61,9 +72,16 @@ internal sealed record HeatMap
     /// </summary>
     public static double ColourLimit(IEnumerable<double[]?>? rows)
     {
-        var magnitudes = (rows ?? []).SelectMany(row => row ?? []).Where(value => double.IsFinite(value) && value != 0).Select(Math.Abs).Order().ToArray();
-        if (magnitudes.Length == 0) return 1;
-        double most = magnitudes[(magnitudes.Length - 1) * 99 / 100], greatest = magnitudes[^1];
+        var magnitudes = (rows ?? [])
+            .SelectMany(row => row ?? [])
+            .Where(value => double.IsFinite(value) && value != 0)
+            .Select(Math.Abs)
+            .Order()
+            .ToArray();
+        if (magnitudes.Length == 0)
+            return 1;
+        double most = magnitudes[(magnitudes.Length - 1) * 99 / 100],
+            greatest = magnitudes[^1];
         return greatest > 1.5 * most ? most : greatest;
     }
 
@@ -82,34 +100,45 @@ internal sealed record HeatMap
         var layers = new List<string>
         {
             $$"""
-            {
-              "mark": {"type": "rect", "aria": false, "tooltip": true, "x2Offset": 0.5, "y2Offset": 0.5},
-              "encoding": {
-                "x": {{Position($"{x}0", across, wide, reverse: false)}}, "x2": {"field": "{{x}}1"},
-                "y": {{Position($"{y}0", down, tall, reverse: true)}}, "y2": {"field": "{{y}}1"},
-                "color": {
-                  "field": "v", "type": "quantitative", "scale": {{scheme}},
-                  "legend": {"title": {{CompactJson.Text(Value)}}, "orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10, "titleOrient": "left", "titleAnchor": "middle", "titleLimit": 160, "tickCount": 3, "values": {{ticks}}, "format": ".2~g"}
-                },
-                "tooltip": [
-                  {"field": "rl", "title": {{CompactJson.Text(Rows.Title)}}},
-                  {"field": "cl", "title": {{CompactJson.Text(Columns.Title)}}},
-                  {"field": "v", "title": {{CompactJson.Text(Value)}}, "format": ".4"}
-                ]
-              }
-            }
-            """,
+                {
+                  "mark": {"type": "rect", "aria": false, "tooltip": true, "x2Offset": 0.5, "y2Offset": 0.5},
+                  "encoding": {
+                    "x": {{Position($"{x}0", across, wide, reverse: false)}}, "x2": {"field": "{{x}}1"},
+                    "y": {{Position($"{y}0", down, tall, reverse: true)}}, "y2": {"field": "{{y}}1"},
+                    "color": {
+                      "field": "v", "type": "quantitative", "scale": {{scheme}},
+                      "legend": {"title": {{CompactJson.Text(
+                    Value
+                )}}, "orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10, "titleOrient": "left", "titleAnchor": "middle", "titleLimit": 160, "tickCount": 3, "values": {{ticks}}, "format": ".2~g"}
+                    },
+                    "tooltip": [
+                      {"field": "rl", "title": {{CompactJson.Text(Rows.Title)}}},
+                      {"field": "cl", "title": {{CompactJson.Text(Columns.Title)}}},
+                      {"field": "v", "title": {{CompactJson.Text(Value)}}, "format": ".4"}
+                    ]
+                  }
+                }
+                """,
         };
         layers.AddRange(across.Lines().Select(line => Rule("x", line)));
         layers.AddRange(down.Lines().Select(line => Rule("y", line)));
         if (Marked.Count > 0)
-            layers.Add($$"""
+        {
+            layers.Add(
+                $$"""
                 {
-                  "data": {"values": {{CompactJson.Array(Marked.Select(cell => $"{{\"r\":{Middle(cell.Row, blocks.RowBlock)},\"c\":{Middle(cell.Column, blocks.ColumnBlock)}}}"))}}},
+                  "data": {"values": {{CompactJson.Array(
+                    Marked.Select(cell =>
+                        $"{{\"r\":{Middle(cell.Row, blocks.RowBlock)},\"c\":{Middle(cell.Column, blocks.ColumnBlock)}}}"
+                    )
+                )}}},
                   "mark": {"type": "point", "filled": true, "size": 28, "opacity": 1, "color": "#1b1f24", "aria": false},
                   "encoding": {"x": {"field": "{{x}}", "type": "quantitative"}, "y": {"field": "{{y}}", "type": "quantitative"} }
                 }
-                """);
+                """
+            );
+        }
+
         if (InputSteps is int input && input > 0 && input < (RowsAcross ? wide : tall))
         {
             layers.Add(Rule("x", (input + 0.5, 1.2), "[5, 3]"));
@@ -117,7 +146,12 @@ internal sealed record HeatMap
             layers.Add(Above(0.5 + (input + wide) / 2.0, "output"));
         }
         if (TimeRule)
-            layers.Add("""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}, "type": "quantitative"}}}""");
+        {
+            layers.Add(
+                """{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}, "type": "quantitative"}}}"""
+            );
+        }
+
         return $$"""
             {
               "width": "container",
@@ -144,34 +178,44 @@ internal sealed record HeatMap
     private static string Middle(int cell, int block) => CompactJson.Number(cell / block * block + (block + 1) / 2.0);
 
     // Row 1 lies between 0.5 and 1.5.
-    private static string Edges(string name, string index, int block, int count) => $$"""
-        {"calculate": "({{index}}) * {{block}} + 0.5", "as": "{{name}}0"},
-        {"calculate": "min(datum.{{name}}0 + {{block}}, {{count}}.5)", "as": "{{name}}1"}
-        """;
+    private static string Edges(string name, string index, int block, int count) =>
+        $$"""
+            {"calculate": "({{index}}) * {{block}} + 0.5", "as": "{{name}}0"},
+            {"calculate": "min(datum.{{name}}0 + {{block}}, {{count}}.5)", "as": "{{name}}1"}
+            """;
 
-    private static string Position(string field, HeatAxis axis, int count, bool reverse) => $$"""
-        {
-          "field": "{{field}}", "type": "quantitative",
-          "scale": {"domain": [0.5, {{count}}.5], "nice": false, "zero": false, "reverse": {{(reverse ? "true" : "false")}}},
-          "axis": {{axis.Spec()}}
-        }
-        """;
+    private static string Position(string field, HeatAxis axis, int count, bool reverse) =>
+        $$"""
+            {
+              "field": "{{field}}", "type": "quantitative",
+              "scale": {"domain": [0.5, {{count}}.5], "nice": false, "zero": false, "reverse": {{(
+                reverse ? "true" : "false"
+            )}}},
+              "axis": {{axis.Spec()}}
+            }
+            """;
 
-    private static string Rule(string channel, (double Position, double Width) line, string dash = "[]") => $$"""
-        {
-          "data": {"values": [{}]},
-          "mark": {"type": "rule", "color": "#1b1f24", "opacity": {{(line.Width > 1 ? "0.9" : "0.35")}}, "strokeWidth": {{CompactJson.Number(line.Width)}}, "strokeDash": {{dash}} },
-          "encoding": {"{{channel}}": {"datum": {{CompactJson.Number(line.Position)}} } }
-        }
-        """;
+    private static string Rule(string channel, (double Position, double Width) line, string dash = "[]") =>
+        $$"""
+            {
+              "data": {"values": [{}]},
+              "mark": {"type": "rule", "color": "#1b1f24", "opacity": {{(
+                line.Width > 1 ? "0.9" : "0.35"
+            )}}, "strokeWidth": {{CompactJson.Number(line.Width)}}, "strokeDash": {{dash}} },
+              "encoding": {"{{channel}}": {"datum": {{CompactJson.Number(line.Position)}} } }
+            }
+            """;
 
-    private static string Above(double position, string words) => $$"""
-        {
-          "data": {"values": [{}]},
-          "mark": {"type": "text", "baseline": "bottom", "fontSize": 12},
-          "encoding": {"x": {"datum": {{CompactJson.Number(position)}} }, "y": {"value": -4}, "text": {"value": {{CompactJson.Text(words)}} } }
-        }
-        """;
+    private static string Above(double position, string words) =>
+        $$"""
+            {
+              "data": {"values": [{}]},
+              "mark": {"type": "text", "baseline": "bottom", "fontSize": 12},
+              "encoding": {"x": {"datum": {{CompactJson.Number(
+                position
+            )}} }, "y": {"value": -4}, "text": {"value": {{CompactJson.Text(words)}} } }
+            }
+            """;
 }
 
 /// <summary>One side of a heat map.</summary>
@@ -187,9 +231,11 @@ internal sealed record HeatAxis(string Title)
     /// <summary>s variables of κ, and what is left of n.</summary>
     public static HeatAxis OfVariables(string title, int? variables, int? components, int n)
     {
-        if (variables is not > 0 || components is not > 0 || (long)variables * components > n) return new(title);
+        if (variables is not > 0 || components is not > 0 || (long)variables * components > n)
+            return new(title);
         var groups = Enumerable.Range(1, variables.Value).Select(k => ($"{k}", components.Value)).ToList();
-        if (n > variables * components) groups.Add(("Ψ⊥", n - variables.Value * components.Value));
+        if (n > variables * components)
+            groups.Add(("Ψ⊥", n - variables.Value * components.Value));
         return new(title) { Groups = groups };
     }
 
@@ -202,13 +248,15 @@ internal sealed record HeatAxis(string Title)
     }
 
     /// <summary>A Vega expression: the name of a cell whose lower edge is the field name0.</summary>
-    public string CellLabel(string name) => Names is null
-        ? $"'' + (datum.{name}0 + 0.5)"
-        : $"[{string.Join(',', Names.Select(text => $"'{text.Replace("\\", "\\\\").Replace("'", "\\'")}'"))}][datum.{name}0 - 0.5]";
+    public string CellLabel(string name) =>
+        Names is null
+            ? $"'' + (datum.{name}0 + 0.5)"
+            : $"[{string.Join(',', Names.Select(text => $"'{text.Replace("\\", "\\\\").Replace("'", "\\'")}'"))}][datum.{name}0 - 0.5]";
 
     public string Spec()
     {
-        if (Groups.Count == 0) return $$"""{"title": {{CompactJson.Text(Title)}}, "format": "d", "tickMinStep": 1, "grid": false}""";
+        if (Groups.Count == 0)
+            return $$"""{"title": {{CompactJson.Text(Title)}}, "format": "d", "tickMinStep": 1, "grid": false}""";
         var middles = new List<double>();
         double edge = 0.5;
         foreach (var (_, count) in Groups)
@@ -217,7 +265,8 @@ internal sealed record HeatAxis(string Title)
             edge += count;
         }
         // The expression is JSON inside JSON: its strings are quoted with '. Without tickCount Vega drops every other of the values.
-        string expression = $"[{string.Join(',', Groups.Select(group => $"'{group.Label}'"))}][indexof({CompactJson.Array(middles)}, datum.value)]";
+        string expression =
+            $"[{string.Join(',', Groups.Select(group => $"'{group.Label}'"))}][indexof({CompactJson.Array(middles)}, datum.value)]";
         return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "tickCount": {{middles.Count}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false, "labelOverlap": {{(Groups.Count > 12 ? "\"parity\"" : "false")}}}""";
     }
 }

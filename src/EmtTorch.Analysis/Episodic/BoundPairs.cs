@@ -27,16 +27,38 @@ internal sealed record BoundPairs(IReadOnlyList<BoundPair> Pairs, IReadOnlyList<
             { AssociativeRecall: { } a } => (0, 0, a.Pairs),
             _ => (0, 0, -1),
         };
-        if (first < 0) return null;
+        if (first < 0)
+            return null;
         bool IsKey(long token) => token > noise && token <= noise + keys;
         var pairs = new List<BoundPair>();
-        if (first > 0) for (int i = 0; i < first; i++) pairs.Add(new(input[2 * i], input[2 * i + 1], 2 * i + 1));
+        if (first > 0)
+        {
+            for (int i = 0; i < first; i++)
+                pairs.Add(new(input[2 * i], input[2 * i + 1], 2 * i + 1));
+        }
         else
+        {
             for (int t = 1; t < input.Length; t++)
-                if (IsKey(input[t - 1]) && (task.TwoHop is null ? input[t] > noise + keys : IsKey(input[t]))) pairs.Add(new(input[t - 1], input[t], t));
+            {
+                if (IsKey(input[t - 1]) && (task.TwoHop is null ? input[t] > noise + keys : IsKey(input[t])))
+                    pairs.Add(new(input[t - 1], input[t], t));
+            }
+        }
+
         var questions = new List<BoundQuestion>();
         for (int t = 0; t < input.Length; t++)
-            if (target[t] != TokenBatch.Ignored && pairs.FindLastIndex(p => p.At < t && (p.Key == input[t] || p.Value == input[t])) is >= 0 and var right) questions.Add(new(t, right));
+        {
+            if (
+                target[t] != TokenBatch.Ignored
+                && pairs.FindLastIndex(p => p.At < t && (p.Key == input[t] || p.Value == input[t]))
+                    is >= 0
+                        and var right
+            )
+            {
+                questions.Add(new(t, right));
+            }
+        }
+
         return new(pairs, questions);
     }
 }

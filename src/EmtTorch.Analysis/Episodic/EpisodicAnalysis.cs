@@ -29,7 +29,8 @@ public sealed class EpisodicAnalysis
     private readonly EpisodicOptions _options;
     private readonly List<string> _problems = [];
 
-    private EpisodicAnalysis(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions options) => (_network, _configuration, _options) = (network, configuration, options);
+    private EpisodicAnalysis(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions options) =>
+        (_network, _configuration, _options) = (network, configuration, options);
 
     /// <summary>What can't be computed, and why.</summary>
     public IReadOnlyList<string> Problems => _problems;
@@ -68,7 +69,10 @@ public sealed class EpisodicAnalysis
     public int HorizonTrained => _configuration.Training.Curriculum.Horizons[^1];
 
     /// <summary>d_k, the rows of a head's fast weights; null without them.</summary>
-    public int? KeyWidth => _configuration.Model.Memory == "none" ? null : _configuration.Model.HiddenSize / _configuration.Model.MemoryHeads;
+    public int? KeyWidth =>
+        _configuration.Model.Memory == "none"
+            ? null
+            : _configuration.Model.HiddenSize / _configuration.Model.MemoryHeads;
 
     /// <summary>The state of one document in bytes, before its first token.</summary>
     public long? StateBytesStart { get; private set; }
@@ -89,37 +93,56 @@ public sealed class EpisodicAnalysis
     /// <param name="network">The network, on the CPU.</param>
     /// <param name="configuration">Its configuration, with the task that it is read on.</param>
     /// <param name="options">Null: the defaults.</param>
-    public static EpisodicAnalysis Of(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions? options = null)
+    public static EpisodicAnalysis Of(
+        EpisodicTransformer network,
+        RunConfiguration configuration,
+        EpisodicOptions? options = null
+    )
     {
         var analysis = new EpisodicAnalysis(network, configuration, options ?? new());
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
-        if (analysis.WhyUnusable() is { } reason) analysis._problems.Add(reason);
-        else analysis.Run();
+        if (analysis.WhyUnusable() is { } reason)
+            analysis._problems.Add(reason);
+        else
+            analysis.Run();
         return analysis;
     }
 
     private string? WhyUnusable()
     {
         foreach (var (name, parameter) in _network.named_parameters())
-            if (!Matrices.IsFinite(parameter)) return $"The weights {name} have numbers that are not finite (NaN or infinity): nothing can be read out of this network.";
+        {
+            if (!Matrices.IsFinite(parameter))
+                return $"The weights {name} have numbers that are not finite (NaN or infinity): nothing can be read out of this network.";
+        }
+
         using var scope = NewDisposeScope();
         var task = _configuration.Task.ToTokenTask(_configuration.Evaluation.Horizon, CPU);
         using var held = task as IDisposable;
         long vocabulary = _network.named_parameters().First(p => p.name == "embedding.weight").parameter.shape[0];
-        return task.VocabularySize == vocabulary ? null : $"Nothing can be read: the network knows {vocabulary} tokens, and the task has {task.VocabularySize}.";
+        return task.VocabularySize == vocabulary
+            ? null
+            : $"Nothing can be read: the network knows {vocabulary} tokens, and the task has {task.VocabularySize}.";
     }
 
     private void Run()
     {
         Test();
         ReadMemories();
-        if (KeyWidth is null) _problems.Add("There is no episodic memory (memory is none), so that there is no gate, no read and no fast weight to look at.");
-        else MakeExample();
+        if (KeyWidth is null)
+        {
+            _problems.Add(
+                "There is no episodic memory (memory is none), so that there is no gate, no read and no fast weight to look at."
+            );
+        }
+        else
+            MakeExample();
         ReadGraphs();
         Capacity = Curve(PairCounts(), pairs => WithPairs(pairs));
         Distance = Curve(Horizons(), horizon => (_configuration.Task, horizon));
-        if (StateBytesStart is null) Note(_configuration.Evaluation.Horizon);
+        if (StateBytesStart is null)
+            Note(_configuration.Evaluation.Horizon);
     }
 
     /// <summary>What was found, a sentence each.</summary>
@@ -128,25 +151,97 @@ public sealed class EpisodicAnalysis
         static string Text(FormattableString text) => FormattableString.Invariant(text);
         var lines = new List<string>();
         if (this.Text is { Bits: { } bits } t)
-            lines.Add(Text($"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."));
-        else if (Accuracy is { } accuracy) lines.Add(Text($"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."));
+        {
+            lines.Add(
+                Text(
+                    $"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."
+                )
+            );
+        }
+        else if (Accuracy is { } accuracy)
+        {
+            lines.Add(
+                Text(
+                    $"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."
+                )
+            );
+        }
         // Of the head whose gate tells kinds apart the most.
-        if (Gates.Where(g => g.Kinds.All(k => k.Gate is { } open && double.IsFinite(open))).MaxBy(g => g.Kinds.Max(k => k.Gate) - g.Kinds.Min(k => k.Gate)) is { } gate)
-            lines.Add(OfGate($"block {gate.Block}'s fast weights{(_configuration.Model.MemoryHeads > 1 ? $", head {gate.Head}," : "")}", gate.Kinds));
-        else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null)) lines.Add(Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1."));
+        if (
+            Gates
+                .Where(g => g.Kinds.All(k => k.Gate is { } open && double.IsFinite(open)))
+                .MaxBy(g => g.Kinds.Max(k => k.Gate) - g.Kinds.Min(k => k.Gate)) is
+            { } gate
+        )
+        {
+            lines.Add(
+                OfGate(
+                    $"block {gate.Block}'s fast weights{(_configuration.Model.MemoryHeads > 1 ? $", head {gate.Head}," : "")}",
+                    gate.Kinds
+                )
+            );
+        }
+        else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null))
+        {
+            lines.Add(
+                Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1.")
+            );
+        }
+
         if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
-            lines.Add(Text($"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."));
+        {
+            lines.Add(
+                Text(
+                    $"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."
+                )
+            );
+        }
+
         if (Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph)
-            lines.Add(Text($"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."));
-        if (Graphs.Where(g => g.Gates.Count > 0 && g.Gates.All(k => double.IsFinite(k.Strength))).MaxBy(g => g.Gates.Max(k => k.Gate) - g.Gates.Min(k => k.Gate)) is { } nodes) lines.Add(OfGate($"block {nodes.Block}'s graph", nodes.Gates));
+        {
+            lines.Add(
+                Text(
+                    $"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."
+                )
+            );
+        }
+
+        if (
+            Graphs
+                .Where(g => g.Gates.Count > 0 && g.Gates.All(k => double.IsFinite(k.Strength)))
+                .MaxBy(g => g.Gates.Max(k => k.Gate) - g.Gates.Min(k => k.Gate)) is
+            { } nodes
+        )
+        {
+            lines.Add(OfGate($"block {nodes.Block}'s graph", nodes.Gates));
+        }
+
         if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
-            lines.Add(Text($"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."));
+        {
+            lines.Add(
+                Text(
+                    $"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."
+                )
+            );
+        }
+
         string?[] limits =
         [
-            Reach(Capacity, "", $" {PairsName}") switch { null => null, "" => $"at no number of {PairsName}", var pairs => Text($"{pairs} (trained on {PairsTrained})") },
-            Reach(Distance, "horizon ", "") switch { null => null, "" => "at no horizon", var far => Text($"{far} (trained up to {HorizonTrained})") },
+            Reach(Capacity, "", $" {PairsName}") switch
+            {
+                null => null,
+                "" => $"at no number of {PairsName}",
+                var pairs => Text($"{pairs} (trained on {PairsTrained})"),
+            },
+            Reach(Distance, "horizon ", "") switch
+            {
+                null => null,
+                "" => "at no horizon",
+                var far => Text($"{far} (trained up to {HorizonTrained})"),
+            },
         ];
-        if (limits.Any(l => l is not null)) lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");
+        if (limits.Any(l => l is not null))
+            lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");
         return lines;
     }
 
@@ -154,8 +249,12 @@ public sealed class EpisodicAnalysis
     {
         const double Closed = 0.1;
         var (most, least) = (kinds.MaxBy(k => k.Gate)!, kinds.MinBy(k => k.Gate)!);
-        return FormattableString.Invariant(most.Gate < Closed ? (FormattableString)$"The gate of {whose} lets in hardly anything (of {most.Kind} the most, g = {most.Gate:F2})."
-            : $"The gate of {whose} lets in most of {most.Kind} (g = {most.Gate:F2}) and least of {least.Kind} ({least.Gate:F2}).");
+        return FormattableString.Invariant(
+            most.Gate < Closed
+                ? (FormattableString)
+                    $"The gate of {whose} lets in hardly anything (of {most.Kind} the most, g = {most.Gate:F2})."
+                : $"The gate of {whose} lets in most of {most.Kind} (g = {most.Gate:F2}) and least of {least.Kind} ({least.Gate:F2})."
+        );
     }
 
     /// <summary>The longest stretch of a curve at 90 % or more, in words: "up to 64" from its beginning on, "from 16 to 64" or "at 16" else; "" where there is none, null where there is no curve.</summary>
@@ -164,16 +263,24 @@ public sealed class EpisodicAnalysis
     /// <param name="after">Put behind its last one.</param>
     internal static string? Reach(IReadOnlyList<CurvePoint> curve, string before, string after)
     {
-        if (curve.Count == 0 || curve[0].Accuracy is null) return null;
-        int length = 0, longest = 0, last = 0;
+        if (curve.Count == 0 || curve[0].Accuracy is null)
+            return null;
+        int length = 0,
+            longest = 0,
+            last = 0;
         for (int i = 0; i < curve.Count; i++)
         {
             length = curve[i].Accuracy >= 0.9 ? length + 1 : 0;
-            if (length > longest) (longest, last) = (length, i);
+            if (length > longest)
+                (longest, last) = (length, i);
         }
-        if (longest == 0) return "";
+        if (longest == 0)
+            return "";
         int first = last - longest + 1;
-        var words = first == 0 ? $"up to {before}{curve[last].At}" : first == last ? $"at {before}{curve[last].At}" : $"from {before}{curve[first].At} to {curve[last].At}";
+        var words =
+            first == 0 ? $"up to {before}{curve[last].At}"
+            : first == last ? $"at {before}{curve[last].At}"
+            : $"from {before}{curve[first].At} to {curve[last].At}";
         return words + after;
     }
 
@@ -197,21 +304,29 @@ public sealed class EpisodicAnalysis
         {
             // All of the test part, as far as the time allows.
             long all = Math.Min(text.DocumentCount(TextPart.Test), 4L * count);
-            for (long first = 0; first < all; first += count) score.Add(_network, text.Documents(TextPart.Test, first, Math.Min(count, all - first)));
+            for (long first = 0; first < all; first += count)
+                score.Add(_network, text.Documents(TextPart.Test, first, Math.Min(count, all - first)));
             // Of logits that are not finite nothing can be drawn.
             var (prompt, sample) = score.Loss is null ? ("", "") : Sample(text);
             Text = new(score.Bits(0), score.Bits(1), score.Bits(2), prompt, sample);
         }
-        else score.Add(_network, Batch(task, count));
+        else
+        {
+            score.Add(_network, Batch(task, count));
+        }
+
         (Accuracy, Loss) = (score.Loss is null ? null : score.Accuracy, score.Loss);
-        if (Loss is null) _problems.Add("The network's answers are not numbers: its state grew beyond all numbers.");
+        if (Loss is null)
+            _problems.Add("The network's answers are not numbers: its state grew beyond all numbers.");
         Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
     }
 
     private IReadOnlyList<TokenBatch> Batch(ITokenTask task, long count)
     {
         using var generator = new Generator(_options.Seed, CPU);
-        return task is TextCorpus text ? text.Documents(TextPart.Test, 0, Math.Min(count, text.DocumentCount(TextPart.Test))) : task.Batch(count, generator);
+        return task is TextCorpus text
+            ? text.Documents(TextPart.Test, 0, Math.Min(count, text.DocumentCount(TextPart.Test)))
+            : task.Batch(count, generator);
     }
 
     private (string, string) Sample(TextCorpus text)
@@ -239,14 +354,16 @@ public sealed class EpisodicAnalysis
 
     private void Note(long start, long end, long tokens)
     {
-        if (tokens <= StateTokens) return;
+        if (tokens <= StateTokens)
+            return;
         (StateBytesStart, StateBytesEnd, StateTokens) = (start, end, tokens);
     }
 
     /// <summary>Gates, reads and singular values over documents at the evaluation's horizon.</summary>
     private void ReadMemories()
     {
-        if (KeyWidth is not { } keyWidth) return;
+        if (KeyWidth is not { } keyWidth)
+            return;
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
         var task = _configuration.Task.ToTokenTask(horizon, CPU);
@@ -259,21 +376,38 @@ public sealed class EpisodicAnalysis
         Gates = [.. records.SelectMany((record, block) => OfGates(record, block, kinds))];
         Reads = OfReads(records, input, target);
         FastWeights = [.. records.Select((record, block) => OfStates(record, block, keyWidth, ends))];
-        if (records.Any(r => !Matrices.IsFinite(r.States[^1]))) _problems.Add("Fast weights grew beyond all numbers over a document: what is read of them is not a number.");
+        if (records.Any(r => !Matrices.IsFinite(r.States[^1])))
+        {
+            _problems.Add(
+                "Fast weights grew beyond all numbers over a document: what is read of them is not a number."
+            );
+        }
     }
 
     private void ReadGraphs()
     {
-        if (_configuration.Task.TwoHop is null || _network.Graphs.Count == 0) return;
+        if (_configuration.Task.TwoHop is null || _network.Graphs.Count == 0)
+            return;
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
         var task = _configuration.Task.ToTokenTask(horizon, CPU);
         var (input, target, _) = Joined(Batch(task, Count(_configuration.Task.TokensAt(horizon), _options.Documents)));
-        Graphs = GraphEdges.Of(_network, _configuration.Model.Gate, _configuration.Task, input, target, Kinds(input, target, null));
+        Graphs = GraphEdges.Of(
+            _network,
+            _configuration.Model.Gate,
+            _configuration.Task,
+            input,
+            target,
+            Kinds(input, target, null)
+        );
     }
 
     private static (Tensor Input, Tensor Target, Tensor? Words) Joined(IReadOnlyList<TokenBatch> document) =>
-        (cat(document.Select(s => s.Input).ToArray(), 1), cat(document.Select(s => s.Target).ToArray(), 1), document[0].Words is null ? null : cat(document.Select(s => s.Words!).ToArray(), 1));
+        (
+            cat(document.Select(s => s.Input).ToArray(), 1),
+            cat(document.Select(s => s.Target).ToArray(), 1),
+            document[0].Words is null ? null : cat(document.Select(s => s.Words!).ToArray(), 1)
+        );
 
     /// <summary>Where to look at the fast weights: at the segments' ends, or, where there is one segment or too many, at places evenly apart.</summary>
     private static List<int> Ends(IReadOnlyList<TokenBatch> document)
@@ -283,21 +417,39 @@ public sealed class EpisodicAnalysis
         if (document.Count is > 1 and <= 2 * Places)
         {
             int end = 0;
-            foreach (var segment in document) ends.Add(end += (int)segment.Input.shape[1]);
+            foreach (var segment in document)
+                ends.Add(end += (int)segment.Input.shape[1]);
         }
-        else for (int i = 1; i <= Math.Min(Places, tokens); i++) ends.Add((int)((long)tokens * i / Math.Min(Places, tokens)));
+        else
+        {
+            for (int i = 1; i <= Math.Min(Places, tokens); i++)
+                ends.Add((int)((long)tokens * i / Math.Min(Places, tokens)));
+        }
+
         return ends;
     }
 
     /// <summary>The kind of each token (B, T), as a number in <see cref="TokenKinds.Names"/>.</summary>
-    private int[][] Kinds(Tensor input, Tensor target, Tensor? words) => [.. Enumerable.Range(0, (int)input.shape[0]).Select(b =>
-        TokenKinds.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b]), words is null ? null : Numbers(words[b])))];
+    private int[][] Kinds(Tensor input, Tensor target, Tensor? words) =>
+        [
+            .. Enumerable
+                .Range(0, (int)input.shape[0])
+                .Select(b =>
+                    TokenKinds.Of(
+                        _configuration.Task,
+                        Numbers(input[b]),
+                        Numbers(target[b]),
+                        words is null ? null : Numbers(words[b])
+                    )
+                ),
+        ];
 
     private IEnumerable<GateReading> OfGates(MemoryRecord record, int block, int[][] kinds)
     {
         var names = TokenKinds.Names(_configuration.Task);
         var memory = _network.Memories[block];
-        double[] rates = Matrices.Values(memory.Rate), decays = Matrices.Values(memory.DecayFactor);
+        double[] rates = Matrices.Values(memory.Rate),
+            decays = Matrices.Values(memory.DecayFactor);
         for (int head = 0; head < rates.Length; head++)
         {
             double[][] strength = Matrices.Rows(record.Strength.select(1, head));
@@ -305,8 +457,21 @@ public sealed class EpisodicAnalysis
             var readings = new List<KindReading>();
             for (int k = 0; k < names.Count; k++)
             {
-                var places = kinds.SelectMany((row, b) => row.Select((kind, t) => (kind, b, t))).Where(p => p.kind == k).ToList();
-                if (places.Count > 0) readings.Add(new(names[k], places.Count, gate is null ? null : places.Average(p => gate[p.b][p.t]), places.Average(p => strength[p.b][p.t])));
+                var places = kinds
+                    .SelectMany((row, b) => row.Select((kind, t) => (kind, b, t)))
+                    .Where(p => p.kind == k)
+                    .ToList();
+                if (places.Count > 0)
+                {
+                    readings.Add(
+                        new(
+                            names[k],
+                            places.Count,
+                            gate is null ? null : places.Average(p => gate[p.b][p.t]),
+                            places.Average(p => strength[p.b][p.t])
+                        )
+                    );
+                }
             }
             yield return new(block + 1, head + 1, rates[head], decays[head], readings);
         }
@@ -314,30 +479,50 @@ public sealed class EpisodicAnalysis
 
     private List<ReadReading> OfReads(IReadOnlyList<MemoryRecord> records, Tensor input, Tensor target)
     {
-        var documents = Enumerable.Range(0, (int)input.shape[0]).Select(b => BoundPairs.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b]))).ToList();
-        var heads = Enumerable.Range(0, records.Count).SelectMany(block => Enumerable.Range(0, _configuration.Model.MemoryHeads).Select(head => (block, head)));
+        var documents = Enumerable
+            .Range(0, (int)input.shape[0])
+            .Select(b => BoundPairs.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b])))
+            .ToList();
+        var heads = Enumerable
+            .Range(0, records.Count)
+            .SelectMany(block => Enumerable.Range(0, _configuration.Model.MemoryHeads).Select(head => (block, head)));
         return [.. heads.Select(h => OfReads(records[h.block], h.block, h.head, documents)).OfType<ReadReading>()];
     }
 
     private static ReadReading? OfReads(MemoryRecord record, int block, int head, List<BoundPairs?> documents)
     {
-        double asked = 0, others = 0;
-        long questions = 0, compared = 0, largest = 0;
+        double asked = 0,
+            others = 0;
+        long questions = 0,
+            compared = 0,
+            largest = 0;
         for (int b = 0; b < documents.Count; b++)
         {
-            if (documents[b] is not { Questions.Count: > 0 } bound) continue;
+            if (documents[b] is not { Questions.Count: > 0 } bound)
+                continue;
             foreach (var (question, shares) in bound.Questions.Zip(ReadOrigins.Shares(record, b, head, bound)))
             {
                 double own = shares[question.Right];
                 questions++;
                 asked += own;
                 others += shares.Sum() - own;
-                if (shares.Length == 1) continue;
+                if (shares.Length == 1)
+                    continue;
                 compared++;
-                if (shares.Where((_, i) => i != question.Right).All(share => own > share)) largest++;
+                if (shares.Where((_, i) => i != question.Right).All(share => own > share))
+                    largest++;
             }
         }
-        return questions == 0 ? null : new(block + 1, head + 1, Mean(asked, questions), Mean(others, questions), double.IsFinite(asked) ? Mean(largest, compared) : null, questions);
+        return questions == 0
+            ? null
+            : new(
+                block + 1,
+                head + 1,
+                Mean(asked, questions),
+                Mean(others, questions),
+                double.IsFinite(asked) ? Mean(largest, compared) : null,
+                questions
+            );
     }
 
     private static double? Mean(double sum, long count) => count > 0 && double.IsFinite(sum) ? sum / count : null;
@@ -345,14 +530,15 @@ public sealed class EpisodicAnalysis
     private FastWeightCourse OfStates(MemoryRecord record, int block, int width, List<int> ends)
     {
         // Four documents, fewer where matrices are large: a decomposition takes some ten d_k³.
-        double work = 10.0 * width * width * width * ends.Count * record.States[0].shape[1] * _configuration.Model.Layers;
+        double work =
+            10.0 * width * width * width * ends.Count * record.States[0].shape[1] * _configuration.Model.Layers;
         long documents = Math.Min(record.States[0].shape[0], (long)Math.Clamp(4e10 / work, 1, 4));
         var values = new double[ends.Count][];
         var ranks = new double[ends.Count];
         for (int i = 0; i < ends.Count; i++)
         {
             using var scope = NewDisposeScope();
-            var state = record.States[i].narrow(0, 0, documents).flatten(0, 1).to(ScalarType.Float64);    // (documents · heads, d_k, d_v)
+            var state = record.States[i].narrow(0, 0, documents).flatten(0, 1).to(ScalarType.Float64); // (documents · heads, d_k, d_v)
             if (!Matrices.IsFinite(state))
             {
                 (values[i], ranks[i]) = ([.. Enumerable.Repeat(double.NaN, width)], double.NaN);
@@ -369,7 +555,8 @@ public sealed class EpisodicAnalysis
     internal static double EffectiveRank(double[] sigma)
     {
         double largest = sigma.DefaultIfEmpty(0).Max();
-        if (!(largest > 0)) return double.NaN;
+        if (!(largest > 0))
+            return double.NaN;
         var squares = sigma.Select(s => s / largest * (s / largest)).ToArray();
         double sum = squares.Sum();
         return Math.Exp(-squares.Where(p => p > 0).Sum(p => p / sum * Math.Log(p / sum)));
@@ -388,39 +575,97 @@ public sealed class EpisodicAnalysis
             words = words?.narrow(1, 0, Longest);
         }
         int tokens = (int)input.shape[1];
-        var records = MemoryRecord.Of(_network, input, [.. Enumerable.Range(1, (tokens + Piece - 1) / Piece).Select(i => Math.Min(tokens, i * Piece))]);
+        var records = MemoryRecord.Of(
+            _network,
+            input,
+            [.. Enumerable.Range(1, (tokens + Piece - 1) / Piece).Select(i => Math.Min(tokens, i * Piece))]
+        );
         var (ids, names) = (Numbers(input[0]), TokenKinds.Names(_configuration.Task));
-        var kinds = TokenKinds.Of(_configuration.Task, ids, Numbers(target[0]), words is null ? null : Numbers(words[0]));
+        var kinds = TokenKinds.Of(
+            _configuration.Task,
+            ids,
+            Numbers(target[0]),
+            words is null ? null : Numbers(words[0])
+        );
         string Label(long token) => TokenKinds.Label(_configuration.Task, token, task as TextCorpus);
         var bound = BoundPairs.Of(_configuration.Task, ids, Numbers(target[0]));
         Example = new(
-            [.. ids.Select(Label)], [.. kinds.Select(k => names[k])],
+            [.. ids.Select(Label)],
+            [.. kinds.Select(k => names[k])],
             [.. records.Where(r => r.Gate is not null).Select(r => Matrices.Values(r.Gate![0].mean([0L])))],
-            [.. bound?.Pairs.Select(p => $"{Label(p.Key)} {Label(p.Value)}") ?? []], [.. bound?.Questions.Select(q => Label(ids[q.At])) ?? []], [.. bound?.Questions.Select(q => q.Right) ?? []],
-            bound is { Questions.Count: > 0 } ? [.. Reads.Select(r => ReadOrigins.Shares(records[r.Block - 1], 0, r.Head - 1, bound))] : []);
+            [.. bound?.Pairs.Select(p => $"{Label(p.Key)} {Label(p.Value)}") ?? []],
+            [.. bound?.Questions.Select(q => Label(ids[q.At])) ?? []],
+            [.. bound?.Questions.Select(q => q.Right) ?? []],
+            bound is { Questions.Count: > 0 }
+                ? [.. Reads.Select(r => ReadOrigins.Shares(records[r.Block - 1], 0, r.Head - 1, bound))]
+                : []
+        );
     }
 
-    private static int? PairsOf(TaskConfiguration task) => task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs ?? task.TwoHop?.Chains;
+    private static int? PairsOf(TaskConfiguration task) =>
+        task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs ?? task.TwoHop?.Chains;
 
     /// <summary>1, 2, 4, … and the number trained on.</summary>
-    private IEnumerable<int> PairCounts() => PairsTrained is not { } trained ? [] : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
+    private IEnumerable<int> PairCounts() =>
+        PairsTrained is not { } trained
+            ? []
+            : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
 
     /// <summary>The task with so many pairs, in documents as long as they need to be, at the longest trained horizon.</summary>
-    private (TaskConfiguration, int) WithPairs(int pairs) => _configuration.Task switch
-    {
-        { AssociativeRecall: { } a } task => (task with { AssociativeRecall = a with { Pairs = pairs } }, Math.Max(HorizonTrained, 4 * pairs)),
-        { SegmentRecall: { } r } task => (task with { SegmentRecall = r with { Pairs = pairs, SegmentLength = Math.Max(r.SegmentLength, 2 * pairs) } }, HorizonTrained),
-        { TwoHop: { } h } task => (task with { TwoHop = h with { Chains = pairs, SegmentLength = Math.Max(h.SegmentLength, 3 * (pairs * Math.Max(2, h.Hops) + h.Distractors)) } }, HorizonTrained),
-        { Rebinding: { } b } task => (task with { Rebinding = b with { Pairs = pairs } }, Math.Max(HorizonTrained, 2 * (pairs + b.Rebindings + b.Questions))),
-        var task => (task, HorizonTrained),
-    };
+    private (TaskConfiguration, int) WithPairs(int pairs) =>
+        _configuration.Task switch
+        {
+            { AssociativeRecall: { } a } task => (
+                task with
+                {
+                    AssociativeRecall = a with { Pairs = pairs },
+                },
+                Math.Max(HorizonTrained, 4 * pairs)
+            ),
+            { SegmentRecall: { } r } task => (
+                task with
+                {
+                    SegmentRecall = r with { Pairs = pairs, SegmentLength = Math.Max(r.SegmentLength, 2 * pairs) },
+                },
+                HorizonTrained
+            ),
+            { TwoHop: { } h } task => (
+                task with
+                {
+                    TwoHop = h with
+                    {
+                        Chains = pairs,
+                        SegmentLength = Math.Max(h.SegmentLength, 3 * (pairs * Math.Max(2, h.Hops) + h.Distractors)),
+                    },
+                },
+                HorizonTrained
+            ),
+            { Rebinding: { } b } task => (
+                task with
+                {
+                    Rebinding = b with { Pairs = pairs },
+                },
+                Math.Max(HorizonTrained, 2 * (pairs + b.Rebindings + b.Questions))
+            ),
+            var task => (task, HorizonTrained),
+        };
 
     /// <summary>1, 2, 4, … and the longest trained horizon; none of text. What the task can't have is left out by the curve.</summary>
     private IEnumerable<int> Horizons()
     {
-        if (_configuration.Task.Text is not null) return [];
-        int longest = _configuration.Task is { SegmentRecall: null, TwoHop: null } ? Math.Max(_options.LongestDistance, 4 * HorizonTrained) : _options.LongestDistance;
-        return Enumerable.Range(0, 20).Select(i => 1 << i).Where(h => h <= longest).Append(HorizonTrained).Append(_configuration.Evaluation.Horizon).Distinct().Order();
+        if (_configuration.Task.Text is not null)
+            return [];
+        int longest = _configuration.Task is { SegmentRecall: null, TwoHop: null }
+            ? Math.Max(_options.LongestDistance, 4 * HorizonTrained)
+            : _options.LongestDistance;
+        return Enumerable
+            .Range(0, 20)
+            .Select(i => 1 << i)
+            .Where(h => h <= longest)
+            .Append(HorizonTrained)
+            .Append(_configuration.Evaluation.Horizon)
+            .Distinct()
+            .Order();
     }
 
     /// <summary>The accuracy at each place that there is a task for, and that is not too long.</summary>
@@ -431,10 +676,17 @@ public sealed class EpisodicAnalysis
         {
             using var scope = NewDisposeScope();
             var (configuration, horizon) = of(at);
-            if (configuration.TokensAt(horizon) > _options.Tokens) break;
+            if (configuration.TokensAt(horizon) > _options.Tokens)
+                break;
             ITokenTask task;
-            try { task = configuration.ToTokenTask(horizon, CPU); }
-            catch (ArgumentException) { continue; } // more keys than there are, a sequence too short for its pairs
+            try
+            {
+                task = configuration.ToTokenTask(horizon, CPU);
+            }
+            catch (ArgumentException)
+            {
+                continue;
+            } // more keys than there are, a sequence too short for its pairs
             var score = new Score();
             score.Add(_network, Batch(task, Count(configuration.TokensAt(horizon), _options.TestDocuments)));
             points.Add(new(at, score.Loss is null ? null : score.Accuracy, score.Answers));
@@ -446,7 +698,8 @@ public sealed class EpisodicAnalysis
     /// <summary>Sums over what is asked in documents.</summary>
     private sealed class Score
     {
-        private readonly double[] _losses = new double[3], _counts = new double[3]; // of all; of text in new words, in seen ones
+        private readonly double[] _losses = new double[3],
+            _counts = new double[3]; // of all; of text in new words, in seen ones
         private double _right;
 
         public long StateBytesStart { get; private set; }
@@ -458,7 +711,9 @@ public sealed class EpisodicAnalysis
         public long Answers => (long)_counts[0];
         public double? Accuracy => Mean(_right, Answers);
         public double? Loss => Mean(_losses[0], Answers);
-        public double? Bits(int which) => Mean(_losses[which], (long)_counts[which]) is { } loss ? TextCorpus.BitsPerCharacter(loss) : null;
+
+        public double? Bits(int which) =>
+            Mean(_losses[which], (long)_counts[which]) is { } loss ? TextCorpus.BitsPerCharacter(loss) : null;
 
         public void Add(EpisodicTransformer network, IReadOnlyList<TokenBatch> document)
         {
@@ -467,16 +722,24 @@ public sealed class EpisodicAnalysis
             var state = network.Read(document[0].Input.narrow(1, 0, 0)).State;
             StateBytesStart = state.BytesPerDocument;
             foreach (var segment in document)
+            {
                 for (long from = 0; from < segment.Input.shape[1]; from += Piece)
                 {
                     using var scope = NewDisposeScope();
                     long length = Math.Min(Piece, segment.Input.shape[1] - from);
                     var (hidden, after) = network.Read(segment.Input.narrow(1, from, length), state);
-                    Add(network, hidden, segment.Target.narrow(1, from, length).reshape(-1), segment.Words?.narrow(1, from, length).reshape(-1));
+                    Add(
+                        network,
+                        hidden,
+                        segment.Target.narrow(1, from, length).reshape(-1),
+                        segment.Words?.narrow(1, from, length).reshape(-1)
+                    );
                     state.Dispose();
                     state = after;
                     state.MoveToOuterDisposeScope();
                 }
+            }
+
             network.Stores?.Forget(state.Documents.Generation);
             StateBytesEnd = state.BytesPerDocument;
             Tokens = Math.Max(Tokens, document.Sum(s => s.Input.shape[1]));
@@ -485,16 +748,20 @@ public sealed class EpisodicAnalysis
         private void Add(EpisodicTransformer network, Tensor hidden, Tensor target, Tensor? words)
         {
             var places = target.ne(TokenBatch.Ignored).nonzero().squeeze(-1);
-            if (places.shape[0] == 0) return;
+            if (places.shape[0] == 0)
+                return;
             var logits = network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)); // (asked, V)
             var answers = target.index_select(0, places);
             // What is not a number can't be right.
             _right += logits.argmax(-1).eq(answers).sum().ToDouble();
-            var each = nn.functional.cross_entropy(logits, answers, reduction: nn.Reduction.None).to(ScalarType.Float64);
+            var each = nn
+                .functional.cross_entropy(logits, answers, reduction: nn.Reduction.None)
+                .to(ScalarType.Float64);
             var kinds = words?.index_select(0, places);
             for (int k = 0; k < 3; k++)
             {
-                if (k > 0 && kinds is null) break;
+                if (k > 0 && kinds is null)
+                    break;
                 var of = k == 0 ? ones_like(each) : kinds!.eq(k).to(ScalarType.Float64);
                 _losses[k] += (each * of).sum().ToDouble();
                 _counts[k] += of.sum().ToDouble();

@@ -54,7 +54,13 @@ public sealed record ReadReading(int Block, int Head, double? Asked, double? Oth
 /// <param name="Tokens">After how many tokens.</param>
 /// <param name="SingularValues">F's singular values there, descending, the mean over documents and heads.</param>
 /// <param name="EffectiveRank">exp(−Σ p ln p), p = σ²/Σσ²: the mean over documents and heads; NaN where F = 0.</param>
-public sealed record FastWeightCourse(int Block, int KeyWidth, IReadOnlyList<int> Tokens, double[][] SingularValues, double[] EffectiveRank);
+public sealed record FastWeightCourse(
+    int Block,
+    int KeyWidth,
+    IReadOnlyList<int> Tokens,
+    double[][] SingularValues,
+    double[] EffectiveRank
+);
 
 /// <summary>What a block's graph makes of facts a → b and b → c, over the questions that ask for c.</summary>
 /// <param name="Block">From 1.</param>
@@ -66,7 +72,17 @@ public sealed record FastWeightCourse(int Block, int KeyWidth, IReadOnlyList<int
 /// <param name="Facts">The facts among the nodes at the last question of one document.</param>
 /// <param name="Edges">E_ij g_j between them.</param>
 /// <param name="Chains">Which of these edges join the facts of a chain, as row and column.</param>
-public sealed record GraphReading(int Block, double? Kept, double? Linked, double? Read, long Questions, IReadOnlyList<KindReading> Gates, IReadOnlyList<string> Facts, double[][] Edges, IReadOnlyList<(int From, int To)> Chains);
+public sealed record GraphReading(
+    int Block,
+    double? Kept,
+    double? Linked,
+    double? Read,
+    long Questions,
+    IReadOnlyList<KindReading> Gates,
+    IReadOnlyList<string> Facts,
+    double[][] Edges,
+    IReadOnlyList<(int From, int To)> Chains
+);
 
 /// <summary>A point of a curve of accuracy.</summary>
 /// <param name="At">Pairs, or a horizon.</param>
@@ -90,4 +106,12 @@ public sealed record TextReading(double? Bits, double? NewWords, double? SeenWor
 /// <param name="Questions">The asked keys.</param>
 /// <param name="Right">Of each question, which pair it asks for.</param>
 /// <param name="Shares">Of each head, question and pair the share of the read that comes from the pair, 0 to 1. Heads of the first block first, as in <see cref="EpisodicAnalysis.Reads"/>.</param>
-public sealed record ExampleReading(IReadOnlyList<string> Tokens, IReadOnlyList<string> Kinds, double[][] Gates, IReadOnlyList<string> Pairs, IReadOnlyList<string> Questions, IReadOnlyList<int> Right, double[][][] Shares);
+public sealed record ExampleReading(
+    IReadOnlyList<string> Tokens,
+    IReadOnlyList<string> Kinds,
+    double[][] Gates,
+    IReadOnlyList<string> Pairs,
+    IReadOnlyList<string> Questions,
+    IReadOnlyList<int> Right,
+    double[][][] Shares
+);

@@ -15,7 +15,14 @@ internal static class GraphEdges
     /// <param name="input">Documents (B, T).</param>
     /// <param name="target">What is asked in them.</param>
     /// <param name="kinds">The kind of each token, as a number in <see cref="TokenKinds.Names"/>.</param>
-    public static IReadOnlyList<GraphReading> Of(EpisodicTransformer network, bool gated, TaskConfiguration task, Tensor input, Tensor target, int[][] kinds)
+    public static IReadOnlyList<GraphReading> Of(
+        EpisodicTransformer network,
+        bool gated,
+        TaskConfiguration task,
+        Tensor input,
+        Tensor target,
+        int[][] kinds
+    )
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
@@ -23,7 +30,11 @@ internal static class GraphEdges
         for (int i = 0; i < readings.Length; i++)
         {
             int block = i + 1;
-            network.Graphs[i].Observer = a => readings[block - 1] = Of(a, block, task, input, target) with { Gates = gated ? GatesOf(a, task, kinds) : [] };
+            network.Graphs[i].Observer = a =>
+                readings[block - 1] = Of(a, block, task, input, target) with
+                {
+                    Gates = gated ? GatesOf(a, task, kinds) : [],
+                };
         }
         try
         {
@@ -32,15 +43,24 @@ internal static class GraphEdges
         }
         finally
         {
-            foreach (var graph in network.Graphs) graph.Observer = null;
+            foreach (var graph in network.Graphs)
+                graph.Observer = null;
         }
         return readings;
     }
 
-    private static GraphReading Of(GraphActivity activity, int block, TaskConfiguration task, Tensor input, Tensor target)
+    private static GraphReading Of(
+        GraphActivity activity,
+        int block,
+        TaskConfiguration task,
+        Tensor input,
+        Tensor target
+    )
     {
         using var scope = NewDisposeScope();
-        long questions = 0, kept = 0, linked = 0;
+        long questions = 0,
+            kept = 0,
+            linked = 0;
         double read = 0;
         (List<string> Facts, double[][] Edges, List<(int, int)> Chains) example = ([], [], []);
         string Name(long token) => TokenKinds.Label(task, token, null);
@@ -52,39 +72,78 @@ internal static class GraphEdges
                 questions++;
                 long m = question.At / activity.Interval;
                 long[] origins = Numbers(activity.Origins[b][m]);
-                double[][] edges = Matrices.Rows(activity.Edges[b][m] * activity.Gates[b][m]);                     // E_ij g_j
+                double[][] edges = Matrices.Rows(activity.Edges[b][m] * activity.Gates[b][m]); // E_ij g_j
                 var first = bound.Pairs[question.Right];
                 int next = bound.Pairs.ToList().FindIndex(p => p.Key == first.Value);
-                int from = Array.IndexOf(origins, first.At), to = next < 0 ? -1 : Array.IndexOf(origins, bound.Pairs[next].At);
+                int from = Array.IndexOf(origins, first.At),
+                    to = next < 0 ? -1 : Array.IndexOf(origins, bound.Pairs[next].At);
                 if (from >= 0 && to >= 0)
                 {
                     kept++;
                     read += activity.Weights[b][question.At][from].ToDouble();
-                    if (Enumerable.Range(0, origins.Length).Where(j => j != from && j != to).All(j => edges[from][to] > edges[from][j])) linked++;
+                    if (
+                        Enumerable
+                            .Range(0, origins.Length)
+                            .Where(j => j != from && j != to)
+                            .All(j => edges[from][to] > edges[from][j])
+                    )
+                    {
+                        linked++;
+                    }
                 }
-                if (b > 0 || question != bound.Questions[^1]) continue;
+                if (b > 0 || question != bound.Questions[^1])
+                    continue;
                 // Chain by chain, then those that lead nowhere.
-                var facts = bound.Pairs.Where(p => bound.Pairs.All(other => other.Value != p.Key)).OrderBy(p => bound.Pairs.Any(other => other.Key == p.Value) ? 0 : 1)
-                    .SelectMany(p => Chain(p, bound)).Select(p => (Pair: p, Node: Array.IndexOf(origins, p.At))).Where(f => f.Node >= 0).ToList();
+                var facts = bound
+                    .Pairs.Where(p => bound.Pairs.All(other => other.Value != p.Key))
+                    .OrderBy(p => bound.Pairs.Any(other => other.Key == p.Value) ? 0 : 1)
+                    .SelectMany(p => Chain(p, bound))
+                    .Select(p => (Pair: p, Node: Array.IndexOf(origins, p.At)))
+                    .Where(f => f.Node >= 0)
+                    .ToList();
                 example.Facts = [.. facts.Select(f => $"{Name(f.Pair.Key)} → {Name(f.Pair.Value)}")];
                 example.Edges = [.. facts.Select(f => facts.Select(g => edges[f.Node][g.Node]).ToArray())];
-                example.Chains = [.. facts.SelectMany((f, x) => facts.Select((g, y) => (x, y, Joined: f.Pair.Value == g.Pair.Key))).Where(e => e.Joined).Select(e => (e.x, e.y))];
+                example.Chains =
+                [
+                    .. facts
+                        .SelectMany((f, x) => facts.Select((g, y) => (x, y, Joined: f.Pair.Value == g.Pair.Key)))
+                        .Where(e => e.Joined)
+                        .Select(e => (e.x, e.y)),
+                ];
             }
         }
         double? Share(double sum, long of) => of > 0 && double.IsFinite(sum) ? sum / of : null;
-        return new(block, Share(kept, questions), Share(linked, kept), Share(read, kept), questions, [], example.Facts, example.Edges, example.Chains);
+        return new(
+            block,
+            Share(kept, questions),
+            Share(linked, kept),
+            Share(read, kept),
+            questions,
+            [],
+            example.Facts,
+            example.Edges,
+            example.Chains
+        );
     }
 
     private static KindReading[] GatesOf(GraphActivity activity, TaskConfiguration task, int[][] kinds)
     {
         double[][] gates = Matrices.Rows(activity.Written);
-        var of = gates.SelectMany((row, b) => row.Select((g, t) => (Kind: kinds[b][t], Gate: g))).GroupBy(p => p.Kind, p => p.Gate).OrderBy(p => p.Key);
-        return [.. of.Select(p => (p.Key, Count: p.Count(), Gate: p.Average())).Select(p => new KindReading(TokenKinds.Names(task)[p.Key], p.Count, p.Gate, p.Gate))];
+        var of = gates
+            .SelectMany((row, b) => row.Select((g, t) => (Kind: kinds[b][t], Gate: g)))
+            .GroupBy(p => p.Kind, p => p.Gate)
+            .OrderBy(p => p.Key);
+        return
+        [
+            .. of.Select(p => (p.Key, Count: p.Count(), Gate: p.Average()))
+                .Select(p => new KindReading(TokenKinds.Names(task)[p.Key], p.Count, p.Gate, p.Gate)),
+        ];
     }
 
     private static IEnumerable<BoundPair> Chain(BoundPair? fact, BoundPairs bound)
     {
-        for (; fact is not null; fact = bound.Pairs.FirstOrDefault(p => p.Key == fact.Value)) yield return fact;
+        for (; fact is not null; fact = bound.Pairs.FirstOrDefault(p => p.Key == fact.Value))
+            yield return fact;
     }
 
     private static long[] Numbers(Tensor tokens) => tokens.contiguous().data<long>().ToArray();

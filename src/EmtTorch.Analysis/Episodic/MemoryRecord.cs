@@ -14,7 +14,16 @@ namespace EmtTorch.Analysis.Episodic;
 /// <param name="Decay">γ (heads).</param>
 /// <param name="Rule">What is written.</param>
 /// <param name="States">F after each piece (B, heads, d_k, d_v).</param>
-internal sealed record MemoryRecord(Tensor Queries, Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Decay, WriteRule Rule, IReadOnlyList<Tensor> States)
+internal sealed record MemoryRecord(
+    Tensor Queries,
+    Tensor Keys,
+    Tensor Values,
+    Tensor Strength,
+    Tensor? Gate,
+    Tensor Decay,
+    WriteRule Rule,
+    IReadOnlyList<Tensor> States
+)
 {
     /// <summary>Reads documents piece by piece with the state carried on, which gives the same as in one.</summary>
     /// <param name="network">The network.</param>
@@ -32,7 +41,19 @@ internal sealed record MemoryRecord(Tensor Queries, Tensor Keys, Tensor Values, 
         for (int i = 0; i < memories.Count; i++)
         {
             var list = activities[i];
-            memories[i].Observer = a => list.Add(a with { Queries = Kept(a.Queries), Keys = Kept(a.Keys), Values = Kept(a.Values), Strength = Kept(a.Strength), Gate = a.Gate is null ? null : Kept(a.Gate), Decay = Kept(a.Decay), After = Kept(a.After) });
+            memories[i].Observer = a =>
+                list.Add(
+                    a with
+                    {
+                        Queries = Kept(a.Queries),
+                        Keys = Kept(a.Keys),
+                        Values = Kept(a.Values),
+                        Strength = Kept(a.Strength),
+                        Gate = a.Gate is null ? null : Kept(a.Gate),
+                        Decay = Kept(a.Decay),
+                        After = Kept(a.After),
+                    }
+                );
         }
         try
         {
@@ -46,11 +67,23 @@ internal sealed record MemoryRecord(Tensor Queries, Tensor Keys, Tensor Values, 
         }
         finally
         {
-            foreach (var memory in memories) memory.Observer = null;
+            foreach (var memory in memories)
+                memory.Observer = null;
         }
-        static Tensor Joined(List<MemoryActivity> pieces, Func<MemoryActivity, Tensor> of) => cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
-        return [.. activities.Select(pieces => new MemoryRecord(
-            Joined(pieces, a => a.Queries), Joined(pieces, a => a.Keys), Joined(pieces, a => a.Values), Joined(pieces, a => a.Strength),
-            pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!), pieces[0].Decay.MoveToOuterDisposeScope(), pieces[0].Rule, [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]))];
+        static Tensor Joined(List<MemoryActivity> pieces, Func<MemoryActivity, Tensor> of) =>
+            cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
+        return
+        [
+            .. activities.Select(pieces => new MemoryRecord(
+                Joined(pieces, a => a.Queries),
+                Joined(pieces, a => a.Keys),
+                Joined(pieces, a => a.Values),
+                Joined(pieces, a => a.Strength),
+                pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!),
+                pieces[0].Decay.MoveToOuterDisposeScope(),
+                pieces[0].Rule,
+                [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]
+            )),
+        ];
     }
 }

@@ -25,11 +25,26 @@ internal static class ReadOrigins
     {
         using var scope = NewDisposeScope();
         Tensor Of(Tensor x, long at) => x.narrow(0, document, 1).narrow(1, at, 1).to(ScalarType.Float64);
-        Tensor q = Of(record.Queries, head), k = Of(record.Keys, head * Rank(record) + pair), strength = Of(record.Strength, head);
+        Tensor q = Of(record.Queries, head),
+            k = Of(record.Keys, head * Rank(record) + pair),
+            strength = Of(record.Strength, head);
         long tokens = q.shape[2];
         var decay = record.Decay.narrow(0, head, 1).to(ScalarType.Float64);
-        var parts = eye(tokens, dtype: ScalarType.Float64).split((long)Columns, 1).Select(values =>
-            FastWeights.Scan(q, k, values.view(1, 1, tokens, -1), strength, decay, zeros([1, 1, q.shape[3], values.shape[1]], dtype: ScalarType.Float64), record.Rule).Read);
+        var parts = eye(tokens, dtype: ScalarType.Float64)
+            .split((long)Columns, 1)
+            .Select(values =>
+                FastWeights
+                    .Scan(
+                        q,
+                        k,
+                        values.view(1, 1, tokens, -1),
+                        strength,
+                        decay,
+                        zeros([1, 1, q.shape[3], values.shape[1]], dtype: ScalarType.Float64),
+                        record.Rule
+                    )
+                    .Read
+            );
         return cat(parts.ToArray(), 3)[0][0].MoveToOuterDisposeScope();
     }
 
@@ -42,17 +57,29 @@ internal static class ReadOrigins
         using var scope = NewDisposeScope();
         long rank = Rank(record);
         var asked = tensor(bound.Questions.Select(q => (long)q.At).ToArray());
-        Tensor Sizes(long pair) => record.Values[document][head * rank + pair].to(ScalarType.Float64).norm(-1, keepdim: false); // ‖v_s‖ (T)
-        var rows = Matrices.Rows(Enumerable.Range(0, (int)rank).Select(i => Weights(record, document, head, i).index_select(0, asked).abs() * Sizes(i)).Aggregate((x, y) => x + y));
+        Tensor Sizes(long pair) =>
+            record.Values[document][head * rank + pair].to(ScalarType.Float64).norm(-1, keepdim: false); // ‖v_s‖ (T)
+        var rows = Matrices.Rows(
+            Enumerable
+                .Range(0, (int)rank)
+                .Select(i => Weights(record, document, head, i).index_select(0, asked).abs() * Sizes(i))
+                .Aggregate((x, y) => x + y)
+        );
         var owner = Owners(bound, rows.Length == 0 ? 0 : rows[0].Length);
-        return [.. rows.Select(row =>
-        {
-            var shares = new double[bound.Pairs.Count];
-            double all = row.Sum();
-            for (int s = 0; s < row.Length; s++)
-                if (owner[s] >= 0 && all != 0) shares[owner[s]] += row[s] / all;
-            return shares;
-        })];
+        return
+        [
+            .. rows.Select(row =>
+            {
+                var shares = new double[bound.Pairs.Count];
+                double all = row.Sum();
+                for (int s = 0; s < row.Length; s++)
+                {
+                    if (owner[s] >= 0 && all != 0)
+                        shares[owner[s]] += row[s] / all;
+                }
+                return shares;
+            }),
+        ];
     }
 
     /// <summary>Of each token the pair that it belongs to; −1: none.</summary>
@@ -62,7 +89,11 @@ internal static class ReadOrigins
         Array.Fill(owner, -1);
         // The next pair's key is the next pair's.
         for (int i = 0; i < bound.Pairs.Count; i++)
-            for (int s = bound.Pairs[i].At - 1; s <= bound.Pairs[i].At + After && s < tokens; s++) owner[s] = i;
+        {
+            for (int s = bound.Pairs[i].At - 1; s <= bound.Pairs[i].At + After && s < tokens; s++)
+                owner[s] = i;
+        }
+
         return owner;
     }
 }

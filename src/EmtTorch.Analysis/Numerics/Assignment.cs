@@ -20,17 +20,21 @@ internal static class Assignment
             var distance = Enumerable.Repeat(double.PositiveInfinity, n).ToArray();
             var from = new int[n]; // the row before each column on its path
             var done = new bool[n];
-            int row = start, column = -1;
+            int row = start,
+                column = -1;
             double reached = 0;
             do
             {
                 int nearest = -1;
                 for (int j = 0; j < n; j++)
                 {
-                    if (done[j]) continue;
+                    if (done[j])
+                        continue;
                     double through = reached + cost[row, j] - rowPotential[row] - columnPotential[j];
-                    if (through < distance[j]) (distance[j], from[j]) = (through, row);
-                    if (nearest < 0 || distance[j] < distance[nearest]) nearest = j;
+                    if (through < distance[j])
+                        (distance[j], from[j]) = (through, row);
+                    if (nearest < 0 || distance[j] < distance[nearest])
+                        nearest = j;
                 }
                 reached = distance[nearest];
                 done[nearest] = true;
@@ -40,18 +44,21 @@ internal static class Assignment
 
             rowPotential[start] += reached;
             for (int j = 0; j < n; j++)
+            {
                 if (done[j] && j != column)
                 {
                     columnPotential[j] -= reached - distance[j];
                     rowPotential[rowOf[j]] += reached - distance[j];
                 }
+            }
             // The columns on the path change hands.
             while (true)
             {
                 int previous = from[column];
                 rowOf[column] = previous;
                 (columnOf[previous], column) = (column, columnOf[previous]);
-                if (previous == start) break;
+                if (previous == start)
+                    break;
             }
         }
         return columnOf;

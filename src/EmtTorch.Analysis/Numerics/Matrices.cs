@@ -11,7 +11,8 @@ internal static class Matrices
     public static double[][] Rows(Tensor matrix)
     {
         using var scope = NewDisposeScope();
-        long rows = matrix.shape[0], columns = matrix.shape[1];
+        long rows = matrix.shape[0],
+            columns = matrix.shape[1];
         var flat = Values(matrix);
         return [.. Enumerable.Range(0, (int)rows).Select(i => flat[(int)(i * columns)..(int)((i + 1) * columns)])];
     }
@@ -26,7 +27,8 @@ internal static class Matrices
     {
         using var scope = NewDisposeScope();
         var complex = tensor.detach().cpu();
-        double[] real = Values(complex.real), imaginary = Values(complex.imag);
+        double[] real = Values(complex.real),
+            imaginary = Values(complex.imag);
         return [.. real.Zip(imaginary, (a, b) => new Complex(a, b))];
     }
 
@@ -41,18 +43,23 @@ internal static class Matrices
     public static double Norm(Tensor tensor)
     {
         using var scope = NewDisposeScope();
-        if (tensor.numel() == 0) return 0;
+        if (tensor.numel() == 0)
+            return 0;
         // Divided by the largest, whose square might be beyond what a double holds.
         double largest = tensor.abs().max().ToDouble();
-        return largest == 0 || !double.IsFinite(largest) ? largest : largest * Math.Sqrt((tensor / largest).square().sum().ToDouble());
+        return largest == 0 || !double.IsFinite(largest)
+            ? largest
+            : largest * Math.Sqrt((tensor / largest).square().sum().ToDouble());
     }
 
     /// <summary>The ratio of the largest singular value to the smallest; infinite where there are fewer rows than columns.</summary>
     public static double Condition(Tensor matrix)
     {
         using var scope = NewDisposeScope();
-        if (matrix.shape[1] == 0) return 1;
-        if (matrix.shape[0] < matrix.shape[1]) return double.PositiveInfinity;
+        if (matrix.shape[1] == 0)
+            return 1;
+        if (matrix.shape[0] < matrix.shape[1])
+            return double.PositiveInfinity;
         var values = Values(linalg.svdvals(matrix));
         // LAPACK leaves rounding in place of a 0.
         return values[^1] <= values[0] * 1e-15 ? double.PositiveInfinity : values[0] / values[^1];

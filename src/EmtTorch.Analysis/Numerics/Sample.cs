@@ -7,17 +7,27 @@ namespace EmtTorch.Analysis;
 /// <param name="Min">The least.</param>
 /// <param name="Max">The greatest.</param>
 /// <param name="Interval">A 95 % interval of the mean: percentile bootstrap, 10,000 resamples. The same numbers in the same order give the same interval. Null of fewer than two.</param>
-public sealed record Sample(int Count, double Mean, double? Deviation, double Min, double Max, (double Low, double High)? Interval)
+public sealed record Sample(
+    int Count,
+    double Mean,
+    double? Deviation,
+    double Min,
+    double Max,
+    (double Low, double High)? Interval
+)
 {
-    private const int Resamples = 10_000, Seed = 1;
+    private const int Resamples = 10_000,
+        Seed = 1;
 
     /// <summary>Of those that are numbers; null where none is.</summary>
     public static Sample? Of(IEnumerable<double?> values)
     {
         var numbers = Finite(values);
-        if (numbers.Length == 0) return null;
+        if (numbers.Length == 0)
+            return null;
         double mean = numbers.Average();
-        if (numbers.Length == 1) return new(1, mean, null, mean, mean, null);
+        if (numbers.Length == 1)
+            return new(1, mean, null, mean, mean, null);
         double deviation = Math.Sqrt(numbers.Sum(v => (v - mean) * (v - mean)) / (numbers.Length - 1));
         return new(numbers.Length, mean, deviation, numbers.Min(), numbers.Max(), Bootstrap(numbers));
     }
@@ -37,7 +47,9 @@ public sealed record Sample(int Count, double Mean, double? Deviation, double Mi
     {
         double at = share * (sorted.Length - 1);
         int below = (int)at;
-        return below + 1 < sorted.Length ? sorted[below] + (at - below) * (sorted[below + 1] - sorted[below]) : sorted[^1];
+        return below + 1 < sorted.Length
+            ? sorted[below] + (at - below) * (sorted[below + 1] - sorted[below])
+            : sorted[^1];
     }
 
     private static (double, double) Bootstrap(double[] numbers)
@@ -47,14 +59,17 @@ public sealed record Sample(int Count, double Mean, double? Deviation, double Mi
         for (int i = 0; i < Resamples; i++)
         {
             double sum = 0;
-            for (int j = 0; j < numbers.Length; j++) sum += numbers[random.Next(numbers.Length)];
+            for (int j = 0; j < numbers.Length; j++)
+                sum += numbers[random.Next(numbers.Length)];
             means[i] = sum / numbers.Length;
         }
         Array.Sort(means);
         // Where all draws are one number, its sum may be off by a rounding.
-        double min = numbers.Min(), max = numbers.Max();
+        double min = numbers.Min(),
+            max = numbers.Max();
         return (Math.Clamp(Quantile(means, 0.025), min, max), Math.Clamp(Quantile(means, 0.975), min, max));
     }
 
-    private static double[] Finite(IEnumerable<double?> values) => [.. values.Where(v => v is { } number && double.IsFinite(number)).Select(v => v!.Value)];
+    private static double[] Finite(IEnumerable<double?> values) =>
+        [.. values.Where(v => v is { } number && double.IsFinite(number)).Select(v => v!.Value)];
 }

@@ -22,7 +22,8 @@ internal static class SpectralProjector
     /// <returns>P (n, n) and its rank, or null.</returns>
     public static (Tensor Projector, int Rank)? Of(Tensor matrix, double radius, out string? problem)
     {
-        problem = $"an eigenvalue lies on the circle |λ| = {radius}, or so near that rounding decides, so that what persists can't be told from what decays; another threshold may do";
+        problem =
+            $"an eigenvalue lies on the circle |λ| = {radius}, or so near that rounding decides, so that what persists can't be told from what decays; another threshold may do";
         using var scope = NewDisposeScope();
         long n = matrix.shape[0];
         var identity = eye(n, dtype: ScalarType.Float64);
@@ -34,17 +35,29 @@ internal static class SpectralProjector
                 using var step = NewDisposeScope();
                 var next = (sign + linalg.inv(sign)).mul_(0.5);
                 double change = Matrices.Norm(next - sign) / Matrices.Norm(next);
-                if (!double.IsFinite(change)) return null;
+                if (!double.IsFinite(change))
+                    return null;
                 sign = next.MoveToOuterDisposeScope();
                 // Newton's method squares the error: after 1e-9 the next is at rounding.
-                if (change > 1e-9) continue;
+                if (change > 1e-9)
+                    continue;
                 sign = ((sign + linalg.inv(sign)) * 0.5).MoveToOuterDisposeScope();
                 var projector = (sign + identity) / 2;
                 double trace = projector.trace().ToDouble(); // its rank, by P² = P
-                if (Math.Abs(trace - Math.Round(trace)) > 1e-3) return null;
+                if (Math.Abs(trace - Math.Round(trace)) > 1e-3)
+                    return null;
                 // Where rounding decides (a Jordan block near the circle) Newton's method can end in another involution than
                 // A's sign: a projector, but not one of A's.
-                if (!(Matrices.Norm(matmul(projector, matrix) - matmul(matrix, projector)) <= 1e-6 * Matrices.Norm(matrix))) return null;
+                if (
+                    !(
+                        Matrices.Norm(matmul(projector, matrix) - matmul(matrix, projector))
+                        <= 1e-6 * Matrices.Norm(matrix)
+                    )
+                )
+                {
+                    return null;
+                }
+
                 problem = null;
                 return (projector.MoveToOuterDisposeScope().MoveToOuterDisposeScope(), (int)Math.Round(trace));
             }

@@ -130,4 +130,11 @@ public sealed record ExampleData
 /// <param name="Condition">The condition number of Ψ.</param>
 /// <param name="Note">Anything to add.</param>
 /// <param name="Chosen">Whether the report's other charts use it.</param>
-public sealed record GroundingRow(string Grounding, double? PhiError, double? InterventionAccuracy, double? Condition, string? Note, bool Chosen = false);
+public sealed record GroundingRow(
+    string Grounding,
+    double? PhiError,
+    double? InterventionAccuracy,
+    double? Condition,
+    string? Note,
+    bool Chosen = false
+);

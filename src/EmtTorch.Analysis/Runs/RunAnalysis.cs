@@ -28,7 +28,12 @@ namespace EmtTorch.Analysis.Runs;
 /// </code></example>
 public sealed record RunAnalysis
 {
-    private static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions Indented = new()
+    {
+        WriteIndented = true,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     /// <summary>What the network learned, in five lines or fewer.</summary>
     public required IReadOnlyList<string> Lines { get; init; }
@@ -56,15 +61,21 @@ public sealed record RunAnalysis
     /// <param name="options">Null: the defaults.</param>
     /// <param name="input">The sequence to show (<see cref="ExampleInput"/>).</param>
     /// <exception cref="ArgumentException">The input is none for this task.</exception>
-    public static RunAnalysis Of(TrainedNetwork network, AnalysisOptions? options = null, string input = ExampleInput.Default)
+    public static RunAnalysis Of(
+        TrainedNetwork network,
+        AnalysisOptions? options = null,
+        string input = ExampleInput.Default
+    )
     {
         var clock = Stopwatch.StartNew();
-        var result = network.Transformer is { } transformer ? OfTransformer(network, transformer) : network.Configuration.Task.Name switch
-        {
-            FlipFlop.Name => OfFlipFlop(network),
-            Xor.Name => OfXor(network, options ?? new()),
-            _ => OfBinding(network, options ?? new(), input),
-        };
+        var result = network.Transformer is { } transformer
+            ? OfTransformer(network, transformer)
+            : network.Configuration.Task.Name switch
+            {
+                FlipFlop.Name => OfFlipFlop(network),
+                Xor.Name => OfXor(network, options ?? new()),
+                _ => OfBinding(network, options ?? new(), input),
+            };
         result.Json["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 3);
         return result;
     }
@@ -86,7 +97,8 @@ public sealed record RunAnalysis
         bool current = false;
         try
         {
-            if (File.Exists(file)) known = JsonNode.Parse(File.ReadAllText(file)) as JsonObject ?? throw new JsonException();
+            if (File.Exists(file))
+                known = JsonNode.Parse(File.ReadAllText(file)) as JsonObject ?? throw new JsonException();
             (step, current) = ((long?)known?["step"], (int?)known?["version"] == Version);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
@@ -94,22 +106,39 @@ public sealed record RunAnalysis
             known = null;
             warn($"{file} is damaged. It is made again.");
         }
-        if (current && step is not null && step == new RunFolder(folder).ReadResult()?.BestStep) return known!;
+        if (current && step is not null && step == new RunFolder(folder).ReadResult()?.BestStep)
+            return known!;
         TrainedNetwork network;
-        try { network = TrainedNetwork.Load(folder, warn: warn); }
+        try
+        {
+            network = TrainedNetwork.Load(folder, warn: warn);
+        }
         catch (ConfigurationException) when (known is not null)
         {
             // The checkpoints are gone, the numbers are kept.
-            if (!current) warn($"{file} is of another version of this program, and without a checkpoint it can't be made again: what it lacks is left out.");
+            if (!current)
+            {
+                warn(
+                    $"{file} is of another version of this program, and without a checkpoint it can't be made again: what it lacks is left out."
+                );
+            }
+
             return known;
         }
         using (network)
         {
-            if (current && step == network.Step) return known!;
+            if (current && step == network.Step)
+                return known!;
             making?.Invoke();
             var analysis = Of(network);
-            try { analysis.WriteNumbers(folder); }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException) { warn($"{file} can't be written: {e.Message}"); }
+            try
+            {
+                analysis.WriteNumbers(folder);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                warn($"{file} can't be written: {e.Message}");
+            }
             return analysis.Json;
         }
     }
@@ -146,7 +175,14 @@ public sealed record RunAnalysis
         json["eigenvalues_learned"] = analysis.Spectrum?.CountLearned;
         json["spectral_threshold"] = options.Memories.SpectralThreshold;
         json["cycles"] = analysis.Cycles is { } cycles
-            ? new JsonArray([.. cycles.All.Select(c => new JsonObject { ["length"] = c.Length, ["count"] = c.Count, ["learned"] = c.Learned })])
+            ? new JsonArray([
+                .. cycles.All.Select(c => new JsonObject
+                {
+                    ["length"] = c.Length,
+                    ["count"] = c.Count,
+                    ["learned"] = c.Learned,
+                }),
+            ])
             : null;
         json["cycles_theory"] = analysis.Cycles?.Count;
         json["cycles_learned"] = analysis.Cycles?.Learned;
@@ -159,30 +195,40 @@ public sealed record RunAnalysis
         json["condition"] = Value(analysis.Memories?.Condition);
         json["intervention_accuracy"] = Value(analysis.InterventionAccuracy);
         json["interaction_blocks"] = analysis.Blocks is { } b
-            ? new JsonObject { ["memory_to_memory"] = Value(b.MemoryToMemory), ["rest_to_memory"] = Value(b.RestToMemory), ["memory_to_rest"] = Value(b.MemoryToRest), ["rest_to_rest"] = Value(b.RestToRest) }
+            ? new JsonObject
+            {
+                ["memory_to_memory"] = Value(b.MemoryToMemory),
+                ["rest_to_memory"] = Value(b.RestToMemory),
+                ["memory_to_rest"] = Value(b.MemoryToRest),
+                ["rest_to_rest"] = Value(b.RestToRest),
+            }
             : null;
-        json["groundings"] = new JsonArray([.. analysis.Groundings.Select(g => new JsonObject
-        {
-            ["grounding"] = VariableMemories.Name(g.Grounding),
-            ["phi_error"] = Value(g.PhiError),
-            ["phi_error_unscaled"] = Value(g.PhiErrorUnscaled),
-            ["condition"] = Value(g.Condition),
-            ["intervention_accuracy"] = Value(g.InterventionAccuracy),
-            ["problem"] = g.Problem,
-        })]);
+        json["groundings"] = new JsonArray([
+            .. analysis.Groundings.Select(g => new JsonObject
+            {
+                ["grounding"] = VariableMemories.Name(g.Grounding),
+                ["phi_error"] = Value(g.PhiError),
+                ["phi_error_unscaled"] = Value(g.PhiErrorUnscaled),
+                ["condition"] = Value(g.Condition),
+                ["intervention_accuracy"] = Value(g.InterventionAccuracy),
+                ["problem"] = g.Problem,
+            }),
+        ]);
         json["interventions"] = InterventionsJson(analysis.Interventions);
         json["loading"] = analysis.Loading is { } loading
-            ? new JsonArray([.. loading.Steps.Select(l => new JsonObject
-            {
-                ["step"] = l.Step,
-                ["input_weight"] = Value(l.InputWeight),
-                ["feedback_weight"] = Value(l.FeedbackWeight),
-                ["explained"] = Value(l.Explained),
-                ["agree"] = Value(l.Agree),
-                ["disagree"] = Value(l.Disagree),
-                ["sign_right"] = Value(l.SignRight),
-                ["saturated"] = Value(l.Saturated),
-            })])
+            ? new JsonArray([
+                .. loading.Steps.Select(l => new JsonObject
+                {
+                    ["step"] = l.Step,
+                    ["input_weight"] = Value(l.InputWeight),
+                    ["feedback_weight"] = Value(l.FeedbackWeight),
+                    ["explained"] = Value(l.Explained),
+                    ["agree"] = Value(l.Agree),
+                    ["disagree"] = Value(l.Disagree),
+                    ["sign_right"] = Value(l.SignRight),
+                    ["saturated"] = Value(l.Saturated),
+                }),
+            ])
             : null;
         json["spectrum_theory"] = Points(analysis.Spectrum?.Theory);
         json["spectrum_learned"] = Points(analysis.Spectrum?.Learned);
@@ -211,7 +257,13 @@ public sealed record RunAnalysis
         };
     }
 
-    private static ReportData BindingPage(TrainedNetwork network, NetworkAnalysis analysis, IReadOnlyList<string> lines, double[][] example, string input)
+    private static ReportData BindingPage(
+        TrainedNetwork network,
+        NetworkAnalysis analysis,
+        IReadOnlyList<string> lines,
+        double[][] example,
+        string input
+    )
     {
         var task = analysis.Task;
         int steps = 7 * task.S;
@@ -220,14 +272,27 @@ public sealed record RunAnalysis
         if (analysis.Memories is null)
         {
             var why = analysis.Problems.Count > 0 ? analysis.Problems[^1] : "there are no variable memories";
-            foreach (var chart in (ReportChart[])[ReportChart.WeightsVariables, ReportChart.Variables, ReportChart.Interventions, ReportChart.Participation]) skipped[chart] = why;
+            foreach (
+                var chart in (ReportChart[])
+                    [
+                        ReportChart.WeightsVariables,
+                        ReportChart.Variables,
+                        ReportChart.Interventions,
+                        ReportChart.Participation,
+                    ]
+            )
+            {
+                skipped[chart] = why;
+            }
         }
         return Page(network, lines, analysis.Problems) with
         {
             TestAccuracy = analysis.Accuracy,
             Variables = task.S,
             Components = task.D,
-            WeightsVariables = analysis.Decomposition is { } decomposition ? Spread(decomposition, analysis.Memories!, task.S * task.D) : null,
+            WeightsVariables = analysis.Decomposition is { } decomposition
+                ? Spread(decomposition, analysis.Memories!, task.S * task.D)
+                : null,
             Spectrum = analysis.Spectrum is { } spectrum
                 ? new()
                 {
@@ -237,12 +302,36 @@ public sealed record RunAnalysis
                     Threshold = spectrum.Threshold,
                 }
                 : null,
-            Examples = usable ? [Example(analysis, $"{(input.Length <= 20 ? input : "your input")} as bit vectors", example, steps), Example(analysis, "random ±1", Random(task), steps)] : null,
-            Interventions = analysis.Interventions.Count == 0 ? null : [.. analysis.Interventions.Select(i =>
-                new Intervention(i.Kind.ToString().ToLowerInvariant(), i.Variable == 0 ? null : i.Variable, i.Accuracy))],
+            Examples = usable
+                ?
+                [
+                    Example(analysis, $"{(input.Length <= 20 ? input : "your input")} as bit vectors", example, steps),
+                    Example(analysis, "random ±1", Random(task), steps),
+                ]
+                : null,
+            Interventions =
+                analysis.Interventions.Count == 0
+                    ? null
+                    :
+                    [
+                        .. analysis.Interventions.Select(i => new Intervention(
+                            i.Kind.ToString().ToLowerInvariant(),
+                            i.Variable == 0 ? null : i.Variable,
+                            i.Accuracy
+                        )),
+                    ],
             Participation = analysis.Memories?.Participation(),
-            Groundings = [.. analysis.Groundings.Select(g => new GroundingRow(VariableMemories.Name(g.Grounding), g.PhiError, g.InterventionAccuracy, g.Condition, g.Problem,
-                g.Grounding == analysis.Memories?.Grounding))],
+            Groundings =
+            [
+                .. analysis.Groundings.Select(g => new GroundingRow(
+                    VariableMemories.Name(g.Grounding),
+                    g.PhiError,
+                    g.InterventionAccuracy,
+                    g.Condition,
+                    g.Problem,
+                    g.Grounding == analysis.Memories?.Grounding
+                )),
+            ],
             Figures = analysis.Loading is { } loading ? [.. LoadingFigures.Of(loading)] : [],
             Skipped = skipped,
         };
@@ -251,25 +340,45 @@ public sealed record RunAnalysis
     private static ExampleData Example(NetworkAnalysis analysis, string label, double[][] input, int steps)
     {
         var (hidden, contents, outputs) = analysis.Run(input, steps);
-        return new() { Label = label, InputSteps = input.Length, Inputs = input, HiddenState = hidden, Contents = contents, Outputs = outputs };
+        return new()
+        {
+            Label = label,
+            InputSteps = input.Length,
+            Inputs = input,
+            HiddenState = hidden,
+            Contents = contents,
+            Outputs = outputs,
+        };
     }
 
     private static double[][] Random(LinearBinding task)
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(1, CPU);
-        return Matrices.Rows(randint(0, 2, new long[] { task.S, task.D }, dtype: ScalarType.Float64, generator: generator).mul_(2).sub_(1));
+        return Matrices.Rows(
+            randint(0, 2, new long[] { task.S, task.D }, dtype: ScalarType.Float64, generator: generator)
+                .mul_(2)
+                .sub_(1)
+        );
     }
 
     /// <summary>The matrix with empty rows and columns for history entries that are not live, so that every variable has its place.</summary>
     private static double[][] Spread(MemoryDecomposition decomposition, VariableMemories memories, int entries)
     {
         var compact = Matrices.Rows(decomposition.Interactions);
-        int live = memories.Live.Count, size = entries + compact.Length - live;
-        var place = Enumerable.Range(0, compact.Length).Select(i => i < live ? memories.Live[i] : entries + i - live).ToArray();
+        int live = memories.Live.Count,
+            size = entries + compact.Length - live;
+        var place = Enumerable
+            .Range(0, compact.Length)
+            .Select(i => i < live ? memories.Live[i] : entries + i - live)
+            .ToArray();
         var spread = Enumerable.Range(0, size).Select(_ => Enumerable.Repeat(double.NaN, size).ToArray()).ToArray();
         for (int i = 0; i < compact.Length; i++)
-            for (int j = 0; j < compact.Length; j++) spread[place[i]][place[j]] = compact[i][j];
+        {
+            for (int j = 0; j < compact.Length; j++)
+                spread[place[i]][place[j]] = compact[i][j];
+        }
+
         return spread;
     }
 
@@ -279,7 +388,10 @@ public sealed record RunAnalysis
         var problems = new List<string>();
         var json = Head(network);
         FlipFlopStates? states = null;
-        if (network.Weights.WhyUnusable() is { } reason) problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
+        if (network.Weights.WhyUnusable() is { } reason)
+        {
+            problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
+        }
         else
         {
             using var scope = NewDisposeScope();
@@ -287,27 +399,42 @@ public sealed record RunAnalysis
             states = FlipFlopStates.Of(trained);
             var found = states.FixedPoints;
             problems.AddRange(found.Problems);
-            lines.Add(FormattableString.Invariant($"It has {found.Points.Count} fixed points, {found.Stable.Count()} of them stable; {found.Unconverged} of {found.Starts} starts came to none."));
-            lines.Add(states.IsComplete
-                ? FormattableString.Invariant($"Each of the {states.PatternCount} patterns of its bits is kept in one stable fixed point.")
-                : FormattableString.Invariant($"{states.Patterns.Count} of the {states.PatternCount} patterns of its bits have a stable fixed point."));
+            lines.Add(
+                FormattableString.Invariant(
+                    $"It has {found.Points.Count} fixed points, {found.Stable.Count()} of them stable; {found.Unconverged} of {found.Starts} starts came to none."
+                )
+            );
+            lines.Add(
+                states.IsComplete
+                    ? FormattableString.Invariant(
+                        $"Each of the {states.PatternCount} patterns of its bits is kept in one stable fixed point."
+                    )
+                    : FormattableString.Invariant(
+                        $"{states.Patterns.Count} of the {states.PatternCount} patterns of its bits have a stable fixed point."
+                    )
+            );
             json["fixed_points"] = new JsonObject
             {
                 ["starts"] = found.Starts,
                 ["unconverged"] = found.Unconverged,
                 ["stable"] = found.Stable.Count(),
                 ["complete"] = states.IsComplete,
-                ["points"] = new JsonArray([.. found.Points.Select((p, i) => new JsonObject
-                {
-                    ["outputs"] = states.Signs[i],
-                    ["stable"] = p.IsStable,
-                    ["unstable_directions"] = p.UnstableDirections,
-                    ["isolated"] = p.IsIsolated,
-                    ["starts"] = p.Count,
-                    ["residual"] = p.Residual,
-                    ["largest_eigenvalue"] = p.Eigenvalues[0].Magnitude,
-                    ["state"] = new JsonArray([.. p.State.Select(x => (JsonNode)x)]),
-                })]),
+                ["points"] = new JsonArray([
+                    .. found.Points.Select(
+                        (p, i) =>
+                            new JsonObject
+                            {
+                                ["outputs"] = states.Signs[i],
+                                ["stable"] = p.IsStable,
+                                ["unstable_directions"] = p.UnstableDirections,
+                                ["isolated"] = p.IsIsolated,
+                                ["starts"] = p.Count,
+                                ["residual"] = p.Residual,
+                                ["largest_eigenvalue"] = p.Eigenvalues[0].Magnitude,
+                                ["state"] = new JsonArray([.. p.State.Select(x => (JsonNode)x)]),
+                            }
+                    ),
+                ]),
             };
         }
         json["problems"] = new JsonArray([.. problems.Select(p => (JsonNode)p)]);
@@ -332,18 +459,39 @@ public sealed record RunAnalysis
         XorVariables? variables = null;
         using var scope = NewDisposeScope();
         using var task = network.Configuration.Task.ToXor(ScalarType.Float64, CPU);
-        if (network.Weights.WhyUnusable() is { } reason) problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
-        else if (network.Weights.Dimension != task.Dimension) problems.Add($"Nothing can be compared: the network's inputs have {network.Weights.Dimension} numbers, the task's variables {task.Dimension}.");
+        if (network.Weights.WhyUnusable() is { } reason)
+        {
+            problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
+        }
+        else if (network.Weights.Dimension != task.Dimension)
+        {
+            problems.Add(
+                $"Nothing can be compared: the network's inputs have {network.Weights.Dimension} numbers, the task's variables {task.Dimension}."
+            );
+        }
         else
         {
-            if (network.Weights.Bias is null) problems.Add("The network has no bias: its outputs are odd functions of its inputs, and the exclusive or of two is an even one, which it can't give.");
+            if (network.Weights.Bias is null)
+            {
+                problems.Add(
+                    "The network has no bias: its outputs are odd functions of its inputs, and the exclusive or of two is an even one, which it can't give."
+                );
+            }
+
             using var trained = network.Weights.ToNetwork();
             variables = XorVariables.Of(trained, task, options);
             problems.AddRange(variables.Problems);
             json["test_accuracy"] = Value(variables.Accuracy);
             json["test_horizon"] = options.TestHorizon;
             json["delays"] = new JsonArray([.. task.Delays.Select(delay => (JsonNode)delay)]);
-            json["readings"] = new JsonArray([.. variables.Readings.Select(r => new JsonObject { ["ahead"] = r.Ahead, ["explained"] = Value(r.Explained), ["sign_right"] = Value(r.SignRight) })]);
+            json["readings"] = new JsonArray([
+                .. variables.Readings.Select(r => new JsonObject
+                {
+                    ["ahead"] = r.Ahead,
+                    ["explained"] = Value(r.Explained),
+                    ["sign_right"] = Value(r.SignRight),
+                }),
+            ]);
             json["period"] = variables.Period;
             json["variables"] = Through(variables.Variables);
             json["unrolled"] = Through(variables.Unrolled);
@@ -364,8 +512,20 @@ public sealed record RunAnalysis
             Lines = lines,
             Problems = problems,
             Json = json,
-            Data = Page(network, lines, problems) with { TestAccuracy = variables?.Accuracy, Figures = variables is null ? [] : XorFigures.Of(variables), HasVariables = false },
-            Row = FirstRow(network) with { TestAccuracy = variables?.Accuracy, SpectralError = variables?.Spectrum?.Error, CountTheory = variables?.Spectrum?.CountTheory, CountLearned = variables?.Spectrum?.CountLearned, Problems = problems.Count },
+            Data = Page(network, lines, problems) with
+            {
+                TestAccuracy = variables?.Accuracy,
+                Figures = variables is null ? [] : XorFigures.Of(variables),
+                HasVariables = false,
+            },
+            Row = FirstRow(network) with
+            {
+                TestAccuracy = variables?.Accuracy,
+                SpectralError = variables?.Spectrum?.Error,
+                CountTheory = variables?.Spectrum?.CountTheory,
+                CountLearned = variables?.Spectrum?.CountLearned,
+                Problems = problems.Count,
+            },
         };
     }
 
@@ -385,91 +545,142 @@ public sealed record RunAnalysis
             {
                 TestAccuracy = analysis.Accuracy,
                 Figures = EpisodicFigures.Of(analysis),
-                Texts = analysis.Text is { Sample.Length: > 0 } text ? [new("sample", "What it writes", $"The test part's beginning, paler, and what the network goes on with, drawn at temperature 0.8. Bytes that are no characters stand as \\xNN.", text.Prompt, text.Sample)] : [],
+                Texts = analysis.Text is { Sample.Length: > 0 } text
+                    ?
+                    [
+                        new(
+                            "sample",
+                            "What it writes",
+                            $"The test part's beginning, paler, and what the network goes on with, drawn at temperature 0.8. Bytes that are no characters stand as \\xNN.",
+                            text.Prompt,
+                            text.Sample
+                        ),
+                    ]
+                    : [],
                 HasVariables = false,
             },
             Row = FirstRow(network) with
             {
-                TestAccuracy = analysis.Accuracy, BitsPerCharacter = analysis.Text?.Bits, ReadsRight = analysis.Reads.Max(r => r.Share),
-                EffectiveRank = analysis.FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).Select(f => (double?)f.EffectiveRank[^1]).Max(),
-                StateBytes = analysis.StateBytesEnd, Problems = analysis.Problems.Count,
+                TestAccuracy = analysis.Accuracy,
+                BitsPerCharacter = analysis.Text?.Bits,
+                ReadsRight = analysis.Reads.Max(r => r.Share),
+                EffectiveRank = analysis
+                    .FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1]))
+                    .Select(f => (double?)f.EffectiveRank[^1])
+                    .Max(),
+                StateBytes = analysis.StateBytesEnd,
+                Problems = analysis.Problems.Count,
             },
         };
     }
 
-    private static JsonObject? Through(SuperpositionResult? result) => result is null ? null : new()
-    {
-        ["superposition"] = Value(result.Superposition),
-        ["intervention_accuracy"] = Value(result.Accuracy),
-        ["affected_accuracy"] = Value(result.AffectedAccuracy),
-        ["interventions"] = InterventionsJson(result.Interventions),
-    };
+    private static JsonObject? Through(SuperpositionResult? result) =>
+        result is null
+            ? null
+            : new()
+            {
+                ["superposition"] = Value(result.Superposition),
+                ["intervention_accuracy"] = Value(result.Accuracy),
+                ["affected_accuracy"] = Value(result.AffectedAccuracy),
+                ["interventions"] = InterventionsJson(result.Interventions),
+            };
 
-    private static JsonArray InterventionsJson(IReadOnlyList<InterventionResult> interventions) => new([.. interventions.Select(i => new JsonObject
-    {
-        ["kind"] = i.Kind.ToString().ToLowerInvariant(),
-        ["variable"] = i.Variable == 0 ? null : i.Variable,
-        ["other"] = i.Other == 0 ? null : i.Other,
-        ["accuracy"] = Value(i.Accuracy),
-        ["affected_accuracy"] = Value(i.AffectedAccuracy),
-    })]);
+    private static JsonArray InterventionsJson(IReadOnlyList<InterventionResult> interventions) =>
+        new([
+            .. interventions.Select(i => new JsonObject
+            {
+                ["kind"] = i.Kind.ToString().ToLowerInvariant(),
+                ["variable"] = i.Variable == 0 ? null : i.Variable,
+                ["other"] = i.Other == 0 ? null : i.Other,
+                ["accuracy"] = Value(i.Accuracy),
+                ["affected_accuracy"] = Value(i.AffectedAccuracy),
+            }),
+        ]);
 
-    private static JsonObject Head(TrainedNetwork network) => new()
-    {
-        ["version"] = Version,
-        ["name"] = network.Name,
-        ["weights"] = Path.GetFileName(network.File),
-        ["task"] = TaskName(network),
-        ["seed"] = network.Step is null ? null : network.Configuration.Seed,
-        ["step"] = network.Step,
-        ["hidden_size"] = network.HiddenSize,
-        // What L2 is taken of: ½ weight_decay ‖θ‖² is its part of the objective.
-        ["parameter_norm"] = Value(network.ParameterNorm),
-    };
-
-    private static ComparisonRow FirstRow(TrainedNetwork network) => new()
-    {
-        Name = network.Name,
-        Task = TaskName(network),
-        Seed = network.Step is null ? null : network.Configuration.Seed,
-        HiddenSize = network.HiddenSize,
-    };
-
-    private static ReportData Page(TrainedNetwork network, IReadOnlyList<string> lines, IReadOnlyList<string> problems) => new()
-    {
-        Name = network.Name,
-        Task = TaskName(network),
-        Seed = network.Step is null ? null : network.Configuration.Seed,
-        HiddenSize = network.HiddenSize,
-        Steps = network.Step,
-        Summary = lines,
-        Problems = problems,
-        Settings = [.. Settings("", JsonNode.Parse(network.Configuration.ToJson())!)],
-        Training = network.Metrics.Count == 0 ? null : [.. network.Metrics.Select(m => new TrainingPoint
+    private static JsonObject Head(TrainedNetwork network) =>
+        new()
         {
-            Step = m.Step, Loss = m.Loss, Accuracy = m.Accuracy, Horizon = m.Horizon, TestLoss = m.TestLoss, TestAccuracy = m.TestAccuracy,
-            SpectralError = m.SpectralError, EigenvaluesLearned = m.EigenvaluesLearned,
-            TestBits = m.TestBitsPerCharacter, TestBitsNewWords = m.TestBitsNewWords, TestBitsSeenWords = m.TestBitsSeenWords,
-        })],
-        OnTokens = network.Transformer is not null,
-        WeightsStandard = network.Transformer is null ? Matrices.Rows(network.Weights.WeightHh) : null,
-    };
+            ["version"] = Version,
+            ["name"] = network.Name,
+            ["weights"] = Path.GetFileName(network.File),
+            ["task"] = TaskName(network),
+            ["seed"] = network.Step is null ? null : network.Configuration.Seed,
+            ["step"] = network.Step,
+            ["hidden_size"] = network.HiddenSize,
+            // What L2 is taken of: ½ weight_decay ‖θ‖² is its part of the objective.
+            ["parameter_norm"] = Value(network.ParameterNorm),
+        };
 
-    private static string TaskName(TrainedNetwork network) => network.Configuration.Task switch
-    {
-        { IsOnTokens: true } task => task.Label,
-        { Name: { } name } => name,
-        { Id: { } id } => $"id ({string.Join(", ", id)})",
-        { Terms: { } } => "sum of delayed permutations",
-        _ => "matrix",
-    };
+    private static ComparisonRow FirstRow(TrainedNetwork network) =>
+        new()
+        {
+            Name = network.Name,
+            Task = TaskName(network),
+            Seed = network.Step is null ? null : network.Configuration.Seed,
+            HiddenSize = network.HiddenSize,
+        };
+
+    private static ReportData Page(
+        TrainedNetwork network,
+        IReadOnlyList<string> lines,
+        IReadOnlyList<string> problems
+    ) =>
+        new()
+        {
+            Name = network.Name,
+            Task = TaskName(network),
+            Seed = network.Step is null ? null : network.Configuration.Seed,
+            HiddenSize = network.HiddenSize,
+            Steps = network.Step,
+            Summary = lines,
+            Problems = problems,
+            Settings = [.. Settings("", JsonNode.Parse(network.Configuration.ToJson())!)],
+            Training =
+                network.Metrics.Count == 0
+                    ? null
+                    :
+                    [
+                        .. network.Metrics.Select(m => new TrainingPoint
+                        {
+                            Step = m.Step,
+                            Loss = m.Loss,
+                            Accuracy = m.Accuracy,
+                            Horizon = m.Horizon,
+                            TestLoss = m.TestLoss,
+                            TestAccuracy = m.TestAccuracy,
+                            SpectralError = m.SpectralError,
+                            EigenvaluesLearned = m.EigenvaluesLearned,
+                            TestBits = m.TestBitsPerCharacter,
+                            TestBitsNewWords = m.TestBitsNewWords,
+                            TestBitsSeenWords = m.TestBitsSeenWords,
+                        }),
+                    ],
+            OnTokens = network.Transformer is not null,
+            WeightsStandard = network.Transformer is null ? Matrices.Rows(network.Weights.WeightHh) : null,
+        };
+
+    private static string TaskName(TrainedNetwork network) =>
+        network.Configuration.Task switch
+        {
+            { IsOnTokens: true } task => task.Label,
+            { Name: { } name } => name,
+            { Id: { } id } => $"id ({string.Join(", ", id)})",
+            { Terms: { } } => "sum of delayed permutations",
+            _ => "matrix",
+        };
 
     private static IEnumerable<ReportSetting> Settings(string path, JsonNode? node)
     {
         if (node is JsonObject section)
+        {
             foreach (var (key, value) in section)
-                foreach (var setting in Settings(path.Length == 0 ? key : $"{path}.{key}", value)) yield return setting;
-        else yield return new(path, node?.ToJsonString() ?? "null");
+            {
+                foreach (var setting in Settings(path.Length == 0 ? key : $"{path}.{key}", value))
+                    yield return setting;
+            }
+        }
+        else
+            yield return new(path, node?.ToJsonString() ?? "null");
     }
 
     private static JsonNode? Value(double? value) => value is { } v && double.IsFinite(v) ? JsonValue.Create(v) : null;

@@ -31,8 +31,22 @@ public sealed class Circuit : IDisposable
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var psi = basis?.to_type(ScalarType.Float64).cpu().clone() ?? eye(n, dtype: ScalarType.Float64);
-        if (psi.shape is not [_, var columns] || columns != n) throw new ArgumentException($"the basis is ({string.Join(", ", psi.shape)}): it has a column for each of the s·κ = {n} numbers in the variables", nameof(basis));
-        if (!(Matrices.Condition(psi) < 1e12)) throw new ArgumentException($"the basis's {n} columns are not independent: there is no dual", nameof(basis));
+        if (psi.shape is not [_, var columns] || columns != n)
+        {
+            throw new ArgumentException(
+                $"the basis is ({string.Join(", ", psi.shape)}): it has a column for each of the s·κ = {n} numbers in the variables",
+                nameof(basis)
+            );
+        }
+
+        if (!(Matrices.Condition(psi) < 1e12))
+        {
+            throw new ArgumentException(
+                $"the basis's {n} columns are not independent: there is no dual",
+                nameof(basis)
+            );
+        }
+
         _task = task;
         Basis = psi.MoveToOuterDisposeScope();
         Dual = linalg.pinv(psi).MoveToOuterDisposeScope();
@@ -116,7 +130,11 @@ public sealed class Circuit : IDisposable
     public NetworkWeights ToWeights()
     {
         using var scope = NewDisposeScope();
-        return new(WeightIh.clone().MoveToOuterDisposeScope(), WeightHh.clone().MoveToOuterDisposeScope(), Readout.clone().MoveToOuterDisposeScope());
+        return new(
+            WeightIh.clone().MoveToOuterDisposeScope(),
+            WeightHh.clone().MoveToOuterDisposeScope(),
+            Readout.clone().MoveToOuterDisposeScope()
+        );
     }
 
     /// <summary>
@@ -128,7 +146,12 @@ public sealed class Circuit : IDisposable
     public ElmanRnn ToElmanRnn(double epsilon = 1e-4)
     {
         if (!ReadsOldestOnly(_task))
-            throw new InvalidOperationException("the task reads other variables than the oldest: f of the half-filled memory would be added to the input, and no linear network of one phase can load it; Run does it in two");
+        {
+            throw new InvalidOperationException(
+                "the task reads other variables than the oldest: f of the half-filled memory would be added to the input, and no linear network of one phase can load it; Run does it in two"
+            );
+        }
+
         using var scope = NewDisposeScope();
         return new NetworkWeights(WeightIh * epsilon, WeightHh, Readout / epsilon).ToNetwork();
     }
@@ -137,8 +160,14 @@ public sealed class Circuit : IDisposable
     public static bool ReadsOldestOnly(LinearBinding task)
     {
         for (int j = task.D; j < task.S * task.D; j++)
+        {
             for (int i = 0; i < task.D; i++)
-                if (task.F[j, i] != 0) return false;
+            {
+                if (task.F[j, i] != 0)
+                    return false;
+            }
+        }
+
         return true;
     }
 

@@ -102,11 +102,13 @@ public sealed class GsemmDivergedException(double time, string message) : Arithm
 /// </code></example>
 public sealed class Gsemm : IDisposable
 {
-    private readonly Tensor _memories;  // Ξᵀ (N_h, N_f), as all of these transposed for states that are rows
-    private readonly Tensor _dual;      // (Ξ†)ᵀ (N_f, N_h)
-    private readonly Tensor _sequence;  // Φ' (N_h, N_h)
-    private readonly Tensor _gram;      // ΞᵀΞ (N_h, N_h)
-    private readonly Tensor _fromFeature, _fromDelay, _toFeature; // the same with their strengths: √α_s (Ξ†)ᵀ, α_c (Ξ†)ᵀ Φ', √α_s Ξᵀ
+    private readonly Tensor _memories; // Ξᵀ (N_h, N_f), as all of these transposed for states that are rows
+    private readonly Tensor _dual; // (Ξ†)ᵀ (N_f, N_h)
+    private readonly Tensor _sequence; // Φ' (N_h, N_h)
+    private readonly Tensor _gram; // ΞᵀΞ (N_h, N_h)
+    private readonly Tensor _fromFeature,
+        _fromDelay,
+        _toFeature; // the same with their strengths: √α_s (Ξ†)ᵀ, α_c (Ξ†)ᵀ Φ', √α_s Ξᵀ
     private readonly bool _orthogonal;
 
     public GsemmSettings Settings { get; }
@@ -126,21 +128,48 @@ public sealed class Gsemm : IDisposable
     {
         Settings = settings ?? new();
         Check(Settings);
-        if (memories.dim() != 2 || memories.shape[0] == 0 || memories.shape[1] == 0) throw new ArgumentException($"the memories Ξ have the shape ({Shape(memories)}); needed: (N_f, N_h)", nameof(memories));
+        if (memories.dim() != 2 || memories.shape[0] == 0 || memories.shape[1] == 0)
+        {
+            throw new ArgumentException(
+                $"the memories Ξ have the shape ({Shape(memories)}); needed: (N_f, N_h)",
+                nameof(memories)
+            );
+        }
+
         (Features, Memories) = (memories.shape[0], memories.shape[1]);
-        if (sequence.dim() != 2 || sequence.shape[0] != Memories || sequence.shape[1] != Memories) throw new ArgumentException($"Φ' has the shape ({Shape(sequence)}); needed: (N_h, N_h) = ({Memories}, {Memories})", nameof(sequence));
+        if (sequence.dim() != 2 || sequence.shape[0] != Memories || sequence.shape[1] != Memories)
+        {
+            throw new ArgumentException(
+                $"Φ' has the shape ({Shape(sequence)}); needed: (N_h, N_h) = ({Memories}, {Memories})",
+                nameof(sequence)
+            );
+        }
 
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         var xi = memories.detach().to(ScalarType.Float64).cpu();
         var phi = sequence.detach().to(ScalarType.Float64).cpu();
-        if (!IsFinite(xi)) throw new ArgumentException("the memories Ξ hold numbers that are not finite", nameof(memories));
-        if (!IsFinite(phi)) throw new ArgumentException("Φ' holds numbers that are not finite", nameof(sequence));
-        if (Memories > Features) throw new ArgumentException($"{Memories} memories of {Features} features are linearly dependent; the pseudoinverse rule (Ξ†Ξ = I) needs independent ones, N_h ≤ N_f", nameof(memories));
+        if (!IsFinite(xi))
+            throw new ArgumentException("the memories Ξ hold numbers that are not finite", nameof(memories));
+        if (!IsFinite(phi))
+            throw new ArgumentException("Φ' holds numbers that are not finite", nameof(sequence));
+        if (Memories > Features)
+        {
+            throw new ArgumentException(
+                $"{Memories} memories of {Features} features are linearly dependent; the pseudoinverse rule (Ξ†Ξ = I) needs independent ones, N_h ≤ N_f",
+                nameof(memories)
+            );
+        }
+
         var singular = linalg.svdvals(xi).data<double>().ToArray();
         // Below this Ξ†Ξ = I holds to fewer than about six digits.
         if (!(singular[^1] > 1e-10 * singular[0]))
-            throw new ArgumentException($"the memories are linearly dependent: Ξ's smallest singular value is {singular[^1]:0.###e+0}, its largest {singular[0]:0.###e+0}; the pseudoinverse rule (Ξ†Ξ = I) needs a ratio above 1e-10", nameof(memories));
+        {
+            throw new ArgumentException(
+                $"the memories are linearly dependent: Ξ's smallest singular value is {singular[^1]:0.###e+0}, its largest {singular[0]:0.###e+0}; the pseudoinverse rule (Ξ†Ξ = I) needs a ratio above 1e-10",
+                nameof(memories)
+            );
+        }
 
         double s = Math.Sqrt(Settings.AlphaS);
         var dual = linalg.pinv(xi).t(); // (N_f, N_h)
@@ -189,7 +218,14 @@ public sealed class Gsemm : IDisposable
         using var scope = NewDisposeScope();
         var f = Rows(feature, Features, nameof(feature)).clone();
         var d = delay is null ? zeros_like(f) : Rows(delay, Features, nameof(delay)).clone();
-        if (!d.shape.SequenceEqual(f.shape)) throw new ArgumentException($"V_d is ({Shape(d)}) and V_f ({Shape(f)}); they must have one shape", nameof(delay));
+        if (!d.shape.SequenceEqual(f.shape))
+        {
+            throw new ArgumentException(
+                $"V_d is ({Shape(d)}) and V_f ({Shape(f)}); they must have one shape",
+                nameof(delay)
+            );
+        }
+
         var (hidden, delayed) = Followers(f, null, d);
         return new(f.MoveToOuterDisposeScope(), hidden.MoveToOuterDisposeScope(), delayed.MoveToOuterDisposeScope());
     }
@@ -202,31 +238,63 @@ public sealed class Gsemm : IDisposable
     /// <param name="recordEvery">Steps between two records, a divisor of all steps.</param>
     /// <exception cref="ArgumentException">An argument is out of its range, a shape is wrong, or a number is not finite.</exception>
     /// <exception cref="GsemmDivergedException">At a record the state is not finite, or, where σ_f is bounded, beyond twice the bound that the exact solution keeps to.</exception>
-    public GsemmTrajectory Integrate(GsemmState start, Integrator integrator, double step, double length, int recordEvery = 1)
+    public GsemmTrajectory Integrate(
+        GsemmState start,
+        Integrator integrator,
+        double step,
+        double length,
+        int recordEvery = 1
+    )
     {
-        if (!double.IsFinite(step) || step <= 0) throw new ArgumentOutOfRangeException(nameof(step), step, "the step must be above 0");
-        if (!double.IsFinite(length) || length <= 0) throw new ArgumentOutOfRangeException(nameof(length), length, "the length must be above 0");
+        if (!double.IsFinite(step) || step <= 0)
+            throw new ArgumentOutOfRangeException(nameof(step), step, "the step must be above 0");
+        if (!double.IsFinite(length) || length <= 0)
+            throw new ArgumentOutOfRangeException(nameof(length), length, "the length must be above 0");
         ArgumentOutOfRangeException.ThrowIfLessThan(recordEvery, 1);
         double exact = length / step;
         long steps = (long)Math.Round(Math.Min(exact, 1e12));
-        if (steps < 1 || Math.Abs(exact - steps) > 1e-9 * exact) throw new ArgumentException($"the length {length} is {exact} steps of {step}; needed: a whole number of steps");
-        if (steps % recordEvery != 0) throw new ArgumentException($"{steps} steps can't be recorded every {recordEvery}: it must be a divisor of them", nameof(recordEvery));
+        if (steps < 1 || Math.Abs(exact - steps) > 1e-9 * exact)
+        {
+            throw new ArgumentException(
+                $"the length {length} is {exact} steps of {step}; needed: a whole number of steps"
+            );
+        }
+
+        if (steps % recordEvery != 0)
+        {
+            throw new ArgumentException(
+                $"{steps} steps can't be recorded every {recordEvery}: it must be a divisor of them",
+                nameof(recordEvery)
+            );
+        }
 
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         var f = Rows(start.Feature, Features, "V_f").clone(); // (B, N_f)
-        var h = Rows(start.Hidden, Memories, "V_h").clone();  // (B, N_h)
-        var d = Rows(start.Delay, Features, "V_d").clone();   // (B, N_f)
-        if (h.shape[0] != f.shape[0] || d.shape[0] != f.shape[0]) throw new ArgumentException($"V_f has {f.shape[0]} rows, V_h {h.shape[0]} and V_d {d.shape[0]}; they must have as many", nameof(start));
+        var h = Rows(start.Hidden, Memories, "V_h").clone(); // (B, N_h)
+        var d = Rows(start.Delay, Features, "V_d").clone(); // (B, N_f)
+        if (h.shape[0] != f.shape[0] || d.shape[0] != f.shape[0])
+        {
+            throw new ArgumentException(
+                $"V_f has {f.shape[0]} rows, V_h {h.shape[0]} and V_d {d.shape[0]}; they must have as many",
+                nameof(start)
+            );
+        }
+
         double bound = Bound(f, h, d);
-        List<Tensor> features = [], hidden = [], delays = [];
+        List<Tensor> features = [],
+            hidden = [],
+            delays = [];
         Record();
         for (long n = 1; n <= steps; n++)
         {
             using (var inner = NewDisposeScope())
             {
                 var k1 = Rates(f, h, d);
-                if (integrator == Integrator.Euler) Advance(step, k1);
+                if (integrator == Integrator.Euler)
+                {
+                    Advance(step, k1);
+                }
                 else
                 {
                     var k2 = Rates(f + k1.F * (step / 2), h + k1.H * (step / 2), d + k1.D * (step / 2));
@@ -236,16 +304,30 @@ public sealed class Gsemm : IDisposable
                     Advance(step / 3, k2, k3);
                 }
             }
-            if (n % recordEvery != 0) continue;
+            if (n % recordEvery != 0)
+                continue;
             Record();
             double largest = Math.Max(Largest(features[^1]), Math.Max(Largest(hidden[^1]), Largest(delays[^1])));
             if (!(largest <= 2 * bound && double.IsFinite(largest)))
-                throw new GsemmDivergedException(n * step, $"at t = {n * step:0.######} the state is {(double.IsFinite(largest) ? $"{largest:0.###e+0} large, while the exact solution stays within {bound:0.###e+0}" : "not finite")}: " + (double.IsFinite(bound)
-                    ? $"the step {step} is too large for {integrator} and the timescales {string.Join(", ", Timescales())}"
-                    : $"either the step {step} is too large for {integrator} and the timescales {string.Join(", ", Timescales())}, or the solution itself grows without limit, as σ_f is not bounded"));
+            {
+                throw new GsemmDivergedException(
+                    n * step,
+                    $"at t = {n * step:0.######} the state is {(double.IsFinite(largest) ? $"{largest:0.###e+0} large, while the exact solution stays within {bound:0.###e+0}" : "not finite")}: "
+                        + (
+                            double.IsFinite(bound)
+                                ? $"the step {step} is too large for {integrator} and the timescales {string.Join(", ", Timescales())}"
+                                : $"either the step {step} is too large for {integrator} and the timescales {string.Join(", ", Timescales())}, or the solution itself grows without limit, as σ_f is not bounded"
+                        )
+                );
+            }
         }
         var times = Enumerable.Range(0, features.Count).Select(i => i * (double)recordEvery * step).ToArray();
-        return new(times, stack(features).MoveToOuterDisposeScope(), stack(hidden).MoveToOuterDisposeScope(), stack(delays).MoveToOuterDisposeScope());
+        return new(
+            times,
+            stack(features).MoveToOuterDisposeScope(),
+            stack(hidden).MoveToOuterDisposeScope(),
+            stack(delays).MoveToOuterDisposeScope()
+        );
 
         void Advance(double by, params ReadOnlySpan<(Tensor F, Tensor H, Tensor D)> rates)
         {
@@ -308,11 +390,18 @@ public sealed class Gsemm : IDisposable
     public Tensor ElmanWeights()
     {
         if (Settings.FeatureNonlinearity != Nonlinearity.Tanh || Settings.HiddenNonlinearity != Nonlinearity.Identity)
-            throw new InvalidOperationException($"an Elman network needs σ_f = tanh and σ_h = identity; found {Settings.FeatureNonlinearity} and {Settings.HiddenNonlinearity}");
+        {
+            throw new InvalidOperationException(
+                $"an Elman network needs σ_f = tanh and σ_h = identity; found {Settings.FeatureNonlinearity} and {Settings.HiddenNonlinearity}"
+            );
+        }
+
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         // Row j of Drive(I) is what the unit vector j becomes: W's column j.
-        return (Drive(eye(Features, dtype: ScalarType.Float64)).t() * Settings.FeatureGain).contiguous().MoveToOuterDisposeScope();
+        return (Drive(eye(Features, dtype: ScalarType.Float64)).t() * Settings.FeatureGain)
+            .contiguous()
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -335,9 +424,10 @@ public sealed class Gsemm : IDisposable
     /// Why <see cref="Energy"/> has no value, or null where it has one. It needs a σ_h whose output is a gradient in the metric
     /// G = ΞᵀΞ that the pseudoinverse rule brings: σ_h linear, or G diagonal (orthogonal memories).
     /// </summary>
-    public string? NoEnergy => Settings.HiddenNonlinearity == Nonlinearity.Identity || _orthogonal
-        ? null
-        : $"no energy is defined: σ_h is {Settings.HiddenNonlinearity} and the memories are not orthogonal; needed: σ_h = Identity, or ΞᵀΞ diagonal";
+    public string? NoEnergy =>
+        Settings.HiddenNonlinearity == Nonlinearity.Identity || _orthogonal
+            ? null
+            : $"no energy is defined: σ_h is {Settings.HiddenNonlinearity} and the memories are not orthogonal; needed: σ_h = Identity, or ΞᵀΞ diagonal";
 
     /// <summary>Whether the energy can't rise along an exact solution: it is defined, and α_c Φ' = 0.</summary>
     public bool EnergyNeverRises => NoEnergy is null && (Settings.AlphaC == 0 || _sequence.abs().max().ToDouble() == 0);
@@ -362,8 +452,12 @@ public sealed class Gsemm : IDisposable
     /// <exception cref="ArgumentException">A shape is wrong, or numbers are not of float64.</exception>
     public Tensor Energy(GsemmState state)
     {
-        if (NoEnergy is { } reason) throw new InvalidOperationException(reason);
-        foreach (var (tensor, size) in (ReadOnlySpan<(Tensor, long)>)[(state.Feature, Features), (state.Hidden, Memories), (state.Delay, Features)])
+        if (NoEnergy is { } reason)
+            throw new InvalidOperationException(reason);
+        foreach (
+            var (tensor, size) in (ReadOnlySpan<(Tensor, long)>)
+                [(state.Feature, Features), (state.Hidden, Memories), (state.Delay, Features)]
+        )
         {
             Require.Ends(tensor, [size], nameof(state));
             Require.Like(tensor, _dual, nameof(state));
@@ -371,42 +465,58 @@ public sealed class Gsemm : IDisposable
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         var (hidden, delay) = Followers(state.Feature, state.Hidden, state.Delay);
-        var output = FeatureOutput(state.Feature);                // (…, N_f)
-        var weighted = HiddenOutput(hidden).matmul(_gram);        // G σ_h(V_h) (…, N_h)
-        var feature = (state.Feature * output - Lagrangian(state.Feature, Settings.FeatureNonlinearity, Settings.FeatureGain)).sum(-1);
-        var lagrangian = Settings.HiddenNonlinearity == Nonlinearity.Identity
-            ? (hidden * weighted).sum(-1) / 2
-            : (Lagrangian(hidden, Settings.HiddenNonlinearity, Settings.HiddenGain) * _gram.diagonal()).sum(-1);
+        var output = FeatureOutput(state.Feature); // (…, N_f)
+        var weighted = HiddenOutput(hidden).matmul(_gram); // G σ_h(V_h) (…, N_h)
+        var feature = (
+            state.Feature * output - Lagrangian(state.Feature, Settings.FeatureNonlinearity, Settings.FeatureGain)
+        ).sum(-1);
+        var lagrangian =
+            Settings.HiddenNonlinearity == Nonlinearity.Identity
+                ? (hidden * weighted).sum(-1) / 2
+                : (Lagrangian(hidden, Settings.HiddenNonlinearity, Settings.HiddenGain) * _gram.diagonal()).sum(-1);
         var input = output.matmul(_fromFeature) + delay.matmul(_fromDelay); // (…, N_h); √α_s Ξ† σ_f meets G: Ξ†ᵀ G = Ξ
-        return (feature + (hidden * weighted).sum(-1) - lagrangian - (input * weighted).sum(-1)).MoveToOuterDisposeScope();
+        return (
+            feature + (hidden * weighted).sum(-1) - lagrangian - (input * weighted).sum(-1)
+        ).MoveToOuterDisposeScope();
     }
 
     public void Dispose()
     {
-        foreach (var tensor in new[] { _memories, _dual, _sequence, _gram, _fromFeature, _fromDelay, _toFeature }) tensor.Dispose();
+        foreach (var tensor in new[] { _memories, _dual, _sequence, _gram, _fromFeature, _fromDelay, _toFeature })
+            tensor.Dispose();
     }
 
     // Eq. 1, solved for the derivatives; a neuron whose timescale is 0 has none, and its value is replaced by what it follows.
     private (Tensor F, Tensor H, Tensor D) Rates(Tensor f, Tensor h, Tensor d)
     {
-        var output = FeatureOutput(f);                                      // σ_f(V_f) (B, N_f)
-        if (Settings.DelayTimescale == 0) d = output;
-        var input = output.matmul(_fromFeature) + d.matmul(_fromDelay);     // (B, N_h)
-        if (Settings.HiddenTimescale == 0) h = input;
-        return ((HiddenOutput(h).matmul(_toFeature) - f) / Settings.FeatureTimescale,
+        var output = FeatureOutput(f); // σ_f(V_f) (B, N_f)
+        if (Settings.DelayTimescale == 0)
+            d = output;
+        var input = output.matmul(_fromFeature) + d.matmul(_fromDelay); // (B, N_h)
+        if (Settings.HiddenTimescale == 0)
+            h = input;
+        return (
+            (HiddenOutput(h).matmul(_toFeature) - f) / Settings.FeatureTimescale,
             Settings.HiddenTimescale == 0 ? zeros_like(h) : (input - h) / Settings.HiddenTimescale,
-            Settings.DelayTimescale == 0 ? zeros_like(d) : (output - d) / Settings.DelayTimescale);
+            Settings.DelayTimescale == 0 ? zeros_like(d) : (output - d) / Settings.DelayTimescale
+        );
     }
 
     // The hidden (N_h) and delay (N_f) neurons, each replaced by what it follows where its timescale is 0 (or it is not given).
     private (Tensor Hidden, Tensor Delay) Followers(Tensor f, Tensor? h, Tensor d)
     {
         var delay = Settings.DelayTimescale == 0 ? FeatureOutput(f) : d;
-        return (h is null || Settings.HiddenTimescale == 0 ? FeatureOutput(f).matmul(_fromFeature) + delay.matmul(_fromDelay) : h, delay);
+        return (
+            h is null || Settings.HiddenTimescale == 0
+                ? FeatureOutput(f).matmul(_fromFeature) + delay.matmul(_fromDelay)
+                : h,
+            delay
+        );
     }
 
     // √α_s Ξ σ_h((√α_s Ξ† + α_c Φ'ᵀ Ξ†) x) for x = σ_f(V_f): the right side of Eq. 20.
-    private Tensor Drive(Tensor output) => HiddenOutput(output.matmul(_fromFeature) + output.matmul(_fromDelay)).matmul(_toFeature);
+    private Tensor Drive(Tensor output) =>
+        HiddenOutput(output.matmul(_fromFeature) + output.matmul(_fromDelay)).matmul(_toFeature);
 
     private Tensor DiscreteOf(Tensor feature) => Drive(FeatureOutput(feature));
 
@@ -414,12 +524,14 @@ public sealed class Gsemm : IDisposable
 
     private Tensor HiddenOutput(Tensor v) => Output(v, Settings.HiddenNonlinearity, Settings.HiddenGain);
 
-    private static Tensor Output(Tensor v, Nonlinearity kind, double gain) => kind == Nonlinearity.Tanh ? (v * gain).tanh() : v * gain;
+    private static Tensor Output(Tensor v, Nonlinearity kind, double gain) =>
+        kind == Nonlinearity.Tanh ? (v * gain).tanh() : v * gain;
 
     // ∫ σ: gain x² / 2, or ln cosh(gain x) / gain, written so that it does not overflow.
     private static Tensor Lagrangian(Tensor v, Nonlinearity kind, double gain)
     {
-        if (kind == Nonlinearity.Identity) return v.square() * (gain / 2);
+        if (kind == Nonlinearity.Identity)
+            return v.square() * (gain / 2);
         var size = (v * gain).abs();
         return (size + (size * -2).exp().log1p() - Math.Log(2)) / gain;
     }
@@ -442,7 +554,8 @@ public sealed class Gsemm : IDisposable
     // σ_f is not bounded. In the infinity norm, row j of a transposed matrix being column j.
     private double Bound(Tensor f, Tensor h, Tensor d)
     {
-        if (Settings.FeatureNonlinearity != Nonlinearity.Tanh) return double.PositiveInfinity;
+        if (Settings.FeatureNonlinearity != Nonlinearity.Tanh)
+            return double.PositiveInfinity;
         double delay = Math.Max(Largest(d), 1);
         double hidden = Math.Max(Largest(h), Norm(_fromFeature) + Norm(_fromDelay) * delay);
         double output = Settings.HiddenNonlinearity == Nonlinearity.Tanh ? 1 : Settings.HiddenGain * hidden;
@@ -451,28 +564,33 @@ public sealed class Gsemm : IDisposable
         static double Norm(Tensor transposed) => transposed.abs().sum(0L).max().ToDouble();
     }
 
-    private IEnumerable<double> Timescales() => new[] { Settings.FeatureTimescale, Settings.HiddenTimescale, Settings.DelayTimescale }.Where(t => t > 0);
+    private IEnumerable<double> Timescales() =>
+        new[] { Settings.FeatureTimescale, Settings.HiddenTimescale, Settings.DelayTimescale }.Where(t => t > 0);
 
     private static void Check(GsemmSettings s)
     {
         List<string> wrong = [];
         void Above(string name, double value, bool zero)
         {
-            if (!double.IsFinite(value) || value < 0 || (value == 0 && !zero)) wrong.Add($"{name} is {value}; it must be {(zero ? "0 or above" : "above 0")}");
+            if (!double.IsFinite(value) || value < 0 || (value == 0 && !zero))
+                wrong.Add($"{name} is {value}; it must be {(zero ? "0 or above" : "above 0")}");
         }
         Above("T_f", s.FeatureTimescale, false);
         Above("T_h", s.HiddenTimescale, true);
         Above("T_d", s.DelayTimescale, true);
         Above("α_s", s.AlphaS, false);
-        if (!double.IsFinite(s.AlphaC)) wrong.Add($"α_c is {s.AlphaC}; it must be finite");
+        if (!double.IsFinite(s.AlphaC))
+            wrong.Add($"α_c is {s.AlphaC}; it must be finite");
         Above("the gain of σ_f", s.FeatureGain, false);
         Above("the gain of σ_h", s.HiddenGain, false);
-        if (wrong.Count > 0) throw new ArgumentException(string.Join("\n", wrong), nameof(s));
+        if (wrong.Count > 0)
+            throw new ArgumentException(string.Join("\n", wrong), nameof(s));
     }
 
     private static Tensor Rows(Tensor states, long columns, string name)
     {
-        if (states.dim() != 2 || states.shape[1] != columns) throw new ArgumentException($"{name} has the shape ({Shape(states)}); needed: (B, {columns})", name);
+        if (states.dim() != 2 || states.shape[1] != columns)
+            throw new ArgumentException($"{name} has the shape ({Shape(states)}); needed: (B, {columns})", name);
         var rows = states.detach().to(ScalarType.Float64).cpu();
         return IsFinite(rows) ? rows : throw new ArgumentException($"{name} holds numbers that are not finite", name);
     }

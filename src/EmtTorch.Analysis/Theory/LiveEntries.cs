@@ -38,16 +38,28 @@ public sealed class LiveEntries : IDisposable
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var phi = Circuit.Phi(task);
-        if (SpectralProjector.Of(phi, threshold, out var problem) is not var (projector, rank)) throw new AnalysisException($"the task's own operator Φ can't be read: {problem}");
-        if (rank == 0) throw new AnalysisException($"no eigenvalue of the task's operator Φ is above {threshold} in magnitude: whatever the network stores decays, and there are no variables to look for");
+        if (SpectralProjector.Of(phi, threshold, out var problem) is not var (projector, rank))
+            throw new AnalysisException($"the task's own operator Φ can't be read: {problem}");
+        if (rank == 0)
+        {
+            throw new AnalysisException(
+                $"no eigenvalue of the task's operator Φ is above {threshold} in magnitude: whatever the network stores decays, and there are no variables to look for"
+            );
+        }
         // P's row space: the complement of what decays.
-        var rows = Matrices.Range(projector.t(), rank);                       // (s·κ, rank)
-        var onto = matmul(rows, rows.t());                                    // P† P
+        var rows = Matrices.Range(projector.t(), rank); // (s·κ, rank)
+        var onto = matmul(rows, rows.t()); // P† P
         var weights = Matrices.Values(onto.diagonal());
         int[] indices = [.. Enumerable.Range(0, weights.Length).Where(j => weights[j] > 1e-9)];
         var live = tensor(Array.ConvertAll(indices, i => (long)i));
         var reference = matmul(onto, phi).index_select(0, live).index_select(1, live);
-        return new(phi.MoveToOuterDisposeScope(), projector.MoveToOuterDisposeScope(), reference.MoveToOuterDisposeScope(), rank, indices);
+        return new(
+            phi.MoveToOuterDisposeScope(),
+            projector.MoveToOuterDisposeScope(),
+            reference.MoveToOuterDisposeScope(),
+            rank,
+            indices
+        );
     }
 
     public void Dispose()

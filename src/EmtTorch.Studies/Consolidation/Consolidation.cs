@@ -13,7 +13,11 @@ namespace EmtTorch.Studies;
 /// <param name="ReplayLoss">The replay's loss in the last step; null where there was none.</param>
 /// <param name="RehearsalLoss">The rehearsal's, the cross entropy to what the network answered before the night.</param>
 /// <param name="Cues">The tokens that were found to ask for stored writes, with the documents that these are of; of distilled replay alone.</param>
-public sealed record NightResult(double? ReplayLoss, double? RehearsalLoss, IReadOnlyList<(long Token, long Episode)> Cues);
+public sealed record NightResult(
+    double? ReplayLoss,
+    double? RehearsalLoss,
+    IReadOnlyList<(long Token, long Episode)> Cues
+);
 
 /// <summary>
 /// Moves what was written to the fast weights into the slow ones (the source's 1.5): a reservoir of writes is filled by day, and replayed at night, when Adam moves the slow weights.
@@ -42,14 +46,34 @@ public sealed class Consolidation
     /// <param name="settings">How nights are.</param>
     /// <param name="generator">Where random numbers come from.</param>
     /// <exception cref="ArgumentException">A block has no fast weights.</exception>
-    public Consolidation(EpisodicTransformer network, SegmentRecallConfiguration task, ConsolidationConfiguration settings, Generator generator)
+    public Consolidation(
+        EpisodicTransformer network,
+        SegmentRecallConfiguration task,
+        ConsolidationConfiguration settings,
+        Generator generator
+    )
     {
-        if (network.Memories.Count != network.Blocks.Count) throw new ArgumentException("has no fast weights: there is nothing to consolidate", nameof(network));
-        (_network, _task, _settings, _generator) = (network, task with { SegmentLength = Math.Max(settings.SegmentLength, 2 * task.Pairs), Distractors = 0, BothWays = false }, settings, generator);
+        if (network.Memories.Count != network.Blocks.Count)
+            throw new ArgumentException("has no fast weights: there is nothing to consolidate", nameof(network));
+        (_network, _task, _settings, _generator) = (
+            network,
+            task with
+            {
+                SegmentLength = Math.Max(settings.SegmentLength, 2 * task.Pairs),
+                Distractors = 0,
+                BothWays = false,
+            },
+            settings,
+            generator
+        );
     }
 
     /// <summary>The same state with F = 0. Context and attention's window stay.</summary>
-    public static EpisodicState Wipe(EpisodicState state) => state with { Layers = [.. state.Layers.Select(l => l with { FastWeights = l.FastWeights?.zeros_like() })] };
+    public static EpisodicState Wipe(EpisodicState state) =>
+        state with
+        {
+            Layers = [.. state.Layers.Select(l => l with { FastWeights = l.FastWeights?.zeros_like() })],
+        };
 
     /// <summary>The source's replay loss, the mean over stored writes, summed over blocks.</summary>
     /// <param name="network">The network.</param>
@@ -61,11 +85,13 @@ public sealed class Consolidation
         var loss = zeros([], dtype: network.Dtype, device: network.parameters().First().device);
         foreach (var (block, stored) in network.Blocks.Zip(writes))
         {
-            if (stored.Count == 0) continue;
+            if (stored.Count == 0)
+                continue;
             Tensor Together(Func<StoredWrite, Tensor> of) => stack(stored.Select(w => of(w)).ToArray());
             // A head's first pair of r.
-            Tensor First(Tensor pairs, StoredWrite w) => pairs.view(w.Strength.shape[0], -1, pairs.shape[^1]).select(1, 0).reshape(-1);
-            var h = Together(w => w.Hidden);                                                            // (n, d)
+            Tensor First(Tensor pairs, StoredWrite w) =>
+                pairs.view(w.Strength.shape[0], -1, pairs.shape[^1]).select(1, 0).reshape(-1);
+            var h = Together(w => w.Hidden); // (n, d)
             var ofKeys = (block.Memory!.Ask(h) - Together(w => First(w.Keys, w))).pow(2).sum([-1L]);
             var ofValues = (block.FeedForward(h) - Together(w => First(w.Values, w))).pow(2).sum([-1L]);
             loss = loss + (ofKeys + ofValues).mean();
@@ -77,15 +103,21 @@ public sealed class Consolidation
     /// <param name="night">What kind.</param>
     /// <param name="reservoirs">Each block's writes.</param>
     /// <param name="stop">Ends it early.</param>
-    public NightResult Night(NightConfiguration night, IReadOnlyList<WriteReservoir> reservoirs, CancellationToken stop = default)
+    public NightResult Night(
+        NightConfiguration night,
+        IReadOnlyList<WriteReservoir> reservoirs,
+        CancellationToken stop = default
+    )
     {
         using var everything = NewDisposeScope();
         var writes = reservoirs.Select(r => r.Writes).ToArray();
         using var before = _network.Copy();
         var moved = Moved(night);
         using var adam = optim.Adam(moved, lr: _settings.LearningRate);
-        var replay = night.Replay == "distilled" ? Replay.Of(_network, writes, QueriesOfTokens(), _settings.Recognized) : null;
-        double? ofReplay = null, ofRehearsal = null;
+        var replay =
+            night.Replay == "distilled" ? Replay.Of(_network, writes, QueriesOfTokens(), _settings.Recognized) : null;
+        double? ofReplay = null,
+            ofRehearsal = null;
         for (int step = 0; step < _settings.Steps; step++)
         {
             stop.ThrowIfCancellationRequested();
@@ -97,15 +129,26 @@ public sealed class Consolidation
                 _ => null,
             };
             var second = night.Rehearsal == "none" ? null : Rehearsal(before, night.Rehearsal == "episodes");
-            var loss = first is null ? second : second is null ? first : first + second * _settings.RehearsalWeight;
-            if (loss is null) break;
-            foreach (var parameter in _network.parameters()) parameter.grad?.zero_();
+            var loss =
+                first is null ? second
+                : second is null ? first
+                : first + second * _settings.RehearsalWeight;
+            if (loss is null)
+                break;
+            foreach (var parameter in _network.parameters())
+                parameter.grad?.zero_();
             BackwardCall.Run(loss);
-            if (night.Moves == "query_and_feed_forward") using (no_grad()) KeepKeysAndValues();
+            if (night.Moves == "query_and_feed_forward")
+            {
+                using (no_grad())
+                    KeepKeysAndValues();
+            }
+
             adam.step();
             (ofReplay, ofRehearsal) = (first?.ToDouble(), second?.ToDouble());
         }
-        foreach (var parameter in _network.parameters()) parameter.grad?.zero_();
+        foreach (var parameter in _network.parameters())
+            parameter.grad?.zero_();
         return new(ofReplay, ofRehearsal, replay?.Cues ?? []);
     }
 
@@ -127,18 +170,31 @@ public sealed class Consolidation
             parameter.grad?.narrow(0, parameter.shape[1], 2 * parameter.shape[1]).zero_();
     }
 
-    private SegmentRecall Task(int between) => new(_task.Pairs, between, _task.SegmentLength, _task.Keys, _task.Values, _task.Noise, CPU);
+    private SegmentRecall Task(int between) =>
+        new(_task.Pairs, between, _task.SegmentLength, _task.Keys, _task.Values, _task.Noise, CPU);
 
     private Tensor? Literal(IReadOnlyList<StoredWrite>[] writes)
     {
-        if (writes.All(w => w.Count == 0)) return null;
-        return ReplayLoss(_network, [.. writes.Select(w => w.Count == 0 ? w : [.. Drawn(_settings.BatchSize, w.Count).Select(i => w[i])])]);
+        if (writes.All(w => w.Count == 0))
+            return null;
+        return ReplayLoss(
+            _network,
+            [.. writes.Select(w => w.Count == 0 ? w : [.. Drawn(_settings.BatchSize, w.Count).Select(i => w[i])])]
+        );
     }
 
-    private int[] Drawn(int count, int below) => [.. rand([count], generator: _generator).data<float>().Select(x => Math.Min(below - 1, (int)(x * below)))];
+    private int[] Drawn(int count, int below) =>
+        [.. rand([count], generator: _generator).data<float>().Select(x => Math.Min(below - 1, (int)(x * below)))];
 
     // The cross entropy of the pupil's answers to the teacher's, at the places asked.
-    private static Tensor Against(EpisodicTransformer teacher, EpisodicState? teachersState, EpisodicTransformer pupil, EpisodicState? pupilsState, Tensor input, Tensor places)
+    private static Tensor Against(
+        EpisodicTransformer teacher,
+        EpisodicState? teachersState,
+        EpisodicTransformer pupil,
+        EpisodicState? pupilsState,
+        Tensor input,
+        Tensor places
+    )
     {
         Tensor Logits(EpisodicTransformer network, EpisodicState? state)
         {
@@ -146,7 +202,8 @@ public sealed class Consolidation
             return network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places));
         }
         Tensor wanted;
-        using (no_grad()) wanted = Logits(teacher, teachersState).softmax(-1);
+        using (no_grad())
+            wanted = Logits(teacher, teachersState).softmax(-1);
         return -(wanted * nn.functional.log_softmax(Logits(pupil, pupilsState), -1)).sum([-1L]).mean();
     }
 
@@ -154,12 +211,13 @@ public sealed class Consolidation
 
     private Tensor? Distilled(EpisodicTransformer teacher, Replay replay)
     {
-        if (replay.Episodes.Count == 0) return null;
+        if (replay.Episodes.Count == 0)
+            return null;
         var chosen = Drawn(_settings.BatchSize, replay.Episodes.Count);
         var questions = Task(0).Batch(chosen.Length, _generator)[1];
         // The cues in place of the questions' keys, in random order, each once until all were asked.
         var input = questions.Input.clone();
-        long[] asked = questions.Target.ne(TokenBatch.Ignored).nonzero().contiguous().data<long>().ToArray();              // row, place, row, place, …
+        long[] asked = questions.Target.ne(TokenBatch.Ignored).nonzero().contiguous().data<long>().ToArray(); // row, place, row, place, …
         var orders = chosen.Select(e => Shuffled(replay.Episodes[e].Cues)).ToArray();
         var count = new int[chosen.Length];
         var tokens = MemoryMarshal.Cast<byte, long>(input.bytes); // data<T> has no flat index to write to
@@ -169,7 +227,19 @@ public sealed class Consolidation
             tokens[(int)(row * input.shape[1] + place)] = orders[row][count[row]++ % orders[row].Length];
         }
         var nothing = _network.Run(input.narrow(1, 0, 0), null).State;
-        var full = nothing with { Layers = [.. nothing.Layers.Select((l, block) => l with { FastWeights = stack(chosen.Select(e => replay.Episodes[e].FastWeights[block]).ToArray()) })] };
+        var full = nothing with
+        {
+            Layers =
+            [
+                .. nothing.Layers.Select(
+                    (l, block) =>
+                        l with
+                        {
+                            FastWeights = stack(chosen.Select(e => replay.Episodes[e].FastWeights[block]).ToArray()),
+                        }
+                ),
+            ],
+        };
         return Against(teacher, full, _network, nothing, input, Asked(questions.Target));
     }
 
@@ -183,7 +253,9 @@ public sealed class Consolidation
     {
         var document = Task(episodes ? 0 : 1).Batch(_settings.BatchSize, _generator);
         var input = episodes ? cat([document[0].Input, document[1].Input], 1) : document[1].Input;
-        var places = episodes ? Asked(cat([document[0].Target, document[1].Target], 1)) : arange(input.numel(), dtype: ScalarType.Int64);
+        var places = episodes
+            ? Asked(cat([document[0].Target, document[1].Target], 1))
+            : arange(input.numel(), dtype: ScalarType.Int64);
         return Against(before, null, _network, null, input, places);
     }
 
@@ -194,7 +266,7 @@ public sealed class Consolidation
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         var sums = new SortedDictionary<long, Tensor[]>();
-        var seen = new Tensor?[_network.Memories.Count];                                                      // q of a batch
+        var seen = new Tensor?[_network.Memories.Count]; // q of a batch
         for (int i = 0; i < seen.Length; i++)
         {
             int block = i;
@@ -219,18 +291,26 @@ public sealed class Consolidation
         }
         finally
         {
-            foreach (var memory in _network.Memories) memory.Observer = null;
+            foreach (var memory in _network.Memories)
+                memory.Observer = null;
         }
-        foreach (long token in sums.Keys.ToArray()) sums[token] = [.. sums[token].Select(q => nn.functional.normalize(q, dim: -1).MoveToOuterDisposeScope())];
+        foreach (long token in sums.Keys.ToArray())
+            sums[token] = [.. sums[token].Select(q => nn.functional.normalize(q, dim: -1).MoveToOuterDisposeScope())];
         return sums;
     }
 
     /// <summary>What distilled replay goes by: of each document that was recognised its stored writes as F, block by block (heads, d_k, d_v), and its cues.</summary>
     private sealed record Replay(IReadOnlyList<(long Episode, IReadOnlyList<long> Cues, Tensor[] FastWeights)> Episodes)
     {
-        public IReadOnlyList<(long Token, long Episode)> Cues => [.. Episodes.SelectMany(e => e.Cues.Select(c => (c, e.Episode)))];
+        public IReadOnlyList<(long Token, long Episode)> Cues =>
+            [.. Episodes.SelectMany(e => e.Cues.Select(c => (c, e.Episode)))];
 
-        public static Replay Of(EpisodicTransformer network, IReadOnlyList<StoredWrite>[] writes, SortedDictionary<long, Tensor[]> queries, double recognized)
+        public static Replay Of(
+            EpisodicTransformer network,
+            IReadOnlyList<StoredWrite>[] writes,
+            SortedDictionary<long, Tensor[]> queries,
+            double recognized
+        )
         {
             using var quiet = no_grad();
             using var scope = NewDisposeScope();
@@ -238,36 +318,52 @@ public sealed class Consolidation
             var best = new SortedDictionary<long, (double Cosine, long Episode)>();
             for (int block = 0; block < writes.Length; block++)
             {
-                if (writes[block].Count == 0 || queries.Count == 0) continue;
+                if (writes[block].Count == 0 || queries.Count == 0)
+                    continue;
                 long heads = writes[block][0].Strength.shape[0];
-                var keys = stack(writes[block].Select(w => w.Keys.view(heads, -1, w.Keys.shape[^1])).ToArray());       // (n, heads, r, d_k)
-                var asks = stack(queries.Values.Select(q => q[block]).ToArray());                                      // (tokens, heads, d_k)
-                var cosines = einsum("thd,nhrd->tnhr", asks, keys).amax([3L]).mean([2L]).to(ScalarType.Float64);       // (tokens, n)
+                var keys = stack(writes[block].Select(w => w.Keys.view(heads, -1, w.Keys.shape[^1])).ToArray()); // (n, heads, r, d_k)
+                var asks = stack(queries.Values.Select(q => q[block]).ToArray()); // (tokens, heads, d_k)
+                var cosines = einsum("thd,nhrd->tnhr", asks, keys).amax([3L]).mean([2L]).to(ScalarType.Float64); // (tokens, n)
                 double[] values = cosines.contiguous().data<double>().ToArray();
-                int n = writes[block].Count, t = 0;
+                int n = writes[block].Count,
+                    t = 0;
                 foreach (long token in queries.Keys)
                 {
                     for (int i = 0; i < n; i++)
                     {
                         double cosine = values[t * n + i];
-                        if (cosine >= recognized && (!best.TryGetValue(token, out var other) || cosine > other.Cosine)) best[token] = (cosine, writes[block][i].Episode);
+                        if (cosine >= recognized && (!best.TryGetValue(token, out var other) || cosine > other.Cosine))
+                            best[token] = (cosine, writes[block][i].Episode);
                     }
                     t++;
                 }
             }
-            var episodes = best.GroupBy(p => p.Value.Episode, p => p.Key).OrderBy(g => g.Key).Select(g => (g.Key, (IReadOnlyList<long>)[.. g], FastWeightsOf(network, writes, g.Key)));
+            var episodes = best.GroupBy(p => p.Value.Episode, p => p.Key)
+                .OrderBy(g => g.Key)
+                .Select(g => (g.Key, (IReadOnlyList<long>)[.. g], FastWeightsOf(network, writes, g.Key)));
             return new([.. episodes]);
         }
 
-        private static Tensor[] FastWeightsOf(EpisodicTransformer network, IReadOnlyList<StoredWrite>[] writes, long episode) =>
-        [
-            .. network.Memories.Zip(writes, (memory, all) =>
-            {
-                var own = all.Where(w => w.Episode == episode).OrderBy(w => w.Position).ToArray();
-                if (own.Length == 0) return memory.FirstState(1, CPU)[0].MoveToOuterDisposeScope();
-                Tensor Together(Func<StoredWrite, Tensor> of) => stack(own.Select(of).ToArray(), 1).unsqueeze(0);      // (1, heads, n, …)
-                return memory.Rewritten(Together(w => w.Keys), Together(w => w.Values), Together(w => w.Strength))[0].MoveToOuterDisposeScope();
-            }),
-        ];
+        private static Tensor[] FastWeightsOf(
+            EpisodicTransformer network,
+            IReadOnlyList<StoredWrite>[] writes,
+            long episode
+        ) =>
+            [
+                .. network.Memories.Zip(
+                    writes,
+                    (memory, all) =>
+                    {
+                        var own = all.Where(w => w.Episode == episode).OrderBy(w => w.Position).ToArray();
+                        if (own.Length == 0)
+                            return memory.FirstState(1, CPU)[0].MoveToOuterDisposeScope();
+                        Tensor Together(Func<StoredWrite, Tensor> of) =>
+                            stack(own.Select(of).ToArray(), 1).unsqueeze(0); // (1, heads, n, …)
+                        return memory
+                            .Rewritten(Together(w => w.Keys), Together(w => w.Values), Together(w => w.Strength))[0]
+                            .MoveToOuterDisposeScope();
+                    }
+                ),
+            ];
     }
 }

@@ -10,7 +10,10 @@ namespace EmtTorch.Studies;
 public sealed record ConsolidationConfiguration
 {
     [Description("The runs whose networks are taken, of segment_recall.")]
-    [MinLength(1), RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a run's folder, not empty")]
+    [
+        MinLength(1),
+        RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a run's folder, not empty")
+    ]
     public IReadOnlyList<string> Runs { get; init; } = ["runs/segment_recall/seed-1"];
 
     [Description("Where facts, replay and tests come from.")]
@@ -73,16 +76,42 @@ public sealed record ConsolidationConfiguration
     /// <param name="path">The file.</param>
     /// <param name="overrides">`key.path=value`, as for a run.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    public static ConsolidationConfiguration Load(string path, IReadOnlyList<string>? overrides = null) => ConfigurationFile.Load<ConsolidationConfiguration>(path, overrides, c => c.Check());
+    public static ConsolidationConfiguration Load(string path, IReadOnlyList<string>? overrides = null) =>
+        ConfigurationFile.Load<ConsolidationConfiguration>(path, overrides, c => c.Check());
 
     private IEnumerable<(string[] Keys, ConfigurationProblem Problem)> Check()
     {
-        foreach (int facts in Facts.Concat(Nights.SelectMany(n => n.Facts ?? [])).Distinct().Where(f => f % FactsPerDocument != 0))
-            yield return (["facts", "facts_per_document", "nights"], new("facts", $"found {facts}; allowed: multiples of facts_per_document, {FactsPerDocument}"));
+        foreach (
+            int facts in Facts
+                .Concat(Nights.SelectMany(n => n.Facts ?? []))
+                .Distinct()
+                .Where(f => f % FactsPerDocument != 0)
+        )
+        {
+            yield return (
+                ["facts", "facts_per_document", "nights"],
+                new("facts", $"found {facts}; allowed: multiples of facts_per_document, {FactsPerDocument}")
+            );
+        }
+
         foreach (var twice in Nights.CountBy(n => n.Name).Where(n => n.Value > 1))
-            yield return (["nights"], new("nights", $"found the name {twice.Key} {twice.Value} times; allowed: a name once"));
+        {
+            yield return (
+                ["nights"],
+                new("nights", $"found the name {twice.Key} {twice.Value} times; allowed: a name once")
+            );
+        }
+
         foreach (var night in Nights.Where(n => n.Replay == "literal" && n.Moves != "query_and_feed_forward"))
-            yield return (["nights"], new("nights", $"found {night.Moves} in {night.Name}; the literal replay's loss moves query_and_feed_forward"));
+        {
+            yield return (
+                ["nights"],
+                new(
+                    "nights",
+                    $"found {night.Moves} in {night.Name}; the literal replay's loss moves query_and_feed_forward"
+                )
+            );
+        }
     }
 }
 
@@ -90,14 +119,21 @@ public sealed record ConsolidationConfiguration
 public sealed record NightConfiguration
 {
     [Description("Its name in tables.")]
-    [RegularExpression("^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", ErrorMessage = "letters, digits, '.', '_' and '-', at most 100, not beginning with '.' or '-'")]
+    [RegularExpression(
+        "^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$",
+        ErrorMessage = "letters, digits, '.', '_' and '-', at most 100, not beginning with '.' or '-'"
+    )]
     public string Name { get; init; } = "night";
 
-    [Description("What is replayed. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes; distilled: the stored writes are put back into the fast weights, and what the network then answers to their cues it is to answer without.")]
+    [Description(
+        "What is replayed. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes; distilled: the stored writes are put back into the fast weights, and what the network then answers to their cues it is to answer without."
+    )]
     [AllowedValues("literal", "distilled", "none")]
     public string Replay { get; init; } = "distilled";
 
-    [Description("What must stay as it was. episodes: answers in documents of other, random pairs; noise: all outputs on documents without pairs; none.")]
+    [Description(
+        "What must stay as it was. episodes: answers in documents of other, random pairs; noise: all outputs on documents without pairs; none."
+    )]
     [AllowedValues("none", "noise", "episodes")]
     public string Rehearsal { get; init; } = "episodes";
 

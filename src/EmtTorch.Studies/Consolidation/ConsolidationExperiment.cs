@@ -35,8 +35,24 @@ namespace EmtTorch.Studies;
 /// <param name="RehearsalLoss">In the last step.</param>
 /// <param name="ParameterNorm">‖θ‖ of the network before the night, by which it is known again.</param>
 public sealed record ConsolidationOutcome(
-    string Run, string Night, int Facts, double Evening, double WipedBefore, double Morning, double NewBefore, double NewAfter, double ReboundBefore, double ReboundAfter, double ReboundOld,
-    int Stored, double? CuesFound, int? CuesWrong, double? ReplayLoss, double? RehearsalLoss, double ParameterNorm);
+    string Run,
+    string Night,
+    int Facts,
+    double Evening,
+    double WipedBefore,
+    double Morning,
+    double NewBefore,
+    double NewAfter,
+    double ReboundBefore,
+    double ReboundAfter,
+    double ReboundOld,
+    int Stored,
+    double? CuesFound,
+    int? CuesWrong,
+    double? ReplayLoss,
+    double? RehearsalLoss,
+    double ParameterNorm
+);
 
 /// <summary>
 /// Consolidation measured: by day a trained network, its slow weights fixed, reads documents with facts, and each block's reservoir keeps the writes with the highest gates; at night these are replayed (<see cref="Consolidation"/>); in the
@@ -55,7 +71,12 @@ public sealed class ConsolidationExperiment
     private readonly Generator _generator;
     private readonly int _between;
 
-    private ConsolidationExperiment(ConsolidationConfiguration settings, RunConfiguration run, EpisodicTransformer network, Generator generator)
+    private ConsolidationExperiment(
+        ConsolidationConfiguration settings,
+        RunConfiguration run,
+        EpisodicTransformer network,
+        Generator generator
+    )
     {
         (_settings, _run, _task, _network, _generator) = (settings, run, run.Task.SegmentRecall!, network, generator);
         _between = run.Training.Curriculum.Horizons[^1];
@@ -68,27 +89,54 @@ public sealed class ConsolidationExperiment
     /// <param name="stop">Ends it early.</param>
     /// <exception cref="ConfigurationException">A run is not there, or can't be consolidated: all problems.</exception>
     /// <exception cref="OperationCanceledException">It was told to stop.</exception>
-    public static ConsolidationResult Run(ConsolidationConfiguration settings, ConsolidationResult? before = null, Action<ConsolidationResult>? progress = null, CancellationToken stop = default)
+    public static ConsolidationResult Run(
+        ConsolidationConfiguration settings,
+        ConsolidationResult? before = null,
+        Action<ConsolidationResult>? progress = null,
+        CancellationToken stop = default
+    )
     {
-        if (Problems(settings) is { Count: > 0 } problems) throw new ConfigurationException(problems);
+        if (Problems(settings) is { Count: > 0 } problems)
+            throw new ConfigurationException(problems);
         var outcomes = new List<ConsolidationOutcome>();
         foreach (var night in settings.Nights)
+        {
             foreach (int facts in night.Facts ?? settings.Facts)
+            {
                 foreach (var path in settings.Runs)
                 {
                     using var scope = NewDisposeScope();
                     // Each night begins with the trained weights and the same day.
                     using var network = TrainedNetwork.Load(path);
                     double norm = network.ParameterNorm;
-                    if (before?.Outcomes.FirstOrDefault(o => (o.Run, o.Night, o.Facts, o.ParameterNorm) == (network.Name, night.Name, facts, norm)) is { } done)
+                    if (
+                        before?.Outcomes.FirstOrDefault(o =>
+                            (o.Run, o.Night, o.Facts, o.ParameterNorm) == (network.Name, night.Name, facts, norm)
+                        ) is
+                        { } done
+                    )
                     {
                         outcomes.Add(done);
                         continue;
                     }
-                    using var generator = new Generator(unchecked((ulong)settings.Seed * 1_000_003 + (ulong)network.Configuration.Seed * 7919 + (ulong)facts));
-                    outcomes.Add(new ConsolidationExperiment(settings, network.Configuration, network.Transformer!, generator).Live(network.Name, norm, night, facts, stop));
+                    using var generator = new Generator(
+                        unchecked(
+                            (ulong)settings.Seed * 1_000_003 + (ulong)network.Configuration.Seed * 7919 + (ulong)facts
+                        )
+                    );
+                    outcomes.Add(
+                        new ConsolidationExperiment(
+                            settings,
+                            network.Configuration,
+                            network.Transformer!,
+                            generator
+                        ).Live(network.Name, norm, night, facts, stop)
+                    );
                     progress?.Invoke(new(settings, [.. outcomes]));
                 }
+            }
+        }
+
         return new(settings, outcomes);
     }
 
@@ -101,29 +149,45 @@ public sealed class ConsolidationExperiment
             try
             {
                 using var network = TrainedNetwork.Load(settings.Runs[i]);
-                if (WhyNot(network.Configuration, settings) is { } reason) problems.Add(new($"runs[{i}]", $"{network.Name} {reason}"));
+                if (WhyNot(network.Configuration, settings) is { } reason)
+                    problems.Add(new($"runs[{i}]", $"{network.Name} {reason}"));
             }
-            catch (ConfigurationException e) { problems.Add(new($"runs[{i}]", e.Problems[0].Message)); }
+            catch (ConfigurationException e)
+            {
+                problems.Add(new($"runs[{i}]", e.Problems[0].Message));
+            }
         }
         return problems;
     }
 
     private static string? WhyNot(RunConfiguration run, ConsolidationConfiguration settings)
     {
-        if (run.Task.SegmentRecall is not { } task) return $"learned {run.Task.Label}: facts are pairs of segment_recall";
-        if (run.Model.Memory == "none") return "has no fast weights: there is nothing to consolidate";
+        if (run.Task.SegmentRecall is not { } task)
+            return $"learned {run.Task.Label}: facts are pairs of segment_recall";
+        if (run.Model.Memory == "none")
+            return "has no fast weights: there is nothing to consolidate";
         int most = settings.Facts.Concat(settings.Nights.SelectMany(n => n.Facts ?? [])).Max();
-        if (task.Keys < most) return $"knows {task.Keys} keys: {most} facts need as many distinct ones";
-        if (task.BothWays || task.Distractors > 0 || task.Vocabularies > 1) return "was trained with distractors, both ways, or on one of several vocabularies: facts are plain pairs";
-        if (task.SegmentLength < 2 * settings.FactsPerDocument) return $"has segments of {task.SegmentLength} tokens: {settings.FactsPerDocument} facts in a document need {2 * settings.FactsPerDocument}";
+        if (task.Keys < most)
+            return $"knows {task.Keys} keys: {most} facts need as many distinct ones";
+        if (task.BothWays || task.Distractors > 0 || task.Vocabularies > 1)
+            return "was trained with distractors, both ways, or on one of several vocabularies: facts are plain pairs";
+        if (task.SegmentLength < 2 * settings.FactsPerDocument)
+            return $"has segments of {task.SegmentLength} tokens: {settings.FactsPerDocument} facts in a document need {2 * settings.FactsPerDocument}";
         return null;
     }
 
-    private ConsolidationOutcome Live(string name, double norm, NightConfiguration night, int facts, CancellationToken stop)
+    private ConsolidationOutcome Live(
+        string name,
+        double norm,
+        NightConfiguration night,
+        int facts,
+        CancellationToken stop
+    )
     {
         using var scope = NewDisposeScope();
         var (keys, values) = Facts(facts);
-        int documents = facts / _settings.FactsPerDocument, group = Math.Min(documents, _settings.DocumentsPerNight ?? documents);
+        int documents = facts / _settings.FactsPerDocument,
+            group = Math.Min(documents, _settings.DocumentsPerNight ?? documents);
         // Documents that bind the same keys to other values, several for each of the day's.
         var again = Enumerable.Range(0, (_settings.TestAnswers + facts - 1) / facts);
         var other = Documents([.. again.SelectMany(_ => keys)], [.. again.SelectMany(_ => Others(values))]);
@@ -133,13 +197,16 @@ public sealed class ConsolidationExperiment
         var reservoirs = _network.Memories.Select(_ => new WriteReservoir(_settings.Capacity)).ToArray();
         var consolidation = new Consolidation(_network, _task, _settings, _generator);
         var asked = new List<(EpisodicState State, TokenBatch Questions)>();
-        double evening = 0, wiped = 0;
+        double evening = 0,
+            wiped = 0;
         NightResult? last = null;
         try
         {
             for (int from = 0; from < documents; from += group)
             {
-                int count = Math.Min(group, documents - from), first = from * _settings.FactsPerDocument, n = count * _settings.FactsPerDocument;
+                int count = Math.Min(group, documents - from),
+                    first = from * _settings.FactsPerDocument,
+                    n = count * _settings.FactsPerDocument;
                 var day = Documents(keys[first..(first + n)], values[first..(first + n)]);
                 var state = Read(day[..^1], reservoirs, from);
                 evening += n * Right(day[^1], state);
@@ -147,53 +214,96 @@ public sealed class ConsolidationExperiment
                 asked.Add((state, day[^1]));
                 last = consolidation.Night(night, reservoirs, stop);
             }
-            double morning = asked.Sum(a => a.Questions.Input.shape[0] * Right(a.Questions, Consolidation.Wipe(a.State))) / documents;
+            double morning =
+                asked.Sum(a => a.Questions.Input.shape[0] * Right(a.Questions, Consolidation.Wipe(a.State)))
+                / documents;
             var old = keys.Zip(values).ToDictionary(p => p.First, p => p.Second);
             var told = last!.Cues.ToHashSet();
             int found = Enumerable.Range(0, facts).Count(i => told.Contains((keys[i], i / _settings.FactsPerDocument)));
             bool hasCues = night.Replay == "distilled";
-            return new(name, night.Name, facts, evening / facts, wiped / facts, morning, newBefore, Right(fresh), reboundBefore, Right(other), Right(other, old),
-                reservoirs.Sum(r => r.Count), hasCues ? (double)found / facts : null, hasCues ? told.Count - found : null, last.ReplayLoss, last.RehearsalLoss, norm);
+            return new(
+                name,
+                night.Name,
+                facts,
+                evening / facts,
+                wiped / facts,
+                morning,
+                newBefore,
+                Right(fresh),
+                reboundBefore,
+                Right(other),
+                Right(other, old),
+                reservoirs.Sum(r => r.Count),
+                hasCues ? (double)found / facts : null,
+                hasCues ? told.Count - found : null,
+                last.ReplayLoss,
+                last.RehearsalLoss,
+                norm
+            );
         }
         finally
         {
-            foreach (var reservoir in reservoirs) reservoir.Dispose();
+            foreach (var reservoir in reservoirs)
+                reservoir.Dispose();
         }
     }
 
     // ---- Documents
 
-    private ITokenTask Task(int pairs) => new SegmentRecall(pairs, _between, _task.SegmentLength, _task.Keys, _task.Values, _task.Noise, CPU);
+    private ITokenTask Task(int pairs) =>
+        new SegmentRecall(pairs, _between, _task.SegmentLength, _task.Keys, _task.Values, _task.Noise, CPU);
 
     private int FirstKey => 1 + _task.Noise;
 
     private int FirstValue => 1 + _task.Noise + _task.Keys;
 
-    private long[] Numbers(long first, int below, int count) => [.. randint(first, first + below, [count], dtype: ScalarType.Int64, generator: _generator).data<long>()];
+    private long[] Numbers(long first, int below, int count) =>
+        [.. randint(first, first + below, [count], dtype: ScalarType.Int64, generator: _generator).data<long>()];
 
     private (long[] Keys, long[] Values) Facts(int count)
     {
         using var scope = NewDisposeScope();
-        long[] keys = [.. rand([_task.Keys], generator: _generator).argsort().narrow(0, 0, count).add(FirstKey).contiguous().data<long>()];
+        long[] keys =
+        [
+            .. rand([_task.Keys], generator: _generator)
+                .argsort()
+                .narrow(0, 0, count)
+                .add(FirstKey)
+                .contiguous()
+                .data<long>(),
+        ];
         return (keys, Numbers(FirstValue, _task.Values, count));
     }
 
     /// <summary>A value for each that is not it.</summary>
-    private long[] Others(long[] values) => [.. values.Zip(Numbers(1, Math.Max(1, _task.Values - 1), values.Length), (v, step) => FirstValue + (v - FirstValue + step) % _task.Values)];
+    private long[] Others(long[] values) =>
+        [
+            .. values.Zip(
+                Numbers(1, Math.Max(1, _task.Values - 1), values.Length),
+                (v, step) => FirstValue + (v - FirstValue + step) % _task.Values
+            ),
+        ];
 
-    private IReadOnlyList<TokenBatch> FreshEpisodes() => Task(_task.Pairs).Batch((_settings.TestAnswers + _task.Pairs - 1) / _task.Pairs, _generator);
+    private IReadOnlyList<TokenBatch> FreshEpisodes() =>
+        Task(_task.Pairs).Batch((_settings.TestAnswers + _task.Pairs - 1) / _task.Pairs, _generator);
 
     /// <summary>Documents of the task with these facts in the place of its own pairs, so many in each, in their order.</summary>
     private TokenBatch[] Documents(long[] keys, long[] values)
     {
         int per = _settings.FactsPerDocument;
-        var segments = Task(per).Batch(keys.Length / per, _generator).Select(s => new TokenBatch(s.Input.clone(), s.Target.clone())).ToArray();
+        var segments = Task(per)
+            .Batch(keys.Length / per, _generator)
+            .Select(s => new TokenBatch(s.Input.clone(), s.Target.clone()))
+            .ToArray();
         int length = (int)segments[0].Input.shape[1];
-        Span<long> told = Numbers(segments[0].Input), questions = Numbers(segments[^1].Input), targets = Numbers(segments[^1].Target);
+        Span<long> told = Numbers(segments[0].Input),
+            questions = Numbers(segments[^1].Input),
+            targets = Numbers(segments[^1].Target);
         for (int row = 0; row < keys.Length / per; row++)
         {
             var place = new Dictionary<long, int>();
             for (int i = row * length; i < (row + 1) * length; i++)
+            {
                 if (told[i] >= FirstKey && told[i] < FirstValue)
                 {
                     int fact = row * per + place.Count;
@@ -201,12 +311,16 @@ public sealed class ConsolidationExperiment
                     (told[i], told[i + 1]) = (keys[fact], values[fact]);
                     i++;
                 }
+            }
+
             for (int i = row * length; i < (row + 1) * length; i++)
+            {
                 if (targets[i] != TokenBatch.Ignored)
                 {
                     int fact = place[questions[i]];
                     (questions[i], targets[i]) = (keys[fact], values[fact]);
                 }
+            }
         }
         return segments;
 
@@ -236,7 +350,8 @@ public sealed class ConsolidationExperiment
         }
         finally
         {
-            foreach (var memory in _network.Memories) memory.Observer = null;
+            foreach (var memory in _network.Memories)
+                memory.Observer = null;
         }
         return state!;
     }
@@ -246,7 +361,8 @@ public sealed class ConsolidationExperiment
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         EpisodicState? state = null;
-        foreach (var segment in document.SkipLast(1)) state = _network.Read(segment.Input, state).State;
+        foreach (var segment in document.SkipLast(1))
+            state = _network.Read(segment.Input, state).State;
         return Right(document[^1], state!, instead);
     }
 
@@ -257,7 +373,10 @@ public sealed class ConsolidationExperiment
         using var scope = NewDisposeScope();
         var hidden = _network.Read(questions.Input, state).Hidden;
         var places = questions.Target.reshape(-1).ne(TokenBatch.Ignored).nonzero().squeeze(-1);
-        long[] answers = [.. _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)).argmax(-1).data<long>()];
+        long[] answers =
+        [
+            .. _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)).argmax(-1).data<long>(),
+        ];
         long[] Of(Tensor x) => [.. x.reshape(-1).index_select(0, places).data<long>()];
         var wanted = instead is null ? Of(questions.Target) : [.. Of(questions.Input).Select(key => instead[key])];
         return (double)answers.Zip(wanted).Count(p => p.First == p.Second) / answers.Length;
@@ -267,9 +386,18 @@ public sealed class ConsolidationExperiment
 /// <summary>All outcomes, with a table and figures of them.</summary>
 /// <param name="Configuration">What was done.</param>
 /// <param name="Outcomes">Night by night, by the number of facts, network by network.</param>
-public sealed record ConsolidationResult(ConsolidationConfiguration Configuration, IReadOnlyList<ConsolidationOutcome> Outcomes)
+public sealed record ConsolidationResult(
+    ConsolidationConfiguration Configuration,
+    IReadOnlyList<ConsolidationOutcome> Outcomes
+)
 {
-    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, WriteIndented = true, NewLine = "\n", NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        WriteIndented = true,
+        NewLine = "\n",
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
 
     public string ToJson() => JsonSerializer.Serialize(this, Json) + "\n";
 
@@ -278,24 +406,37 @@ public sealed record ConsolidationResult(ConsolidationConfiguration Configuratio
     public static ConsolidationResult? Unfinished(string json, ConsolidationConfiguration settings)
     {
         var found = JsonSerializer.Deserialize<ConsolidationResult>(json, Json);
-        if (found is not { Configuration: not null, Outcomes: not null }) throw new JsonException("configuration and outcomes are expected");
-        return JsonSerializer.Serialize(found.Configuration, Json) == JsonSerializer.Serialize(settings, Json) && found.Outcomes.Count < settings.OutcomeCount ? found : null;
+        if (found is not { Configuration: not null, Outcomes: not null })
+            throw new JsonException("configuration and outcomes are expected");
+        return
+            JsonSerializer.Serialize(found.Configuration, Json) == JsonSerializer.Serialize(settings, Json)
+            && found.Outcomes.Count < settings.OutcomeCount
+            ? found
+            : null;
     }
 
-    private IEnumerable<IGrouping<(string Night, int Facts), ConsolidationOutcome>> Rows => Outcomes.GroupBy(o => (o.Night, o.Facts));
+    private IEnumerable<IGrouping<(string Night, int Facts), ConsolidationOutcome>> Rows =>
+        Outcomes.GroupBy(o => (o.Night, o.Facts));
 
     /// <summary>A line for each kind of night and number of facts: means over the networks, in percent, and the cost in points with its range.</summary>
     public string ToMarkdown()
     {
         var text = new StringBuilder();
-        text.Append("| night | facts | recall with the fast memory | wiped, before the night | wiped, after it | of that before wiping | new episodes before | after | cost, points | keys bound anew before | after | of these the old value | cues found | wrong cues |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+        text.Append(
+            "| night | facts | recall with the fast memory | wiped, before the night | wiped, after it | of that before wiping | new episodes before | after | cost, points | keys bound anew before | after | of these the old value | cues found | wrong cues |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        );
         static string Text(double value) => value.ToString("0.0", CultureInfo.InvariantCulture);
         foreach (var row in Rows)
         {
-            string Percent(Func<ConsolidationOutcome, double?> of) => row.Average(of) is { } mean ? Text(100 * mean) : "–";
+            string Percent(Func<ConsolidationOutcome, double?> of) =>
+                row.Average(of) is { } mean ? Text(100 * mean) : "–";
             var costs = row.Select(o => 100 * (o.NewBefore - o.NewAfter)).ToArray();
-            string kept = row.Sum(o => o.Evening) > 0 ? Text(100 * row.Sum(o => o.Morning) / row.Sum(o => o.Evening)) : "–";
-            text.Append(CultureInfo.InvariantCulture, $"| {row.Key.Night} | {row.Key.Facts} | {Percent(o => o.Evening)} | {Percent(o => o.WipedBefore)} | {Percent(o => o.Morning)} | {kept} | {Percent(o => o.NewBefore)} | {Percent(o => o.NewAfter)} | {Text(costs.Average())} ({Text(costs.Min())} to {Text(costs.Max())}) | {Percent(o => o.ReboundBefore)} | {Percent(o => o.ReboundAfter)} | {Percent(o => o.ReboundOld)} | {Percent(o => o.CuesFound)} | {(row.Average(o => o.CuesWrong) is { } wrong ? Text(wrong) : "–")} |\n");
+            string kept =
+                row.Sum(o => o.Evening) > 0 ? Text(100 * row.Sum(o => o.Morning) / row.Sum(o => o.Evening)) : "–";
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"| {row.Key.Night} | {row.Key.Facts} | {Percent(o => o.Evening)} | {Percent(o => o.WipedBefore)} | {Percent(o => o.Morning)} | {kept} | {Percent(o => o.NewBefore)} | {Percent(o => o.NewAfter)} | {Text(costs.Average())} ({Text(costs.Min())} to {Text(costs.Max())}) | {Percent(o => o.ReboundBefore)} | {Percent(o => o.ReboundAfter)} | {Percent(o => o.ReboundOld)} | {Percent(o => o.CuesFound)} | {(row.Average(o => o.CuesWrong) is { } wrong ? Text(wrong) : "–")} |\n"
+            );
         }
         return text.ToString();
     }
@@ -303,23 +444,139 @@ public sealed record ConsolidationResult(ConsolidationConfiguration Configuratio
     /// <summary>Recall after wiping, and what the nights cost, against the number of facts.</summary>
     [JsonIgnore]
     public IReadOnlyList<Figure> Figures =>
-    [
-        new("recall", "Recall with the fast memory wiped, after the night", "Each point is a network's share of right answers; lines are means. With the fast memory it is the dotted line.", Chart(o => 100 * o.Morning, "recall after wiping, %", o => 100 * o.Evening)),
-        new("cost", "What the night costs on new episodes", "Points of accuracy that answers in new episodes, of random pairs, lose by the night.", Chart(o => 100 * (o.NewBefore - o.NewAfter), "cost, points", null)),
-        new("rebound", "Keys of the day, bound to other values", "The share of answers that are the old value, the day's, after the night.", Chart(o => 100 * o.ReboundOld, "old value answered, %", null)),
-    ];
+        [
+            new(
+                "recall",
+                "Recall with the fast memory wiped, after the night",
+                "Each point is a network's share of right answers; lines are means. With the fast memory it is the dotted line.",
+                Chart(o => 100 * o.Morning, "recall after wiping, %", o => 100 * o.Evening)
+            ),
+            new(
+                "cost",
+                "What the night costs on new episodes",
+                "Points of accuracy that answers in new episodes, of random pairs, lose by the night.",
+                Chart(o => 100 * (o.NewBefore - o.NewAfter), "cost, points", null)
+            ),
+            new(
+                "rebound",
+                "Keys of the day, bound to other values",
+                "The share of answers that are the old value, the day's, after the night.",
+                Chart(o => 100 * o.ReboundOld, "old value answered, %", null)
+            ),
+        ];
 
-    private JsonObject Chart(Func<ConsolidationOutcome, double> of, string title, Func<ConsolidationOutcome, double>? dotted)
+    private JsonObject Chart(
+        Func<ConsolidationOutcome, double> of,
+        string title,
+        Func<ConsolidationOutcome, double>? dotted
+    )
     {
-        var rows = new JsonArray([.. Outcomes.Select(o => (JsonNode)new JsonObject { ["facts"] = o.Facts, ["night"] = o.Night, ["run"] = o.Run, ["value"] = Math.Round(of(o), 3), ["memory"] = dotted is null ? null : Math.Round(dotted(o), 3) })]);
+        var rows = new JsonArray([
+            .. Outcomes.Select(o =>
+                (JsonNode)
+                    new JsonObject
+                    {
+                        ["facts"] = o.Facts,
+                        ["night"] = o.Night,
+                        ["run"] = o.Run,
+                        ["value"] = Math.Round(of(o), 3),
+                        ["memory"] = dotted is null ? null : Math.Round(dotted(o), 3),
+                    }
+            ),
+        ]);
         int[] numbers = [.. Outcomes.Select(o => o.Facts).Distinct().Order()];
-        JsonObject X() => new() { ["field"] = "facts", ["type"] = "quantitative", ["title"] = "facts", ["scale"] = new JsonObject { ["type"] = "log", ["base"] = 2 }, ["axis"] = new JsonObject { ["format"] = "d", ["values"] = new JsonArray([.. numbers.Select(n => (JsonNode)n)]) } };
-        static JsonObject Colour() => new() { ["field"] = "night", ["type"] = "nominal", ["title"] = null, ["sort"] = null };
+        JsonObject X() =>
+            new()
+            {
+                ["field"] = "facts",
+                ["type"] = "quantitative",
+                ["title"] = "facts",
+                ["scale"] = new JsonObject { ["type"] = "log", ["base"] = 2 },
+                ["axis"] = new JsonObject
+                {
+                    ["format"] = "d",
+                    ["values"] = new JsonArray([.. numbers.Select(n => (JsonNode)n)]),
+                },
+            };
+        static JsonObject Colour() =>
+            new()
+            {
+                ["field"] = "night",
+                ["type"] = "nominal",
+                ["title"] = null,
+                ["sort"] = null,
+            };
         var layers = new JsonArray(
-            new JsonObject { ["mark"] = new JsonObject { ["type"] = "line" }, ["encoding"] = new JsonObject { ["x"] = X(), ["y"] = new JsonObject { ["aggregate"] = "mean", ["field"] = "value", ["type"] = "quantitative", ["title"] = title }, ["color"] = Colour() } },
-            new JsonObject { ["mark"] = new JsonObject { ["type"] = "point", ["tooltip"] = true, ["filled"] = true }, ["encoding"] = new JsonObject { ["x"] = X(), ["y"] = new JsonObject { ["field"] = "value", ["type"] = "quantitative", ["title"] = title }, ["color"] = Colour() } });
+            new JsonObject
+            {
+                ["mark"] = new JsonObject { ["type"] = "line" },
+                ["encoding"] = new JsonObject
+                {
+                    ["x"] = X(),
+                    ["y"] = new JsonObject
+                    {
+                        ["aggregate"] = "mean",
+                        ["field"] = "value",
+                        ["type"] = "quantitative",
+                        ["title"] = title,
+                    },
+                    ["color"] = Colour(),
+                },
+            },
+            new JsonObject
+            {
+                ["mark"] = new JsonObject
+                {
+                    ["type"] = "point",
+                    ["tooltip"] = true,
+                    ["filled"] = true,
+                },
+                ["encoding"] = new JsonObject
+                {
+                    ["x"] = X(),
+                    ["y"] = new JsonObject
+                    {
+                        ["field"] = "value",
+                        ["type"] = "quantitative",
+                        ["title"] = title,
+                    },
+                    ["color"] = Colour(),
+                },
+            }
+        );
         if (dotted is not null)
-            layers.Add(new JsonObject { ["mark"] = new JsonObject { ["type"] = "line", ["color"] = "#888888", ["strokeDash"] = new JsonArray(2, 4) }, ["encoding"] = new JsonObject { ["x"] = X(), ["y"] = new JsonObject { ["aggregate"] = "mean", ["field"] = "memory", ["type"] = "quantitative", ["title"] = title } } });
-        return new() { ["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json", ["width"] = 560, ["height"] = 300, ["data"] = new JsonObject { ["values"] = rows }, ["layer"] = layers };
+        {
+            layers.Add(
+                new JsonObject
+                {
+                    ["mark"] = new JsonObject
+                    {
+                        ["type"] = "line",
+                        ["color"] = "#888888",
+                        ["strokeDash"] = new JsonArray(2, 4),
+                    },
+                    ["encoding"] = new JsonObject
+                    {
+                        ["x"] = X(),
+                        ["y"] = new JsonObject
+                        {
+                            ["aggregate"] = "mean",
+                            ["field"] = "memory",
+                            ["type"] = "quantitative",
+                            ["title"] = title,
+                        },
+                    },
+                }
+            );
+        }
+
+        return new()
+        {
+            ["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json",
+            ["width"] = 560,
+            ["height"] = 300,
+            ["data"] = new JsonObject { ["values"] = rows },
+            ["layer"] = layers,
+        };
     }
 }

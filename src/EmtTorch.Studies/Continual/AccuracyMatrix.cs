@@ -10,7 +10,8 @@ public sealed class AccuracyMatrix
     /// <exception cref="ArgumentException">The sizes don't go together.</exception>
     public AccuracyMatrix(double[][] r, double[] random)
     {
-        if (r.Length == 0 || random.Length != r.Length || r.Any(row => row.Length != r.Length)) throw new ArgumentException("R is (T, T) and b has T numbers, T ≥ 1", nameof(r));
+        if (r.Length == 0 || random.Length != r.Length || r.Any(row => row.Length != r.Length))
+            throw new ArgumentException("R is (T, T) and b has T numbers, T ≥ 1", nameof(r));
         (R, Random) = (r, random);
     }
 
@@ -31,7 +32,8 @@ public sealed class AccuracyMatrix
     public double BackwardTransfer => T == 1 ? 0 : Earlier.Average(j => R[^1][j] - R[j][j]);
 
     /// <summary>Forgetting: mean_{j&lt;T} max_{i&lt;T} (R[i][j] − R[T][j]), from j's own stage on (Chaudhry et al. 2018, arXiv 1801.10112). 0 of a single task.</summary>
-    public double Forgetting => T == 1 ? 0 : Earlier.Average(j => Enumerable.Range(j, T - 1 - j).Max(i => R[i][j]) - R[^1][j]);
+    public double Forgetting =>
+        T == 1 ? 0 : Earlier.Average(j => Enumerable.Range(j, T - 1 - j).Max(i => R[i][j]) - R[^1][j]);
 
     /// <summary>Forward transfer: mean_{j&gt;1} (R[j−1][j] − b_j): what a task gains, before it is learned, from those before it. 0 of a single task.</summary>
     public double ForwardTransfer => T == 1 ? 0 : Enumerable.Range(1, T - 1).Average(j => R[j - 1][j] - Random[j]);

@@ -29,7 +29,11 @@ public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IR
 /// </code></example>
 public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod method, long seed)
 {
-    private const string InitialFile = "initial.safetensors", KeptFile = "kept.safetensors", TestsFile = "tests.json", OwnFile = "own.safetensors", HiddenWeights = "rnn.weight_hh";
+    private const string InitialFile = "initial.safetensors",
+        KeptFile = "kept.safetensors",
+        TestsFile = "tests.json",
+        OwnFile = "own.safetensors",
+        HiddenWeights = "rnn.weight_hh";
 
     /// <summary>Of the states protection, how much of the states' squares the directions take up (GPM's threshold).</summary>
     private const double StatesShare = 0.999;
@@ -52,10 +56,19 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     /// <summary>A stage's folder.</summary>
     /// <param name="stage">From 0.</param>
-    public RunFolder Folder(int stage) => new(Path.Combine(sequence.Runs, stage == 0 && !IsJoint ? ContinualFolders.First : method.Name, $"seed-{Text(seed)}", IsJoint ? "all" : $"{stage + 1}-{sequence.Tasks[stage].Name}"));
+    public RunFolder Folder(int stage) =>
+        new(
+            Path.Combine(
+                sequence.Runs,
+                stage == 0 && !IsJoint ? ContinualFolders.First : method.Name,
+                $"seed-{Text(seed)}",
+                IsJoint ? "all" : $"{stage + 1}-{sequence.Tasks[stage].Name}"
+            )
+        );
 
     /// <summary>A stage's configuration.</summary>
-    public RunConfiguration Configuration(int stage) => IsJoint ? sequence.Stage(0, seed) with { Seed = 1000 * seed, Name = method.Name } : sequence.Stage(stage, seed);
+    public RunConfiguration Configuration(int stage) =>
+        IsJoint ? sequence.Stage(0, seed) with { Seed = 1000 * seed, Name = method.Name } : sequence.Stage(stage, seed);
 
     /// <summary>How many stages there are.</summary>
     public int Stages => IsJoint ? 1 : Count;
@@ -69,18 +82,37 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         for (int j = 0; j < run.Count; j++)
         {
             using var learner = run.Fresh(j);
-            var shapes = learner.Network.named_parameters().ToDictionary(p => p.name, p => $"({string.Join(", ", p.parameter.shape)})");
+            var shapes = learner
+                .Network.named_parameters()
+                .ToDictionary(p => p.name, p => $"({string.Join(", ", p.parameter.shape)})");
             first ??= shapes;
             foreach (var name in sequence.OwnParameters.Where(o => j == 0 && !shapes.ContainsKey(o)))
-                yield return new("own", $"found {name}, which is no parameter of the network; allowed: {string.Join(", ", shapes.Keys)}");
-            if (j == 0 && shapes.Keys.All(sequence.OwnParameters.Contains)) yield return new("own", "has all parameters: nothing is left for the tasks to share");
-            foreach (var (name, shape) in shapes.Where(s => !run.IsOwn(s.Key) && first.GetValueOrDefault(s.Key) != s.Value))
-                yield return new("tasks", $"{run.TaskName(j)} needs {name} to be {shape}, and {run.TaskName(0)} {first.GetValueOrDefault(name) ?? "has none"}: one network learns them all");
+            {
+                yield return new(
+                    "own",
+                    $"found {name}, which is no parameter of the network; allowed: {string.Join(", ", shapes.Keys)}"
+                );
+            }
+
+            if (j == 0 && shapes.Keys.All(sequence.OwnParameters.Contains))
+                yield return new("own", "has all parameters: nothing is left for the tasks to share");
+            foreach (
+                var (name, shape) in shapes.Where(s => !run.IsOwn(s.Key) && first.GetValueOrDefault(s.Key) != s.Value)
+            )
+            {
+                yield return new(
+                    "tasks",
+                    $"{run.TaskName(j)} needs {name} to be {shape}, and {run.TaskName(0)} {first.GetValueOrDefault(name) ?? "has none"}: one network learns them all"
+                );
+            }
         }
     }
 
     /// <summary>The tests of all stages, from the first; of joint the last alone. Null where one is missing.</summary>
-    public IReadOnlyList<StageTests>? ReadTests() => Enumerable.Range(0, Stages).Select(s => ReadTests(Folder(s))).ToList() is var all && all.All(t => t is not null) ? [.. all.Select(t => t!)] : null;
+    public IReadOnlyList<StageTests>? ReadTests() =>
+        Enumerable.Range(0, Stages).Select(s => ReadTests(Folder(s))).ToList() is var all && all.All(t => t is not null)
+            ? [.. all.Select(t => t!)]
+            : null;
 
     /// <summary>The tests of all tasks at random weights.</summary>
     public StageTests? ReadRandomTests() => ReadTests(new RunFolder(Path.GetDirectoryName(First.Folder(0).Path)!));
@@ -91,7 +123,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     /// <returns>False: it was interrupted.</returns>
     public bool TrainFirst(CancellationToken stop)
     {
-        if (!TrainStage(0, stop)) return false;
+        if (!TrainStage(0, stop))
+            return false;
         var folder = new RunFolder(Path.GetDirectoryName(Folder(0).Path)!);
         if (ReadTests(folder) is null)
         {
@@ -105,7 +138,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     /// <returns>False: it was interrupted, with a checkpoint.</returns>
     /// <exception cref="TrainingException">The loss is not a number any more, or what is to be protected can't be told.</exception>
     /// <exception cref="CheckpointException">All checkpoints of a stage are damaged.</exception>
-    public bool Train(CancellationToken stop = default) => Enumerable.Range(0, Stages).All(stage => TrainStage(stage, stop));
+    public bool Train(CancellationToken stop = default) =>
+        Enumerable.Range(0, Stages).All(stage => TrainStage(stage, stop));
 
     private bool TrainStage(int stage, CancellationToken stop)
     {
@@ -113,10 +147,12 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         double seconds = 0;
         if (folder.ReadFinished(configuration.Training.Steps) is null)
         {
-            if (stop.IsCancellationRequested) return false;
+            if (stop.IsCancellationRequested)
+                return false;
             Directory.CreateDirectory(folder.Path);
             // Nothing is trained from what a kill left half done: each file is whole or not there, and comes out the same again.
-            if (!IsJoint) Begin(stage, configuration);
+            if (!IsJoint)
+                Begin(stage, configuration);
             var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
             using var closing = log as IDisposable;
             using var others = new TaskTests(this, stage);
@@ -124,18 +160,30 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             var run = new TrainingRun(configuration, folder, log)
             {
                 InitialWeights = IsJoint ? null : In(stage, InitialFile),
-                Learns = IsJoint ? device => new JointLearner(configuration, Enumerable.Range(0, Count).Select(j => sequence.Stage(j, seed)), sequence.OwnParameters, device) : null,
+                Learns = IsJoint
+                    ? device => new JointLearner(
+                        configuration,
+                        Enumerable.Range(0, Count).Select(j => sequence.Stage(j, seed)),
+                        sequence.OwnParameters,
+                        device
+                    )
+                    : null,
                 Keeps = IsJoint ? null : network => Keeps(stage, network),
-                Measure = network => new Dictionary<string, double>([.. others.Measure(network), .. watch?.Invoke(network) ?? new Dictionary<string, double>()]),
+                Measure = network => new Dictionary<string, double>([
+                    .. others.Measure(network),
+                    .. watch?.Invoke(network) ?? new Dictionary<string, double>(),
+                ]),
                 Progress = progress => Progress?.Invoke(stage, progress),
             };
-            if (run.Train(resume: true, stop) is not { } result) return false;
+            if (run.Train(resume: true, stop) is not { } result)
+                return false;
             seconds = result.Seconds;
         }
         if (ReadTests(folder) is null)
         {
             WriteTests(folder, Tests(stage));
-            if (ReadTests(folder) is { } tests) Done?.Invoke(stage, tests, seconds);
+            if (ReadTests(folder) is { } tests)
+                Done?.Invoke(stage, tests, seconds);
         }
         return true;
     }
@@ -151,7 +199,12 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         var found = new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { });
         // An earlier one would do for going on, but not for what later stages and tests are made of.
         if (found is null || found.Step != folder.ReadResult()?.Steps)
-            throw new CheckpointException($"{folder.Path} is finished, and the checkpoint of its last step is missing or damaged: remove that folder, and it is trained again");
+        {
+            throw new CheckpointException(
+                $"{folder.Path} is finished, and the checkpoint of its last step is missing or damaged: remove that folder, and it is trained again"
+            );
+        }
+
         return found.File;
     }
 
@@ -161,8 +214,13 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         if (!File.Exists(In(stage, InitialFile)))
         {
             using var learner = Fresh(stage);
-            if (stage > 0) SetWeights(learner.Network, (name, fresh) => IsOwn(name) ? fresh : Last(stage - 1).Tensors[name]);
-            Write(stage, InitialFile, learner.Network.named_parameters().ToDictionary(p => p.name, p => StoredTensors.Store(p.parameter)));
+            if (stage > 0)
+                SetWeights(learner.Network, (name, fresh) => IsOwn(name) ? fresh : Last(stage - 1).Tensors[name]);
+            Write(
+                stage,
+                InitialFile,
+                learner.Network.named_parameters().ToDictionary(p => p.name, p => StoredTensors.Store(p.parameter))
+            );
         }
         if (stage > 0 && method.Kind is ("ewc" or "si" or "project") && !File.Exists(In(stage, KeptFile)))
             Write(stage, KeptFile, method.Kind == "project" ? KeptDirections(stage) : KeptImportance(stage));
@@ -177,11 +235,15 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             Path = stage == 0 || method.Kind == "si" ? new(network, Shared(network)) : null,
             Penalty = file is not null && method.Kind != "project" ? SynapticPenalty.Of(file, network) : null,
             Strength = method.Strength,
-            Projection = file is not null && method.Kind == "project" ? GradientProjection.Of(file, ((Models.ElmanRnn)network).RecurrentWeights) : null,
+            Projection =
+                file is not null && method.Kind == "project"
+                    ? GradientProjection.Of(file, ((Models.ElmanRnn)network).RecurrentWeights)
+                    : null,
         };
     }
 
-    private HashSet<string> Shared(nn.Module network) => [.. network.named_parameters().Select(p => p.name).Where(n => !IsOwn(n))];
+    private HashSet<string> Shared(nn.Module network) =>
+        [.. network.named_parameters().Select(p => p.name).Where(n => !IsOwn(n))];
 
     /// <summary>EWC's or SI's importance before a stage: that before the last one, and what the last one adds.</summary>
     private Dictionary<string, SafetensorsTensor> KeptImportance(int stage)
@@ -190,13 +252,20 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         using var learner = Fresh(stage - 1);
         last.RestoreInto(learner.Network);
         var shared = Shared(learner.Network);
-        using var penalty = stage > 1 ? SynapticPenalty.Of(SafetensorsFile.Read(In(stage - 1, KeptFile)), learner.Network) : new();
+        using var penalty =
+            stage > 1 ? SynapticPenalty.Of(SafetensorsFile.Read(In(stage - 1, KeptFile)), learner.Network) : new();
         using var scope = NewDisposeScope();
         if (method.Kind == "ewc")
         {
             var configuration = Configuration(stage - 1);
             using var data = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + 0x6A09E667));
-            var fisher = FisherInformation.Of(learner, shared, configuration.Training.Curriculum.Horizons[^1], sequence.FisherSamples, data);
+            var fisher = FisherInformation.Of(
+                learner,
+                shared,
+                configuration.Training.Curriculum.Horizons[^1],
+                sequence.FisherSamples,
+                data
+            );
             foreach (var (name, parameter) in learner.Network.named_parameters().Where(p => shared.Contains(p.name)))
             {
                 penalty.AddTask(name, fisher[name], parameter);
@@ -209,7 +278,17 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             foreach (var (name, parameter) in learner.Network.named_parameters().Where(p => shared.Contains(p.name)))
             {
                 var sum = StoredTensors.LoadLike(last, $"optimizer.{KeptTasks.PathKey}{name}", parameter);
-                penalty.AddImportance(name, 2 * PathIntegral.Importance(sum, StoredTensors.LoadLike(start, name, parameter), parameter, sequence.Damping), parameter);
+                penalty.AddImportance(
+                    name,
+                    2
+                        * PathIntegral.Importance(
+                            sum,
+                            StoredTensors.LoadLike(start, name, parameter),
+                            parameter,
+                            sequence.Damping
+                        ),
+                    parameter
+                );
             }
         }
         return penalty.Tensors();
@@ -221,13 +300,21 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var last = Last(stage - 1);
-        using var found = method.Protect == "states" ? new(StateDirections(stage - 1, last), null)
-            : OldMemories.Directions(Configuration(stage - 1), last);
-        using var before = stage > 1 ? GradientProjection.Directions(SafetensorsFile.Read(In(stage - 1, KeptFile))) : new(null, null);
-        bool from = method.Protect != "into", into = method.Protect is "into" or "both" or "memories";
-        var tensors = GradientProjection.Tensors(StoredTensors.Load(last, HiddenWeights),
-            from ? GradientProjection.Span(before.From, found.From) : null, into ? GradientProjection.Span(before.Into, found.Into) : null);
-        if (method.Protect == "memories") Write(stage, OwnFile, Restricted(last, found.Projector!));
+        using var found =
+            method.Protect == "states"
+                ? new(StateDirections(stage - 1, last), null)
+                : OldMemories.Directions(Configuration(stage - 1), last);
+        using var before =
+            stage > 1 ? GradientProjection.Directions(SafetensorsFile.Read(In(stage - 1, KeptFile))) : new(null, null);
+        bool from = method.Protect != "into",
+            into = method.Protect is "into" or "both" or "memories";
+        var tensors = GradientProjection.Tensors(
+            StoredTensors.Load(last, HiddenWeights),
+            from ? GradientProjection.Span(before.From, found.From) : null,
+            into ? GradientProjection.Span(before.Into, found.Into) : null
+        );
+        if (method.Protect == "memories")
+            Write(stage, OwnFile, Restricted(last, found.Projector!));
         return tensors;
     }
 
@@ -239,14 +326,19 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         {
             var tensor = StoredTensors.Load(weights, name);
             var p = projector.to(tensor.dtype);
-            if (name == "rnn.weight_ih") own[name] = StoredTensors.Store(matmul(p, tensor));
-            if (name == "readout.weight") own[name] = StoredTensors.Store(matmul(tensor, p));
+            if (name == "rnn.weight_ih")
+                own[name] = StoredTensors.Store(matmul(p, tensor));
+            if (name == "readout.weight")
+                own[name] = StoredTensors.Store(matmul(tensor, p));
         }
         return own;
     }
 
     /// <summary>What a finished task has for itself.</summary>
-    private SafetensorsFile OwnOf(int task) => task + 1 < Stages && File.Exists(In(task + 1, OwnFile)) ? SafetensorsFile.Read(In(task + 1, OwnFile)) : Last(task);
+    private SafetensorsFile OwnOf(int task) =>
+        task + 1 < Stages && File.Exists(In(task + 1, OwnFile))
+            ? SafetensorsFile.Read(In(task + 1, OwnFile))
+            : Last(task);
 
     /// <summary>The principal directions of a task's hidden states, h = 0 taken as the middle: as many as take up a share of their squares.</summary>
     private Tensor StateDirections(int stage, SafetensorsFile weights)
@@ -255,25 +347,36 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         weights.RestoreInto(learner.Network);
         using var scope = NewDisposeScope();
         using var data = new Generator(unchecked((ulong)Configuration(stage).Seed * 1_000_003 + 0x6A09E667));
-        var states = learner.States(Configuration(stage).Training.Curriculum.Horizons[^1], StatesBatch, data).to(ScalarType.Float64).cpu();
-        states = states.reshape(-1, states.shape[^1]);                                             // (T·B, H)
-        var (values, vectors) = linalg.eigh(matmul(states.t(), states));                           // ascending
+        var states = learner
+            .States(Configuration(stage).Training.Curriculum.Horizons[^1], StatesBatch, data)
+            .to(ScalarType.Float64)
+            .cpu();
+        states = states.reshape(-1, states.shape[^1]); // (T·B, H)
+        var (values, vectors) = linalg.eigh(matmul(states.t(), states)); // ascending
         var all = values.data<double>().ToArray();
-        double total = all.Sum(), sum = 0;
+        double total = all.Sum(),
+            sum = 0;
         int rank = 0;
-        while (rank < all.Length && sum < StatesShare * total) sum += all[all.Length - ++rank];
+        while (rank < all.Length && sum < StatesShare * total)
+            sum += all[all.Length - ++rank];
         return vectors.narrow(1, all.Length - rank, rank).contiguous().MoveToOuterDisposeScope();
     }
 
-    private void Write(int stage, string file, Dictionary<string, SafetensorsTensor> tensors) => SafetensorsFile.Write(In(stage, file), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+    private void Write(int stage, string file, Dictionary<string, SafetensorsTensor> tensors) =>
+        SafetensorsFile.Write(In(stage, file), tensors, new Dictionary<string, string> { ["format"] = "pt" });
 
-    private Learner Fresh(int task) => Learner.Of(sequence.Stage(task, seed), TorchRuntime.ResolveDevice(sequence.Tasks[task].Configuration.Device, out _));
+    private Learner Fresh(int task) =>
+        Learner.Of(
+            sequence.Stage(task, seed),
+            TorchRuntime.ResolveDevice(sequence.Tasks[task].Configuration.Device, out _)
+        );
 
     /// <summary>Sets each parameter to what the source says of it, given its name and what it is now.</summary>
     private static void SetWeights(nn.Module network, Func<string, SafetensorsTensor, SafetensorsTensor> source)
     {
         var (tensors, parameters) = (new Dictionary<string, SafetensorsTensor>(), network.named_parameters().ToList());
-        foreach (var (name, parameter) in parameters) tensors[name] = source(name, StoredTensors.Store(parameter));
+        foreach (var (name, parameter) in parameters)
+            tensors[name] = source(name, StoredTensors.Store(parameter));
         StoredTensors.RestoreWeights(network, tensors);
     }
 
@@ -281,10 +384,14 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     private StageTests Tests(int stage)
     {
         var last = Last(stage);
-        if (IsJoint) return Test(j => (name, _) => last.Tensors[JointLearner.Name(j, name)]);
+        if (IsJoint)
+            return Test(j => (name, _) => last.Tensors[JointLearner.Name(j, name)]);
         return Test(j =>
         {
-            var own = j < stage ? OwnOf(j) : j == stage ? last : null;
+            var own =
+                j < stage ? OwnOf(j)
+                : j == stage ? last
+                : null;
             return (name, fresh) => IsOwn(name) ? own?.Tensors[name] ?? fresh : last.Tensors[name];
         });
     }
@@ -303,14 +410,28 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         return new(accuracy, loss);
     }
 
-    private static void WriteTests(RunFolder folder, StageTests tests) => AtomicFile.WriteText(Path.Combine(folder.Path, TestsFile), JsonSerializer.Serialize(tests, RunFolder.Json) + "\n");
+    private static void WriteTests(RunFolder folder, StageTests tests) =>
+        AtomicFile.WriteText(
+            Path.Combine(folder.Path, TestsFile),
+            JsonSerializer.Serialize(tests, RunFolder.Json) + "\n"
+        );
 
     private static StageTests? ReadTests(RunFolder folder)
     {
         var file = Path.Combine(folder.Path, TestsFile);
-        if (!File.Exists(file)) return null;
-        try { return JsonSerializer.Deserialize<StageTests>(File.ReadAllText(file), RunFolder.Json); }
-        catch (JsonException e) { throw new InvalidDataException($"{file} is not a stage's tests: {e.Message}. Remove it, and it is made again", e); }
+        if (!File.Exists(file))
+            return null;
+        try
+        {
+            return JsonSerializer.Deserialize<StageTests>(File.ReadAllText(file), RunFolder.Json);
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException(
+                $"{file} is not a stage's tests: {e.Message}. Remove it, and it is made again",
+                e
+            );
+        }
     }
 
     private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
@@ -343,7 +464,11 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             foreach (var (name, learner) in _tasks)
             {
                 foreach (var (parameter, into) in learner.Network.named_parameters())
-                    if (!_run.IsOwn(parameter)) into.copy_(now[parameter]);
+                {
+                    if (!_run.IsOwn(parameter))
+                        into.copy_(now[parameter]);
+                }
+
                 measures[$"accuracy.{name}"] = learner.Test(0).Accuracy;
             }
             return measures;
@@ -351,7 +476,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
         public void Dispose()
         {
-            foreach (var (_, learner) in _tasks) learner.Dispose();
+            foreach (var (_, learner) in _tasks)
+                learner.Dispose();
         }
     }
 }

@@ -42,7 +42,20 @@ public sealed partial class ContinualSequence
 
     private const string Own = "seeds are in the sequence's file, names are those of methods, and the folder is --out";
     private const int LargestSeed = 1_000_000;
-    private static readonly string[] Keys = ["$schema", "name", "description", "base", "tasks", "own", "methods", "seeds", "sweep_seed", "fisher_samples", "damping"];
+    private static readonly string[] Keys =
+    [
+        "$schema",
+        "name",
+        "description",
+        "base",
+        "tasks",
+        "own",
+        "methods",
+        "seeds",
+        "sweep_seed",
+        "fisher_samples",
+        "damping",
+    ];
     private static readonly string[] MethodKeys = ["name", "method", "strengths", "protect"];
     private static readonly string[] Kinds = ["naive", "ewc", "si", "project", "joint"];
 
@@ -83,15 +96,21 @@ public sealed partial class ContinualSequence
     /// <summary>In what a sequence is another experiment than one in the same folder: all but the methods and seeds, of which there may be more, and where it is computed.</summary>
     public static IEnumerable<string> Differences(string before, string now)
     {
-        JsonNode? a = Experiment(before), b = Experiment(now);
-        return Keys.Except(["base", "name", "description", "methods", "seeds", "sweep_seed"]).Where(key => !JsonNode.DeepEquals(a?[key], b?[key]));
+        JsonNode? a = Experiment(before),
+            b = Experiment(now);
+        return Keys.Except(["base", "name", "description", "methods", "seeds", "sweep_seed"])
+            .Where(key => !JsonNode.DeepEquals(a?[key], b?[key]));
 
         // Each task is there with all of its settings, the base's among them.
         static JsonNode? Experiment(string text)
         {
             var json = JsonNode.Parse(text);
             foreach (var task in json?["tasks"] as JsonArray ?? [])
-                foreach (var key in new[] { "device", "threads", "out" }) (task?["set"] as JsonObject)?.Remove(key);
+            {
+                foreach (var key in new[] { "device", "threads", "out" })
+                    (task?["set"] as JsonObject)?.Remove(key);
+            }
+
             return json;
         }
     }
@@ -99,7 +118,12 @@ public sealed partial class ContinualSequence
     /// <summary>The configuration of a stage.</summary>
     /// <param name="task">From 0.</param>
     /// <param name="seed">Of the whole sequence; each stage has its own, so that batches and first weights are others: 1000 · seed + stage, from 1.</param>
-    public RunConfiguration Stage(int task, long seed) => Tasks[task].Configuration with { Seed = 1000 * seed + task + 1, Name = Tasks[task].Name };
+    public RunConfiguration Stage(int task, long seed) =>
+        Tasks[task].Configuration with
+        {
+            Seed = 1000 * seed + task + 1,
+            Name = Tasks[task].Name,
+        };
 
     /// <summary>Reads a sequence and checks all of it.</summary>
     /// <param name="path">The file.</param>
@@ -107,67 +131,147 @@ public sealed partial class ContinualSequence
     /// <param name="output">The folder in which runs/NAME and results/NAME are; null: the file's.</param>
     /// <param name="seeds">In place of the file's; null: those.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    public static ContinualSequence Load(string path, IReadOnlyList<string>? overrides = null, string? output = null, IReadOnlyList<long>? seeds = null)
+    public static ContinualSequence Load(
+        string path,
+        IReadOnlyList<string>? overrides = null,
+        string? output = null,
+        IReadOnlyList<long>? seeds = null
+    )
     {
         var problems = new List<ConfigurationProblem>();
         var json = Sweep.Parse(path, "a sequence of tasks", problems);
-        if (json is null) throw new ConfigurationException(problems);
+        if (json is null)
+            throw new ConfigurationException(problems);
         var here = Path.GetDirectoryName(Path.GetFullPath(path))!;
         foreach (var key in json.Select(p => p.Key).Except(Keys))
-            problems.Add(new(key, $"is no key of a sequence; {(NearestName.To(key, Keys) is { } near ? $"did you mean {near}? " : "")}allowed: {string.Join(", ", Keys[1..])}"));
+        {
+            problems.Add(
+                new(
+                    key,
+                    $"is no key of a sequence; {(NearestName.To(key, Keys) is { } near ? $"did you mean {near}? " : "")}allowed: {string.Join(", ", Keys[1..])}"
+                )
+            );
+        }
 
         var name = Sweep.Text(json, "name", problems) ?? Path.GetFileNameWithoutExtension(path);
-        if (!FolderName().IsMatch(name)) problems.Add(new("name", $"found {name}; allowed: letters, digits, '.', '_' and '-'"));
+        if (!FolderName().IsMatch(name))
+            problems.Add(new("name", $"found {name}; allowed: letters, digits, '.', '_' and '-'"));
         var basis = Sweep.Content(json, "base", here, "a configuration's file, or a configuration itself", problems);
-        if (basis is null && !json.ContainsKey("base")) problems.Add(new("base", "is missing; allowed: a configuration's file, or a configuration itself"));
+        if (basis is null && !json.ContainsKey("base"))
+            problems.Add(new("base", "is missing; allowed: a configuration's file, or a configuration itself"));
         foreach (var given in overrides ?? [])
-            if (given.Split('=')[0] is "seed" or "name" or "out") problems.Add(new("--set", $"found {given}: {Own}"));
+        {
+            if (given.Split('=')[0] is "seed" or "name" or "out")
+                problems.Add(new("--set", $"found {given}: {Own}"));
+        }
+
         var tasks = TasksOf(json, basis, overrides ?? [], problems);
         var own = Names(json, "own", problems);
         var methods = MethodsOf(json, problems);
-        if (methods.Any(m => m.Kind == "project") && tasks.FirstOrDefault(t => t.Configuration.Model.IsTransformer) is { Name: { } transformer })
-            problems.Add(new("methods", $"project is for elman_rnn, whose W_hh it protects, and {transformer} is learned by a transformer"));
+        if (
+            methods.Any(m => m.Kind == "project")
+            && tasks.FirstOrDefault(t => t.Configuration.Model.IsTransformer) is { Name: { } transformer }
+        )
+        {
+            problems.Add(
+                new(
+                    "methods",
+                    $"project is for elman_rnn, whose W_hh it protects, and {transformer} is learned by a transformer"
+                )
+            );
+        }
+
         var fileSeeds = Sweep.SeedsOf(json, problems);
         seeds ??= fileSeeds;
         long sweepSeed = Integer(json, "sweep_seed", 100, 0, problems);
-        foreach (var big in seeds.Append(sweepSeed).Where(s => s > LargestSeed).Distinct()) problems.Add(new("seeds", $"found {big}; allowed: 0 to {LargestSeed}"));
+        foreach (var big in seeds.Append(sweepSeed).Where(s => s > LargestSeed).Distinct())
+            problems.Add(new("seeds", $"found {big}; allowed: 0 to {LargestSeed}"));
         if (seeds.Contains(sweepSeed) && methods.GroupBy(m => m.Group).Any(g => g.Count() > 1))
-            problems.Add(new("sweep_seed", $"found {sweepSeed}, which is one of the seeds: a strength chosen by it would be tested on what it was chosen by"));
+        {
+            problems.Add(
+                new(
+                    "sweep_seed",
+                    $"found {sweepSeed}, which is one of the seeds: a strength chosen by it would be tested on what it was chosen by"
+                )
+            );
+        }
+
         int samples = (int)Integer(json, "fisher_samples", 200, 1, problems);
         double damping = Number(json, "damping", 1e-3, problems);
-        if (problems.Count > 0) throw new ConfigurationException(problems);
+        if (problems.Count > 0)
+            throw new ConfigurationException(problems);
 
         var whole = (JsonObject)json.DeepClone();
         whole.Remove("$schema");
         whole["name"] = name;
         whole["base"] = basis!.DeepClone();
         // What --set says is part of what the runs are.
-        whole["tasks"] = new JsonArray([.. tasks.Select(t => (JsonNode)new JsonObject { ["name"] = t.Name, ["set"] = JsonNode.Parse(t.Configuration.ToJson()) })]);
+        whole["tasks"] = new JsonArray([
+            .. tasks.Select(t =>
+                (JsonNode)new JsonObject { ["name"] = t.Name, ["set"] = JsonNode.Parse(t.Configuration.ToJson()) }
+            ),
+        ]);
         output ??= Path.GetRelativePath(Environment.CurrentDirectory, here);
         return new()
         {
-            Name = name, Description = Sweep.Text(json, "description", problems) ?? "", Tasks = tasks, OwnParameters = own, Methods = methods, Seeds = seeds, SweepSeed = sweepSeed,
-            FisherSamples = samples, Damping = damping, Runs = Path.Combine(output, "runs", name), Results = Path.Combine(output, "results", name), Whole = whole,
+            Name = name,
+            Description = Sweep.Text(json, "description", problems) ?? "",
+            Tasks = tasks,
+            OwnParameters = own,
+            Methods = methods,
+            Seeds = seeds,
+            SweepSeed = sweepSeed,
+            FisherSamples = samples,
+            Damping = damping,
+            Runs = Path.Combine(output, "runs", name),
+            Results = Path.Combine(output, "results", name),
+            Whole = whole,
         };
     }
 
-    private static List<(string Name, RunConfiguration Configuration)> TasksOf(JsonObject json, JsonObject? basis, IReadOnlyList<string> overrides, List<ConfigurationProblem> problems)
+    private static List<(string Name, RunConfiguration Configuration)> TasksOf(
+        JsonObject json,
+        JsonObject? basis,
+        IReadOnlyList<string> overrides,
+        List<ConfigurationProblem> problems
+    )
     {
         const string allowed = "a list of two or more of { \"name\": …, \"set\": { setting: value, … } }";
         var tasks = new List<(string Name, RunConfiguration)>();
-        if (json["tasks"] is not JsonArray { Count: > 1 } list || Sweep.Axis("tasks", list, problems, "") is not { } axis)
+        if (
+            json["tasks"] is not JsonArray { Count: > 1 } list
+            || Sweep.Axis("tasks", list, problems, "") is not { } axis
+        )
         {
-            if (json["tasks"] is not JsonArray { Count: > 1 }) problems.Add(new("tasks", $"found {json["tasks"]?.ToJsonString() ?? "none"}; allowed: {allowed}"));
+            if (json["tasks"] is not JsonArray { Count: > 1 })
+                problems.Add(new("tasks", $"found {json["tasks"]?.ToJsonString() ?? "none"}; allowed: {allowed}"));
             return tasks;
         }
-        if (basis is null) return tasks;
+        if (basis is null)
+            return tasks;
         foreach (var value in axis.Values)
         {
-            if (!FolderName().IsMatch(value.Name)) problems.Add(new("tasks", $"found the name {value.Name}; allowed: letters, digits, '.', '_' and '-'"));
-            try { tasks.Add((value.Name, ConfigurationFile.Parse(basis.ToJsonString(), [.. overrides, .. value.Overrides, "name=\"stage\""]))); }
-            catch (ConfigurationException e) { problems.AddRange(e.Problems.Except(problems)); }
+            if (!FolderName().IsMatch(value.Name))
+                problems.Add(new("tasks", $"found the name {value.Name}; allowed: letters, digits, '.', '_' and '-'"));
+            try
+            {
+                tasks.Add(
+                    (
+                        value.Name,
+                        ConfigurationFile.Parse(
+                            basis.ToJsonString(),
+                            [.. overrides, .. value.Overrides, "name=\"stage\""]
+                        )
+                    )
+                );
+            }
+            catch (ConfigurationException e)
+            {
+                problems.AddRange(e.Problems.Except(problems));
+            }
         }
-        if (tasks.Select(t => (t.Item2.Model, t.Item2.Device, t.Item2.Threads)).Distinct().Count() > 1) problems.Add(new("tasks", "differ in model, device or threads: one network learns them all"));
+        if (tasks.Select(t => (t.Item2.Model, t.Item2.Device, t.Item2.Threads)).Distinct().Count() > 1)
+            problems.Add(new("tasks", "differ in model, device or threads: one network learns them all"));
         return tasks;
     }
 
@@ -176,7 +280,12 @@ public sealed partial class ContinualSequence
         var methods = new List<ContinualMethod>();
         if (json["methods"] is not JsonArray { Count: > 0 } list)
         {
-            problems.Add(new("methods", $"found {json["methods"]?.ToJsonString() ?? "none"}; allowed: a list of {{ \"method\": {string.Join('|', Kinds)}, … }}"));
+            problems.Add(
+                new(
+                    "methods",
+                    $"found {json["methods"]?.ToJsonString() ?? "none"}; allowed: a list of {{ \"method\": {string.Join('|', Kinds)}, … }}"
+                )
+            );
             return methods;
         }
         for (int i = 0; i < list.Count; i++)
@@ -184,61 +293,158 @@ public sealed partial class ContinualSequence
             var at = $"methods[{i}]";
             if (list[i] is not JsonObject entry)
             {
-                problems.Add(new(at, $"found {list[i]?.ToJsonString() ?? "null"}; allowed: an object with the keys {string.Join(", ", MethodKeys)}"));
+                problems.Add(
+                    new(
+                        at,
+                        $"found {list[i]?.ToJsonString() ?? "null"}; allowed: an object with the keys {string.Join(", ", MethodKeys)}"
+                    )
+                );
                 continue;
             }
             foreach (var key in entry.Select(p => p.Key).Except(MethodKeys))
-                problems.Add(new($"{at}.{key}", $"unknown key; {(NearestName.To(key, MethodKeys) is { } near ? $"did you mean {near}?" : $"allowed here: {string.Join(", ", MethodKeys)}")}"));
+            {
+                problems.Add(
+                    new(
+                        $"{at}.{key}",
+                        $"unknown key; {(NearestName.To(key, MethodKeys) is { } near ? $"did you mean {near}?" : $"allowed here: {string.Join(", ", MethodKeys)}")}"
+                    )
+                );
+            }
+
             var kind = entry["method"] is JsonValue v && v.TryGetValue(out string? k) ? k : null;
             if (kind is null || !Kinds.Contains(kind))
             {
-                problems.Add(new($"{at}.method", $"found {entry["method"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Kinds)}"));
+                problems.Add(
+                    new(
+                        $"{at}.method",
+                        $"found {entry["method"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Kinds)}"
+                    )
+                );
                 continue;
             }
             var protect = entry["protect"] is JsonValue p && p.TryGetValue(out string? what) ? what : null;
             if (kind == "project" ? protect is null || !Protections.Contains(protect) : entry.ContainsKey("protect"))
-                problems.Add(new($"{at}.protect", kind == "project" ? $"found {entry["protect"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Protections)}" : $"is for project only, and this is {kind}: leave it out"));
-            var group = entry["name"] is JsonValue n && n.TryGetValue(out string? own) ? own : kind == "project" ? $"project-{protect}" : kind;
-            if (!FolderName().IsMatch(group) || group == ContinualFolders.First) problems.Add(new($"{at}.name", $"found {entry["name"]?.ToJsonString()}; allowed: letters, digits, '.', '_' and '-', but not {ContinualFolders.First}"));
+            {
+                problems.Add(
+                    new(
+                        $"{at}.protect",
+                        kind == "project"
+                            ? $"found {entry["protect"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Protections)}"
+                            : $"is for project only, and this is {kind}: leave it out"
+                    )
+                );
+            }
+
+            var group =
+                entry["name"] is JsonValue n && n.TryGetValue(out string? own) ? own
+                : kind == "project" ? $"project-{protect}"
+                : kind;
+            if (!FolderName().IsMatch(group) || group == ContinualFolders.First)
+            {
+                problems.Add(
+                    new(
+                        $"{at}.name",
+                        $"found {entry["name"]?.ToJsonString()}; allowed: letters, digits, '.', '_' and '-', but not {ContinualFolders.First}"
+                    )
+                );
+            }
+
             bool takesStrength = kind is "ewc" or "si";
-            if (!takesStrength && entry.ContainsKey("strengths")) problems.Add(new($"{at}.strengths", $"is for ewc and si only, and this is {kind}: leave it out"));
+            if (!takesStrength && entry.ContainsKey("strengths"))
+                problems.Add(new($"{at}.strengths", $"is for ewc and si only, and this is {kind}: leave it out"));
             if (!takesStrength)
             {
                 methods.Add(new(group, kind, 0, protect, group));
                 continue;
             }
-            if (entry["strengths"] is not JsonArray { Count: > 0 } strengths || !strengths.All(s => s is JsonValue number && number.TryGetValue(out double d) && double.IsFinite(d) && d > 0))
+            if (
+                entry["strengths"] is not JsonArray { Count: > 0 } strengths
+                || !strengths.All(s =>
+                    s is JsonValue number && number.TryGetValue(out double d) && double.IsFinite(d) && d > 0
+                )
+            )
             {
-                problems.Add(new($"{at}.strengths", $"found {entry["strengths"]?.ToJsonString() ?? "none"}; allowed: a list of numbers above 0, of which the best is chosen"));
+                problems.Add(
+                    new(
+                        $"{at}.strengths",
+                        $"found {entry["strengths"]?.ToJsonString() ?? "none"}; allowed: a list of numbers above 0, of which the best is chosen"
+                    )
+                );
                 continue;
             }
             foreach (var strength in strengths.Select(s => s!.GetValue<double>()).Distinct())
-                methods.Add(new(strengths.Count == 1 ? group : $"{group}-{strength.ToString("R", CultureInfo.InvariantCulture)}", kind, strength, null, group));
+            {
+                methods.Add(
+                    new(
+                        strengths.Count == 1
+                            ? group
+                            : $"{group}-{strength.ToString("R", CultureInfo.InvariantCulture)}",
+                        kind,
+                        strength,
+                        null,
+                        group
+                    )
+                );
+            }
         }
-        foreach (var twice in methods.GroupBy(m => m.Name).Where(g => g.Count() > 1)) problems.Add(new("methods", $"{twice.Count()} are called {twice.Key}: give them different names"));
+        foreach (var twice in methods.GroupBy(m => m.Name).Where(g => g.Count() > 1))
+            problems.Add(new("methods", $"{twice.Count()} are called {twice.Key}: give them different names"));
         return methods;
     }
 
     private static List<string> Names(JsonObject json, string key, List<ConfigurationProblem> problems)
     {
-        if (!json.ContainsKey(key)) return [];
-        if (json[key] is JsonArray list && list.All(i => i is JsonValue v && v.TryGetValue<string>(out _))) return [.. list.Select(i => i!.GetValue<string>()).Distinct()];
+        if (!json.ContainsKey(key))
+            return [];
+        if (json[key] is JsonArray list && list.All(i => i is JsonValue v && v.TryGetValue<string>(out _)))
+            return [.. list.Select(i => i!.GetValue<string>()).Distinct()];
         problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a list of parameters' names"));
         return [];
     }
 
-    private static long Integer(JsonObject json, string key, long usual, long least, List<ConfigurationProblem> problems)
+    private static long Integer(
+        JsonObject json,
+        string key,
+        long usual,
+        long least,
+        List<ConfigurationProblem> problems
+    )
     {
-        if (!json.ContainsKey(key)) return usual;
-        if (json[key] is JsonValue value && value.TryGetValue(out long number) && number >= least && number <= LargestSeed) return number;
-        problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a whole number from {least} to {LargestSeed}"));
+        if (!json.ContainsKey(key))
+            return usual;
+        if (
+            json[key] is JsonValue value
+            && value.TryGetValue(out long number)
+            && number >= least
+            && number <= LargestSeed
+        )
+        {
+            return number;
+        }
+
+        problems.Add(
+            new(
+                key,
+                $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a whole number from {least} to {LargestSeed}"
+            )
+        );
         return usual;
     }
 
     private static double Number(JsonObject json, string key, double usual, List<ConfigurationProblem> problems)
     {
-        if (!json.ContainsKey(key)) return usual;
-        if (json[key] is JsonValue value && value.TryGetValue(out double number) && double.IsFinite(number) && number > 0) return number;
+        if (!json.ContainsKey(key))
+            return usual;
+        if (
+            json[key] is JsonValue value
+            && value.TryGetValue(out double number)
+            && double.IsFinite(number)
+            && number > 0
+        )
+        {
+            return number;
+        }
+
         problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a number above 0"));
         return usual;
     }

@@ -19,7 +19,10 @@ public sealed class OldMemories : IDisposable
     private OldMemories(VariableMemories memories)
     {
         using var scope = NewDisposeScope();
-        (_memories, _span) = (memories, Matrices.Range(memories.Basis, memories.PersistentRank).DetachFromDisposeScope());
+        (_memories, _span) = (
+            memories,
+            Matrices.Range(memories.Basis, memories.PersistentRank).DetachFromDisposeScope()
+        );
     }
 
     /// <summary>How Ψ was found.</summary>
@@ -28,7 +31,8 @@ public sealed class OldMemories : IDisposable
     /// <summary>Of a network that has just learned a task; null where the task has no circuit, or no variable memories can be read.</summary>
     public static OldMemories? Of(RunConfiguration task, SafetensorsFile weights)
     {
-        if (!task.Task.IsLinearBinding || task.Model.IsTransformer) return null;
+        if (!task.Task.IsLinearBinding || task.Model.IsTransformer)
+            return null;
         using var scope = NewDisposeScope();
         using var network = NetworkWeights.From(weights, task.Name);
         try
@@ -37,15 +41,20 @@ public sealed class OldMemories : IDisposable
             memories.DetachFromDisposeScope();
             return new(memories);
         }
-        catch (AnalysisException) { return null; }
+        catch (AnalysisException)
+        {
+            return null;
+        }
     }
 
     /// <summary>What measures, while later tasks are learned, what becomes of the first one's memories.</summary>
     /// <param name="task">The first stage's configuration.</param>
     /// <param name="weights">Its last checkpoint.</param>
     /// <returns>Figures of a network by name; null where there is nothing to measure.</returns>
-    public static Func<nn.Module, IReadOnlyDictionary<string, double>>? Watch(RunConfiguration task, SafetensorsFile weights) =>
-        Of(task, weights) is { } memories ? network => memories.Measure(((ElmanRnn)network).RecurrentWeights) : null;
+    public static Func<nn.Module, IReadOnlyDictionary<string, double>>? Watch(
+        RunConfiguration task,
+        SafetensorsFile weights
+    ) => Of(task, weights) is { } memories ? network => memories.Measure(((ElmanRnn)network).RecurrentWeights) : null;
 
     /// <summary>
     /// The directions that hold a task: the spans of Ψ and of Ψ*ᵀ, which are the persistent invariant subspace of W_hh and that of W_hhᵀ. They are taken as such, so
@@ -59,9 +68,16 @@ public sealed class OldMemories : IDisposable
         try
         {
             var part = PersistentPart.Of(network.WeightHh, Threshold);
-            return new(part.Basis.DetachFromDisposeScope(), Matrices.Range(part.Projector.t(), part.Rank).DetachFromDisposeScope(), part.Projector.DetachFromDisposeScope());
+            return new(
+                part.Basis.DetachFromDisposeScope(),
+                Matrices.Range(part.Projector.t(), part.Rank).DetachFromDisposeScope(),
+                part.Projector.DetachFromDisposeScope()
+            );
         }
-        catch (AnalysisException e) { throw new TrainingException($"{task.Name}: there is nothing to protect: {e.Message}"); }
+        catch (AnalysisException e)
+        {
+            throw new TrainingException($"{task.Name}: there is nothing to protect: {e.Message}");
+        }
     }
 
     /// <summary>Φ as W_hh has it now, in the old basis: Ψ† W_hh Ψ / g (live, live), g the old gain (<see cref="VariableMemories.Gain"/>).</summary>
@@ -88,14 +104,17 @@ public sealed class OldMemories : IDisposable
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var w = recurrentWeights.detach().to(ScalarType.Float64).cpu();
-        if (!Matrices.IsFinite(w)) return new Dictionary<string, double>();
+        if (!Matrices.IsFinite(w))
+            return new Dictionary<string, double>();
         var moved = matmul(w, _memories.Basis);
         var written = matmul(_memories.Dual, w);
         var measures = new Dictionary<string, double>
         {
             ["phi_error"] = Matrices.Norm(PhiTensor(w) - _memories.PhiTheory) / Matrices.Norm(_memories.PhiTheory),
             ["leak"] = Matrices.Norm(moved - matmul(_span, matmul(_span.t(), moved))) / Matrices.Norm(moved),
-            ["intrusion"] = Matrices.Norm(written - matmul(matmul(written, _memories.Basis), _memories.Dual)) / Matrices.Norm(written),
+            ["intrusion"] =
+                Matrices.Norm(written - matmul(matmul(written, _memories.Basis), _memories.Dual))
+                / Matrices.Norm(written),
         };
         try
         {

@@ -57,33 +57,92 @@ public sealed record GsemmConfiguration
     /// <param name="path">The file.</param>
     /// <param name="overrides">`key.path=value`, as for a run.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    public static GsemmConfiguration Load(string path, IReadOnlyList<string>? overrides = null) => ConfigurationFile.Load<GsemmConfiguration>(path, overrides, c => c.Check());
+    public static GsemmConfiguration Load(string path, IReadOnlyList<string>? overrides = null) =>
+        ConfigurationFile.Load<GsemmConfiguration>(path, overrides, c => c.Check());
 
     /// <summary>The model's settings.</summary>
-    internal GsemmSettings ToSettings() => new()
-    {
-        FeatureTimescale = Timescales.Feature,
-        HiddenTimescale = Timescales.Hidden,
-        DelayTimescale = Timescales.Delay,
-        AlphaS = Strengths.AlphaS,
-        AlphaC = Strengths.AlphaC,
-        FeatureNonlinearity = Enum.Parse<Nonlinearity>(Nonlinearity.Feature, ignoreCase: true),
-        FeatureGain = Nonlinearity.FeatureGain,
-        HiddenNonlinearity = Enum.Parse<Nonlinearity>(Nonlinearity.Hidden, ignoreCase: true),
-        HiddenGain = Nonlinearity.HiddenGain,
-    };
+    internal GsemmSettings ToSettings() =>
+        new()
+        {
+            FeatureTimescale = Timescales.Feature,
+            HiddenTimescale = Timescales.Hidden,
+            DelayTimescale = Timescales.Delay,
+            AlphaS = Strengths.AlphaS,
+            AlphaC = Strengths.AlphaC,
+            FeatureNonlinearity = Enum.Parse<Nonlinearity>(Nonlinearity.Feature, ignoreCase: true),
+            FeatureGain = Nonlinearity.FeatureGain,
+            HiddenNonlinearity = Enum.Parse<Nonlinearity>(Nonlinearity.Hidden, ignoreCase: true),
+            HiddenGain = Nonlinearity.HiddenGain,
+        };
 
     private IEnumerable<(string[] Keys, ConfigurationProblem Problem)> Check()
     {
-        if (Memories > Features) yield return (["memories", "features"], new("memories", $"found {Memories} memories of {Features} features; allowed: at most as many as features, as more are linearly dependent"));
+        if (Memories > Features)
+        {
+            yield return (
+                ["memories", "features"],
+                new(
+                    "memories",
+                    $"found {Memories} memories of {Features} features; allowed: at most as many as features, as more are linearly dependent"
+                )
+            );
+        }
+
         double steps = Integration.Length / Integration.Step;
         string[] keys = ["integration.step", "integration.length", "integration.record_every"];
-        const double most = 1e7, mostNumbers = 1e8;
-        if (!(Math.Round(steps) >= 1 && Math.Abs(steps - Math.Round(steps)) <= 1e-9 * steps)) yield return (keys, new("integration.length", $"found {Integration.Length}, {steps.ToString("0.######", CultureInfo.InvariantCulture)} steps of {Integration.Step}; allowed: a whole number of steps"));
-        else if (steps > most) yield return (keys, new("integration.step", $"found {Integration.Step}, {steps:0.##e+0} steps in all; allowed: at most {most:0}"));
-        else if ((long)Math.Round(steps) % Integration.RecordEvery != 0) yield return (keys, new("integration.record_every", $"found {Integration.RecordEvery}; allowed: a divisor of all {Math.Round(steps):0} steps"));
-        else if (steps / Integration.RecordEvery * (2.0 * Features + Memories) > mostNumbers) yield return ([.. keys, "features", "memories"], new("integration.record_every", $"found {Integration.RecordEvery}, {steps / Integration.RecordEvery:0} records; allowed: few enough for {mostNumbers:0.#e+0} numbers in all"));
-        if ((double)DiscreteSteps * Features > mostNumbers) yield return (["discrete_steps", "features"], new("discrete_steps", $"found {DiscreteSteps}; allowed: few enough for {mostNumbers:0.#e+0} numbers in all"));
+        const double most = 1e7,
+            mostNumbers = 1e8;
+        if (!(Math.Round(steps) >= 1 && Math.Abs(steps - Math.Round(steps)) <= 1e-9 * steps))
+        {
+            yield return (
+                keys,
+                new(
+                    "integration.length",
+                    $"found {Integration.Length}, {steps.ToString("0.######", CultureInfo.InvariantCulture)} steps of {Integration.Step}; allowed: a whole number of steps"
+                )
+            );
+        }
+        else if (steps > most)
+        {
+            yield return (
+                keys,
+                new(
+                    "integration.step",
+                    $"found {Integration.Step}, {steps:0.##e+0} steps in all; allowed: at most {most:0}"
+                )
+            );
+        }
+        else if ((long)Math.Round(steps) % Integration.RecordEvery != 0)
+        {
+            yield return (
+                keys,
+                new(
+                    "integration.record_every",
+                    $"found {Integration.RecordEvery}; allowed: a divisor of all {Math.Round(steps):0} steps"
+                )
+            );
+        }
+        else if (steps / Integration.RecordEvery * (2.0 * Features + Memories) > mostNumbers)
+        {
+            yield return (
+                [.. keys, "features", "memories"],
+                new(
+                    "integration.record_every",
+                    $"found {Integration.RecordEvery}, {steps / Integration.RecordEvery:0} records; allowed: few enough for {mostNumbers:0.#e+0} numbers in all"
+                )
+            );
+        }
+
+        if ((double)DiscreteSteps * Features > mostNumbers)
+        {
+            yield return (
+                ["discrete_steps", "features"],
+                new(
+                    "discrete_steps",
+                    $"found {DiscreteSteps}; allowed: few enough for {mostNumbers:0.#e+0} numbers in all"
+                )
+            );
+        }
     }
 }
 
@@ -161,7 +220,13 @@ public sealed record GsemmIntegration
 /// <param name="Retrieved">The memories in the order in which they came, numbered from 1: each time another one's overlap becomes the largest, and is 0.5 or more.</param>
 /// <param name="Onsets">When each of <see cref="Retrieved"/> was first recorded.</param>
 /// <param name="InOrder">Whether they came as stored, from the first one on, and none was left out.</param>
-public sealed record GsemmRetrieval(double[] Times, double[][] Overlaps, int[] Retrieved, double[] Onsets, bool InOrder);
+public sealed record GsemmRetrieval(
+    double[] Times,
+    double[][] Overlaps,
+    int[] Retrieved,
+    double[] Onsets,
+    bool InOrder
+);
 
 /// <summary>The energy E along a run, where it is defined.</summary>
 /// <param name="Times">(T).</param>
@@ -236,41 +301,80 @@ public static class GsemmExperiment
         var random = new System.Random(configuration.Seed);
         var xi = new double[configuration.Features, configuration.Memories];
         for (int j = 0; j < configuration.Memories; j++)
-            for (int i = 0; i < configuration.Features; i++) xi[i, j] = random.Next(2) * 2 - 1;
+        {
+            for (int i = 0; i < configuration.Features; i++)
+                xi[i, j] = random.Next(2) * 2 - 1;
+        }
+
         var wrong = Enumerable.Range(0, configuration.Features).ToArray();
         random.Shuffle(wrong);
         var first = new double[1, configuration.Features];
-        for (int i = 0; i < configuration.Features; i++) first[0, i] = xi[i, 0];
-        foreach (int i in wrong.Take((int)Math.Round(configuration.CueNoise * configuration.Features))) first[0, i] *= -1;
+        for (int i = 0; i < configuration.Features; i++)
+            first[0, i] = xi[i, 0];
+        foreach (int i in wrong.Take((int)Math.Round(configuration.CueNoise * configuration.Features)))
+            first[0, i] *= -1;
         var cue = tensor(first); // (1, N_f)
 
         var settings = configuration.ToSettings();
         var memories = tensor(xi);
         var sequence = Gsemm.Sequence(configuration.Memories, configuration.Cyclic);
         Gsemm model;
-        try { model = new(memories, sequence, settings); }
-        catch (ArgumentException e) { throw new ConfigurationException([new("seed", $"found {configuration.Seed}, with which {e.Message}; another seed, or more features, will do")]); }
+        try
+        {
+            model = new(memories, sequence, settings);
+        }
+        catch (ArgumentException e)
+        {
+            throw new ConfigurationException([
+                new(
+                    "seed",
+                    $"found {configuration.Seed}, with which {e.Message}; another seed, or more features, will do"
+                ),
+            ]);
+        }
         using var _ = model;
 
         var integrator = Enum.Parse<Integrator>(configuration.Integration.Integrator, ignoreCase: true);
-        var run = model.Integrate(model.Start(cue), integrator, configuration.Integration.Step, configuration.Integration.Length, configuration.Integration.RecordEvery);
-        var continuous = Retrieve(run.Times, Rows(model.Overlaps(run.Feature)[TensorIndex.Colon, 0]), configuration.Cyclic);
+        var run = model.Integrate(
+            model.Start(cue),
+            integrator,
+            configuration.Integration.Step,
+            configuration.Integration.Length,
+            configuration.Integration.RecordEvery
+        );
+        var continuous = Retrieve(
+            run.Times,
+            Rows(model.Overlaps(run.Feature)[TensorIndex.Colon, 0]),
+            configuration.Cyclic
+        );
         var orbit = model.Discrete(cue, configuration.DiscreteSteps);
-        var discrete = Retrieve([.. Enumerable.Range(0, configuration.DiscreteSteps + 1)], Rows(model.Overlaps(orbit)[TensorIndex.Colon, 0]), configuration.Cyclic);
+        var discrete = Retrieve(
+            [.. Enumerable.Range(0, configuration.DiscreteSteps + 1)],
+            Rows(model.Overlaps(orbit)[TensorIndex.Colon, 0]),
+            configuration.Cyclic
+        );
 
-        GsemmEnergy? energy = null, alone = null;
+        GsemmEnergy? energy = null,
+            alone = null;
         if (model.NoEnergy is null)
         {
             energy = Energy(model, run);
             using var still = new Gsemm(memories, sequence, settings with { AlphaC = 0 });
             // Long enough for the features to settle; no longer than the run itself.
             double step = configuration.Integration.Step;
-            long steps = Math.Min((long)Math.Ceiling(20 * Math.Max(settings.FeatureTimescale, settings.HiddenTimescale) / step), (long)Math.Round(configuration.Integration.Length / step));
+            long steps = Math.Min(
+                (long)Math.Ceiling(20 * Math.Max(settings.FeatureTimescale, settings.HiddenTimescale) / step),
+                (long)Math.Round(configuration.Integration.Length / step)
+            );
             int every = (int)Math.Max(1, steps / 400);
-            alone = Energy(still, still.Integrate(still.Start(cue), integrator, step, steps / every * every * step, every));
+            alone = Energy(
+                still,
+                still.Integrate(still.Start(cue), integrator, step, steps / every * every * step, every)
+            );
         }
 
-        bool elman = settings.FeatureNonlinearity == Nonlinearity.Tanh && settings.HiddenNonlinearity == Nonlinearity.Identity;
+        bool elman =
+            settings.FeatureNonlinearity == Nonlinearity.Tanh && settings.HiddenNonlinearity == Nonlinearity.Identity;
         var result = new GsemmResult
         {
             Configuration = configuration,
@@ -297,12 +401,14 @@ public static class GsemmExperiment
         for (int t = 0; t < times.Length; t++)
         {
             int largest = Array.IndexOf(overlaps[t], overlaps[t].Max());
-            if (overlaps[t][largest] < 0.5 || (retrieved.Count > 0 && retrieved[^1] == largest + 1)) continue;
+            if (overlaps[t][largest] < 0.5 || (retrieved.Count > 0 && retrieved[^1] == largest + 1))
+                continue;
             retrieved.Add(largest + 1);
             onsets.Add(times[t]);
         }
         int memories = overlaps[0].Length;
-        bool inOrder = retrieved.Select((memory, n) => memory == n % memories + 1).All(right => right)
+        bool inOrder =
+            retrieved.Select((memory, n) => memory == n % memories + 1).All(right => right)
             && (cyclic ? retrieved.Count > memories : retrieved.Count == memories);
         return new(times, overlaps, [.. retrieved], [.. onsets], inOrder);
     }
@@ -310,7 +416,12 @@ public static class GsemmExperiment
     private static GsemmEnergy Energy(Gsemm model, GsemmTrajectory run)
     {
         var values = model.Energy(new(run.Feature, run.Hidden, run.Delay)).flatten().data<double>().ToArray();
-        return new(run.Times, values, values.Zip(values.Skip(1), (a, b) => b - a).Append(0).Max(), model.EnergyNeverRises);
+        return new(
+            run.Times,
+            values,
+            values.Zip(values.Skip(1), (a, b) => b - a).Append(0).Max(),
+            model.EnergyNeverRises
+        );
     }
 
     private static double Conjugacy(Gsemm model, Tensor orbit)
@@ -343,54 +454,115 @@ public static class GsemmExperiment
             using var inner = NewDisposeScope();
             using var model = new Gsemm(memories, sequence, s);
             int steps = (int)Math.Round(until / step);
-            return model.Integrate(model.Start(start), integrator, until / steps, until, steps).Last.Feature.contiguous().data<double>().ToArray();
+            return model
+                .Integrate(model.Start(start), integrator, until / steps, until, steps)
+                .Last.Feature.contiguous()
+                .data<double>()
+                .ToArray();
         }
         GsemmConvergence Series(string name, double[] reference, IEnumerable<double> sizes, Func<double, double[]> end)
         {
             var at = sizes.ToArray();
             var errors = at.Select(size => end(size).Zip(reference, (a, b) => Math.Abs(a - b)).Max()).ToArray();
-            return new(name, [.. at.Select(s => s / unit)], errors, errors[^1] > 1e-12 ? Math.Log(errors[^2] / errors[^1]) / Math.Log(at[^2] / at[^1]) : null);
+            return new(
+                name,
+                [.. at.Select(s => s / unit)],
+                errors,
+                errors[^1] > 1e-12 ? Math.Log(errors[^2] / errors[^1]) / Math.Log(at[^2] / at[^1]) : null
+            );
         }
-        static IEnumerable<double> Halves(double from, int first, int last) => Enumerable.Range(first, last - first + 1).Select(k => from * Math.Pow(2, -k));
+        static IEnumerable<double> Halves(double from, int first, int last) =>
+            Enumerable.Range(first, last - first + 1).Select(k => from * Math.Pow(2, -k));
 
         var exact = End(settings, Integrator.Rk4, shortest / 256, length);
         var reduced = End(limit, Integrator.Rk4, unit / 1024, 2 * unit);
         return
         [
-            Series("forward Euler, by its step", exact, Halves(shortest, 1, 8), step => End(settings, Integrator.Euler, step, length)),
-            Series("RK4, by its step", exact, Halves(shortest, 1, 5), step => End(settings, Integrator.Rk4, step, length)),
-            Series("the ODE to its limit T_h = T_d → 0, by T_h = T_d", reduced, Halves(unit, 3, 10), t => End(settings with { HiddenTimescale = t, DelayTimescale = t }, Integrator.Rk4, t / 2, 2 * unit)),
-            Series("Eq. 20 to the limit ODE, by its step (1 is Eq. 20)", reduced, Halves(unit, 0, 10), step => End(limit, Integrator.Euler, step, 2 * unit)),
+            Series(
+                "forward Euler, by its step",
+                exact,
+                Halves(shortest, 1, 8),
+                step => End(settings, Integrator.Euler, step, length)
+            ),
+            Series(
+                "RK4, by its step",
+                exact,
+                Halves(shortest, 1, 5),
+                step => End(settings, Integrator.Rk4, step, length)
+            ),
+            Series(
+                "the ODE to its limit T_h = T_d → 0, by T_h = T_d",
+                reduced,
+                Halves(unit, 3, 10),
+                t => End(settings with { HiddenTimescale = t, DelayTimescale = t }, Integrator.Rk4, t / 2, 2 * unit)
+            ),
+            Series(
+                "Eq. 20 to the limit ODE, by its step (1 is Eq. 20)",
+                reduced,
+                Halves(unit, 0, 10),
+                step => End(limit, Integrator.Euler, step, 2 * unit)
+            ),
         ];
     }
 
-    private static double[][] Rows(Tensor matrix) => [.. matrix.contiguous().data<double>().ToArray().Chunk((int)matrix.shape[1])];
+    private static double[][] Rows(Tensor matrix) =>
+        [.. matrix.contiguous().data<double>().ToArray().Chunk((int)matrix.shape[1])];
 }
 
 /// <summary>The figures of a result.</summary>
 internal static class GsemmFigures
 {
     // Okabe and Ito's colours, which colour-blind readers can tell apart.
-    private const string Blue = "#0072B2", Vermilion = "#D55E00", Green = "#009E73", Purple = "#CC79A7";
+    private const string Blue = "#0072B2",
+        Vermilion = "#D55E00",
+        Green = "#009E73",
+        Purple = "#CC79A7";
 
     public static List<Figure> Of(GsemmResult result)
     {
         List<Figure> figures =
         [
-            new("overlaps", "Memories retrieved by the ODE (Eq. 1)",
+            new(
+                "overlaps",
+                "Memories retrieved by the ODE (Eq. 1)",
                 $"Rows are memories, in the order in which they are stored; colour is how much of each the feature neurons' output holds, Ξ†σ_f(V_f). Retrieved: {string.Join(", ", result.Continuous.Retrieved)}.",
-                Overlaps(result.Continuous, "time, in the timescales' unit")),
-            new("overlaps-discrete", "Memories retrieved by the discrete limit (Eq. 20)",
+                Overlaps(result.Continuous, "time, in the timescales' unit")
+            ),
+            new(
+                "overlaps-discrete",
+                "Memories retrieved by the discrete limit (Eq. 20)",
                 $"The same for V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), T_h and T_d being 0: a memory a step. Retrieved: {string.Join(", ", result.Discrete.Retrieved)}.",
-                Overlaps(result.Discrete, "step")),
+                Overlaps(result.Discrete, "step")
+            ),
         ];
         if (result is { Energy: { } energy, EnergyWithoutSequence: { } alone })
-            figures.Add(new("energy", "Energy",
-                $"Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. Right: with it, the energy may rise while the delay neurons move, and falls as a memory gives way to the next; the largest rise between two records is {energy.LargestRise.ToString("0.###", CultureInfo.InvariantCulture)}.",
-                Base(new() { ["hconcat"] = new JsonArray(EnergyOf(alone, "without a sequence"), EnergyOf(energy, "with the sequence")) })));
-        figures.Add(new("convergence", "Convergence",
-            "Error of V_f after about 2 T_f against the step or the timescale, both logarithmic; dotted lines have slopes 1 and 4. The ODE tends to its limit as T_h and T_d shrink, and Eq. 20 is that limit's forward Euler with a step of T_f.",
-            Convergence(result.Convergence)));
+        {
+            figures.Add(
+                new(
+                    "energy",
+                    "Energy",
+                    $"Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. Right: with it, the energy may rise while the delay neurons move, and falls as a memory gives way to the next; the largest rise between two records is {energy.LargestRise.ToString("0.###", CultureInfo.InvariantCulture)}.",
+                    Base(
+                        new()
+                        {
+                            ["hconcat"] = new JsonArray(
+                                EnergyOf(alone, "without a sequence"),
+                                EnergyOf(energy, "with the sequence")
+                            ),
+                        }
+                    )
+                )
+            );
+        }
+
+        figures.Add(
+            new(
+                "convergence",
+                "Convergence",
+                "Error of V_f after about 2 T_f against the step or the timescale, both logarithmic; dotted lines have slopes 1 and 4. The ODE tends to its limit as T_h and T_d shrink, and Eq. 20 is that limit's forward Euler with a step of T_f.",
+                Convergence(result.Convergence)
+            )
+        );
         return figures;
     }
 
@@ -407,22 +579,54 @@ internal static class GsemmFigures
         double width = retrieval.Times.Length > 1 ? (retrieval.Times[1] - retrieval.Times[0]) * every : 1;
         var rows = new JsonArray();
         for (int t = 0; t < retrieval.Times.Length; t += every)
-            for (int m = 0; m < retrieval.Overlaps[t].Length; m++)
-                rows.Add(new JsonObject { ["time"] = Short(retrieval.Times[t]), ["end"] = Short(retrieval.Times[t] + width), ["memory"] = m + 1, ["overlap"] = Short(retrieval.Overlaps[t][m]) });
-        return Base(new()
         {
-            ["data"] = new JsonObject { ["values"] = rows },
-            ["width"] = 640,
-            ["height"] = Math.Clamp(24 * retrieval.Overlaps[0].Length, 96, 480),
-            ["mark"] = new JsonObject { ["type"] = "rect", ["tooltip"] = true },
-            ["encoding"] = new JsonObject
+            for (int m = 0; m < retrieval.Overlaps[t].Length; m++)
             {
-                ["x"] = new JsonObject { ["field"] = "time", ["type"] = "quantitative", ["title"] = time, ["scale"] = new JsonObject { ["nice"] = false } },
-                ["x2"] = new JsonObject { ["field"] = "end" },
-                ["y"] = new JsonObject { ["field"] = "memory", ["type"] = "ordinal", ["title"] = "memory" },
-                ["color"] = new JsonObject { ["field"] = "overlap", ["type"] = "quantitative", ["title"] = "overlap", ["scale"] = new JsonObject { ["scheme"] = "viridis" } },
-            },
-        });
+                rows.Add(
+                    new JsonObject
+                    {
+                        ["time"] = Short(retrieval.Times[t]),
+                        ["end"] = Short(retrieval.Times[t] + width),
+                        ["memory"] = m + 1,
+                        ["overlap"] = Short(retrieval.Overlaps[t][m]),
+                    }
+                );
+            }
+        }
+
+        return Base(
+            new()
+            {
+                ["data"] = new JsonObject { ["values"] = rows },
+                ["width"] = 640,
+                ["height"] = Math.Clamp(24 * retrieval.Overlaps[0].Length, 96, 480),
+                ["mark"] = new JsonObject { ["type"] = "rect", ["tooltip"] = true },
+                ["encoding"] = new JsonObject
+                {
+                    ["x"] = new JsonObject
+                    {
+                        ["field"] = "time",
+                        ["type"] = "quantitative",
+                        ["title"] = time,
+                        ["scale"] = new JsonObject { ["nice"] = false },
+                    },
+                    ["x2"] = new JsonObject { ["field"] = "end" },
+                    ["y"] = new JsonObject
+                    {
+                        ["field"] = "memory",
+                        ["type"] = "ordinal",
+                        ["title"] = "memory",
+                    },
+                    ["color"] = new JsonObject
+                    {
+                        ["field"] = "overlap",
+                        ["type"] = "quantitative",
+                        ["title"] = "overlap",
+                        ["scale"] = new JsonObject { ["scheme"] = "viridis" },
+                    },
+                },
+            }
+        );
     }
 
     private static JsonObject EnergyOf(GsemmEnergy energy, string title)
@@ -432,12 +636,36 @@ internal static class GsemmFigures
         {
             ["title"] = title,
             ["width"] = 280,
-            ["data"] = new JsonObject { ["values"] = new JsonArray([.. Enumerable.Range(0, energy.Times.Length).Where(t => t % every == 0).Select(t => new JsonObject { ["time"] = Short(energy.Times[t]), ["energy"] = Short(energy.Values[t]) })]) },
+            ["data"] = new JsonObject
+            {
+                ["values"] = new JsonArray([
+                    .. Enumerable
+                        .Range(0, energy.Times.Length)
+                        .Where(t => t % every == 0)
+                        .Select(t => new JsonObject
+                        {
+                            ["time"] = Short(energy.Times[t]),
+                            ["energy"] = Short(energy.Values[t]),
+                        }),
+                ]),
+            },
             ["mark"] = new JsonObject { ["type"] = "line", ["color"] = Blue },
             ["encoding"] = new JsonObject
             {
-                ["x"] = new JsonObject { ["field"] = "time", ["type"] = "quantitative", ["title"] = "time", ["scale"] = new JsonObject { ["nice"] = false } },
-                ["y"] = new JsonObject { ["field"] = "energy", ["type"] = "quantitative", ["title"] = "E", ["scale"] = new JsonObject { ["zero"] = false } },
+                ["x"] = new JsonObject
+                {
+                    ["field"] = "time",
+                    ["type"] = "quantitative",
+                    ["title"] = "time",
+                    ["scale"] = new JsonObject { ["nice"] = false },
+                },
+                ["y"] = new JsonObject
+                {
+                    ["field"] = "energy",
+                    ["type"] = "quantitative",
+                    ["title"] = "E",
+                    ["scale"] = new JsonObject { ["zero"] = false },
+                },
             },
         };
     }
@@ -446,48 +674,116 @@ internal static class GsemmFigures
     {
         var points = new JsonArray();
         foreach (var series in all)
+        {
             foreach (var (size, error) in series.Sizes.Zip(series.Errors))
-                if (error > 0) points.Add(new JsonObject { ["size"] = size, ["error"] = error, ["series"] = series.Name });
+            {
+                if (error > 0)
+                {
+                    points.Add(
+                        new JsonObject
+                        {
+                            ["size"] = size,
+                            ["error"] = error,
+                            ["series"] = series.Name,
+                        }
+                    );
+                }
+            }
+        }
         // A slope's line passes through the last point of a series of that order.
         var slopes = new JsonArray();
         foreach (var (series, order) in new[] { (all[^1], 1), (all[1], 4) })
-            foreach (int end in new[] { 0, series.Sizes.Length - 1 })
-                slopes.Add(new JsonObject { ["size"] = series.Sizes[end], ["error"] = series.Errors[^1] * Math.Pow(series.Sizes[end] / series.Sizes[^1], order), ["slope"] = order });
-        JsonObject Axis(string field, string title) => new() { ["field"] = field, ["type"] = "quantitative", ["title"] = title, ["scale"] = new JsonObject { ["type"] = "log", ["nice"] = false }, ["axis"] = new JsonObject { ["format"] = ".0e", ["tickCount"] = 6 } };
-        return Base(new()
         {
-            ["width"] = 560,
-            ["height"] = 360,
-            ["layer"] = new JsonArray(
-                new JsonObject
-                {
-                    ["data"] = new JsonObject { ["values"] = slopes },
-                    ["mark"] = new JsonObject { ["type"] = "line", ["color"] = "#888888", ["strokeDash"] = new JsonArray(2, 4) },
-                    ["encoding"] = new JsonObject { ["x"] = Axis("size", "step or timescale, in units of T_f"), ["y"] = Axis("error", "largest error of V_f"), ["detail"] = new JsonObject { ["field"] = "slope", ["type"] = "nominal" } },
-                },
-                new JsonObject
-                {
-                    ["data"] = new JsonObject { ["values"] = points },
-                    ["mark"] = new JsonObject { ["type"] = "line", ["point"] = true, ["tooltip"] = true },
-                    ["encoding"] = new JsonObject
+            foreach (int end in new[] { 0, series.Sizes.Length - 1 })
+            {
+                slopes.Add(
+                    new JsonObject
                     {
-                        ["x"] = Axis("size", "step or timescale, in units of T_f"),
-                        ["y"] = Axis("error", "largest error of V_f"),
-                        ["color"] = new JsonObject
+                        ["size"] = series.Sizes[end],
+                        ["error"] = series.Errors[^1] * Math.Pow(series.Sizes[end] / series.Sizes[^1], order),
+                        ["slope"] = order,
+                    }
+                );
+            }
+        }
+
+        JsonObject Axis(string field, string title) =>
+            new()
+            {
+                ["field"] = field,
+                ["type"] = "quantitative",
+                ["title"] = title,
+                ["scale"] = new JsonObject { ["type"] = "log", ["nice"] = false },
+                ["axis"] = new JsonObject { ["format"] = ".0e", ["tickCount"] = 6 },
+            };
+        return Base(
+            new()
+            {
+                ["width"] = 560,
+                ["height"] = 360,
+                ["layer"] = new JsonArray(
+                    new JsonObject
+                    {
+                        ["data"] = new JsonObject { ["values"] = slopes },
+                        ["mark"] = new JsonObject
                         {
-                            ["field"] = "series",
-                            ["type"] = "nominal",
-                            ["title"] = null,
-                            ["sort"] = null,
-                            ["scale"] = new JsonObject { ["domain"] = new JsonArray([.. all.Select(s => (JsonNode)s.Name)]), ["range"] = new JsonArray(Vermilion, Purple, Green, Blue) },
-                            ["legend"] = new JsonObject { ["orient"] = "bottom", ["columns"] = 1, ["labelLimit"] = 500 },
+                            ["type"] = "line",
+                            ["color"] = "#888888",
+                            ["strokeDash"] = new JsonArray(2, 4),
                         },
-                        ["shape"] = new JsonObject { ["field"] = "series", ["type"] = "nominal", ["title"] = null, ["sort"] = null },
+                        ["encoding"] = new JsonObject
+                        {
+                            ["x"] = Axis("size", "step or timescale, in units of T_f"),
+                            ["y"] = Axis("error", "largest error of V_f"),
+                            ["detail"] = new JsonObject { ["field"] = "slope", ["type"] = "nominal" },
+                        },
                     },
-                }),
-        });
+                    new JsonObject
+                    {
+                        ["data"] = new JsonObject { ["values"] = points },
+                        ["mark"] = new JsonObject
+                        {
+                            ["type"] = "line",
+                            ["point"] = true,
+                            ["tooltip"] = true,
+                        },
+                        ["encoding"] = new JsonObject
+                        {
+                            ["x"] = Axis("size", "step or timescale, in units of T_f"),
+                            ["y"] = Axis("error", "largest error of V_f"),
+                            ["color"] = new JsonObject
+                            {
+                                ["field"] = "series",
+                                ["type"] = "nominal",
+                                ["title"] = null,
+                                ["sort"] = null,
+                                ["scale"] = new JsonObject
+                                {
+                                    ["domain"] = new JsonArray([.. all.Select(s => (JsonNode)s.Name)]),
+                                    ["range"] = new JsonArray(Vermilion, Purple, Green, Blue),
+                                },
+                                ["legend"] = new JsonObject
+                                {
+                                    ["orient"] = "bottom",
+                                    ["columns"] = 1,
+                                    ["labelLimit"] = 500,
+                                },
+                            },
+                            ["shape"] = new JsonObject
+                            {
+                                ["field"] = "series",
+                                ["type"] = "nominal",
+                                ["title"] = null,
+                                ["sort"] = null,
+                            },
+                        },
+                    }
+                ),
+            }
+        );
     }
 
     // Five digits are more than a screen shows.
-    private static double Short(double value) => double.Parse(value.ToString("G5", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+    private static double Short(double value) =>
+        double.Parse(value.ToString("G5", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 }

@@ -7,7 +7,10 @@ namespace EmtTorch.Studies;
 /// <summary>What of a run's analysis.json a table shows, under its names there; null: it can't be had, or there is no analysis.</summary>
 public sealed record AnalysisFigures
 {
-    private static readonly JsonSerializerOptions Names = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+    private static readonly JsonSerializerOptions Names = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+    };
 
     /// <summary>The step of the checkpoint that the analysis is of.</summary>
     public long? Step { get; init; }

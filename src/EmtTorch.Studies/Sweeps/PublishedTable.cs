@@ -33,13 +33,18 @@ public enum Verdict
 public sealed class PublishedTable
 {
     /// <summary>Decimals that published figures have.</summary>
-    public const int ErrorDecimals = 4, AccuracyDecimals = 2;
+    public const int ErrorDecimals = 4,
+        AccuracyDecimals = 2;
 
     private static readonly string[] Columns = ["task", "hidden", "l2", "spectral_error", "accuracy"];
 
     private readonly IReadOnlyList<(JsonObject Network, PublishedRow Figures)> _rows;
 
-    private PublishedTable(string? source, IEnumerable<JsonObject> rows) => (Source, _rows) = (source, [.. rows.Select(r => (r, new PublishedRow((double?)r["spectral_error"], (double?)r["accuracy"])))]);
+    private PublishedTable(string? source, IEnumerable<JsonObject> rows) =>
+        (Source, _rows) = (
+            source,
+            [.. rows.Select(r => (r, new PublishedRow((double?)r["spectral_error"], (double?)r["accuracy"])))]
+        );
 
     /// <summary>Where they are from.</summary>
     public string? Source { get; }
@@ -49,54 +54,109 @@ public sealed class PublishedTable
     public static PublishedTable Of(JsonNode json)
     {
         var problems = new List<ConfigurationProblem>();
-        static string? Text(JsonNode? node) => node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
+        static string? Text(JsonNode? node) =>
+            node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
         var columns = (json["columns"] as JsonArray ?? []).Select(Text).ToList();
-        if (columns.Count == 0) problems.Add(new("published.columns", $"is missing; allowed: a list of some of {string.Join(", ", Columns)}"));
+        if (columns.Count == 0)
+        {
+            problems.Add(
+                new("published.columns", $"is missing; allowed: a list of some of {string.Join(", ", Columns)}")
+            );
+        }
+
         foreach (var column in columns.Where(c => !Columns.Contains(c)))
-            problems.Add(new("published.columns", $"{column ?? "one that is no text"} is no column that can be compared; allowed: {string.Join(", ", Columns)}"));
-        foreach (var twice in columns.GroupBy(c => c).Where(g => g.Count() > 1)) problems.Add(new("published.columns", $"has {twice.Key} {twice.Count()} times"));
-        if (json["rows"] is not JsonArray) problems.Add(new("published.rows", "is missing; allowed: a list of rows, each a list with a value for each column"));
+        {
+            problems.Add(
+                new(
+                    "published.columns",
+                    $"{column ?? "one that is no text"} is no column that can be compared; allowed: {string.Join(", ", Columns)}"
+                )
+            );
+        }
+
+        foreach (var twice in columns.GroupBy(c => c).Where(g => g.Count() > 1))
+            problems.Add(new("published.columns", $"has {twice.Key} {twice.Count()} times"));
+        if (json["rows"] is not JsonArray)
+        {
+            problems.Add(
+                new("published.rows", "is missing; allowed: a list of rows, each a list with a value for each column")
+            );
+        }
+
         var rows = new List<JsonObject>();
         var given = problems.Count == 0 ? json["rows"]!.AsArray() : [];
         for (int i = 0; i < given.Count; i++)
         {
             if (given[i] is not JsonArray row || row.Count != columns.Count)
             {
-                problems.Add(new($"published.rows[{i}]", $"found {given[i]?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for each column"));
+                problems.Add(
+                    new(
+                        $"published.rows[{i}]",
+                        $"found {given[i]?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for each column"
+                    )
+                );
                 continue;
             }
             for (int j = 0; j < columns.Count; j++)
             {
-                bool fits = row[j] is null ? columns[j] is "spectral_error" or "accuracy" : columns[j] == "task" ? Text(row[j]) is not null : row[j] is JsonValue v && v.TryGetValue<double>(out _);
-                if (!fits) problems.Add(new($"published.rows[{i}]", $"{columns[j]} is {row[j]?.ToJsonString() ?? "null"}; allowed: {(columns[j] == "task" ? "a task's name" : "a number")}"));
+                bool fits =
+                    row[j] is null ? columns[j] is "spectral_error" or "accuracy"
+                    : columns[j] == "task" ? Text(row[j]) is not null
+                    : row[j] is JsonValue v && v.TryGetValue<double>(out _);
+                if (!fits)
+                {
+                    problems.Add(
+                        new(
+                            $"published.rows[{i}]",
+                            $"{columns[j]} is {row[j]?.ToJsonString() ?? "null"}; allowed: {(columns[j] == "task" ? "a task's name" : "a number")}"
+                        )
+                    );
+                }
             }
             rows.Add(new(columns.Zip(row, (c, v) => KeyValuePair.Create(c!, v?.DeepClone()))));
         }
-        if (problems.Count > 0) throw new ConfigurationException(problems);
+        if (problems.Count > 0)
+            throw new ConfigurationException(problems);
         return new(Text(json["source"]), rows);
     }
 
     /// <summary>The row of such a network, the same object for all networks that it is of; null where there is none.</summary>
     public PublishedRow? Find(RunConfiguration network)
     {
-        static bool Is(JsonObject row, string column, double value) => row[column] is not { } given || Math.Abs(given.GetValue<double>() - value) <= 1e-12 * Math.Abs(value);
-        return _rows.FirstOrDefault(r => (r.Network["task"] is not { } task || string.Equals(task.GetValue<string>(), network.Task.Name, StringComparison.OrdinalIgnoreCase))
-            && Is(r.Network, "hidden", network.Model.HiddenSize) && Is(r.Network, "l2", network.Training.WeightDecay)).Figures;
+        static bool Is(JsonObject row, string column, double value) =>
+            row[column] is not { } given || Math.Abs(given.GetValue<double>() - value) <= 1e-12 * Math.Abs(value);
+        return _rows
+            .FirstOrDefault(r =>
+                (
+                    r.Network["task"] is not { } task
+                    || string.Equals(task.GetValue<string>(), network.Task.Name, StringComparison.OrdinalIgnoreCase)
+                )
+                && Is(r.Network, "hidden", network.Model.HiddenSize)
+                && Is(r.Network, "l2", network.Training.WeightDecay)
+            )
+            .Figures;
     }
 
     /// <summary>How a cell's spectral error compares, rounded to four decimals.</summary>
-    public static Verdict OfError(double? own, double? published, Sample? sample = null) => published is not { } other ? Verdict.NotComparable
+    public static Verdict OfError(double? own, double? published, Sample? sample = null) =>
+        published is not { } other ? Verdict.NotComparable
         : own is not { } error ? Verdict.Worse
         : Rounded(error, ErrorDecimals) <= Rounded(other, ErrorDecimals) ? Verdict.EqualOrBetter
-        : Within(sample, other, ErrorDecimals) ? Verdict.WithinInterval : Verdict.Worse;
+        : Within(sample, other, ErrorDecimals) ? Verdict.WithinInterval
+        : Verdict.Worse;
 
     /// <summary>How a cell's accuracy compares, rounded to two decimals.</summary>
-    public static Verdict OfAccuracy(double? own, double? published, Sample? sample = null) => own is not { } accuracy || published is not { } other ? Verdict.NotComparable
+    public static Verdict OfAccuracy(double? own, double? published, Sample? sample = null) =>
+        own is not { } accuracy || published is not { } other ? Verdict.NotComparable
         : Rounded(accuracy, AccuracyDecimals) >= Rounded(other, AccuracyDecimals) ? Verdict.EqualOrBetter
-        : Within(sample, other, AccuracyDecimals) ? Verdict.WithinInterval : Verdict.Worse;
+        : Within(sample, other, AccuracyDecimals) ? Verdict.WithinInterval
+        : Verdict.Worse;
 
     private static bool Within(Sample? sample, double published, int decimals) =>
-        sample?.Interval is var (low, high) && Rounded(low, decimals) <= Rounded(published, decimals) && Rounded(published, decimals) <= Rounded(high, decimals);
+        sample?.Interval is var (low, high)
+        && Rounded(low, decimals) <= Rounded(published, decimals)
+        && Rounded(published, decimals) <= Rounded(high, decimals);
 
-    private static double Rounded(double value, int decimals) => Math.Round(value, decimals, MidpointRounding.AwayFromZero);
+    private static double Rounded(double value, int decimals) =>
+        Math.Round(value, decimals, MidpointRounding.AwayFromZero);
 }

@@ -66,7 +66,8 @@ public sealed record RunFigures
     public double? SpectralErrorLast => Finished && Tests is [.., var last] ? last.SpectralError : null;
 
     /// <summary>The test with the lowest spectral error; null where none has one.</summary>
-    public TestPoint? Lowest => Finished ? Tests.Where(t => t.SpectralError is not null).MinBy(t => t.SpectralError) : null;
+    public TestPoint? Lowest =>
+        Finished ? Tests.Where(t => t.SpectralError is not null).MinBy(t => t.SpectralError) : null;
 
     /// <summary>After how many steps a test first had this accuracy; null: never.</summary>
     public long? StepTo(double accuracy) => Tests.FirstOrDefault(t => t.Accuracy >= accuracy)?.Step;
@@ -87,26 +88,70 @@ public sealed record RunFigures
         IReadOnlyList<Metrics> metrics = [];
         int failures = 0;
         var analysis = new AnalysisFigures();
-        try { result = folder.ReadFinished(configuration.Training.Steps); }
-        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException) { warn($"{e.Message}. The run is counted as unfinished."); }
         try
         {
-            metrics = folder.ReadMetrics(line => warn($"{folder.MetricsFile} is damaged in line {line}, which is left out."));
-            if (File.Exists(folder.FailuresFile)) failures = File.ReadLines(folder.FailuresFile).Count(line => line.Length > 0);
+            result = folder.ReadFinished(configuration.Training.Steps);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException) { warn(e.Message); }
+        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
+        {
+            warn($"{e.Message}. The run is counted as unfinished.");
+        }
+        try
+        {
+            metrics = folder.ReadMetrics(line =>
+                warn($"{folder.MetricsFile} is damaged in line {line}, which is left out.")
+            );
+            if (File.Exists(folder.FailuresFile))
+                failures = File.ReadLines(folder.FailuresFile).Count(line => line.Length > 0);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            warn(e.Message);
+        }
         long step = metrics.Count > 0 ? metrics[^1].Step : 0;
-        if (result is not null && step < result.Steps) warn($"{folder.MetricsFile} ends at step {step}, and the run at {result.Steps}: what is said of its course is not all of it.");
+        if (result is not null && step < result.Steps)
+        {
+            warn(
+                $"{folder.MetricsFile} ends at step {step}, and the run at {result.Steps}: what is said of its course is not all of it."
+            );
+        }
+
         if (result is not null)
         {
-            try { analysis = AnalysisFigures.Of(RunAnalysis.OfRun(folder.Path, warn, making)); }
-            catch (Exception e) when (e is InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException or JsonException) { warn($"{name} can't be analysed: {e.Message}"); }
-            catch (ConfigurationException e) { warn($"{name} can't be analysed: {string.Join("; ", e.Problems)}"); }
+            try
+            {
+                analysis = AnalysisFigures.Of(RunAnalysis.OfRun(folder.Path, warn, making));
+            }
+            catch (Exception e)
+                when (e
+                        is InvalidDataException
+                            or CheckpointException
+                            or IOException
+                            or UnauthorizedAccessException
+                            or JsonException
+                )
+            {
+                warn($"{name} can't be analysed: {e.Message}");
+            }
+            catch (ConfigurationException e)
+            {
+                warn($"{name} can't be analysed: {string.Join("; ", e.Problems)}");
+            }
         }
         return new()
         {
-            Name = name, Configuration = configuration, Values = [.. run.Values.Select(v => v.Name)], Result = result, Failures = failures, Step = result?.Steps ?? step,
-            Tests = [.. metrics.Where(m => m.TestAccuracy is not null).Select(m => new TestPoint(m.Step, Finite(m.TestAccuracy), Finite(m.SpectralError)))],
+            Name = name,
+            Configuration = configuration,
+            Values = [.. run.Values.Select(v => v.Name)],
+            Result = result,
+            Failures = failures,
+            Step = result?.Steps ?? step,
+            Tests =
+            [
+                .. metrics
+                    .Where(m => m.TestAccuracy is not null)
+                    .Select(m => new TestPoint(m.Step, Finite(m.TestAccuracy), Finite(m.SpectralError))),
+            ],
             Analysis = analysis,
         };
     }

@@ -76,20 +76,29 @@ public sealed record RunQueue
             outcomes[i] = outcome;
             Ended?.Invoke(i, outcome);
         }
-        if (runs.Count == 0) return outcomes;
+        if (runs.Count == 0)
+            return outcomes;
         bool together = runs.Count > 1 && (Together || !OnCpu(runs[0])) && runs.All(EnsembleRun.Takes);
         int jobs = Math.Min(runs.Count, Jobs ?? (together ? runs.Count : DefaultJobs(runs[0])));
         if (together)
         {
             foreach (var some in OfOneShape(runs).SelectMany(indices => indices.Chunk(jobs)))
-                if (stop.IsCancellationRequested) foreach (int i in some) End(i, new(RunEnd.Interrupted));
-                else TrainTogether([.. some.Select(i => (runs[i], i))], End, stop);
+            {
+                if (stop.IsCancellationRequested)
+                {
+                    foreach (int i in some)
+                        End(i, new(RunEnd.Interrupted));
+                }
+                else
+                    TrainTogether([.. some.Select(i => (runs[i], i))], End, stop);
+            }
+
             return outcomes;
         }
         int next = -1;
         void Work()
         {
-            for (int i; (i = Interlocked.Increment(ref next)) < runs.Count;)
+            for (int i; (i = Interlocked.Increment(ref next)) < runs.Count; )
                 End(i, stop.IsCancellationRequested ? new(RunEnd.Interrupted) : TrainAlone(runs[i], stop));
         }
         var workers = Enumerable.Range(1, jobs - 1).Select(_ => new Thread(Work)).ToList();
@@ -99,18 +108,25 @@ public sealed record RunQueue
         return outcomes;
     }
 
-    public static bool OnCpu(RunConfiguration run) => TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU;
+    public static bool OnCpu(RunConfiguration run) =>
+        TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU;
 
     /// <summary>On the CPU a network for each processor, with one thread each; a GPU takes all of them in each launch, in place of this.</summary>
-    public static int DefaultJobs(RunConfiguration run) => OnCpu(run) ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
+    public static int DefaultJobs(RunConfiguration run) =>
+        OnCpu(run) ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
 
     /// <summary>The runs that can be in one launch, by their places.</summary>
     private static List<List<int>> OfOneShape(IReadOnlyList<RunConfiguration> runs)
     {
         var groups = new List<List<int>>();
         for (int i = 0; i < runs.Count; i++)
-            if (groups.Find(g => EnsembleRun.CanJoin(runs[g[0]], runs[i])) is { } group) group.Add(i);
-            else groups.Add([i]);
+        {
+            if (groups.Find(g => EnsembleRun.CanJoin(runs[g[0]], runs[i])) is { } group)
+                group.Add(i);
+            else
+                groups.Add([i]);
+        }
+
         return groups;
     }
 
@@ -121,13 +137,27 @@ public sealed record RunQueue
         using (held)
         using (log)
         {
-            if (ended is not null) return ended;
+            if (ended is not null)
+                return ended;
             try
             {
-                var run = new TrainingRun(configuration, folder, log!) { InitialWeights = Weights, Progress = Report(configuration), Spectrum = Reader(configuration) };
+                var run = new TrainingRun(configuration, folder, log!)
+                {
+                    InitialWeights = Weights,
+                    Progress = Report(configuration),
+                    Spectrum = Reader(configuration),
+                };
                 return Close(run.Train(Resume, stop), folder, log!);
             }
-            catch (Exception e) when (e is TrainingException or CheckpointException or InvalidDataException or IOException or UnauthorizedAccessException or ExternalException)
+            catch (Exception e)
+                when (e
+                        is TrainingException
+                            or CheckpointException
+                            or InvalidDataException
+                            or IOException
+                            or UnauthorizedAccessException
+                            or ExternalException
+                )
             {
                 log!.Error("{Message}", TorchSharpDefects.Message(e));
                 return new(RunEnd.Failed, TorchSharpDefects.Message(e));
@@ -139,10 +169,15 @@ public sealed record RunQueue
         }
     }
 
-    private Action<TrainingProgress> Report(RunConfiguration configuration) => progress => Progress?.Invoke(configuration, progress);
+    private Action<TrainingProgress> Report(RunConfiguration configuration) =>
+        progress => Progress?.Invoke(configuration, progress);
 
     /// <summary>All of these at once: see <see cref="EnsembleRun"/>.</summary>
-    private void TrainTogether((RunConfiguration Configuration, int Index)[] runs, Action<int, RunOutcome> end, CancellationToken stop)
+    private void TrainTogether(
+        (RunConfiguration Configuration, int Index)[] runs,
+        Action<int, RunOutcome> end,
+        CancellationToken stop
+    )
     {
         var held = new List<IDisposable>();
         var members = new List<EnsembleMember>();
@@ -158,19 +193,27 @@ public sealed record RunQueue
                     continue;
                 }
                 held.AddRange([log!, taken!]);
-                members.Add(new(configuration, folder, log!)
-                {
-                    InitialWeights = Weights,
-                    Progress = Report(configuration),
-                    Spectrum = Reader(configuration),
-                    Ended = outcome =>
+                members.Add(
+                    new(configuration, folder, log!)
                     {
-                        Over?.Invoke(configuration);
-                        end(index, outcome.Failure is { } failure ? new(RunEnd.Failed, TorchSharpDefects.Message(failure)) : Close(outcome.Result, folder, log!));
-                    },
-                });
+                        InitialWeights = Weights,
+                        Progress = Report(configuration),
+                        Spectrum = Reader(configuration),
+                        Ended = outcome =>
+                        {
+                            Over?.Invoke(configuration);
+                            end(
+                                index,
+                                outcome.Failure is { } failure
+                                    ? new(RunEnd.Failed, TorchSharpDefects.Message(failure))
+                                    : Close(outcome.Result, folder, log!)
+                            );
+                        },
+                    }
+                );
             }
-            if (members.Count > 0) new EnsembleRun(members).Train(Resume, stop);
+            if (members.Count > 0)
+                new EnsembleRun(members).Train(Resume, stop);
         }
         finally
         {
@@ -178,7 +221,8 @@ public sealed record RunQueue
         }
     }
 
-    private static SpectrumReader? Reader(RunConfiguration configuration) => configuration.Task.IsLinearBinding ? Spectrum.Reader(configuration.Task.ToLinearBinding()) : null;
+    private static SpectrumReader? Reader(RunConfiguration configuration) =>
+        configuration.Task.IsLinearBinding ? Spectrum.Reader(configuration.Task.ToLinearBinding()) : null;
 
     /// <summary>The run's folder, held for this process, with what was in it before out of the way, and its log; or how the run has ended already.</summary>
     private (RunOutcome? Ended, IDisposable? Held, Logger? Log) Begin(RunConfiguration configuration, RunFolder folder)
@@ -191,15 +235,30 @@ public sealed record RunQueue
         if (Resume && Finished(folder, configuration, Warn) is { } finished)
         {
             held.Dispose();
-            Skipped?.Invoke($"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} steps. Nothing to do.");
+            Skipped?.Invoke(
+                $"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} steps. Nothing to do."
+            );
             return (new(RunEnd.Done), null, null);
         }
         var setAside = !Resume && folder.HoldsRun ? folder.SetAside() : null;
         Directory.CreateDirectory(folder.Path);
         var log = Log(configuration, folder);
-        if (setAside is not null) log.Information("The run that was in {Folder} is now in {Earlier}; --resume would have gone on with it", folder.Path, setAside);
-        log.Information("Training {Name}, seed {Seed}, on {Device}; libtorch {Version}", configuration.Name, configuration.Seed,
-            TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(), TorchRuntime.TorchVersion);
+        if (setAside is not null)
+        {
+            log.Information(
+                "The run that was in {Folder} is now in {Earlier}; --resume would have gone on with it",
+                folder.Path,
+                setAside
+            );
+        }
+
+        log.Information(
+            "Training {Name}, seed {Seed}, on {Device}; libtorch {Version}",
+            configuration.Name,
+            configuration.Seed,
+            TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(),
+            TorchRuntime.TorchVersion
+        );
         return (null, held, log);
     }
 
@@ -209,7 +268,10 @@ public sealed record RunQueue
     /// <param name="warn">Told of a damaged result.</param>
     public static RunResult? Finished(RunFolder folder, RunConfiguration configuration, Action<string>? warn)
     {
-        try { return folder.ReadFinished(configuration.Training.Steps); }
+        try
+        {
+            return folder.ReadFinished(configuration.Training.Steps);
+        }
         catch (InvalidDataException e)
         {
             warn?.Invoke($"{e.Message}. It is made again.");
@@ -225,11 +287,24 @@ public sealed record RunQueue
             log.Information("To go on, give the same command with {Option}", "--resume");
             return new(RunEnd.Interrupted);
         }
-        log.Information("Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
-            result.TestAccuracy, result.TestHorizon, result.Steps, result.Seconds, folder.Path);
+        log.Information(
+            "Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
+            result.TestAccuracy,
+            result.TestHorizon,
+            result.Steps,
+            result.Seconds,
+            folder.Path
+        );
         // A bit more or less in the last digit is the test's own noise.
         if (result.BestTestAccuracy > result.TestAccuracy + 0.005)
-            log.Warning("The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again; that checkpoint is kept", result.BestTestAccuracy, result.BestStep);
+        {
+            log.Warning(
+                "The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again; that checkpoint is kept",
+                result.BestTestAccuracy,
+                result.BestStep
+            );
+        }
+
         return new(RunEnd.Done);
     }
 }

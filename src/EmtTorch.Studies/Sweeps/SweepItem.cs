@@ -26,13 +26,29 @@ public sealed record SweepItem(SweepRun Run, RunFolder Folder, RunResult? Result
     {
         var folder = RunFolder.Of(run.Configuration);
         var result = RunQueue.Finished(folder, run.Configuration, warn);
-        return new(run, folder, result, result is null ? new CheckpointFolder(folder.Checkpoints, 1, false).LastStep ?? 0 : result.Steps);
+        return new(
+            run,
+            folder,
+            result,
+            result is null ? new CheckpointFolder(folder.Checkpoints, 1, false).LastStep ?? 0 : result.Steps
+        );
     }
 
     internal static string LabelOf(RunConfiguration run) => $"{run.Name}, seed {run.Seed}";
 
-    internal static double WorkOf(RunConfiguration c, long steps) => c.Model.IsTransformer
-        // A block has three d × 4d's worth of weights, more or less.
-        ? (double)steps * c.Training.BatchSize * c.Task.TokensAt(c.Training.Curriculum.Horizons[^1]) * c.Model.HiddenSize * c.Model.HiddenSize * 12 * c.Model.Layers
-        : (double)steps * c.Training.BatchSize * (c.Task.S + c.Training.Curriculum.Horizons[^1]) * c.Model.HiddenSize * (c.Model.HiddenSize + 2 * c.Task.D);
+    internal static double WorkOf(RunConfiguration c, long steps) =>
+        c.Model.IsTransformer
+            // A block has three d × 4d's worth of weights, more or less.
+            ? (double)steps
+                * c.Training.BatchSize
+                * c.Task.TokensAt(c.Training.Curriculum.Horizons[^1])
+                * c.Model.HiddenSize
+                * c.Model.HiddenSize
+                * 12
+                * c.Model.Layers
+            : (double)steps
+                * c.Training.BatchSize
+                * (c.Task.S + c.Training.Curriculum.Horizons[^1])
+                * c.Model.HiddenSize
+                * (c.Model.HiddenSize + 2 * c.Task.D);
 }

@@ -9,7 +9,9 @@ public sealed record SeedFigures(long Seed, IReadOnlyList<RunFigures> Runs)
     /// The run that stands for the seed: of the finished ones that with the lowest spectral error, and with none converged that
     /// with the highest accuracy. Null: none is finished.
     /// </summary>
-    public RunFigures? Best { get; } = Runs.Where(r => r.Converged).MinBy(r => r.Analysis.SpectralError) ?? Runs.Where(r => r.Finished).MaxBy(r => r.Accuracy ?? 0);
+    public RunFigures? Best { get; } =
+        Runs.Where(r => r.Converged).MinBy(r => r.Analysis.SpectralError)
+        ?? Runs.Where(r => r.Finished).MaxBy(r => r.Accuracy ?? 0);
 
     /// <summary>The highest accuracy of its runs, which may be another's than <see cref="Best"/>'s.</summary>
     public double? Accuracy => Runs.Max(r => r.Accuracy);
@@ -60,8 +62,12 @@ public sealed class SweepCell
     /// <summary>The mean over seeds of each seed's highest accuracy.</summary>
     public double? Accuracy => Accuracies?.Mean;
 
-    public Verdict SpectralErrorVerdict => Complete ? PublishedTable.OfError(SpectralError, Published?.SpectralError, SpectralErrors) : Verdict.NotComparable;
-    public Verdict AccuracyVerdict => Complete ? PublishedTable.OfAccuracy(Accuracy, Published?.Accuracy, Accuracies) : Verdict.NotComparable;
+    public Verdict SpectralErrorVerdict =>
+        Complete
+            ? PublishedTable.OfError(SpectralError, Published?.SpectralError, SpectralErrors)
+            : Verdict.NotComparable;
+    public Verdict AccuracyVerdict =>
+        Complete ? PublishedTable.OfAccuracy(Accuracy, Published?.Accuracy, Accuracies) : Verdict.NotComparable;
 
     /// <summary>Of the seeds that have converged.</summary>
     public Sample? SpectralErrors { get; }
@@ -82,7 +88,11 @@ public sealed class SweepCell
     public Sample? AccuraciesLast { get; }
 
     /// <summary>The mean number of the circuit's cycles that they have, and how many there are; null where no run says it.</summary>
-    public (double Learned, double All)? Cycles => Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesLearned)) is { } learned && Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesTheory)) is { } all ? (learned.Mean, all.Mean) : null;
+    public (double Learned, double All)? Cycles =>
+        Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesLearned)) is { } learned
+        && Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesTheory)) is { } all
+            ? (learned.Mean, all.Mean)
+            : null;
 
     public Sample? PhiErrors { get; }
     public Sample? InterventionAccuracies { get; }
@@ -134,26 +144,42 @@ public sealed record SweepTable
     public int FinishedCount => Runs.Count(r => r.Finished);
 
     /// <summary>The axes that the published table lacks: rows that differ in one of them alone stand beside one and the same published row.</summary>
-    public IReadOnlyList<SweepAxis> Unpublished => [.. Axes.Where((_, i) => Cells.Where(c => c.Published is not null)
-        .GroupBy(c => c.Published, ReferenceEqualityComparer.Instance)
-        .Any(row => row.GroupBy(c => string.Join('\n', c.Values.Where((_, j) => j != i))).Any(g => g.Count() > 1)))];
+    public IReadOnlyList<SweepAxis> Unpublished =>
+        [
+            .. Axes.Where(
+                (_, i) =>
+                    Cells
+                        .Where(c => c.Published is not null)
+                        .GroupBy(c => c.Published, ReferenceEqualityComparer.Instance)
+                        .Any(row =>
+                            row.GroupBy(c => string.Join('\n', c.Values.Where((_, j) => j != i)))
+                                .Any(g => g.Count() > 1)
+                        )
+            ),
+        ];
 
     /// <summary>Seconds of training of all finished runs.</summary>
     public double Seconds => Runs.Sum(r => r.Result?.Seconds ?? 0);
 
     public static SweepTable Of(SweepFolder folder)
     {
-        var kept = Enumerable.Range(0, folder.Axes.Count).Where(i => !folder.BestOf.Contains(folder.Axes[i].Key)).ToArray();
+        var kept = Enumerable
+            .Range(0, folder.Axes.Count)
+            .Where(i => !folder.BestOf.Contains(folder.Axes[i].Key))
+            .ToArray();
         return new()
         {
             Folder = folder,
             Axes = [.. kept.Select(i => folder.Axes[i])],
             Cells =
             [
-                .. folder.Runs.GroupBy(r => string.Join('\n', kept.Select(i => r.Values[i]))).Select(g => new SweepCell(
-                    [.. kept.Select(i => g.First().Values[i])],
-                    [.. g.GroupBy(r => r.Seed).OrderBy(s => s.Key).Select(s => new SeedFigures(s.Key, [.. s]))],
-                    folder.Published?.Find(g.First().Configuration))),
+                .. folder
+                    .Runs.GroupBy(r => string.Join('\n', kept.Select(i => r.Values[i])))
+                    .Select(g => new SweepCell(
+                        [.. kept.Select(i => g.First().Values[i])],
+                        [.. g.GroupBy(r => r.Seed).OrderBy(s => s.Key).Select(s => new SeedFigures(s.Key, [.. s]))],
+                        folder.Published?.Find(g.First().Configuration)
+                    )),
             ],
         };
     }
@@ -164,8 +190,10 @@ public sealed record SweepTable
         get
         {
             var parts = new List<string> { $"{FinishedCount} of {Runs.Count} runs finished" };
-            if (Runs.Count(r => r.Failed && r.Failures >= 2) is > 0 and var twice) parts.Add($"{twice} failed twice");
-            if (Runs.Count(r => r.Failed && r.Failures == 1) is > 0 and var once) parts.Add($"{once} failed once");
+            if (Runs.Count(r => r.Failed && r.Failures >= 2) is > 0 and var twice)
+                parts.Add($"{twice} failed twice");
+            if (Runs.Count(r => r.Failed && r.Failures == 1) is > 0 and var once)
+                parts.Add($"{once} failed once");
             return string.Join("; ", parts);
         }
     }
@@ -173,7 +201,8 @@ public sealed record SweepTable
     /// <summary>What an axis is called: the last part of its key, the one before where that is only `name`, and the whole key where two would be the same.</summary>
     public string Title(SweepAxis axis)
     {
-        static string Short(SweepAxis a) => a.Key.EndsWith(".name", StringComparison.Ordinal) ? a.Key[..^".name".Length] : a.Title;
+        static string Short(SweepAxis a) =>
+            a.Key.EndsWith(".name", StringComparison.Ordinal) ? a.Key[..^".name".Length] : a.Title;
         return Folder.Axes.Count(a => Short(a) == Short(axis)) == 1 ? Short(axis) : axis.Key;
     }
 

@@ -41,7 +41,8 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
     {
         var clock = Stopwatch.StartNew();
         var open = items.Where(i => i.Result is null).ToList();
-        foreach (var item in items.Where(i => i.Result is not null && !stop.IsCancellationRequested)) Analyze(item, () => Analysing?.Invoke(item));
+        foreach (var item in items.Where(i => i.Result is not null && !stop.IsCancellationRequested))
+            Analyze(item, () => Analysing?.Invoke(item));
 
         int ended = items.Count - open.Count;
         var left = open.ToDictionary(i => i.Label, i => i.Work);
@@ -49,34 +50,50 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
         var counting = new Lock();
         void End(SweepItem item, RunOutcome outcome, bool last)
         {
-            if (outcome.End == RunEnd.Interrupted) return;
+            if (outcome.End == RunEnd.Interrupted)
+                return;
             var learned = outcome.End == RunEnd.Done ? Analyze(item) : null;
-            if (outcome.End == RunEnd.Failed) RecordFailure(item, outcome);
+            if (outcome.End == RunEnd.Failed)
+                RecordFailure(item, outcome);
             lock (counting)
             {
                 left[item.Label] = 0;
-                if (outcome.End == RunEnd.Done || last) ended++;
+                if (outcome.End == RunEnd.Done || last)
+                    ended++;
                 double rest = left.Values.Sum();
-                Ended?.Invoke(new(item, outcome, learned, ended, rest > 0 ? clock.Elapsed * (rest / (all - rest)) : null));
+                Ended?.Invoke(
+                    new(item, outcome, learned, ended, rest > 0 ? clock.Elapsed * (rest / (all - rest)) : null)
+                );
             }
         }
-        RunOutcome[] Pass(List<SweepItem> some, bool last) => (queue with
-        {
-            Resume = true,
-            Progress = (run, progress) =>
-            {
-                lock (counting) left[SweepItem.LabelOf(run)] = SweepItem.WorkOf(run, run.Training.Steps - progress.Metrics.Step);
-                queue.Progress?.Invoke(run, progress);
-            },
-            Ended = (i, outcome) => End(some[i], outcome, last || outcome.End == RunEnd.Elsewhere),
-        }).Train([.. some.Select(i => i.Configuration)], stop);
+        RunOutcome[] Pass(List<SweepItem> some, bool last) =>
+            (
+                queue with
+                {
+                    Resume = true,
+                    Progress = (run, progress) =>
+                    {
+                        lock (counting)
+                        {
+                            left[SweepItem.LabelOf(run)] = SweepItem.WorkOf(
+                                run,
+                                run.Training.Steps - progress.Metrics.Step
+                            );
+                        }
+
+                        queue.Progress?.Invoke(run, progress);
+                    },
+                    Ended = (i, outcome) => End(some[i], outcome, last || outcome.End == RunEnd.Elsewhere),
+                }
+            ).Train([.. some.Select(i => i.Configuration)], stop);
 
         var outcomes = Pass(open, last: false);
         var again = open.Where((_, i) => outcomes[i].End == RunEnd.Failed).ToList();
         if (again.Count > 0 && !stop.IsCancellationRequested)
         {
             Again?.Invoke(again.Count);
-            foreach (var (item, outcome) in again.Zip(Pass(again, last: true))) outcomes[open.IndexOf(item)] = outcome;
+            foreach (var (item, outcome) in again.Zip(Pass(again, last: true)))
+                outcomes[open.IndexOf(item)] = outcome;
         }
         return [.. open.Zip(outcomes)];
     }
@@ -84,8 +101,18 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
     /// <summary>analysis.json of a finished run, where it is not there yet or is of other weights; null where it can't be made.</summary>
     private JsonNode? Analyze(SweepItem item, Action? making = null)
     {
-        try { return RunAnalysis.OfRun(item.Folder.Path, Warn ?? (_ => { }), making); }
-        catch (Exception e) when (e is ConfigurationException or InvalidDataException or CheckpointException or IOException or UnauthorizedAccessException)
+        try
+        {
+            return RunAnalysis.OfRun(item.Folder.Path, Warn ?? (_ => { }), making);
+        }
+        catch (Exception e)
+            when (e
+                    is ConfigurationException
+                        or InvalidDataException
+                        or CheckpointException
+                        or IOException
+                        or UnauthorizedAccessException
+            )
         {
             Warn?.Invoke($"{item.Label} can't be analysed: {e.Message}");
             return null;
@@ -100,7 +127,10 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
             ["host"] = Environment.MachineName,
             ["message"] = outcome.Failure,
         };
-        try { File.AppendAllText(item.Folder.FailuresFile, line.ToJsonString() + "\n"); }
+        try
+        {
+            File.AppendAllText(item.Folder.FailuresFile, line.ToJsonString() + "\n");
+        }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             Warn?.Invoke($"{item.Folder.FailuresFile} can't be written: {e.Message}");

@@ -22,7 +22,8 @@ namespace EmtTorch.Configuration;
 /// </code></example>
 public static partial class ConfigurationFile
 {
-    static ConfigurationFile() => TypeDescriptor.AddAttributes(typeof(BigInteger), new TypeConverterAttribute(typeof(BigIntegerText)));
+    static ConfigurationFile() =>
+        TypeDescriptor.AddAttributes(typeof(BigInteger), new TypeConverterAttribute(typeof(BigIntegerText)));
 
     /// <summary>Reads and checks a configuration.</summary>
     /// <param name="path">The file.</param>
@@ -42,13 +43,23 @@ public static partial class ConfigurationFile
     /// <param name="overrides">As for a run.</param>
     /// <param name="check">What is wrong with several settings together: a problem, and the keys that it is about. It is left out where one of these is wrong by itself.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    public static T Load<T>(string path, IReadOnlyList<string>? overrides, Func<T, IEnumerable<(string[] Keys, ConfigurationProblem Problem)>> check) where T : class, new()
+    public static T Load<T>(
+        string path,
+        IReadOnlyList<string>? overrides,
+        Func<T, IEnumerable<(string[] Keys, ConfigurationProblem Problem)>> check
+    )
+        where T : class, new()
     {
         var (text, problem) = TextOf(path);
         var problems = new List<ConfigurationProblem>();
         var settings = Settings(text, problem, path, overrides ?? [], SettingRule.Of<T>(), problems);
         var configuration = settings.Deserialize<T>(SettingJson.Options)!;
-        problems.AddRange(check(configuration).Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal)))).Select(c => c.Problem).ToArray());
+        problems.AddRange(
+            check(configuration)
+                .Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal))))
+                .Select(c => c.Problem)
+                .ToArray()
+        );
         return problems.Count == 0 ? configuration : throw new ConfigurationException(problems);
     }
 
@@ -56,13 +67,16 @@ public static partial class ConfigurationFile
     {
         try
         {
-            return Directory.Exists(path) ? (null, "is a folder; a configuration is a JSON file") : (File.ReadAllText(path), "");
+            return Directory.Exists(path)
+                ? (null, "is a folder; a configuration is a JSON file")
+                : (File.ReadAllText(path), "");
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
             return (null, $"there is no such file (looked for {Path.GetFullPath(path)})");
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception e)
+            when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             return (null, $"can't be read: {e.Message}");
         }
@@ -73,43 +87,78 @@ public static partial class ConfigurationFile
     /// <param name="overrides">As for a file.</param>
     /// <param name="name">The run's name where the text gives none.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    public static RunConfiguration Parse(string json, IReadOnlyList<string>? overrides = null, string name = "run") => Read(json, "", "", overrides ?? [], name);
+    public static RunConfiguration Parse(string json, IReadOnlyList<string>? overrides = null, string name = "run") =>
+        Read(json, "", "", overrides ?? [], name);
 
-    private static RunConfiguration Read(string? text, string unreadable, string source, IReadOnlyList<string> overrides, string name)
+    private static RunConfiguration Read(
+        string? text,
+        string unreadable,
+        string source,
+        IReadOnlyList<string> overrides,
+        string name
+    )
     {
         var problems = new List<ConfigurationProblem>();
         var settings = Settings(text, unreadable, source, overrides, RunConfiguration.Rule, problems);
         var configuration = Bind(settings);
         // A rule over several settings says nothing new where one of them is wrong by itself.
-        problems.AddRange(configuration.Check().Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal)))).Select(c => c.Problem).ToArray());
-        if (problems.Count > 0) throw new ConfigurationException(problems);
+        problems.AddRange(
+            configuration
+                .Check()
+                .Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal))))
+                .Select(c => c.Problem)
+                .ToArray()
+        );
+        if (problems.Count > 0)
+            throw new ConfigurationException(problems);
         return configuration.Name.Length > 0 ? configuration : configuration with { Name = name };
     }
 
     /// <summary>The settings as checked JSON, without the keys that have a bad value.</summary>
     /// <exception cref="ConfigurationException">There is no JSON object to check.</exception>
-    private static JsonObject Settings(string? text, string unreadable, string source, IReadOnlyList<string> overrides, SettingRule rule, List<ConfigurationProblem> problems)
+    private static JsonObject Settings(
+        string? text,
+        string unreadable,
+        string source,
+        IReadOnlyList<string> overrides,
+        SettingRule rule,
+        List<ConfigurationProblem> problems
+    )
     {
         JsonObject? settings = null;
-        if (text is null) problems.Add(new(source, unreadable));
-        else if (string.IsNullOrWhiteSpace(text)) problems.Add(new(source, "is empty; a configuration is a JSON object {…}"));
+        if (text is null)
+            problems.Add(new(source, unreadable));
+        else if (string.IsNullOrWhiteSpace(text))
+            problems.Add(new(source, "is empty; a configuration is a JSON object {…}"));
         else
+        {
             try
             {
                 var node = ParseJson(text, "", problems);
                 settings = node as JsonObject;
-                if (settings is null) problems.Add(new(source, $"found {node?.GetValueKind().ToString().ToLowerInvariant() ?? "null"} at the top; allowed: an object {{…}}"));
+                if (settings is null)
+                {
+                    problems.Add(
+                        new(
+                            source,
+                            $"found {node?.GetValueKind().ToString().ToLowerInvariant() ?? "null"} at the top; allowed: an object {{…}}"
+                        )
+                    );
+                }
             }
             catch (JsonException e)
             {
                 problems.Add(new(source, NotJson(text, e)));
             }
+        }
 
         // What is wrong with the overrides is said even where the file is of no use.
         bool readable = settings is not null;
         settings ??= [];
-        foreach (var given in overrides) Override(settings, given, rule, problems);
-        if (!readable) throw new ConfigurationException(problems);
+        foreach (var given in overrides)
+            Override(settings, given, rule, problems);
+        if (!readable)
+            throw new ConfigurationException(problems);
         rule.Check(settings, "", problems);
         return settings;
     }
@@ -118,7 +167,10 @@ public static partial class ConfigurationFile
     {
         using var json = new MemoryStream(Encoding.UTF8.GetBytes(settings.ToJsonString()));
         // The binder ignores case, so that without its underscores a key is its property's name.
-        var values = new ConfigurationBuilder().AddJsonStream(json).Build().AsEnumerable()
+        var values = new ConfigurationBuilder()
+            .AddJsonStream(json)
+            .Build()
+            .AsEnumerable()
             .Select(p => KeyValuePair.Create(p.Key.Replace("_", "", StringComparison.Ordinal), p.Value));
         // An object without keys is nothing to it, where here it is a task with all defaults.
         bool Has(string task) => settings["task"]?[task] is not null;
@@ -133,11 +185,15 @@ public static partial class ConfigurationFile
                 Copy = Has("copy") ? new() : null,
             },
         };
-        if (settings["model"]?["retrieval"] is not null) configuration = configuration with { Model = new() { Retrieval = new() } };
+        if (settings["model"]?["retrieval"] is not null)
+            configuration = configuration with { Model = new() { Retrieval = new() } };
         // It also adds to a list that is there already, so that the one list with a default must give way to the settings' own.
         if (settings["training"]?["curriculum"]?["horizons"] is not null)
             configuration = configuration with { Training = new() { Curriculum = new() { Horizons = [] } } };
-        new ConfigurationBuilder().AddInMemoryCollection(values).Build().Bind(configuration, o => o.ErrorOnUnknownConfiguration = true);
+        new ConfigurationBuilder()
+            .AddInMemoryCollection(values)
+            .Build()
+            .Bind(configuration, o => o.ErrorOnUnknownConfiguration = true);
         return configuration;
     }
 
@@ -145,7 +201,12 @@ public static partial class ConfigurationFile
     /// Puts one override into the settings. Not as a second configuration source: those are laid over each other value by
     /// value, so that a shorter list would keep the longer one's end.
     /// </summary>
-    private static void Override(JsonObject settings, string text, SettingRule rule, List<ConfigurationProblem> problems)
+    private static void Override(
+        JsonObject settings,
+        string text,
+        SettingRule rule,
+        List<ConfigurationProblem> problems
+    )
     {
         int equals = text.IndexOf('=', StringComparison.Ordinal);
         if (equals <= 0)
@@ -163,24 +224,41 @@ public static partial class ConfigurationFile
         var section = settings;
         foreach (var key in keys[..^1])
         {
-            if (section[key] is null) section[key] = new JsonObject();
+            if (section[key] is null)
+                section[key] = new JsonObject();
             // Anything else than an object stays, and is refused where it stands.
-            if (section[key] is not JsonObject inner) return;
+            if (section[key] is not JsonObject inner)
+                return;
             section = inner;
         }
         var value = text[(equals + 1)..];
         JsonNode? node;
-        try { node = ParseJson(value, string.Join('.', keys), problems); }
-        catch (JsonException) { node = value; }
+        try
+        {
+            node = ParseJson(value, string.Join('.', keys), problems);
+        }
+        catch (JsonException)
+        {
+            node = value;
+        }
         section[keys[^1]] = node;
     }
 
     /// <summary>Parses, with duplicate keys reported by their paths; the first of them is kept.</summary>
     private static JsonNode? ParseJson(string text, string path, List<ConfigurationProblem> problems)
     {
-        using var document = JsonDocument.Parse(text, new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-        try { return Node(document.RootElement, path); }
-        catch (InvalidOperationException e) { throw new JsonException(e.Message, e); } // half of a surrogate pair, "\ud800"
+        using var document = JsonDocument.Parse(
+            text,
+            new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true }
+        );
+        try
+        {
+            return Node(document.RootElement, path);
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new JsonException(e.Message, e);
+        } // half of a surrogate pair, "\ud800"
 
         JsonNode? Node(JsonElement element, string at)
         {
@@ -191,8 +269,10 @@ public static partial class ConfigurationFile
                     foreach (var property in element.EnumerateObject())
                     {
                         var key = SettingRule.Join(at, property.Name);
-                        if (section.ContainsKey(property.Name)) problems.Add(new(key, "the key is given more than once; allowed: once"));
-                        else section.Add(property.Name, Node(property.Value, key));
+                        if (section.ContainsKey(property.Name))
+                            problems.Add(new(key, "the key is given more than once; allowed: once"));
+                        else
+                            section.Add(property.Name, Node(property.Value, key));
                     }
                     return section;
                 case JsonValueKind.Array:
@@ -209,7 +289,8 @@ public static partial class ConfigurationFile
 
     private static string NotJson(string text, JsonException e)
     {
-        if (e.LineNumber is not { } lineNumber) return $"is not JSON: {e.Message}";
+        if (e.LineNumber is not { } lineNumber)
+            return $"is not JSON: {e.Message}";
         int line = (int)lineNumber;
         // The exception counts bytes; people count characters.
         var bytes = Encoding.UTF8.GetBytes(text.Split('\n').ElementAtOrDefault(line) ?? "");
@@ -222,8 +303,10 @@ public static partial class ConfigurationFile
 
     private sealed class BigIntegerText : TypeConverter
     {
-        public override bool CanConvertFrom(ITypeDescriptorContext? context, Type sourceType) => sourceType == typeof(string);
+        public override bool CanConvertFrom(ITypeDescriptorContext? context, Type sourceType) =>
+            sourceType == typeof(string);
 
-        public override object ConvertFrom(ITypeDescriptorContext? context, CultureInfo? culture, object value) => BigInteger.Parse((string)value, CultureInfo.InvariantCulture);
+        public override object ConvertFrom(ITypeDescriptorContext? context, CultureInfo? culture, object value) =>
+            BigInteger.Parse((string)value, CultureInfo.InvariantCulture);
     }
 }

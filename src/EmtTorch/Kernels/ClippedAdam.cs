@@ -43,26 +43,48 @@ internal sealed unsafe class ClippedAdam
     public double Step(double largestNorm, Tensor? noise = null)
     {
         using var scope = NewDisposeScope();
-        if (_decoupled != 0) Shrink();
+        if (_decoupled != 0)
+            Shrink();
         var gradients = new Tensor[_parameters.Length];
         bool fits = _options.amsgrad != true && _options.maximize != true;
         for (int i = 0; i < gradients.Length && fits; i++)
-            fits = _parameters[i].grad is { } grad && FusedTensors.Fits(_parameters[i], gradients[i] = grad, _states[i].exp_avg, _states[i].exp_avg_sq);
+        {
+            fits =
+                _parameters[i].grad is { } grad
+                && FusedTensors.Fits(_parameters[i], gradients[i] = grad, _states[i].exp_avg, _states[i].exp_avg_sq);
+        }
+
         if (!fits)
         {
             double before = nn.utils.clip_grad_norm_(_parameters, largestNorm);
-            if (noise is not null) Add(noise, 1);
+            if (noise is not null)
+                Add(noise, 1);
             _optimizer.step();
             return before;
         }
         // Parameters may differ in dtype, paths do not.
         double squares = 0;
         for (int i = 0; i < gradients.Length; i++)
+        {
             squares += Single(i)
-                ? Simd.Path switch { SimdPath.Avx512 => Squares<Simd512<float>, Vector512<float>, float>(gradients[i]), SimdPath.Avx2 => Squares<Simd256<float>, Vector256<float>, float>(gradients[i]), _ => Squares<Simd128<float>, Vector128<float>, float>(gradients[i]) }
-                : Simd.Path switch { SimdPath.Avx512 => Squares<Simd512<double>, Vector512<double>, double>(gradients[i]), SimdPath.Avx2 => Squares<Simd256<double>, Vector256<double>, double>(gradients[i]), _ => Squares<Simd128<double>, Vector128<double>, double>(gradients[i]) };
-        double norm = Math.Sqrt(squares), factor = largestNorm / (norm + 1e-6);
-        if (factor > 1) factor = 1; // NaN stays
+                ? Simd.Path switch
+                {
+                    SimdPath.Avx512 => Squares<Simd512<float>, Vector512<float>, float>(gradients[i]),
+                    SimdPath.Avx2 => Squares<Simd256<float>, Vector256<float>, float>(gradients[i]),
+                    _ => Squares<Simd128<float>, Vector128<float>, float>(gradients[i]),
+                }
+                : Simd.Path switch
+                {
+                    SimdPath.Avx512 => Squares<Simd512<double>, Vector512<double>, double>(gradients[i]),
+                    SimdPath.Avx2 => Squares<Simd256<double>, Vector256<double>, double>(gradients[i]),
+                    _ => Squares<Simd128<double>, Vector128<double>, double>(gradients[i]),
+                };
+        }
+
+        double norm = Math.Sqrt(squares),
+            factor = largestNorm / (norm + 1e-6);
+        if (factor > 1)
+            factor = 1; // NaN stays
         if (noise is not null)
         {
             Add(noise, factor);
@@ -73,12 +95,24 @@ internal sealed unsafe class ClippedAdam
             _states[i].step++;
             switch (Simd.Path, Single(i))
             {
-                case (SimdPath.Avx512, true): Move<Simd512<float>, Vector512<float>, float>(i, gradients[i], factor); break;
-                case (SimdPath.Avx512, false): Move<Simd512<double>, Vector512<double>, double>(i, gradients[i], factor); break;
-                case (SimdPath.Avx2, true): Move<Simd256<float>, Vector256<float>, float>(i, gradients[i], factor); break;
-                case (SimdPath.Avx2, false): Move<Simd256<double>, Vector256<double>, double>(i, gradients[i], factor); break;
-                case (_, true): Move<Simd128<float>, Vector128<float>, float>(i, gradients[i], factor); break;
-                default: Move<Simd128<double>, Vector128<double>, double>(i, gradients[i], factor); break;
+                case (SimdPath.Avx512, true):
+                    Move<Simd512<float>, Vector512<float>, float>(i, gradients[i], factor);
+                    break;
+                case (SimdPath.Avx512, false):
+                    Move<Simd512<double>, Vector512<double>, double>(i, gradients[i], factor);
+                    break;
+                case (SimdPath.Avx2, true):
+                    Move<Simd256<float>, Vector256<float>, float>(i, gradients[i], factor);
+                    break;
+                case (SimdPath.Avx2, false):
+                    Move<Simd256<double>, Vector256<double>, double>(i, gradients[i], factor);
+                    break;
+                case (_, true):
+                    Move<Simd128<float>, Vector128<float>, float>(i, gradients[i], factor);
+                    break;
+                default:
+                    Move<Simd128<double>, Vector128<double>, double>(i, gradients[i], factor);
+                    break;
             }
         }
         return norm;
@@ -90,7 +124,10 @@ internal sealed unsafe class ClippedAdam
         using var quiet = no_grad();
         double kept = 1 - _optimizer.ParamGroups.First().LearningRate * _decoupled;
         foreach (var parameter in _parameters)
-            if (parameter.grad is not null) parameter.mul_(kept);
+        {
+            if (parameter.grad is not null)
+                parameter.mul_(kept);
+        }
     }
 
     /// <summary>g ← factor · g + noise.</summary>
@@ -109,10 +146,15 @@ internal sealed unsafe class ClippedAdam
     private bool Single(int i) => _parameters[i].dtype == ScalarType.Float32;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double Squares<S, V, T>(Tensor gradient) where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    private static double Squares<S, V, T>(Tensor gradient)
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        T* g = (T*)FusedTensors.Memory(gradient), parts = stackalloc T[S.Count];
-        long n = gradient.numel(), i = 0;
+        T* g = (T*)FusedTensors.Memory(gradient),
+            parts = stackalloc T[S.Count];
+        long n = gradient.numel(),
+            i = 0;
         double sum = 0;
         while (i + S.Count <= n)
         {
@@ -124,22 +166,40 @@ internal sealed unsafe class ClippedAdam
                 block = S.MultiplyAdd(x, x, block);
             }
             S.Store(block, parts);
-            for (int j = 0; j < S.Count; j++) sum += double.CreateTruncating(parts[j]);
+            for (int j = 0; j < S.Count; j++)
+                sum += double.CreateTruncating(parts[j]);
         }
-        for (; i < n; i++) sum += double.CreateTruncating(g[i] * g[i]);
+        for (; i < n; i++)
+            sum += double.CreateTruncating(g[i] * g[i]);
         GC.KeepAlive(gradient);
         return sum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Move<S, V, T>(int i, Tensor gradient, double factor) where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    private void Move<S, V, T>(int i, Tensor gradient, double factor)
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         var state = _states[i];
-        T* p = (T*)FusedTensors.Memory(_parameters[i]), g = (T*)FusedTensors.Memory(gradient), m = (T*)FusedTensors.Memory(state.exp_avg), v = (T*)FusedTensors.Memory(state.exp_avg_sq);
-        double beta1 = _options.beta1!.Value, beta2 = _options.beta2!.Value, decay = _options.weight_decay!.Value;
-        double rate = _optimizer.ParamGroups.First().LearningRate / (1 - Math.Pow(beta1, state.step)), root = Math.Sqrt(1 - Math.Pow(beta2, state.step));
-        V f = S.Constant(factor), b1 = S.Constant(beta1), c1 = S.Constant(1 - beta1), b2 = S.Constant(beta2), c2 = S.Constant(1 - beta2);
-        V d = S.Constant(decay), r = S.Constant(root), epsilon = S.Constant(_options.eps!.Value), lr = S.Constant(-rate);
+        T* p = (T*)FusedTensors.Memory(_parameters[i]),
+            g = (T*)FusedTensors.Memory(gradient),
+            m = (T*)FusedTensors.Memory(state.exp_avg),
+            v = (T*)FusedTensors.Memory(state.exp_avg_sq);
+        double beta1 = _options.beta1!.Value,
+            beta2 = _options.beta2!.Value,
+            decay = _options.weight_decay!.Value;
+        double rate = _optimizer.ParamGroups.First().LearningRate / (1 - Math.Pow(beta1, state.step)),
+            root = Math.Sqrt(1 - Math.Pow(beta2, state.step));
+        V f = S.Constant(factor),
+            b1 = S.Constant(beta1),
+            c1 = S.Constant(1 - beta1),
+            b2 = S.Constant(beta2),
+            c2 = S.Constant(1 - beta2);
+        V d = S.Constant(decay),
+            r = S.Constant(root),
+            epsilon = S.Constant(_options.eps!.Value),
+            lr = S.Constant(-rate);
         // What is left over at the end goes through the same arithmetic in a vector of its own.
         int width = S.Count;
         T* rest = stackalloc T[4 * width];
@@ -147,25 +207,35 @@ internal sealed unsafe class ClippedAdam
         for (long k = 0; k < n; k += width)
         {
             int there = (int)Math.Min(width, n - k);
-            T* pk = p + k, gk = g + k, mk = m + k, vk = v + k;
+            T* pk = p + k,
+                gk = g + k,
+                mk = m + k,
+                vk = v + k;
             if (there < width)
             {
                 new Span<T>(rest, 4 * width).Clear();
-                for (int j = 0; j < there; j++) (rest[j], rest[width + j], rest[2 * width + j], rest[3 * width + j]) = (pk[j], gk[j], mk[j], vk[j]);
+                for (int j = 0; j < there; j++)
+                    (rest[j], rest[width + j], rest[2 * width + j], rest[3 * width + j]) = (pk[j], gk[j], mk[j], vk[j]);
                 pk = rest;
                 gk = rest + width;
                 mk = rest + 2 * width;
                 vk = rest + 3 * width;
             }
-            V theta = S.Load(pk), grad = S.Multiply(S.Load(gk), f);
+            V theta = S.Load(pk),
+                grad = S.Multiply(S.Load(gk), f);
             S.Store(grad, gk);
-            if (decay != 0) grad = S.MultiplyAdd(theta, d, grad);
-            V mean = S.MultiplyAdd(grad, c1, S.Multiply(S.Load(mk), b1)), square = S.MultiplyAdd(S.Multiply(grad, grad), c2, S.Multiply(S.Load(vk), b2));
+            if (decay != 0)
+                grad = S.MultiplyAdd(theta, d, grad);
+            V mean = S.MultiplyAdd(grad, c1, S.Multiply(S.Load(mk), b1)),
+                square = S.MultiplyAdd(S.Multiply(grad, grad), c2, S.Multiply(S.Load(vk), b2));
             S.Store(mean, mk);
             S.Store(square, vk);
             S.Store(S.MultiplyAdd(lr, S.Divide(mean, S.Add(S.Divide(S.Sqrt(square), r), epsilon)), theta), pk);
             if (there < width)
-                for (int j = 0; j < there; j++) (p[k + j], g[k + j], m[k + j], v[k + j]) = (pk[j], gk[j], mk[j], vk[j]);
+            {
+                for (int j = 0; j < there; j++)
+                    (p[k + j], g[k + j], m[k + j], v[k + j]) = (pk[j], gk[j], mk[j], vk[j]);
+            }
         }
         GC.KeepAlive(gradient);
     }

@@ -16,14 +16,23 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
 {
     protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
     {
-        Tensor input = (Tensor)arguments[0], weightIh = (Tensor)arguments[1], weightHh = (Tensor)arguments[2];
+        Tensor input = (Tensor)arguments[0],
+            weightIh = (Tensor)arguments[1],
+            weightHh = (Tensor)arguments[2];
         var bias = arguments.Length > 4 ? (Tensor)arguments[4] : null;
         long steps = (long)arguments[3];
         Check(input, weightIh, weightHh, bias, steps);
 
-        long inputSteps = input.shape[0], batch = input.shape[1], hidden = weightHh.shape[0];
+        long inputSteps = input.shape[0],
+            batch = input.shape[1],
+            hidden = weightHh.shape[0];
         var dense = input.contiguous();
-        if (FusedTensors.Fit(steps * batch * hidden, bias is null ? [dense, weightIh, weightHh] : [dense, weightIh, weightHh, bias]))
+        if (
+            FusedTensors.Fit(
+                steps * batch * hidden,
+                bias is null ? [dense, weightIh, weightHh] : [dense, weightIh, weightHh, bias]
+            )
+        )
         {
             var written = FusedTensors.States(dense, weightIh, weightHh, bias, steps); // (T, B, H)
             ctx.save_for_backward([input, weightIh, weightHh, written]);
@@ -36,7 +45,8 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         {
             var transposed = weightHh.t();
             // What does not depend on h, for all steps at once; the recurrence is added in place.
-            if (inputSteps > 0) states.narrow(0, 0, inputSteps).copy_(matmul(input, weightIh.t()));
+            if (inputSteps > 0)
+                states.narrow(0, 0, inputSteps).copy_(matmul(input, weightIh.t()));
             if (bias is not null)
             {
                 states.narrow(0, inputSteps, steps - inputSteps).zero_();
@@ -46,8 +56,10 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
             for (int t = 0; t < h.Length; t++)
             {
                 // Past the input and without a bias there is nothing to add to: beta = 0 overwrites what the memory held.
-                if (t > 0) h[t].addmm_(h[t - 1], transposed, beta: t < inputSteps || bias is not null ? 1 : 0);
-                else if (inputSteps == 0 && bias is null) h[t].zero_();
+                if (t > 0)
+                    h[t].addmm_(h[t - 1], transposed, beta: t < inputSteps || bias is not null ? 1 : 0);
+                else if (inputSteps == 0 && bias is null)
+                    h[t].zero_();
                 h[t].tanh_();
             }
         }
@@ -65,42 +77,62 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         long hidden = weightIh.shape[0];
         Require.Shape(input, [Require.Any, Require.Any, weightIh.shape[1]]);
         Require.Shape(weightHh, [hidden, hidden]);
-        foreach (var weight in (ReadOnlySpan<Tensor>)[weightIh, weightHh]) Require.Like(input, weight);
+        foreach (var weight in (ReadOnlySpan<Tensor>)[weightIh, weightHh])
+            Require.Like(input, weight);
         if (bias is not null)
         {
             Require.Shape(bias, [hidden]);
             Require.Like(bias, input);
         }
-        if (steps < input.shape[0]) throw new ArgumentException($"has {steps} steps, fewer than the input's {input.shape[0]}", nameof(steps));
+        if (steps < input.shape[0])
+            throw new ArgumentException($"has {steps} steps, fewer than the input's {input.shape[0]}", nameof(steps));
     }
 
-    protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients)
+    protected override List<Tensor?> Backward(
+        autograd.AutogradContext ctx,
+        List<Tensor> saved,
+        IReadOnlyList<Tensor?> gradients
+    )
     {
         var ofStates = gradients[0]!; // the only result: without its gradient this is not called
-        Tensor input = saved[0], weightIh = saved[1], weightHh = saved[2], states = saved[3];
-        long steps = states.shape[0], inputSteps = input.shape[0];
+        Tensor input = saved[0],
+            weightIh = saved[1],
+            weightHh = saved[2],
+            states = saved[3];
+        long steps = states.shape[0],
+            inputSteps = input.shape[0];
         bool hasBias = (bool)ctx.get_data("bias");
         var dense = input.contiguous();
         if (FusedTensors.Fit(states.numel(), [dense, weightIh, weightHh, states]))
         {
-            var (du, dIh, dHh, db) = FusedTensors.Gradients(dense, weightIh, weightHh, states, ofStates.contiguous(), input.requires_grad, hasBias);
+            var (du, dIh, dHh, db) = FusedTensors.Gradients(
+                dense,
+                weightIh,
+                weightHh,
+                states,
+                ofStates.contiguous(),
+                input.requires_grad,
+                hasBias
+            );
             return hasBias ? [du, dIh, dHh, null, db] : [du, dIh, dHh, null];
         }
 
-        var squares = states.square();                           // h², (T, B, H)
-        var delta = ofStates.contiguous().clone();            // becomes δ, (T, B, H)
+        var squares = states.square(); // h², (T, B, H)
+        var delta = ofStates.contiguous().clone(); // becomes δ, (T, B, H)
         using (NewDisposeScope())
         {
-            Tensor[] d = delta.unbind(0), h2 = squares.unbind(0); // T × (B, H)
+            Tensor[] d = delta.unbind(0),
+                h2 = squares.unbind(0); // T × (B, H)
             for (int t = d.Length - 1; t >= 0; t--)
             {
-                if (t < d.Length - 1) d[t].addmm_(d[t + 1], weightHh);
-                d[t].addcmul_(d[t], h2[t], -1);                  // times 1 − h²
+                if (t < d.Length - 1)
+                    d[t].addmm_(d[t + 1], weightHh);
+                d[t].addcmul_(d[t], h2[t], -1); // times 1 − h²
             }
         }
-        var after = delta.narrow(0, 1, steps - 1).flatten(0, 1);   // δ(2) … δ(T), all sequences' in one dimension
+        var after = delta.narrow(0, 1, steps - 1).flatten(0, 1); // δ(2) … δ(T), all sequences' in one dimension
         var before = states.narrow(0, 0, steps - 1).flatten(0, 1); // h(1) … h(T−1)
-        var first = delta.narrow(0, 0, inputSteps).flatten(0, 1);  // δ(1) … δ(S)
+        var first = delta.narrow(0, 0, inputSteps).flatten(0, 1); // δ(1) … δ(S)
         List<Tensor?> found =
         [
             input.requires_grad ? matmul(first, weightIh).view(input.shape) : null,
@@ -108,7 +140,8 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
             matmul(after.t(), before),
             null, // steps
         ];
-        if (hasBias) found.Add(delta.sum([0L, 1L]));
+        if (hasBias)
+            found.Add(delta.sum([0L, 1L]));
         return found;
     }
 }

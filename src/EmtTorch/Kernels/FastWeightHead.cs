@@ -19,37 +19,62 @@ namespace EmtTorch.Kernels;
 /// <remarks>
 /// Rows in scratch memory are padded with zeros to whole tiles, in number too; of what is triangular, only tiles on and below the diagonal exist.
 /// </remarks>
-internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal sealed unsafe class FastWeightHead<S, V, T>
+    where S : struct, ISimd<V, T>
+    where V : struct
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     /// <summary>Where a matrix is, and the distances of its rows and of the numbers in a row.</summary>
     private readonly struct Matrix(T* at, nint row, nint step = 1)
     {
         public readonly T* At = at;
-        public readonly nint Row = row, Step = step;
+        public readonly nint Row = row,
+            Step = step;
         public Matrix Transposed => new(At, Step, Row);
+
         public Matrix From(nint row, nint column = 0) => new(At + row * Row + column * Step, Row, Step);
+
         public T* this[nint row] => At + row * Row;
     }
 
     private readonly FastWeightCall _c;
     private readonly int _item;
     private readonly bool _back;
-    private readonly nint _keys, _values, _size;           // d_k, d_v, C, padded to a tile's width
+    private readonly nint _keys,
+        _values,
+        _size; // d_k, d_v, C, padded to a tile's width
     private readonly T _decay;
-    private nint _first, _count, _rows;                    // of the chunk: its first token, how many, padded to a tile's rows
+    private nint _first,
+        _count,
+        _rows; // of the chunk: its first token, how many, padded to a tile's rows
     private T* _zero;
-    private T* _powers, _slopes;                           // γ^e and e γ^{e−1}, e = 0 … C
-    private T* _among, _amongSlopes;                       // of e = i−1−j for j < i, 0 for the others; row i begins C before its place in the diagonal: see Decays
-    private T* _strength, _ofStrength;                     // β, dβ
-    private Matrix _k, _kAcross, _decayedK;                // K (C, d_k), Kᵀ, K̃
-    private Matrix _x, _decayedX;                          // X, X̃ (2C, d_k)
-    private Matrix _products, _weights, _ofWeights;        // S, W, dW and then dS (2C, C)
-    private Matrix _out, _ofOut;                           // [r; p], [dr; dp] (2C, d_v)
-    private Matrix _e, _u, _uAcross, _ofU, _ofV;           // (C, d_v)
-    private Matrix _states;                                // F before each chunk of a part (Stride d_k, d_v)
-    private Matrix _ofState, _stateAcross;                 // dF' (d_k, d_v); Fᵀ or dF'ᵀ
-    private Matrix _ofX, _ofK;                             // dX (2C, d_k), dK (C, d_k)
-    private V _ofDecay;                                    // of a chunk
+    private T* _powers,
+        _slopes; // γ^e and e γ^{e−1}, e = 0 … C
+    private T* _among,
+        _amongSlopes; // of e = i−1−j for j < i, 0 for the others; row i begins C before its place in the diagonal: see Decays
+    private T* _strength,
+        _ofStrength; // β, dβ
+    private Matrix _k,
+        _kAcross,
+        _decayedK; // K (C, d_k), Kᵀ, K̃
+    private Matrix _x,
+        _decayedX; // X, X̃ (2C, d_k)
+    private Matrix _products,
+        _weights,
+        _ofWeights; // S, W, dW and then dS (2C, C)
+    private Matrix _out,
+        _ofOut; // [r; p], [dr; dp] (2C, d_v)
+    private Matrix _e,
+        _u,
+        _uAcross,
+        _ofU,
+        _ofV; // (C, d_v)
+    private Matrix _states; // F before each chunk of a part (Stride d_k, d_v)
+    private Matrix _ofState,
+        _stateAcross; // dF' (d_k, d_v); Fᵀ or dF'ᵀ
+    private Matrix _ofX,
+        _ofK; // dX (2C, d_k), dK (C, d_k)
+    private V _ofDecay; // of a chunk
 
     public FastWeightHead(in FastWeightCall call, int item, bool back)
     {
@@ -60,8 +85,10 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         Lay((T*)FastWeightKernel.Scratch(Lay(null)));
         new Span<T>(_zero, (int)Math.Max(_size, Math.Max(_keys, _values))).Clear();
         double decay = double.CreateTruncating(_decay);
-        for (int e = 0; e <= _size; e++) _powers[e] = T.CreateTruncating(Math.Pow(decay, e));
-        for (int e = 0; e <= _size; e++) _slopes[e] = e == 0 ? T.Zero : T.CreateTruncating(e * Math.Pow(decay, e - 1));
+        for (int e = 0; e <= _size; e++)
+            _powers[e] = T.CreateTruncating(Math.Pow(decay, e));
+        for (int e = 0; e <= _size; e++)
+            _slopes[e] = e == 0 ? T.Zero : T.CreateTruncating(e * Math.Pow(decay, e - 1));
         for (nint m = 0; m < 2 * _size; m++)
         {
             _among[m] = m < _size ? _powers[_size - 1 - m] : T.Zero;
@@ -75,10 +102,12 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         Load(State(_c.State), _c.KeySize, _c.ValueSize, _states);
         for (int chunk = 0; chunk < _c.Chunks; chunk++)
         {
-            if (chunk % _c.Stride == 0) Store(_states, _c.KeySize, _c.ValueSize, Kept(chunk / _c.Stride));
+            if (chunk % _c.Stride == 0)
+                Store(_states, _c.KeySize, _c.ValueSize, Kept(chunk / _c.Stride));
             Prepare(chunk, _states);
             Product(_rows, _c.ValueSize, _decayedX, _states, _c.KeySize, _out);
-            for (nint r = 0; r < _rows; r += S.Rows) AddProduct(S.Rows, _c.ValueSize, _weights.From(r), _u, r + S.Rows, _out.From(r));
+            for (nint r = 0; r < _rows; r += S.Rows)
+                AddProduct(S.Rows, _c.ValueSize, _weights.From(r), _u, r + S.Rows, _out.From(r));
             Store(_out, _count, _c.ValueSize, Tokens(_c.Read, _c.ValueSize));
             Advance(_states, _states);
         }
@@ -92,7 +121,8 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         Load(State(_c.OfAfter), _c.KeySize, _c.ValueSize, _ofState);
         for (int part = _c.Parts - 1; part >= 0; part--)
         {
-            int first = part * _c.Stride, last = Math.Min(first + _c.Stride, _c.Chunks) - 1;
+            int first = part * _c.Stride,
+                last = Math.Min(first + _c.Stride, _c.Chunks) - 1;
             Matrix Before(int chunk) => _states.From((chunk - first) * _keys);
             Load(Kept(part), _c.KeySize, _c.ValueSize, _states);
             for (int chunk = first; chunk < last; chunk++)
@@ -109,7 +139,8 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
             }
         }
         Store(_ofState, _c.KeySize, _c.ValueSize, State(_c.OfState));
-        if (_c.OfDecay != null) _c.OfDecay[_item] = ofDecay;
+        if (_c.OfDecay != null)
+            _c.OfDecay[_item] = ofDecay;
     }
 
     /// <summary>All of a chunk that has no gradient in it and is no read: tokens, S, W, e and u.</summary>
@@ -124,24 +155,35 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         Load(Tokens(_c.Strength, 1), 1, _count, new(_strength, _size));
         Transpose(_k, _count, _c.KeySize, _kAcross);
         if (_c.Delta)
-            for (nint i = 0; i < _rows; i++) Scale(_k[i], _decay, Lower(_x)[i], _keys);
+        {
+            for (nint i = 0; i < _rows; i++)
+                Scale(_k[i], _decay, Lower(_x)[i], _keys);
+        }
+
         for (nint i = 0; i < _rows; i++)
         {
             Scale(_k[i], _powers[Math.Max(_count - 1 - i, 0)], _decayedK[i], _keys);
             Scale(_x[i], _powers[i], _decayedX[i], _keys);
-            if (_c.Delta) Scale(Lower(_x)[i], _powers[i], Lower(_decayedX)[i], _keys);
+            if (_c.Delta)
+                Scale(Lower(_x)[i], _powers[i], Lower(_decayedX)[i], _keys);
         }
         for (nint half = 0; half < Halves; half += _size)
+        {
             for (nint r = 0; r < _rows; r += S.Rows)
             {
                 nint columns = r + S.Rows;
                 Product(S.Rows, columns, _x.From(half + r), _kAcross, _c.KeySize, _products.From(half + r));
-                for (nint i = r; i < r + S.Rows; i++) Multiply(_products[half + i], Decays(_among, i), _weights[half + i], columns);
+                for (nint i = r; i < r + S.Rows; i++)
+                    Multiply(_products[half + i], Decays(_among, i), _weights[half + i], columns);
             }
-        if (_c.Delta) Product(_rows, _c.ValueSize, Lower(_decayedX), state, _c.KeySize, Lower(_out));
+        }
+
+        if (_c.Delta)
+            Product(_rows, _c.ValueSize, Lower(_decayedX), state, _c.KeySize, Lower(_out));
         for (nint r = 0; r < _rows; r += S.Rows)
         {
-            if (_c.Delta && r > 0) AddProduct(S.Rows, _c.ValueSize, Lower(_weights).From(r), _u, r, Lower(_out).From(r));
+            if (_c.Delta && r > 0)
+                AddProduct(S.Rows, _c.ValueSize, Lower(_weights).From(r), _u, r, Lower(_out).From(r));
             Write(r);
         }
     }
@@ -149,14 +191,16 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
     /// <summary>F' = γ^C F + K̃ᵀu.</summary>
     private void Advance(Matrix state, Matrix after)
     {
-        for (nint i = 0; i < _c.KeySize; i++) Scale(state[i], _powers[_count], after[i], _values);
+        for (nint i = 0; i < _c.KeySize; i++)
+            Scale(state[i], _powers[_count], after[i], _values);
         AddProduct(_c.KeySize, _c.ValueSize, _decayedK.Transposed, _u, _count, after);
     }
 
     private void Gradients(Matrix state)
     {
         bool wantsDecay = _c.OfDecay != null;
-        int keys = _c.KeySize, values = _c.ValueSize;
+        int keys = _c.KeySize,
+            values = _c.ValueSize;
         Load(Tokens(_c.OfRead, values), _count, values, _ofOut);
 
         // du, dv, dβ and dp, rows from the last.
@@ -165,7 +209,18 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         {
             AddProduct(S.Rows, values, _weights.From(r, r).Transposed, _ofOut.From(r), _rows - r, _ofU.From(r));
             nint after = r + S.Rows;
-            if (_c.Delta && after < _rows) AddProduct(S.Rows, values, Lower(_weights).From(after, r).Transposed, Lower(_ofOut).From(after), _rows - after, _ofU.From(r));
+            if (_c.Delta && after < _rows)
+            {
+                AddProduct(
+                    S.Rows,
+                    values,
+                    Lower(_weights).From(after, r).Transposed,
+                    Lower(_ofOut).From(after),
+                    _rows - after,
+                    _ofU.From(r)
+                );
+            }
+
             WriteBack(r);
         }
         Store(_ofV, _count, values, Tokens(_c.OfV, values));
@@ -174,6 +229,7 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         // dW, and dS in its place.
         Transpose(_u, _count, values, _uAcross);
         for (nint half = 0; half < Halves; half += _size)
+        {
             for (nint r = 0; r < _rows; r += S.Rows)
             {
                 nint columns = r + S.Rows;
@@ -181,10 +237,12 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
                 for (nint i = r; i < r + S.Rows; i++)
                 {
                     T* ofWeights = _ofWeights[half + i];
-                    if (wantsDecay) AddToDecay(ofWeights, _products[half + i], Decays(_amongSlopes, i), columns);
+                    if (wantsDecay)
+                        AddToDecay(ofWeights, _products[half + i], Decays(_amongSlopes, i), columns);
                     Multiply(ofWeights, Decays(_among, i), ofWeights, columns);
                 }
             }
+        }
 
         // dX and dK, first through the states, whose decays are the rows'.
         Transpose(state, keys, values, _stateAcross);
@@ -194,7 +252,8 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
             for (nint i = 0; i < _count; i++)
             {
                 T* ofX = _ofX[half + i];
-                if (wantsDecay) AddToDecay(ofX, _x[half + i], _slopes[i], _keys);
+                if (wantsDecay)
+                    AddToDecay(ofX, _x[half + i], _slopes[i], _keys);
                 Scale(ofX, _powers[i], ofX, _keys);
             }
         }
@@ -202,79 +261,116 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         Product(_rows, keys, _u, _stateAcross, values, _ofK);
         for (nint i = 0; i < _count; i++)
         {
-            if (wantsDecay) AddToDecay(_ofK[i], _k[i], _slopes[_count - 1 - i], _keys);
+            if (wantsDecay)
+                AddToDecay(_ofK[i], _k[i], _slopes[_count - 1 - i], _keys);
             Scale(_ofK[i], _powers[_count - 1 - i], _ofK[i], _keys);
         }
         for (nint half = 0; half < Halves; half += _size)
+        {
             for (nint r = 0; r < _rows; r += S.Rows)
             {
                 AddProduct(S.Rows, keys, _ofWeights.From(half + r), _k, r + S.Rows, _ofX.From(half + r));
-                AddProduct(S.Rows, keys, _ofWeights.From(half + r, r).Transposed, _x.From(half + r), _rows - r, _ofK.From(r));
+                AddProduct(
+                    S.Rows,
+                    keys,
+                    _ofWeights.From(half + r, r).Transposed,
+                    _x.From(half + r),
+                    _rows - r,
+                    _ofK.From(r)
+                );
             }
+        }
+
         if (_c.Delta)
+        {
             for (nint i = 0; i < _count; i++)
             {
-                if (wantsDecay) AddToDecay(Lower(_ofX)[i], _k[i], T.One, _keys);
+                if (wantsDecay)
+                    AddToDecay(Lower(_ofX)[i], _k[i], T.One, _keys);
                 Scale(Lower(_ofX)[i], _decay, Lower(_ofX)[i], _keys);
                 Add(Lower(_ofX)[i], _ofK[i], _keys);
             }
+        }
+
         Store(_ofX, _count, keys, Tokens(_c.OfQ, keys));
         Store(_ofK, _count, keys, Tokens(_c.OfK, keys));
 
         // dF, in the place of dF'.
         for (nint i = 0; i < keys; i++)
         {
-            if (wantsDecay) AddToDecay(_ofState[i], state[i], _slopes[_count], _values);
+            if (wantsDecay)
+                AddToDecay(_ofState[i], state[i], _slopes[_count], _values);
             Scale(_ofState[i], _powers[_count], _ofState[i], _values);
         }
-        for (nint half = 0; half < Halves; half += _size) AddProduct(keys, values, _decayedX.From(half).Transposed, _ofOut.From(half), _count, _ofState);
+        for (nint half = 0; half < Halves; half += _size)
+            AddProduct(keys, values, _decayedX.From(half).Transposed, _ofOut.From(half), _count, _ofState);
     }
 
     /// <summary>e and u of a tile's rows; p holds what the rows before these give.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Write(nint r)
     {
-        T* p = _out.At + _size * _values, e = _e.At, u = _u.At, weights = _weights.At + _size * _size, strength = _strength;
+        T* p = _out.At + _size * _values,
+            e = _e.At,
+            u = _u.At,
+            weights = _weights.At + _size * _size,
+            strength = _strength;
         bool delta = _c.Delta;
-        nint values = _values, size = _size, end = r + S.Rows;
+        nint values = _values,
+            size = _size,
+            end = r + S.Rows;
         for (nint j = 0; j < values; j += S.Count)
+        {
             for (nint i = r; i < end; i++)
             {
                 V error = S.Load(e + i * values + j);
                 if (delta)
                 {
                     V predicted = S.Load(p + i * values + j);
-                    for (nint m = r; m < i; m++) predicted = S.MultiplyAdd(S.All(weights[i * size + m]), S.Load(u + m * values + j), predicted);
+                    for (nint m = r; m < i; m++)
+                        predicted = S.MultiplyAdd(S.All(weights[i * size + m]), S.Load(u + m * values + j), predicted);
                     error = S.Subtract(error, predicted);
                     S.Store(error, e + i * values + j);
                 }
                 S.Store(S.Multiply(error, S.All(strength[i])), u + i * values + j);
             }
+        }
     }
 
     /// <summary>du, dv, dp and dβ of a tile's rows; du holds what the rows after these give.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void WriteBack(nint r)
     {
-        T* du = _ofU.At, dv = _ofV.At, dp = _ofOut.At + _size * _values, weights = _weights.At + _size * _size, strength = _strength;
+        T* du = _ofU.At,
+            dv = _ofV.At,
+            dp = _ofOut.At + _size * _values,
+            weights = _weights.At + _size * _size,
+            strength = _strength;
         bool delta = _c.Delta;
-        nint values = _values, size = _size, end = r + S.Rows;
+        nint values = _values,
+            size = _size,
+            end = r + S.Rows;
         for (nint j = 0; j < values; j += S.Count)
+        {
             for (nint i = end - 1; i >= r; i--)
             {
                 V given = S.Load(du + i * values + j);
                 if (delta)
                 {
-                    for (nint m = i + 1; m < end; m++) given = S.MultiplyAdd(S.All(weights[m * size + i]), S.Load(dp + m * values + j), given);
+                    for (nint m = i + 1; m < end; m++)
+                        given = S.MultiplyAdd(S.All(weights[m * size + i]), S.Load(dp + m * values + j), given);
                     S.Store(given, du + i * values + j);
                     S.Store(S.Multiply(given, S.All(-strength[i])), dp + i * values + j);
                 }
                 S.Store(S.Multiply(given, S.All(strength[i])), dv + i * values + j);
             }
+        }
+
         for (nint i = r; i < end; i++)
         {
             V sum = S.All(T.Zero);
-            for (nint j = 0; j < values; j += S.Count) sum = S.MultiplyAdd(S.Load(du + i * values + j), S.Load(_e.At + i * values + j), sum);
+            for (nint j = 0; j < values; j += S.Count)
+                sum = S.MultiplyAdd(S.Load(du + i * values + j), S.Load(_e.At + i * values + j), sum);
             _ofStrength[i] = Sum(sum);
         }
     }
@@ -283,38 +379,69 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
     private void Product(nint rows, nint columns, Matrix a, Matrix b, nint k, Matrix o)
     {
         for (nint j = 0; j < columns; j += Tiles<S, V, T>.Width)
+        {
             for (nint r = 0; r < rows; r += S.Rows)
-                Tiles<S, V, T>.StridedProduct(a.At + r * a.Row, a.Row, a.Step, b.At + j, b.Row, k, _zero, 0, o.At + r * o.Row + j, o.Row);
+            {
+                Tiles<S, V, T>.StridedProduct(
+                    a.At + r * a.Row,
+                    a.Row,
+                    a.Step,
+                    b.At + j,
+                    b.Row,
+                    k,
+                    _zero,
+                    0,
+                    o.At + r * o.Row + j,
+                    o.Row
+                );
+            }
+        }
     }
 
     /// <summary>o += a·b.</summary>
     private static void AddProduct(nint rows, nint columns, Matrix a, Matrix b, nint k, Matrix o)
     {
         for (nint j = 0; j < columns; j += Tiles<S, V, T>.Width)
+        {
             for (nint r = 0; r < rows; r += S.Rows)
             {
                 T* tile = o.At + r * o.Row + j;
-                Tiles<S, V, T>.StridedProduct(a.At + r * a.Row, a.Row, a.Step, b.At + j, b.Row, k, tile, o.Row, tile, o.Row);
+                Tiles<S, V, T>.StridedProduct(
+                    a.At + r * a.Row,
+                    a.Row,
+                    a.Step,
+                    b.At + j,
+                    b.Row,
+                    k,
+                    tile,
+                    o.Row,
+                    tile,
+                    o.Row
+                );
             }
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Scale(T* a, T factor, T* o, nint count)
     {
         V f = S.All(factor);
-        for (nint j = 0; j < count; j += S.Count) S.Store(S.Multiply(S.Load(a + j), f), o + j);
+        for (nint j = 0; j < count; j += S.Count)
+            S.Store(S.Multiply(S.Load(a + j), f), o + j);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Multiply(T* a, T* b, T* o, nint count)
     {
-        for (nint j = 0; j < count; j += S.Count) S.Store(S.Multiply(S.Load(a + j), S.Load(b + j)), o + j);
+        for (nint j = 0; j < count; j += S.Count)
+            S.Store(S.Multiply(S.Load(a + j), S.Load(b + j)), o + j);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Add(T* a, T* o, nint count)
     {
-        for (nint j = 0; j < count; j += S.Count) S.Store(S.Add(S.Load(a + j), S.Load(o + j)), o + j);
+        for (nint j = 0; j < count; j += S.Count)
+            S.Store(S.Add(S.Load(a + j), S.Load(o + j)), o + j);
     }
 
     /// <summary>dγ += Σ a b slope.</summary>
@@ -322,15 +449,18 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
     private void AddToDecay(T* a, T* b, T* slope, nint count)
     {
         V sum = _ofDecay;
-        for (nint j = 0; j < count; j += S.Count) sum = S.MultiplyAdd(S.Multiply(S.Load(a + j), S.Load(b + j)), S.Load(slope + j), sum);
+        for (nint j = 0; j < count; j += S.Count)
+            sum = S.MultiplyAdd(S.Multiply(S.Load(a + j), S.Load(b + j)), S.Load(slope + j), sum);
         _ofDecay = sum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void AddToDecay(T* a, T* b, T slope, nint count)
     {
-        V sum = _ofDecay, f = S.All(slope);
-        for (nint j = 0; j < count; j += S.Count) sum = S.MultiplyAdd(S.Multiply(S.Load(a + j), S.Load(b + j)), f, sum);
+        V sum = _ofDecay,
+            f = S.All(slope);
+        for (nint j = 0; j < count; j += S.Count)
+            sum = S.MultiplyAdd(S.Multiply(S.Load(a + j), S.Load(b + j)), f, sum);
         _ofDecay = sum;
     }
 
@@ -339,7 +469,11 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         T* each = stackalloc T[S.Count];
         S.Store(a, each);
         for (int half = S.Count / 2; half > 0; half /= 2)
-            for (int i = 0; i < half; i++) each[i] += each[i + half];
+        {
+            for (int i = 0; i < half; i++)
+                each[i] += each[i + half];
+        }
+
         return each[0];
     }
 
@@ -348,17 +482,24 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
     {
         Copy(from, columns, to.At, to.Row, rows, columns);
         if (columns < to.Row)
-            for (nint i = 0; i < rows; i++) new Span<T>(to[i] + columns, (int)(to.Row - columns)).Clear();
+        {
+            for (nint i = 0; i < rows; i++)
+                new Span<T>(to[i] + columns, (int)(to.Row - columns)).Clear();
+        }
+
         nint padding = Up(rows, S.Rows) - rows;
         new Span<T>(to[rows], (int)(padding * to.Row)).Clear();
     }
 
-    private static void Store(Matrix from, nint rows, nint columns, T* to) => Copy(from.At, from.Row, to, columns, rows, columns);
+    private static void Store(Matrix from, nint rows, nint columns, T* to) =>
+        Copy(from.At, from.Row, to, columns, rows, columns);
 
     private static void Copy(T* from, nint fromRow, T* to, nint toRow, nint rows, nint columns)
     {
-        if (columns == fromRow && columns == toRow) (rows, columns) = (1, rows * columns); // at once
-        for (nint i = 0; i < rows; i++, from += fromRow, to += toRow) Buffer.MemoryCopy(from, to, columns * sizeof(T), columns * sizeof(T));
+        if (columns == fromRow && columns == toRow)
+            (rows, columns) = (1, rows * columns); // at once
+        for (nint i = 0; i < rows; i++, from += fromRow, to += toRow)
+            Buffer.MemoryCopy(from, to, columns * sizeof(T), columns * sizeof(T));
     }
 
     /// <summary>Columns become rows, with zeros behind each up to a tile's width.</summary>
@@ -367,18 +508,26 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         nint padding = Up(rows, Tiles<S, V, T>.Width) - rows;
         for (nint j = 0; j < columns; j++)
         {
-            T* row = to[j], column = from.At + j;
-            for (nint i = 0; i < rows; i++, column += from.Row) row[i] = *column;
+            T* row = to[j],
+                column = from.At + j;
+            for (nint i = 0; i < rows; i++, column += from.Row)
+                row[i] = *column;
             new Span<T>(row + rows, (int)padding).Clear();
         }
     }
 
     private nint Halves => _c.Delta ? 2 * _size : _size; // rows of X, half by half
+
     private Matrix Lower(Matrix matrix) => matrix.From(_size);
+
     private T* Decays(T* table, nint i) => table + _size - i; // C − i + j is where i − 1 − j stands
+
     private T* Tokens(void* tensor, nint columns) => (T*)tensor + ((nint)_item * _c.Tokens + _first) * columns;
+
     private T* State(void* tensor) => (T*)tensor + (nint)_item * _c.KeySize * _c.ValueSize;
+
     private T* Kept(int part) => (T*)_c.Kept + ((nint)_item * _c.Parts + part) * _c.KeySize * _c.ValueSize;
+
     private static nint Up(nint n, nint to) => (n + to - 1) / to * to;
 
     /// <summary>Where everything is in the scratch memory.</summary>
@@ -409,7 +558,12 @@ internal sealed unsafe class FastWeightHead<S, V, T> where S : struct, ISimd<V, 
         if (_back)
         {
             (_ofWeights, _ofOut, _ofX) = (Rows(Halves, _size), Rows(Halves, _values), Rows(Halves, _keys));
-            (_ofU, _ofV, _uAcross, _ofK) = (Rows(_size, _values), Rows(_size, _values), Rows(_values, _size), Rows(_size, _keys));
+            (_ofU, _ofV, _uAcross, _ofK) = (
+                Rows(_size, _values),
+                Rows(_size, _values),
+                Rows(_values, _size),
+                Rows(_size, _keys)
+            );
             (_ofState, _stateAcross) = (Rows(_keys, _values), Rows(_values, _keys));
         }
         return at * sizeof(T);

@@ -14,22 +14,39 @@ namespace EmtTorch.Kernels;
 internal unsafe struct ElmanCall
 {
     /// <summary>T, S, B, κ, H; the readout's width, and the first step that it reads.</summary>
-    public int Steps, InputSteps, Batch, Inputs, Hidden, Outputs, From;
+    public int Steps,
+        InputSteps,
+        Batch,
+        Inputs,
+        Hidden,
+        Outputs,
+        From;
 
     /// <summary>u (S, B, κ), W_uh (H, κ), W_hh (H, H), b (H).</summary>
-    public void* Input, InputWeights, RecurrentWeights, Bias;
+    public void* Input,
+        InputWeights,
+        RecurrentWeights,
+        Bias;
 
     /// <summary>W_r (κ, H), its bias (κ), and what the outputs should be, (T − From, B, κ).</summary>
-    public void* Readout, ReadoutBias, Target;
+    public void* Readout,
+        ReadoutBias,
+        Target;
 
     /// <summary>h (T, B, H), written.</summary>
     public void* States;
 
     /// <summary>h (T, B, H) of an earlier call and ∂L/∂h (T, B, H): the way back alone.</summary>
-    public void* KnownStates, StatesGradient;
+    public void* KnownStates,
+        StatesGradient;
 
     /// <summary>Gradients, written; the way back is gone where W_hh's is there.</summary>
-    public void* InputGradient, InputWeightsGradient, RecurrentWeightsGradient, BiasGradient, ReadoutGradient, ReadoutBiasGradient;
+    public void* InputGradient,
+        InputWeightsGradient,
+        RecurrentWeightsGradient,
+        BiasGradient,
+        ReadoutGradient,
+        ReadoutBiasGradient;
 }
 
 /// <summary>The squared errors' sum, and how many outputs have the target's sign.</summary>
@@ -38,7 +55,12 @@ internal readonly record struct ElmanScore(double SquaredError, double RightSign
 /// <summary>Stopwatch ticks by phase, of one thread; for the benchmark's table.</summary>
 internal sealed class PhaseTimes
 {
-    public long Packing, Forward, Readout, Backward, WeightGradients, Sums;
+    public long Packing,
+        Forward,
+        Readout,
+        Backward,
+        WeightGradients,
+        Sums;
 }
 
 /// <summary>
@@ -72,20 +94,43 @@ internal abstract class FusedElman
     /// <param name="call">What to do.</param>
     /// <param name="threads">The most threads to use.</param>
     /// <param name="times">Where to add the phases' times.</param>
-    public static ElmanScore Run(SimdPath path, ScalarType dtype, in ElmanCall call, int threads, PhaseTimes? times = null) => (path, dtype) switch
-    {
-        (SimdPath.Avx512, ScalarType.Float32) => Rented<FusedElman<Simd512<float>, Vector512<float>, Simd256<float>, Vector256<float>, float>>(call, threads, times),
-        (SimdPath.Avx512, _) => Rented<FusedElman<Simd512<double>, Vector512<double>, Simd256<double>, Vector256<double>, double>>(call, threads, times),
-        (SimdPath.Avx2, ScalarType.Float32) => Rented<FusedElman<Simd256<float>, Vector256<float>, Simd256<float>, Vector256<float>, float>>(call, threads, times),
-        (SimdPath.Avx2, _) => Rented<FusedElman<Simd256<double>, Vector256<double>, Simd256<double>, Vector256<double>, double>>(call, threads, times),
-        (_, ScalarType.Float32) => Rented<FusedElman<Simd128<float>, Vector128<float>, Simd128<float>, Vector128<float>, float>>(call, threads, times),
-        _ => Rented<FusedElman<Simd128<double>, Vector128<double>, Simd128<double>, Vector128<double>, double>>(call, threads, times),
-    };
+    public static ElmanScore Run(
+        SimdPath path,
+        ScalarType dtype,
+        in ElmanCall call,
+        int threads,
+        PhaseTimes? times = null
+    ) =>
+        (path, dtype) switch
+        {
+            (SimdPath.Avx512, ScalarType.Float32) => Rented<
+                FusedElman<Simd512<float>, Vector512<float>, Simd256<float>, Vector256<float>, float>
+            >(call, threads, times),
+            (SimdPath.Avx512, _) => Rented<
+                FusedElman<Simd512<double>, Vector512<double>, Simd256<double>, Vector256<double>, double>
+            >(call, threads, times),
+            (SimdPath.Avx2, ScalarType.Float32) => Rented<
+                FusedElman<Simd256<float>, Vector256<float>, Simd256<float>, Vector256<float>, float>
+            >(call, threads, times),
+            (SimdPath.Avx2, _) => Rented<
+                FusedElman<Simd256<double>, Vector256<double>, Simd256<double>, Vector256<double>, double>
+            >(call, threads, times),
+            (_, ScalarType.Float32) => Rented<
+                FusedElman<Simd128<float>, Vector128<float>, Simd128<float>, Vector128<float>, float>
+            >(call, threads, times),
+            _ => Rented<FusedElman<Simd128<double>, Vector128<double>, Simd128<double>, Vector128<double>, double>>(
+                call,
+                threads,
+                times
+            ),
+        };
 
     // Memory is kept from call to call, one for each caller at a time: the pages of fresh memory would cost more than the arithmetic of a small network.
-    private static ElmanScore Rented<K>(in ElmanCall call, int threads, PhaseTimes? times) where K : FusedElman, new()
+    private static ElmanScore Rented<K>(in ElmanCall call, int threads, PhaseTimes? times)
+        where K : FusedElman, new()
     {
-        if (!Spare<K>.Kernels.TryTake(out var kernel)) kernel = new();
+        if (!Spare<K>.Kernels.TryTake(out var kernel))
+            kernel = new();
         try
         {
             return kernel.Run(call, threads, times);
@@ -105,11 +150,15 @@ internal abstract class FusedElman
 /// <inheritdoc/>
 /// <remarks>S and V are the vectors of the recurrence; N and W, of at most eight float32, are the readout's, whose κ columns are few.</remarks>
 internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
-    where S : struct, ISimd<V, T> where V : struct where N : struct, ISimd<W, T> where W : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    where S : struct, ISimd<V, T>
+    where V : struct
+    where N : struct, ISimd<W, T>
+    where W : struct
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private const int MostRows = 32;       // of a slice
-    private const int MostGroups = 64;     // of slices whose gradients are summed one after the other: the most threads that help
-    private const int ChunkRows = 128;     // rows (steps × sequences) of δ that become weight gradients at a time
+    private const int MostRows = 32; // of a slice
+    private const int MostGroups = 64; // of slices whose gradients are summed one after the other: the most threads that help
+    private const int ChunkRows = 128; // rows (steps × sequences) of δ that become weight gradients at a time
     private const nuint KeptBytes = 256 << 20;
 
     private ElmanCall _c;
@@ -121,17 +170,36 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 
     // Sizes. H and κ padded to whole panels or vectors; rows of states are a cache line longer where their stride would
     // else be a large power of two, which puts all rows of a column into a few sets of the cache.
-    private int _rows, _slices, _groups, _chunk, _segment, _width, _hidden, _inputs, _outputs;
+    private int _rows,
+        _slices,
+        _groups,
+        _chunk,
+        _segment,
+        _width,
+        _hidden,
+        _inputs,
+        _outputs;
     private nint _ld;
     private T _scale; // 2/N
 
     // Packed weights: panels of Width columns (vectors for the last two), k rows each.
-    private T* _forwardHh, _forwardIh, _backwardHh, _backwardReadout, _readout, _inputGradient, _bias, _readoutBias, _zero;
+    private T* _forwardHh,
+        _forwardIh,
+        _backwardHh,
+        _backwardReadout,
+        _readout,
+        _inputGradient,
+        _bias,
+        _readoutBias,
+        _zero;
 
     // Each thread's, and each group's: of the first; the others follow at these distances.
-    private T* _threads, _gradients;
-    private nint _threadSize, _gradientSize;
-    private readonly double[] _squares = new double[MostGroups], _right = new double[MostGroups];
+    private T* _threads,
+        _gradients;
+    private nint _threadSize,
+        _gradientSize;
+    private readonly double[] _squares = new double[MostGroups],
+        _right = new double[MostGroups];
 
     public FusedElman() => _group = Group;
 
@@ -145,18 +213,23 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         Lay(ref threads);
         long start = Now();
         Pack();
-        if (times is not null) times.Packing += Now() - start;
+        if (times is not null)
+            times.Packing += Now() - start;
         SliceWorkers.Run(_groups, threads, _group);
         start = Now();
-        double squares = 0, right = 0;
+        double squares = 0,
+            right = 0;
         for (int g = 0; g < _groups; g++)
         {
             squares += _squares[g];
             right += _right[g];
         }
-        if (_c.RecurrentWeightsGradient != null) Sum();
-        if (times is not null) times.Sums += Now() - start;
-        if (_bytes > KeptBytes) Free();
+        if (_c.RecurrentWeightsGradient != null)
+            Sum();
+        if (times is not null)
+            times.Sums += Now() - start;
+        if (_bytes > KeptBytes)
+            Free();
         return new(squares, right);
     }
 
@@ -188,9 +261,11 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         long fitting = MostStateBytes / (_rows * _ld * sizeof(T));
         _segment = fitting >= _c.Steps ? _c.Steps : (int)Math.Max(_chunk, fitting / _chunk * _chunk);
         threads = Math.Clamp(threads, 1, _groups);
-        if (_c.Target != null) _scale = T.CreateTruncating(2.0 / ((double)(_c.Steps - _c.From) * _c.Batch * _c.Outputs));
+        if (_c.Target != null)
+            _scale = T.CreateTruncating(2.0 / ((double)(_c.Steps - _c.From) * _c.Batch * _c.Outputs));
 
-        nint h = _hidden, at = 0;
+        nint h = _hidden,
+            at = 0;
         bool back = _c.RecurrentWeightsGradient != null;
         nint Take(nint numbers)
         {
@@ -198,15 +273,25 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             at += (numbers * sizeof(T) + 63) / 64 * 64 / sizeof(T);
             return from;
         }
-        nint forwardHh = Take(h * _c.Hidden), forwardIh = Take(h * _c.Inputs), backwardHh = Take(h * _c.Hidden), backwardReadout = Take(h * _c.Outputs);
-        nint readout = Take((nint)_outputs * _c.Hidden), inputGradient = Take((nint)_inputs * _c.Hidden), bias = Take(h), readoutBias = Take(_outputs), zero = Take(Math.Max(h, _inputs));
+        nint forwardHh = Take(h * _c.Hidden),
+            forwardIh = Take(h * _c.Inputs),
+            backwardHh = Take(h * _c.Hidden),
+            backwardReadout = Take(h * _c.Outputs);
+        nint readout = Take((nint)_outputs * _c.Hidden),
+            inputGradient = Take((nint)_inputs * _c.Hidden),
+            bias = Take(h),
+            readoutBias = Take(_outputs),
+            zero = Take(Math.Max(h, _inputs));
         nint gradients = at;
         _gradientSize = back ? h * h + h * _inputs + _outputs * h + h + _outputs : 0;
         at += _gradientSize * _groups;
         nint thread = at;
         int segments = (_c.Steps + _segment - 1) / _segment;
-        _threadSize = (_segment + segments) * _rows * _ld + (nint)_c.InputSteps * _rows * _inputs
-            + (back ? (_chunk + 1) * _rows * _ld + _rows * _ld + _rows * (nint)_inputs : 0) + (_chunk + 1) * _rows * (nint)_outputs;
+        _threadSize =
+            (_segment + segments) * _rows * _ld
+            + (nint)_c.InputSteps * _rows * _inputs
+            + (back ? (_chunk + 1) * _rows * _ld + _rows * _ld + _rows * (nint)_inputs : 0)
+            + (_chunk + 1) * _rows * (nint)_outputs;
         at += _threadSize * threads;
 
         nuint bytes = (nuint)at * (nuint)sizeof(T);
@@ -232,8 +317,11 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 
     private void Pack()
     {
-        int h = _c.Hidden, n = N.Count;
-        T* hh = (T*)_c.RecurrentWeights, ih = (T*)_c.InputWeights, r = (T*)_c.Readout;
+        int h = _c.Hidden,
+            n = N.Count;
+        T* hh = (T*)_c.RecurrentWeights,
+            ih = (T*)_c.InputWeights,
+            r = (T*)_c.Readout;
         if (_c.KnownStates == null)
         {
             Transposed(hh, h, h, _width, _forwardHh);
@@ -246,39 +334,48 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             Row((T*)_c.ReadoutBias, _c.Outputs, _outputs, _readoutBias);
         }
         Row(null, 0, Math.Max(_hidden, _inputs), _zero);
-        if (_c.RecurrentWeightsGradient == null) return;
+        if (_c.RecurrentWeightsGradient == null)
+            return;
         AsTheyAre(hh, h, h, _width, _backwardHh);
-        if (r != null) AsTheyAre(r, _c.Outputs, h, _width, _backwardReadout);
-        if (_c.InputGradient != null) AsTheyAre(ih, h, _c.Inputs, n, _inputGradient);
+        if (r != null)
+            AsTheyAre(r, _c.Outputs, h, _width, _backwardReadout);
+        if (_c.InputGradient != null)
+            AsTheyAre(ih, h, _c.Inputs, n, _inputGradient);
 
         // Panels of `width` rows of w (rows, columns), side by side: k runs over the columns.
         static void Transposed(T* w, int rows, int columns, int width, T* to)
         {
             for (int from = 0; from < rows; from += width, to += (nint)columns * width)
+            {
                 for (int j = 0; j < width; j++)
                 {
                     T* row = w + (nint)(from + j) * columns;
                     bool there = from + j < rows;
-                    for (int k = 0; k < columns; k++) to[(nint)k * width + j] = there ? row[k] : T.Zero;
+                    for (int k = 0; k < columns; k++)
+                        to[(nint)k * width + j] = there ? row[k] : T.Zero;
                 }
+            }
         }
 
         // Panels of `width` columns of w (rows, columns): k runs over the rows.
         static void AsTheyAre(T* w, int rows, int columns, int width, T* to)
         {
             for (int from = 0; from < columns; from += width)
+            {
                 for (int k = 0; k < rows; k++, to += width)
                 {
                     int there = Math.Min(width, columns - from);
                     new Span<T>(w + (nint)k * columns + from, there).CopyTo(new(to, width));
                     new Span<T>(to + there, width - there).Clear();
                 }
+            }
         }
 
         static void Row(T* from, int count, int padded, T* to)
         {
             new Span<T>(to, padded).Clear();
-            if (from != null) new Span<T>(from, count).CopyTo(new(to, padded));
+            if (from != null)
+                new Span<T>(from, count).CopyTo(new(to, padded));
         }
     }
 
@@ -287,65 +384,112 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     {
         var times = _times is { } && thread == 0 ? _times : null;
         // The state before the segment, the segment's, and those at the other segments' ends.
-        T* before = _threads + thread * _threadSize, states = before + _rows * _ld, ends = states + _segment * _rows * _ld;
+        T* before = _threads + thread * _threadSize,
+            states = before + _rows * _ld,
+            ends = states + _segment * _rows * _ld;
         int segments = (_c.Steps + _segment - 1) / _segment;
-        T* input = ends + (segments - 1) * _rows * _ld, errors = input + (nint)_c.InputSteps * _rows * _inputs;
-        T* outputs = errors + _chunk * _rows * (nint)_outputs, deltas = outputs + _rows * (nint)_outputs, given = deltas + (_chunk + 1) * _rows * _ld, inputGradients = given + _rows * _ld;
+        T* input = ends + (segments - 1) * _rows * _ld,
+            errors = input + (nint)_c.InputSteps * _rows * _inputs;
+        T* outputs = errors + _chunk * _rows * (nint)_outputs,
+            deltas = outputs + _rows * (nint)_outputs,
+            given = deltas + (_chunk + 1) * _rows * _ld,
+            inputGradients = given + _rows * _ld;
         T* gradients = _gradients + group * _gradientSize;
         new Span<T>(gradients, checked((int)_gradientSize)).Clear();
         (_squares[group], _right[group]) = (0, 0);
-        int slicesEach = _slices / _groups, more = _slices % _groups; // the first groups have one more
-        int first = group * slicesEach + Math.Min(group, more), end = first + slicesEach + (group < more ? 1 : 0);
+        int slicesEach = _slices / _groups,
+            more = _slices % _groups; // the first groups have one more
+        int first = group * slicesEach + Math.Min(group, more),
+            end = first + slicesEach + (group < more ? 1 : 0);
         for (int slice = first; slice < end; slice++)
         {
-            int from = slice * _rows, real = Math.Min(_rows, _c.Batch - from), rows = Up(real, 8);
+            int from = slice * _rows,
+                real = Math.Min(_rows, _c.Batch - from),
+                rows = Up(real, 8);
             var s = new Slice
             {
-                From = from, Real = real, Rows = rows, Group = group, States = states, Input = input, Errors = errors, Outputs = outputs, Deltas = deltas,
-                Given = given, InputGradients = inputGradients, Gradients = gradients, Times = times,
+                From = from,
+                Real = real,
+                Rows = rows,
+                Group = group,
+                States = states,
+                Input = input,
+                Errors = errors,
+                Outputs = outputs,
+                Deltas = deltas,
+                Given = given,
+                InputGradients = inputGradients,
+                Gradients = gradients,
+                Times = times,
             };
             LoadInput(s);
             bool back = _c.RecurrentWeightsGradient != null;
             nint step = rows * _ld;
             if (_c.KnownStates == null)
+            {
                 for (int segment = 0; segment < segments; segment++)
                 {
                     (s.First, s.End) = (segment * _segment, Math.Min((segment + 1) * _segment, _c.Steps));
                     Forward(s);
-                    if (_c.States != null) StoreStates(s);
+                    if (_c.States != null)
+                        StoreStates(s);
                     if (!back && _c.Target != null)
-                        for (int t = s.End - 1; t >= Math.Max(s.First, _c.From); t--) ReadOut(s, t, errors);
-                    if (segment + 1 == segments) break;
+                    {
+                        for (int t = s.End - 1; t >= Math.Max(s.First, _c.From); t--)
+                            ReadOut(s, t, errors);
+                    }
+
+                    if (segment + 1 == segments)
+                        break;
                     T* last = states + (s.End - 1 - s.First) * step;
                     Copy(last, ends + segment * step, step);
                     Copy(last, states - step, step);
                 }
-            if (!back) continue;
+            }
+
+            if (!back)
+                continue;
             // From the last segment to the first; all but the last have to be computed again.
             for (int segment = segments - 1; segment >= 0; segment--)
             {
                 (s.First, s.End) = (segment * _segment, Math.Min((segment + 1) * _segment, _c.Steps));
-                if (_c.KnownStates != null) LoadStates(s);
+                if (_c.KnownStates != null)
+                {
+                    LoadStates(s);
+                }
                 else if (segment + 1 < segments)
                 {
-                    if (segment > 0) Copy(ends + (segment - 1) * step, states - step, step);
+                    if (segment > 0)
+                        Copy(ends + (segment - 1) * step, states - step, step);
                     Forward(s);
                 }
                 Backward(s);
             }
         }
 
-        static void Copy(T* from, T* to, nint count) => Buffer.MemoryCopy(from, to, count * sizeof(T), count * sizeof(T));
+        static void Copy(T* from, T* to, nint count) =>
+            Buffer.MemoryCopy(from, to, count * sizeof(T), count * sizeof(T));
     }
 
     /// <summary>A slice of the batch: its rows, and a thread's memory for it. Rows are padded to eights with copies of the last sequence, whose gradients are zero.</summary>
     private struct Slice
     {
-        public int From, Real, Rows, Group;
+        public int From,
+            Real,
+            Rows,
+            Group;
 
         // The segment whose states are in memory: steps First to End − 1, and before them the state at First − 1.
-        public int First, End;
-        public T* States, Input, Errors, Outputs, Deltas, Given, InputGradients, Gradients;
+        public int First,
+            End;
+        public T* States,
+            Input,
+            Errors,
+            Outputs,
+            Deltas,
+            Given,
+            InputGradients,
+            Gradients;
         public PhaseTimes? Times;
     }
 
@@ -353,12 +497,14 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     {
         T* to = s.Input;
         for (int t = 0; t < _c.InputSteps; t++)
+        {
             for (int r = 0; r < s.Rows; r++, to += _inputs)
             {
                 T* row = (T*)_c.Input + ((nint)t * _c.Batch + s.From + Math.Min(r, s.Real - 1)) * _c.Inputs;
                 new Span<T>(row, _c.Inputs).CopyTo(new(to, _inputs));
                 new Span<T>(to + _c.Inputs, _inputs - _c.Inputs).Clear();
             }
+        }
     }
 
     private void LoadStates(in Slice s)
@@ -366,19 +512,27 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         int first = Math.Max(s.First - 1, 0);
         T* to = s.States + (first - s.First) * s.Rows * _ld;
         for (int t = first; t < s.End; t++)
+        {
             for (int r = 0; r < s.Rows; r++, to += _ld)
             {
                 T* row = (T*)_c.KnownStates + ((nint)t * _c.Batch + s.From + Math.Min(r, s.Real - 1)) * _c.Hidden;
                 new Span<T>(row, _c.Hidden).CopyTo(new(to, _hidden));
                 new Span<T>(to + _c.Hidden, _hidden - _c.Hidden).Clear();
             }
+        }
     }
 
     private void StoreStates(in Slice s)
     {
         for (int t = s.First; t < s.End; t++)
+        {
             for (int r = 0; r < s.Real; r++)
-                new Span<T>(s.States + ((nint)(t - s.First) * s.Rows + r) * _ld, _c.Hidden).CopyTo(new((T*)_c.States + ((nint)t * _c.Batch + s.From + r) * _c.Hidden, _c.Hidden));
+            {
+                new Span<T>(s.States + ((nint)(t - s.First) * s.Rows + r) * _ld, _c.Hidden).CopyTo(
+                    new((T*)_c.States + ((nint)t * _c.Batch + s.From + r) * _c.Hidden, _c.Hidden)
+                );
+            }
+        }
     }
 
     private void Forward(in Slice s)
@@ -387,31 +541,57 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         nint step = s.Rows * _ld;
         for (int t = s.First; t < s.End; t++)
         {
-            T* h = s.States + (t - s.First) * step, before = h - step, u = s.Input + (nint)t * s.Rows * _inputs;
-            int k1 = t > 0 ? _c.Hidden : 0, k2 = t < _c.InputSteps ? _c.Inputs : 0;
+            T* h = s.States + (t - s.First) * step,
+                before = h - step,
+                u = s.Input + (nint)t * s.Rows * _inputs;
+            int k1 = t > 0 ? _c.Hidden : 0,
+                k2 = t < _c.InputSteps ? _c.Inputs : 0;
             // The panel outside: it stays in the first-level cache for all rows.
             for (int j = 0; j < _hidden; j += _width)
+            {
                 for (int r = 0; r < s.Rows; r += S.Rows)
                 {
                     T* o = h + r * _ld + j;
-                    Tiles<S, V, T>.Product(before + r * _ld, _ld, _forwardHh + (nint)j * _c.Hidden, k1, u + (nint)r * _inputs, _inputs, _forwardIh + (nint)j * _c.Inputs, k2,
-                        _bias + j, 0, null, 0, o, _ld);
+                    Tiles<S, V, T>.Product(
+                        before + r * _ld,
+                        _ld,
+                        _forwardHh + (nint)j * _c.Hidden,
+                        k1,
+                        u + (nint)r * _inputs,
+                        _inputs,
+                        _forwardIh + (nint)j * _c.Inputs,
+                        k2,
+                        _bias + j,
+                        0,
+                        null,
+                        0,
+                        o,
+                        _ld
+                    );
                     Tiles<S, V, T>.Tanh(o, _ld);
                 }
+            }
         }
-        if (s.Times is { } times) times.Forward += Now() - start;
+        if (s.Times is { } times)
+            times.Forward += Now() - start;
     }
 
     private void Backward(in Slice s)
     {
-        nint step = s.Rows * _ld, errorStep = s.Rows * (nint)_outputs;
-        if (s.End == _c.Steps) new Span<T>(s.Errors, (int)(_chunk * errorStep)).Clear();
+        nint step = s.Rows * _ld,
+            errorStep = s.Rows * (nint)_outputs;
+        if (s.End == _c.Steps)
+            new Span<T>(s.Errors, (int)(_chunk * errorStep)).Clear();
         for (int t = s.End - 1; t >= s.First; t--)
         {
             int slot = t % _chunk;
-            T* d = s.Deltas + slot * step, after = d + step, h = s.States + (t - s.First) * step, g = s.Errors + slot * errorStep;
+            T* d = s.Deltas + slot * step,
+                after = d + step,
+                h = s.States + (t - s.First) * step,
+                g = s.Errors + slot * errorStep;
             bool output = _c.Target != null && t >= _c.From;
-            if (output) ReadOut(s, t, g);
+            if (output)
+                ReadOut(s, t, g);
             long start = Now();
             T* init = _zero;
             nint ldi = 0;
@@ -422,12 +602,33 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
                 LoadGiven(s, t);
             }
             // At the end of a chunk, δ(t+1) is the next chunk's first: it was put behind the last.
-            int k1 = t < _c.Steps - 1 ? _c.Hidden : 0, k2 = output ? _c.Outputs : 0;
+            int k1 = t < _c.Steps - 1 ? _c.Hidden : 0,
+                k2 = output ? _c.Outputs : 0;
             for (int j = 0; j < _hidden; j += _width)
+            {
                 for (int r = 0; r < s.Rows; r += S.Rows)
-                    Tiles<S, V, T>.Product(after + r * _ld, _ld, _backwardHh + (nint)j * _c.Hidden, k1, g + (nint)r * _outputs, _outputs, _backwardReadout + (nint)j * _c.Outputs, k2,
-                        init + r * ldi + j, ldi, h + r * _ld + j, _ld, d + r * _ld + j, _ld);
-            if (_c.InputGradient != null && t < _c.InputSteps) StoreInputGradient(s, t, d);
+                {
+                    Tiles<S, V, T>.Product(
+                        after + r * _ld,
+                        _ld,
+                        _backwardHh + (nint)j * _c.Hidden,
+                        k1,
+                        g + (nint)r * _outputs,
+                        _outputs,
+                        _backwardReadout + (nint)j * _c.Outputs,
+                        k2,
+                        init + r * ldi + j,
+                        ldi,
+                        h + r * _ld + j,
+                        _ld,
+                        d + r * _ld + j,
+                        _ld
+                    );
+                }
+            }
+
+            if (_c.InputGradient != null && t < _c.InputSteps)
+                StoreInputGradient(s, t, d);
             long then = Now();
             if (slot == 0)
             {
@@ -448,7 +649,9 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         {
             T* to = s.Given + r * _ld;
             int there = r < s.Real ? _c.Hidden : 0;
-            new Span<T>((T*)_c.StatesGradient + ((nint)t * _c.Batch + s.From + r) * _c.Hidden, there).CopyTo(new(to, _hidden));
+            new Span<T>((T*)_c.StatesGradient + ((nint)t * _c.Batch + s.From + r) * _c.Hidden, there).CopyTo(
+                new(to, _hidden)
+            );
             new Span<T>(to + there, _hidden - there).Clear();
         }
     }
@@ -456,10 +659,27 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     private void StoreInputGradient(in Slice s, int t, T* d)
     {
         for (int r = 0; r < s.Rows; r += 8)
+        {
             for (int j = 0; j < _c.Inputs; j += N.Count)
-                Tiles<N, W, T>.NarrowProduct(d + r * _ld, _ld, _inputGradient + (nint)j * _c.Hidden, _c.Hidden, _zero, s.InputGradients + (nint)r * _inputs + j, _inputs);
+            {
+                Tiles<N, W, T>.NarrowProduct(
+                    d + r * _ld,
+                    _ld,
+                    _inputGradient + (nint)j * _c.Hidden,
+                    _c.Hidden,
+                    _zero,
+                    s.InputGradients + (nint)r * _inputs + j,
+                    _inputs
+                );
+            }
+        }
+
         for (int r = 0; r < s.Real; r++)
-            new Span<T>(s.InputGradients + (nint)r * _inputs, _c.Inputs).CopyTo(new((T*)_c.InputGradient + ((nint)t * _c.Batch + s.From + r) * _c.Inputs, _c.Inputs));
+        {
+            new Span<T>(s.InputGradients + (nint)r * _inputs, _c.Inputs).CopyTo(
+                new((T*)_c.InputGradient + ((nint)t * _c.Batch + s.From + r) * _c.Inputs, _c.Inputs)
+            );
+        }
     }
 
     /// <summary>y(t), its score, and g(t) into errors (Rows, κ padded).</summary>
@@ -469,9 +689,24 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         int n = N.Count;
         T* h = s.States + (nint)(t - s.First) * s.Rows * _ld;
         for (int r = 0; r < s.Rows; r += 8)
+        {
             for (int j = 0; j < _c.Outputs; j += n)
-                Tiles<N, W, T>.NarrowProduct(h + r * _ld, _ld, _readout + (nint)j * _c.Hidden, _c.Hidden, _readoutBias + j, s.Outputs + (nint)r * _outputs + j, _outputs);
-        W squares = N.All(T.Zero), right = squares, scale = N.All(_scale);
+            {
+                Tiles<N, W, T>.NarrowProduct(
+                    h + r * _ld,
+                    _ld,
+                    _readout + (nint)j * _c.Hidden,
+                    _c.Hidden,
+                    _readoutBias + j,
+                    s.Outputs + (nint)r * _outputs + j,
+                    _outputs
+                );
+            }
+        }
+
+        W squares = N.All(T.Zero),
+            right = squares,
+            scale = N.All(_scale);
         T* last = stackalloc T[n];
         nint total = (nint)(_c.Steps - _c.From) * _c.Batch * _c.Outputs;
         for (int r = 0; r < s.Real; r++)
@@ -487,9 +722,12 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
                     new Span<T>(target, there).CopyTo(new(last, n));
                     target = last;
                 }
-                W y = N.Load(s.Outputs + (nint)r * _outputs + j), wanted = N.Load(target);
-                W error = N.Subtract(y, wanted), agree = N.SameSign(y, wanted);
-                if (there < n) (error, agree) = (N.Keep(error, there), N.Keep(agree, there));
+                W y = N.Load(s.Outputs + (nint)r * _outputs + j),
+                    wanted = N.Load(target);
+                W error = N.Subtract(y, wanted),
+                    agree = N.SameSign(y, wanted);
+                if (there < n)
+                    (error, agree) = (N.Keep(error, there), N.Keep(agree, there));
                 squares = N.MultiplyAdd(error, error, squares);
                 right = N.Add(right, agree);
                 N.Store(N.Multiply(error, scale), errors + (nint)r * _outputs + j);
@@ -497,58 +735,118 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         }
         // Summed in float64 from step to step.
         N.Store(squares, last);
-        for (int i = 0; i < n; i++) _squares[s.Group] += double.CreateTruncating(last[i]);
+        for (int i = 0; i < n; i++)
+            _squares[s.Group] += double.CreateTruncating(last[i]);
         N.Store(right, last);
-        for (int i = 0; i < n; i++) _right[s.Group] += double.CreateTruncating(last[i]);
-        if (s.Times is { } times) times.Readout += Now() - start;
+        for (int i = 0; i < n; i++)
+            _right[s.Group] += double.CreateTruncating(last[i]);
+        if (s.Times is { } times)
+            times.Readout += Now() - start;
     }
 
     /// <summary>Adds the steps from..end − 1, which are in the chunk, to the weights' gradients.</summary>
     private void WeightGradients(in Slice s, int from, int end)
     {
         nint h = _hidden;
-        T* hh = s.Gradients, ih = hh + h * h, readout = ih + h * _inputs, bias = readout + _outputs * h, readoutBias = bias + h;
+        T* hh = s.Gradients,
+            ih = hh + h * h,
+            readout = ih + h * _inputs,
+            bias = readout + _outputs * h,
+            readoutBias = bias + h;
         // h(0) = 0: the first step gives W_hh nothing.
         int first = Math.Max(from, 1);
         nint d = (nint)s.Rows * _ld;
         if (end > first)
+        {
             for (int j = 0; j < _hidden; j += _width)
+            {
                 for (int i = 0; i < _c.Hidden; i += S.Rows)
                 {
                     T* w = hh + i * h + j;
-                    Tiles<S, V, T>.StridedProduct(s.Deltas + (first - from) * d + i, 1, _ld, s.States + (first - 1 - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, w, h, w, h);
+                    Tiles<S, V, T>.StridedProduct(
+                        s.Deltas + (first - from) * d + i,
+                        1,
+                        _ld,
+                        s.States + (first - 1 - s.First) * d + j,
+                        _ld,
+                        (nint)(end - first) * s.Rows,
+                        w,
+                        h,
+                        w,
+                        h
+                    );
                 }
+            }
+        }
+
         int lastInput = Math.Min(end, _c.InputSteps);
         if (lastInput > from)
+        {
             for (int j = 0; j < _c.Inputs; j += _width)
+            {
                 for (int i = 0; i < _c.Hidden; i += S.Rows)
                 {
                     T* w = ih + (nint)i * _inputs + j;
-                    Tiles<S, V, T>.StridedProduct(s.Deltas + i, 1, _ld, s.Input + (nint)from * s.Rows * _inputs + j, _inputs, (nint)(lastInput - from) * s.Rows, w, _inputs, w, _inputs);
+                    Tiles<S, V, T>.StridedProduct(
+                        s.Deltas + i,
+                        1,
+                        _ld,
+                        s.Input + (nint)from * s.Rows * _inputs + j,
+                        _inputs,
+                        (nint)(lastInput - from) * s.Rows,
+                        w,
+                        _inputs,
+                        w,
+                        _inputs
+                    );
                 }
-        if (_c.BiasGradient != null) AddRows(s.Deltas, _ld, (nint)(end - from) * s.Rows, _hidden, bias);
+            }
+        }
+
+        if (_c.BiasGradient != null)
+            AddRows(s.Deltas, _ld, (nint)(end - from) * s.Rows, _hidden, bias);
         first = Math.Max(from, _c.From);
-        if (_c.Target == null || end <= first) return;
+        if (_c.Target == null || end <= first)
+            return;
         T* g = s.Errors + (nint)(first - from) * s.Rows * _outputs;
         for (int j = 0; j < _hidden; j += _width)
+        {
             for (int i = 0; i < _c.Outputs; i += S.Rows)
             {
                 T* w = readout + i * h + j;
-                Tiles<S, V, T>.StridedProduct(g + i, 1, _outputs, s.States + (first - s.First) * d + j, _ld, (nint)(end - first) * s.Rows, w, h, w, h);
+                Tiles<S, V, T>.StridedProduct(
+                    g + i,
+                    1,
+                    _outputs,
+                    s.States + (first - s.First) * d + j,
+                    _ld,
+                    (nint)(end - first) * s.Rows,
+                    w,
+                    h,
+                    w,
+                    h
+                );
             }
-        if (_c.ReadoutBiasGradient != null) AddRows(g, _outputs, (nint)(end - first) * s.Rows, _outputs, readoutBias);
+        }
+
+        if (_c.ReadoutBiasGradient != null)
+            AddRows(g, _outputs, (nint)(end - first) * s.Rows, _outputs, readoutBias);
 
         static void AddRows(T* rows, nint ld, nint count, int columns, T* to)
         {
             for (nint r = 0; r < count; r++, rows += ld)
-                for (int j = 0; j < columns; j += N.Count) N.Store(N.Add(N.Load(to + j), N.Load(rows + j)), to + j);
+            {
+                for (int j = 0; j < columns; j += N.Count)
+                    N.Store(N.Add(N.Load(to + j), N.Load(rows + j)), to + j);
+            }
         }
     }
 
     /// <summary>The groups' gradients, added in their order, without the padding.</summary>
     private void Sum()
     {
-        nint h = _hidden, at = 0;
+        nint h = _hidden,
+            at = 0;
         Sum(_c.Hidden, _c.Hidden, h, (T*)_c.RecurrentWeightsGradient);
         at += h * h;
         Sum(_c.Hidden, _c.Inputs, _inputs, (T*)_c.InputWeightsGradient);
@@ -561,7 +859,8 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 
         void Sum(int rows, int columns, nint ld, T* to)
         {
-            if (to == null) return;
+            if (to == null)
+                return;
             for (int i = 0; i < rows; i++, to += columns)
             {
                 T* from = _gradients + at + i * ld;
@@ -569,13 +868,15 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
                 for (; j + S.Count <= columns; j += S.Count)
                 {
                     V sum = S.Load(from + j);
-                    for (int g = 1; g < _groups; g++) sum = S.Add(sum, S.Load(from + g * _gradientSize + j));
+                    for (int g = 1; g < _groups; g++)
+                        sum = S.Add(sum, S.Load(from + g * _gradientSize + j));
                     S.Store(sum, to + j);
                 }
                 for (; j < columns; j++)
                 {
                     T sum = from[j];
-                    for (int g = 1; g < _groups; g++) sum += from[g * _gradientSize + j];
+                    for (int g = 1; g < _groups; g++)
+                        sum += from[g * _gradientSize + j];
                     to[j] = sum;
                 }
             }

@@ -11,19 +11,30 @@ namespace EmtTorch.Kernels;
 /// <param name="Bias">b (H).</param>
 /// <param name="Readout">W_r (κ, H).</param>
 /// <param name="ReadoutBias">(κ).</param>
-internal readonly record struct ElmanWeights(Tensor Input, Tensor Recurrent, Tensor? Bias, Tensor Readout, Tensor? ReadoutBias);
+internal readonly record struct ElmanWeights(
+    Tensor Input,
+    Tensor Recurrent,
+    Tensor? Bias,
+    Tensor Readout,
+    Tensor? ReadoutBias
+);
 
 /// <summary>The fused kernel's calls, from tensors. Their memory is read and written where it is.</summary>
 internal static unsafe class FusedTensors
 {
     /// <summary>Where a contiguous CPU tensor's numbers are; null for none. The tensor must be kept alive meanwhile.</summary>
-    public static void* Memory(Tensor? tensor) => tensor is null ? null : Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
+    public static void* Memory(Tensor? tensor) =>
+        tensor is null ? null : Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
 
     /// <summary>Whether all are contiguous and <see cref="Served"/>.</summary>
     public static bool Fits(params ReadOnlySpan<Tensor> tensors)
     {
         foreach (var tensor in tensors)
-            if (!tensor.is_contiguous()) return false;
+        {
+            if (!tensor.is_contiguous())
+                return false;
+        }
+
         return Served(tensors);
     }
 
@@ -31,14 +42,20 @@ internal static unsafe class FusedTensors
     public static bool Served(params ReadOnlySpan<Tensor> tensors)
     {
         var dtype = tensors[0].dtype;
-        if (!Simd.Used || !FusedElman.Covers(dtype)) return false;
+        if (!Simd.Used || !FusedElman.Covers(dtype))
+            return false;
         foreach (var tensor in tensors)
-            if (tensor.device_type != DeviceType.CPU || tensor.dtype != dtype || tensor.numel() * 8 > int.MaxValue) return false;
+        {
+            if (tensor.device_type != DeviceType.CPU || tensor.dtype != dtype || tensor.numel() * 8 > int.MaxValue)
+                return false;
+        }
+
         return true;
     }
 
     /// <summary>Whether the recurrence can be the kernel's; without a state there is nothing for it to do.</summary>
-    public static bool Fit(long states, params ReadOnlySpan<Tensor> tensors) => states is > 0 and <= int.MaxValue / 8 && Fits(tensors);
+    public static bool Fit(long states, params ReadOnlySpan<Tensor> tensors) =>
+        states is > 0 and <= int.MaxValue / 8 && Fits(tensors);
 
     /// <summary>h(1) … h(T), (T, B, H).</summary>
     public static Tensor States(Tensor input, Tensor inputWeights, Tensor recurrentWeights, Tensor? bias, long steps)
@@ -54,12 +71,21 @@ internal static unsafe class FusedTensors
 
     /// <summary>∂L/∂u (where it is wanted), ∂L/∂W_uh, ∂L/∂W_hh and ∂L/∂b (where there is one), from ∂L/∂h (T, B, H).</summary>
     public static (Tensor? Input, Tensor InputWeights, Tensor RecurrentWeights, Tensor? Bias) Gradients(
-        Tensor input, Tensor inputWeights, Tensor recurrentWeights, Tensor states, Tensor given, bool wantsInput, bool hasBias)
+        Tensor input,
+        Tensor inputWeights,
+        Tensor recurrentWeights,
+        Tensor states,
+        Tensor given,
+        bool wantsInput,
+        bool hasBias
+    )
     {
         var call = Call(input, inputWeights, recurrentWeights, states.shape[0]);
         Tensor Like(Tensor other) => empty(other.shape, dtype: other.dtype);
-        Tensor? u = wantsInput ? Like(input) : null, b = hasBias ? empty(recurrentWeights.shape[0], dtype: input.dtype) : null;
-        Tensor ih = Like(inputWeights), hh = Like(recurrentWeights);
+        Tensor? u = wantsInput ? Like(input) : null,
+            b = hasBias ? empty(recurrentWeights.shape[0], dtype: input.dtype) : null;
+        Tensor ih = Like(inputWeights),
+            hh = Like(recurrentWeights);
         call.KnownStates = Memory(states);
         call.StatesGradient = Memory(given);
         call.InputGradient = Memory(u);
@@ -79,14 +105,23 @@ internal static unsafe class FusedTensors
     /// <param name="from">The first step whose output counts.</param>
     /// <param name="gradients">Whether the gradients are wanted.</param>
     /// <param name="times">Where to add what the kernel's phases take.</param>
-    public static (double Loss, double Accuracy)? Score(ElmanWeights weights, Tensor input, Tensor target, long from, bool gradients, PhaseTimes? times)
+    public static (double Loss, double Accuracy)? Score(
+        ElmanWeights weights,
+        Tensor input,
+        Tensor target,
+        long from,
+        bool gradients,
+        PhaseTimes? times
+    )
     {
         var (ih, hh, bias, readout, readoutBias) = weights;
         long steps = from + target.shape[0];
         ElmanRecurrence.Check(input, ih, hh, bias, steps);
-        long batch = input.shape[1], hidden = hh.shape[0];
+        long batch = input.shape[1],
+            hidden = hh.shape[0];
         Require.Shape(target, [Require.Any, batch, readout.shape[0]]);
-        if (target.numel() == 0 || !Fit(steps * batch * hidden, ih, hh, readout, input, target)) return null;
+        if (target.numel() == 0 || !Fit(steps * batch * hidden, ih, hh, readout, input, target))
+            return null;
 
         var call = Call(input, ih, hh, steps);
         call.From = (int)from;
@@ -110,17 +145,26 @@ internal static unsafe class FusedTensors
         return (score.SquaredError / count, score.RightSigns / count);
     }
 
-    private static ElmanCall Call(Tensor input, Tensor inputWeights, Tensor recurrentWeights, long steps) => new()
-    {
-        Steps = checked((int)steps), InputSteps = (int)input.shape[0], Batch = (int)input.shape[1], Inputs = (int)inputWeights.shape[1], Hidden = (int)recurrentWeights.shape[0],
-        Input = Memory(input), InputWeights = Memory(inputWeights), RecurrentWeights = Memory(recurrentWeights),
-    };
+    private static ElmanCall Call(Tensor input, Tensor inputWeights, Tensor recurrentWeights, long steps) =>
+        new()
+        {
+            Steps = checked((int)steps),
+            InputSteps = (int)input.shape[0],
+            Batch = (int)input.shape[1],
+            Inputs = (int)inputWeights.shape[1],
+            Hidden = (int)recurrentWeights.shape[0],
+            Input = Memory(input),
+            InputWeights = Memory(inputWeights),
+            RecurrentWeights = Memory(recurrentWeights),
+        };
 
     // The gradient's memory; made where there is none, and from then on there for every step.
     private static void* Grad(Tensor? parameter)
     {
-        if (parameter is null) return null;
-        if (parameter.grad is { } grad && Fits(grad, parameter)) return Memory(grad);
+        if (parameter is null)
+            return null;
+        if (parameter.grad is { } grad && Fits(grad, parameter))
+            return Memory(grad);
         using var quiet = no_grad();
         using var made = zeros_like(parameter);
         parameter.grad = made;

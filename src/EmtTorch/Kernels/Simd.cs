@@ -26,21 +26,27 @@ internal static class Simd
     public static bool Used { get; set; } = true;
 
     /// <summary>The widest path that this processor has: settled once, and set by tests alone.</summary>
-    public static SimdPath Path { get; set; } = Has(SimdPath.Avx512) ? SimdPath.Avx512 : Has(SimdPath.Avx2) ? SimdPath.Avx2 : SimdPath.Portable;
+    public static SimdPath Path { get; set; } =
+        Has(SimdPath.Avx512) ? SimdPath.Avx512
+        : Has(SimdPath.Avx2) ? SimdPath.Avx2
+        : SimdPath.Portable;
 
-    public static bool Has(SimdPath path) => path switch
-    {
-        SimdPath.Avx512 => Vector512.IsHardwareAccelerated && Avx512F.IsSupported,
-        SimdPath.Avx2 => Avx2.IsSupported && Fma.IsSupported,
-        _ => true,
-    };
+    public static bool Has(SimdPath path) =>
+        path switch
+        {
+            SimdPath.Avx512 => Vector512.IsHardwareAccelerated && Avx512F.IsSupported,
+            SimdPath.Avx2 => Avx2.IsSupported && Fma.IsSupported,
+            _ => true,
+        };
 }
 
 /// <summary>
 /// What the kernels need of a vector V of numbers T, so that they are written once for all widths. Everything is a value
 /// type and static: the compiler makes one specialised copy for each width and type, with nothing left of these calls.
 /// </summary>
-internal unsafe interface ISimd<V, T> where V : struct where T : unmanaged
+internal unsafe interface ISimd<V, T>
+    where V : struct
+    where T : unmanaged
 {
     /// <summary>Rows of a register tile, R. A tile of R × 2 vectors of sums, two of weights and one of a broadcast state fit
     /// the registers: 8 rows in AVX-512's 32, 4 in the 16 of AVX2 and SSE.</summary>
@@ -83,97 +89,185 @@ internal unsafe interface ISimd<V, T> where V : struct where T : unmanaged
     static abstract V Keep(V a, int n);
 }
 
-internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     public static int Rows => 8;
     public static int Count => Vector512<T>.Count;
+
     public static Vector512<T> Load(T* from) => Vector512.Load(from);
+
     public static void Store(Vector512<T> a, T* to) => a.Store(to);
+
     public static Vector512<T> All(T value) => Vector512.Create(value);
-    public static Vector512<T> Constant(double value) => typeof(T) == typeof(float) ? Vector512.Create((float)value).As<float, T>() : Vector512.Create(value).As<double, T>();
+
+    public static Vector512<T> Constant(double value) =>
+        typeof(T) == typeof(float)
+            ? Vector512.Create((float)value).As<float, T>()
+            : Vector512.Create(value).As<double, T>();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> MultiplyAdd(Vector512<T> a, Vector512<T> b, Vector512<T> c) => typeof(T) == typeof(float)
-        ? Vector512.FusedMultiplyAdd(a.As<T, float>(), b.As<T, float>(), c.As<T, float>()).As<float, T>()
-        : Vector512.FusedMultiplyAdd(a.As<T, double>(), b.As<T, double>(), c.As<T, double>()).As<double, T>();
+    public static Vector512<T> MultiplyAdd(Vector512<T> a, Vector512<T> b, Vector512<T> c) =>
+        typeof(T) == typeof(float)
+            ? Vector512.FusedMultiplyAdd(a.As<T, float>(), b.As<T, float>(), c.As<T, float>()).As<float, T>()
+            : Vector512.FusedMultiplyAdd(a.As<T, double>(), b.As<T, double>(), c.As<T, double>()).As<double, T>();
+
     public static Vector512<T> Add(Vector512<T> a, Vector512<T> b) => a + b;
+
     public static Vector512<T> Subtract(Vector512<T> a, Vector512<T> b) => a - b;
+
     public static Vector512<T> Multiply(Vector512<T> a, Vector512<T> b) => a * b;
+
     public static Vector512<T> Divide(Vector512<T> a, Vector512<T> b) => a / b;
+
     public static Vector512<T> Sqrt(Vector512<T> a) => Vector512.Sqrt(a);
+
     public static Vector512<T> Abs(Vector512<T> a) => Vector512.Abs(a);
+
     public static Vector512<T> Min(Vector512<T> a, Vector512<T> b) => Vector512.MinNative(b, a); // x86 gives the second where one is NaN
+
     public static Vector512<T> Max(Vector512<T> a, Vector512<T> b) => Vector512.MaxNative(b, a);
-    public static Vector512<T> CopySign(Vector512<T> magnitude, Vector512<T> sign) => Vector512.ConditionalSelect(Vector512.Create(-T.Zero), sign, magnitude);
+
+    public static Vector512<T> CopySign(Vector512<T> magnitude, Vector512<T> sign) =>
+        Vector512.ConditionalSelect(Vector512.Create(-T.Zero), sign, magnitude);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> BitsToExponent(Vector512<T> a) => typeof(T) == typeof(float)
-        ? Vector512.ShiftLeft(a.As<T, int>(), 23).As<int, T>() : Vector512.ShiftLeft(a.As<T, long>(), 52).As<long, T>();
+    public static Vector512<T> BitsToExponent(Vector512<T> a) =>
+        typeof(T) == typeof(float)
+            ? Vector512.ShiftLeft(a.As<T, int>(), 23).As<int, T>()
+            : Vector512.ShiftLeft(a.As<T, long>(), 52).As<long, T>();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> SameSign(Vector512<T> a, Vector512<T> b) => Vector512.AndNot(Vector512.Create(T.One),
-        Vector512.GreaterThanOrEqual(a, Vector512<T>.Zero) ^ Vector512.GreaterThanOrEqual(b, Vector512<T>.Zero));
+    public static Vector512<T> SameSign(Vector512<T> a, Vector512<T> b) =>
+        Vector512.AndNot(
+            Vector512.Create(T.One),
+            Vector512.GreaterThanOrEqual(a, Vector512<T>.Zero) ^ Vector512.GreaterThanOrEqual(b, Vector512<T>.Zero)
+        );
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> Keep(Vector512<T> a, int n) => a & Vector512.LessThan(Vector512<T>.Indices, Vector512.Create(T.CreateTruncating(n)));
+    public static Vector512<T> Keep(Vector512<T> a, int n) =>
+        a & Vector512.LessThan(Vector512<T>.Indices, Vector512.Create(T.CreateTruncating(n)));
 }
 
-internal readonly unsafe struct Simd256<T> : ISimd<Vector256<T>, T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal readonly unsafe struct Simd256<T> : ISimd<Vector256<T>, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     public static int Rows => 4;
     public static int Count => Vector256<T>.Count;
+
     public static Vector256<T> Load(T* from) => Vector256.Load(from);
+
     public static void Store(Vector256<T> a, T* to) => a.Store(to);
+
     public static Vector256<T> All(T value) => Vector256.Create(value);
-    public static Vector256<T> Constant(double value) => typeof(T) == typeof(float) ? Vector256.Create((float)value).As<float, T>() : Vector256.Create(value).As<double, T>();
+
+    public static Vector256<T> Constant(double value) =>
+        typeof(T) == typeof(float)
+            ? Vector256.Create((float)value).As<float, T>()
+            : Vector256.Create(value).As<double, T>();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> MultiplyAdd(Vector256<T> a, Vector256<T> b, Vector256<T> c) => typeof(T) == typeof(float)
-        ? Vector256.FusedMultiplyAdd(a.As<T, float>(), b.As<T, float>(), c.As<T, float>()).As<float, T>()
-        : Vector256.FusedMultiplyAdd(a.As<T, double>(), b.As<T, double>(), c.As<T, double>()).As<double, T>();
+    public static Vector256<T> MultiplyAdd(Vector256<T> a, Vector256<T> b, Vector256<T> c) =>
+        typeof(T) == typeof(float)
+            ? Vector256.FusedMultiplyAdd(a.As<T, float>(), b.As<T, float>(), c.As<T, float>()).As<float, T>()
+            : Vector256.FusedMultiplyAdd(a.As<T, double>(), b.As<T, double>(), c.As<T, double>()).As<double, T>();
+
     public static Vector256<T> Add(Vector256<T> a, Vector256<T> b) => a + b;
+
     public static Vector256<T> Subtract(Vector256<T> a, Vector256<T> b) => a - b;
+
     public static Vector256<T> Multiply(Vector256<T> a, Vector256<T> b) => a * b;
+
     public static Vector256<T> Divide(Vector256<T> a, Vector256<T> b) => a / b;
+
     public static Vector256<T> Sqrt(Vector256<T> a) => Vector256.Sqrt(a);
+
     public static Vector256<T> Abs(Vector256<T> a) => Vector256.Abs(a);
+
     public static Vector256<T> Min(Vector256<T> a, Vector256<T> b) => Vector256.MinNative(b, a);
+
     public static Vector256<T> Max(Vector256<T> a, Vector256<T> b) => Vector256.MaxNative(b, a);
-    public static Vector256<T> CopySign(Vector256<T> magnitude, Vector256<T> sign) => Vector256.ConditionalSelect(Vector256.Create(-T.Zero), sign, magnitude);
+
+    public static Vector256<T> CopySign(Vector256<T> magnitude, Vector256<T> sign) =>
+        Vector256.ConditionalSelect(Vector256.Create(-T.Zero), sign, magnitude);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> BitsToExponent(Vector256<T> a) => typeof(T) == typeof(float)
-        ? Vector256.ShiftLeft(a.As<T, int>(), 23).As<int, T>() : Vector256.ShiftLeft(a.As<T, long>(), 52).As<long, T>();
+    public static Vector256<T> BitsToExponent(Vector256<T> a) =>
+        typeof(T) == typeof(float)
+            ? Vector256.ShiftLeft(a.As<T, int>(), 23).As<int, T>()
+            : Vector256.ShiftLeft(a.As<T, long>(), 52).As<long, T>();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> SameSign(Vector256<T> a, Vector256<T> b) => Vector256.AndNot(Vector256.Create(T.One),
-        Vector256.GreaterThanOrEqual(a, Vector256<T>.Zero) ^ Vector256.GreaterThanOrEqual(b, Vector256<T>.Zero));
+    public static Vector256<T> SameSign(Vector256<T> a, Vector256<T> b) =>
+        Vector256.AndNot(
+            Vector256.Create(T.One),
+            Vector256.GreaterThanOrEqual(a, Vector256<T>.Zero) ^ Vector256.GreaterThanOrEqual(b, Vector256<T>.Zero)
+        );
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> Keep(Vector256<T> a, int n) => a & Vector256.LessThan(Vector256<T>.Indices, Vector256.Create(T.CreateTruncating(n)));
+    public static Vector256<T> Keep(Vector256<T> a, int n) =>
+        a & Vector256.LessThan(Vector256<T>.Indices, Vector256.Create(T.CreateTruncating(n)));
 }
 
-internal readonly unsafe struct Simd128<T> : ISimd<Vector128<T>, T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal readonly unsafe struct Simd128<T> : ISimd<Vector128<T>, T>
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     public static int Rows => 4;
     public static int Count => Vector128<T>.Count;
+
     public static Vector128<T> Load(T* from) => Vector128.Load(from);
+
     public static void Store(Vector128<T> a, T* to) => a.Store(to);
+
     public static Vector128<T> All(T value) => Vector128.Create(value);
-    public static Vector128<T> Constant(double value) => typeof(T) == typeof(float) ? Vector128.Create((float)value).As<float, T>() : Vector128.Create(value).As<double, T>();
+
+    public static Vector128<T> Constant(double value) =>
+        typeof(T) == typeof(float)
+            ? Vector128.Create((float)value).As<float, T>()
+            : Vector128.Create(value).As<double, T>();
 
     // The estimate is a fused one where there is an instruction for it, and two roundings elsewhere; FusedMultiplyAdd would be a call there.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> MultiplyAdd(Vector128<T> a, Vector128<T> b, Vector128<T> c) => typeof(T) == typeof(float)
-        ? Vector128.MultiplyAddEstimate(a.As<T, float>(), b.As<T, float>(), c.As<T, float>()).As<float, T>()
-        : Vector128.MultiplyAddEstimate(a.As<T, double>(), b.As<T, double>(), c.As<T, double>()).As<double, T>();
+    public static Vector128<T> MultiplyAdd(Vector128<T> a, Vector128<T> b, Vector128<T> c) =>
+        typeof(T) == typeof(float)
+            ? Vector128.MultiplyAddEstimate(a.As<T, float>(), b.As<T, float>(), c.As<T, float>()).As<float, T>()
+            : Vector128.MultiplyAddEstimate(a.As<T, double>(), b.As<T, double>(), c.As<T, double>()).As<double, T>();
+
     public static Vector128<T> Add(Vector128<T> a, Vector128<T> b) => a + b;
+
     public static Vector128<T> Subtract(Vector128<T> a, Vector128<T> b) => a - b;
+
     public static Vector128<T> Multiply(Vector128<T> a, Vector128<T> b) => a * b;
+
     public static Vector128<T> Divide(Vector128<T> a, Vector128<T> b) => a / b;
+
     public static Vector128<T> Sqrt(Vector128<T> a) => Vector128.Sqrt(a);
+
     public static Vector128<T> Abs(Vector128<T> a) => Vector128.Abs(a);
-    public static Vector128<T> Min(Vector128<T> a, Vector128<T> b) => Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), b, a);
-    public static Vector128<T> Max(Vector128<T> a, Vector128<T> b) => Vector128.ConditionalSelect(Vector128.LessThan(a, b), b, a);
-    public static Vector128<T> CopySign(Vector128<T> magnitude, Vector128<T> sign) => Vector128.ConditionalSelect(Vector128.Create(-T.Zero), sign, magnitude);
+
+    public static Vector128<T> Min(Vector128<T> a, Vector128<T> b) =>
+        Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), b, a);
+
+    public static Vector128<T> Max(Vector128<T> a, Vector128<T> b) =>
+        Vector128.ConditionalSelect(Vector128.LessThan(a, b), b, a);
+
+    public static Vector128<T> CopySign(Vector128<T> magnitude, Vector128<T> sign) =>
+        Vector128.ConditionalSelect(Vector128.Create(-T.Zero), sign, magnitude);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> BitsToExponent(Vector128<T> a) => typeof(T) == typeof(float)
-        ? Vector128.ShiftLeft(a.As<T, int>(), 23).As<int, T>() : Vector128.ShiftLeft(a.As<T, long>(), 52).As<long, T>();
+    public static Vector128<T> BitsToExponent(Vector128<T> a) =>
+        typeof(T) == typeof(float)
+            ? Vector128.ShiftLeft(a.As<T, int>(), 23).As<int, T>()
+            : Vector128.ShiftLeft(a.As<T, long>(), 52).As<long, T>();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> SameSign(Vector128<T> a, Vector128<T> b) => Vector128.AndNot(Vector128.Create(T.One),
-        Vector128.GreaterThanOrEqual(a, Vector128<T>.Zero) ^ Vector128.GreaterThanOrEqual(b, Vector128<T>.Zero));
+    public static Vector128<T> SameSign(Vector128<T> a, Vector128<T> b) =>
+        Vector128.AndNot(
+            Vector128.Create(T.One),
+            Vector128.GreaterThanOrEqual(a, Vector128<T>.Zero) ^ Vector128.GreaterThanOrEqual(b, Vector128<T>.Zero)
+        );
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> Keep(Vector128<T> a, int n) => a & Vector128.LessThan(Vector128<T>.Indices, Vector128.Create(T.CreateTruncating(n)));
+    public static Vector128<T> Keep(Vector128<T> a, int n) =>
+        a & Vector128.LessThan(Vector128<T>.Indices, Vector128.Create(T.CreateTruncating(n)));
 }

@@ -12,13 +12,15 @@ internal static class SliceWorkers
     private sealed class Job(int items, int threads, Action<int, int> work)
     {
         public readonly ManualResetEventSlim Finished = new();
-        private int _next, _done;
+        private int _next,
+            _done;
         private Exception? _failure;
 
         public void Work(int thread)
         {
-            if (thread >= threads) return; // woken for an earlier job, too late for it, and this one wants fewer
-            for (int item; (item = Interlocked.Increment(ref _next) - 1) < items;)
+            if (thread >= threads)
+                return; // woken for an earlier job, too late for it, and this one wants fewer
+            for (int item; (item = Interlocked.Increment(ref _next) - 1) < items; )
             {
                 try
                 {
@@ -28,14 +30,17 @@ internal static class SliceWorkers
                 {
                     Volatile.Write(ref _failure, e);
                 }
-                if (Interlocked.Increment(ref _done) == items) Finished.Set();
+                if (Interlocked.Increment(ref _done) == items)
+                    Finished.Set();
             }
         }
 
         public void Wait()
         {
-            if (!Spin(() => Finished.IsSet)) Finished.Wait();
-            if (Volatile.Read(ref _failure) is { } e) throw new InvalidOperationException("A slice of the batch failed.", e);
+            if (!Spin(() => Finished.IsSet))
+                Finished.Wait();
+            if (Volatile.Read(ref _failure) is { } e)
+                throw new InvalidOperationException("A slice of the batch failed.", e);
         }
     }
 
@@ -61,17 +66,23 @@ internal static class SliceWorkers
         threads = Math.Min(threads, items);
         if (threads <= 1 || Gate.IsHeldByCurrentThread || !Gate.TryEnter())
         {
-            for (int i = 0; i < items; i++) work(0, i);
+            for (int i = 0; i < items; i++)
+                work(0, i);
             return;
         }
         try
         {
-            while (Workers.Count < threads - 1) Start();
+            while (Workers.Count < threads - 1)
+                Start();
             var job = new Job(items, threads, work);
             s_current = job;
             Interlocked.Increment(ref s_jobs);
             for (int i = 0; i < threads - 1; i++)
-                if (Interlocked.Exchange(ref Workers[i].Asleep, 0) == 1) Workers[i].Waker.Release();
+            {
+                if (Interlocked.Exchange(ref Workers[i].Asleep, 0) == 1)
+                    Workers[i].Waker.Release();
+            }
+
             job.Work(0);
             job.Wait();
             s_current = null;
@@ -86,7 +97,8 @@ internal static class SliceWorkers
     {
         var worker = new Worker();
         Workers.Add(worker);
-        int number = Workers.Count, seen = Volatile.Read(ref s_jobs);
+        int number = Workers.Count,
+            seen = Volatile.Read(ref s_jobs);
         new Thread(() =>
         {
             while (true)
@@ -97,21 +109,26 @@ internal static class SliceWorkers
                     Volatile.Write(ref worker.Asleep, 1);
                     Thread.MemoryBarrier();
                     // A job that came meanwhile has either seen that flag, and then wakes, or is seen here.
-                    if (Volatile.Read(ref s_jobs) == seen || Interlocked.Exchange(ref worker.Asleep, 0) == 0) worker.Waker.Wait();
+                    if (Volatile.Read(ref s_jobs) == seen || Interlocked.Exchange(ref worker.Asleep, 0) == 0)
+                        worker.Waker.Wait();
                 }
                 seen = Volatile.Read(ref s_jobs);
                 s_current?.Work(number);
             }
         })
-        { IsBackground = true, Name = $"EmtTorch slice {number}" }.Start();
+        {
+            IsBackground = true,
+            Name = $"EmtTorch slice {number}",
+        }.Start();
     }
 
     /// <summary>Looks again and again for a while; false where it has not come.</summary>
     private static bool Spin(Func<bool> come)
     {
-        for (long start = Stopwatch.GetTimestamp(); !come();)
+        for (long start = Stopwatch.GetTimestamp(); !come(); )
         {
-            if (Stopwatch.GetElapsedTime(start).TotalMicroseconds > SpinMicroseconds) return false;
+            if (Stopwatch.GetElapsedTime(start).TotalMicroseconds > SpinMicroseconds)
+                return false;
             Thread.SpinWait(8);
         }
         return true;

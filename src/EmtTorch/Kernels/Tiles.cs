@@ -8,7 +8,10 @@ namespace EmtTorch.Kernels;
 /// (R = <see cref="ISimd{V,T}.Rows"/>), and tanh. The 16 sums are locals with names: a struct or an array of them the
 /// compiler keeps in memory, at a third of the speed.
 /// </summary>
-internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where V : struct where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal static unsafe class Tiles<S, V, T>
+    where S : struct, ISimd<V, T>
+    where V : struct
+    where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     /// <summary>Columns of a tile, and of a panel of packed weights.</summary>
     public static int Width => 2 * S.Count;
@@ -22,43 +25,102 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
     /// the same row each time, a bias; h null for no factor.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Product(T* a1, nint lda1, T* p1, nint k1, T* a2, nint lda2, T* p2, nint k2, T* init, nint ldi, T* h, nint ldh, T* o, nint ldo)
+    public static void Product(
+        T* a1,
+        nint lda1,
+        T* p1,
+        nint k1,
+        T* a2,
+        nint lda2,
+        T* p2,
+        nint k2,
+        T* init,
+        nint ldi,
+        T* h,
+        nint ldh,
+        T* o,
+        nint ldo
+    )
     {
         int n = S.Count;
-        V c00 = S.Load(init), c01 = S.Load(init + n); init += ldi;
-        V c10 = S.Load(init), c11 = S.Load(init + n); init += ldi;
-        V c20 = S.Load(init), c21 = S.Load(init + n); init += ldi;
-        V c30 = S.Load(init), c31 = S.Load(init + n);
-        V c40 = default, c41 = default, c50 = default, c51 = default, c60 = default, c61 = default, c70 = default, c71 = default;
+        V c00 = S.Load(init),
+            c01 = S.Load(init + n);
+        init += ldi;
+        V c10 = S.Load(init),
+            c11 = S.Load(init + n);
+        init += ldi;
+        V c20 = S.Load(init),
+            c21 = S.Load(init + n);
+        init += ldi;
+        V c30 = S.Load(init),
+            c31 = S.Load(init + n);
+        V c40 = default,
+            c41 = default,
+            c50 = default,
+            c51 = default,
+            c60 = default,
+            c61 = default,
+            c70 = default,
+            c71 = default;
         if (S.Rows == 8)
         {
-            init += ldi; c40 = S.Load(init); c41 = S.Load(init + n);
-            init += ldi; c50 = S.Load(init); c51 = S.Load(init + n);
-            init += ldi; c60 = S.Load(init); c61 = S.Load(init + n);
-            init += ldi; c70 = S.Load(init); c71 = S.Load(init + n);
+            init += ldi;
+            c40 = S.Load(init);
+            c41 = S.Load(init + n);
+            init += ldi;
+            c50 = S.Load(init);
+            c51 = S.Load(init + n);
+            init += ldi;
+            c60 = S.Load(init);
+            c61 = S.Load(init + n);
+            init += ldi;
+            c70 = S.Load(init);
+            c71 = S.Load(init + n);
         }
-        T* a = a1, p = p1;
-        nint lda = lda1, k = k1;
+        T* a = a1,
+            p = p1;
+        nint lda = lda1,
+            k = k1;
         for (int segment = 0; ; segment++)
         {
-            nint l2 = 2 * lda, l3 = 3 * lda;
-            T* b = a + 4 * lda, end = a + k;
+            nint l2 = 2 * lda,
+                l3 = 3 * lda;
+            T* b = a + 4 * lda,
+                end = a + k;
             for (; a < end; a++, b++, p += 2 * n)
             {
-                V p0 = S.Load(p), p1n = S.Load(p + n);
-                V x = S.All(*a); c00 = S.MultiplyAdd(x, p0, c00); c01 = S.MultiplyAdd(x, p1n, c01);
-                x = S.All(a[lda]); c10 = S.MultiplyAdd(x, p0, c10); c11 = S.MultiplyAdd(x, p1n, c11);
-                x = S.All(a[l2]); c20 = S.MultiplyAdd(x, p0, c20); c21 = S.MultiplyAdd(x, p1n, c21);
-                x = S.All(a[l3]); c30 = S.MultiplyAdd(x, p0, c30); c31 = S.MultiplyAdd(x, p1n, c31);
+                V p0 = S.Load(p),
+                    p1n = S.Load(p + n);
+                V x = S.All(*a);
+                c00 = S.MultiplyAdd(x, p0, c00);
+                c01 = S.MultiplyAdd(x, p1n, c01);
+                x = S.All(a[lda]);
+                c10 = S.MultiplyAdd(x, p0, c10);
+                c11 = S.MultiplyAdd(x, p1n, c11);
+                x = S.All(a[l2]);
+                c20 = S.MultiplyAdd(x, p0, c20);
+                c21 = S.MultiplyAdd(x, p1n, c21);
+                x = S.All(a[l3]);
+                c30 = S.MultiplyAdd(x, p0, c30);
+                c31 = S.MultiplyAdd(x, p1n, c31);
                 if (S.Rows == 8)
                 {
-                    x = S.All(*b); c40 = S.MultiplyAdd(x, p0, c40); c41 = S.MultiplyAdd(x, p1n, c41);
-                    x = S.All(b[lda]); c50 = S.MultiplyAdd(x, p0, c50); c51 = S.MultiplyAdd(x, p1n, c51);
-                    x = S.All(b[l2]); c60 = S.MultiplyAdd(x, p0, c60); c61 = S.MultiplyAdd(x, p1n, c61);
-                    x = S.All(b[l3]); c70 = S.MultiplyAdd(x, p0, c70); c71 = S.MultiplyAdd(x, p1n, c71);
+                    x = S.All(*b);
+                    c40 = S.MultiplyAdd(x, p0, c40);
+                    c41 = S.MultiplyAdd(x, p1n, c41);
+                    x = S.All(b[lda]);
+                    c50 = S.MultiplyAdd(x, p0, c50);
+                    c51 = S.MultiplyAdd(x, p1n, c51);
+                    x = S.All(b[l2]);
+                    c60 = S.MultiplyAdd(x, p0, c60);
+                    c61 = S.MultiplyAdd(x, p1n, c61);
+                    x = S.All(b[l3]);
+                    c70 = S.MultiplyAdd(x, p0, c70);
+                    c71 = S.MultiplyAdd(x, p1n, c71);
                 }
             }
-            if (segment == 1) break;
+            if (segment == 1)
+                break;
             a = a2;
             p = p2;
             lda = lda2;
@@ -66,18 +128,50 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
         }
         if (h != null)
         {
-            Slope(ref c00, ref c01, h); h += ldh; Slope(ref c10, ref c11, h); h += ldh; Slope(ref c20, ref c21, h); h += ldh; Slope(ref c30, ref c31, h); h += ldh;
+            Slope(ref c00, ref c01, h);
+            h += ldh;
+            Slope(ref c10, ref c11, h);
+            h += ldh;
+            Slope(ref c20, ref c21, h);
+            h += ldh;
+            Slope(ref c30, ref c31, h);
+            h += ldh;
             if (S.Rows == 8)
             {
-                Slope(ref c40, ref c41, h); h += ldh; Slope(ref c50, ref c51, h); h += ldh; Slope(ref c60, ref c61, h); h += ldh; Slope(ref c70, ref c71, h);
+                Slope(ref c40, ref c41, h);
+                h += ldh;
+                Slope(ref c50, ref c51, h);
+                h += ldh;
+                Slope(ref c60, ref c61, h);
+                h += ldh;
+                Slope(ref c70, ref c71, h);
             }
         }
-        S.Store(c00, o); S.Store(c01, o + n); o += ldo; S.Store(c10, o); S.Store(c11, o + n); o += ldo;
-        S.Store(c20, o); S.Store(c21, o + n); o += ldo; S.Store(c30, o); S.Store(c31, o + n);
+        S.Store(c00, o);
+        S.Store(c01, o + n);
+        o += ldo;
+        S.Store(c10, o);
+        S.Store(c11, o + n);
+        o += ldo;
+        S.Store(c20, o);
+        S.Store(c21, o + n);
+        o += ldo;
+        S.Store(c30, o);
+        S.Store(c31, o + n);
         if (S.Rows == 8)
         {
-            o += ldo; S.Store(c40, o); S.Store(c41, o + n); o += ldo; S.Store(c50, o); S.Store(c51, o + n); o += ldo;
-            S.Store(c60, o); S.Store(c61, o + n); o += ldo; S.Store(c70, o); S.Store(c71, o + n);
+            o += ldo;
+            S.Store(c40, o);
+            S.Store(c41, o + n);
+            o += ldo;
+            S.Store(c50, o);
+            S.Store(c51, o + n);
+            o += ldo;
+            S.Store(c60, o);
+            S.Store(c61, o + n);
+            o += ldo;
+            S.Store(c70, o);
+            S.Store(c71, o + n);
         }
     }
 
@@ -85,7 +179,8 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Slope(ref V a, ref V b, T* h)
     {
-        V x = S.Load(h), y = S.Load(h + S.Count);
+        V x = S.Load(h),
+            y = S.Load(h + S.Count);
         a = S.Subtract(a, S.Multiply(S.Multiply(a, x), x));
         b = S.Subtract(b, S.Multiply(S.Multiply(b, y), y));
     }
@@ -99,8 +194,16 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
     public static void NarrowProduct(T* a, nint lda, T* p, nint k, T* init, T* o, nint ldo)
     {
         int n = S.Count;
-        V c0 = S.Load(init), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0;
-        nint l2 = 2 * lda, l3 = 3 * lda;
+        V c0 = S.Load(init),
+            c1 = c0,
+            c2 = c0,
+            c3 = c0,
+            c4 = c0,
+            c5 = c0,
+            c6 = c0,
+            c7 = c0;
+        nint l2 = 2 * lda,
+            l3 = 3 * lda;
         T* b = a + 4 * lda;
         for (T* end = a + k; a < end; a++, b++, p += n)
         {
@@ -114,8 +217,21 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
             c6 = S.MultiplyAdd(S.All(b[l2]), w, c6);
             c7 = S.MultiplyAdd(S.All(b[l3]), w, c7);
         }
-        S.Store(c0, o); o += ldo; S.Store(c1, o); o += ldo; S.Store(c2, o); o += ldo; S.Store(c3, o); o += ldo;
-        S.Store(c4, o); o += ldo; S.Store(c5, o); o += ldo; S.Store(c6, o); o += ldo; S.Store(c7, o);
+        S.Store(c0, o);
+        o += ldo;
+        S.Store(c1, o);
+        o += ldo;
+        S.Store(c2, o);
+        o += ldo;
+        S.Store(c3, o);
+        o += ldo;
+        S.Store(c4, o);
+        o += ldo;
+        S.Store(c5, o);
+        o += ldo;
+        S.Store(c6, o);
+        o += ldo;
+        S.Store(c7, o);
     }
 
     /// <summary>o = init + a·b, a tile of R × Width, of matrices with any strides: the fast weights' products, and dᵀh, the weights' gradient.</summary>
@@ -124,42 +240,114 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
     /// Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0 for the same row each time.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void StridedProduct(T* a, nint lda, nint step, T* b, nint ldb, nint k, T* init, nint ldi, T* o, nint ldo)
+    public static void StridedProduct(
+        T* a,
+        nint lda,
+        nint step,
+        T* b,
+        nint ldb,
+        nint k,
+        T* init,
+        nint ldi,
+        T* o,
+        nint ldo
+    )
     {
         int n = S.Count;
-        V c00 = S.Load(init), c01 = S.Load(init + n); init += ldi;
-        V c10 = S.Load(init), c11 = S.Load(init + n); init += ldi;
-        V c20 = S.Load(init), c21 = S.Load(init + n); init += ldi;
-        V c30 = S.Load(init), c31 = S.Load(init + n);
-        V c40 = default, c41 = default, c50 = default, c51 = default, c60 = default, c61 = default, c70 = default, c71 = default;
+        V c00 = S.Load(init),
+            c01 = S.Load(init + n);
+        init += ldi;
+        V c10 = S.Load(init),
+            c11 = S.Load(init + n);
+        init += ldi;
+        V c20 = S.Load(init),
+            c21 = S.Load(init + n);
+        init += ldi;
+        V c30 = S.Load(init),
+            c31 = S.Load(init + n);
+        V c40 = default,
+            c41 = default,
+            c50 = default,
+            c51 = default,
+            c60 = default,
+            c61 = default,
+            c70 = default,
+            c71 = default;
         if (S.Rows == 8)
         {
-            init += ldi; c40 = S.Load(init); c41 = S.Load(init + n); init += ldi; c50 = S.Load(init); c51 = S.Load(init + n);
-            init += ldi; c60 = S.Load(init); c61 = S.Load(init + n); init += ldi; c70 = S.Load(init); c71 = S.Load(init + n);
+            init += ldi;
+            c40 = S.Load(init);
+            c41 = S.Load(init + n);
+            init += ldi;
+            c50 = S.Load(init);
+            c51 = S.Load(init + n);
+            init += ldi;
+            c60 = S.Load(init);
+            c61 = S.Load(init + n);
+            init += ldi;
+            c70 = S.Load(init);
+            c71 = S.Load(init + n);
         }
-        nint l2 = 2 * lda, l3 = 3 * lda;
+        nint l2 = 2 * lda,
+            l3 = 3 * lda;
         T* d = a + 4 * lda;
         for (nint i = 0; i < k; i++, a += step, d += step, b += ldb)
         {
-            V b0 = S.Load(b), b1 = S.Load(b + n);
-            V x = S.All(*a); c00 = S.MultiplyAdd(x, b0, c00); c01 = S.MultiplyAdd(x, b1, c01);
-            x = S.All(a[lda]); c10 = S.MultiplyAdd(x, b0, c10); c11 = S.MultiplyAdd(x, b1, c11);
-            x = S.All(a[l2]); c20 = S.MultiplyAdd(x, b0, c20); c21 = S.MultiplyAdd(x, b1, c21);
-            x = S.All(a[l3]); c30 = S.MultiplyAdd(x, b0, c30); c31 = S.MultiplyAdd(x, b1, c31);
+            V b0 = S.Load(b),
+                b1 = S.Load(b + n);
+            V x = S.All(*a);
+            c00 = S.MultiplyAdd(x, b0, c00);
+            c01 = S.MultiplyAdd(x, b1, c01);
+            x = S.All(a[lda]);
+            c10 = S.MultiplyAdd(x, b0, c10);
+            c11 = S.MultiplyAdd(x, b1, c11);
+            x = S.All(a[l2]);
+            c20 = S.MultiplyAdd(x, b0, c20);
+            c21 = S.MultiplyAdd(x, b1, c21);
+            x = S.All(a[l3]);
+            c30 = S.MultiplyAdd(x, b0, c30);
+            c31 = S.MultiplyAdd(x, b1, c31);
             if (S.Rows == 8)
             {
-                x = S.All(*d); c40 = S.MultiplyAdd(x, b0, c40); c41 = S.MultiplyAdd(x, b1, c41);
-                x = S.All(d[lda]); c50 = S.MultiplyAdd(x, b0, c50); c51 = S.MultiplyAdd(x, b1, c51);
-                x = S.All(d[l2]); c60 = S.MultiplyAdd(x, b0, c60); c61 = S.MultiplyAdd(x, b1, c61);
-                x = S.All(d[l3]); c70 = S.MultiplyAdd(x, b0, c70); c71 = S.MultiplyAdd(x, b1, c71);
+                x = S.All(*d);
+                c40 = S.MultiplyAdd(x, b0, c40);
+                c41 = S.MultiplyAdd(x, b1, c41);
+                x = S.All(d[lda]);
+                c50 = S.MultiplyAdd(x, b0, c50);
+                c51 = S.MultiplyAdd(x, b1, c51);
+                x = S.All(d[l2]);
+                c60 = S.MultiplyAdd(x, b0, c60);
+                c61 = S.MultiplyAdd(x, b1, c61);
+                x = S.All(d[l3]);
+                c70 = S.MultiplyAdd(x, b0, c70);
+                c71 = S.MultiplyAdd(x, b1, c71);
             }
         }
-        S.Store(c00, o); S.Store(c01, o + n); o += ldo; S.Store(c10, o); S.Store(c11, o + n); o += ldo;
-        S.Store(c20, o); S.Store(c21, o + n); o += ldo; S.Store(c30, o); S.Store(c31, o + n);
+        S.Store(c00, o);
+        S.Store(c01, o + n);
+        o += ldo;
+        S.Store(c10, o);
+        S.Store(c11, o + n);
+        o += ldo;
+        S.Store(c20, o);
+        S.Store(c21, o + n);
+        o += ldo;
+        S.Store(c30, o);
+        S.Store(c31, o + n);
         if (S.Rows == 8)
         {
-            o += ldo; S.Store(c40, o); S.Store(c41, o + n); o += ldo; S.Store(c50, o); S.Store(c51, o + n); o += ldo;
-            S.Store(c60, o); S.Store(c61, o + n); o += ldo; S.Store(c70, o); S.Store(c71, o + n);
+            o += ldo;
+            S.Store(c40, o);
+            S.Store(c41, o + n);
+            o += ldo;
+            S.Store(c50, o);
+            S.Store(c51, o + n);
+            o += ldo;
+            S.Store(c60, o);
+            S.Store(c61, o + n);
+            o += ldo;
+            S.Store(c70, o);
+            S.Store(c71, o + n);
         }
     }
 
@@ -169,7 +357,8 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
     {
         for (int r = 0; r < S.Rows; r++, o += ldo)
         {
-            V a = S.Load(o), b = S.Load(o + S.Count);
+            V a = S.Load(o),
+                b = S.Load(o + S.Count);
             S.Store(Tanh(a), o);
             S.Store(Tanh(b), o + S.Count);
         }
@@ -192,11 +381,13 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
         // exponent's bias added too, these are 2ⁿ's exponent.
         V magic = S.Constant(single ? 12582912 + 127 : 6755399441055744 + 1023);
         V shifted = S.Add(S.MultiplyAdd(y, S.Constant(1.4426950408889634), S.Constant(-0.2)), magic);
-        V n = S.Subtract(shifted, magic), scale = S.BitsToExponent(shifted);
+        V n = S.Subtract(shifted, magic),
+            scale = S.BitsToExponent(shifted);
         // In float64 ln 2 is in two parts, the first short enough that its product with n is exact. In float32 one part does: where
         // n is so large that the rest would show in exp(r), tanh is 1.
         V r = S.MultiplyAdd(n, S.Constant(single ? -0.69314718055994531 : -6.93147180369123816490e-01), y);
-        if (!single) r = S.MultiplyAdd(n, S.Constant(-1.90821492927058770002e-10), r);
+        if (!single)
+            r = S.MultiplyAdd(n, S.Constant(-1.90821492927058770002e-10), r);
         V q; // (exp(r) − 1 − r) / r²
         if (single)
         {
@@ -227,7 +418,12 @@ internal static unsafe class Tiles<S, V, T> where S : struct, ISimd<V, T> where 
         V p = S.MultiplyAdd(S.Multiply(r, r), q, r);
         V e = S.MultiplyAdd(scale, p, S.Subtract(scale, S.Constant(1)));
         // A quotient of rounded numbers would be off by up to 2.4 ulp: what the denominator d lost and t leaves over is divided by d too.
-        V one = S.Constant(1), two = S.Constant(2), d = S.Add(e, two), inverse = S.Divide(one, d), t = S.Multiply(e, inverse), minus = S.Subtract(S.All(T.Zero), t);
+        V one = S.Constant(1),
+            two = S.Constant(2),
+            d = S.Add(e, two),
+            inverse = S.Divide(one, d),
+            t = S.Multiply(e, inverse),
+            minus = S.Subtract(S.All(T.Zero), t);
         V left = S.MultiplyAdd(minus, S.Add(S.Subtract(S.Max(e, two), d), S.Min(e, two)), S.MultiplyAdd(minus, d, e));
         t = S.Min(S.MultiplyAdd(left, inverse, t), one);
         return S.CopySign(t, x);

@@ -32,7 +32,8 @@ public static class ContextDrift
         Require.Shape(x, [Require.Any, Require.Any, Require.Any]);
         Check(x, decay, context);
         long tokens = x.shape[1];
-        if (tokens == 0) return (x.clone(), context.alias());
+        if (tokens == 0)
+            return (x.clone(), context.alias());
         using var scope = NewDisposeScope();
         var type = FastWeights.Computed(x.dtype);
         var contexts = ContextDriftScan.Apply(x.to(type), decay.to(type), context.to(type))[0];

@@ -15,39 +15,54 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
 
     protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
     {
-        Tensor x = (Tensor)arguments[0], decay = (Tensor)arguments[1], before = (Tensor)arguments[2];
+        Tensor x = (Tensor)arguments[0],
+            decay = (Tensor)arguments[1],
+            before = (Tensor)arguments[2];
         var contexts = Scan(x, decay, before);
         ctx.save_for_backward([decay, before, contexts]);
         return [contexts];
     }
 
-    protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients)
+    protected override List<Tensor?> Backward(
+        autograd.AutogradContext ctx,
+        List<Tensor> saved,
+        IReadOnlyList<Tensor?> gradients
+    )
     {
         var ofContexts = gradients[0]!; // the only result: without its gradient this is not called
-        Tensor decay = saved[0], before = saved[1], contexts = saved[2];
-        var ofInput = Scan(ofContexts.flip(1), decay, zeros_like(before)).flip(1);      // δ, (B, T, d)
+        Tensor decay = saved[0],
+            before = saved[1],
+            contexts = saved[2];
+        var ofInput = Scan(ofContexts.flip(1), decay, zeros_like(before)).flip(1); // δ, (B, T, d)
         var first = ofInput.select(1, 0);
         long rest = contexts.shape[1] - 1;
-        var ofDecay = (first * before).sum([0L]) + (ofInput.narrow(1, 1, rest) * contexts.narrow(1, 0, rest)).sum([0L, 1L]);
+        var ofDecay =
+            (first * before).sum([0L]) + (ofInput.narrow(1, 1, rest) * contexts.narrow(1, 0, rest)).sum([0L, 1L]);
         return [ofInput, ofDecay, first * decay];
     }
 
     private static Tensor Scan(Tensor x, Tensor decay, Tensor before)
     {
         using var scope = NewDisposeScope();
-        long batch = x.shape[0], tokens = x.shape[1], width = x.shape[2], size = Math.Min(Chunk, tokens), chunks = (tokens + size - 1) / size;
+        long batch = x.shape[0],
+            tokens = x.shape[1],
+            width = x.shape[2],
+            size = Math.Min(Chunk, tokens),
+            chunks = (tokens + size - 1) / size;
         var contexts = zeros([batch, chunks, size, width], dtype: x.dtype, device: x.device);
         var flat = contexts.view(batch, chunks * size, width).narrow(1, 0, tokens);
         flat.copy_(x);
-        var places = contexts.unbind(2);                                                  // C × (B, n, d)
-        if (chunks == 1) places[0].add_((before * decay).unsqueeze(1));
-        for (int i = 1; i < places.Length; i++) places[i].addcmul_(places[i - 1], decay, 1);
+        var places = contexts.unbind(2); // C × (B, n, d)
+        if (chunks == 1)
+            places[0].add_((before * decay).unsqueeze(1));
+        for (int i = 1; i < places.Length; i++)
+            places[i].addcmul_(places[i - 1], decay, 1);
         if (chunks > 1)
         {
             var ends = Scan(places[^1].narrow(1, 0, chunks - 1), decay.pow(size), before); // c after each chunk but the last
-            var starts = cat([before.unsqueeze(1), ends], 1).unsqueeze(2);               // (B, n, 1, d)
+            var starts = cat([before.unsqueeze(1), ends], 1).unsqueeze(2); // (B, n, 1, d)
             var exponents = arange(1, size + 1, dtype: x.dtype, device: x.device).unsqueeze(-1);
-            contexts.addcmul_(starts, decay.pow(exponents), 1);                          // λ^{i+1}, (C, d)
+            contexts.addcmul_(starts, decay.pow(exponents), 1); // λ^{i+1}, (C, d)
         }
         return flat.contiguous().MoveToOuterDisposeScope();
     }

@@ -14,10 +14,12 @@ namespace EmtTorch.Memory;
 /// </remarks>
 internal sealed class DriftingContext : nn.Module
 {
-    private readonly Projection input, output; // U, W_c
-    public readonly Parameter logit_decay;     // (d): λ is its sigmoid
+    private readonly Projection input,
+        output; // U, W_c
+    public readonly Parameter logit_decay; // (d): λ is its sigmoid
 
-    public DriftingContext(BlockShape block) : base(nameof(DriftingContext))
+    public DriftingContext(BlockShape block)
+        : base(nameof(DriftingContext))
     {
         long d = block.Width;
         input = new(d, d, block, hasBias: false);
@@ -33,7 +35,8 @@ internal sealed class DriftingContext : nn.Module
         this.KeepParameters();
     }
 
-    public Tensor FirstState(long batch, Device device) => zeros(batch, logit_decay.shape[0], dtype: logit_decay.dtype, device: device);
+    public Tensor FirstState(long batch, Device device) =>
+        zeros(batch, logit_decay.shape[0], dtype: logit_decay.dtype, device: device);
 
     /// <param name="h">(B, T, d).</param>
     /// <param name="context">c before the first token (B, d).</param>
@@ -43,14 +46,26 @@ internal sealed class DriftingContext : nn.Module
         using var scope = NewDisposeScope();
         long tokens = h.shape[1];
         var (driven, decay) = (input.forward(h), logit_decay.sigmoid());
-        Tensor contexts, last;
+        Tensor contexts,
+            last;
         if (tokens == 1)
         {
             last = ContextDrift.Step(driven.squeeze(1), decay, context);
             contexts = last.unsqueeze(1);
         }
-        else (contexts, last) = ContextDrift.Scan(driven, decay, context);
-        var before = tokens <= 1 ? context.unsqueeze(1).narrow(1, 0, tokens) : cat([context.unsqueeze(1), contexts.narrow(1, 0, tokens - 1)], 1);
-        return ((h + output.forward(before)).MoveToOuterDisposeScope(), contexts.MoveToOuterDisposeScope(), last.MoveToOuterDisposeScope());
+        else
+        {
+            (contexts, last) = ContextDrift.Scan(driven, decay, context);
+        }
+
+        var before =
+            tokens <= 1
+                ? context.unsqueeze(1).narrow(1, 0, tokens)
+                : cat([context.unsqueeze(1), contexts.narrow(1, 0, tokens - 1)], 1);
+        return (
+            (h + output.forward(before)).MoveToOuterDisposeScope(),
+            contexts.MoveToOuterDisposeScope(),
+            last.MoveToOuterDisposeScope()
+        );
     }
 }

@@ -7,11 +7,12 @@ namespace EmtTorch.Memory;
 /// <summary>W x + b, computed in bfloat16 where the block says so and given back in x's own. First weights are PyTorch's of a Linear: uniform within ±1/√inputs.</summary>
 internal sealed class Projection : nn.Module<Tensor, Tensor>
 {
-    public readonly Parameter weight;  // (outputs, inputs)
-    public readonly Parameter? bias;   // (outputs)
+    public readonly Parameter weight; // (outputs, inputs)
+    public readonly Parameter? bias; // (outputs)
     private readonly bool _autocast;
 
-    public Projection(long inputs, long outputs, BlockShape block, bool? hasBias = null) : base(nameof(Projection))
+    public Projection(long inputs, long outputs, BlockShape block, bool? hasBias = null)
+        : base(nameof(Projection))
     {
         _autocast = block.Autocast;
         double bound = 1 / Math.Sqrt(inputs);
@@ -26,8 +27,12 @@ internal sealed class Projection : nn.Module<Tensor, Tensor>
     /// <summary>W x + b for any weights.</summary>
     public static Tensor Multiply(Tensor x, Tensor weight, Tensor? bias, bool autocast)
     {
-        if (!autocast) return nn.functional.linear(x, weight, bias);
+        if (!autocast)
+            return nn.functional.linear(x, weight, bias);
         using var scope = NewDisposeScope();
-        return nn.functional.linear(x.to(ScalarType.BFloat16), weight.to(ScalarType.BFloat16), bias?.to(ScalarType.BFloat16)).to(x.dtype).MoveToOuterDisposeScope();
+        return nn
+            .functional.linear(x.to(ScalarType.BFloat16), weight.to(ScalarType.BFloat16), bias?.to(ScalarType.BFloat16))
+            .to(x.dtype)
+            .MoveToOuterDisposeScope();
     }
 }

@@ -8,7 +8,8 @@ internal sealed class WriteGate : nn.Module
 {
     private readonly Projection gate;
 
-    public WriteGate(BlockShape block, int heads) : base(nameof(WriteGate))
+    public WriteGate(BlockShape block, int heads)
+        : base(nameof(WriteGate))
     {
         gate = new(block.WidthWithContext, heads, block, hasBias: true);
         RegisterComponents();
@@ -21,6 +22,9 @@ internal sealed class WriteGate : nn.Module
     public Tensor forward(Tensor h, Tensor? contexts)
     {
         using var scope = NewDisposeScope();
-        return gate.forward(contexts is null ? h : cat([h, contexts], -1)).sigmoid().transpose(1, 2).MoveToOuterDisposeScope();
+        return gate.forward(contexts is null ? h : cat([h, contexts], -1))
+            .sigmoid()
+            .transpose(1, 2)
+            .MoveToOuterDisposeScope();
     }
 }

@@ -11,17 +11,20 @@ namespace EmtTorch.Models;
 /// </summary>
 internal sealed class CausalAttention : nn.Module
 {
-    private readonly Projection qkv, output;
+    private readonly Projection qkv,
+        output;
     private readonly long _heads;
     private readonly int? _window;
 
-    public CausalAttention(ModelConfiguration model) : base(nameof(CausalAttention))
+    public CausalAttention(ModelConfiguration model)
+        : base(nameof(CausalAttention))
     {
         (_heads, _window) = (model.Heads, model.Window);
         qkv = new(model.HiddenSize, 3L * model.HiddenSize, model.Block);
         output = new(model.HiddenSize, model.HiddenSize, model.Block);
         // Silent at first: what a block reads is then what its tokens are, undisturbed by the window's average, until attention has learned where to look.
-        using (no_grad()) output.weight.zero_();
+        using (no_grad())
+            output.weight.zero_();
         RegisterComponents();
         this.KeepParameters();
     }
@@ -31,13 +34,23 @@ internal sealed class CausalAttention : nn.Module
     /// <param name="pastValues">Their values.</param>
     /// <param name="span">Rotations and masks for these T tokens after P.</param>
     /// <returns>What is attended to (B, T, d), and the keys and values that later tokens can see.</returns>
-    public (Tensor Attended, Tensor Keys, Tensor Values) forward(Tensor h, Tensor? pastKeys, Tensor? pastValues, AttentionSpan span)
+    public (Tensor Attended, Tensor Keys, Tensor Values) forward(
+        Tensor h,
+        Tensor? pastKeys,
+        Tensor? pastValues,
+        AttentionSpan span
+    )
     {
         using var scope = NewDisposeScope();
-        long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
+        long batch = h.shape[0],
+            tokens = h.shape[1],
+            width = h.shape[2];
         var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_h)
-        Tensor q = span.Rotate(parts[0]), k = span.Rotate(parts[1]), v = parts[2];
-        if (pastKeys is not null) (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2));                 // (B, heads, P + T, d_h)
+        Tensor q = span.Rotate(parts[0]),
+            k = span.Rotate(parts[1]),
+            v = parts[2];
+        if (pastKeys is not null)
+            (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2)); // (B, heads, P + T, d_h)
         var attended = span.Attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width);
         long kept = _window is { } window ? Math.Min(k.shape[2], window - 1) : k.shape[2];
         // Copies: a view would keep all of the segment alive.
@@ -54,41 +67,76 @@ internal sealed class AttentionSpan
 {
     private const double Base = 10_000; // the rotations' lowest frequency is 1/Base, as in the paper
 
-    private readonly Tensor _cos, _sin;      // (T, d_h/2)
-    private readonly Tensor? _mask;          // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) where the first differs
-    private readonly bool _causal;           // where there is no mask: whether a query sees itself and what is before it, or everything
-    private readonly long _past, _tokens, _band;
+    private readonly Tensor _cos,
+        _sin; // (T, d_h/2)
+    private readonly Tensor? _mask; // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) where the first differs
+    private readonly bool _causal; // where there is no mask: whether a query sees itself and what is before it, or everything
+    private readonly long _past,
+        _tokens,
+        _band;
 
-    private AttentionSpan(Tensor cos, Tensor sin, Tensor? hidden, ScalarType dtype, long past, long tokens, long band, bool causal = false)
+    private AttentionSpan(
+        Tensor cos,
+        Tensor sin,
+        Tensor? hidden,
+        ScalarType dtype,
+        long past,
+        long tokens,
+        long band,
+        bool causal = false
+    )
     {
         (_cos, _sin, _past, _tokens, _band, _causal) = (cos.to(dtype), sin.to(dtype), past, tokens, band, causal);
-        if (hidden is not null) _mask = zeros(hidden.shape, dtype: dtype, device: hidden.device).masked_fill_(hidden, double.NegativeInfinity);
+        if (hidden is not null)
+        {
+            _mask = zeros(hidden.shape, dtype: dtype, device: hidden.device)
+                .masked_fill_(hidden, double.NegativeInfinity);
+        }
     }
 
-    public static AttentionSpan Of(ModelConfiguration model, EpisodicState state, long tokens, ScalarType dtype, Device device)
+    public static AttentionSpan Of(
+        ModelConfiguration model,
+        EpisodicState state,
+        long tokens,
+        ScalarType dtype,
+        Device device
+    )
     {
         // In float64, in which positions stay exact however long a document is.
-        long half = model.HiddenSize / model.Heads / 2, past = state.Layers[0].Keys?.shape[2] ?? 0;
-        var angles = arange(state.Position, state.Position + tokens, dtype: ScalarType.Float64, device: device).unsqueeze(-1)
+        long half = model.HiddenSize / model.Heads / 2,
+            past = state.Layers[0].Keys?.shape[2] ?? 0;
+        var angles =
+            arange(state.Position, state.Position + tokens, dtype: ScalarType.Float64, device: device).unsqueeze(-1)
             * pow(Base, arange(0, half, dtype: ScalarType.Float64, device: device) / -(double)half);
-        Tensor cos = angles.cos(), sin = angles.sin();
+        Tensor cos = angles.cos(),
+            sin = angles.sin();
         Tensor Places(long from, long to) => arange(from, to, dtype: ScalarType.Int64, device: device);
         if (model.Window is { } window && tokens > window)
         {
-            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window);                     // how far back a key lies, (W, 2W)
+            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window); // how far back a key lies, (W, 2W)
             var hidden = behind.lt(0).logical_or(behind.ge(window));
             if (past < window - 1)
             {
-                hidden = hidden.expand((tokens + window - 1) / window, -1, -1).clone();                        // (n, W, 2W)
-                hidden[0].narrow(1, 0, window - past).fill_(true);                                             // there is nothing before what is kept
+                hidden = hidden.expand((tokens + window - 1) / window, -1, -1).clone(); // (n, W, 2W)
+                hidden[0].narrow(1, 0, window - past).fill_(true); // there is nothing before what is kept
                 hidden = hidden.unsqueeze(0); // with three dimensions Torch would take its slow way
             }
             return new(cos, sin, hidden, dtype, past, tokens, window);
         }
-        if (past == 0) return new(cos, sin, null, dtype, past, tokens, 0, causal: true);                       // half the work, and no mask
-        if (tokens == 1 && (model.Window is not { } w || past < w)) return new(cos, sin, null, dtype, past, tokens, 0);
-        var back = Places(past, past + tokens).unsqueeze(-1) - Places(0, past + tokens);                       // (T, P + T)
-        return new(cos, sin, model.Window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0), dtype, past, tokens, 0);
+        if (past == 0)
+            return new(cos, sin, null, dtype, past, tokens, 0, causal: true); // half the work, and no mask
+        if (tokens == 1 && (model.Window is not { } w || past < w))
+            return new(cos, sin, null, dtype, past, tokens, 0);
+        var back = Places(past, past + tokens).unsqueeze(-1) - Places(0, past + tokens); // (T, P + T)
+        return new(
+            cos,
+            sin,
+            model.Window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0),
+            dtype,
+            past,
+            tokens,
+            0
+        );
     }
 
     /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by position · Base^(−2i/d_h).</summary>
@@ -97,7 +145,8 @@ internal sealed class AttentionSpan
     {
         using var scope = NewDisposeScope();
         var halves = x.chunk(2, -1);
-        return cat([halves[0] * _cos - halves[1] * _sin, halves[1] * _cos + halves[0] * _sin], -1).MoveToOuterDisposeScope();
+        return cat([halves[0] * _cos - halves[1] * _sin, halves[1] * _cos + halves[0] * _sin], -1)
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>softmax(q kᵀ/√d_h) v where a query may look.</summary>
@@ -107,20 +156,28 @@ internal sealed class AttentionSpan
     public Tensor Attend(Tensor q, Tensor k, Tensor v)
     {
         using var scope = NewDisposeScope();
-        if (_band == 0) return Attend(q, k, v, _mask, _causal).MoveToOuterDisposeScope();
-        long blocks = (_tokens + _band - 1) / _band, after = blocks * _band - _tokens;
-        Tensor Banded(Tensor x)                                                                               // (B, heads, n, 2W, d_h)
+        if (_band == 0)
+            return Attend(q, k, v, _mask, _causal).MoveToOuterDisposeScope();
+        long blocks = (_tokens + _band - 1) / _band,
+            after = blocks * _band - _tokens;
+        Tensor Banded(Tensor x) // (B, heads, n, 2W, d_h)
         {
             var padded = nn.functional.pad(x, [0, 0, _band - _past, after]);
             var before = padded.narrow(2, 0, blocks * _band).unflatten(2, [blocks, _band]);
             var own = padded.narrow(2, _band, blocks * _band).unflatten(2, [blocks, _band]);
             return cat([before, own], -2);
         }
-        var queries = nn.functional.pad(q, [0, 0, 0, after]).unflatten(2, [blocks, _band]);                   // (B, heads, n, W, d_h)
-        return Attend(queries.flatten(0, 1), Banded(k).flatten(0, 1), Banded(v).flatten(0, 1), _mask).view(queries.shape).flatten(2, 3).narrow(2, 0, _tokens).MoveToOuterDisposeScope();
+        var queries = nn.functional.pad(q, [0, 0, 0, after]).unflatten(2, [blocks, _band]); // (B, heads, n, W, d_h)
+        return Attend(queries.flatten(0, 1), Banded(k).flatten(0, 1), Banded(v).flatten(0, 1), _mask)
+            .view(queries.shape)
+            .flatten(2, 3)
+            .narrow(2, 0, _tokens)
+            .MoveToOuterDisposeScope();
     }
 
     // (…, …, T, d_h), and a mask that is added to the scores of all or of each of the second dimension.
     private static Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal = false) =>
-        q.numel() == 0 ? v.narrow(-2, 0, q.shape[^2]) : nn.functional.scaled_dot_product_attention(q, k, v, mask, is_casual: causal);
+        q.numel() == 0
+            ? v.narrow(-2, 0, q.shape[^2])
+            : nn.functional.scaled_dot_product_attention(q, k, v, mask, is_casual: causal);
 }

@@ -31,16 +31,24 @@ internal sealed class ElmanEnsemble : IDisposable
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         long offset = 0;
-        _layout = [.. networks[0].named_parameters().Select(p =>
-        {
-            var at = (p.name, offset, p.parameter.shape);
-            offset += p.parameter.numel();
-            return at;
-        })];
-        Parameters = stack(networks.Select(n => cat(n.parameters().Select(p => p.detach().reshape(-1)).ToArray()))).to(device).DetachFromDisposeScope();
+        _layout =
+        [
+            .. networks[0]
+                .named_parameters()
+                .Select(p =>
+                {
+                    var at = (p.name, offset, p.parameter.shape);
+                    offset += p.parameter.numel();
+                    return at;
+                }),
+        ];
+        Parameters = stack(networks.Select(n => cat(n.parameters().Select(p => p.detach().reshape(-1)).ToArray())))
+            .to(device)
+            .DetachFromDisposeScope();
     }
 
-    private ElmanEnsemble((string, long, long[])[] layout, Tensor parameters) => (_layout, Parameters) = (layout, parameters);
+    private ElmanEnsemble((string, long, long[])[] layout, Tensor parameters) =>
+        (_layout, Parameters) = (layout, parameters);
 
     /// <summary>All weights, a network a row, in the order of a network's parameters: (N, P).</summary>
     public Tensor Parameters { get; private set; }
@@ -59,7 +67,8 @@ internal sealed class ElmanEnsemble : IDisposable
 
     /// <summary>A copy of some of the networks.</summary>
     /// <param name="members">Which, as numbers on the device (N').</param>
-    public ElmanEnsemble Some(Tensor members) => new(_layout, Parameters.index_select(0, members).DetachFromDisposeScope());
+    public ElmanEnsemble Some(Tensor members) =>
+        new(_layout, Parameters.index_select(0, members).DetachFromDisposeScope());
 
     /// <summary>Writes one row, of the parameters or of something of their shape, into a network's tensors.</summary>
     /// <param name="row">(P).</param>
@@ -69,7 +78,8 @@ internal sealed class ElmanEnsemble : IDisposable
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var local = row.cpu();
-        foreach (var ((_, offset, _), tensor) in _layout.Zip(into)) tensor.copy_(local.narrow(0, offset, tensor.numel()).view(tensor.shape));
+        foreach (var ((_, offset, _), tensor) in _layout.Zip(into))
+            tensor.copy_(local.narrow(0, offset, tensor.numel()).view(tensor.shape));
     }
 
     /// <summary>The mean squared error of each network over its horizon, its accuracy, and the gradient of the error.</summary>
@@ -79,23 +89,37 @@ internal sealed class ElmanEnsemble : IDisposable
     /// <param name="horizons">Outputs that count, for each network; not increasing, the first one is L.</param>
     /// <param name="gradients">Whether the gradient is wanted.</param>
     /// <returns>Loss and accuracy (N, 2) in float64 on the device, and the gradient (N, P).</returns>
-    public (Tensor Scores, Tensor? Gradient) Score(Tensor input, Tensor target, long from, IReadOnlyList<int> horizons, bool gradients)
+    public (Tensor Scores, Tensor? Gradient) Score(
+        Tensor input,
+        Tensor target,
+        long from,
+        IReadOnlyList<int> horizons,
+        bool gradients
+    )
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        long n = Count, s = input.shape[1], batch = input.shape[2], width = input.shape[3], length = target.shape[1], steps = from + length;
-        Tensor weightIh = Weight("rnn.weight_ih")!, weightHh = Weight("rnn.weight_hh")!, readout = Weight("readout.weight")!; // (N, H, κ), (N, H, H), (N, κ, H)
+        long n = Count,
+            s = input.shape[1],
+            batch = input.shape[2],
+            width = input.shape[3],
+            length = target.shape[1],
+            steps = from + length;
+        Tensor weightIh = Weight("rnn.weight_ih")!,
+            weightHh = Weight("rnn.weight_hh")!,
+            readout = Weight("readout.weight")!; // (N, H, κ), (N, H, H), (N, κ, H)
         long hidden = weightHh.shape[1];
-        Tensor? bias = Weight("rnn.bias"), readoutBias = Weight("readout.bias");                                              // (N, H), (N, κ)
+        Tensor? bias = Weight("rnn.bias"),
+            readoutBias = Weight("readout.bias"); // (N, H), (N, κ)
         var stretches = Stretches(horizons, from);
 
-        var states = States(input, weightIh, weightHh, bias, stretches);                     // (N, T, B, H)
-        var read = states.narrow(1, from, length).view(n, length * batch, hidden);           // (N, L·B, H)
-        var output = Affine(read, readout, readoutBias);                                     // (N, L·B, κ)
+        var states = States(input, weightIh, weightHh, bias, stretches); // (N, T, B, H)
+        var read = states.narrow(1, from, length).view(n, length * batch, hidden); // (N, L·B, H)
+        var output = Affine(read, readout, readoutBias); // (N, L·B, κ)
         var wanted = target.view(n, length * batch, width);
         var error = output - wanted;
         var right = output.ge(0).eq(wanted.ge(0));
-        var (counts, twiceShare, beyond) = Horizons(horizons, batch, width, error.dtype);    // (N, 1), (N, 1, 1), (N, L·B, 1)
+        var (counts, twiceShare, beyond) = Horizons(horizons, batch, width, error.dtype); // (N, 1), (N, 1, 1), (N, L·B, 1)
         if (stretches.Count > 1)
         {
             // Steps after a network's horizon count for nothing, whatever the target holds there: infinity, too.
@@ -103,19 +127,25 @@ internal sealed class ElmanEnsemble : IDisposable
             right.masked_fill_(beyond, false);
         }
         long[] rest = [1, 2];
-        var scores = stack([error.square().sum(rest, type: ScalarType.Float64), right.sum(rest, type: ScalarType.Float64)], 1).div_(counts);
-        if (!gradients) return (scores.MoveToOuterDisposeScope(), null);
+        var scores = stack(
+                [error.square().sum(rest, type: ScalarType.Float64), right.sum(rest, type: ScalarType.Float64)],
+                1
+            )
+            .div_(counts);
+        if (!gradients)
+            return (scores.MoveToOuterDisposeScope(), null);
 
-        var dy = error.mul_(twiceShare);                                                     // ∂L/∂y (N, L·B, κ)
+        var dy = error.mul_(twiceShare); // ∂L/∂y (N, L·B, κ)
         var slope = addcmul(ones(1, dtype: states.dtype, device: states.device), states, states, -1); // D (N, T, B, H)
         // δ, all of it at first D ∘ g; outputs that don't count are zeros in front, narrow ones: they are put in before the product.
-        var outputs = from == 0 ? dy : cat([zeros([n, from * batch, width], dtype: dy.dtype, device: dy.device), dy], 1);
+        var outputs =
+            from == 0 ? dy : cat([zeros([n, from * batch, width], dtype: dy.dtype, device: dy.device), dy], 1);
         var delta = bmm(outputs, readout).view(n, steps, batch, hidden).mul_(slope);
         Tensor? after = null;
         foreach (var (members, start, end) in stretches.AsEnumerable().Reverse())
         {
             var weight = weightHh.narrow(0, 0, members);
-            var d = delta.narrow(0, 0, members).narrow(1, start, end - start).unbind(1);     // (n(t), B, H)
+            var d = delta.narrow(0, 0, members).narrow(1, start, end - start).unbind(1); // (n(t), B, H)
             var by = slope.narrow(0, 0, members).narrow(1, start, end - start).unbind(1);
             for (int t = d.Length - 1; t >= 0; t--)
             {
@@ -125,23 +155,34 @@ internal sealed class ElmanEnsemble : IDisposable
                     long going = after.shape[0];
                     // Disposed of at once: the next product is written where this one was, while that is in the cache.
                     using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
-                    if (going == members) d[t].addcmul_(by[t], through, 1);
-                    else d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, 1);
+                    if (going == members)
+                        d[t].addcmul_(by[t], through, 1);
+                    else
+                        d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, 1);
                 }
                 after = d[t];
             }
         }
-        var later = delta.narrow(1, 1, steps - 1).view(n, (steps - 1) * batch, hidden);      // δ(2) … δ(T)
-        var before = states.narrow(1, 0, steps - 1).view(n, (steps - 1) * batch, hidden);    // h(1) … h(T−1)
-        var first = delta.narrow(1, 0, s).view(n, s * batch, hidden);                        // δ(1) … δ(S)
-        var gradient = cat([.. _layout.Select(p => (p.Name switch
-        {
-            "rnn.weight_ih" => bmm(first.transpose(1, 2), input.view(n, s * batch, width)),
-            "rnn.weight_hh" => bmm(later.transpose(1, 2), before),
-            "rnn.bias" => delta.sum(rest),
-            "readout.weight" => bmm(dy.transpose(1, 2), read),
-            _ => dy.sum([1L]),
-        }).reshape(n, -1))], 1);
+        var later = delta.narrow(1, 1, steps - 1).view(n, (steps - 1) * batch, hidden); // δ(2) … δ(T)
+        var before = states.narrow(1, 0, steps - 1).view(n, (steps - 1) * batch, hidden); // h(1) … h(T−1)
+        var first = delta.narrow(1, 0, s).view(n, s * batch, hidden); // δ(1) … δ(S)
+        var gradient = cat(
+            [
+                .. _layout.Select(p =>
+                    (
+                        p.Name switch
+                        {
+                            "rnn.weight_ih" => bmm(first.transpose(1, 2), input.view(n, s * batch, width)),
+                            "rnn.weight_hh" => bmm(later.transpose(1, 2), before),
+                            "rnn.bias" => delta.sum(rest),
+                            "readout.weight" => bmm(dy.transpose(1, 2), read),
+                            _ => dy.sum([1L]),
+                        }
+                    ).reshape(n, -1)
+                ),
+            ],
+            1
+        );
         return (scores.MoveToOuterDisposeScope(), gradient.MoveToOuterDisposeScope());
     }
 
@@ -155,32 +196,55 @@ internal sealed class ElmanEnsemble : IDisposable
     }
 
     /// <summary>h(1) … h(T) of all, (N, T, B, H); zero after a network's own horizon.</summary>
-    private static Tensor States(Tensor input, Tensor weightIh, Tensor weightHh, Tensor? bias, List<(long Members, long Start, long End)> stretches)
+    private static Tensor States(
+        Tensor input,
+        Tensor weightIh,
+        Tensor weightHh,
+        Tensor? bias,
+        List<(long Members, long Start, long End)> stretches
+    )
     {
-        long n = input.shape[0], s = input.shape[1], batch = input.shape[2], hidden = weightHh.shape[1], steps = stretches[^1].End;
+        long n = input.shape[0],
+            s = input.shape[1],
+            batch = input.shape[2],
+            hidden = weightHh.shape[1],
+            steps = stretches[^1].End;
         // What does not depend on h, for all steps at once.
-        var drive = s == 0 ? [] : Affine(input.view(n, s * batch, -1), weightIh, bias).view(n, s, batch, hidden).unbind(1); // S × (N, B, H)
-        var constant = bias?.unsqueeze(1);                                                   // (N, 1, H)
-        Tensor? states = stretches.Count == 1 ? null : zeros([n, steps, batch, hidden], dtype: input.dtype, device: input.device);
+        var drive =
+            s == 0 ? [] : Affine(input.view(n, s * batch, -1), weightIh, bias).view(n, s, batch, hidden).unbind(1); // S × (N, B, H)
+        var constant = bias?.unsqueeze(1); // (N, 1, H)
+        Tensor? states =
+            stretches.Count == 1 ? null : zeros([n, steps, batch, hidden], dtype: input.dtype, device: input.device);
         Tensor? h = null;
         foreach (var (members, start, end) in stretches)
         {
             bool all = members == n;
             var weight = weightHh.narrow(0, 0, members).transpose(1, 2);
             var steady = all ? constant : constant?.narrow(0, 0, members);
-            if (h is not null && h.shape[0] != members) h = h.narrow(0, 0, members);
+            if (h is not null && h.shape[0] != members)
+                h = h.narrow(0, 0, members);
             var written = new Tensor[end - start];
             for (long t = start; t < end; t++)
             {
-                var given = t < s ? all ? drive[t] : drive[t].narrow(0, 0, members) : steady;
-                if (h is not null) h = given is null ? bmm(h, weight) : bmm(h, weight).add_(given);
-                else if (given is null) h = zeros([members, batch, hidden], dtype: input.dtype, device: input.device);
-                else h = given.expand(members, batch, hidden).clone();
+                var given =
+                    t < s
+                        ? all
+                            ? drive[t]
+                            : drive[t].narrow(0, 0, members)
+                        : steady;
+                if (h is not null)
+                    h = given is null ? bmm(h, weight) : bmm(h, weight).add_(given);
+                else if (given is null)
+                    h = zeros([members, batch, hidden], dtype: input.dtype, device: input.device);
+                else
+                    h = given.expand(members, batch, hidden).clone();
                 written[t - start] = h.tanh_();
             }
-            var joined = stack(written, 1);                                                  // (n(t), t, B, H)
-            foreach (var one in written[..^1]) one.Dispose();
-            if (states is null) return joined;
+            var joined = stack(written, 1); // (n(t), t, B, H)
+            foreach (var one in written[..^1])
+                one.Dispose();
+            if (states is null)
+                return joined;
             states.narrow(0, 0, members).narrow(1, start, end - start).copy_(joined);
         }
         return states!;
@@ -198,8 +262,10 @@ internal sealed class ElmanEnsemble : IDisposable
         for (int members = horizons.Count; members > 0; members--)
         {
             long end = from + horizons[members - 1];
-            if (end < start) throw new ArgumentException("the horizons increase");
-            if (end > start) stretches.Add((members, start, end));
+            if (end < start)
+                throw new ArgumentException("the horizons increase");
+            if (end > start)
+                stretches.Add((members, start, end));
             start = end;
         }
         return stretches;
@@ -209,22 +275,38 @@ internal sealed class ElmanEnsemble : IDisposable
     /// Numbers that count of each member, twice their reciprocal, and which outputs are beyond its horizon. They are kept until the
     /// horizons change: a transfer to the device would wait for all that was launched before it.
     /// </summary>
-    private (Tensor Counts, Tensor TwiceShare, Tensor Beyond) Horizons(IReadOnlyList<int> horizons, long batch, long width, ScalarType dtype)
+    private (Tensor Counts, Tensor TwiceShare, Tensor Beyond) Horizons(
+        IReadOnlyList<int> horizons,
+        long batch,
+        long width,
+        ScalarType dtype
+    )
     {
-        if (_horizons is { } kept && kept.Batch == batch && kept.Horizons.AsSpan().SequenceEqual([.. horizons])) return (kept.Counts, kept.TwiceShare, kept.Beyond);
+        if (_horizons is { } kept && kept.Batch == batch && kept.Horizons.AsSpan().SequenceEqual([.. horizons]))
+            return (kept.Counts, kept.TwiceShare, kept.Beyond);
         Forget();
         var own = tensor(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1); // (N, 1)
         var counts = own.mul(batch * width);
         var twiceShare = counts.reciprocal().mul_(2).to(dtype).unsqueeze(2);
-        var beyond = arange(horizons[0], dtype: ScalarType.Float64, device: Parameters.device).ge(own)                     // (N, L)
-            .unsqueeze(2).expand(horizons.Count, horizons[0], batch).reshape(horizons.Count, horizons[0] * batch, 1);
-        _horizons = ([.. horizons], batch, counts.DetachFromDisposeScope(), twiceShare.DetachFromDisposeScope(), beyond.DetachFromDisposeScope());
+        var beyond = arange(horizons[0], dtype: ScalarType.Float64, device: Parameters.device)
+            .ge(own) // (N, L)
+            .unsqueeze(2)
+            .expand(horizons.Count, horizons[0], batch)
+            .reshape(horizons.Count, horizons[0] * batch, 1);
+        _horizons = (
+            [.. horizons],
+            batch,
+            counts.DetachFromDisposeScope(),
+            twiceShare.DetachFromDisposeScope(),
+            beyond.DetachFromDisposeScope()
+        );
         return (counts, twiceShare, beyond);
     }
 
     private void Forget()
     {
-        if (_horizons is not { } kept) return;
+        if (_horizons is not { } kept)
+            return;
         kept.Counts.Dispose();
         kept.TwiceShare.Dispose();
         kept.Beyond.Dispose();
@@ -237,7 +319,11 @@ internal sealed class ElmanEnsemble : IDisposable
     private Tensor? View(Tensor rows, string name)
     {
         foreach (var (own, offset, shape) in _layout)
-            if (own == name) return rows.narrow(1, offset, shape.Aggregate(1L, (a, b) => a * b)).view([Count, .. shape]);
+        {
+            if (own == name)
+                return rows.narrow(1, offset, shape.Aggregate(1L, (a, b) => a * b)).view([Count, .. shape]);
+        }
+
         return null;
     }
 

@@ -22,7 +22,8 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// <param name="hiddenSize">Hidden units, H.</param>
     /// <param name="bias">Whether the recurrence and the readout have biases.</param>
     /// <param name="dtype">float32 or float64.</param>
-    public ElmanRnn(long inputSize, long hiddenSize, bool bias = false, ScalarType dtype = ScalarType.Float32) : base(nameof(ElmanRnn))
+    public ElmanRnn(long inputSize, long hiddenSize, bool bias = false, ScalarType dtype = ScalarType.Float32)
+        : base(nameof(ElmanRnn))
     {
         rnn = new ElmanCell(inputSize, hiddenSize, bias, dtype);
         readout = nn.Linear(hiddenSize, inputSize, hasBias: bias, dtype: dtype);
@@ -87,7 +88,12 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         ElmanRecurrence.Check(input, rnn.weight_ih, rnn.weight_hh, rnn.bias, steps);
         var states = new Tensor[steps];
         using var scope = NewDisposeScope();
-        var h = zeros(input.shape[1], RecurrentWeights.shape[0], dtype: RecurrentWeights.dtype, device: RecurrentWeights.device);
+        var h = zeros(
+            input.shape[1],
+            RecurrentWeights.shape[0],
+            dtype: RecurrentWeights.dtype,
+            device: RecurrentWeights.device
+        );
         for (long t = 1; t <= steps; t++)
         {
             states[t - 1] = h = hook(t, rnn.Step(h, t <= input.shape[0] ? input[t - 1] : null));
@@ -107,12 +113,32 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// <param name="from">The first step whose output counts.</param>
     /// <param name="gradients">Whether the gradients are wanted. What the grads held before is overwritten, not added to.</param>
     /// <param name="times">Where to add what the kernel's phases take.</param>
-    internal (double Loss, double Accuracy) Score(Tensor input, Tensor target, long from, bool gradients, PhaseTimes? times = null)
+    internal (double Loss, double Accuracy) Score(
+        Tensor input,
+        Tensor target,
+        long from,
+        bool gradients,
+        PhaseTimes? times = null
+    )
     {
-        if (FusedTensors.Score(new(InputWeights, RecurrentWeights, RecurrentBias, ReadoutWeights, ReadoutBias), input, target, from, gradients, times) is { } score) return score;
+        if (
+            FusedTensors.Score(
+                new(InputWeights, RecurrentWeights, RecurrentBias, ReadoutWeights, ReadoutBias),
+                input,
+                target,
+                from,
+                gradients,
+                times
+            ) is
+            { } score
+        )
+        {
+            return score;
+        }
+
         using var scope = NewDisposeScope();
         using var mode = enable_grad(gradients);
-        var output = forward(input, from + target.shape[0], from);      // (T − from, B, κ)
+        var output = forward(input, from + target.shape[0], from); // (T − from, B, κ)
         var loss = nn.functional.mse_loss(output, target);
         if (gradients)
         {
@@ -143,9 +169,10 @@ internal sealed class ElmanCell : nn.Module<Tensor, long, Tensor>
 {
     public readonly Parameter weight_ih; // (H, κ)
     public readonly Parameter weight_hh; // (H, H)
-    public readonly Parameter? bias;     // (H): one bias is enough where PyTorch has two
+    public readonly Parameter? bias; // (H): one bias is enough where PyTorch has two
 
-    public ElmanCell(long inputSize, long hiddenSize, bool hasBias, ScalarType dtype) : base(nameof(ElmanCell))
+    public ElmanCell(long inputSize, long hiddenSize, bool hasBias, ScalarType dtype)
+        : base(nameof(ElmanCell))
     {
         double bound = 1 / Math.Sqrt(hiddenSize);
         weight_ih = Uniform([hiddenSize, inputSize]);
@@ -163,12 +190,16 @@ internal sealed class ElmanCell : nn.Module<Tensor, long, Tensor>
     public Tensor Step(Tensor h, Tensor? u)
     {
         var sum = matmul(h, weight_hh.t());
-        if (u is not null) sum = sum + matmul(u, weight_ih.t());
+        if (u is not null)
+            sum = sum + matmul(u, weight_ih.t());
         return (bias is null ? sum : sum + bias).tanh();
     }
 
     /// <returns>h(1) … h(steps), (steps, B, H).</returns>
-    public override Tensor forward(Tensor input, long steps) => (bias is null
-        ? ElmanRecurrence.Apply(input, weight_ih, weight_hh, steps)
-        : ElmanRecurrence.Apply(input, weight_ih, weight_hh, steps, bias))[0];
+    public override Tensor forward(Tensor input, long steps) =>
+        (
+            bias is null
+                ? ElmanRecurrence.Apply(input, weight_ih, weight_hh, steps)
+                : ElmanRecurrence.Apply(input, weight_ih, weight_hh, steps, bias)
+        )[0];
 }

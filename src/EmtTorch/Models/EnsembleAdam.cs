@@ -3,7 +3,12 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>What the optimizer of one member of an ensemble is set to.</summary>
-internal sealed record AdamSettings(double LearningRate, double WeightDecay, double MaxGradNorm, bool DecoupledDecay = false);
+internal sealed record AdamSettings(
+    double LearningRate,
+    double WeightDecay,
+    double MaxGradNorm,
+    bool DecoupledDecay = false
+);
 
 /// <summary>
 /// Clipping and Adam for all members of an ensemble at once, each with its own norm, learning rate, decay and step count n.
@@ -18,15 +23,20 @@ internal sealed record AdamSettings(double LearningRate, double WeightDecay, dou
 internal sealed class EnsembleAdam : IDisposable
 {
     // Adam's own defaults, as TorchSharp's and PyTorch's.
-    private const double Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8, NormEpsilon = 1e-6;
+    private const double Beta1 = 0.9,
+        Beta2 = 0.999,
+        Epsilon = 1e-8,
+        NormEpsilon = 1e-6;
     private const int Ahead = 100;
 
     private readonly ScalarType _dtype;
     private readonly Device _device;
     private AdamSettings[] _settings;
     private long[] _steps;
-    private Tensor _limits, _decays, _kept; // (N, 1)
-    private Tensor? _coming;              // a and b, (steps ahead, 2, N, 1)
+    private Tensor _limits,
+        _decays,
+        _kept; // (N, 1)
+    private Tensor? _coming; // a and b, (steps ahead, 2, N, 1)
     private int _used;
 
     /// <param name="means">m (N, P); taken over.</param>
@@ -35,7 +45,12 @@ internal sealed class EnsembleAdam : IDisposable
     /// <param name="steps">n of each member so far.</param>
     public EnsembleAdam(Tensor means, Tensor squares, IEnumerable<AdamSettings> settings, IEnumerable<long> steps)
     {
-        (Means, Squares, _dtype, _device) = (means.DetachFromDisposeScope(), squares.DetachFromDisposeScope(), means.dtype, means.device);
+        (Means, Squares, _dtype, _device) = (
+            means.DetachFromDisposeScope(),
+            squares.DetachFromDisposeScope(),
+            means.dtype,
+            means.device
+        );
         (_settings, _steps) = ([.. settings], [.. steps]);
         (_limits, _decays, _kept) = Constants();
     }
@@ -55,7 +70,10 @@ internal sealed class EnsembleAdam : IDisposable
     public void Choose(IReadOnlyList<int> members, Tensor onDevice)
     {
         var (means, squares) = (Means, Squares);
-        (Means, Squares) = (means.index_select(0, onDevice).DetachFromDisposeScope(), squares.index_select(0, onDevice).DetachFromDisposeScope());
+        (Means, Squares) = (
+            means.index_select(0, onDevice).DetachFromDisposeScope(),
+            squares.index_select(0, onDevice).DetachFromDisposeScope()
+        );
         means.Dispose();
         squares.Dispose();
         (_settings, _steps) = ([.. members.Select(i => _settings[i])], [.. members.Select(i => _steps[i])]);
@@ -82,14 +100,18 @@ internal sealed class EnsembleAdam : IDisposable
             _coming = Coming().DetachFromDisposeScope();
             _used = 0;
         }
-        var now = _coming.select(0, _used++);                                                // (2, N, 1)
-        for (int i = 0; i < _steps.Length; i++) _steps[i]++;
+        var now = _coming.select(0, _used++); // (2, N, 1)
+        for (int i = 0; i < _steps.Length; i++)
+            _steps[i]++;
 
-        var norms = gradient.norm(1, keepdim: true);                                         // (N, 1)
-        gradient.mul_(_limits.div(norms.add(NormEpsilon)).clamp_max_(1));                    // NaN stays
-        if (noise is not null) gradient.add_(noise);
-        if (Array.Exists(_settings, s => L2(s) != 0)) gradient.addcmul_(parameters, _decays, 1);
-        if (Array.Exists(_settings, s => Kept(s) != 1)) parameters.mul_(_kept);
+        var norms = gradient.norm(1, keepdim: true); // (N, 1)
+        gradient.mul_(_limits.div(norms.add(NormEpsilon)).clamp_max_(1)); // NaN stays
+        if (noise is not null)
+            gradient.add_(noise);
+        if (Array.Exists(_settings, s => L2(s) != 0))
+            gradient.addcmul_(parameters, _decays, 1);
+        if (Array.Exists(_settings, s => Kept(s) != 1))
+            parameters.mul_(_kept);
         Means.mul_(Beta1).add_(gradient, 1 - Beta1);
         Squares.mul_(Beta2).addcmul_(gradient, gradient, 1 - Beta2);
         parameters.addcdiv_(Means, addcmul(now[1], Squares.sqrt(), now[0], 1));
@@ -100,6 +122,7 @@ internal sealed class EnsembleAdam : IDisposable
     {
         var numbers = new double[Ahead, 2, _settings.Length, 1];
         for (int k = 0; k < Ahead; k++)
+        {
             for (int i = 0; i < _settings.Length; i++)
             {
                 long n = _steps[i] + 1 + k;
@@ -107,22 +130,27 @@ internal sealed class EnsembleAdam : IDisposable
                 numbers[k, 0, i, 0] = -1 / (rate * Math.Sqrt(1 - Math.Pow(Beta2, n)));
                 numbers[k, 1, i, 0] = -Epsilon / rate;
             }
+        }
+
         return tensor(numbers, _dtype, _device);
     }
 
     private static double L2(AdamSettings settings) => settings.DecoupledDecay ? 0 : settings.WeightDecay;
 
-    private static double Kept(AdamSettings settings) => settings.DecoupledDecay ? 1 - settings.LearningRate * settings.WeightDecay : 1;
+    private static double Kept(AdamSettings settings) =>
+        settings.DecoupledDecay ? 1 - settings.LearningRate * settings.WeightDecay : 1;
 
     private (Tensor Limits, Tensor Decays, Tensor Kept) Constants()
     {
         using var scope = NewDisposeScope();
-        Tensor Column(Func<AdamSettings, double> of) => tensor(_settings.Select(of).ToArray(), _dtype, _device).unsqueeze(1).DetachFromDisposeScope();
+        Tensor Column(Func<AdamSettings, double> of) =>
+            tensor(_settings.Select(of).ToArray(), _dtype, _device).unsqueeze(1).DetachFromDisposeScope();
         return (Column(s => s.MaxGradNorm), Column(L2), Column(Kept));
     }
 
     public void Dispose()
     {
-        foreach (var tensor in new[] { Means, Squares, _limits, _decays, _kept, _coming }) tensor?.Dispose();
+        foreach (var tensor in new[] { Means, Squares, _limits, _decays, _kept, _coming })
+            tensor?.Dispose();
     }
 }

@@ -15,10 +15,24 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
     public (long Generation, long FirstDocument) Documents { get; init; }
 
     /// <summary>The same without its history: gradients don't go back beyond it.</summary>
-    public EpisodicState Detach() => this with
-    {
-        Layers = [.. Layers.Select(l => new LayerState(l.Keys?.detach(), l.Values?.detach(), l.FastWeights?.detach(), l.Context?.detach()) { Nodes = l.Nodes?.detach(), NodeGates = l.NodeGates?.detach(), Recent = l.Recent })],
-    };
+    public EpisodicState Detach() =>
+        this with
+        {
+            Layers =
+            [
+                .. Layers.Select(l => new LayerState(
+                    l.Keys?.detach(),
+                    l.Values?.detach(),
+                    l.FastWeights?.detach(),
+                    l.Context?.detach()
+                )
+                {
+                    Nodes = l.Nodes?.detach(),
+                    NodeGates = l.NodeGates?.detach(),
+                    Recent = l.Recent,
+                }),
+            ],
+        };
 
     /// <summary>What it takes up for one document, in bytes: constant where attention has a window or is off, but for the tokens of an interval that wait to become a graph's nodes.</summary>
     public long BytesPerDocument => BatchSize == 0 ? 0 : Tensors.Sum(t => t.numel() * t.element_size()) / BatchSize;
@@ -28,12 +42,14 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
     /// <summary>Hands its tensors to the dispose scope around the current one.</summary>
     public void MoveToOuterDisposeScope()
     {
-        foreach (var tensor in Tensors) tensor.MoveToOuterDisposeScope();
+        foreach (var tensor in Tensors)
+            tensor.MoveToOuterDisposeScope();
     }
 
     public void Dispose()
     {
-        foreach (var tensor in Tensors) tensor.Dispose();
+        foreach (var tensor in Tensors)
+            tensor.Dispose();
     }
 }
 
@@ -53,10 +69,12 @@ public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeight
     /// <summary>The tokens of a chunk that isn't whole yet, where they go to a store (B, P, d_v), without gradients; null at a document's start.</summary>
     public Tensor? Recent { get; init; }
 
-    internal IEnumerable<Tensor> Tensors => new[] { Keys, Values, FastWeights, Context, Nodes, NodeGates, Recent }.OfType<Tensor>();
+    internal IEnumerable<Tensor> Tensors =>
+        new[] { Keys, Values, FastWeights, Context, Nodes, NodeGates, Recent }.OfType<Tensor>();
 
     internal void MoveToOuterDisposeScope()
     {
-        foreach (var tensor in Tensors) tensor.MoveToOuterDisposeScope();
+        foreach (var tensor in Tensors)
+            tensor.MoveToOuterDisposeScope();
     }
 }

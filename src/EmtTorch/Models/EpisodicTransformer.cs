@@ -38,7 +38,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
 
     /// <param name="vocabularySize">Tokens are 0 … V − 1.</param>
     /// <param name="model">The sizes and switches, checked already.</param>
-    public EpisodicTransformer(int vocabularySize, ModelConfiguration model) : base(nameof(EpisodicTransformer))
+    public EpisodicTransformer(int vocabularySize, ModelConfiguration model)
+        : base(nameof(EpisodicTransformer))
     {
         (_vocabularySize, _model) = (vocabularySize, model);
         Dtype = model.ScalarType;
@@ -48,10 +49,12 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         norm = nn.LayerNorm(d, dtype: Dtype);
         readout = model.TieWeights ? null : new Projection(d, vocabularySize, model.Block);
         // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of the size 1.
-        using (no_grad()) embedding.weight!.mul_(1 / Math.Sqrt(d));
+        using (no_grad())
+            embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
         this.KeepParameters();
-        if (model.Retrieval is { } retrieval) Stores = new([.. blocks.Select(b => b.Retrieval!)], retrieval.Scope == "shared");
+        if (model.Retrieval is { } retrieval)
+            Stores = new([.. blocks.Select(b => b.Retrieval!)], retrieval.Scope == "shared");
     }
 
     /// <summary>What the network stores of documents; null without retrieval.</summary>
@@ -73,7 +76,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     {
         var copy = new EpisodicTransformer(_vocabularySize, _model);
         using var quiet = no_grad();
-        foreach (var (mine, its) in parameters().Zip(copy.parameters())) its.copy_(mine);
+        foreach (var (mine, its) in parameters().Zip(copy.parameters()))
+            its.copy_(mine);
         return copy.to(embedding.weight!.device);
     }
 
@@ -100,13 +104,27 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         Require.Type(tokens, ScalarType.Int64);
         using var scope = NewDisposeScope();
         if (tokens.numel() > 0 && (tokens.min().item<long>() < 0 || tokens.max().item<long>() >= _vocabularySize))
-            throw new ArgumentException($"has the token {(tokens.min().item<long>() < 0 ? tokens.min() : tokens.max()).item<long>()}: the vocabulary has 0 to {_vocabularySize - 1}", nameof(tokens));
+        {
+            throw new ArgumentException(
+                $"has the token {(tokens.min().item<long>() < 0 ? tokens.min() : tokens.max()).item<long>()}: the vocabulary has 0 to {_vocabularySize - 1}",
+                nameof(tokens)
+            );
+        }
+
         if (state is not null)
         {
             if (state.BatchSize != tokens.shape[0])
-                throw new ArgumentException($"is of {state.BatchSize} documents, the tokens of {tokens.shape[0]}", nameof(state));
-            if (state.Layers.Count != blocks.Count) throw new ArgumentException($"is of {state.Layers.Count} blocks, not of {blocks.Count}", nameof(state));
-            foreach (var tensor in state.Tensors) Require.Like(tensor, embedding.weight!, nameof(state));
+            {
+                throw new ArgumentException(
+                    $"is of {state.BatchSize} documents, the tokens of {tokens.shape[0]}",
+                    nameof(state)
+                );
+            }
+
+            if (state.Layers.Count != blocks.Count)
+                throw new ArgumentException($"is of {state.Layers.Count} blocks, not of {blocks.Count}", nameof(state));
+            foreach (var tensor in state.Tensors)
+                Require.Like(tensor, embedding.weight!, nameof(state));
         }
         var (hidden, after) = Run(tokens, state);
         after.MoveToOuterDisposeScope();
@@ -117,12 +135,14 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     internal (Tensor Hidden, EpisodicState State) Run(Tensor tokens, EpisodicState? state)
     {
         using var scope = NewDisposeScope();
-        long batch = tokens.shape[0], length = tokens.shape[1];
+        long batch = tokens.shape[0],
+            length = tokens.shape[1];
         state ??= FirstState(batch, tokens.device, (Stores?.Begin() ?? 0, 0));
         var span = _model.Attention ? AttentionSpan.Of(_model, state, length, Dtype, tokens.device) : null;
-        var x = embedding.forward(tokens);                                     // (B, T, d)
+        var x = embedding.forward(tokens); // (B, T, d)
         var layers = new LayerState[state.Layers.Count];
-        for (int i = 0; i < layers.Length; i++) (x, layers[i]) = blocks[i].forward(x, state.Layers[i], span, state);
+        for (int i = 0; i < layers.Length; i++)
+            (x, layers[i]) = blocks[i].forward(x, state.Layers[i], span, state);
         var after = new EpisodicState(state.Position + length, batch, layers) { Documents = state.Documents };
         after.MoveToOuterDisposeScope();
         return (norm.forward(x).MoveToOuterDisposeScope(), after);
@@ -133,11 +153,15 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         new(0, batch, [.. blocks.Select(b => b.FirstState(batch, device))]) { Documents = documents };
 
     /// <summary>Logits (…, V) of what <see cref="Read"/> gives (…, d).</summary>
-    public Tensor ReadOut(Tensor hidden) => readout is null ? Projection.Multiply(hidden, embedding.weight!, null, _model.Autocast is not null) : readout.forward(hidden);
+    public Tensor ReadOut(Tensor hidden) =>
+        readout is null
+            ? Projection.Multiply(hidden, embedding.weight!, null, _model.Autocast is not null)
+            : readout.forward(hidden);
 
     protected override void Dispose(bool disposing)
     {
-        if (disposing) Stores?.Dispose();
+        if (disposing)
+            Stores?.Dispose();
         base.Dispose(disposing);
     }
 
@@ -151,8 +175,10 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     public Tensor Generate(Tensor prompt, int tokens, double temperature = 1, Generator? generator = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(tokens);
-        if (temperature is not (>= 0 and < double.PositiveInfinity)) throw new ArgumentException($"is {temperature}: 0 or more", nameof(temperature));
-        if (prompt.dim() == 2 && prompt.shape[1] == 0) throw new ArgumentException("is empty: there is nothing to go on from", nameof(prompt));
+        if (temperature is not (>= 0 and < double.PositiveInfinity))
+            throw new ArgumentException($"is {temperature}: 0 or more", nameof(temperature));
+        if (prompt.dim() == 2 && prompt.shape[1] == 0)
+            throw new ArgumentException("is empty: there is nothing to go on from", nameof(prompt));
         using var everything = NewDisposeScope();
         using var quiet = no_grad();
         var added = new Tensor[tokens];
@@ -160,9 +186,15 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         for (int i = 0; i < tokens; i++)
         {
             using var scope = NewDisposeScope();
-            var logits = ReadOut(hidden.select(1, -1));                        // (B, V)
-            var token = temperature == 0 ? logits.argmax(-1, keepdim: true) : Draw.On(logits.device, (logits.to(ScalarType.Float32) / temperature).softmax(-1).cpu().multinomial(1, false, generator));
-            added[i] = token.MoveToOuterDisposeScope();                        // (B, 1)
+            var logits = ReadOut(hidden.select(1, -1)); // (B, V)
+            var token =
+                temperature == 0
+                    ? logits.argmax(-1, keepdim: true)
+                    : Draw.On(
+                        logits.device,
+                        (logits.to(ScalarType.Float32) / temperature).softmax(-1).cpu().multinomial(1, false, generator)
+                    );
+            added[i] = token.MoveToOuterDisposeScope(); // (B, 1)
             var before = (hidden, state);
             (hidden, state) = Run(token, state);
             hidden.MoveToOuterDisposeScope();
@@ -178,26 +210,36 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
 /// <summary>One block: attention and episodic memory side by side, then the feed-forward network.</summary>
 internal sealed class EpisodicBlock : nn.Module
 {
-    private readonly LayerNorm? norm1, norm2; // none in the seed's form
+    private readonly LayerNorm? norm1,
+        norm2; // none in the seed's form
     private readonly DriftingContext? drift;
     private readonly CausalAttention? attention;
     private readonly FastWeightMemory? memory;
     private readonly GraphMemory? graph;
     private readonly RetrievalMemory? retrieval;
-    private readonly Projection expand, contract;
+    private readonly Projection expand,
+        contract;
 
-    public EpisodicBlock(ModelConfiguration model) : base(nameof(EpisodicBlock))
+    public EpisodicBlock(ModelConfiguration model)
+        : base(nameof(EpisodicBlock))
     {
-        long d = model.HiddenSize, wide = model.FeedForwardSize ?? 4 * d;
+        long d = model.HiddenSize,
+            wide = model.FeedForwardSize ?? 4 * d;
         var block = model.Block;
-        if (model.Residual == "pre_norm") (norm1, norm2) = (nn.LayerNorm(d, dtype: block.Dtype), nn.LayerNorm(d, dtype: block.Dtype));
-        if (model.Drift) drift = new(block);
-        if (model.Attention) attention = new(model);
-        if (model.FastWeights is { } fastWeights) memory = new(block, fastWeights);
-        if (model.Graph is { } nodes) graph = new(block, nodes);
+        if (model.Residual == "pre_norm")
+            (norm1, norm2) = (nn.LayerNorm(d, dtype: block.Dtype), nn.LayerNorm(d, dtype: block.Dtype));
+        if (model.Drift)
+            drift = new(block);
+        if (model.Attention)
+            attention = new(model);
+        if (model.FastWeights is { } fastWeights)
+            memory = new(block, fastWeights);
+        if (model.Graph is { } nodes)
+            graph = new(block, nodes);
         expand = new(d, wide, block);
         contract = new(wide, d, block);
-        if (model.Retrieval is { } store) retrieval = new(block, store);
+        if (model.Retrieval is { } store)
+            retrieval = new(block, store);
         RegisterComponents();
         this.KeepParameters();
     }
@@ -211,7 +253,11 @@ internal sealed class EpisodicBlock : nn.Module
     public LayerState FirstState(long batch, Device device)
     {
         (Tensor? Nodes, Tensor? Gates) first = graph is null ? (null, null) : graph.FirstState(batch, device);
-        return new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device)) { Nodes = first.Nodes, NodeGates = first.Gates };
+        return new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device))
+        {
+            Nodes = first.Nodes,
+            NodeGates = first.Gates,
+        };
     }
 
     /// <param name="x">(B, T, d).</param>
@@ -221,11 +267,27 @@ internal sealed class EpisodicBlock : nn.Module
     public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span, EpisodicState before)
     {
         using var scope = NewDisposeScope();
-        Tensor own = norm1 is null ? x : norm1.forward(x), h = own;
-        Tensor? contexts = null, context = null, keys = null, values = null, fast = null, nodes = null, gates = null, added = null;
-        if (drift is not null) (h, contexts, context) = drift.forward(h, state.Context!);
-        var search = retrieval?.Begin(h, contexts, state.Context, state.Recent, new(before.Position, before.Documents.Generation, before.Documents.FirstDocument)); // goes on while the block attends
-        if (attention is not null) (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
+        Tensor own = norm1 is null ? x : norm1.forward(x),
+            h = own;
+        Tensor? contexts = null,
+            context = null,
+            keys = null,
+            values = null,
+            fast = null,
+            nodes = null,
+            gates = null,
+            added = null;
+        if (drift is not null)
+            (h, contexts, context) = drift.forward(h, state.Context!);
+        var search = retrieval?.Begin(
+            h,
+            contexts,
+            state.Context,
+            state.Recent,
+            new(before.Position, before.Documents.Generation, before.Documents.FirstDocument)
+        ); // goes on while the block attends
+        if (attention is not null)
+            (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
         if (memory is not null)
         {
             (var read, fast) = memory.forward(h, contexts, state.FastWeights!);
@@ -233,7 +295,12 @@ internal sealed class EpisodicBlock : nn.Module
         }
         if (graph is not null)
         {
-            (var read, nodes, gates) = graph.forward(own, drift is null ? null : h - own, state.Nodes!, state.NodeGates!);
+            (var read, nodes, gates) = graph.forward(
+                own,
+                drift is null ? null : h - own,
+                state.Nodes!,
+                state.NodeGates!
+            );
             added = added is null ? read : added + read;
         }
         if (search is not null)
@@ -242,13 +309,21 @@ internal sealed class EpisodicBlock : nn.Module
             added = added is null ? retrieved : added + retrieved;
         }
         Tensor after;
-        if (norm2 is null) after = x + FeedForward(added ?? h);
+        if (norm2 is null)
+        {
+            after = x + FeedForward(added ?? h);
+        }
         else
         {
             x = added is null ? x : x + added;
             after = x + FeedForward(norm2.forward(x));
         }
-        var next = new LayerState(keys, values, fast, context) { Nodes = nodes, NodeGates = gates, Recent = search?.Recent };
+        var next = new LayerState(keys, values, fast, context)
+        {
+            Nodes = nodes,
+            NodeGates = gates,
+            Recent = search?.Recent,
+        };
         next.MoveToOuterDisposeScope();
         return (after.MoveToOuterDisposeScope(), next);
     }

@@ -11,7 +11,9 @@ internal static class Initialization
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        network.RecurrentWeights.copy_(Orthonormal(network.RecurrentWeights.shape[0], network.RecurrentWeights.shape[0]));
+        network.RecurrentWeights.copy_(
+            Orthonormal(network.RecurrentWeights.shape[0], network.RecurrentWeights.shape[0])
+        );
     }
 
     /// <summary>
@@ -24,13 +26,22 @@ internal static class Initialization
     /// <exception cref="ArgumentException">H is smaller than s·κ: there is no such basis.</exception>
     public static void Circuit(ElmanRnn network, LinearBinding task, double noise)
     {
-        long hidden = network.RecurrentWeights.shape[0], n = task.S * task.D;
-        if (hidden < n) throw new ArgumentException($"{hidden} hidden units have no orthonormal basis of s·d = {n} vectors", nameof(network));
+        long hidden = network.RecurrentWeights.shape[0],
+            n = task.S * task.D;
+        if (hidden < n)
+        {
+            throw new ArgumentException(
+                $"{hidden} hidden units have no orthonormal basis of s·d = {n} vectors",
+                nameof(network)
+            );
+        }
+
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        var psi = Orthonormal(hidden, n).to(network.RecurrentWeights.dtype);                  // (H, s·κ)
-        var newest = psi.narrow(1, n - task.D, task.D);                                       // Ψ_s (H, κ)
-        foreach (var parameter in network.parameters()) parameter.mul_(noise);
+        var psi = Orthonormal(hidden, n).to(network.RecurrentWeights.dtype); // (H, s·κ)
+        var newest = psi.narrow(1, n - task.D, task.D); // Ψ_s (H, κ)
+        foreach (var parameter in network.parameters())
+            parameter.mul_(noise);
         network.RecurrentWeights.add_(matmul(psi, matmul(tensor(task.Phi(), psi.dtype), psi.t())));
         network.InputWeights.add_(newest);
         network.ReadoutWeights.add_(newest.t());

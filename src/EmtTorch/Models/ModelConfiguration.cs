@@ -14,9 +14,12 @@ namespace EmtTorch.Models;
 [KeysOf(nameof(Type))]
 public sealed record ModelConfiguration
 {
-    internal const string ElmanRnn = "elman_rnn", EpisodicTransformer = "episodic_transformer";
+    internal const string ElmanRnn = "elman_rnn",
+        EpisodicTransformer = "episodic_transformer";
 
-    [Description("The kind of network: elman_rnn for variable binding, xor and flip_flop, episodic_transformer for tasks on tokens.")]
+    [Description(
+        "The kind of network: elman_rnn for variable binding, xor and flip_flop, episodic_transformer for tasks on tokens."
+    )]
     [AllowedValues(ElmanRnn, EpisodicTransformer)]
     public string Type { get; init; } = ElmanRnn;
 
@@ -31,12 +34,16 @@ public sealed record ModelConfiguration
     [AllowedValues("float32", "float64")]
     public string Dtype { get; init; } = "float32";
 
-    [Description("First weights. uniform: within ±1/√H, PyTorch's; orthogonal: W_hh random orthogonal, the rest uniform; circuit: near the theory's circuit of the task, which takes H of s·d or more.")]
+    [Description(
+        "First weights. uniform: within ±1/√H, PyTorch's; orthogonal: W_hh random orthogonal, the rest uniform; circuit: near the theory's circuit of the task, which takes H of s·d or more."
+    )]
     [AllowedValues("uniform", "orthogonal", "circuit")]
     [OnlyFor(ElmanRnn)]
     public string Initialization { get; init; } = "uniform";
 
-    [Description("How far first weights are from the circuit: this times the uniform ones is added. For circuit alone.")]
+    [Description(
+        "How far first weights are from the circuit: this times the uniform ones is added. For circuit alone."
+    )]
     [Range(0, double.MaxValue)]
     [OnlyFor(ElmanRnn)]
     public double InitializationNoise { get; init; } = 0.1;
@@ -65,7 +72,9 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public int? FeedForwardSize { get; init; }
 
-    [Description("The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: the source's H + FFN(H_att), without norms.")]
+    [Description(
+        "The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: the source's H + FFN(H_att), without norms."
+    )]
     [AllowedValues("pre_norm", "seed")]
     [OnlyFor(EpisodicTransformer)]
     public string Residual { get; init; } = "pre_norm";
@@ -84,7 +93,9 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public int MemoryHeads { get; init; } = 1;
 
-    [Description("What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token.")]
+    [Description(
+        "What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token."
+    )]
     [AllowedValues("hebbian", "delta", "hypernetwork")]
     [OnlyFor(EpisodicTransformer)]
     public string Write { get; init; } = "hebbian";
@@ -94,7 +105,9 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public int HypernetworkRank { get; init; } = 1;
 
-    [Description("How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, the source's form.")]
+    [Description(
+        "How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, the source's form."
+    )]
     [AllowedValues("linear", "softmax")]
     [OnlyFor(EpisodicTransformer)]
     public string Read { get; init; } = "linear";
@@ -111,7 +124,9 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public bool Drift { get; init; } = true;
 
-    [Description("Nodes of the graph memory in each block, the tokens that were written most strongly so far; null: there is none. It goes with any memory, also none.")]
+    [Description(
+        "Nodes of the graph memory in each block, the tokens that were written most strongly so far; null: there is none. It goes with any memory, also none."
+    )]
     [Range(1, 65536)]
     [OnlyFor(EpisodicTransformer)]
     public int? GraphNodes { get; init; }
@@ -121,12 +136,16 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public int GraphInterval { get; init; } = 32;
 
-    [Description("How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: softmax(q N') N', the source's form; no_edges: softmax(q N) N.")]
+    [Description(
+        "How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: softmax(q N') N', the source's form; no_edges: softmax(q N) N."
+    )]
     [AllowedValues("addressed", "seed", "no_edges")]
     [OnlyFor(EpisodicTransformer)]
     public string GraphRead { get; init; } = "addressed";
 
-    [Description("The type that matrix products are computed in: bfloat16, or null for dtype's. Weights, sums over the sequence and the loss keep theirs.")]
+    [Description(
+        "The type that matrix products are computed in: bfloat16, or null for dtype's. Weights, sums over the sequence and the loss keep theirs."
+    )]
     [AllowedValues("bfloat16")]
     [OnlyFor(EpisodicTransformer)]
     public string? Autocast { get; init; }
@@ -137,11 +156,19 @@ public sealed record ModelConfiguration
 
     /// <summary>Of a transformer: what its blocks' parts have in common.</summary>
     [JsonIgnore]
-    internal BlockShape Block => new(HiddenSize, ScalarType) { Bias = Bias, Autocast = Autocast is not null, Drift = Drift, Gate = Gate };
+    internal BlockShape Block =>
+        new(HiddenSize, ScalarType)
+        {
+            Bias = Bias,
+            Autocast = Autocast is not null,
+            Drift = Drift,
+            Gate = Gate,
+        };
 
     /// <summary>Of a transformer: the blocks' fast weights; null where there are none.</summary>
     [JsonIgnore]
-    internal FastWeightSettings? FastWeights => Memory == "fast_weights" ? new(MemoryHeads, Write, Read, Decay, HypernetworkRank) : null;
+    internal FastWeightSettings? FastWeights =>
+        Memory == "fast_weights" ? new(MemoryHeads, Write, Read, Decay, HypernetworkRank) : null;
 
     /// <summary>Of a transformer: the blocks' graphs; null where there are none.</summary>
     [JsonIgnore]
@@ -158,26 +185,68 @@ public sealed record ModelConfiguration
     internal IEnumerable<ConfigurationProblem> Check(TaskConfiguration task)
     {
         if (task.IsOnTokens != IsTransformer)
-            yield return new("model.type", $"found {Type}; {task.Label} is learned by {(task.IsOnTokens ? EpisodicTransformer : ElmanRnn)}");
+        {
+            yield return new(
+                "model.type",
+                $"found {Type}; {task.Label} is learned by {(task.IsOnTokens ? EpisodicTransformer : ElmanRnn)}"
+            );
+        }
+
         if (IsTransformer)
         {
             if (Attention && HiddenSize % (2 * Heads) != 0)
-                yield return new("model.heads", $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a head's numbers are rotated two by two)");
+            {
+                yield return new(
+                    "model.heads",
+                    $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a head's numbers are rotated two by two)"
+                );
+            }
+
             if (Memory != "none" && HiddenSize % MemoryHeads != 0)
-                yield return new("model.memory_heads", $"found {MemoryHeads}; allowed: numbers that divide hidden_size, {HiddenSize}");
+            {
+                yield return new(
+                    "model.memory_heads",
+                    $"found {MemoryHeads}; allowed: numbers that divide hidden_size, {HiddenSize}"
+                );
+            }
+
             if (HypernetworkRank > 1 && (Memory == "none" || Write != "hypernetwork"))
-                yield return new("model.hypernetwork_rank", $"found {HypernetworkRank} beside {(Memory == "none" ? "memory none" : $"write {Write}")}; allowed: 1, or write hypernetwork");
-            foreach (var problem in Retrieval?.Check(HiddenSize, Gate) ?? []) yield return problem;
+            {
+                yield return new(
+                    "model.hypernetwork_rank",
+                    $"found {HypernetworkRank} beside {(Memory == "none" ? "memory none" : $"write {Write}")}; allowed: 1, or write hypernetwork"
+                );
+            }
+
+            foreach (var problem in Retrieval?.Check(HiddenSize, Gate) ?? [])
+                yield return problem;
             if (Autocast is not null && Dtype != "float32")
                 yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
             yield break;
         }
         if (task.IsXor && !Bias)
-            yield return new("model.bias", $"found false; {Xor.Name} needs true: without a bias −u gives −y, but the exclusive or of two inputs is the same for both, so that no training could learn it");
-        if (Initialization != "circuit") yield break;
+        {
+            yield return new(
+                "model.bias",
+                $"found false; {Xor.Name} needs true: without a bias −u gives −y, but the exclusive or of two inputs is the same for both, so that no training could learn it"
+            );
+        }
+
+        if (Initialization != "circuit")
+            yield break;
         if (!task.IsLinearBinding)
-            yield return new("model.initialization", $"found circuit; {task.Name} is no linear variable binding task, so that there is no circuit for it; allowed: uniform, orthogonal");
+        {
+            yield return new(
+                "model.initialization",
+                $"found circuit; {task.Name} is no linear variable binding task, so that there is no circuit for it; allowed: uniform, orthogonal"
+            );
+        }
         else if (HiddenSize < task.S * task.D)
-            yield return new("model.hidden_size", $"found {HiddenSize}; initialization circuit needs an orthonormal basis of s·d = {task.S} · {task.D} = {task.S * task.D} vectors: allowed are as many hidden units or more");
+        {
+            yield return new(
+                "model.hidden_size",
+                $"found {HiddenSize}; initialization circuit needs an orthonormal basis of s·d = {task.S} · {task.D} = {task.S * task.D} vectors: allowed are as many hidden units or more"
+            );
+        }
     }
 }

@@ -12,6 +12,8 @@ internal static class SpectralPenalty
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var identity = eye(weight.shape[^1], dtype: weight.dtype, device: weight.device);
-        return matmul(weight, matmul(weight.transpose(-2, -1), weight).sub_(identity)).mul_(4).MoveToOuterDisposeScope();
+        return matmul(weight, matmul(weight.transpose(-2, -1), weight).sub_(identity))
+            .mul_(4)
+            .MoveToOuterDisposeScope();
     }
 }

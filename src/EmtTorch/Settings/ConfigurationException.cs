@@ -10,7 +10,9 @@ public sealed record ConfigurationProblem(string Path, string Message)
 
 /// <summary>A configuration that can't be used; the message lists every problem, one a line.</summary>
 public sealed class ConfigurationException(IReadOnlyList<ConfigurationProblem> problems)
-    : Exception($"The configuration has {(problems.Count == 1 ? "a problem" : $"{problems.Count} problems")}:{string.Concat(problems.Select(p => $"\n  {p}"))}")
+    : Exception(
+        $"The configuration has {(problems.Count == 1 ? "a problem" : $"{problems.Count} problems")}:{string.Concat(problems.Select(p => $"\n  {p}"))}"
+    )
 {
     public IReadOnlyList<ConfigurationProblem> Problems { get; } = problems;
 }

@@ -6,8 +6,16 @@ internal static class NearestName
     /// <returns>The nearest candidate, or null where none is near: no more than a third of its letters wrong.</returns>
     public static string? To(string name, IEnumerable<string> candidates)
     {
-        var nearest = candidates.Select(c => (Name: c, Distance: Distance(name.ToLowerInvariant(), c))).DefaultIfEmpty().MinBy(c => c.Distance);
-        return nearest.Name is not null && nearest.Distance <= Math.Max(1, nearest.Name.Length / 3) && nearest.Distance < nearest.Name.Length ? nearest.Name : null;
+        var nearest = candidates
+            .Select(c => (Name: c, Distance: Distance(name.ToLowerInvariant(), c)))
+            .DefaultIfEmpty()
+            .MinBy(c => c.Distance);
+        return
+            nearest.Name is not null
+            && nearest.Distance <= Math.Max(1, nearest.Name.Length / 3)
+            && nearest.Distance < nearest.Name.Length
+            ? nearest.Name
+            : null;
     }
 
     /// <summary>Edit distance in which two neighbours in the wrong order are one mistake (optimal string alignment).</summary>
@@ -15,6 +23,7 @@ internal static class NearestName
     {
         var d = new int[a.Length + 1, b.Length + 1];
         for (int i = 0; i <= a.Length; i++)
+        {
             for (int j = 0; j <= b.Length; j++)
             {
                 if (i == 0 || j == 0)
@@ -24,8 +33,11 @@ internal static class NearestName
                 }
                 int change = a[i - 1] == b[j - 1] ? 0 : 1;
                 d[i, j] = Math.Min(Math.Min(d[i - 1, j] + 1, d[i, j - 1] + 1), d[i - 1, j - 1] + change);
-                if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i, j] = Math.Min(d[i, j], d[i - 2, j - 2] + 1);
+                if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                    d[i, j] = Math.Min(d[i, j], d[i - 2, j - 2] + 1);
             }
+        }
+
         return d[a.Length, b.Length];
     }
 }

@@ -24,17 +24,20 @@ internal sealed class SettingRule
     private bool IsWhole { get; init; }
 
     private readonly string _kind; // as JSON Schema names it
-    private readonly bool _nullable, _required;
+    private readonly bool _nullable,
+        _required;
     private readonly string? _description;
     private readonly JsonNode? _default;
     private readonly SettingRule? _items;
-    private readonly int _minItems, _maxItems = int.MaxValue;
+    private readonly int _minItems,
+        _maxItems = int.MaxValue;
     private readonly string[] _exactlyOne = [];
     private readonly string? _onlyFor; // the kind that this key is for, by…
     private readonly string? _kindKey; // …this key of the object that it is in
     private readonly JsonNode[] _choices = [];
     private readonly RegularExpressionAttribute? _pattern;
-    private readonly string? _minimum, _maximum; // as text, which holds every type of number
+    private readonly string? _minimum,
+        _maximum; // as text, which holds every type of number
     private readonly bool _above; // the minimum itself is not allowed
 
     /// <summary>The keys of an object, in order.</summary>
@@ -43,7 +46,8 @@ internal sealed class SettingRule
     private SettingRule(Type type, PropertyInfo? property, object? value, bool element = false)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
-        _kind = type == typeof(string) ? "string"
+        _kind =
+            type == typeof(string) ? "string"
             : type == typeof(bool) ? "boolean"
             : type == typeof(double) ? "number"
             : type == typeof(int) || type == typeof(long) || type == typeof(BigInteger) ? "integer"
@@ -54,32 +58,49 @@ internal sealed class SettingRule
         {
             _required = property.IsDefined(typeof(RequiredMemberAttribute));
             _onlyFor = property.GetCustomAttribute<OnlyForAttribute>()?.Kind;
-            _nullable = new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable && !property.IsDefined(typeof(JsonIgnoreAttribute));
-            _description = property.GetCustomAttribute<DescriptionAttribute>()?.Description + (_onlyFor is null ? "" : $" For {_onlyFor} alone.");
-            if (!_required && _kind != "object" && value is not (null or "")) _default = JsonSerializer.SerializeToNode(value, SettingJson.Options);
+            _nullable =
+                new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable
+                && !property.IsDefined(typeof(JsonIgnoreAttribute));
+            _description =
+                property.GetCustomAttribute<DescriptionAttribute>()?.Description
+                + (_onlyFor is null ? "" : $" For {_onlyFor} alone.");
+            if (!_required && _kind != "object" && value is not (null or ""))
+                _default = JsonSerializer.SerializeToNode(value, SettingJson.Options);
         }
 
         switch (_kind)
         {
             case "object":
                 value ??= Activator.CreateInstance(type);
-                foreach (var p in type.GetProperties().Where(p => p.CanWrite)) Keys.Add(KeyOf(p.Name), new(p.PropertyType, p, p.GetValue(value)));
+                foreach (var p in type.GetProperties().Where(p => p.CanWrite))
+                    Keys.Add(KeyOf(p.Name), new(p.PropertyType, p, p.GetValue(value)));
                 _exactlyOne = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties.Select(KeyOf).ToArray() ?? [];
-                if (type.GetCustomAttribute<KeysOfAttribute>()?.Property is { } kinds) _kindKey = KeyOf(kinds);
+                if (type.GetCustomAttribute<KeysOfAttribute>()?.Property is { } kinds)
+                    _kindKey = KeyOf(kinds);
                 break;
             case "array":
                 _items = new(type.GetGenericArguments()[0], property, null, element: true);
-                if (element) break;
-                if (property?.GetCustomAttribute<MinLengthAttribute>() is { } least) _minItems = least.Length;
-                if (property?.GetCustomAttribute<LengthAttribute>() is { } length) (_minItems, _maxItems) = (length.MinimumLength, length.MaximumLength);
+                if (element)
+                    break;
+                if (property?.GetCustomAttribute<MinLengthAttribute>() is { } least)
+                    _minItems = least.Length;
+                if (property?.GetCustomAttribute<LengthAttribute>() is { } length)
+                    (_minItems, _maxItems) = (length.MinimumLength, length.MaximumLength);
                 break;
             default:
-                _choices = property?.GetCustomAttribute<AllowedValuesAttribute>()?.Values.Select(v => JsonSerializer.SerializeToNode(v)!).ToArray() ?? [];
+                _choices =
+                    property
+                        ?.GetCustomAttribute<AllowedValuesAttribute>()
+                        ?.Values.Select(v => JsonSerializer.SerializeToNode(v)!)
+                        .ToArray()
+                    ?? [];
                 _pattern = property?.GetCustomAttribute<RegularExpressionAttribute>();
                 if (property?.GetCustomAttribute<RangeAttribute>() is { } range)
                 {
                     _minimum = Convert.ToString(range.Minimum, CultureInfo.InvariantCulture);
-                    _maximum = range.Maximum is double.MaxValue ? null : Convert.ToString(range.Maximum, CultureInfo.InvariantCulture);
+                    _maximum = range.Maximum is double.MaxValue
+                        ? null
+                        : Convert.ToString(range.Maximum, CultureInfo.InvariantCulture);
                     _above = range.MinimumIsExclusive;
                 }
                 break;
@@ -106,17 +127,31 @@ internal sealed class SettingRule
     private static string KeyOf(string property) => JsonNamingPolicy.SnakeCaseLower.ConvertName(property);
 
     /// <summary>What is allowed, in words.</summary>
-    public string Allowed => _kind switch
-    {
-        "object" => $"an object with the keys {string.Join(", ", Keys.Keys)}",
-        "array" => (_minItems == _maxItems ? $"a list of {_minItems}" : _minItems > 0 ? "a list of one or more" : "a list") + $", each {_items!.Allowed}",
-        "boolean" => "true or false",
-        _ when _choices.Length > 0 => (_choices.Length > 1 ? "one of " : "") + string.Join(", ", _choices.Select(Text)),
-        "string" => _pattern?.ErrorMessage ?? "text",
-        _ => (_kind == "integer" ? "a whole number" : "a number")
-            + (_minimum is null ? "" : _above ? $" above {_minimum}" : $" from {_minimum}")
-            + (_maximum is null ? "" : _above ? $", up to {_maximum}" : $" to {_maximum}"),
-    } + (_nullable ? ", or null" : "");
+    public string Allowed =>
+        _kind switch
+        {
+            "object" => $"an object with the keys {string.Join(", ", Keys.Keys)}",
+            "array" => (
+                _minItems == _maxItems ? $"a list of {_minItems}"
+                : _minItems > 0 ? "a list of one or more"
+                : "a list"
+            ) + $", each {_items!.Allowed}",
+            "boolean" => "true or false",
+            _ when _choices.Length > 0 => (_choices.Length > 1 ? "one of " : "")
+                + string.Join(", ", _choices.Select(Text)),
+            "string" => _pattern?.ErrorMessage ?? "text",
+            _ => (_kind == "integer" ? "a whole number" : "a number")
+                + (
+                    _minimum is null ? ""
+                    : _above ? $" above {_minimum}"
+                    : $" from {_minimum}"
+                )
+                + (
+                    _maximum is null ? ""
+                    : _above ? $", up to {_maximum}"
+                    : $" to {_maximum}"
+                ),
+        } + (_nullable ? ", or null" : "");
 
     /// <summary>
     /// Checks a value and all that is in it. Keys with a bad value are taken out of their object, so that the rest can still
@@ -133,9 +168,11 @@ internal sealed class SettingRule
             case ("object", JsonValueKind.Object):
                 CheckKeys(node!.AsObject(), path, problems);
                 return true;
-            case ("array", JsonValueKind.Array) when node!.AsArray() is var list && list.Count >= _minItems && list.Count <= _maxItems:
+            case ("array", JsonValueKind.Array)
+                when node!.AsArray() is var list && list.Count >= _minItems && list.Count <= _maxItems:
                 bool good = true;
-                for (int i = 0; i < list.Count; i++) good &= _items!.Check(list[i], $"{path}[{i}]", problems);
+                for (int i = 0; i < list.Count; i++)
+                    good &= _items!.Check(list[i], $"{path}[{i}]", problems);
                 return good;
             case ("string", JsonValueKind.String) when IsGoodText(node!):
             case ("integer", JsonValueKind.Number) when IsGoodInteger(node!):
@@ -143,7 +180,14 @@ internal sealed class SettingRule
                 return true;
         }
         string found = $"found {Found(node)}; allowed: {Allowed}";
-        if (node?.GetValueKind() == JsonValueKind.String && NearestName.To(Text(node), _choices.Select(Text)) is { } near) found += $"; did you mean {near}?";
+        if (
+            node?.GetValueKind() == JsonValueKind.String
+            && NearestName.To(Text(node), _choices.Select(Text)) is { } near
+        )
+        {
+            found += $"; did you mean {near}?";
+        }
+
         problems.Add(new(path, found));
         return false;
     }
@@ -153,55 +197,88 @@ internal sealed class SettingRule
         var given = section.Select(p => p.Key).ToArray();
         foreach (var key in given)
         {
-            if (path.Length == 0 && key == "$schema") section.Remove(key);
+            if (path.Length == 0 && key == "$schema")
+            {
+                section.Remove(key);
+            }
             else if (!Keys.TryGetValue(key, out var rule))
             {
                 problems.Add(new(Join(path, key), UnknownKey(key)));
                 section.Remove(key);
             }
-            else if (!rule.Check(section[key], Join(path, key), problems)) section.Remove(key);
-        }
-        if (KindOf(section) is { } kind)
-            foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && !k.Value.IsFor(kind)))
+            else if (!rule.Check(section[key], Join(path, key), problems))
             {
-                problems.Add(new(Join(path, key), $"is for {_kindKey} {rule._onlyFor} only, and this is {kind}: leave it out"));
                 section.Remove(key);
             }
+        }
+        if (KindOf(section) is { } kind)
+        {
+            foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && !k.Value.IsFor(kind)))
+            {
+                problems.Add(
+                    new(Join(path, key), $"is for {_kindKey} {rule._onlyFor} only, and this is {kind}: leave it out")
+                );
+                section.Remove(key);
+            }
+        }
+
         foreach (var (key, rule) in Keys)
-            if (rule._required && !given.Contains(key)) problems.Add(new(Join(path, key), $"is missing; needed: {rule.Allowed}"));
+        {
+            if (rule._required && !given.Contains(key))
+                problems.Add(new(Join(path, key), $"is missing; needed: {rule.Allowed}"));
+        }
+
         var ways = given.Intersect(_exactlyOne).ToArray();
         if (_exactlyOne.Length > 0 && ways.Length != 1)
-            problems.Add(new(path, $"found {(ways.Length == 0 ? "none" : string.Join(" and ", ways))} of {string.Join(", ", _exactlyOne)}; allowed: exactly one" +
-                (ways.Length == 0 ? "" : $" (--set {path}={{…}} replaces the whole of it)")));
+        {
+            problems.Add(
+                new(
+                    path,
+                    $"found {(ways.Length == 0 ? "none" : string.Join(" and ", ways))} of {string.Join(", ", _exactlyOne)}; allowed: exactly one"
+                        + (ways.Length == 0 ? "" : $" (--set {path}={{…}} replaces the whole of it)")
+                )
+            );
+        }
     }
 
     private bool IsFor(string kind) => _onlyFor is null || _onlyFor == kind;
 
     // Of which kind an object is: what it says, or the default.
-    private string? KindOf(JsonObject section) => _kindKey is null ? null : (string?)(section[_kindKey] ?? Keys[_kindKey]._default);
+    private string? KindOf(JsonObject section) =>
+        _kindKey is null ? null : (string?)(section[_kindKey] ?? Keys[_kindKey]._default);
 
     /// <summary>Takes the keys out of an object, and of those in it, that are for another kind than theirs.</summary>
     public void RemoveForeign(JsonObject section)
     {
         if (KindOf(section) is { } kind)
-            foreach (var (key, _) in Keys.Where(k => !k.Value.IsFor(kind))) section.Remove(key);
+        {
+            foreach (var (key, _) in Keys.Where(k => !k.Value.IsFor(kind)))
+                section.Remove(key);
+        }
+
         foreach (var (key, rule) in Keys)
-            if (section[key] is JsonObject inner) rule.RemoveForeign(inner);
+        {
+            if (section[key] is JsonObject inner)
+                rule.RemoveForeign(inner);
+        }
     }
 
     /// <summary>What to say of a key that this object doesn't have.</summary>
-    public string UnknownKey(string key) => NearestName.To(key, Keys.Keys) is { } near
-        ? $"unknown key; did you mean {near}?"
-        : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}" : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}";
+    public string UnknownKey(string key) =>
+        NearestName.To(key, Keys.Keys) is { } near ? $"unknown key; did you mean {near}?"
+        : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}"
+        : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}";
 
     public static string Join(string path, string key) => path.Length == 0 ? key : $"{path}.{key}";
 
     private bool IsGoodText(JsonNode node)
     {
         var text = node.GetValue<string>();
-        if (_choices.Length > 0) return _choices.Any(c => Text(c) == text);
+        if (_choices.Length > 0)
+            return _choices.Any(c => Text(c) == text);
         // All of it: $ alone would let a line's end pass.
-        return _pattern is null || Regex.Match(text, _pattern.Pattern) is { Success: true } match && match.Length == text.Length;
+        return _pattern is null
+            || Regex.Match(text, _pattern.Pattern) is { Success: true } match && match.Length == text.Length;
     }
 
     private bool IsGoodInteger(JsonNode node)
@@ -211,7 +288,15 @@ internal sealed class SettingRule
         if (!plain)
         {
             // JSON knows no integers: 2e4 and 64.0 are whole too. Beyond 2^53 such forms aren't exact.
-            if (!double.TryParse(text, CultureInfo.InvariantCulture, out double d) || !double.IsInteger(d) || Math.Abs(d) > 9007199254740992) return false;
+            if (
+                !double.TryParse(text, CultureInfo.InvariantCulture, out double d)
+                || !double.IsInteger(d)
+                || Math.Abs(d) > 9007199254740992
+            )
+            {
+                return false;
+            }
+
             text = ((long)d).ToString(CultureInfo.InvariantCulture);
             node.ReplaceWith((long)d);
         }
@@ -230,7 +315,8 @@ internal sealed class SettingRule
     }
 
     // A text's characters, any other value's JSON.
-    private static string Text(JsonNode node) => node.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : node.ToJsonString();
+    private static string Text(JsonNode node) =>
+        node.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : node.ToJsonString();
 
     private static string Found(JsonNode? node)
     {
@@ -250,26 +336,46 @@ internal sealed class SettingRule
     public JsonObject Schema()
     {
         var schema = new JsonObject();
-        if (_description is { Length: > 0 }) schema["description"] = _description;
+        if (_description is { Length: > 0 })
+            schema["description"] = _description;
         schema["type"] = _nullable ? new JsonArray(_kind, "null") : _kind;
-        if (_choices.Length > 0) schema["enum"] = new JsonArray([.. _choices.Select(c => c.DeepClone())]);
-        if (_pattern is not null) schema["pattern"] = _pattern.Pattern;
-        if (_minimum is not null) schema[_above ? "exclusiveMinimum" : "minimum"] = JsonNode.Parse(_minimum);
-        if (_maximum is not null) schema["maximum"] = JsonNode.Parse(_maximum);
-        if (_items is not null) schema["items"] = _items.Schema();
-        if (_minItems > 0) schema["minItems"] = _minItems;
-        if (_maxItems < int.MaxValue) schema["maxItems"] = _maxItems;
-        if (_default is not null) schema["default"] = _default.DeepClone();
-        else if (_nullable) schema["default"] = null;
-        if (_kind != "object") return schema;
+        if (_choices.Length > 0)
+            schema["enum"] = new JsonArray([.. _choices.Select(c => c.DeepClone())]);
+        if (_pattern is not null)
+            schema["pattern"] = _pattern.Pattern;
+        if (_minimum is not null)
+            schema[_above ? "exclusiveMinimum" : "minimum"] = JsonNode.Parse(_minimum);
+        if (_maximum is not null)
+            schema["maximum"] = JsonNode.Parse(_maximum);
+        if (_items is not null)
+            schema["items"] = _items.Schema();
+        if (_minItems > 0)
+            schema["minItems"] = _minItems;
+        if (_maxItems < int.MaxValue)
+            schema["maxItems"] = _maxItems;
+        if (_default is not null)
+            schema["default"] = _default.DeepClone();
+        else if (_nullable)
+            schema["default"] = null;
+        if (_kind != "object")
+            return schema;
 
         var properties = new JsonObject();
-        if (IsWhole) properties["$schema"] = new JsonObject { ["type"] = "string" };
-        foreach (var (key, rule) in Keys) properties[key] = rule.Schema();
+        if (IsWhole)
+            properties["$schema"] = new JsonObject { ["type"] = "string" };
+        foreach (var (key, rule) in Keys)
+            properties[key] = rule.Schema();
         schema["properties"] = properties;
         var required = Keys.Where(k => k.Value._required).Select(k => (JsonNode)k.Key).ToArray();
-        if (required.Length > 0) schema["required"] = new JsonArray(required);
-        if (_exactlyOne.Length > 0) schema["oneOf"] = new JsonArray([.. _exactlyOne.Select(key => new JsonObject { ["required"] = new JsonArray(key) })]);
+        if (required.Length > 0)
+            schema["required"] = new JsonArray(required);
+        if (_exactlyOne.Length > 0)
+        {
+            schema["oneOf"] = new JsonArray([
+                .. _exactlyOne.Select(key => new JsonObject { ["required"] = new JsonArray(key) }),
+            ]);
+        }
+
         schema["additionalProperties"] = false;
         return schema;
     }

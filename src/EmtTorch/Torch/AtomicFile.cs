@@ -26,22 +26,26 @@ public static partial class AtomicFile
         }
         catch
         {
-            if (File.Exists(temporary)) File.Delete(temporary);
+            if (File.Exists(temporary))
+                File.Delete(temporary);
             throw;
         }
-        if (OperatingSystem.IsLinux()) FlushFolder(Path.GetDirectoryName(Path.GetFullPath(path))!);
+        if (OperatingSystem.IsLinux())
+            FlushFolder(Path.GetDirectoryName(Path.GetFullPath(path))!);
     }
 
     /// <summary>Writes text, UTF-8, likewise.</summary>
     /// <exception cref="IOException">The file can't be written; the one that was there stays.</exception>
-    public static void WriteText(string path, string text) => Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+    public static void WriteText(string path, string text) =>
+        Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
 
     // The rename itself is in the folder, and .NET opens no folders.
     private static void FlushFolder(string folder)
     {
         const int readOnly = 0;
         int descriptor = Open(folder, readOnly);
-        if (descriptor < 0) return;
+        if (descriptor < 0)
+            return;
         _ = Synchronize(descriptor);
         _ = Close(descriptor);
     }

@@ -16,10 +16,18 @@ namespace EmtTorch;
 /// </remarks>
 internal sealed class BackwardCall
 {
-    private enum Kind { None, Backward, Grad }
+    private enum Kind
+    {
+        None,
+        Backward,
+        Grad,
+    }
 
-    [ThreadStatic] private static BackwardCall? s_ofThisThread;
-    [ThreadStatic] private static IReadOnlyList<Tensor>? s_returned;
+    [ThreadStatic]
+    private static BackwardCall? s_ofThisThread;
+
+    [ThreadStatic]
+    private static IReadOnlyList<Tensor>? s_returned;
 
     private volatile Kind _kind;
     private ExceptionDispatchInfo? _failure;
@@ -35,11 +43,15 @@ internal sealed class BackwardCall
 
     /// <summary>Adds ∂loss/∂θ to the grad of every parameter.</summary>
     /// <param name="loss">One number that depends on parameters.</param>
-    public static void Run(Tensor loss) => OfThisThread.Guarded(Kind.Backward, () =>
-    {
-        loss.backward();
-        return true;
-    });
+    public static void Run(Tensor loss) =>
+        OfThisThread.Guarded(
+            Kind.Backward,
+            () =>
+            {
+                loss.backward();
+                return true;
+            }
+        );
 
     /// <summary>∂loss/∂θ for each of the parameters; null for one that the loss does not depend on. Their grads stay as they are.</summary>
     /// <param name="loss">One number that depends on parameters.</param>
@@ -50,11 +62,20 @@ internal sealed class BackwardCall
     /// </param>
     public static Tensor?[] Gradients(Tensor loss, IReadOnlyList<Parameter> parameters, bool alone)
     {
-        if (alone) return WithOwnGrads(loss, parameters);
-        if (loss.numel() != 1 || !loss.requires_grad) throw new ArgumentException("must be one number that depends on parameters", nameof(loss));
-        if (parameters.Count == 0 || parameters.Any(p => !p.requires_grad)) throw new ArgumentException("must all require gradients", nameof(parameters));
-        return OfThisThread.Guarded(Kind.Grad, () =>
-            autograd.grad([loss], [.. parameters], allow_unused: true).Select(g => g is null || g.IsInvalid ? null : g).ToArray());
+        if (alone)
+            return WithOwnGrads(loss, parameters);
+        if (loss.numel() != 1 || !loss.requires_grad)
+            throw new ArgumentException("must be one number that depends on parameters", nameof(loss));
+        if (parameters.Count == 0 || parameters.Any(p => !p.requires_grad))
+            throw new ArgumentException("must all require gradients", nameof(parameters));
+        return OfThisThread.Guarded(
+            Kind.Grad,
+            () =>
+                autograd
+                    .grad([loss], [.. parameters], allow_unused: true)
+                    .Select(g => g is null || g.IsInvalid ? null : g)
+                    .ToArray()
+        );
     }
 
     private static Tensor?[] WithOwnGrads(Tensor loss, IReadOnlyList<Parameter> parameters)
@@ -62,7 +83,8 @@ internal sealed class BackwardCall
         var before = parameters.Select(p => p.grad).ToArray();
         try
         {
-            foreach (var parameter in parameters) parameter.grad = null;
+            foreach (var parameter in parameters)
+                parameter.grad = null;
             Run(loss);
             return [.. parameters.Select(p => p.grad)];
         }
@@ -79,7 +101,8 @@ internal sealed class BackwardCall
     /// <summary>Keeps the first exception of this call, to be thrown when the engine is done.</summary>
     internal void Note(Exception exception)
     {
-        if (_kind != Kind.None) Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(exception), null);
+        if (_kind != Kind.None)
+            Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(exception), null);
     }
 
     /// <summary>A gradient that the engine takes for no argument, whatever its shape: complex numbers for real ones.</summary>
@@ -98,14 +121,16 @@ internal sealed class BackwardCall
     internal static void FreeLater(IReadOnlyList<Tensor> gradients)
     {
         FreeReturned();
-        foreach (var tensor in gradients) tensor.DetachFromDisposeScope();
+        foreach (var tensor in gradients)
+            tensor.DetachFromDisposeScope();
         s_returned = gradients;
     }
 
     /// <summary>Frees what the last backward on this thread returned.</summary>
     internal static void FreeReturned()
     {
-        foreach (var tensor in s_returned ?? []) tensor.Dispose();
+        foreach (var tensor in s_returned ?? [])
+            tensor.Dispose();
         s_returned = null;
     }
 

@@ -47,10 +47,13 @@ internal static partial class NativeTorch
             {
                 // .NET cannot load it. TorchSharp would now copy half a gigabyte out of the package cache, in vain.
                 if (name == Bridge)
+                {
                     Environment.SetEnvironmentVariable(
                         "NUGET_PACKAGES",
                         Path.Combine(AppContext.BaseDirectory, "none")
                     );
+                }
+
                 return 0;
             };
             if (Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder)
@@ -65,7 +68,13 @@ internal static partial class NativeTorch
     private static void LetIdleThreadsSleep()
     {
         string[] variables = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
-        if (!OperatingSystem.IsLinux() || variables.Any(name => Environment.GetEnvironmentVariable(name) is { Length: > 0 })) return;
+        if (
+            !OperatingSystem.IsLinux()
+            || variables.Any(name => Environment.GetEnvironmentVariable(name) is { Length: > 0 })
+        )
+        {
+            return;
+        }
         // In libc's environment, which libgomp reads as it is loaded; .NET's is a copy.
         _ = SetVariable(variables[0], "passive", 1);
     }
@@ -107,14 +116,21 @@ internal static partial class NativeTorch
         string own = $"{Prefix}torch_cpu{Suffix}";
         // TorchSharp loads a program's own libtorch by its path. The process would have two, and die of that.
         if (Find(own) is { } path)
+        {
             return $"{FolderVariable} is set, but this program has a libtorch of its own, {path}. "
                 + $"A build with -p:Libtorch=none has none.";
+        }
+
         if (!File.Exists(Path.Combine(folder, own)))
+        {
             return $"{FolderVariable} is {folder}, but there is no {own} in that folder. "
                 + "It must name the folder with libtorch's libraries, such as torch/lib of a Python installation.";
+        }
+
         foreach (
             string library in Libraries.Select(name => Path.Combine(folder, Prefix + name + Suffix)).Where(File.Exists)
         )
+        {
             try
             {
                 NativeLibrary.Load(library);
@@ -123,6 +139,8 @@ internal static partial class NativeTorch
             {
                 return Explain(library, e.Message);
             }
+        }
+
         return null;
     }
 
@@ -140,15 +158,21 @@ internal static partial class NativeTorch
             return $"On Linux TorchSharp is for x86-64 alone; this is {RuntimeInformation.ProcessArchitecture}.";
         var reasons = Reasons(library, loader);
         if (reasons.Select(MissingVersion).FirstOrDefault(version => version is not null) is { } version)
+        {
             return $"It needs {version}, which this system does not have. "
                 + "It takes glibc 2.34 and GCC 12's libstdc++, or newer: Debian 12 and Ubuntu 22.04 have them.";
+        }
+
         string said = reasons.Count > 0 ? reasons[0] : loader.Split('\n')[0].Split(". In order")[0] + ".";
         if (
             Environment.GetEnvironmentVariable(FolderVariable) is null or ""
             && Find($"{Prefix}torch_cpu{Suffix}") is null
         )
+        {
             return "There is no libtorch with this program. "
                 + $"A build with -p:Libtorch=none takes the one in the folder that {FolderVariable} names.\n  {said}";
+        }
+
         if (said.Contains("undefined symbol", StringComparison.Ordinal))
             return $"TorchSharp {TorchRuntime.TorchSharpVersion} was built for another version of libtorch.\n  {said}";
         return said;

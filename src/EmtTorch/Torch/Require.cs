@@ -14,14 +14,23 @@ internal static class Require
 
     /// <summary>Exactly this shape.</summary>
     /// <exception cref="ArgumentException">It has another.</exception>
-    public static void Shape(Tensor tensor, ReadOnlySpan<long> shape, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    public static void Shape(
+        Tensor tensor,
+        ReadOnlySpan<long> shape,
+        [CallerArgumentExpression(nameof(tensor))] string name = ""
+    )
     {
-        if (!Fits(tensor.shape, shape)) throw new ArgumentException($"has shape {Text(tensor.shape)}, not {Text(shape)}", name);
+        if (!Fits(tensor.shape, shape))
+            throw new ArgumentException($"has shape {Text(tensor.shape)}, not {Text(shape)}", name);
     }
 
     /// <summary>A shape (…, these).</summary>
     /// <exception cref="ArgumentException">It ends otherwise.</exception>
-    public static void Ends(Tensor tensor, ReadOnlySpan<long> shape, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    public static void Ends(
+        Tensor tensor,
+        ReadOnlySpan<long> shape,
+        [CallerArgumentExpression(nameof(tensor))] string name = ""
+    )
     {
         long[] found = tensor.shape;
         if (found.Length < shape.Length || !Fits(found.AsSpan()[^shape.Length..], shape))
@@ -32,7 +41,8 @@ internal static class Require
     /// <exception cref="ArgumentException">They are of another.</exception>
     public static void Type(Tensor tensor, ScalarType type, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
-        if (tensor.dtype != type) throw new ArgumentException($"is {tensor.dtype}, not {type}", name);
+        if (tensor.dtype != type)
+            throw new ArgumentException($"is {tensor.dtype}, not {type}", name);
     }
 
     /// <summary>The type and the device of another tensor.</summary>
@@ -45,7 +55,11 @@ internal static class Require
 
     /// <summary>The device of another tensor.</summary>
     /// <exception cref="ArgumentException">It is on another.</exception>
-    public static void SameDevice(Tensor tensor, Tensor other, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    public static void SameDevice(
+        Tensor tensor,
+        Tensor other,
+        [CallerArgumentExpression(nameof(tensor))] string name = ""
+    )
     {
         if (tensor.device_type != other.device_type || tensor.device_index != other.device_index)
             throw new ArgumentException($"is on {tensor.device}, not on {other.device}", name);
@@ -55,7 +69,8 @@ internal static class Require
     /// <exception cref="ArgumentException">They are whole, or complex, or no numbers.</exception>
     public static void Floating(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
-        if (!tensor.is_floating_point()) throw new ArgumentException($"is {tensor.dtype}, not of a floating type", name);
+        if (!tensor.is_floating_point())
+            throw new ArgumentException($"is {tensor.dtype}, not of a floating type", name);
     }
 
     /// <summary>Floating numbers, maybe of several types, all on one device.</summary>
@@ -71,9 +86,14 @@ internal static class Require
 
     private static bool Fits(ReadOnlySpan<long> found, ReadOnlySpan<long> expected)
     {
-        if (found.Length != expected.Length) return false;
+        if (found.Length != expected.Length)
+            return false;
         for (int i = 0; i < found.Length; i++)
-            if (expected[i] != Any && found[i] != expected[i]) return false;
+        {
+            if (expected[i] != Any && found[i] != expected[i])
+                return false;
+        }
+
         return true;
     }
 

@@ -24,10 +24,23 @@ public sealed class SafetensorsFile
 
     private static readonly Dictionary<string, int> Sizes = new()
     {
-        ["F64"] = 8, ["I64"] = 8, ["U64"] = 8, ["F32"] = 4, ["I32"] = 4, ["U32"] = 4, ["F16"] = 2, ["BF16"] = 2, ["I16"] = 2, ["U16"] = 2, ["I8"] = 1, ["U8"] = 1, ["BOOL"] = 1,
+        ["F64"] = 8,
+        ["I64"] = 8,
+        ["U64"] = 8,
+        ["F32"] = 4,
+        ["I32"] = 4,
+        ["U32"] = 4,
+        ["F16"] = 2,
+        ["BF16"] = 2,
+        ["I16"] = 2,
+        ["U16"] = 2,
+        ["I8"] = 1,
+        ["U8"] = 1,
+        ["BOOL"] = 1,
     };
 
-    private SafetensorsFile(Dictionary<string, string> metadata, Dictionary<string, SafetensorsTensor> tensors) => (Metadata, Tensors) = (metadata, tensors);
+    private SafetensorsFile(Dictionary<string, string> metadata, Dictionary<string, SafetensorsTensor> tensors) =>
+        (Metadata, Tensors) = (metadata, tensors);
 
     public IReadOnlyDictionary<string, string> Metadata { get; }
     public IReadOnlyDictionary<string, SafetensorsTensor> Tensors { get; }
@@ -50,7 +63,15 @@ public sealed class SafetensorsFile
         {
             return Parse(bytes);
         }
-        catch (Exception e) when (e is InvalidDataException or JsonException or FormatException or InvalidOperationException or OverflowException or KeyNotFoundException)
+        catch (Exception e)
+            when (e
+                    is InvalidDataException
+                        or JsonException
+                        or FormatException
+                        or InvalidOperationException
+                        or OverflowException
+                        or KeyNotFoundException
+            )
         {
             throw new InvalidDataException($"{path} is not a whole safetensors file: {e.Message}", e);
         }
@@ -59,32 +80,54 @@ public sealed class SafetensorsFile
     /// <summary>Writes a file, atomically; see <see cref="AtomicFile.Write"/>.</summary>
     /// <exception cref="ArgumentException">A tensor's data is not as long as its shape and dtype say.</exception>
     /// <exception cref="IOException">The file can't be written.</exception>
-    public static void Write(string path, IReadOnlyDictionary<string, SafetensorsTensor> tensors, IReadOnlyDictionary<string, string> metadata)
+    public static void Write(
+        string path,
+        IReadOnlyDictionary<string, SafetensorsTensor> tensors,
+        IReadOnlyDictionary<string, string> metadata
+    )
     {
         // The order of the reference implementation: wide elements first, so that every tensor is aligned.
-        var ordered = tensors.OrderByDescending(t => Size(t.Value.DType)).ThenBy(t => t.Key, StringComparer.Ordinal).ToArray();
+        var ordered = tensors
+            .OrderByDescending(t => Size(t.Value.DType))
+            .ThenBy(t => t.Key, StringComparer.Ordinal)
+            .ToArray();
         foreach (var (name, tensor) in ordered)
+        {
             if (Length(tensor.DType, tensor.Shape) != tensor.Data.Length)
-                throw new ArgumentException($"the tensor {name} has {tensor.Data.Length} bytes, and its shape and dtype say {Length(tensor.DType, tensor.Shape)}");
+            {
+                throw new ArgumentException(
+                    $"the tensor {name} has {tensor.Data.Length} bytes, and its shape and dtype say {Length(tensor.DType, tensor.Shape)}"
+                );
+            }
+        }
+
         var header = Header(ordered, metadata);
         using (var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256))
         {
             hash.AppendData(header);
-            foreach (var (_, tensor) in ordered) hash.AppendData(tensor.Data.Span);
+            foreach (var (_, tensor) in ordered)
+                hash.AppendData(tensor.Data.Span);
             int at = header.AsSpan().IndexOf(Encoding.ASCII.GetBytes(NoChecksum));
             Encoding.ASCII.GetBytes(Convert.ToHexStringLower(hash.GetCurrentHash())).CopyTo(header, at);
         }
-        AtomicFile.Write(path, stream =>
-        {
-            Span<byte> length = stackalloc byte[8];
-            BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
-            stream.Write(length);
-            stream.Write(header);
-            foreach (var (_, tensor) in ordered) stream.Write(tensor.Data.Span);
-        });
+        AtomicFile.Write(
+            path,
+            stream =>
+            {
+                Span<byte> length = stackalloc byte[8];
+                BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
+                stream.Write(length);
+                stream.Write(header);
+                foreach (var (_, tensor) in ordered)
+                    stream.Write(tensor.Data.Span);
+            }
+        );
     }
 
-    private static byte[] Header(KeyValuePair<string, SafetensorsTensor>[] ordered, IReadOnlyDictionary<string, string> metadata)
+    private static byte[] Header(
+        KeyValuePair<string, SafetensorsTensor>[] ordered,
+        IReadOnlyDictionary<string, string> metadata
+    )
     {
         using var buffer = new MemoryStream();
         using (var json = new Utf8JsonWriter(buffer))
@@ -93,7 +136,12 @@ public sealed class SafetensorsFile
             json.WriteStartObject("__metadata__");
             // First of all, so that the place to fill in is found before any other text that looks like it.
             json.WriteString(Checksum, NoChecksum);
-            foreach (var (key, value) in metadata) if (key != Checksum) json.WriteString(key, value);
+            foreach (var (key, value) in metadata)
+            {
+                if (key != Checksum)
+                    json.WriteString(key, value);
+            }
+
             json.WriteEndObject();
             long offset = 0;
             foreach (var (name, tensor) in ordered)
@@ -101,7 +149,8 @@ public sealed class SafetensorsFile
                 json.WriteStartObject(name);
                 json.WriteString("dtype", tensor.DType);
                 json.WriteStartArray("shape");
-                foreach (long n in tensor.Shape) json.WriteNumberValue(n);
+                foreach (long n in tensor.Shape)
+                    json.WriteNumberValue(n);
                 json.WriteEndArray();
                 json.WriteStartArray("data_offsets");
                 json.WriteNumberValue(offset);
@@ -111,21 +160,29 @@ public sealed class SafetensorsFile
             }
             json.WriteEndObject();
         }
-        while (buffer.Length % 8 != 0) buffer.WriteByte((byte)' ');
+        while (buffer.Length % 8 != 0)
+            buffer.WriteByte((byte)' ');
         return buffer.ToArray();
     }
 
     private static SafetensorsFile Parse(byte[] bytes)
     {
-        if (bytes.Length < 8) throw new InvalidDataException($"it has {bytes.Length} bytes, fewer than the header's length takes");
+        if (bytes.Length < 8)
+            throw new InvalidDataException($"it has {bytes.Length} bytes, fewer than the header's length takes");
         long headerLength = BinaryPrimitives.ReadInt64LittleEndian(bytes);
         if (headerLength is < 2 or > LongestHeader || headerLength > bytes.Length - 8)
-            throw new InvalidDataException($"its header would be {headerLength} bytes long, and the file is {bytes.Length}");
+        {
+            throw new InvalidDataException(
+                $"its header would be {headerLength} bytes long, and the file is {bytes.Length}"
+            );
+        }
+
         var header = bytes.AsMemory(8, (int)headerLength);
         var data = bytes.AsMemory(8 + (int)headerLength);
 
         using var json = JsonDocument.Parse(header);
-        if (json.RootElement.ValueKind != JsonValueKind.Object) throw new InvalidDataException("its header is not an object");
+        if (json.RootElement.ValueKind != JsonValueKind.Object)
+            throw new InvalidDataException("its header is not an object");
         var metadata = new Dictionary<string, string>();
         var tensors = new Dictionary<string, SafetensorsTensor>();
         var places = new List<(long Begin, long End, string Name)>();
@@ -134,47 +191,72 @@ public sealed class SafetensorsFile
             if (entry.Name == "__metadata__")
             {
                 foreach (var text in entry.Value.EnumerateObject())
-                    if (!metadata.TryAdd(text.Name, text.Value.GetString() ?? "")) throw new InvalidDataException($"its metadata has {text.Name} twice");
+                {
+                    if (!metadata.TryAdd(text.Name, text.Value.GetString() ?? ""))
+                        throw new InvalidDataException($"its metadata has {text.Name} twice");
+                }
+
                 continue;
             }
             var dtype = entry.Value.GetProperty("dtype").GetString() ?? "";
             var shape = entry.Value.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64()).ToArray();
             var offsets = entry.Value.GetProperty("data_offsets").EnumerateArray().Select(n => n.GetInt64()).ToArray();
-            if (offsets is not [var begin, var end] || begin < 0 || end < begin || end > data.Length) throw new InvalidDataException($"the tensor {entry.Name} lies outside of it");
-            if (Length(dtype, shape) != end - begin) throw new InvalidDataException($"the tensor {entry.Name} has {end - begin} bytes, and its shape and dtype say {Length(dtype, shape)}");
-            if (!tensors.TryAdd(entry.Name, new(dtype, shape, data.Slice((int)begin, (int)(end - begin))))) throw new InvalidDataException($"it has the tensor {entry.Name} twice");
+            if (offsets is not [var begin, var end] || begin < 0 || end < begin || end > data.Length)
+                throw new InvalidDataException($"the tensor {entry.Name} lies outside of it");
+            if (Length(dtype, shape) != end - begin)
+            {
+                throw new InvalidDataException(
+                    $"the tensor {entry.Name} has {end - begin} bytes, and its shape and dtype say {Length(dtype, shape)}"
+                );
+            }
+
+            if (!tensors.TryAdd(entry.Name, new(dtype, shape, data.Slice((int)begin, (int)(end - begin)))))
+                throw new InvalidDataException($"it has the tensor {entry.Name} twice");
             places.Add((begin, end, entry.Name));
         }
         long expected = 0;
         foreach (var (begin, end, name) in places.Order())
         {
-            if (begin != expected) throw new InvalidDataException($"before the tensor {name} there is a gap, or it overlaps another");
+            if (begin != expected)
+                throw new InvalidDataException($"before the tensor {name} there is a gap, or it overlaps another");
             expected = end;
         }
-        if (expected != data.Length) throw new InvalidDataException($"it has {data.Length} bytes of tensors, and its header says {expected}");
+        if (expected != data.Length)
+            throw new InvalidDataException($"it has {data.Length} bytes of tensors, and its header says {expected}");
         Verify(metadata, header, data);
         return new(metadata, tensors);
     }
 
     private static void Verify(Dictionary<string, string> metadata, Memory<byte> header, Memory<byte> data)
     {
-        if (!metadata.TryGetValue(Checksum, out var stated)) return; // written by Python, say
+        if (!metadata.TryGetValue(Checksum, out var stated))
+            return; // written by Python, say
         int at = header.Span.IndexOf(Encoding.UTF8.GetBytes($"\"{Checksum}\":\"{stated}\""));
-        if (stated.Length != 64 || at < 0) throw new InvalidDataException("its checksum is damaged");
+        if (stated.Length != 64 || at < 0)
+            throw new InvalidDataException("its checksum is damaged");
         var plain = header.ToArray();
         Encoding.ASCII.GetBytes(NoChecksum).CopyTo(plain, at + Checksum.Length + 4);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(plain);
         hash.AppendData(data.Span);
-        if (Convert.ToHexStringLower(hash.GetCurrentHash()) != stated) throw new InvalidDataException("its checksum does not agree with its content: a byte has changed since it was written");
+        if (Convert.ToHexStringLower(hash.GetCurrentHash()) != stated)
+        {
+            throw new InvalidDataException(
+                "its checksum does not agree with its content: a byte has changed since it was written"
+            );
+        }
     }
 
-    private static int Size(string dtype) => Sizes.TryGetValue(dtype, out int size) ? size : throw new InvalidDataException($"'{dtype}' is not a dtype: {string.Join(", ", Sizes.Keys)} are");
+    private static int Size(string dtype) =>
+        Sizes.TryGetValue(dtype, out int size)
+            ? size
+            : throw new InvalidDataException($"'{dtype}' is not a dtype: {string.Join(", ", Sizes.Keys)} are");
 
     private static long Length(string dtype, long[] shape)
     {
         long length = Size(dtype);
-        foreach (long n in shape) length = n >= 0 ? checked(length * n) : throw new InvalidDataException($"a size of {n}");
+        foreach (long n in shape)
+            length = n >= 0 ? checked(length * n) : throw new InvalidDataException($"a size of {n}");
         return length;
     }
 }

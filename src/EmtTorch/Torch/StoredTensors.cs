@@ -14,8 +14,18 @@ internal static class StoredTensors
     public static void RestoreWeights(nn.Module network, SafetensorsFile file)
     {
         var names = network.named_parameters().Select(p => p.name).ToHashSet();
-        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && !BesideWeights.Any(p => n.StartsWith(p, StringComparison.Ordinal))).ToArray();
-        if (unknown.Length > 0) throw new InvalidDataException($"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}");
+        var unknown = file
+            .Tensors.Keys.Where(n =>
+                !names.Contains(n) && !BesideWeights.Any(p => n.StartsWith(p, StringComparison.Ordinal))
+            )
+            .ToArray();
+        if (unknown.Length > 0)
+        {
+            throw new InvalidDataException(
+                $"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}"
+            );
+        }
+
         RestoreWeights(network, file.Tensors);
     }
 
@@ -23,7 +33,8 @@ internal static class StoredTensors
     /// <exception cref="InvalidDataException">One is missing, or of another shape.</exception>
     public static void RestoreWeights(nn.Module network, IReadOnlyDictionary<string, SafetensorsTensor> tensors)
     {
-        foreach (var (name, parameter) in network.named_parameters()) Load(tensors, name, parameter);
+        foreach (var (name, parameter) in network.named_parameters())
+            Load(tensors, name, parameter);
     }
 
     /// <summary>A tensor as a file has it.</summary>
@@ -40,7 +51,12 @@ internal static class StoredTensors
     {
         var stored = Find(tensors, name);
         if (!stored.Shape.AsSpan().SequenceEqual(into.shape))
-            throw new InvalidDataException($"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})");
+        {
+            throw new InvalidDataException(
+                $"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})"
+            );
+        }
+
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         into.copy_(Load(stored, name));
@@ -50,7 +66,9 @@ internal static class StoredTensors
     public static Tensor Load(SafetensorsFile file, string name) => Load(Find(file.Tensors, name), name);
 
     private static SafetensorsTensor Find(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name) =>
-        tensors.TryGetValue(name, out var stored) ? stored : throw new InvalidDataException($"the tensor {name} is missing");
+        tensors.TryGetValue(name, out var stored)
+            ? stored
+            : throw new InvalidDataException($"the tensor {name} is missing");
 
     private static Tensor Load(SafetensorsTensor stored, string name)
     {
@@ -71,15 +89,28 @@ internal static class StoredTensors
 
     private static readonly Dictionary<ScalarType, string> DTypes = new()
     {
-        [ScalarType.Float64] = "F64", [ScalarType.Float32] = "F32", [ScalarType.Float16] = "F16", [ScalarType.BFloat16] = "BF16",
-        [ScalarType.Int64] = "I64", [ScalarType.Int32] = "I32", [ScalarType.Byte] = "U8", [ScalarType.Bool] = "BOOL",
+        [ScalarType.Float64] = "F64",
+        [ScalarType.Float32] = "F32",
+        [ScalarType.Float16] = "F16",
+        [ScalarType.BFloat16] = "BF16",
+        [ScalarType.Int64] = "I64",
+        [ScalarType.Int32] = "I32",
+        [ScalarType.Byte] = "U8",
+        [ScalarType.Bool] = "BOOL",
     };
 
     private static string DType(ScalarType type) => DTypes[type];
 
     private static ScalarType DType(string name, string tensor)
     {
-        foreach (var (type, text) in DTypes) if (text == name) return type;
-        throw new InvalidDataException($"the tensor {tensor} is of dtype {name}; one of {string.Join(", ", DTypes.Values)} is expected");
+        foreach (var (type, text) in DTypes)
+        {
+            if (text == name)
+                return type;
+        }
+
+        throw new InvalidDataException(
+            $"the tensor {tensor} is of dtype {name}; one of {string.Join(", ", DTypes.Values)} is expected"
+        );
     }
 }

@@ -15,9 +15,11 @@ namespace EmtTorch;
 /// invalid gradient. TorchSharp's `autograd.grad` lets no error of Torch through and ends the process: <see cref="BackwardCall.Gradients"/>
 /// is there in its place.
 /// </remarks>
-internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T> where T : TorchFunction<T>, new()
+internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
+    where T : TorchFunction<T>, new()
 {
-    [ThreadStatic] private static ExceptionDispatchInfo? s_forwardFailure;
+    [ThreadStatic]
+    private static ExceptionDispatchInfo? s_forwardFailure;
 
     public override string Name => typeof(T).Name;
 
@@ -30,7 +32,11 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T> where
     /// <param name="ctx">What forward saved.</param>
     /// <param name="saved">The tensors that forward saved.</param>
     /// <param name="gradients">Those in the results; null is a gradient of zeros. One of them at least is not null.</param>
-    protected abstract List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients);
+    protected abstract List<Tensor?> Backward(
+        autograd.AutogradContext ctx,
+        List<Tensor> saved,
+        IReadOnlyList<Tensor?> gradients
+    );
 
     /// <summary>Calls the function.</summary>
     /// <param name="arguments">Tensors and whatever else forward takes.</param>
@@ -43,7 +49,8 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T> where
         var failure = s_forwardFailure;
         s_forwardFailure = null;
         failure?.Throw();
-        foreach (var result in results) result.MoveToOuterDisposeScope();
+        foreach (var result in results)
+            result.MoveToOuterDisposeScope();
         return results;
     }
 
@@ -75,31 +82,40 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T> where
         var call = onCpu ? BackwardCall.OfThisThread : (BackwardCall)ctx.get_data("call");
         try
         {
-            if (given.TrueForAll(g => g is null)) return [.. isTensor.Select(_ => (Tensor)null!)];
+            if (given.TrueForAll(g => g is null))
+                return [.. isTensor.Select(_ => (Tensor)null!)];
             // The engine turns it on for create_graph, and off otherwise.
-            if (is_grad_enabled()) throw new NotSupportedException($"{Name} is differentiable once: create_graph cannot be used with it");
+            if (is_grad_enabled())
+                throw new NotSupportedException($"{Name} is differentiable once: create_graph cannot be used with it");
             using var scope = NewDisposeScope();
             var found = Backward(ctx, ctx.get_saved_variables(), given);
             // A wrong number of gradients, or one where there is no tensor, ends the process.
             if (found.Count != isTensor.Length || found.Where((g, i) => g is not null && !isTensor[i]).Any())
+            {
                 throw new InvalidOperationException(
-                    $"{Name} returned {found.Count} gradients for {isTensor.Length} arguments, or one for an argument that is no tensor");
+                    $"{Name} returned {found.Count} gradients for {isTensor.Length} arguments, or one for an argument that is no tensor"
+                );
+            }
+
             BackwardCall.FreeLater([.. found.OfType<Tensor>()]);
             // Torch's own nodes give up what they saved here; TorchSharp's keep it as long as the loss lives.
-            if (call.IsLastUse) ctx.Dispose();
+            if (call.IsLastUse)
+                ctx.Dispose();
             return found.ConvertAll(g => g!);
         }
         catch (Exception e)
         {
             // An exception that leaves here crosses native frames and ends the process.
             call.Note(e);
-            if (call.IsQuiet) return [.. isTensor.Select(_ => (Tensor)null!)];
+            if (call.IsQuiet)
+                return [.. isTensor.Select(_ => (Tensor)null!)];
             var invalid = BackwardCall.InvalidGradient();
             return [.. isTensor.Select(t => t ? invalid : null!)];
         }
         finally
         {
-            foreach (var gradient in grad_outputs) gradient?.Dispose();
+            foreach (var gradient in grad_outputs)
+                gradient?.Dispose();
         }
     }
 

@@ -21,7 +21,8 @@ public static partial class TorchRuntime
     public static void Start(int? threads)
     {
         NativeTorch.Load();
-        if (threads is { } n) set_num_threads(Math.Max(1, n)); // 0 ends the process
+        if (threads is { } n)
+            set_num_threads(Math.Max(1, n)); // 0 ends the process
     }
 
     /// <summary>The device that a configuration's `device` names.</summary>
@@ -31,12 +32,19 @@ public static partial class TorchRuntime
     public static Device ResolveDevice(string name, out string? problem)
     {
         problem = null;
-        if (name == "cpu") return CPU;
+        if (name == "cpu")
+            return CPU;
         bool available = cuda.is_available();
-        if (name == "auto") return available ? new Device(DeviceType.CUDA, 0) : CPU;
+        if (name == "auto")
+            return available ? new Device(DeviceType.CUDA, 0) : CPU;
         var device = name == "cuda" ? new Device(DeviceType.CUDA, 0) : new Device(name);
-        if (!available) problem = $"'{name}' was asked for, but this machine has no CUDA device that this libtorch can use; allowed here: auto, cpu";
-        else if (device.index >= cuda.device_count()) problem = $"'{name}' was asked for, but there are only {cuda.device_count()} CUDA devices, numbered from 0";
+        if (!available)
+        {
+            problem =
+                $"'{name}' was asked for, but this machine has no CUDA device that this libtorch can use; allowed here: auto, cpu";
+        }
+        else if (device.index >= cuda.device_count())
+            problem = $"'{name}' was asked for, but there are only {cuda.device_count()} CUDA devices, numbered from 0";
         return problem is null ? device : CPU;
     }
 
@@ -61,5 +69,8 @@ public static partial class TorchRuntime
 
     /// <summary>The version of TorchSharp.</summary>
     public static string TorchSharpVersion =>
-        typeof(torch).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0] ?? "";
+        typeof(torch)
+            .Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
+            ?.InformationalVersion.Split('+')[0]
+        ?? "";
 }

@@ -19,14 +19,16 @@ internal static class TorchSharpDefects
     /// </summary>
     public static void KeepParameters(this nn.Module module)
     {
-        foreach (var parameter in module.parameters()) parameter.DetachFromDisposeScope();
+        foreach (var parameter in module.parameters())
+            parameter.DetachFromDisposeScope();
     }
 
     /// <summary>`tensor(Complex[])` reads memory as aligned that is not, and ends the process.</summary>
     public static Tensor ComplexTensor(IReadOnlyCollection<System.Numerics.Complex> values)
     {
         using var scope = NewDisposeScope();
-        return complex(tensor(values.Select(z => z.Real).ToArray()), tensor(values.Select(z => z.Imaginary).ToArray())).MoveToOuterDisposeScope();
+        return complex(tensor(values.Select(z => z.Real).ToArray()), tensor(values.Select(z => z.Imaginary).ToArray()))
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -37,12 +39,16 @@ internal static class TorchSharpDefects
     {
         using var own = generator.get_state();
         if (state.dtype != own.dtype || state.numel() != own.numel())
+        {
             throw new InvalidDataException(
-                $"the random state has {state.numel()} numbers of {state.dtype}; this libtorch's has {own.numel()} of {own.dtype}");
+                $"the random state has {state.numel()} numbers of {state.dtype}; this libtorch's has {own.numel()} of {own.dtype}"
+            );
+        }
         // Of the Mersenne twister: the seed, then how many of its 624 numbers are left, whether it is seeded, and the next one's place.
         using var local = state.cpu().contiguous();
         var bytes = local.bytes;
-        int left = BinaryPrimitives.ReadInt32LittleEndian(bytes[8..]), seeded = BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]);
+        int left = BinaryPrimitives.ReadInt32LittleEndian(bytes[8..]),
+            seeded = BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]);
         long next = BinaryPrimitives.ReadInt64LittleEndian(bytes[16..]);
         if (seeded != 1 || left is < 1 or > 624 || next is < 0 or > 624)
             throw new InvalidDataException("the random state is none of a Mersenne twister's");
@@ -51,6 +57,7 @@ internal static class TorchSharpDefects
 
     /// <summary>What an exception says. An error of libtorch comes with up to twenty lines of C++ frames, which are cut off.</summary>
     public static string Message(Exception error) =>
-        error is ExternalException ? error.Message.Split(["Exception raised from", "\nframe #"], 2, StringSplitOptions.None)[0].TrimEnd()
-        : error.Message;
+        error is ExternalException
+            ? error.Message.Split(["Exception raised from", "\nframe #"], 2, StringSplitOptions.None)[0].TrimEnd()
+            : error.Message;
 }

@@ -35,16 +35,33 @@ public sealed class EpisodicAnalysisTests
         Assert.That((gate.Block, gate.Head, gate.Decay), Is.EqualTo((1, 1, 1.0)));
         Assert.That(gate.Rate, Is.EqualTo(2).Within(1e-12));
         // 16 documents of five segments of 10 tokens: three pairs, three questions.
-        Assert.That(gate.Kinds.Select(k => (k.Kind, k.Count)), Is.EqualTo(new[] { ("key", 48L), ("value", 48L), ("question", 48L), ("key asked", 48L), ("noise", 16L * (50 - 12)) }));
+        Assert.That(
+            gate.Kinds.Select(k => (k.Kind, k.Count)),
+            Is.EqualTo(
+                new[]
+                {
+                    ("key", 48L),
+                    ("value", 48L),
+                    ("question", 48L),
+                    ("key asked", 48L),
+                    ("noise", 16L * (50 - 12)),
+                }
+            )
+        );
         foreach (var kind in gate.Kinds)
         {
-            double expected = kind.Kind is "noise" or "question" ? HandMadeNetwork.GateOfOthers : HandMadeNetwork.GateOfPairs;
+            double expected = kind.Kind is "noise" or "question"
+                ? HandMadeNetwork.GateOfOthers
+                : HandMadeNetwork.GateOfPairs;
             Assert.That(kind.Gate, Is.EqualTo(expected).Within(1e-9), kind.Kind);
             Assert.That(kind.Strength, Is.EqualTo(2 * expected).Within(1e-9), kind.Kind);
         }
         var example = analysis.Example!;
         Assert.That(example.Gates.Single(), Has.Length.EqualTo(40), "four segments at the longest trained horizon");
-        Assert.That(example.Gates[0].Zip(example.Kinds).Where(g => g.Second is "value").Select(g => g.First), Is.All.EqualTo(HandMadeNetwork.GateOfPairs).Within(1e-9));
+        Assert.That(
+            example.Gates[0].Zip(example.Kinds).Where(g => g.Second is "value").Select(g => g.First),
+            Is.All.EqualTo(HandMadeNetwork.GateOfPairs).Within(1e-9)
+        );
     }
 
     [TestCase(1)]
@@ -58,8 +75,19 @@ public sealed class EpisodicAnalysisTests
         // Not exactly 0: with AVX-512, libtorch's layer norm makes 1.5e-17 of a 0 in a row whose mean is 0.
         Assert.That(reads.Others, Is.EqualTo(0).Within(1e-15));
         var (shares, right) = (analysis.Example!.Shares.Single(), analysis.Example.Right);
-        for (int q = 0; q < 3; q++) Assert.That(shares[q], Is.EqualTo(Enumerable.Range(0, 3).Select(p => p == right[q] ? 1.0 : 0)).Within(1e-15));
-        Assert.That((analysis.Accuracy, analysis.Loss), Is.EqualTo((1.0, analysis.Loss)), "the readout has only the read to see");
+        for (int q = 0; q < 3; q++)
+        {
+            Assert.That(
+                shares[q],
+                Is.EqualTo(Enumerable.Range(0, 3).Select(p => p == right[q] ? 1.0 : 0)).Within(1e-15)
+            );
+        }
+
+        Assert.That(
+            (analysis.Accuracy, analysis.Loss),
+            Is.EqualTo((1.0, analysis.Loss)),
+            "the readout has only the read to see"
+        );
     }
 
     /// <summary>What the second block wrote of 13 tokens, and what it read: (B, heads, T, d_v).</summary>
@@ -68,7 +96,8 @@ public sealed class EpisodicAnalysisTests
         var tokens = randint(0, 10, [2, 13], dtype: ScalarType.Int64);
         Tensor? reads = null;
         network.Memories[1].Observer = a => reads = a.Reads.clone().MoveToOtherDisposeScope(scope);
-        using (no_grad()) network.Read(tokens);
+        using (no_grad())
+            network.Read(tokens);
         return (MemoryRecord.Of(network, tokens, [5, 13])[1], reads!);
     }
 
@@ -77,34 +106,61 @@ public sealed class EpisodicAnalysisTests
     public void AReadIsTheWeightedSumOfTheValuesWritten(string rule)
     {
         using var scope = NewDisposeScope();
-        var configuration = HandMadeNetwork.Configuration("model.memory_heads=2", $"model.write={rule}", "model.decay=true", "model.layers=2");
+        var configuration = HandMadeNetwork.Configuration(
+            "model.memory_heads=2",
+            $"model.write={rule}",
+            "model.decay=true",
+            "model.layers=2"
+        );
         using var network = new EpisodicTransformer(10, configuration.Model);
         var (record, reads) = SecondBlock(network, scope);
         for (int b = 0; b < 2; b++)
+        {
             for (int head = 0; head < 2; head++)
             {
                 var weights = ReadOrigins.Weights(record, b, head);
                 Assert.That(weights.triu().abs().max().item<double>(), Is.Zero, "a token reads before it writes");
-                Assert.That((matmul(weights, record.Values[b][head]) - reads[b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
+                Assert.That(
+                    (matmul(weights, record.Values[b][head]) - reads[b][head]).abs().max().item<double>(),
+                    Is.LessThan(1e-12)
+                );
             }
+        }
     }
 
     [Test]
     public void AReadIsTheWeightedSumOfAllValuesThatAHypernetworkWrote()
     {
         using var scope = NewDisposeScope();
-        var configuration = HandMadeNetwork.Configuration("model.memory_heads=2", "model.write=hypernetwork", "model.hypernetwork_rank=3", "model.decay=true", "model.layers=2");
+        var configuration = HandMadeNetwork.Configuration(
+            "model.memory_heads=2",
+            "model.write=hypernetwork",
+            "model.hypernetwork_rank=3",
+            "model.decay=true",
+            "model.layers=2"
+        );
         using var network = new EpisodicTransformer(10, configuration.Model);
         using (no_grad())
+        {
             foreach (var (name, parameter) in network.named_parameters())
-                if (name.EndsWith("hypernetwork.output.weight", StringComparison.Ordinal)) parameter.normal_(0, 0.3);
+            {
+                if (name.EndsWith("hypernetwork.output.weight", StringComparison.Ordinal))
+                    parameter.normal_(0, 0.3);
+            }
+        }
+
         var (record, reads) = SecondBlock(network, scope);
         for (int b = 0; b < 2; b++)
+        {
             for (int head = 0; head < 2; head++)
             {
-                var found = Enumerable.Range(0, 3).Select(i => matmul(ReadOrigins.Weights(record, b, head, i), record.Values[b][3 * head + i])).Aggregate((x, y) => x + y);
+                var found = Enumerable
+                    .Range(0, 3)
+                    .Select(i => matmul(ReadOrigins.Weights(record, b, head, i), record.Values[b][3 * head + i]))
+                    .Aggregate((x, y) => x + y);
                 Assert.That((found - reads[b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
             }
+        }
     }
 
     [Test]
@@ -123,7 +179,8 @@ public sealed class EpisodicAnalysisTests
         using var scope = NewDisposeScope();
         var task = HandMadeNetwork.Configuration("task.segment_recall.both_ways=true").Task;
         // Tokens: ? noise k0 … k3 v0 … v3.
-        long[] input = [1, 3, 6, 2, 8, 0, 8, 1, 0, 3], target = [No, No, No, No, No, No, 2, No, No, 6];
+        long[] input = [1, 3, 6, 2, 8, 0, 8, 1, 0, 3],
+            target = [No, No, No, No, No, No, 2, No, No, 6];
         var bound = BoundPairs.Of(task, input, target)!;
         Assert.That(bound.Pairs.Select(p => (p.Key, p.Value)), Is.EqualTo(new[] { (3L, 6L), (2L, 8L) }));
         Assert.That(bound.Questions.Select(q => (q.At, q.Right)), Is.EqualTo(new[] { (6, 1), (9, 0) }));
@@ -148,19 +205,32 @@ public sealed class EpisodicAnalysisTests
     public void CurvesGoAsFarAsTheVocabularyAndTheNetworkForgetsNothing()
     {
         var analysis = Analyze(HandMadeNetwork.Configuration());
-        Assert.That(analysis.Capacity.Select(p => (p.At, p.Accuracy)), Is.EqualTo(new (int, double?)[] { (1, 1), (2, 1), (3, 1), (4, 1) }), "there are four keys");
+        Assert.That(
+            analysis.Capacity.Select(p => (p.At, p.Accuracy)),
+            Is.EqualTo(new (int, double?)[] { (1, 1), (2, 1), (3, 1), (4, 1) }),
+            "there are four keys"
+        );
         Assert.That(analysis.Capacity.Select(p => p.Answers), Is.EqualTo(new[] { 32L, 64, 96, 128 }));
-        Assert.That(analysis.Distance.Select(p => (p.At, p.Accuracy)), Is.EqualTo(new[] { 1, 2, 3, 4, 8, 16, 32, 64 }.Select(h => (h, (double?)1))));
+        Assert.That(
+            analysis.Distance.Select(p => (p.At, p.Accuracy)),
+            Is.EqualTo(new[] { 1, 2, 3, 4, 8, 16, 32, 64 }.Select(h => (h, (double?)1)))
+        );
         Assert.That((analysis.PairsTrained, analysis.HorizonTrained, analysis.KeyWidth), Is.EqualTo((3, 2, 16)));
         // F (16 × 16) and c (16) in eight bytes, at any time.
-        Assert.That((analysis.StateBytesStart, analysis.StateBytesEnd, analysis.StateTokens), Is.EqualTo((8L * (16 * 16 + 16), 8L * (16 * 16 + 16), 660L)));
+        Assert.That(
+            (analysis.StateBytesStart, analysis.StateBytesEnd, analysis.StateTokens),
+            Is.EqualTo((8L * (16 * 16 + 16), 8L * (16 * 16 + 16), 660L))
+        );
     }
 
     [Test]
     public void WithoutAGateAllIsWrittenAndTheSameWordsSaySo()
     {
         var analysis = Analyze(HandMadeNetwork.Configuration("model.gate=false"), rate: 3);
-        Assert.That(analysis.Gates.Single().Kinds.Select(k => (k.Gate, Math.Round(k.Strength, 9))), Is.All.EqualTo(((double?)null, 3.0)));
+        Assert.That(
+            analysis.Gates.Single().Kinds.Select(k => (k.Gate, Math.Round(k.Strength, 9))),
+            Is.All.EqualTo(((double?)null, 3.0))
+        );
         Assert.That(analysis.Example!.Gates, Is.Empty);
         Assert.That(analysis.Reads.Single().Share, Is.EqualTo(1));
         Assert.That(analysis.Summary(), Has.Some.Contain("There is no gate"));
@@ -204,29 +274,54 @@ public sealed class EpisodicAnalysisTests
     [TestCase(new double[] { 2, 1 }, 1.6493848, Description = "p = 0.8 and 0.2: exp(0.8 ln 1.25 + 0.2 ln 5)")]
     [TestCase(new double[] { 1e200, 0 }, 1)]
     [TestCase(new double[] { 0, 0 }, double.NaN)]
-    public void TheEffectiveRankIsTheExponentialOfAnEntropy(double[] sigma, double rank) => Assert.That(EpisodicAnalysis.EffectiveRank(sigma), Is.EqualTo(rank).Within(1e-6));
+    public void TheEffectiveRankIsTheExponentialOfAnEntropy(double[] sigma, double rank) =>
+        Assert.That(EpisodicAnalysis.EffectiveRank(sigma), Is.EqualTo(rank).Within(1e-6));
 
     // ---- Documents
 
-    private static TaskConfiguration Task(string json) => ConfigurationFile.Parse("""{ "name": "t", "task": TASK, "model": { "type": "episodic_transformer" }, "training": { "curriculum": { "horizons": [40] } }, "evaluation": { "horizon": 40 } }""".Replace("TASK", json, StringComparison.Ordinal)).Task;
+    private static TaskConfiguration Task(string json) =>
+        ConfigurationFile
+            .Parse(
+                """{ "name": "t", "task": TASK, "model": { "type": "episodic_transformer" }, "training": { "curriculum": { "horizons": [40] } }, "evaluation": { "horizon": 40 } }""".Replace(
+                    "TASK",
+                    json,
+                    StringComparison.Ordinal
+                )
+            )
+            .Task;
 
     [Test]
     public void KindsAreThoseOfTheTask()
     {
         IEnumerable<string> Kinds(TaskConfiguration task, long[] input, long[]? target = null, long[]? words = null) =>
-            TokenKinds.Of(task, input, target ?? [.. input.Select(_ => No)], words).Select(k => TokenKinds.Names(task)[k]);
+            TokenKinds
+                .Of(task, input, target ?? [.. input.Select(_ => No)], words)
+                .Select(k => TokenKinds.Names(task)[k]);
         // Noise 1 and 2, keys 3 to 6, values 7 to 9.
-        var pairs = Task("""{ "segment_recall": { "pairs": 2, "segment_length": 8, "keys": 4, "values": 3, "noise": 2 } }""");
-        Assert.That(Kinds(pairs, [1, 3, 7, 2, 6, 9, 0, 6]), Is.EqualTo(new[] { "noise", "key", "value", "noise", "key", "value", "question", "key asked" }));
+        var pairs = Task(
+            """{ "segment_recall": { "pairs": 2, "segment_length": 8, "keys": 4, "values": 3, "noise": 2 } }"""
+        );
+        Assert.That(
+            Kinds(pairs, [1, 3, 7, 2, 6, 9, 0, 6]),
+            Is.EqualTo(new[] { "noise", "key", "value", "noise", "key", "value", "question", "key asked" })
+        );
         var recall = Task("""{ "associative_recall": { "pairs": 2, "vocabulary": 64 } }""");
-        Assert.That(Kinds(recall, [5, 40, 9, 33, 7, 9, 5, 1], [No, No, No, No, No, 33, 40, No]), Is.EqualTo(new[] { "key", "value", "key", "value", "other", "query", "query", "other" }));
-        Assert.That(Kinds(Task("""{ "copy": { "symbols": 3, "length": 2 } }"""), [2, 4, 0, 1, 0, 0]), Is.EqualTo(new[] { "symbol", "symbol", "blank", "separator", "blank", "blank" }));
+        Assert.That(
+            Kinds(recall, [5, 40, 9, 33, 7, 9, 5, 1], [No, No, No, No, No, 33, 40, No]),
+            Is.EqualTo(new[] { "key", "value", "key", "value", "other", "query", "query", "other" })
+        );
+        Assert.That(
+            Kinds(Task("""{ "copy": { "symbols": 3, "length": 2 } }"""), [2, 4, 0, 1, 0, 0]),
+            Is.EqualTo(new[] { "symbol", "symbol", "blank", "separator", "blank", "blank" })
+        );
     }
 
     [Test]
     public void AQuestionAsksForItsKeysNewestValue()
     {
-        var task = Task("""{ "rebinding": { "pairs": 2, "rebindings": 1, "questions": 2, "keys": 4, "values": 3, "noise": 2 } }""");
+        var task = Task(
+            """{ "rebinding": { "pairs": 2, "rebindings": 1, "questions": 2, "keys": 4, "values": 3, "noise": 2 } }"""
+        );
         // k0 v1, k2 v0, ? k0, k0 v2, ? k0
         var bound = BoundPairs.Of(task, [3, 8, 5, 7, 0, 3, 1, 3, 9, 0, 3], [No, No, No, No, No, 8, No, No, No, No, 9])!;
         Assert.That(bound.Pairs, Is.EqualTo(new BoundPair[] { new(3, 8, 1), new(5, 7, 3), new(3, 9, 8) }));
@@ -235,16 +330,30 @@ public sealed class EpisodicAnalysisTests
 
     [Test]
     public void BytesAreShownSafely() =>
-        Assert.That(ReadableText.Of([.. Encoding.UTF8.GetBytes("é <b>\n\u0007\u200e"), 0xff, 0xc3]), Is.EqualTo("é <b>\n\\x07\\xe2\\x80\\x8e\\xff\\xc3"));
+        Assert.That(
+            ReadableText.Of([.. Encoding.UTF8.GetBytes("é <b>\n\u0007\u200e"), 0xff, 0xc3]),
+            Is.EqualTo("é <b>\n\\x07\\xe2\\x80\\x8e\\xff\\xc3")
+        );
 
     // ---- Networks that can't be read, in whole or in part
 
-    private static (RunAnalysis Analysis, System.Text.Json.JsonElement Json) Written(RunConfiguration configuration, EpisodicTransformer network)
+    private static (RunAnalysis Analysis, System.Text.Json.JsonElement Json) Written(
+        RunConfiguration configuration,
+        EpisodicTransformer network
+    )
     {
         var folder = Directory.CreateTempSubdirectory("emttorch-episodic-");
         try
         {
-            using var trained = new TrainedNetwork { Name = "net", Folder = folder.FullName, IsRun = false, Configuration = configuration, Transformer = network, File = "net.safetensors" };
+            using var trained = new TrainedNetwork
+            {
+                Name = "net",
+                Folder = folder.FullName,
+                IsRun = false,
+                Configuration = configuration,
+                Transformer = network,
+                File = "net.safetensors",
+            };
             var analysis = RunAnalysis.Of(trained);
             Assert.That(new FileInfo(RunReport.Write(analysis, folder.FullName)).Length, Is.GreaterThan(1000));
             Assert.That(analysis.Lines, Has.Count.LessThanOrEqualTo(5));
@@ -260,7 +369,10 @@ public sealed class EpisodicAnalysisTests
     {
         manual_seed(1);
         using var task = configuration.Task.ToTokenTask(configuration.Evaluation.Horizon, CPU) as IDisposable;
-        return new(configuration.Task.ToTokenTask(configuration.Evaluation.Horizon, CPU).VocabularySize, configuration.Model);
+        return new(
+            configuration.Task.ToTokenTask(configuration.Evaluation.Horizon, CPU).VocabularySize,
+            configuration.Model
+        );
     }
 
     [Test]
@@ -268,7 +380,8 @@ public sealed class EpisodicAnalysisTests
     {
         var configuration = HandMadeNetwork.Configuration();
         var network = HandMadeNetwork.Of(configuration);
-        using (no_grad()) network.named_parameters().First(p => p.name == "readout.weight").parameter.fill_(double.NaN);
+        using (no_grad())
+            network.named_parameters().First(p => p.name == "readout.weight").parameter.fill_(double.NaN);
         var (analysis, json) = Written(configuration, network);
         Assert.That(analysis.Problems.Single(), Does.Contain("readout.weight").And.Contain("not finite"));
         Assert.That(json.GetProperty("test_accuracy").ValueKind, Is.EqualTo(System.Text.Json.JsonValueKind.Null));
@@ -282,21 +395,31 @@ public sealed class EpisodicAnalysisTests
         var configuration = HandMadeNetwork.Configuration();
         var (analysis, json) = Written(configuration, HandMadeNetwork.Of(configuration, rate: 1e308));
         Assert.That(analysis.Problems, Has.Some.Contain("beyond all numbers"));
-        Assert.That(json.GetProperty("fast_weights")[0].GetProperty("effective_rank").ValueKind, Is.EqualTo(System.Text.Json.JsonValueKind.Null));
+        Assert.That(
+            json.GetProperty("fast_weights")[0].GetProperty("effective_rank").ValueKind,
+            Is.EqualTo(System.Text.Json.JsonValueKind.Null)
+        );
     }
 
     [Test]
     public void AnotherVocabularyThanTheTasksIsSaid()
     {
         var configuration = HandMadeNetwork.Configuration();
-        var (analysis, _) = Written(HandMadeNetwork.Configuration("task.segment_recall.noise=2"), HandMadeNetwork.Of(configuration));
+        var (analysis, _) = Written(
+            HandMadeNetwork.Configuration("task.segment_recall.noise=2"),
+            HandMadeNetwork.Of(configuration)
+        );
         Assert.That(analysis.Problems.Single(), Does.Contain("knows 10 tokens, and the task has 11"));
     }
 
     [Test]
     public void ANetworkWithoutMemorySaysSo()
     {
-        var configuration = HandMadeNetwork.Configuration("model.memory=none", "model.attention=true", "model.window=4");
+        var configuration = HandMadeNetwork.Configuration(
+            "model.memory=none",
+            "model.attention=true",
+            "model.window=4"
+        );
         var (analysis, json) = Written(configuration, Random(configuration));
         Assert.That(analysis.Problems.Single(), Does.Contain("no episodic memory"));
         Assert.That(json.GetProperty("test_accuracy").GetDouble(), Is.LessThan(0.6));
@@ -305,19 +428,47 @@ public sealed class EpisodicAnalysisTests
         Assert.That(analysis.Data.Figures.Select(f => f.Id), Is.EqualTo(new[] { "capacity", "distance" }));
     }
 
-    [TestCase("""task={"two_hop":{"chains":2,"segment_length":12,"names":6,"noise":4} }""", "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance")]
-    [TestCase("""task={"copy":{"symbols":3,"length":2,"segment_length":1}}""", "gate,gate-document-1,singular-values-1,effective-rank,distance")]
-    [TestCase("""task={"rebinding":{"pairs":2,"rebindings":2,"questions":2,"keys":4,"values":3,"noise":2}}""", "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance")]
-    [TestCase("""task={"associative_recall":{"pairs":2,"vocabulary":80}}""", "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance")]
-    [TestCase("""task={"segment_recall":{"pairs":1,"segment_length":2,"keys":1,"values":1,"noise":1}}""", "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance")]
+    [TestCase(
+        """task={"two_hop":{"chains":2,"segment_length":12,"names":6,"noise":4} }""",
+        "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance"
+    )]
+    [TestCase(
+        """task={"copy":{"symbols":3,"length":2,"segment_length":1}}""",
+        "gate,gate-document-1,singular-values-1,effective-rank,distance"
+    )]
+    [TestCase(
+        """task={"rebinding":{"pairs":2,"rebindings":2,"questions":2,"keys":4,"values":3,"noise":2}}""",
+        "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance"
+    )]
+    [TestCase(
+        """task={"associative_recall":{"pairs":2,"vocabulary":80}}""",
+        "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance"
+    )]
+    [TestCase(
+        """task={"segment_recall":{"pairs":1,"segment_length":2,"keys":1,"values":1,"noise":1}}""",
+        "gate,gate-document-1,reads-1-1,singular-values-1,effective-rank,capacity,distance"
+    )]
     public void EachTaskIsRead(string task, string figures)
     {
-        var configuration = HandMadeNetwork.Configuration(task, "training.curriculum.horizons=[16]", "evaluation.horizon=20", "model.write=delta", "model.decay=true");
+        var configuration = HandMadeNetwork.Configuration(
+            task,
+            "training.curriculum.horizons=[16]",
+            "evaluation.horizon=20",
+            "model.write=delta",
+            "model.decay=true"
+        );
         var (analysis, json) = Written(configuration, Random(configuration));
         Assert.That(analysis.Problems, Is.Empty);
         Assert.That(string.Join(',', analysis.Data.Figures.Select(f => f.Id)), Is.EqualTo(figures));
-        Assert.That(json.GetProperty("gate")[0].GetProperty("decay").GetDouble(), Is.EqualTo(1 / (1 + Math.Exp(-4))).Within(1e-12), "as it is at first");
-        Assert.That(json.GetProperty("distance").EnumerateArray().Select(p => p.GetProperty("horizon").GetInt32()), Has.Member(16));
+        Assert.That(
+            json.GetProperty("gate")[0].GetProperty("decay").GetDouble(),
+            Is.EqualTo(1 / (1 + Math.Exp(-4))).Within(1e-12),
+            "as it is at first"
+        );
+        Assert.That(
+            json.GetProperty("distance").EnumerateArray().Select(p => p.GetProperty("horizon").GetInt32()),
+            Has.Member(16)
+        );
     }
 
     [Test]
@@ -326,16 +477,37 @@ public sealed class EpisodicAnalysisTests
         var file = Path.GetTempFileName();
         try
         {
-            File.WriteAllText(file, string.Concat(Enumerable.Range(0, 800).Select(i => $"{(i * i % 7 == 0 ? "red" : "blue")} fox {i % 3} ")));
-            var configuration = HandMadeNetwork.Configuration($$"""task={"text":{"path":{{System.Text.Json.JsonSerializer.Serialize(file)}},"segment_length":16} }""");
+            File.WriteAllText(
+                file,
+                string.Concat(Enumerable.Range(0, 800).Select(i => $"{(i * i % 7 == 0 ? "red" : "blue")} fox {i % 3} "))
+            );
+            var configuration = HandMadeNetwork.Configuration(
+                $$"""task={"text":{"path":{{System.Text.Json.JsonSerializer.Serialize(file)}},"segment_length":16} }"""
+            );
             var (analysis, json) = Written(configuration, Random(configuration));
             Assert.That(analysis.Problems, Is.Empty);
             // All logits alike would be 8 bits, of 256 tokens; first weights are not far from that.
-            Assert.That(json.GetProperty("bits_per_character").GetDouble(), Is.EqualTo(json.GetProperty("test_loss").GetDouble() / Math.Log(2)).Within(1e-12).And.InRange(7, 10));
+            Assert.That(
+                json.GetProperty("bits_per_character").GetDouble(),
+                Is.EqualTo(json.GetProperty("test_loss").GetDouble() / Math.Log(2)).Within(1e-12).And.InRange(7, 10)
+            );
             Assert.That(json.GetProperty("bits_seen_words").GetDouble(), Is.GreaterThan(0));
-            Assert.That(json.GetProperty("sample").GetProperty("text").GetString(), Has.Length.AtLeast(300), "bytes that are no letters are written out");
-            Assert.That(ReportPage.Render(analysis.Data), Does.Contain("<pre class=\"text\">").And.Not.Contain("Recurrent weights"));
-            Assert.That((analysis.Row.BitsPerCharacter is not null, json.TryGetProperty("capacity", out var capacity) && capacity.GetArrayLength() == 0), Is.EqualTo((true, true)));
+            Assert.That(
+                json.GetProperty("sample").GetProperty("text").GetString(),
+                Has.Length.AtLeast(300),
+                "bytes that are no letters are written out"
+            );
+            Assert.That(
+                ReportPage.Render(analysis.Data),
+                Does.Contain("<pre class=\"text\">").And.Not.Contain("Recurrent weights")
+            );
+            Assert.That(
+                (
+                    analysis.Row.BitsPerCharacter is not null,
+                    json.TryGetProperty("capacity", out var capacity) && capacity.GetArrayLength() == 0
+                ),
+                Is.EqualTo((true, true))
+            );
         }
         finally
         {
@@ -353,7 +525,17 @@ public sealed class EpisodicAnalysisTests
     [TestCase("0.4 0.95 0.4 ?", "at horizon 2")]
     public void ACurvesReachIsItsLongestGoodStretch(string accuracies, string? expected)
     {
-        var curve = accuracies.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select((a, i) => new CurvePoint(i + 1, a == "?" ? null : double.Parse(a, System.Globalization.CultureInfo.InvariantCulture), 10)).ToList();
+        var curve = accuracies
+            .Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            .Select(
+                (a, i) =>
+                    new CurvePoint(
+                        i + 1,
+                        a == "?" ? null : double.Parse(a, System.Globalization.CultureInfo.InvariantCulture),
+                        10
+                    )
+            )
+            .ToList();
         Assert.That(EpisodicAnalysis.Reach(curve, "horizon ", ""), Is.EqualTo(expected));
     }
 
@@ -363,14 +545,24 @@ public sealed class EpisodicAnalysisTests
     /// A graph with its first weights and gates set by hand. A name is one number less another that all names have, so that two names have the cosine 1/2; noise and the question are 0. The context is the token before.
     /// The gate is σ(a/2) at a fact's value and σ(−a/2) or less elsewhere.
     /// </summary>
-    private static (EpisodicTransformer Network, RunConfiguration Configuration) HandMadeGraph(int nodes, string read = "addressed")
+    private static (EpisodicTransformer Network, RunConfiguration Configuration) HandMadeGraph(
+        int nodes,
+        string read = "addressed"
+    )
     {
-        var configuration = HandMadeNetwork.Configuration("""task={"two_hop":{"chains":2,"segment_length":14,"names":6,"noise":4} }""", "model.memory=none", $"model.graph_nodes={nodes}", "model.graph_interval=14", $"model.graph_read={read}");
+        var configuration = HandMadeNetwork.Configuration(
+            """task={"two_hop":{"chains":2,"segment_length":14,"names":6,"noise":4} }""",
+            "model.memory=none",
+            $"model.graph_nodes={nodes}",
+            "model.graph_interval=14",
+            $"model.graph_read={read}"
+        );
         var network = new EpisodicTransformer(11, configuration.Model);
         using var quiet = no_grad();
         var parameters = network.named_parameters().ToDictionary(p => p.name, p => (Tensor)p.parameter);
         parameters["embedding.weight"].zero_();
-        for (int name = 0; name < 6; name++) (parameters["embedding.weight"][5 + name, name], parameters["embedding.weight"][5 + name, 15]) = (1, -1);
+        for (int name = 0; name < 6; name++)
+            (parameters["embedding.weight"][5 + name, name], parameters["embedding.weight"][5 + name, 15]) = (1, -1);
         parameters["blocks.0.drift.logit_decay"].fill_(-100);
         parameters["blocks.0.drift.input.weight"].copy_(eye(16, dtype: ScalarType.Float64));
         var gate = parameters["blocks.0.graph.gate.weight"].zero_();
@@ -395,12 +587,40 @@ public sealed class EpisodicAnalysisTests
             Assert.That(graph.Chains, Is.EqualTo(new[] { (0, 1), (2, 3) }));
             double g = 1 / (1 + Math.Exp(-HandMadeNetwork.Scale / 2));
             for (int i = 0; i < 4; i++)
+            {
                 for (int j = 0; j < 4; j++)
-                    Assert.That(graph.Edges[i][j], Is.EqualTo(g / (1 + Math.Exp(3.2 - 8 * ((i, j) is (0, 1) or (2, 3) ? 1 : 0.5)))).Within(1e-6), $"{i}, {j}");
-            Assert.That(analysis.Summary(), Has.One.EqualTo("In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the strongest edge of the first fact leads to the second."));
-            Assert.That(graph.Gates.Select(k => k.Kind), Is.EqualTo(new[] { "key", "value", "question", "key asked", "noise" }));
-            foreach (var (kind, _, open, _) in graph.Gates) Assert.That(open, kind == "value" ? Is.EqualTo(g).Within(1e-9) : Is.LessThanOrEqualTo(1 - g + 1e-9), kind);
-            Assert.That(analysis.Summary(), Has.One.StartsWith("The gate of block 1's graph lets in most of value (g = "));
+                {
+                    Assert.That(
+                        graph.Edges[i][j],
+                        Is.EqualTo(g / (1 + Math.Exp(3.2 - 8 * ((i, j) is (0, 1) or (2, 3) ? 1 : 0.5)))).Within(1e-6),
+                        $"{i}, {j}"
+                    );
+                }
+            }
+
+            Assert.That(
+                analysis.Summary(),
+                Has.One.EqualTo(
+                    "In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the strongest edge of the first fact leads to the second."
+                )
+            );
+            Assert.That(
+                graph.Gates.Select(k => k.Kind),
+                Is.EqualTo(new[] { "key", "value", "question", "key asked", "noise" })
+            );
+            foreach (var (kind, _, open, _) in graph.Gates)
+            {
+                Assert.That(
+                    open,
+                    kind == "value" ? Is.EqualTo(g).Within(1e-9) : Is.LessThanOrEqualTo(1 - g + 1e-9),
+                    kind
+                );
+            }
+
+            Assert.That(
+                analysis.Summary(),
+                Has.One.StartsWith("The gate of block 1's graph lets in most of value (g = ")
+            );
         }
     }
 
@@ -413,11 +633,24 @@ public sealed class EpisodicAnalysisTests
             var (analysis, json) = Written(configuration, network);
             var graph = json.GetProperty("graph")[0];
             // Its chain's question: one of two.
-            Assert.That((graph.GetProperty("both_facts_kept").GetDouble(), graph.GetProperty("strongest_edge_right").GetDouble(), graph.GetProperty("questions").GetInt32()), Is.EqualTo((0.5, 1.0, 32)));
+            Assert.That(
+                (
+                    graph.GetProperty("both_facts_kept").GetDouble(),
+                    graph.GetProperty("strongest_edge_right").GetDouble(),
+                    graph.GetProperty("questions").GetInt32()
+                ),
+                Is.EqualTo((0.5, 1.0, 32))
+            );
             Assert.That(analysis.Data.Figures.Select(f => f.Id), Has.Member("graph-1"));
         }
         var (without, same) = HandMadeGraph(nodes: 4, read: "no_edges");
-        using (without) Assert.That(EpisodicAnalysis.Of(without, same).Graphs.Single(), Has.Property("Kept").EqualTo(1).And.Property("Linked").EqualTo(0));
+        using (without)
+        {
+            Assert.That(
+                EpisodicAnalysis.Of(without, same).Graphs.Single(),
+                Has.Property("Kept").EqualTo(1).And.Property("Linked").EqualTo(0)
+            );
+        }
     }
 
     // ---- From a run
@@ -428,14 +661,17 @@ public sealed class EpisodicAnalysisTests
         var folder = Directory.CreateTempSubdirectory("emttorch-episodic-").FullName;
         try
         {
-            var configuration = ConfigurationFile.Parse("""
+            var configuration = ConfigurationFile.Parse(
+                """
                 {
                   "name": "once", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 6, "keys": 16, "values": 16, "noise": 2 } },
                   "model": { "type": "episodic_transformer", "hidden_size": 32, "layers": 1, "heads": 2, "window": 4 },
                   "training": { "steps": 400, "batch_size": 32, "log_interval": 50, "learning_rate": 0.01, "curriculum": { "horizons": [1] } },
                   "evaluation": { "horizon": 2, "batches": 2, "batch_size": 64, "interval": 400 }, "checkpoints": { "interval": 400 }
                 }
-                """, [$"out={folder}"]);
+                """,
+                [$"out={folder}"]
+            );
             var result = new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train()!;
             Assert.That(result.TestAccuracy, Is.GreaterThan(0.85), "it has learned the task");
             var run = RunFolder.Of(configuration).Path;
@@ -445,11 +681,17 @@ public sealed class EpisodicAnalysisTests
             var analysis = RunAnalysis.Of(network);
             // Of two pairs; by chance a half.
             Assert.That(analysis.Row.ReadsRight, Is.GreaterThan(0.75), string.Join("\n", analysis.Lines));
-            Assert.That((double)analysis.Json["reads"]![0]!["from_asked_pair"]!, Is.GreaterThan(0.2 + (double)analysis.Json["reads"]![0]!["from_other_pairs"]!));
+            Assert.That(
+                (double)analysis.Json["reads"]![0]!["from_asked_pair"]!,
+                Is.GreaterThan(0.2 + (double)analysis.Json["reads"]![0]!["from_other_pairs"]!)
+            );
             Assert.That((double)analysis.Json["test_accuracy"]!, Is.EqualTo(result.TestAccuracy).Within(0.15));
 
             // Beside an Elman network each has its columns, alone only its own.
-            Assert.That(ComparisonTable.Runs([analysis.Row]).Split('\n')[0], Is.EqualTo("| run | task | H | test accuracy | reads right | effective rank | state, bytes | notes |"));
+            Assert.That(
+                ComparisonTable.Runs([analysis.Row]).Split('\n')[0],
+                Is.EqualTo("| run | task | H | test accuracy | reads right | effective rank | state, bytes | notes |")
+            );
             var both = ComparisonTable.Runs([analysis.Row, new() { Name = "elman", SpectralError = 0.1 }]);
             Assert.That(both, Does.Contain("| spectral error |").And.Contain("| elman | – |"));
 
@@ -457,7 +699,10 @@ public sealed class EpisodicAnalysisTests
             Assert.That((string?)recorded["task"], Is.EqualTo("segment_recall"));
             var other = Path.Combine(folder, "t1.json");
             File.WriteAllText(other, """{ "task": { "name": "t1" } }""");
-            Assert.That(Assert.Throws<ConfigurationException>(() => TrainedNetwork.Load(run, other))!.Message, Does.Contain("t1 is no task for").And.Contain("holds a transformer"));
+            Assert.That(
+                Assert.Throws<ConfigurationException>(() => TrainedNetwork.Load(run, other))!.Message,
+                Does.Contain("t1 is no task for").And.Contain("holds a transformer")
+            );
         }
         finally
         {

@@ -11,11 +11,25 @@ internal static class BindingTasks
 
     public static IEnumerable<TestCaseData> All()
     {
-        foreach (var name in Paper) yield return new TestCaseData(LinearBinding.Named(name)).SetArgDisplayNames(name);
-        for (int seed = 0; seed < 4; seed++) yield return new TestCaseData(RandomId(seed, d: 5, s: 4)).SetArgDisplayNames($"random id {seed}");
-        for (int seed = 0; seed < 2; seed++) yield return new TestCaseData(Rotation(seed, d: 6, s: 3)).SetArgDisplayNames($"rotation {seed}");
-        for (int seed = 0; seed < 2; seed++) yield return new TestCaseData(UnitRoots(seed, d: 3, s: 6, decaying: 0)).SetArgDisplayNames($"unit roots {seed}");
-        for (int seed = 0; seed < 2; seed++) yield return new TestCaseData(UnitRoots(seed, d: 3, s: 6, decaying: 2)).SetArgDisplayNames($"unit and decaying roots {seed}");
+        foreach (var name in Paper)
+            yield return new TestCaseData(LinearBinding.Named(name)).SetArgDisplayNames(name);
+        for (int seed = 0; seed < 4; seed++)
+            yield return new TestCaseData(RandomId(seed, d: 5, s: 4)).SetArgDisplayNames($"random id {seed}");
+        for (int seed = 0; seed < 2; seed++)
+            yield return new TestCaseData(Rotation(seed, d: 6, s: 3)).SetArgDisplayNames($"rotation {seed}");
+        for (int seed = 0; seed < 2; seed++)
+        {
+            yield return new TestCaseData(UnitRoots(seed, d: 3, s: 6, decaying: 0)).SetArgDisplayNames(
+                $"unit roots {seed}"
+            );
+        }
+
+        for (int seed = 0; seed < 2; seed++)
+        {
+            yield return new TestCaseData(UnitRoots(seed, d: 3, s: 6, decaying: 2)).SetArgDisplayNames(
+                $"unit and decaying roots {seed}"
+            );
+        }
     }
 
     /// <summary>Each output reads one entry of its own, with a sign.</summary>
@@ -23,12 +37,17 @@ internal static class BindingTasks
     {
         var random = new Random(seed);
         var choice = Enumerable.Range(0, s * d).OrderBy(_ => random.Next()).Take(d).ToArray();
-        BigInteger id1 = 0, id2 = 0, id3 = 0, place = 1;
-        foreach (int entry in choice) id1 |= BigInteger.One << entry;
+        BigInteger id1 = 0,
+            id2 = 0,
+            id3 = 0,
+            place = 1;
+        foreach (int entry in choice)
+            id1 |= BigInteger.One << entry;
         for (int k = 0; k < d; k++, place *= d)
         {
             id2 += place * random.Next(d - k);
-            if (random.Next(2) == 1) id3 |= BigInteger.One << k;
+            if (random.Next(2) == 1)
+                id3 |= BigInteger.One << k;
         }
         return LinearBinding.FromId(id1, id2, id3, d, s);
     }
@@ -37,10 +56,15 @@ internal static class BindingTasks
     public static LinearBinding Rotation(int seed, int d, int s)
     {
         var f = new double[s * d][];
-        for (int j = 0; j < s * d; j++) f[j] = new double[d];
+        for (int j = 0; j < s * d; j++)
+            f[j] = new double[d];
         var q = Orthogonal(seed, d);
         for (int i = 0; i < d; i++)
-            for (int j = 0; j < d; j++) f[j][i] = q[i, j];
+        {
+            for (int j = 0; j < d; j++)
+                f[j][i] = q[i, j];
+        }
+
         return LinearBinding.FromMatrix(f, d, s);
     }
 
@@ -50,20 +74,27 @@ internal static class BindingTasks
         var random = new Random(seed + 100);
         var q = Orthogonal(seed + 10, d);
         var f = new double[s * d][];
-        for (int j = 0; j < s * d; j++) f[j] = new double[d];
+        for (int j = 0; j < s * d; j++)
+            f[j] = new double[d];
         for (int channel = 0; channel < d; channel++)
         {
             // (z² − 2 r cos θ z + r²) for each pair of roots, the angles well apart.
             double[] polynomial = [1];
             for (int pair = 0; pair < s / 2; pair++)
             {
-                double r = pair < decaying / 2 ? 0.5 : 1, angle = Math.PI * (pair + 0.2 + 0.6 * random.NextDouble()) / (s / 2);
+                double r = pair < decaying / 2 ? 0.5 : 1,
+                    angle = Math.PI * (pair + 0.2 + 0.6 * random.NextDouble()) / (s / 2);
                 polynomial = Multiply(polynomial, [r * r, -2 * r * Math.Cos(angle), 1]);
             }
             // z^s = −Σ p_k z^k: y(t) = −Σ p_k y(t − s + k), variable k of the history.
             for (int k = 0; k < s; k++)
+            {
                 for (int i = 0; i < d; i++)
-                    for (int j = 0; j < d; j++) f[k * d + j][i] -= polynomial[k] * q[i, channel] * q[j, channel];
+                {
+                    for (int j = 0; j < d; j++)
+                        f[k * d + j][i] -= polynomial[k] * q[i, channel] * q[j, channel];
+                }
+            }
         }
         return LinearBinding.FromMatrix(f, d, s);
     }
@@ -78,14 +109,20 @@ internal static class BindingTasks
     public static Tensor Inputs(LinearBinding task, int batch, int seed)
     {
         using var generator = new Generator((ulong)seed, CPU);
-        return randint(0, 2, new long[] { task.S, batch, task.D }, dtype: ScalarType.Float64, generator: generator).mul_(2).sub_(1);
+        return randint(0, 2, new long[] { task.S, batch, task.D }, dtype: ScalarType.Float64, generator: generator)
+            .mul_(2)
+            .sub_(1);
     }
 
     private static double[] Multiply(double[] a, double[] b)
     {
         var product = new double[a.Length + b.Length - 1];
         for (int i = 0; i < a.Length; i++)
-            for (int j = 0; j < b.Length; j++) product[i + j] += a[i] * b[j];
+        {
+            for (int j = 0; j < b.Length; j++)
+                product[i + j] += a[i] * b[j];
+        }
+
         return product;
     }
 
@@ -95,7 +132,11 @@ internal static class BindingTasks
         var rows = Matrices.Rows(q);
         var result = new double[n, n];
         for (int i = 0; i < n; i++)
-            for (int j = 0; j < n; j++) result[i, j] = rows[i][j];
+        {
+            for (int j = 0; j < n; j++)
+                result[i, j] = rows[i][j];
+        }
+
         return result;
     }
 }

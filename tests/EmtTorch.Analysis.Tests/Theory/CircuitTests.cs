@@ -31,7 +31,7 @@ public class CircuitTests
         var task = LinearBinding.Named("t3");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(100, 64, seed: 1));
         var input = BindingTasks.Inputs(task, batch: 2, seed: 2);
-        var loaded = matmul(circuit.HiddenStates(input, 8)[7], circuit.Dual.t());              // Ψ* h(s)
+        var loaded = matmul(circuit.HiddenStates(input, 8)[7], circuit.Dual.t()); // Ψ* h(s)
         var history = input.transpose(0, 1).reshape(2, 64);
         Assert.That(Matrices.Norm(loaded - history), Is.LessThan(1e-11));
     }
@@ -40,9 +40,21 @@ public class CircuitTests
     [Test]
     public void Phi_by_hand()
     {
-        var task = LinearBinding.FromMatrix([[0, 0], [1, 0], [0, -1], [0, 0]], d: 2, s: 2);
+        var task = LinearBinding.FromMatrix(
+            [
+                [0, 0],
+                [1, 0],
+                [0, -1],
+                [0, 0],
+            ],
+            d: 2,
+            s: 2
+        );
         using var phi = Circuit.Phi(task);
-        Assert.That(Matrices.Rows(phi), Is.EqualTo(new double[][] { [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 0, 0], [0, 0, -1, 0] }));
+        Assert.That(
+            Matrices.Rows(phi),
+            Is.EqualTo(new double[][] { [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 0, 0], [0, 0, -1, 0] })
+        );
     }
 
     [Test]

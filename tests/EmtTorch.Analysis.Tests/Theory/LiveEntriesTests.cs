@@ -35,10 +35,12 @@ public class LiveEntriesTests
         for (int j = 0; j < n; j++)
         {
             var history = new double[task.S][];
-            for (int k = 0; k < task.S; k++) history[k] = new double[task.D];
+            for (int k = 0; k < task.S; k++)
+                history[k] = new double[task.D];
             history[j / task.D][j % task.D] = 1;
             var future = task.Continue(history, 300).TakeLast(task.S);
-            if (future.Any(y => y.Any(v => Math.Abs(v) > 1e-6))) felt.Add(j);
+            if (future.Any(y => y.Any(v => Math.Abs(v) > 1e-6)))
+                felt.Add(j);
         }
         Assert.That(live.Indices, Is.EqualTo(felt));
     }
@@ -46,14 +48,29 @@ public class LiveEntriesTests
     [Test]
     public void A_task_that_forgets_has_none()
     {
-        var halving = LinearBinding.FromMatrix([[0.5]], d: 1, s: 1);
-        Assert.That(() => LiveEntries.Of(halving), Throws.InstanceOf<AnalysisException>().With.Message.Contains("decays"));
+        var halving = LinearBinding.FromMatrix(
+            [
+                [0.5],
+            ],
+            d: 1,
+            s: 1
+        );
+        Assert.That(
+            () => LiveEntries.Of(halving),
+            Throws.InstanceOf<AnalysisException>().With.Message.Contains("decays")
+        );
     }
 
     [Test]
     public void An_eigenvalue_on_the_threshold_is_said()
     {
-        var onIt = LinearBinding.FromMatrix([[0.8]], d: 1, s: 1);
+        var onIt = LinearBinding.FromMatrix(
+            [
+                [0.8],
+            ],
+            d: 1,
+            s: 1
+        );
         Assert.That(() => LiveEntries.Of(onIt), Throws.InstanceOf<AnalysisException>().With.Message.Contains("0.8"));
     }
 }

@@ -16,7 +16,8 @@ public sealed class ContinualRunTests : InTemporaryFolder
         return ContinualSequence.Load(path);
     }
 
-    private static SafetensorsFile Last(RunFolder folder) => new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { })!.File;
+    private static SafetensorsFile Last(RunFolder folder) =>
+        new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { })!.File;
 
     private static byte[] Bytes(SafetensorsFile file, string name) => file.Tensors[name].Data.ToArray();
 
@@ -28,12 +29,18 @@ public sealed class ContinualRunTests : InTemporaryFolder
         Assert.That(run.TrainFirst(default) && run.Train(), Is.True);
         for (int stage = 1; stage < 3; stage++)
         {
-            var (before, initial) = (Last(run.Folder(stage - 1)), SafetensorsFile.Read(Path.Combine(run.Folder(stage).Path, "initial.safetensors")));
+            var (before, initial) = (
+                Last(run.Folder(stage - 1)),
+                SafetensorsFile.Read(Path.Combine(run.Folder(stage).Path, "initial.safetensors"))
+            );
             using (Assert.EnterMultipleScope())
             {
                 Assert.That(Bytes(initial, "rnn.weight_hh"), Is.EqualTo(Bytes(before, "rnn.weight_hh")));
                 Assert.That(Bytes(initial, "rnn.weight_ih"), Is.Not.EqualTo(Bytes(before, "rnn.weight_ih")));
-                Assert.That(Bytes(Last(run.Folder(stage)), "rnn.weight_hh"), Is.Not.EqualTo(Bytes(before, "rnn.weight_hh")));
+                Assert.That(
+                    Bytes(Last(run.Folder(stage)), "rnn.weight_hh"),
+                    Is.Not.EqualTo(Bytes(before, "rnn.weight_hh"))
+                );
             }
         }
         // The test of an old task is with the new W_hh and its own weights.
@@ -43,11 +50,15 @@ public sealed class ContinualRunTests : InTemporaryFolder
         Last(run.Folder(0)).RestoreInto(learner.Network);
         Assert.That(learner.Test(0).Accuracy, Is.EqualTo(tests[0].Accuracy["copy"]));
         using (no_grad())
-        using (var shared = StoredTensors.Load(Last(run.Folder(2)), "rnn.weight_hh")) ((EmtTorch.Models.ElmanRnn)learner.Network).RecurrentWeights.copy_(shared);
+        using (var shared = StoredTensors.Load(Last(run.Folder(2)), "rnn.weight_hh"))
+            ((EmtTorch.Models.ElmanRnn)learner.Network).RecurrentWeights.copy_(shared);
         Assert.That(learner.Test(0).Accuracy, Is.EqualTo(tests[2].Accuracy["copy"]));
         Assert.That(run.ReadRandomTests()!.Accuracy.Keys, Is.EqualTo(new[] { "copy", "signs", "swap" }));
         // While a later task is learned, the earlier ones are tested too.
-        Assert.That(run.Folder(2).ReadMetrics()[^1].Measures!.Keys, Is.EqualTo(new[] { "accuracy.copy", "accuracy.signs" }));
+        Assert.That(
+            run.Folder(2).ReadMetrics()[^1].Measures!.Keys,
+            Is.EqualTo(new[] { "accuracy.copy", "accuracy.signs" })
+        );
     }
 
     [Test]
@@ -56,11 +67,26 @@ public sealed class ContinualRunTests : InTemporaryFolder
         var sequence = Load(ContinualSamples.Rnn, "rnn");
         var run = new ContinualRun(sequence, sequence.Methods[1], 1);
         run.Train();
-        var (second, third) = (SafetensorsFile.Read(Path.Combine(run.Folder(1).Path, "kept.safetensors")), SafetensorsFile.Read(Path.Combine(run.Folder(2).Path, "kept.safetensors")));
-        Assert.That(second.Tensors.Keys, Is.EquivalentTo(new[] { "importance.rnn.weight_hh", "anchor.rnn.weight_hh" }), "what a task has for itself is not held");
+        var (second, third) = (
+            SafetensorsFile.Read(Path.Combine(run.Folder(1).Path, "kept.safetensors")),
+            SafetensorsFile.Read(Path.Combine(run.Folder(2).Path, "kept.safetensors"))
+        );
+        Assert.That(
+            second.Tensors.Keys,
+            Is.EquivalentTo(new[] { "importance.rnn.weight_hh", "anchor.rnn.weight_hh" }),
+            "what a task has for itself is not held"
+        );
         Assert.That(Bytes(second, "anchor.rnn.weight_hh"), Is.EqualTo(Bytes(Last(run.Folder(0)), "rnn.weight_hh")));
         using var scope = NewDisposeScope();
-        Assert.That((StoredTensors.Load(third, "importance.rnn.weight_hh") - StoredTensors.Load(second, "importance.rnn.weight_hh")).min().item<float>(), Is.GreaterThanOrEqualTo(0));
+        Assert.That(
+            (
+                StoredTensors.Load(third, "importance.rnn.weight_hh")
+                - StoredTensors.Load(second, "importance.rnn.weight_hh")
+            )
+                .min()
+                .item<float>(),
+            Is.GreaterThanOrEqualTo(0)
+        );
     }
 
     [Test]
@@ -75,11 +101,22 @@ public sealed class ContinualRunTests : InTemporaryFolder
             using var tensor = StoredTensors.Load(file, name);
             return tensor.data<float>().ToArray();
         }
-        var (sum, end) = (Of(Last(run.Folder(0)), "optimizer.path_integral.rnn.weight_hh"), Of(Last(run.Folder(0)), "rnn.weight_hh"));
+        var (sum, end) = (
+            Of(Last(run.Folder(0)), "optimizer.path_integral.rnn.weight_hh"),
+            Of(Last(run.Folder(0)), "rnn.weight_hh")
+        );
         var start = Of(SafetensorsFile.Read(Path.Combine(run.Folder(0).Path, "initial.safetensors")), "rnn.weight_hh");
         var importance = Of(kept, "importance.rnn.weight_hh");
         for (int i = 0; i < sum.Length; i++)
-            Assert.That(importance[i], Is.EqualTo(2 * Math.Max(sum[i], 0) / (Math.Pow(end[i] - start[i], 2) + 1e-3)).Within(1e-5 + 1e-4 * Math.Abs(importance[i])), $"{i}");
+        {
+            Assert.That(
+                importance[i],
+                Is.EqualTo(2 * Math.Max(sum[i], 0) / (Math.Pow(end[i] - start[i], 2) + 1e-3))
+                    .Within(1e-5 + 1e-4 * Math.Abs(importance[i])),
+                $"{i}"
+            );
+        }
+
         Assert.That(sum, Has.Some.Positive);
     }
 
@@ -92,9 +129,15 @@ public sealed class ContinualRunTests : InTemporaryFolder
         using var scope = NewDisposeScope();
         var kept = SafetensorsFile.Read(Path.Combine(run.Folder(2).Path, "kept.safetensors"));
         var from = StoredTensors.Load(kept, "from");
-        var change = (StoredTensors.Load(Last(run.Folder(2)), "rnn.weight_hh") - StoredTensors.Load(Last(run.Folder(1)), "rnn.weight_hh")).to(ScalarType.Float64);
+        var change = (
+            StoredTensors.Load(Last(run.Folder(2)), "rnn.weight_hh")
+            - StoredTensors.Load(Last(run.Folder(1)), "rnn.weight_hh")
+        ).to(ScalarType.Float64);
         Assert.That(matmul(change, from).abs().max().item<double>(), Is.LessThan(1e-6));
-        Assert.That((matmul(from.t(), from) - eye(from.shape[1], dtype: ScalarType.Float64)).abs().max().item<double>(), Is.LessThan(1e-12));
+        Assert.That(
+            (matmul(from.t(), from) - eye(from.shape[1], dtype: ScalarType.Float64)).abs().max().item<double>(),
+            Is.LessThan(1e-12)
+        );
     }
 
     [Test]
@@ -109,7 +152,10 @@ public sealed class ContinualRunTests : InTemporaryFolder
             foreach (int j in new[] { 1, 2 })
             {
                 Assert.That(Bytes(last, $"tasks.{j}.rnn.weight_hh"), Is.EqualTo(Bytes(last, "tasks.0.rnn.weight_hh")));
-                Assert.That(Bytes(last, $"tasks.{j}.rnn.weight_ih"), Is.Not.EqualTo(Bytes(last, "tasks.0.rnn.weight_ih")));
+                Assert.That(
+                    Bytes(last, $"tasks.{j}.rnn.weight_ih"),
+                    Is.Not.EqualTo(Bytes(last, "tasks.0.rnn.weight_ih"))
+                );
             }
         }
     }
@@ -131,63 +177,125 @@ public sealed class ContinualRunTests : InTemporaryFolder
         {
             using var learner = Learner.Of(tasks[j], CPU);
             var named = learner.Network.named_parameters().ToDictionary(p => p.name, p => p.parameter);
-            using (no_grad()) named["rnn.weight_hh"].copy_(joint.Network.named_parameters().First(p => p.name == "tasks.0.rnn.weight_hh").parameter);
+            using (no_grad())
+            {
+                named["rnn.weight_hh"]
+                    .copy_(joint.Network.named_parameters().First(p => p.name == "tasks.0.rnn.weight_hh").parameter);
+            }
+
             learner.Gradients(4, again);
             sum.add_(named["rnn.weight_hh"].grad!);
-            Assert.That((found[$"tasks.{j}.readout.weight"] - named["readout.weight"].grad! / 3).abs().max().item<float>(), Is.LessThan(1e-7));
+            Assert.That(
+                (found[$"tasks.{j}.readout.weight"] - named["readout.weight"].grad! / 3).abs().max().item<float>(),
+                Is.LessThan(1e-7)
+            );
         }
-        foreach (int j in new[] { 0, 1, 2 }) Assert.That((found[$"tasks.{j}.rnn.weight_hh"] - sum / 3).abs().max().item<float>(), Is.LessThan(1e-7));
+        foreach (int j in new[] { 0, 1, 2 })
+            Assert.That((found[$"tasks.{j}.rnn.weight_hh"] - sum / 3).abs().max().item<float>(), Is.LessThan(1e-7));
     }
 
     // Interrupted in its first, in the middle of its second and at the very end of a stage.
     [Test]
-    public void AnInterruptionChangesNoBit([Values("rnn:ewc", "rnn:si", "rnn:project-states", "rnn:joint", "transformer:ewc", "transformer:si")] string which)
+    public void AnInterruptionChangesNoBit(
+        [Values("rnn:ewc", "rnn:si", "rnn:project-states", "rnn:joint", "transformer:ewc", "transformer:si")]
+            string which
+    )
     {
         var (kind, name) = (which.Split(':')[0], which.Split(':')[1]);
         var json = kind == "rnn" ? ContinualSamples.Rnn : ContinualSamples.Transformer;
-        ContinualSequence whole = Load(json, "whole"), parts = Load(json, "parts");
+        ContinualSequence whole = Load(json, "whole"),
+            parts = Load(json, "parts");
         var method = whole.Methods.Single(m => m.Name == name);
         Assert.That(new ContinualRun(whole, method, 1).Train(), Is.True);
         int interruptions = 0;
-        for (bool done = false; !done;)
+        for (bool done = false; !done; )
         {
             using var stop = new CancellationTokenSource();
             int lines = 0;
-            done = new ContinualRun(parts, method, 1) { Progress = (_, _) => { if (++lines == 2 + interruptions % 2) stop.Cancel(); } }.Train(stop.Token);
-            if (!done) interruptions++;
+            done = new ContinualRun(parts, method, 1)
+            {
+                Progress = (_, _) =>
+                {
+                    if (++lines == 2 + interruptions % 2)
+                        stop.Cancel();
+                },
+            }.Train(stop.Token);
+            if (!done)
+                interruptions++;
             Assert.That(interruptions, Is.LessThan(20));
         }
         Assert.That(interruptions, Is.GreaterThan(1));
-        ContinualRun a = new(whole, method, 1), b = new(parts, method, 1);
+        ContinualRun a = new(whole, method, 1),
+            b = new(parts, method, 1);
         for (int stage = 0; stage < a.Stages; stage++)
         {
-            SafetensorsFile one = Last(a.Folder(stage)), two = Last(b.Folder(stage));
-            foreach (var tensor in one.Tensors.Keys) Assert.That(Bytes(two, tensor), Is.EqualTo(Bytes(one, tensor)), $"{stage}: {tensor}");
-            Assert.That(File.ReadAllText(Path.Combine(b.Folder(stage).Path, "tests.json")), Is.EqualTo(File.ReadAllText(Path.Combine(a.Folder(stage).Path, "tests.json"))));
+            SafetensorsFile one = Last(a.Folder(stage)),
+                two = Last(b.Folder(stage));
+            foreach (var tensor in one.Tensors.Keys)
+                Assert.That(Bytes(two, tensor), Is.EqualTo(Bytes(one, tensor)), $"{stage}: {tensor}");
+            Assert.That(
+                File.ReadAllText(Path.Combine(b.Folder(stage).Path, "tests.json")),
+                Is.EqualTo(File.ReadAllText(Path.Combine(a.Folder(stage).Path, "tests.json")))
+            );
         }
     }
 
-    [TestCase("\"own\": [\"rnn.weight_ih\", \"readout.weight\"]", "\"own\": [\"readout\"]", "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, readout.weight")]
-    [TestCase("\"own\": [\"rnn.weight_ih\", \"readout.weight\"]", "\"own\": [\"rnn.weight_ih\", \"readout.weight\", \"rnn.weight_hh\"]", "own: has all parameters: nothing is left for the tasks to share")]
-    [TestCase("\"name\": \"repeat_copy\", \"d\": 2, \"s\": 3 }", "\"name\": \"repeat_copy\", \"d\": 4, \"s\": 3 }", null)]
+    [TestCase(
+        "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",
+        "\"own\": [\"readout\"]",
+        "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, readout.weight"
+    )]
+    [TestCase(
+        "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",
+        "\"own\": [\"rnn.weight_ih\", \"readout.weight\", \"rnn.weight_hh\"]",
+        "own: has all parameters: nothing is left for the tasks to share"
+    )]
+    [TestCase(
+        "\"name\": \"repeat_copy\", \"d\": 2, \"s\": 3 }",
+        "\"name\": \"repeat_copy\", \"d\": 4, \"s\": 3 }",
+        null
+    )]
     [TestCase("\"steps\": 30", "\"steps\": 0", "training.steps: found 0")]
     [TestCase("\"strengths\": [5]", "\"strengths\": [5, 6], \"name\": \"x\"", null)]
     [TestCase("\"seeds\": [1]", "\"seeds\": [1], \"sweep_seed\": 1", null)]
-    [TestCase("\"strengths\": [5] }, { \"method\": \"si\"", "\"strengths\": [5, 6] }, { \"name\": \"s\", \"method\": \"si\"", "sweep_seed: found 1, which is one of the seeds", "\"seeds\": [1]", "\"seeds\": [1], \"sweep_seed\": 1")]
+    [TestCase(
+        "\"strengths\": [5] }, { \"method\": \"si\"",
+        "\"strengths\": [5, 6] }, { \"name\": \"s\", \"method\": \"si\"",
+        "sweep_seed: found 1, which is one of the seeds",
+        "\"seeds\": [1]",
+        "\"seeds\": [1], \"sweep_seed\": 1"
+    )]
     [TestCase("\"name\": \"signs\"", "\"name\": \"copy\"", "tasks: has copy 2 times")]
     [TestCase("\"name\": \"signs\"", "\"name\": \"../x\"", "tasks: found the name ../x")]
-    [TestCase("{ \"method\": \"naive\" }", "{ \"method\": \"naive\", \"name\": \"first\" }", "methods[0].name: found \"first\"")]
-    [TestCase("{ \"method\": \"naive\" }", "{ \"method\": \"naive\" }, { \"method\": \"naive\" }", "methods: 2 are called naive")]
+    [TestCase(
+        "{ \"method\": \"naive\" }",
+        "{ \"method\": \"naive\", \"name\": \"first\" }",
+        "methods[0].name: found \"first\""
+    )]
+    [TestCase(
+        "{ \"method\": \"naive\" }",
+        "{ \"method\": \"naive\" }, { \"method\": \"naive\" }",
+        "methods: 2 are called naive"
+    )]
     public void WhatCantBeTrainedIsRefused(string from, string to, string? message, string also = "", string by = "")
     {
         var json = ContinualSamples.Rnn.Replace(from, to);
-        if (also.Length > 0) json = json.Replace(also, by);
+        if (also.Length > 0)
+            json = json.Replace(also, by);
         Assert.That(json, Is.Not.EqualTo(ContinualSamples.Rnn));
         string problems = "";
-        try { problems = string.Join('\n', ContinualRun.Check(Load(json, "any"))); }
-        catch (ConfigurationException e) { problems = string.Join('\n', e.Problems); }
-        if (message is null) Assert.That(problems, Is.Empty);
-        else Assert.That(problems, Does.StartWith(message));
+        try
+        {
+            problems = string.Join('\n', ContinualRun.Check(Load(json, "any")));
+        }
+        catch (ConfigurationException e)
+        {
+            problems = string.Join('\n', e.Problems);
+        }
+        if (message is null)
+            Assert.That(problems, Is.Empty);
+        else
+            Assert.That(problems, Does.StartWith(message));
     }
 
     [Test]
@@ -200,6 +308,11 @@ public sealed class ContinualRunTests : InTemporaryFolder
         var bytes = File.ReadAllBytes(file);
         bytes[^5] ^= 4;
         File.WriteAllBytes(file, bytes);
-        Assert.That(() => run.Train(), Throws.TypeOf<CheckpointException>().With.Message.Contains("1-copy is finished, and the checkpoint of its last step is missing or damaged"));
+        Assert.That(
+            () => run.Train(),
+            Throws
+                .TypeOf<CheckpointException>()
+                .With.Message.Contains("1-copy is finished, and the checkpoint of its last step is missing or damaged")
+        );
     }
 }

@@ -12,24 +12,54 @@ public sealed class ContinualTests
     [Test]
     public void TheFiguresOfAMatrixAreThoseComputedByHand()
     {
-        var m = new AccuracyMatrix([[0.9, 0.3, 0.2], [0.95, 0.8, 0.1], [0.5, 0.6, 1.0]], [0.1, 0.2, 0.3]);
+        var m = new AccuracyMatrix(
+            [
+                [0.9, 0.3, 0.2],
+                [0.95, 0.8, 0.1],
+                [0.5, 0.6, 1.0],
+            ],
+            [0.1, 0.2, 0.3]
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(m.Average, Is.EqualTo((0.5 + 0.6 + 1.0) / 3).Within(1e-15));
             Assert.That(m.BackwardTransfer, Is.EqualTo(((0.5 - 0.9) + (0.6 - 0.8)) / 2).Within(1e-15));
-            Assert.That(m.Forgetting, Is.EqualTo(((0.95 - 0.5) + (0.8 - 0.6)) / 2).Within(1e-15), "the best before the end, which may come after the task's own stage");
+            Assert.That(
+                m.Forgetting,
+                Is.EqualTo(((0.95 - 0.5) + (0.8 - 0.6)) / 2).Within(1e-15),
+                "the best before the end, which may come after the task's own stage"
+            );
             Assert.That(m.ForwardTransfer, Is.EqualTo(((0.3 - 0.2) + (0.1 - 0.3)) / 2).Within(1e-15));
             Assert.That(m.Learned, Is.EqualTo((0.9 + 0.8 + 1.0) / 3).Within(1e-15));
-            var one = new AccuracyMatrix([[0.7]], [0.5]);
-            Assert.That((one.Average, one.BackwardTransfer, one.Forgetting, one.ForwardTransfer), Is.EqualTo((0.7, 0.0, 0.0, 0.0)));
-            Assert.That(() => new AccuracyMatrix([[1, 1]], [1]), Throws.ArgumentException);
+            var one = new AccuracyMatrix(
+                [
+                    [0.7],
+                ],
+                [0.5]
+            );
+            Assert.That(
+                (one.Average, one.BackwardTransfer, one.Forgetting, one.ForwardTransfer),
+                Is.EqualTo((0.7, 0.0, 0.0, 0.0))
+            );
+            Assert.That(
+                () =>
+                    new AccuracyMatrix(
+                        [
+                            [1, 1],
+                        ],
+                        [1]
+                    ),
+                Throws.ArgumentException
+            );
         }
     }
 
     /// <summary>The exact circuit of T4 in a random basis, as a checkpoint.</summary>
     private static (RunConfiguration Task, SafetensorsFile File, ElmanRnn Network) Circuit()
     {
-        var task = ConfigurationFile.Parse("""{ "task": { "name": "t4" }, "model": { "hidden_size": 80, "dtype": "float64", "initialization": "circuit", "initialization_noise": 0 } }""");
+        var task = ConfigurationFile.Parse(
+            """{ "task": { "name": "t4" }, "model": { "hidden_size": 80, "dtype": "float64", "initialization": "circuit", "initialization_noise": 0 } }"""
+        );
         using var _ = manual_seed(1);
         using var basis = linalg.svd(randn(80, 64, dtype: ScalarType.Float64), fullMatrices: false).U;
         var phi = Analysis.Circuit.Phi(task.Task.ToLinearBinding());
@@ -41,7 +71,20 @@ public sealed class ContinualTests
             network.ReadoutWeights.copy_(basis.narrow(1, 56, 8).t());
         }
         var path = Path.GetTempFileName();
-        SafetensorsFile.Write(path, network.named_parameters().ToDictionary(p => p.name, p => new SafetensorsTensor("F64", p.parameter.shape, p.parameter.detach().contiguous().bytes.ToArray())), new Dictionary<string, string>());
+        SafetensorsFile.Write(
+            path,
+            network
+                .named_parameters()
+                .ToDictionary(
+                    p => p.name,
+                    p => new SafetensorsTensor(
+                        "F64",
+                        p.parameter.shape,
+                        p.parameter.detach().contiguous().bytes.ToArray()
+                    )
+                ),
+            new Dictionary<string, string>()
+        );
         var file = SafetensorsFile.Read(path);
         File.Delete(path);
         return (task, file, network);
@@ -72,7 +115,8 @@ public sealed class ContinualTests
         var (from, into, _) = OldMemories.Directions(task, file);
         var (r, l, w) = (from!, into!, network.RecurrentWeights.detach());
         using var seeded = manual_seed(2);
-        Tensor Outside(Tensor span) => randn(80, 1, dtype: ScalarType.Float64) is var x ? x - matmul(span, matmul(span.t(), x)) : null!;
+        Tensor Outside(Tensor span) =>
+            randn(80, 1, dtype: ScalarType.Float64) is var x ? x - matmul(span, matmul(span.t(), x)) : null!;
         // Out of the memories: from the first direction to somewhere outside of them.
         var outside = Outside(r);
         var leaking = memories.Measure(w + matmul(outside / outside.norm(), r.narrow(1, 0, 1).t()));
@@ -105,9 +149,15 @@ public sealed class ContinualTests
         var (r, l, p) = OldMemories.Directions(task, file);
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(Norm(memories.Basis - matmul(r!, matmul(r!.t(), memories.Basis))), Is.LessThan(1e-8 * Norm(memories.Basis)));
+            Assert.That(
+                Norm(memories.Basis - matmul(r!, matmul(r!.t(), memories.Basis))),
+                Is.LessThan(1e-8 * Norm(memories.Basis))
+            );
             Assert.That(Norm(p! - matmul(memories.Basis, memories.Dual)), Is.LessThan(1e-7), "ΨΨ*");
-            Assert.That(Norm(memories.Dual - matmul(matmul(memories.Dual, l!), l!.t())), Is.LessThan(1e-8 * Norm(memories.Dual)));
+            Assert.That(
+                Norm(memories.Dual - matmul(matmul(memories.Dual, l!), l!.t())),
+                Is.LessThan(1e-8 * Norm(memories.Dual))
+            );
         }
     }
 

@@ -11,7 +11,12 @@ public class GsemmExperimentTests
     private static string Root()
     {
         var folder = TestContext.CurrentContext.TestDirectory;
-        while (!File.Exists(Path.Combine(folder, "EmtTorch.sln"))) folder = Path.GetDirectoryName(folder) ?? throw new InvalidOperationException("no EmtTorch.sln above the tests");
+        while (!File.Exists(Path.Combine(folder, "EmtTorch.sln")))
+        {
+            folder =
+                Path.GetDirectoryName(folder) ?? throw new InvalidOperationException("no EmtTorch.sln above the tests");
+        }
+
         return folder;
     }
 
@@ -30,16 +35,28 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void The_shipped_configuration_is_the_defaults() => Assert.That(GsemmConfiguration.Load(Shipped), Is.EqualTo(new GsemmConfiguration()));
+    public void The_shipped_configuration_is_the_defaults() =>
+        Assert.That(GsemmConfiguration.Load(Shipped), Is.EqualTo(new GsemmConfiguration()));
 
     [Test]
     public void The_shipped_configuration_retrieves_in_order_and_agrees_with_the_theory()
     {
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(Shipped));
-        TestContext.Out.WriteLine($"ODE {string.Join(" ", result.Continuous.Retrieved)} at {string.Join(" ", result.Continuous.Onsets)}; Eq. 20 {string.Join(" ", result.Discrete.Retrieved)}");
-        TestContext.Out.WriteLine($"‖W‖ {result.Norm}, Eq. 24 to {result.ConjugacyError:0.0e+0}; E {result.Energy!.Values.Min():0.0} … {result.Energy.Values.Max():0.0}, rise {result.Energy.LargestRise:0.00}; alone {result.EnergyWithoutSequence!.Values[0]:0.00} … {result.EnergyWithoutSequence.Values[^1]:0.00}, rise {result.EnergyWithoutSequence.LargestRise:0.0e+0}");
-        TestContext.Out.WriteLine($"Eq. 20: largest overlap {result.Discrete.Overlaps.Skip(1).Min(o => o.Max()):0.0000} or more from step 1, the others {result.Discrete.Overlaps.Skip(1).Max(o => o.Select(Math.Abs).Order().ElementAt(o.Length - 2)):0.0000} or less");
-        foreach (var c in result.Convergence) TestContext.Out.WriteLine($"{c.Name}: order {c.Order:0.000}; {string.Join(" ", c.Sizes.Zip(c.Errors, (s, e) => $"{s:0.####}:{e:0.0e+0}"))}");
+        TestContext.Out.WriteLine(
+            $"ODE {string.Join(" ", result.Continuous.Retrieved)} at {string.Join(" ", result.Continuous.Onsets)}; Eq. 20 {string.Join(" ", result.Discrete.Retrieved)}"
+        );
+        TestContext.Out.WriteLine(
+            $"‖W‖ {result.Norm}, Eq. 24 to {result.ConjugacyError:0.0e+0}; E {result.Energy!.Values.Min():0.0} … {result.Energy.Values.Max():0.0}, rise {result.Energy.LargestRise:0.00}; alone {result.EnergyWithoutSequence!.Values[0]:0.00} … {result.EnergyWithoutSequence.Values[^1]:0.00}, rise {result.EnergyWithoutSequence.LargestRise:0.0e+0}"
+        );
+        TestContext.Out.WriteLine(
+            $"Eq. 20: largest overlap {result.Discrete.Overlaps.Skip(1).Min(o => o.Max()):0.0000} or more from step 1, the others {result.Discrete.Overlaps.Skip(1).Max(o => o.Select(Math.Abs).Order().ElementAt(o.Length - 2)):0.0000} or less"
+        );
+        foreach (var c in result.Convergence)
+        {
+            TestContext.Out.WriteLine(
+                $"{c.Name}: order {c.Order:0.000}; {string.Join(" ", c.Sizes.Zip(c.Errors, (s, e) => $"{s:0.####}:{e:0.0e+0}"))}"
+            );
+        }
 
         Assert.Multiple(() =>
         {
@@ -59,30 +76,53 @@ public class GsemmExperimentTests
         var json = JsonNode.Parse(result.ToJson())!;
         Assert.That((double)json["configuration"]!["strengths"]!["alpha_c"]!, Is.EqualTo(1));
         Assert.That(json["continuous"]!["in_order"]!.GetValue<bool>());
-        Assert.That(json["energy_without_sequence"]!["largest_rise"]!.GetValue<double>(), Is.EqualTo(result.EnergyWithoutSequence.LargestRise));
+        Assert.That(
+            json["energy_without_sequence"]!["largest_rise"]!.GetValue<double>(),
+            Is.EqualTo(result.EnergyWithoutSequence.LargestRise)
+        );
         Assert.That(json["figures"], Is.Null);
-        Assert.That(result.Figures.Select(f => f.Id), Is.EqualTo(new[] { "overlaps", "overlaps-discrete", "energy", "convergence" }));
+        Assert.That(
+            result.Figures.Select(f => f.Id),
+            Is.EqualTo(new[] { "overlaps", "overlaps-discrete", "energy", "convergence" })
+        );
         // A record of the discrete run and a memory is a cell.
         Assert.That(result.Figures[1].Spec["data"]!["values"]!.AsArray(), Has.Count.EqualTo(19 * 6));
-        Assert.That(result.Figures.Select(f => f.Spec.ToJsonString()), Has.All.Contains("vega-lite/v6").And.All.Length.LessThan(500_000));
+        Assert.That(
+            result.Figures.Select(f => f.Spec.ToJsonString()),
+            Has.All.Contains("vega-lite/v6").And.All.Length.LessThan(500_000)
+        );
     }
 
     [Test]
     public void Any_seed_retrieves_in_order([Range(2, 6)] int seed, [Values] bool cyclic)
     {
-        var configuration = new GsemmConfiguration { Seed = seed, Cyclic = cyclic, Integration = new() { Step = 0.1, Length = 120 } };
+        var configuration = new GsemmConfiguration
+        {
+            Seed = seed,
+            Cyclic = cyclic,
+            Integration = new() { Step = 0.1, Length = 120 },
+        };
         var result = GsemmExperiment.Run(configuration);
         int[] expected = cyclic ? [1, 2, 3, 4, 5, 6, 1, 2] : [1, 2, 3, 4, 5, 6];
         Assert.That(result.Continuous.Retrieved.Take(8), Is.EqualTo(expected));
         Assert.That(result.Continuous.InOrder);
-        Assert.That(result.Discrete.Retrieved, Is.EqualTo(cyclic ? Enumerable.Range(0, 19).Select(t => t % 6 + 1) : expected));
+        Assert.That(
+            result.Discrete.Retrieved,
+            Is.EqualTo(cyclic ? Enumerable.Range(0, 19).Select(t => t % 6 + 1) : expected)
+        );
         Assert.That(result.Discrete.InOrder);
     }
 
     [Test]
     public void Without_the_sequence_only_the_cue_is_retrieved()
     {
-        var result = GsemmExperiment.Run(new() { Strengths = new() { AlphaC = 0 }, Integration = new() { Length = 20 } });
+        var result = GsemmExperiment.Run(
+            new()
+            {
+                Strengths = new() { AlphaC = 0 },
+                Integration = new() { Length = 20 },
+            }
+        );
         Assert.That(result.Continuous.Retrieved, Is.EqualTo(new[] { 1 }));
         Assert.That(result.Continuous.InOrder, Is.False);
         Assert.That(result.Discrete.Retrieved, Is.EqualTo(new[] { 1 }));
@@ -92,7 +132,15 @@ public class GsemmExperimentTests
     [Test]
     public void Where_there_is_no_energy_the_result_says_why()
     {
-        var result = GsemmExperiment.Run(new() { Features = 16, Memories = 3, Nonlinearity = new() { Hidden = "tanh" }, Integration = new() { Length = 5 } });
+        var result = GsemmExperiment.Run(
+            new()
+            {
+                Features = 16,
+                Memories = 3,
+                Nonlinearity = new() { Hidden = "tanh" },
+                Integration = new() { Length = 5 },
+            }
+        );
         Assert.That(result.Energy, Is.Null);
         Assert.That(result.NoEnergy, Does.Contain("ΞᵀΞ diagonal"));
         Assert.That(result.ConjugacyError, Is.Null);
@@ -102,43 +150,99 @@ public class GsemmExperimentTests
     [Test]
     public void Retrieval_by_hand()
     {
-        double[][] overlaps = [[0.4, 0.2], [0.9, 0.1], [0.6, 0.55], [0.45, 0.44], [0.3, 0.8], [0.2, 0.9], [0.7, 0.1]];
+        double[][] overlaps =
+        [
+            [0.4, 0.2],
+            [0.9, 0.1],
+            [0.6, 0.55],
+            [0.45, 0.44],
+            [0.3, 0.8],
+            [0.2, 0.9],
+            [0.7, 0.1],
+        ];
         double[] times = [0, 1, 2, 3, 4, 5, 6];
         var cyclic = GsemmExperiment.Retrieve(times, overlaps, cyclic: true);
         Assert.That(cyclic.Retrieved, Is.EqualTo(new[] { 1, 2, 1 }));
         Assert.That(cyclic.Onsets, Is.EqualTo(new[] { 1.0, 4, 6 }));
         Assert.That(cyclic.InOrder);
-        Assert.That(GsemmExperiment.Retrieve(times, overlaps, cyclic: false).InOrder, Is.False, "memory 2 is the last one");
-        Assert.That(GsemmExperiment.Retrieve(times[..6], overlaps[..6], cyclic: true).InOrder, Is.False, "no whole round");
-        Assert.That(GsemmExperiment.Retrieve(times[4..], overlaps[4..], cyclic: true).InOrder, Is.False, "it begins with memory 2");
-        Assert.That(GsemmExperiment.Retrieve([0], [[0.1, 0.2]], cyclic: false).Retrieved, Is.Empty);
+        Assert.That(
+            GsemmExperiment.Retrieve(times, overlaps, cyclic: false).InOrder,
+            Is.False,
+            "memory 2 is the last one"
+        );
+        Assert.That(
+            GsemmExperiment.Retrieve(times[..6], overlaps[..6], cyclic: true).InOrder,
+            Is.False,
+            "no whole round"
+        );
+        Assert.That(
+            GsemmExperiment.Retrieve(times[4..], overlaps[4..], cyclic: true).InOrder,
+            Is.False,
+            "it begins with memory 2"
+        );
+        Assert.That(
+            GsemmExperiment
+                .Retrieve(
+                    [0],
+                    [
+                        [0.1, 0.2],
+                    ],
+                    cyclic: false
+                )
+                .Retrieved,
+            Is.Empty
+        );
     }
 
     [Test]
     public void Every_problem_of_a_configuration_is_told_with_its_path()
     {
-        var problems = Problems("""
+        var problems = Problems(
+            """
             { "seed": -1, "memories": 200, "features": 100, "cue_noise": 0.7, "cyclc": true,
               "timescales": { "feature": 0, "hidden": -1, "delay": "long" },
               "strengths": { "alpha_s": 0 },
               "nonlinearity": { "feature": "tan" },
               "integration": { "integrator": "rk5", "step": 0.07, "length": 1 },
               "discrete_steps": 1.5 }
-            """);
-        Assert.That(problems.Select(p => p.Path), Is.EquivalentTo(new[]
-        {
-            "seed", "memories", "cue_noise", "cyclc", "timescales.feature", "timescales.hidden", "timescales.delay", "strengths.alpha_s",
-            "nonlinearity.feature", "integration.integrator", "integration.length", "discrete_steps",
-        }));
+            """
+        );
+        Assert.That(
+            problems.Select(p => p.Path),
+            Is.EquivalentTo(
+                new[]
+                {
+                    "seed",
+                    "memories",
+                    "cue_noise",
+                    "cyclc",
+                    "timescales.feature",
+                    "timescales.hidden",
+                    "timescales.delay",
+                    "strengths.alpha_s",
+                    "nonlinearity.feature",
+                    "integration.integrator",
+                    "integration.length",
+                    "discrete_steps",
+                }
+            )
+        );
         Assert.That(problems.Single(p => p.Path == "nonlinearity.feature").Message, Does.Contain("did you mean tanh?"));
         Assert.That(problems.Single(p => p.Path == "cyclc").Message, Does.Contain("did you mean cyclic?"));
         Assert.That(problems.Single(p => p.Path == "memories").Message, Does.Contain("linearly dependent"));
-        Assert.That(problems.Single(p => p.Path == "integration.length").Message, Does.Contain("14.285714 steps of 0.07"));
+        Assert.That(
+            problems.Single(p => p.Path == "integration.length").Message,
+            Does.Contain("14.285714 steps of 0.07")
+        );
     }
 
     [TestCase("""{ "integration": { "step": 1e-7 } }""", "integration.step", "at most 10000000")]
     [TestCase("""{ "integration": { "record_every": 7 } }""", "integration.record_every", "divisor of all 3000 steps")]
-    [TestCase("""{ "features": 4096, "integration": { "record_every": 1, "length": 1000 } }""", "integration.record_every", "numbers in all")]
+    [TestCase(
+        """{ "features": 4096, "integration": { "record_every": 1, "length": 1000 } }""",
+        "integration.record_every",
+        "numbers in all"
+    )]
     [TestCase("""{ "features": 4096, "discrete_steps": 100000 }""", "discrete_steps", "numbers in all")]
     [TestCase("""{ "integration": { "step": 0, "length": 0.03 } }""", "integration.step", "above 0")]
     [TestCase("""{ "timescales": { "feature": 1e999 } }""", "timescales.feature", "above 0")]
@@ -154,17 +258,64 @@ public class GsemmExperimentTests
     [Test]
     public void Overrides_and_missing_files_are_as_for_a_run()
     {
-        Assert.That(GsemmConfiguration.Load(Shipped, ["seed=4", "strengths.alpha_c=2"]), Is.EqualTo(new GsemmConfiguration { Seed = 4, Strengths = new() { AlphaC = 2 } }));
-        Assert.That(() => GsemmConfiguration.Load(Shipped, ["strength.alpha_c=2"]), Throws.InstanceOf<ConfigurationException>().With.Message.Contains("did you mean strengths?"));
-        Assert.That(() => GsemmConfiguration.Load(Shipped + ".not"), Throws.InstanceOf<ConfigurationException>().With.Message.Contains("no such file"));
+        Assert.That(
+            GsemmConfiguration.Load(Shipped, ["seed=4", "strengths.alpha_c=2"]),
+            Is.EqualTo(
+                new GsemmConfiguration
+                {
+                    Seed = 4,
+                    Strengths = new() { AlphaC = 2 },
+                }
+            )
+        );
+        Assert.That(
+            () => GsemmConfiguration.Load(Shipped, ["strength.alpha_c=2"]),
+            Throws.InstanceOf<ConfigurationException>().With.Message.Contains("did you mean strengths?")
+        );
+        Assert.That(
+            () => GsemmConfiguration.Load(Shipped + ".not"),
+            Throws.InstanceOf<ConfigurationException>().With.Message.Contains("no such file")
+        );
     }
 
     [Test]
     public void What_only_running_can_show_is_told()
     {
-        Assert.That(() => GsemmExperiment.Run(new() { Integration = new() { Integrator = "euler", Step = 5, RecordEvery = 1 } }), Throws.InstanceOf<GsemmDivergedException>().With.Message.Contains("the step 5 is too large"));
+        Assert.That(
+            () =>
+                GsemmExperiment.Run(
+                    new()
+                    {
+                        Integration = new()
+                        {
+                            Integrator = "euler",
+                            Step = 5,
+                            RecordEvery = 1,
+                        },
+                    }
+                ),
+            Throws.InstanceOf<GsemmDivergedException>().With.Message.Contains("the step 5 is too large")
+        );
         // Two memories of two features: half of all seeds make them equal or opposite.
-        var seeds = Enumerable.Range(0, 20).Select(seed => new GsemmConfiguration { Seed = seed, Memories = 2, Features = 2, Integration = new() { Length = 1 } });
-        Assert.That(() => { foreach (var c in seeds) GsemmExperiment.Run(c); }, Throws.InstanceOf<ConfigurationException>().With.Message.Contains("linearly dependent").And.Message.Contains("seed"));
+        var seeds = Enumerable
+            .Range(0, 20)
+            .Select(seed => new GsemmConfiguration
+            {
+                Seed = seed,
+                Memories = 2,
+                Features = 2,
+                Integration = new() { Length = 1 },
+            });
+        Assert.That(
+            () =>
+            {
+                foreach (var c in seeds)
+                    GsemmExperiment.Run(c);
+            },
+            Throws
+                .InstanceOf<ConfigurationException>()
+                .With.Message.Contains("linearly dependent")
+                .And.Message.Contains("seed")
+        );
     }
 }

@@ -14,25 +14,46 @@ public sealed class SweepTests : InTemporaryFolder
         return Sweep.Load(path, overrides);
     }
 
-    private string[] Problems(string json) => [.. Assert.Throws<ConfigurationException>(() => Load(json))!.Problems.Select(p => p.ToString())];
+    private string[] Problems(string json) =>
+        [.. Assert.Throws<ConfigurationException>(() => Load(json))!.Problems.Select(p => p.ToString())];
 
     [Test]
     public void EveryCombinationIsARunForEachSeed()
     {
-        var sweep = Load($$"""
+        var sweep = Load(
+            $$"""
             { "base": {{Base}}, "seeds": "3,5-6",
               "axes": { "task.name": ["t1", "t4"], "training.weight_decay": [0, 1e-3], "kind": [ { "name": "plain", "set": {} }, { "name": "large", "set": { "model.hidden_size": 256, "training.batch_size": 8 } } ] } }
-            """, "training.steps=9");
+            """,
+            "training.steps=9"
+        );
         var last = sweep.Runs[^1].Configuration;
         using (Assert.EnterMultipleScope())
         {
             Assert.That(sweep.Runs, Has.Count.EqualTo(2 * 2 * 2 * 3));
-            Assert.That(sweep.Runs.Take(4).Select(r => (r.Configuration.Name, r.Configuration.Seed)), Is.EqualTo(new[]
-            {
-                ("t1-weight_decay_0-plain", 3L), ("t1-weight_decay_0-plain", 5L), ("t1-weight_decay_0-plain", 6L), ("t1-weight_decay_0-large", 3L),
-            }));
-            Assert.That((last.Name, last.Task.Name, last.Training.WeightDecay, last.Model.HiddenSize, last.Training.BatchSize, last.Training.Steps),
-                Is.EqualTo(("t4-weight_decay_0.001-large", "t4", 0.001, 256, 8, 9)));
+            Assert.That(
+                sweep.Runs.Take(4).Select(r => (r.Configuration.Name, r.Configuration.Seed)),
+                Is.EqualTo(
+                    new[]
+                    {
+                        ("t1-weight_decay_0-plain", 3L),
+                        ("t1-weight_decay_0-plain", 5L),
+                        ("t1-weight_decay_0-plain", 6L),
+                        ("t1-weight_decay_0-large", 3L),
+                    }
+                )
+            );
+            Assert.That(
+                (
+                    last.Name,
+                    last.Task.Name,
+                    last.Training.WeightDecay,
+                    last.Model.HiddenSize,
+                    last.Training.BatchSize,
+                    last.Training.Steps
+                ),
+                Is.EqualTo(("t4-weight_decay_0.001-large", "t4", 0.001, 256, 8, 9))
+            );
             Assert.That(sweep.Runs[^1].Values.Select(v => v.Name), Is.EqualTo(new[] { "t4", "0.001", "large" }));
             Assert.That(Path.GetFullPath(last.Out), Is.EqualTo(Path.Combine(Folder, "runs")));
             Assert.That(sweep.Name, Is.EqualTo(Path.GetFileName(Folder)));
@@ -42,7 +63,8 @@ public sealed class SweepTests : InTemporaryFolder
     [Test]
     public void AnotherValueRenamesNoRun()
     {
-        string With(string values) => $$"""{ "base": {{Base}}, "axes": { "training.curriculum.threshold": {{values}} } }""";
+        string With(string values) =>
+            $$"""{ "base": {{Base}}, "axes": { "training.curriculum.threshold": {{values}} } }""";
         var before = Load(With("[0.9, 0.98]")).Runs.Select(r => r.Configuration.Name).ToArray();
         Assert.That(Load(With("[0.5, 0.9, 0.95, 0.98]")).Runs.Select(r => r.Configuration.Name), Is.SupersetOf(before));
     }
@@ -52,7 +74,9 @@ public sealed class SweepTests : InTemporaryFolder
     {
         File.WriteAllText(Path.Combine(Folder, "base.json"), "// the base\n" + Base);
         File.WriteAllText(Path.Combine(Folder, "published.json"), """{ "rows": [1] }""");
-        var sweep = Load("""{ "base": "base.json", "published": "published.json", "axes": { "task.name": ["t2"] }, "best_of": ["task.name"], "description": "why" }""");
+        var sweep = Load(
+            """{ "base": "base.json", "published": "published.json", "axes": { "task.name": ["t2"] }, "best_of": ["task.name"], "description": "why" }"""
+        );
         var copy = Path.Combine(Directory.CreateDirectory(Path.Combine(Folder, "elsewhere")).FullName, Sweep.FileName);
         File.WriteAllText(copy, sweep.ToJson());
         var read = Sweep.Load(copy, folder: sweep.Out);
@@ -60,7 +84,10 @@ public sealed class SweepTests : InTemporaryFolder
         {
             Assert.That(read.Runs.Select(r => r.Configuration), Is.EqualTo(sweep.Runs.Select(r => r.Configuration)));
             Assert.That(read.Published!.ToJsonString(), Is.EqualTo("""{"rows":[1]}"""));
-            Assert.That((read.Name, read.Description, read.BestOf.Single()), Is.EqualTo((sweep.Name, "why", "task.name")));
+            Assert.That(
+                (read.Name, read.Description, read.BestOf.Single()),
+                Is.EqualTo((sweep.Name, "why", "task.name"))
+            );
             Assert.That(read.ToJson(), Is.EqualTo(sweep.ToJson()));
         }
     }
@@ -68,34 +95,59 @@ public sealed class SweepTests : InTemporaryFolder
     [Test]
     public void AllProblemsAreSaidAtOnce()
     {
-        var problems = Problems($$"""
+        var problems = Problems(
+            $$"""
             { "base": {{Base}}, "axis": {}, "axes": { "training.batch_size": 5, "seed": [1], "model": [ { "hidden_size": 5 } ], "training.weight_decay": [0.001, 1e-3] }, "seeds": "3-1", "best_of": ["task.name"], "published": 5 }
-            """);
-        foreach (var start in new[] { "axis: is no key of a sweep; did you mean axes?", "axes.training.batch_size:", "axes.seed:", "axes.model[0]:", "axes.training.weight_decay: has 0.001 2 times", "seeds: '3-1'", "best_of:", "published:" })
+            """
+        );
+        foreach (
+            var start in new[]
+            {
+                "axis: is no key of a sweep; did you mean axes?",
+                "axes.training.batch_size:",
+                "axes.seed:",
+                "axes.model[0]:",
+                "axes.training.weight_decay: has 0.001 2 times",
+                "seeds: '3-1'",
+                "best_of:",
+                "published:",
+            }
+        )
+        {
             Assert.That(problems, Has.One.StartsWith(start));
+        }
     }
 
     [Test]
     public void WhatIsWrongWithAnAxisSaysWhere()
     {
-        var problems = Problems($$"""
+        var problems = Problems(
+            $$"""
             { "base": {{Base}}, "axes": { "training.learn_rate": [0.1, 0.2], "start": [ { "name": "a", "set": { "model.initialisation": "x" } }, { "name": "b", "set": { "seed": 5 } } ], "training.steps": ["many"] }, "seeds": "1-", "best_of": ["start", "end"] }
-            """);
-        Assert.That(problems, Is.EquivalentTo(new[]
-        {
-            "training.learn_rate: unknown key; did you mean learning_rate? (in axes)",
-            "model.initialisation: unknown key; did you mean initialization? (in axes.start)",
-            "axes.start: can't set seed: seeds are in the sweep's file, names are made of values, and the folder is --out",
-            "training.steps: found the text \"many\"; allowed: a whole number from 1 to 2147483647",
-            "seeds: '1-' is not a range of seeds; 1-20 or 1,2,5 is",
-            "best_of: found end, which is no axis; the axes are training.learn_rate, start, training.steps",
-        }));
+            """
+        );
+        Assert.That(
+            problems,
+            Is.EquivalentTo(
+                new[]
+                {
+                    "training.learn_rate: unknown key; did you mean learning_rate? (in axes)",
+                    "model.initialisation: unknown key; did you mean initialization? (in axes.start)",
+                    "axes.start: can't set seed: seeds are in the sweep's file, names are made of values, and the folder is --out",
+                    "training.steps: found the text \"many\"; allowed: a whole number from 1 to 2147483647",
+                    "seeds: '1-' is not a range of seeds; 1-20 or 1,2,5 is",
+                    "best_of: found end, which is no axis; the axes are training.learn_rate, start, training.steps",
+                }
+            )
+        );
     }
 
     [Test]
     public void WhatIsWrongWithEveryRunIsSaidOnce()
     {
-        var problems = Problems("""{ "base": { "task": { "name": "t1" }, "training": { "step": 5 } }, "axes": { "model.hidden_size": [8, -1, 16], "training.nonsense": [1, 2] } }""");
+        var problems = Problems(
+            """{ "base": { "task": { "name": "t1" }, "training": { "step": 5 } }, "axes": { "model.hidden_size": [8, -1, 16], "training.nonsense": [1, 2] } }"""
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(problems, Has.One.StartsWith("training.step:"));
@@ -109,5 +161,6 @@ public sealed class SweepTests : InTemporaryFolder
     [TestCase("{}", "base: is missing")]
     [TestCase("{ \"base\": \"nowhere.json\" }", "there is no such file")]
     [TestCase("{ \"base\": {}, \"base\": {} }", "is not JSON")]
-    public void AFileThatIsNoSweepIsRefused(string json, string says) => Assert.That(Problems(json), Has.Some.Contains(says));
+    public void AFileThatIsNoSweepIsRefused(string json, string says) =>
+        Assert.That(Problems(json), Has.Some.Contains(says));
 }

@@ -6,13 +6,25 @@ namespace EmtTorch.Tests;
 
 public sealed class ContextDriftTests
 {
-    private static Tensor[] Arguments(long tokens, ScalarType type, long batch = 2, long width = 5, double? decay = null) =>
-        ((Tensor[])
-        [
-            randn([batch, tokens, width], dtype: float64),
-            decay is { } same ? full([width], same, dtype: float64) : linspace(0.01, 0.999, width, dtype: float64),
-            randn([batch, width], dtype: float64),
-        ]).Select(t => t.to(type)).ToArray();
+    private static Tensor[] Arguments(
+        long tokens,
+        ScalarType type,
+        long batch = 2,
+        long width = 5,
+        double? decay = null
+    ) =>
+        (
+            (Tensor[])
+                [
+                    randn([batch, tokens, width], dtype: float64),
+                    decay is { } same
+                        ? full([width], same, dtype: float64)
+                        : linspace(0.01, 0.999, width, dtype: float64),
+                    randn([batch, width], dtype: float64),
+                ]
+        )
+            .Select(t => t.to(type))
+            .ToArray();
 
     private static Tensor[] Scan(Tensor[] t)
     {
@@ -46,7 +58,11 @@ public sealed class ContextDriftTests
         using var scope = NewDisposeScope();
         using var seed = manual_seed(2);
         var arguments = Arguments(200, ScalarType.Float32, decay: decay);
-        Compared.AreEqual(Compared.ResultsAndGradients(Scan, arguments), Compared.ResultsAndGradients(Steps, arguments), 1e-4);
+        Compared.AreEqual(
+            Compared.ResultsAndGradients(Scan, arguments),
+            Compared.ResultsAndGradients(Steps, arguments),
+            1e-4
+        );
     }
 
     [Test]
@@ -71,7 +87,11 @@ public sealed class ContextDriftTests
             var second = Scan([t[0].narrow(1, cut, 100 - cut), t[1], first[1]]);
             return [cat([first[0], second[0]], 1), second[1]];
         }
-        Compared.AreEqual(Compared.ResultsAndGradients(Cut, arguments), Compared.ResultsAndGradients(Scan, arguments), 1e-9);
+        Compared.AreEqual(
+            Compared.ResultsAndGradients(Cut, arguments),
+            Compared.ResultsAndGradients(Scan, arguments),
+            1e-9
+        );
     }
 
     [TestCase(0, 2)]
@@ -111,7 +131,10 @@ public sealed class ContextDriftTests
             string name = names[i];
             Assert.That(() => Scan(bad), Throws.ArgumentException.With.Property("ParamName").EqualTo(name));
             bad[0] = bad[0].dim() == 3 ? bad[0][TensorIndex.Colon, 0] : bad[0];
-            Assert.That(() => ContextDrift.Step(bad[0], bad[1], bad[2]), Throws.ArgumentException.With.Property("ParamName").EqualTo(name));
+            Assert.That(
+                () => ContextDrift.Step(bad[0], bad[1], bad[2]),
+                Throws.ArgumentException.With.Property("ParamName").EqualTo(name)
+            );
         }
     }
 }

@@ -16,7 +16,16 @@ public sealed class FastWeightsTests(bool kernel)
     [TearDown]
     public void Restore() => Simd.Used = true;
 
-    private static Tensor[] Arguments(long tokens, ScalarType type, double? decay = null, bool empty = false, long batch = 2, long heads = 3, long keys = 5, long values = 4)
+    private static Tensor[] Arguments(
+        long tokens,
+        ScalarType type,
+        double? decay = null,
+        bool empty = false,
+        long batch = 2,
+        long heads = 3,
+        long keys = 5,
+        long values = 4
+    )
     {
         var k = randn([batch, heads, tokens, keys], dtype: float64);
         Tensor[] arguments =
@@ -26,41 +35,62 @@ public sealed class FastWeightsTests(bool kernel)
             randn([batch, heads, tokens, values], dtype: float64),
             rand([batch, heads, tokens], dtype: float64),
             decay is { } same ? full([heads], same, dtype: float64) : linspace(0.8, 0.99, heads, dtype: float64),
-            empty ? zeros([batch, heads, keys, values], dtype: float64) : randn([batch, heads, keys, values], dtype: float64),
+            empty
+                ? zeros([batch, heads, keys, values], dtype: float64)
+                : randn([batch, heads, keys, values], dtype: float64),
         ];
         return arguments.Select(t => t.to(type)).ToArray();
     }
 
-    private static Func<Tensor[], Tensor[]> Scan(WriteRule rule, long chunk = 64) => t =>
-    {
-        var (read, state) = FastWeights.Scan(t[0], t[1], t[2], t[3], t[4], t[5], rule, chunk);
-        return [read, state];
-    };
+    private static Func<Tensor[], Tensor[]> Scan(WriteRule rule, long chunk = 64) =>
+        t =>
+        {
+            var (read, state) = FastWeights.Scan(t[0], t[1], t[2], t[3], t[4], t[5], rule, chunk);
+            return [read, state];
+        };
 
-    private static Func<Tensor[], Tensor[]> Sequential(WriteRule rule) => t =>
-    {
-        var (read, state) = FastWeights.Sequential(t[0], t[1], t[2], t[3], t[4], t[5], rule);
-        return [read, state];
-    };
+    private static Func<Tensor[], Tensor[]> Sequential(WriteRule rule) =>
+        t =>
+        {
+            var (read, state) = FastWeights.Sequential(t[0], t[1], t[2], t[3], t[4], t[5], rule);
+            return [read, state];
+        };
 
     [Test]
     public void ScanIsTheSequenceOfSteps(
-        [Values] WriteRule rule, [Values(1, 2, 63, 64, 65, 200)] int tokens, [Values(1, 16, 64)] int chunk, [Values(1.0, null)] double? decay, [Values] bool empty)
+        [Values] WriteRule rule,
+        [Values(1, 2, 63, 64, 65, 200)] int tokens,
+        [Values(1, 16, 64)] int chunk,
+        [Values(1.0, null)] double? decay,
+        [Values] bool empty
+    )
     {
         using var scope = NewDisposeScope();
         using var seed = manual_seed(tokens * 100 + chunk);
         var arguments = Arguments(tokens, ScalarType.Float64, decay, empty);
-        Compared.AreEqual(Compared.ResultsAndGradients(Scan(rule, chunk), arguments), Compared.ResultsAndGradients(Sequential(rule), arguments), 1e-9);
+        Compared.AreEqual(
+            Compared.ResultsAndGradients(Scan(rule, chunk), arguments),
+            Compared.ResultsAndGradients(Sequential(rule), arguments),
+            1e-9
+        );
     }
 
     [Test]
-    public void InFloat32ToRounding([Values] WriteRule rule, [Values(65, 200)] int tokens, [Values(1.0, null)] double? decay)
+    public void InFloat32ToRounding(
+        [Values] WriteRule rule,
+        [Values(65, 200)] int tokens,
+        [Values(1.0, null)] double? decay
+    )
     {
         using var scope = NewDisposeScope();
         using var seed = manual_seed(tokens);
         var exact = Arguments(tokens, ScalarType.Float64, decay);
         var found = Compared.ResultsAndGradients(Scan(rule), exact.Select(t => t.to(ScalarType.Float32)).ToArray());
-        Compared.AreEqual(found.Select(t => t.to(ScalarType.Float64)).ToArray(), Compared.ResultsAndGradients(Sequential(rule), exact), 1e-4);
+        Compared.AreEqual(
+            found.Select(t => t.to(ScalarType.Float64)).ToArray(),
+            Compared.ResultsAndGradients(Sequential(rule), exact),
+            1e-4
+        );
     }
 
     /// <summary>Several parts, the last one shorter: 2^18 numbers are 64 chunks of 64², of 6 sequences 10 each.</summary>
@@ -70,7 +100,11 @@ public sealed class FastWeightsTests(bool kernel)
         using var scope = NewDisposeScope();
         using var seed = manual_seed(5);
         var arguments = Arguments(64 * 10 * 2 + 200, ScalarType.Float64, decay: 0.999);
-        Compared.AreEqual(Compared.ResultsAndGradients(Scan(rule), arguments), Compared.ResultsAndGradients(Sequential(rule), arguments), 1e-9);
+        Compared.AreEqual(
+            Compared.ResultsAndGradients(Scan(rule), arguments),
+            Compared.ResultsAndGradients(Sequential(rule), arguments),
+            1e-9
+        );
     }
 
     [Test]
@@ -80,10 +114,22 @@ public sealed class FastWeightsTests(bool kernel)
         using var seed = manual_seed(3);
         var arguments = Arguments(70, ScalarType.Float64);
         arguments[3].fill_(gate);
-        Compared.AreEqual(Compared.ResultsAndGradients(Scan(rule, 16), arguments), Compared.ResultsAndGradients(Sequential(rule), arguments), 1e-9);
+        Compared.AreEqual(
+            Compared.ResultsAndGradients(Scan(rule, 16), arguments),
+            Compared.ResultsAndGradients(Sequential(rule), arguments),
+            1e-9
+        );
         if (gate == 0)
         {
-            var (_, state) = FastWeights.Scan(arguments[0], arguments[1], arguments[2], arguments[3], ones(3, dtype: float64), arguments[5], rule);
+            var (_, state) = FastWeights.Scan(
+                arguments[0],
+                arguments[1],
+                arguments[2],
+                arguments[3],
+                ones(3, dtype: float64),
+                arguments[5],
+                rule
+            );
             Assert.That(state.Equals(arguments[5]), "nothing is written");
         }
     }
@@ -95,7 +141,11 @@ public sealed class FastWeightsTests(bool kernel)
         using var scope = NewDisposeScope();
         using var seed = manual_seed(4);
         var arguments = Arguments(200, ScalarType.Float32, decay);
-        Compared.AreEqual(Compared.ResultsAndGradients(Scan(rule), arguments), Compared.ResultsAndGradients(Sequential(rule), arguments), 1e-4);
+        Compared.AreEqual(
+            Compared.ResultsAndGradients(Scan(rule), arguments),
+            Compared.ResultsAndGradients(Sequential(rule), arguments),
+            1e-4
+        );
     }
 
     [Test]
@@ -103,7 +153,10 @@ public sealed class FastWeightsTests(bool kernel)
     {
         using var scope = NewDisposeScope();
         using var seed = manual_seed(1);
-        Compared.AgreeWithFiniteDifferences(Scan(rule, 3), Arguments(8, ScalarType.Float64, batch: 1, heads: 2, keys: 3, values: 2));
+        Compared.AgreeWithFiniteDifferences(
+            Scan(rule, 3),
+            Arguments(8, ScalarType.Float64, batch: 1, heads: 2, keys: 3, values: 2)
+        );
     }
 
     [Test]
@@ -114,12 +167,17 @@ public sealed class FastWeightsTests(bool kernel)
         var arguments = Arguments(90, ScalarType.Float64);
         Tensor[] Cut(Tensor[] t)
         {
-            Tensor[] Part(long start, long length, Tensor state) => [.. t[..4].Select(x => x.narrow(2, start, length)), t[4], state];
+            Tensor[] Part(long start, long length, Tensor state) =>
+                [.. t[..4].Select(x => x.narrow(2, start, length)), t[4], state];
             var first = Scan(rule, 16)(Part(0, cut, t[5]));
             var second = Scan(rule, 16)(Part(cut, 90 - cut, first[1]));
             return [cat([first[0], second[0]], 2), second[1]];
         }
-        Compared.AreEqual(Compared.ResultsAndGradients(Cut, arguments), Compared.ResultsAndGradients(Scan(rule, 16), arguments), 1e-9);
+        Compared.AreEqual(
+            Compared.ResultsAndGradients(Cut, arguments),
+            Compared.ResultsAndGradients(Scan(rule, 16), arguments),
+            1e-9
+        );
     }
 
     /// <summary>Keys e_1, e_2: both values come back; then e_1 anew: under delta the newest counts, under Hebb the sum.</summary>
@@ -127,10 +185,18 @@ public sealed class FastWeightsTests(bool kernel)
     public void PairsStoredAreReadBack([Values] WriteRule rule)
     {
         using var scope = NewDisposeScope();
-        var keys = tensor(new double[] { 1, 0, 0, 1, 1, 0, 0, 0 }).view(1, 1, 4, 2);          // e_1, e_2, e_1, no more
+        var keys = tensor(new double[] { 1, 0, 0, 1, 1, 0, 0, 0 }).view(1, 1, 4, 2); // e_1, e_2, e_1, no more
         var queries = tensor(new double[] { 1, 0, 1, 0, 0, 1, 1, 0 }).view(1, 1, 4, 2);
         var values = tensor(new double[] { 3, -1, 2, 5, 7, 7, 0, 0 }).view(1, 1, 4, 2);
-        var (read, state) = FastWeights.Scan(queries, keys, values, ones([1, 1, 4], dtype: float64), ones(1, dtype: float64), zeros([1, 1, 2, 2], dtype: float64), rule);
+        var (read, state) = FastWeights.Scan(
+            queries,
+            keys,
+            values,
+            ones([1, 1, 4], dtype: float64),
+            ones(1, dtype: float64),
+            zeros([1, 1, 2, 2], dtype: float64),
+            rule
+        );
         double[] rebound = rule == WriteRule.Delta ? [7, 7] : [10, 6];
         Assert.That(read.data<double>().ToArray(), Is.EqualTo((double[])[0, 0, 3, -1, 2, 5, .. rebound]));
         Assert.That(state.data<double>().ToArray(), Is.EqualTo((double[])[.. rebound, 2, 5]));
@@ -145,9 +211,20 @@ public sealed class FastWeightsTests(bool kernel)
         half[5] = half[5].to(ScalarType.Float32);
         var found = Compared.ResultsAndGradients(Scan(rule), half);
         var types = Enumerable.Repeat(ScalarType.BFloat16, 5);
-        Assert.That(found.Select(t => t.dtype), Is.EqualTo((ScalarType[])[ScalarType.BFloat16, ScalarType.Float32, .. types, ScalarType.Float32]));
+        Assert.That(
+            found.Select(t => t.dtype),
+            Is.EqualTo((ScalarType[])[ScalarType.BFloat16, ScalarType.Float32, .. types, ScalarType.Float32])
+        );
         // The state has no rounding but of the arguments: it is that of the same numbers in float32.
-        var (_, state) = FastWeights.Scan(half[0].to(float32), half[1].to(float32), half[2].to(float32), half[3].to(float32), half[4].to(float32), half[5], rule);
+        var (_, state) = FastWeights.Scan(
+            half[0].to(float32),
+            half[1].to(float32),
+            half[2].to(float32),
+            half[3].to(float32),
+            half[4].to(float32),
+            half[5],
+            rule
+        );
         Assert.That(found[1].Equals(state));
     }
 
@@ -181,10 +258,19 @@ public sealed class FastWeightsTests(bool kernel)
             var bad = good.ToArray();
             bad[i] = i == 0 ? bad[i].narrow(0, 0, 1)[0] : bad[i].narrow(0, 0, 1);
             string name = names[i];
-            Assert.That(() => Scan(WriteRule.Delta)(bad), Throws.ArgumentException.With.Property("ParamName").EqualTo(name));
-            Assert.That(() => Sequential(WriteRule.Delta)(bad), Throws.ArgumentException.With.Property("ParamName").EqualTo(name));
+            Assert.That(
+                () => Scan(WriteRule.Delta)(bad),
+                Throws.ArgumentException.With.Property("ParamName").EqualTo(name)
+            );
+            Assert.That(
+                () => Sequential(WriteRule.Delta)(bad),
+                Throws.ArgumentException.With.Property("ParamName").EqualTo(name)
+            );
         }
-        Assert.That(() => Scan(WriteRule.Delta, 0)(good), Throws.ArgumentException.With.Property("ParamName").EqualTo("chunk"));
+        Assert.That(
+            () => Scan(WriteRule.Delta, 0)(good),
+            Throws.ArgumentException.With.Property("ParamName").EqualTo("chunk")
+        );
     }
 
     [Test]
@@ -199,7 +285,8 @@ public sealed class FastWeightsTests(bool kernel)
             var results = Scan(rule)(leaves);
             Assert.That(inner.DisposablesCount - before, Is.EqualTo(2), "tensors that are not the results");
             Compared.Loss(results).backward();
-            foreach (var leaf in leaves) leaf.grad!.zero_();
+            foreach (var leaf in leaves)
+                leaf.grad!.zero_();
         }
         long Resident()
         {
@@ -208,10 +295,12 @@ public sealed class FastWeightsTests(bool kernel)
             using var process = Process.GetCurrentProcess();
             return process.WorkingSet64;
         }
-        for (int i = 0; i < 20; i++) Call();
+        for (int i = 0; i < 20; i++)
+            Call();
         long before = Resident();
         int count = scope.DisposablesCount;
-        for (int i = 0; i < 100; i++) Call();
+        for (int i = 0; i < 100; i++)
+            Call();
         Assert.That(scope.DisposablesCount, Is.EqualTo(count));
         Assert.That(Resident() - before, Is.LessThan(200 << 20), "bytes more after 100 calls, which make a gigabyte");
     }

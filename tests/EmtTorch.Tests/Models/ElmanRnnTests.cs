@@ -15,8 +15,10 @@ public sealed class ElmanRnnTests
         for (long t = 0; t < steps; t++)
         {
             var sum = matmul(h, weightHh.t());
-            if (t < input.shape[0]) sum = sum + matmul(input[t], weightIh.t());
-            if (bias is not null) sum = sum + bias;
+            if (t < input.shape[0])
+                sum = sum + matmul(input[t], weightIh.t());
+            if (bias is not null)
+                sum = sum + bias;
             states.Add(h = sum.tanh());
         }
         return stack(states);
@@ -28,20 +30,31 @@ public sealed class ElmanRnnTests
     [TestCase(1, 1, 3, 2, 7, true)]
     [TestCase(5, 5, 1, 3, 13, true)]
     [TestCase(8, 108, 3, 8, 17, false)]
-    public void StatesAndGradientsAreThoseOfTheUnrolledNetwork(int inputSteps, int steps, int batch, int inputs, int hidden, bool hasBias)
+    public void StatesAndGradientsAreThoseOfTheUnrolledNetwork(
+        int inputSteps,
+        int steps,
+        int batch,
+        int inputs,
+        int hidden,
+        bool hasBias
+    )
     {
         using var scope = NewDisposeScope();
         using var seed = manual_seed(inputSteps * 31 + hidden);
         Tensor[] Leaves() =>
-        [
-            randn([inputSteps, batch, inputs], dtype: float64, requires_grad: true), randn([hidden, inputs], dtype: float64, requires_grad: true),
-            (randn([hidden, hidden], dtype: float64) / Math.Sqrt(hidden)).detach().requires_grad_(), randn([hidden], dtype: float64, requires_grad: true),
-        ];
+            [
+                randn([inputSteps, batch, inputs], dtype: float64, requires_grad: true),
+                randn([hidden, inputs], dtype: float64, requires_grad: true),
+                (randn([hidden, hidden], dtype: float64) / Math.Sqrt(hidden)).detach().requires_grad_(),
+                randn([hidden], dtype: float64, requires_grad: true),
+            ];
         var a = Leaves();
         var b = a.Select(t => t.detach().clone().requires_grad_()).ToArray();
         var weights = randn([steps, batch, hidden], dtype: float64);
 
-        var fused = hasBias ? ElmanRecurrence.Apply(a[0], a[1], a[2], (long)steps, a[3])[0] : ElmanRecurrence.Apply(a[0], a[1], a[2], (long)steps)[0];
+        var fused = hasBias
+            ? ElmanRecurrence.Apply(a[0], a[1], a[2], (long)steps, a[3])[0]
+            : ElmanRecurrence.Apply(a[0], a[1], a[2], (long)steps)[0];
         var unrolled = Unrolled(b[0], b[1], b[2], hasBias ? b[3] : null, steps);
         (fused * weights).sum().backward();
         (unrolled * weights).sum().backward();
@@ -60,13 +73,15 @@ public sealed class ElmanRnnTests
     {
         using var scope = NewDisposeScope();
         using var seed = manual_seed(7);
-        Tensor input = randn([2, 3, 2], dtype: float64), target = randn([4, 3, 2], dtype: float64);
+        Tensor input = randn([2, 3, 2], dtype: float64),
+            target = randn([4, 3, 2], dtype: float64);
         using var network = new ElmanRnn(2, 5, bias: true, dtype: ScalarType.Float64);
         double Loss()
         {
             using var quiet = no_grad();
             var w = network.RecurrentWeights;
-            return network.Score(input, target, from: 2, gradients: false).Loss + 0.2 * (matmul(w.t(), w) - eye(5, dtype: float64)).square().sum().item<double>();
+            return network.Score(input, target, from: 2, gradients: false).Loss
+                + 0.2 * (matmul(w.t(), w) - eye(5, dtype: float64)).square().sum().item<double>();
         }
         network.Score(input, target, from: 2, gradients: true);
         network.AddSpectralPenalty(0.2);
@@ -78,7 +93,14 @@ public sealed class ElmanRnnTests
     public void TheSpectralPenaltysGradientIsAutograds()
     {
         using var scope = NewDisposeScope();
-        var w = tensor(new[,] { { 1, -2, 0.5 }, { 0.3, 0.7, -1.1 }, { 0, 0.4, 0.9 } });
+        var w = tensor(
+            new[,]
+            {
+                { 1, -2, 0.5 },
+                { 0.3, 0.7, -1.1 },
+                { 0, 0.4, 0.9 },
+            }
+        );
         double[] expected = [15.02, -39.18, 14.5, -5.652, 14.276, -9.332, -2.252, 0.764, 2.316];
         Assert.That(SpectralPenalty.Gradient(w).data<double>().ToArray(), Is.EqualTo(expected).Within(1e-13));
         var both = SpectralPenalty.Gradient(stack([w, 2 * w]));
@@ -114,7 +136,10 @@ public sealed class ElmanRnnTests
     public void ParametersHaveTheNamesOfTheCheckpointContract()
     {
         using var network = new ElmanRnn(8, 16);
-        Assert.That(network.named_parameters().Select(p => p.name), Is.EquivalentTo(new[] { "rnn.weight_ih", "rnn.weight_hh", "readout.weight" }));
+        Assert.That(
+            network.named_parameters().Select(p => p.name),
+            Is.EquivalentTo(new[] { "rnn.weight_ih", "rnn.weight_hh", "readout.weight" })
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(network.InputWeights.shape, Is.EqualTo(new long[] { 16, 8 }));
@@ -143,11 +168,15 @@ public sealed class ElmanRnnTests
         using var network = new ElmanRnn(3, 6, bias, float64);
         var input = randn([4, 2, 3], dtype: float64);
         var seen = new List<long>();
-        var states = network.HiddenStates(input, 9, (t, h) =>
-        {
-            seen.Add(t);
-            return h;
-        });
+        var states = network.HiddenStates(
+            input,
+            9,
+            (t, h) =>
+            {
+                seen.Add(t);
+                return h;
+            }
+        );
         Assert.That(seen, Is.EqualTo(Enumerable.Range(1, 9)));
         Assert.That(Distance(states, network.HiddenStates(input, 9)), Is.LessThan(1e-14));
         Assert.That(Distance(network.ReadOut(states), network.forward(input, 9)), Is.LessThan(1e-14));

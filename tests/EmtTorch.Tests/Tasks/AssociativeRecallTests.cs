@@ -12,10 +12,24 @@ public sealed class AssociativeRecallTests
         using var scope = NewDisposeScope();
         using var generator = new Generator(seed);
         var (input, target, _) = task.Batch(batchSize, generator)[0];
-        return [.. input.data<long>().ToArray().Chunk((int)input.shape[1]).Zip(target.data<long>().ToArray().Chunk((int)input.shape[1]))];
+        return
+        [
+            .. input
+                .data<long>()
+                .ToArray()
+                .Chunk((int)input.shape[1])
+                .Zip(target.data<long>().ToArray().Chunk((int)input.shape[1])),
+        ];
     }
 
-    [TestCase(64, 4, 8192, 0.01), TestCase(512, 64, 8192, 0.01), TestCase(128, 8, 8192, 1), TestCase(16, 2, 17, 0.5), TestCase(16, 4, 18, 0.01), TestCase(4, 1, 5, 0.01)]
+    [
+        TestCase(64, 4, 8192, 0.01),
+        TestCase(512, 64, 8192, 0.01),
+        TestCase(128, 8, 8192, 1),
+        TestCase(16, 2, 17, 0.5),
+        TestCase(16, 4, 18, 0.01),
+        TestCase(4, 1, 5, 0.01)
+    ]
     public void PairsThenEachKeyOnceMoreWithItsValueAsTarget(int length, int pairs, int vocabulary, double power)
     {
         foreach (var (input, target) in Rows(new(length, pairs, CPU, vocabulary, power, randomNonQueries: false), 200))
@@ -28,8 +42,12 @@ public sealed class AssociativeRecallTests
             var asked = Enumerable.Range(0, length).Where(t => target[t] != -100).ToArray();
             Assert.That(asked.Select(t => t % 2), Is.All.Zero);
             Assert.That(asked.Select(t => input[t]), Is.EquivalentTo(keys));
-            foreach (int t in asked) Assert.That(target[t], Is.EqualTo(values[Array.IndexOf(keys, input[t])]));
-            Assert.That(Enumerable.Range(2 * pairs, length - 2 * pairs).Except(asked).Select(t => input[t]), Is.All.Zero);
+            foreach (int t in asked)
+                Assert.That(target[t], Is.EqualTo(values[Array.IndexOf(keys, input[t])]));
+            Assert.That(
+                Enumerable.Range(2 * pairs, length - 2 * pairs).Except(asked).Select(t => input[t]),
+                Is.All.Zero
+            );
         }
     }
 
@@ -40,8 +58,14 @@ public sealed class AssociativeRecallTests
         var rows = Rows(new(64, 4, CPU, V), 2000);
         var counts = new int[V];
         foreach (var (input, target) in rows)
+        {
             for (int t = 8; t < 64; t++)
-                if (target[t] == -100) counts[input[t]]++;
+            {
+                if (target[t] == -100)
+                    counts[input[t]]++;
+            }
+        }
+
         double expected = 2000 * 52.0 / V;
         // Chi-square with 69 degrees of freedom: 111 is its 99.9 % quantile.
         Assert.That(counts.Sum(n => (n - expected) * (n - expected) / expected), Is.LessThan(111));
@@ -52,13 +76,17 @@ public sealed class AssociativeRecallTests
     {
         const int V = 66;
         var rows = Rows(new(32, 3, CPU, V), 4000);
-        int[] keys = new int[32], values = new int[33];
+        int[] keys = new int[32],
+            values = new int[33];
         foreach (var (input, _) in rows)
+        {
             for (int i = 0; i < 3; i++)
             {
                 keys[input[2 * i] - 1]++;
                 values[input[2 * i + 1] - 33]++;
             }
+        }
+
         using (Assert.EnterMultipleScope())
         {
             // 99.9 % quantiles with 31 and 32 degrees of freedom (distinct within a row: a little less than independent).
@@ -71,11 +99,16 @@ public sealed class AssociativeRecallTests
     public void GapsFollowThePowerLaw(double power)
     {
         // Two pairs, ten slots: the first pair's slot has p itself; the second's what is left after the first was taken.
-        const int B = 20000, Slots = 10;
+        const int B = 20000,
+            Slots = 10;
         var p = Enumerable.Range(1, Slots).Select(i => Math.Pow(i, power - 1)).ToArray();
         p = [.. p.Select(x => x / p.Sum())];
-        var later = Enumerable.Range(0, Slots).Select(i => Enumerable.Range(0, Slots).Where(j => j != i).Sum(j => p[j] * p[i] / (1 - p[j]))).ToArray();
-        double[] first = new double[Slots], second = new double[Slots];
+        var later = Enumerable
+            .Range(0, Slots)
+            .Select(i => Enumerable.Range(0, Slots).Where(j => j != i).Sum(j => p[j] * p[i] / (1 - p[j])))
+            .ToArray();
+        double[] first = new double[Slots],
+            second = new double[Slots];
         foreach (var (input, target) in Rows(new(24, 2, CPU, 200, power, randomNonQueries: false), B))
         {
             first[(Array.IndexOf(input, input[0], 4) - 4) / 2]++;
@@ -91,16 +124,28 @@ public sealed class AssociativeRecallTests
 
     [Test]
     public void ChanceIsOneInTheValues() =>
-        Assert.That((new AssociativeRecall(64, 4, CPU).ChanceAccuracy, new AssociativeRecall(4, 1, CPU, 5).ChanceAccuracy), Is.EqualTo((1.0 / 4096, 1.0 / 3)));
+        Assert.That(
+            (new AssociativeRecall(64, 4, CPU).ChanceAccuracy, new AssociativeRecall(4, 1, CPU, 5).ChanceAccuracy),
+            Is.EqualTo((1.0 / 4096, 1.0 / 3))
+        );
 
-    [TestCase(65, 4, 8192, 0.01, "the length is 65: it must be even"), TestCase(64, 0, 8192, 0.01, "there are 0 pairs: at least one is needed"),
-     TestCase(64, 17, 8192, 0.01, "the length is 64: 17 pairs and their queries need four tokens each, 68"), TestCase(64, 4, 64, 0.01, "the vocabulary has 64 tokens: it must be larger than the length, 64"),
-     TestCase(64, 4, 1048577, 0.01, "the vocabulary has 1048577 tokens: at most 1048576 are allowed"), TestCase(64, 4, 8192, 0, "the power is 0: it must be above 0, up to 1"),
-     TestCase(64, 4, 8192, 1.5, "the power is 1.5: it must be above 0, up to 1"), TestCase(64, 4, 8192, double.NaN, "the power is NaN: it must be above 0, up to 1")]
+    [
+        TestCase(65, 4, 8192, 0.01, "the length is 65: it must be even"),
+        TestCase(64, 0, 8192, 0.01, "there are 0 pairs: at least one is needed"),
+        TestCase(64, 17, 8192, 0.01, "the length is 64: 17 pairs and their queries need four tokens each, 68"),
+        TestCase(64, 4, 64, 0.01, "the vocabulary has 64 tokens: it must be larger than the length, 64"),
+        TestCase(64, 4, 1048577, 0.01, "the vocabulary has 1048577 tokens: at most 1048576 are allowed"),
+        TestCase(64, 4, 8192, 0, "the power is 0: it must be above 0, up to 1"),
+        TestCase(64, 4, 8192, 1.5, "the power is 1.5: it must be above 0, up to 1"),
+        TestCase(64, 4, 8192, double.NaN, "the power is NaN: it must be above 0, up to 1")
+    ]
     public void WhatMakesNoSenseIsSaid(int length, int pairs, int vocabulary, double power, string problem)
     {
         Assert.That(AssociativeRecall.Check(length, pairs, vocabulary, power), Is.EqualTo(new[] { problem }));
-        Assert.That(() => new AssociativeRecall(length, pairs, CPU, vocabulary, power), Throws.ArgumentException.With.Message.EqualTo(problem));
+        Assert.That(
+            () => new AssociativeRecall(length, pairs, CPU, vocabulary, power),
+            Throws.ArgumentException.With.Message.EqualTo(problem)
+        );
     }
 
     [Test]

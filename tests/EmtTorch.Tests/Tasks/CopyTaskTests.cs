@@ -13,14 +13,20 @@ public sealed class CopyTaskTests
         using var generator = new Generator(5);
         var segments = new CopyTask(symbols, length, delay, segmentLength, CPU).Batch(10, generator);
         int total = 2 * length + delay + 1;
-        Assert.That(segments.Select(s => s.Input.shape[1]), Is.EqualTo(Enumerable.Range(0, total).Chunk(segmentLength).Select(part => part.Length)));
+        Assert.That(
+            segments.Select(s => s.Input.shape[1]),
+            Is.EqualTo(Enumerable.Range(0, total).Chunk(segmentLength).Select(part => part.Length))
+        );
         var inputs = cat(segments.Select(s => s.Input).ToArray(), 1).data<long>().ToArray().Chunk(total);
         var targets = cat(segments.Select(s => s.Target).ToArray(), 1).data<long>().ToArray().Chunk(total);
         foreach (var (input, target) in inputs.Zip(targets))
         {
             var text = input[..length];
             Assert.That(text, Is.All.InRange(2, symbols + 1));
-            Assert.That(input[length..], Is.EqualTo(Enumerable.Repeat(0L, delay).Append(1).Concat(Enumerable.Repeat(0L, length))));
+            Assert.That(
+                input[length..],
+                Is.EqualTo(Enumerable.Repeat(0L, delay).Append(1).Concat(Enumerable.Repeat(0L, length)))
+            );
             Assert.That(target, Is.EqualTo(Enumerable.Repeat(-100L, length + delay + 1).Concat(text)));
         }
     }
@@ -31,7 +37,12 @@ public sealed class CopyTaskTests
         using var scope = NewDisposeScope();
         using var generator = new Generator(5);
         var task = new CopyTask(4, 10, 3, 100, CPU);
-        var counts = task.Batch(1000, generator)[0].Input.narrow(1, 0, 10).flatten().bincount(null, 6).data<long>().ToArray();
+        var counts = task.Batch(1000, generator)[0]
+            .Input.narrow(1, 0, 10)
+            .flatten()
+            .bincount(null, 6)
+            .data<long>()
+            .ToArray();
         using (Assert.EnterMultipleScope())
         {
             Assert.That(counts[2..], Is.All.InRange(2500 - 4 * Math.Sqrt(1875), 2500 + 4 * Math.Sqrt(1875)));
@@ -39,12 +50,20 @@ public sealed class CopyTaskTests
         }
     }
 
-    [TestCase(1, 5, 20, 9, "there are 1 symbols: at least two"), TestCase((1 << 20) + 1, 5, 20, 9, "at most 1048576 are allowed"), TestCase(8, 0, 20, 9, "the string has 0 symbols"),
-     TestCase(8, 5, -1, 9, "the delay is -1"), TestCase(8, 5, 20, 0, "a segment has 0 tokens")]
+    [
+        TestCase(1, 5, 20, 9, "there are 1 symbols: at least two"),
+        TestCase((1 << 20) + 1, 5, 20, 9, "at most 1048576 are allowed"),
+        TestCase(8, 0, 20, 9, "the string has 0 symbols"),
+        TestCase(8, 5, -1, 9, "the delay is -1"),
+        TestCase(8, 5, 20, 0, "a segment has 0 tokens")
+    ]
     public void WhatMakesNoSenseIsSaid(int symbols, int length, int delay, int segmentLength, string gist)
     {
         Assert.That(CopyTask.Check(symbols, length, delay, segmentLength), Has.Count.EqualTo(1).And.One.Contains(gist));
-        Assert.That(() => new CopyTask(symbols, length, delay, segmentLength, CPU), Throws.ArgumentException.With.Message.Contains(gist));
+        Assert.That(
+            () => new CopyTask(symbols, length, delay, segmentLength, CPU),
+            Throws.ArgumentException.With.Message.Contains(gist)
+        );
     }
 
     [Test]

@@ -16,6 +16,7 @@ public sealed class FlipFlopTests
         Assert.That(target.shape, Is.EqualTo(input.shape));
         var (pulses, kept) = (input.data<float>(), target.data<float>());
         for (int b = 0; b < 7; b++)
+        {
             for (int i = 0; i < bits; i++)
             {
                 float bit = 0;
@@ -23,10 +24,12 @@ public sealed class FlipFlopTests
                 {
                     float pulse = pulses[(t * 7 + b) * bits + i];
                     Assert.That(pulse, t == 0 || probability == 1 ? Is.AnyOf(-1f, 1f) : Is.AnyOf(-1f, 0f, 1f));
-                    if (pulse != 0) bit = pulse;
+                    if (pulse != 0)
+                        bit = pulse;
                     Assert.That(kept[(t * 7 + b) * bits + i], Is.EqualTo(bit), $"sequence {b}, bit {i}, step {t}");
                 }
             }
+        }
     }
 
     [TestCase(0.5), TestCase(0.2), TestCase(1.0)]
@@ -40,12 +43,21 @@ public sealed class FlipFlopTests
         using (Assert.EnterMultipleScope())
         {
             // Four standard deviations of the means.
-            Assert.That(later.abs().mean().item<double>(), Is.EqualTo(probability).Within(4 * Math.Sqrt(probability * (1 - probability) / N)));
+            Assert.That(
+                later.abs().mean().item<double>(),
+                Is.EqualTo(probability).Within(4 * Math.Sqrt(probability * (1 - probability) / N))
+            );
             Assert.That(later.mean().item<double>(), Is.EqualTo(0).Within(4 * Math.Sqrt(probability / N)));
             Assert.That(input[0].mean().item<double>(), Is.EqualTo(0).Within(4 / Math.Sqrt(1500)));
             // Channels and steps are independent of each other.
-            Assert.That((later.select(2, 0) * later.select(2, 1)).mean().item<double>(), Is.EqualTo(0).Within(4 * probability / Math.Sqrt(N / 3)));
-            Assert.That((later.narrow(0, 0, 63) * later.narrow(0, 1, 63)).mean().item<double>(), Is.EqualTo(0).Within(4 * probability / Math.Sqrt(N)));
+            Assert.That(
+                (later.select(2, 0) * later.select(2, 1)).mean().item<double>(),
+                Is.EqualTo(0).Within(4 * probability / Math.Sqrt(N / 3))
+            );
+            Assert.That(
+                (later.narrow(0, 0, 63) * later.narrow(0, 1, 63)).mean().item<double>(),
+                Is.EqualTo(0).Within(4 * probability / Math.Sqrt(N))
+            );
         }
     }
 
@@ -75,9 +87,19 @@ public sealed class FlipFlopTests
         }
     }
 
-    [TestCase(0, 0.5, "bits", "there are 0 bits"), TestCase(3, 0, "pulseProbability", "is 0: it must be above 0"), TestCase(3, 1.1, "pulseProbability", "is 1.1"),
-     TestCase(3, -0.5, "pulseProbability", "is -0.5"), TestCase(3, double.NaN, "pulseProbability", "is NaN")]
+    [
+        TestCase(0, 0.5, "bits", "there are 0 bits"),
+        TestCase(3, 0, "pulseProbability", "is 0: it must be above 0"),
+        TestCase(3, 1.1, "pulseProbability", "is 1.1"),
+        TestCase(3, -0.5, "pulseProbability", "is -0.5"),
+        TestCase(3, double.NaN, "pulseProbability", "is NaN")
+    ]
     public void WhatMakesNoSenseIsRefused(int bits, double probability, string parameter, string gist) =>
-        Assert.That(() => new FlipFlop(bits, ScalarType.Float32, CPU, probability), Throws.ArgumentException
-            .With.Property(nameof(ArgumentException.ParamName)).EqualTo(parameter).And.Message.Contains(gist));
+        Assert.That(
+            () => new FlipFlop(bits, ScalarType.Float32, CPU, probability),
+            Throws
+                .ArgumentException.With.Property(nameof(ArgumentException.ParamName))
+                .EqualTo(parameter)
+                .And.Message.Contains(gist)
+        );
 }

@@ -28,7 +28,8 @@ public class LinearBindingTests
         var f = LinearBinding.Named(name).F;
         Assert.That((f.GetLength(0), f.GetLength(1)), Is.EqualTo((64, 8)));
         var expected = new double[64, 8];
-        for (int i = 0; i < 8; i++) expected[entries[i], i] = signs[i];
+        for (int i = 0; i < 8; i++)
+            expected[entries[i], i] = signs[i];
         Assert.That(f, Is.EqualTo(expected));
     }
 
@@ -47,8 +48,28 @@ public class LinearBindingTests
     {
         // d = 2, s = 3: entries 0 and 5 are y_0(t − 3) and y_1(t − 1).
         var task = LinearBinding.FromId(0b100001, 0, 0b10, d: 2, s: 3);
-        Assert.That(task.F, Is.EqualTo(new double[,] { { 1, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, -1 } }));
-        var y = task.Continue([[1, 10], [2, 20], [3, 30]], 2);
+        Assert.That(
+            task.F,
+            Is.EqualTo(
+                new double[,]
+                {
+                    { 1, 0 },
+                    { 0, 0 },
+                    { 0, 0 },
+                    { 0, 0 },
+                    { 0, 0 },
+                    { 0, -1 },
+                }
+            )
+        );
+        var y = task.Continue(
+            [
+                [1, 10],
+                [2, 20],
+                [3, 30],
+            ],
+            2
+        );
         Assert.That(y[0], Is.EqualTo(new double[] { 1, -30 }));
         Assert.That(y[1], Is.EqualTo(new double[] { 2, 30 }));
     }
@@ -57,66 +78,154 @@ public class LinearBindingTests
     public void Phi_moves_each_variable_into_the_one_before_and_computes_the_new_one() =>
         // y_0(t) = y_1(t − 2), y_1(t) = −y_0(t − 1), by hand: the history [a b c d] becomes [c d b −c].
         Assert.That(
-            LinearBinding.FromMatrix([[0, 0], [1, 0], [0, -1], [0, 0]], d: 2, s: 2).Phi(),
-            Is.EqualTo(new double[,] { { 0, 0, 1, 0 }, { 0, 0, 0, 1 }, { 0, 1, 0, 0 }, { 0, 0, -1, 0 } }));
+            LinearBinding
+                .FromMatrix(
+                    [
+                        [0, 0],
+                        [1, 0],
+                        [0, -1],
+                        [0, 0],
+                    ],
+                    d: 2,
+                    s: 2
+                )
+                .Phi(),
+            Is.EqualTo(
+                new double[,]
+                {
+                    { 0, 0, 1, 0 },
+                    { 0, 0, 0, 1 },
+                    { 0, 1, 0, 0 },
+                    { 0, 0, -1, 0 },
+                }
+            )
+        );
 
     [Test]
     public void Terms_add_up()
     {
         // y_0(t) = y_1(t − 3) + y_0(t − 1), y_1(t) = −y_0(t − 3) + y_1(t − 1)
-        var task = LinearBinding.FromTerms([new() { Delay = 3, Permutation = [1, 0], Signs = [1, -1] }, new() { Delay = 1 }], d: 2, s: 3);
-        Assert.That(task.Continue([[1, 10], [2, 20], [3, 30]], 1)[0], Is.EqualTo(new double[] { 13, 29 }));
+        var task = LinearBinding.FromTerms(
+            [
+                new()
+                {
+                    Delay = 3,
+                    Permutation = [1, 0],
+                    Signs = [1, -1],
+                },
+                new() { Delay = 1 },
+            ],
+            d: 2,
+            s: 3
+        );
+        Assert.That(
+            task.Continue(
+                [
+                    [1, 10],
+                    [2, 20],
+                    [3, 30],
+                ],
+                1
+            )[0],
+            Is.EqualTo(new double[] { 13, 29 })
+        );
     }
 
     [Test]
     public void A_matrix_is_taken_as_it_is()
     {
-        var task = LinearBinding.FromMatrix([[0.5, 0], [0, 2], [1, 0], [0, 0]], d: 2, s: 2);
-        Assert.That(task.Continue([[4, 10], [6, 20]], 2), Is.EqualTo(new double[][] { [8, 20], [11, 40] }));
+        var task = LinearBinding.FromMatrix(
+            [
+                [0.5, 0],
+                [0, 2],
+                [1, 0],
+                [0, 0],
+            ],
+            d: 2,
+            s: 2
+        );
+        Assert.That(
+            task.Continue(
+                [
+                    [4, 10],
+                    [6, 20],
+                ],
+                2
+            ),
+            Is.EqualTo(new double[][] { [8, 20], [11, 40] })
+        );
     }
 
     [Test]
-    public void Repeat_copy_repeats_at_any_size() => Check.QuickThrowOnFailure(Prop.ForAll(
-        Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(), drawn =>
-        {
-            var ((d, s), seed) = drawn;
-            var random = new System.Random(seed);
-            var history = Enumerable.Range(0, s).Select(_ => Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray()).ToArray();
-            var y = LinearBinding.RepeatCopy(d, s).Continue(history, 2 * s + 1);
-            return y.Select((variable, t) => variable.SequenceEqual(history[t % s])).All(same => same);
-        }));
+    public void Repeat_copy_repeats_at_any_size() =>
+        Check.QuickThrowOnFailure(
+            Prop.ForAll(
+                Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                drawn =>
+                {
+                    var ((d, s), seed) = drawn;
+                    var random = new System.Random(seed);
+                    var history = Enumerable
+                        .Range(0, s)
+                        .Select(_ => Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray())
+                        .ToArray();
+                    var y = LinearBinding.RepeatCopy(d, s).Continue(history, 2 * s + 1);
+                    return y.Select((variable, t) => variable.SequenceEqual(history[t % s])).All(same => same);
+                }
+            )
+        );
 
     [Test]
-    public void Any_id_within_the_rules_gives_a_signed_choice() => Check.QuickThrowOnFailure(Prop.ForAll(
-        Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(), drawn =>
-        {
-            var ((d, s), seed) = drawn;
-            var random = new System.Random(seed);
-            var mask = Enumerable.Range(0, s * d).ToArray();
-            random.Shuffle(mask);
-            var id1 = mask.Take(d).Aggregate(BigInteger.Zero, (sum, bit) => sum + (BigInteger.One << bit));
-            var id2 = Enumerable.Range(0, d).Aggregate(BigInteger.Zero, (sum, k) => sum + random.Next(d - k) * BigInteger.Pow(d, k));
-            int id3 = random.Next(1 << d);
-            var f = LinearBinding.FromId(id1, id2, id3, d, s).F;
-            // Every output component reads one chosen entry, no entry is read twice, and sign i is bit i of id3.
-            var read = Enumerable.Range(0, d).Select(i => Enumerable.Range(0, s * d).Single(j => f[j, i] != 0)).ToArray();
-            return read.Order().SequenceEqual(mask.Take(d).Order())
-                && Enumerable.Range(0, d).All(i => f[read[i], i] == ((id3 >> i & 1) == 1 ? -1 : 1));
-        }));
+    public void Any_id_within_the_rules_gives_a_signed_choice() =>
+        Check.QuickThrowOnFailure(
+            Prop.ForAll(
+                Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                drawn =>
+                {
+                    var ((d, s), seed) = drawn;
+                    var random = new System.Random(seed);
+                    var mask = Enumerable.Range(0, s * d).ToArray();
+                    random.Shuffle(mask);
+                    var id1 = mask.Take(d).Aggregate(BigInteger.Zero, (sum, bit) => sum + (BigInteger.One << bit));
+                    var id2 = Enumerable
+                        .Range(0, d)
+                        .Aggregate(BigInteger.Zero, (sum, k) => sum + random.Next(d - k) * BigInteger.Pow(d, k));
+                    int id3 = random.Next(1 << d);
+                    var f = LinearBinding.FromId(id1, id2, id3, d, s).F;
+                    // Every output component reads one chosen entry, no entry is read twice, and sign i is bit i of id3.
+                    var read = Enumerable
+                        .Range(0, d)
+                        .Select(i => Enumerable.Range(0, s * d).Single(j => f[j, i] != 0))
+                        .ToArray();
+                    return read.Order().SequenceEqual(mask.Take(d).Order())
+                        && Enumerable.Range(0, d).All(i => f[read[i], i] == ((id3 >> i & 1) == 1 ? -1 : 1));
+                }
+            )
+        );
 
     [Test]
-    public void A_signed_permutation_with_its_inverse_gives_back_the_input() => Check.QuickThrowOnFailure(Prop.ForAll(
-        Gen.Choose(1, 7).Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(), drawn =>
-        {
-            var (d, seed) = drawn;
-            var random = new System.Random(seed);
-            var permutation = Enumerable.Range(0, d).ToArray();
-            random.Shuffle(permutation);
-            var u = Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray();
-            var forward = LinearBinding.FromTerms([new() { Delay = 1, Permutation = permutation }], d, 1).Continue([u], 1);
-            var inverse = Enumerable.Range(0, d).OrderBy(i => permutation[i]).ToArray();
-            return LinearBinding.FromTerms([new() { Delay = 1, Permutation = inverse }], d, 1).Continue(forward, 1)[0].SequenceEqual(u);
-        }));
+    public void A_signed_permutation_with_its_inverse_gives_back_the_input() =>
+        Check.QuickThrowOnFailure(
+            Prop.ForAll(
+                Gen.Choose(1, 7).Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                drawn =>
+                {
+                    var (d, seed) = drawn;
+                    var random = new System.Random(seed);
+                    var permutation = Enumerable.Range(0, d).ToArray();
+                    random.Shuffle(permutation);
+                    var u = Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray();
+                    var forward = LinearBinding
+                        .FromTerms([new() { Delay = 1, Permutation = permutation }], d, 1)
+                        .Continue([u], 1);
+                    var inverse = Enumerable.Range(0, d).OrderBy(i => permutation[i]).ToArray();
+                    return LinearBinding
+                        .FromTerms([new() { Delay = 1, Permutation = inverse }], d, 1)
+                        .Continue(forward, 1)[0]
+                        .SequenceEqual(u);
+                }
+            )
+        );
 
     [TestCase("7", "0", "0", 2, 3, "id1 chooses 3 history entries")]
     [TestCase("1", "0", "0", 2, 3, "id1 chooses 1 history entries")]
@@ -157,10 +266,54 @@ public class LinearBindingTests
         Assert.That(LinearBinding.CheckNamed("t2", 8, 4), Has.One.Contains("d is 8 and s is 4"));
         Assert.That(LinearBinding.CheckNamed("repeat_copy", 3, 5), Is.Empty);
         Assert.That(LinearBinding.CheckTerms([], 2, 3), Has.One.Contains("no terms"));
-        var broken = LinearBinding.CheckTerms([new() { Delay = 4, Permutation = [0, 0], Signs = [1] }], 2, 3);
-        Assert.That(broken, Has.One.Contains("delay is 4").And.One.Contains("[0, 0]").And.One.Contains("signs are [1]"));
-        Assert.That(LinearBinding.CheckMatrix([[1, 2], [3]], 2, 2), Has.One.Contains("2 rows").And.One.Contains("row 1 has 1 numbers"));
-        Assert.That(LinearBinding.CheckMatrix([[double.NaN]], 1, 1), Has.One.Contains("not finite"));
-        Assert.That(() => LinearBinding.RepeatCopy(2, 2).Continue([[1, 1]], 1), Throws.ArgumentException);
+        var broken = LinearBinding.CheckTerms(
+            [
+                new()
+                {
+                    Delay = 4,
+                    Permutation = [0, 0],
+                    Signs = [1],
+                },
+            ],
+            2,
+            3
+        );
+        Assert.That(
+            broken,
+            Has.One.Contains("delay is 4").And.One.Contains("[0, 0]").And.One.Contains("signs are [1]")
+        );
+        Assert.That(
+            LinearBinding.CheckMatrix(
+                [
+                    [1, 2],
+                    [3],
+                ],
+                2,
+                2
+            ),
+            Has.One.Contains("2 rows").And.One.Contains("row 1 has 1 numbers")
+        );
+        Assert.That(
+            LinearBinding.CheckMatrix(
+                [
+                    [double.NaN],
+                ],
+                1,
+                1
+            ),
+            Has.One.Contains("not finite")
+        );
+        Assert.That(
+            () =>
+                LinearBinding
+                    .RepeatCopy(2, 2)
+                    .Continue(
+                        [
+                            [1, 1],
+                        ],
+                        1
+                    ),
+            Throws.ArgumentException
+        );
     }
 }

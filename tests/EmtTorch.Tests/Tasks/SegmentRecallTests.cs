@@ -7,7 +7,11 @@ namespace EmtTorch.Tests;
 public sealed class SegmentRecallTests
 {
     // Tokens of the tasks below: 0 the question's, then noise, keys, values.
-    private const int Noise = 5, Keys = 40, Values = 8, FirstKey = 1 + Noise, FirstValue = FirstKey + Keys;
+    private const int Noise = 5,
+        Keys = 40,
+        Values = 8,
+        FirstKey = 1 + Noise,
+        FirstValue = FirstKey + Keys;
 
     /// <summary>The segments of one batch, each row by row.</summary>
     private static (long[][] Input, long[][] Target)[] Segments(SegmentRecall task, int batchSize)
@@ -28,16 +32,29 @@ public sealed class SegmentRecallTests
     {
         var pairs = new List<(long, long)>();
         for (int t = 0; t < input.Length; t++)
+        {
             if (IsKey(input[t]))
             {
                 Assert.That(IsValue(input[t + 1]), $"a key at {t} has no value");
                 pairs.Add((input[t], input[++t]));
             }
-            else Assert.That(input[t], Is.InRange(1, Noise));
+            else
+            {
+                Assert.That(input[t], Is.InRange(1, Noise));
+            }
+        }
+
         return pairs;
     }
 
-    [TestCase(4, 2, 19, 3), TestCase(1, 0, 2, 0), TestCase(1, 0, 7, 0), TestCase(4, 1, 8, 4), TestCase(3, 3, 11, 0), TestCase(2, 1, 12, 5)]
+    [
+        TestCase(4, 2, 19, 3),
+        TestCase(1, 0, 2, 0),
+        TestCase(1, 0, 7, 0),
+        TestCase(4, 1, 8, 4),
+        TestCase(3, 3, 11, 0),
+        TestCase(2, 1, 12, 5)
+    ]
     public void QuestionsAskForThePairsOfTheFirstSegment(int pairs, int between, int length, int distractors)
     {
         var segments = Segments(new(pairs, between, length, Keys, Values, Noise, CPU, distractors), 50);
@@ -55,9 +72,11 @@ public sealed class SegmentRecallTests
             var asked = new List<(long, long)>();
             for (int t = 0; t < length; t++)
             {
-                if (input[t] != 0) Assert.That(input[t], Is.InRange(1, Noise));
+                if (input[t] != 0)
+                    Assert.That(input[t], Is.InRange(1, Noise));
                 Assert.That(target[t], Is.EqualTo(-100));
-                if (input[t] != 0) continue;
+                if (input[t] != 0)
+                    continue;
                 t++;
                 asked.Add((input[t], target[t]));
             }
@@ -71,24 +90,53 @@ public sealed class SegmentRecallTests
         // Two pairs in five tokens: six arrangements (0,2) (0,3) (1,3), as likely as each other: three.
         const int B = 6000;
         var segments = Segments(new(2, 0, 5, Keys, Values, Noise, CPU), B);
-        var arrangements = segments.SelectMany((s, i) => s.Input.Select(row => (i, string.Concat(row.Select(token => i == 0 ? IsKey(token) : token == 0).Select(x => x ? 1 : 0)))))
-            .CountBy(x => x).ToDictionary();
-        double sameOrder = Enumerable.Range(0, B).Count(b => segments[0].Input[b].First(IsKey) == segments[1].Input[b].First(IsKey));
-        var values = segments[1].Target.SelectMany(row => row).Where(token => token != -100).CountBy(token => token).ToDictionary();
+        var arrangements = segments
+            .SelectMany(
+                (s, i) =>
+                    s.Input.Select(row =>
+                        (
+                            i,
+                            string.Concat(
+                                row.Select(token => i == 0 ? IsKey(token) : token == 0).Select(x => x ? 1 : 0)
+                            )
+                        )
+                    )
+            )
+            .CountBy(x => x)
+            .ToDictionary();
+        double sameOrder = Enumerable
+            .Range(0, B)
+            .Count(b => segments[0].Input[b].First(IsKey) == segments[1].Input[b].First(IsKey));
+        var values = segments[1]
+            .Target.SelectMany(row => row)
+            .Where(token => token != -100)
+            .CountBy(token => token)
+            .ToDictionary();
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(arrangements.Keys, Is.EquivalentTo(new[] { 0, 1 }.SelectMany(i => new[] { (i, "10100"), (i, "10010"), (i, "01010") })));
+            Assert.That(
+                arrangements.Keys,
+                Is.EquivalentTo(new[] { 0, 1 }.SelectMany(i => new[] { (i, "10100"), (i, "10010"), (i, "01010") }))
+            );
             // Four standard deviations.
-            Assert.That(arrangements.Values, Is.All.InRange(B / 3 - 4 * Math.Sqrt(B * 2 / 9.0), B / 3 + 4 * Math.Sqrt(B * 2 / 9.0)));
+            Assert.That(
+                arrangements.Values,
+                Is.All.InRange(B / 3 - 4 * Math.Sqrt(B * 2 / 9.0), B / 3 + 4 * Math.Sqrt(B * 2 / 9.0))
+            );
             Assert.That(sameOrder, Is.EqualTo(B / 2).Within(4 * Math.Sqrt(B / 4.0)));
-            Assert.That(values.Values, Has.Count.EqualTo(Values).And.All.InRange(1500 - 4 * Math.Sqrt(1500 * 7 / 8.0), 1500 + 4 * Math.Sqrt(1500 * 7 / 8.0)));
+            Assert.That(
+                values.Values,
+                Has.Count.EqualTo(Values)
+                    .And.All.InRange(1500 - 4 * Math.Sqrt(1500 * 7 / 8.0), 1500 + 4 * Math.Sqrt(1500 * 7 / 8.0))
+            );
         }
     }
 
     [Test]
     public void BothWaysHalfOfTheQuestionsGiveTheValue()
     {
-        const int B = 2000, N = 4;
+        const int B = 2000,
+            N = 4;
         var segments = Segments(new(N, 1, 12, Keys, Values, Noise, CPU, distractors: 2, bothWays: true), B);
         int back = 0;
         for (int b = 0; b < B; b++)
@@ -96,31 +144,76 @@ public sealed class SegmentRecallTests
             var bound = Pairs(segments[0].Input[b]);
             Assert.That(bound.Concat(Pairs(segments[1].Input[b])).Select(p => p.Value), Is.Unique);
             var (input, target) = (segments[2].Input[b], segments[2].Target[b]);
-            var asked = Enumerable.Range(0, 12).Where(t => target[t] != -100).Select(t => (Question: input[t - 1], Given: input[t], Wanted: target[t])).ToList();
+            var asked = Enumerable
+                .Range(0, 12)
+                .Where(t => target[t] != -100)
+                .Select(t => (Question: input[t - 1], Given: input[t], Wanted: target[t]))
+                .ToList();
             Assert.That(asked.Select(a => a.Question), Is.All.EqualTo(0));
-            Assert.That(asked.Select(a => IsKey(a.Given) ? (a.Given, a.Wanted) : (a.Wanted, a.Given)), Is.EquivalentTo(bound));
+            Assert.That(
+                asked.Select(a => IsKey(a.Given) ? (a.Given, a.Wanted) : (a.Wanted, a.Given)),
+                Is.EquivalentTo(bound)
+            );
             back += asked.Count(a => IsValue(a.Given));
         }
         Assert.That(back, Is.EqualTo(B * N / 2).Within(4 * Math.Sqrt(B * N / 4.0)));
-        Assert.That(new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU, bothWays: true).ChanceAccuracy, Is.EqualTo((1 / 8.0 + 1 / 40.0) / 2));
-        Assert.That(SegmentRecall.Check(5, 2, 12, Keys, Values, Noise, 2, bothWays: true), Is.EqualTo(new[] { "there are 8 values: a document that is asked both ways needs 9 distinct ones" }));
+        Assert.That(
+            new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU, bothWays: true).ChanceAccuracy,
+            Is.EqualTo((1 / 8.0 + 1 / 40.0) / 2)
+        );
+        Assert.That(
+            SegmentRecall.Check(5, 2, 12, Keys, Values, Noise, 2, bothWays: true),
+            Is.EqualTo(new[] { "there are 8 values: a document that is asked both ways needs 9 distinct ones" })
+        );
         Assert.That(SegmentRecall.Check(4, 2, 12, Keys, Values, Noise, 2, bothWays: true), Is.Empty);
     }
 
     [Test]
-    public void ChanceIsOneInTheValues() => Assert.That(new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU).ChanceAccuracy, Is.EqualTo(0.125));
+    public void ChanceIsOneInTheValues() =>
+        Assert.That(new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU).ChanceAccuracy, Is.EqualTo(0.125));
 
-    [TestCase(0, 1, 8, 40, 8, 5, 0, "there are 0 pairs: at least one is needed"), TestCase(2, -1, 8, 40, 8, 5, 0, "there are -1 segments between pairs and questions"),
-     TestCase(2, 1, 0, 40, 8, 5, 0, "a segment has 0 tokens: at least one is needed"), TestCase(4, 1, 7, 40, 8, 5, 0, "a segment has 7 tokens: 4 pairs need two each, 8"),
-     TestCase(2, 1, 7, 40, 8, 5, 4, "a segment has 7 tokens: 4 pairs need two each, 8"), TestCase(2, 1, 8, 0, 8, 5, 0, "there are 0 keys: at least one is needed"),
-     TestCase(2, 2, 8, 7, 8, 5, 3, "there are 7 keys: a document needs 8 distinct ones"), TestCase(2, 1, 8, 40, 0, 5, 0, "there are 0 values"),
-     TestCase(2, 1, 8, 40, 8, 0, 0, "there are 0 noise tokens"), TestCase(2, 1, 8, 40, 8, 5, -1, "there are -1 distractors"),
-     TestCase(2, 1, 8, 1 << 19, 1 << 19, 5, 0, "a question's token, 5 of noise, 524288 keys and 524288 values make more than 1048576 tokens"),
-     TestCase(2, 1, 8, int.MaxValue, int.MaxValue, 5, 0, "make more than 1048576 tokens")]
-    public void WhatMakesNoSenseIsSaid(int pairs, int between, int length, int keys, int values, int noise, int distractors, string gist)
+    [
+        TestCase(0, 1, 8, 40, 8, 5, 0, "there are 0 pairs: at least one is needed"),
+        TestCase(2, -1, 8, 40, 8, 5, 0, "there are -1 segments between pairs and questions"),
+        TestCase(2, 1, 0, 40, 8, 5, 0, "a segment has 0 tokens: at least one is needed"),
+        TestCase(4, 1, 7, 40, 8, 5, 0, "a segment has 7 tokens: 4 pairs need two each, 8"),
+        TestCase(2, 1, 7, 40, 8, 5, 4, "a segment has 7 tokens: 4 pairs need two each, 8"),
+        TestCase(2, 1, 8, 0, 8, 5, 0, "there are 0 keys: at least one is needed"),
+        TestCase(2, 2, 8, 7, 8, 5, 3, "there are 7 keys: a document needs 8 distinct ones"),
+        TestCase(2, 1, 8, 40, 0, 5, 0, "there are 0 values"),
+        TestCase(2, 1, 8, 40, 8, 0, 0, "there are 0 noise tokens"),
+        TestCase(2, 1, 8, 40, 8, 5, -1, "there are -1 distractors"),
+        TestCase(
+            2,
+            1,
+            8,
+            1 << 19,
+            1 << 19,
+            5,
+            0,
+            "a question's token, 5 of noise, 524288 keys and 524288 values make more than 1048576 tokens"
+        ),
+        TestCase(2, 1, 8, int.MaxValue, int.MaxValue, 5, 0, "make more than 1048576 tokens")
+    ]
+    public void WhatMakesNoSenseIsSaid(
+        int pairs,
+        int between,
+        int length,
+        int keys,
+        int values,
+        int noise,
+        int distractors,
+        string gist
+    )
     {
-        Assert.That(SegmentRecall.Check(pairs, between, length, keys, values, noise, distractors), Has.Count.EqualTo(1).And.One.Contains(gist));
-        Assert.That(() => new SegmentRecall(pairs, between, length, keys, values, noise, CPU, distractors), Throws.ArgumentException.With.Message.Contains(gist));
+        Assert.That(
+            SegmentRecall.Check(pairs, between, length, keys, values, noise, distractors),
+            Has.Count.EqualTo(1).And.One.Contains(gist)
+        );
+        Assert.That(
+            () => new SegmentRecall(pairs, between, length, keys, values, noise, CPU, distractors),
+            Throws.ArgumentException.With.Message.Contains(gist)
+        );
     }
 
     [Test]
@@ -129,17 +222,34 @@ public sealed class SegmentRecallTests
     [Test]
     public void OfSeveralVocabulariesADocumentHasTheKeysAndValuesOfOne([Values(1, 2, 3)] int vocabulary)
     {
-        var task = new SegmentRecall(2, 1, 6, keys: 5, values: 4, noise: 3, CPU, vocabularies: 3, vocabulary: vocabulary);
+        var task = new SegmentRecall(
+            2,
+            1,
+            6,
+            keys: 5,
+            values: 4,
+            noise: 3,
+            CPU,
+            vocabularies: 3,
+            vocabulary: vocabulary
+        );
         int first = 4 + 9 * (vocabulary - 1);
         using var generator = new Generator(3);
         var document = task.Batch(200, generator);
-        long[] tokens = [.. document.SelectMany(s => s.Input.data<long>().ToArray()).Distinct().Order()], asked = [.. document[^1].Target.data<long>().ToArray().Where(t => t >= 0).Distinct().Order()];
+        long[] tokens = [.. document.SelectMany(s => s.Input.data<long>().ToArray()).Distinct().Order()],
+            asked = [.. document[^1].Target.data<long>().ToArray().Where(t => t >= 0).Distinct().Order()];
         using (Assert.EnterMultipleScope())
         {
             Assert.That(task.VocabularySize, Is.EqualTo(4 + 27));
-            Assert.That(tokens, Is.EqualTo(new long[] { 0, 1, 2, 3 }.Concat(Enumerable.Range(first, 9).Select(t => (long)t))));
+            Assert.That(
+                tokens,
+                Is.EqualTo(new long[] { 0, 1, 2, 3 }.Concat(Enumerable.Range(first, 9).Select(t => (long)t)))
+            );
             Assert.That(asked, Is.EqualTo(Enumerable.Range(first + 5, 4).Select(t => (long)t)));
-            Assert.That(SegmentRecall.Check(2, 1, 6, 5, 4, 3, vocabularies: 3, vocabulary: 4), Has.One.Contains("vocabulary 4 of 3"));
+            Assert.That(
+                SegmentRecall.Check(2, 1, 6, 5, 4, 3, vocabularies: 3, vocabulary: 4),
+                Has.One.Contains("vocabulary 4 of 3")
+            );
         }
     }
 }

@@ -7,10 +7,14 @@ namespace EmtTorch.Tests;
 /// <summary>What all tasks on tokens have in common.</summary>
 public sealed class TokenTasksTests
 {
-    private static readonly string TextFile = Path.Combine(Path.GetTempPath(), $"{nameof(TokenTasksTests)}-{Environment.ProcessId}.txt");
+    private static readonly string TextFile = Path.Combine(
+        Path.GetTempPath(),
+        $"{nameof(TokenTasksTests)}-{Environment.ProcessId}.txt"
+    );
 
     [OneTimeSetUp]
-    public void WriteText() => File.WriteAllText(TextFile, string.Concat(Enumerable.Range(0, 400).Select(i => $"line {i % 37}, and {i}\n")));
+    public void WriteText() =>
+        File.WriteAllText(TextFile, string.Concat(Enumerable.Range(0, 400).Select(i => $"line {i % 37}, and {i}\n")));
 
     [OneTimeTearDown]
     public void DeleteText() => File.Delete(TextFile);
@@ -20,10 +24,22 @@ public sealed class TokenTasksTests
     [
         ("recall", () => new AssociativeRecall(64, 4, CPU), [64]),
         ("recall of one pair", () => new AssociativeRecall(4, 1, CPU, vocabulary: 5), [4]),
-        ("recall with every slot taken", () => new AssociativeRecall(32, 8, CPU, vocabulary: 33, power: 1, randomNonQueries: false), [32]),
-        ("segments", () => new SegmentRecall(4, 2, 19, keys: 40, values: 8, noise: 5, CPU, distractors: 3), [19, 19, 19, 19]),
+        (
+            "recall with every slot taken",
+            () => new AssociativeRecall(32, 8, CPU, vocabulary: 33, power: 1, randomNonQueries: false),
+            [32]
+        ),
+        (
+            "segments",
+            () => new SegmentRecall(4, 2, 19, keys: 40, values: 8, noise: 5, CPU, distractors: 3),
+            [19, 19, 19, 19]
+        ),
         ("segments of one pair", () => new SegmentRecall(1, 0, 2, keys: 1, values: 1, noise: 1, CPU), [2, 2]),
-        ("full segments", () => new SegmentRecall(3, 1, 6, keys: 6, values: 8, noise: 1, CPU, distractors: 3), [6, 6, 6]),
+        (
+            "full segments",
+            () => new SegmentRecall(3, 1, 6, keys: 6, values: 8, noise: 1, CPU, distractors: 3),
+            [6, 6, 6]
+        ),
         ("rebinding", () => new Rebinding(101, 5, 7, 9, keys: 30, values: 8, noise: 4, CPU), [101]),
         ("rebinding of one pair", () => new Rebinding(5, 1, 0, 1, keys: 1, values: 2, noise: 1, CPU), [5]),
         ("full rebinding", () => new Rebinding(36, 3, 6, 9, keys: 3, values: 8, noise: 1, CPU), [36]),
@@ -36,7 +52,8 @@ public sealed class TokenTasksTests
         ("text by the character", () => new TextCorpus(TextFile, segmentLength: 1, segments: 1, CPU), [1]),
     ];
 
-    private static IEnumerable<TestCaseData> Cases() => Tasks.Select(task => new TestCaseData(task.Make, task.Lengths).SetArgDisplayNames(task.Name));
+    private static IEnumerable<TestCaseData> Cases() =>
+        Tasks.Select(task => new TestCaseData(task.Make, task.Lengths).SetArgDisplayNames(task.Name));
 
     [TestCaseSource(nameof(Cases))]
     public void ABatchIsSegmentsOfTokensOfTheVocabulary(Func<ITokenTask> make, long[] lengths)
@@ -48,13 +65,19 @@ public sealed class TokenTasksTests
         foreach (long batchSize in new long[] { 1, 6 })
         {
             var segments = task.Batch(batchSize, generator);
-            Assert.That(segments.Select(s => s.Input.shape), Is.EqualTo(lengths.Select(length => new[] { batchSize, length })));
+            Assert.That(
+                segments.Select(s => s.Input.shape),
+                Is.EqualTo(lengths.Select(length => new[] { batchSize, length }))
+            );
             foreach (var (input, target, words) in segments)
             {
                 var asked = target.masked_select(target.ne(TokenBatch.Ignored));
                 using (Assert.EnterMultipleScope())
                 {
-                    Assert.That((input.dtype, target.dtype, input.is_contiguous(), target.is_contiguous()), Is.EqualTo((ScalarType.Int64, ScalarType.Int64, true, true)));
+                    Assert.That(
+                        (input.dtype, target.dtype, input.is_contiguous(), target.is_contiguous()),
+                        Is.EqualTo((ScalarType.Int64, ScalarType.Int64, true, true))
+                    );
                     Assert.That(target.shape, Is.EqualTo(input.shape));
                     Assert.That(input.data<long>().ToArray(), Is.All.InRange(0, task.VocabularySize - 1));
                     Assert.That(asked.data<long>().ToArray(), Is.All.InRange(0, task.VocabularySize - 1));
@@ -69,7 +92,10 @@ public sealed class TokenTasksTests
     public void TheSameGeneratorStateGivesTheSameBatch(Func<ITokenTask> make, long[] lengths)
     {
         using var scope = NewDisposeScope();
-        Tensor state, first, second, again;
+        Tensor state,
+            first,
+            second,
+            again;
         using var generator = new Generator(9);
         var task = make();
         using (task as IDisposable)
@@ -81,8 +107,13 @@ public sealed class TokenTasksTests
         // Another object: nothing but the generator decides.
         generator.set_state(state);
         task = make();
-        using (task as IDisposable) again = cat(task.Batch(20, generator).SelectMany(s => new[] { s.Input, s.Target }).ToArray(), 1);
-        Assert.That((again.Equals(first), second.Equals(first)), Is.EqualTo((true, lengths is [2, 2])), "only the smallest has no more than one batch");
+        using (task as IDisposable)
+            again = cat(task.Batch(20, generator).SelectMany(s => new[] { s.Input, s.Target }).ToArray(), 1);
+        Assert.That(
+            (again.Equals(first), second.Equals(first)),
+            Is.EqualTo((true, lengths is [2, 2])),
+            "only the smallest has no more than one batch"
+        );
     }
 
     [TestCaseSource(nameof(Cases))]
@@ -92,7 +123,8 @@ public sealed class TokenTasksTests
         using var owned = task as IDisposable;
         using var generator = new Generator(2);
         using var scope = NewDisposeScope();
-        for (int i = 0; i < 100; i++) task.Batch(3, generator);
+        for (int i = 0; i < 100; i++)
+            task.Batch(3, generator);
         Assert.That(scope.DisposablesCount, Is.EqualTo(100 * lengths.Length * (task is TextCorpus ? 3 : 2)));
     }
 
@@ -105,6 +137,9 @@ public sealed class TokenTasksTests
         var segments = task.Batch(5, generator);
         var target = cat(segments.Select(s => s.Target).ToArray(), 1).view(-1);
         var even = zeros(target.shape[0], task.VocabularySize);
-        Assert.That(nn.functional.cross_entropy(even, target).item<float>(), Is.EqualTo(Math.Log(task.VocabularySize)).Within(1e-5));
+        Assert.That(
+            nn.functional.cross_entropy(even, target).item<float>(),
+            Is.EqualTo(Math.Log(task.VocabularySize)).Within(1e-5)
+        );
     }
 }

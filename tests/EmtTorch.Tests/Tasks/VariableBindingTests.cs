@@ -20,7 +20,8 @@ public sealed class VariableBindingTests
         {
             var history = Enumerable.Range(0, 8).Select(t => Row(input, t, b)).ToArray();
             var expected = rule.Continue(history, 60);
-            for (int t = 0; t < 60; t++) Assert.That(Row(target, t, b), Is.EqualTo(expected[t]), $"sequence {b}, step {t}");
+            for (int t = 0; t < 60; t++)
+                Assert.That(Row(target, t, b), Is.EqualTo(expected[t]), $"sequence {b}, step {t}");
         }
     }
 
@@ -31,7 +32,8 @@ public sealed class VariableBindingTests
         using var task = new VariableBinding(LinearBinding.RepeatCopy(3, 4), ScalarType.Float32, CPU);
         using var generator = new Generator(1);
         var (input, target) = task.Batch(2, 10, generator);
-        for (int t = 0; t < 10; t++) Assert.That(target[t].Equals(input[t % 4]), Is.True, $"step {t}");
+        for (int t = 0; t < 10; t++)
+            Assert.That(target[t].Equals(input[t % 4]), Is.True, $"step {t}");
     }
 
     [Test]
@@ -47,20 +49,47 @@ public sealed class VariableBindingTests
 
     /// <summary>The batches of a seed stay what they have always been: Torch's random bits, history by history, and the rule's product.</summary>
     [Test]
-    public void ASeedsBatchesAreTorchsBitsTimesTheRule([Values("t1", "t4", "sum")] string name, [Values(ScalarType.Float32, ScalarType.Float64)] ScalarType dtype)
+    public void ASeedsBatchesAreTorchsBitsTimesTheRule(
+        [Values("t1", "t4", "sum")] string name,
+        [Values(ScalarType.Float32, ScalarType.Float64)] ScalarType dtype
+    )
     {
         using var scope = NewDisposeScope();
         // The sum has two entries in a column, so that nothing can be copied.
-        var rule = name == "sum" ? LinearBinding.FromMatrix([[1, 0], [0, 0.5], [-1, 0], [0, 0.25], [0.5, 0], [0, 1]], 2, 3) : LinearBinding.Named(name);
+        var rule =
+            name == "sum"
+                ? LinearBinding.FromMatrix(
+                    [
+                        [1, 0],
+                        [0, 0.5],
+                        [-1, 0],
+                        [0, 0.25],
+                        [0.5, 0],
+                        [0, 1],
+                    ],
+                    2,
+                    3
+                )
+                : LinearBinding.Named(name);
         using var task = new VariableBinding(rule, dtype, CPU);
-        using Generator generator = new(5), again = new(5);
+        using Generator generator = new(5),
+            again = new(5);
         foreach (int horizon in new[] { 7, 30, 12 })
         {
             var (input, target) = task.Batch(6, horizon, generator);
-            var history = randint(0, 2, new long[] { 6, rule.S * rule.D }, dtype: dtype, generator: again).mul_(2).sub_(1);
+            var history = randint(0, 2, new long[] { 6, rule.S * rule.D }, dtype: dtype, generator: again)
+                .mul_(2)
+                .sub_(1);
             var unrolled = tensor(VariableBinding.Unroll(rule, horizon), dtype);
             Assert.That(input.Equals(history.view(6, rule.S, rule.D).transpose(0, 1).contiguous()), Is.True);
-            Assert.That((target - matmul(history, unrolled.t()).view(6, horizon, rule.D).transpose(0, 1)).abs().max().to(float64).item<double>(), Is.LessThan(name == "sum" ? 1e-5 : 1e-30));
+            Assert.That(
+                (target - matmul(history, unrolled.t()).view(6, horizon, rule.D).transpose(0, 1))
+                    .abs()
+                    .max()
+                    .to(float64)
+                    .item<double>(),
+                Is.LessThan(name == "sum" ? 1e-5 : 1e-30)
+            );
         }
     }
 

@@ -32,8 +32,17 @@ public sealed class BadArgumentsTests
         using var network = new ElmanRnn(3, 5, bias: true);
         Tensor[] bad =
         [
-            zeros(4, 2, 2), zeros(4, 2, 4), zeros(4, 2, 0), zeros(4, 3), zeros(3), zeros([]), zeros(1, 4, 2, 3),
-            zeros(4, 2, 3, dtype: float64), zeros(4, 2, 3, dtype: int64), zeros(4, 2, 3, dtype: ScalarType.Bool), zeros(4, 2, 3, dtype: complex64),
+            zeros(4, 2, 2),
+            zeros(4, 2, 4),
+            zeros(4, 2, 0),
+            zeros(4, 3),
+            zeros(3),
+            zeros([]),
+            zeros(1, 4, 2, 3),
+            zeros(4, 2, 3, dtype: float64),
+            zeros(4, 2, 3, dtype: int64),
+            zeros(4, 2, 3, dtype: ScalarType.Bool),
+            zeros(4, 2, 3, dtype: complex64),
             zeros([4, 2, 3], device: META),
         ];
         foreach (var input in bad)
@@ -42,17 +51,44 @@ public sealed class BadArgumentsTests
             foreach (bool learns in (bool[])[true, false])
             {
                 using var mode = enable_grad(learns);
-                Assert.That(() => network.forward(input, 6), Throws.ArgumentException.With.Property("ParamName").EqualTo("input"), what);
-                Assert.That(() => network.HiddenStates(input, 6), Throws.ArgumentException.With.Property("ParamName").EqualTo("input"), what);
-                Assert.That(() => network.HiddenStates(input, 6, (_, h) => h), Throws.ArgumentException.With.Property("ParamName").EqualTo("input"), what);
+                Assert.That(
+                    () => network.forward(input, 6),
+                    Throws.ArgumentException.With.Property("ParamName").EqualTo("input"),
+                    what
+                );
+                Assert.That(
+                    () => network.HiddenStates(input, 6),
+                    Throws.ArgumentException.With.Property("ParamName").EqualTo("input"),
+                    what
+                );
+                Assert.That(
+                    () => network.HiddenStates(input, 6, (_, h) => h),
+                    Throws.ArgumentException.With.Property("ParamName").EqualTo("input"),
+                    what
+                );
                 Assert.That(() => network.Score(input, zeros(2, 2, 3), 4, learns), Throws.ArgumentException, what);
             }
-            if (input.dim() > 0) Assert.That(() => network.forward(input), Throws.ArgumentException, what);
+            if (input.dim() > 0)
+                Assert.That(() => network.forward(input), Throws.ArgumentException, what);
         }
-        Assert.That(() => network.forward(zeros(4, 2, 2), 6), Throws.ArgumentException.With.Message.Contains("has shape (4, 2, 2), not (any, any, 3)"));
-        Assert.That(() => network.forward(zeros(4, 2, 3), 3), Throws.ArgumentException.With.Message.Contains("3 steps, fewer than the input's 4"));
-        foreach (long from in (long[])[-1, 7]) Assert.That(() => network.forward(zeros(4, 2, 3), 6, from), Throws.InstanceOf<ArgumentOutOfRangeException>());
-        foreach (var hidden in (Tensor[])[zeros(4), zeros(2, 5, dtype: float64), zeros([])]) Assert.That(() => network.ReadOut(hidden), Throws.Exception);
+        Assert.That(
+            () => network.forward(zeros(4, 2, 2), 6),
+            Throws.ArgumentException.With.Message.Contains("has shape (4, 2, 2), not (any, any, 3)")
+        );
+        Assert.That(
+            () => network.forward(zeros(4, 2, 3), 3),
+            Throws.ArgumentException.With.Message.Contains("3 steps, fewer than the input's 4")
+        );
+        foreach (long from in (long[])[-1, 7])
+        {
+            Assert.That(
+                () => network.forward(zeros(4, 2, 3), 6, from),
+                Throws.InstanceOf<ArgumentOutOfRangeException>()
+            );
+        }
+
+        foreach (var hidden in (Tensor[])[zeros(4), zeros(2, 5, dtype: float64), zeros([])])
+            Assert.That(() => network.ReadOut(hidden), Throws.Exception);
         foreach (var target in (Tensor[])[zeros(2, 2, 2), zeros(2, 1, 3), zeros(2, 2)])
             Assert.That(() => network.Score(zeros(4, 2, 3), target, 4, true), Throws.Exception);
     }
@@ -62,7 +98,12 @@ public sealed class BadArgumentsTests
     {
         using var network = new ElmanRnn(3, 5);
         foreach (var h in (Tensor[])[zeros(2, 4), zeros(5), zeros(2, 5, dtype: float64), zeros(2, 5, dtype: int64)])
-            Assert.That(() => network.HiddenStates(zeros(4, 2, 3), 6, (_, _) => h), Throws.ArgumentException.With.Property("ParamName").EqualTo("hook"));
+        {
+            Assert.That(
+                () => network.HiddenStates(zeros(4, 2, 3), 6, (_, _) => h),
+                Throws.ArgumentException.With.Property("ParamName").EqualTo("hook")
+            );
+        }
     }
 
     [Test]
@@ -70,9 +111,18 @@ public sealed class BadArgumentsTests
     {
         Simd.Used = kernel;
         // q, k, v, β, γ, F; x, λ, c.
-        Tensor[] scan = [zeros(2, 3, 6, 4), zeros(2, 3, 6, 4), zeros(2, 3, 6, 5), zeros(2, 3, 6), zeros(3), zeros(2, 3, 4, 5)];
+        Tensor[] scan =
+        [
+            zeros(2, 3, 6, 4),
+            zeros(2, 3, 6, 4),
+            zeros(2, 3, 6, 5),
+            zeros(2, 3, 6),
+            zeros(3),
+            zeros(2, 3, 4, 5),
+        ];
         Tensor[] step = [zeros(2, 3, 4), zeros(2, 3, 4), zeros(2, 3, 5), zeros(2, 3), zeros(3), zeros(2, 3, 4, 5)];
-        Tensor[] drift = [zeros(2, 6, 4), zeros(4), zeros(2, 4)], one = [zeros(2, 4), zeros(4), zeros(2, 4)];
+        Tensor[] drift = [zeros(2, 6, 4), zeros(4), zeros(2, 4)],
+            one = [zeros(2, 4), zeros(4), zeros(2, 4)];
         (Tensor[] Arguments, Action<Tensor[]> Call)[] functions =
         [
             (scan, t => FastWeights.Scan(t[0], t[1], t[2], t[3], t[4], t[5], WriteRule.Delta)),
@@ -91,19 +141,34 @@ public sealed class BadArgumentsTests
             for (int i = 0; i < arguments.Length; i++)
             {
                 var good = arguments[i];
-                List<Tensor> bad = [good.to(int64), good.to(ScalarType.Bool), good.to(complex64), empty(good.shape, device: META), good.unsqueeze(0)];
-                for (int d = 0; d < good.dim(); d++) bad.Add(cat([good, good], d));
+                List<Tensor> bad =
+                [
+                    good.to(int64),
+                    good.to(ScalarType.Bool),
+                    good.to(complex64),
+                    empty(good.shape, device: META),
+                    good.unsqueeze(0),
+                ];
+                for (int d = 0; d < good.dim(); d++)
+                    bad.Add(cat([good, good], d));
                 foreach (var wrong in bad)
                 {
                     var given = arguments.ToArray();
                     given[i] = wrong;
                     // The first tensor's device is everyone's.
-                    if (i == 0 && wrong.device_type == DeviceType.META) continue;
+                    if (i == 0 && wrong.device_type == DeviceType.META)
+                        continue;
                     // As many pairs for each head as one likes.
-                    if (f is 3 or 5 && i is 1 or 2 && wrong.shape[1] == 6) continue;
+                    if (f is 3 or 5 && i is 1 or 2 && wrong.shape[1] == 6)
+                        continue;
                     // As many tokens.
-                    if (f == 6 && i == 0 && wrong.shape[1] == 12) continue;
-                    Assert.That(() => call(given), Throws.ArgumentException, $"function {f}, argument {i}: {wrong.dtype} ({string.Join(", ", wrong.shape)})");
+                    if (f == 6 && i == 0 && wrong.shape[1] == 12)
+                        continue;
+                    Assert.That(
+                        () => call(given),
+                        Throws.ArgumentException,
+                        $"function {f}, argument {i}: {wrong.dtype} ({string.Join(", ", wrong.shape)})"
+                    );
                 }
             }
         }
@@ -112,17 +177,59 @@ public sealed class BadArgumentsTests
     [Test]
     public void ATransformerRefusesTokensAndStatesThatAreNotItsOwn()
     {
-        ModelConfiguration model = new() { Type = "episodic_transformer", HiddenSize = 8, Heads = 2, Layers = 2, MemoryHeads = 2, Memory = "fast_weights", Drift = true, Attention = true, GraphNodes = 4 };
+        ModelConfiguration model = new()
+        {
+            Type = "episodic_transformer",
+            HiddenSize = 8,
+            Heads = 2,
+            Layers = 2,
+            MemoryHeads = 2,
+            Memory = "fast_weights",
+            Drift = true,
+            Attention = true,
+            GraphNodes = 4,
+        };
         using var network = new EpisodicTransformer(7, model);
         Tensor tokens = zeros(2, 3, dtype: int64);
-        Tensor[] bad = [full([2, 3], 7, dtype: int64), full([2, 3], -1, dtype: int64), full([2, 3], long.MinValue, dtype: int64), zeros(2, 3), zeros(2, 3, dtype: int32), zeros(6, dtype: int64), zeros(1, 2, 3, dtype: int64)];
+        Tensor[] bad =
+        [
+            full([2, 3], 7, dtype: int64),
+            full([2, 3], -1, dtype: int64),
+            full([2, 3], long.MinValue, dtype: int64),
+            zeros(2, 3),
+            zeros(2, 3, dtype: int32),
+            zeros(6, dtype: int64),
+            zeros(1, 2, 3, dtype: int64),
+        ];
         foreach (var wrong in bad)
         {
             Assert.That(() => network.forward(wrong), Throws.ArgumentException);
             Assert.That(() => network.Read(wrong), Throws.ArgumentException);
             Assert.That(() => network.Generate(wrong, 2), Throws.ArgumentException);
         }
-        ModelConfiguration[] others = [model with { HiddenSize = 16 }, model with { Layers = 1 }, model with { Layers = 3 }, model with { Dtype = "float64" }, model with { MemoryHeads = 4 }];
+        ModelConfiguration[] others =
+        [
+            model with
+            {
+                HiddenSize = 16,
+            },
+            model with
+            {
+                Layers = 1,
+            },
+            model with
+            {
+                Layers = 3,
+            },
+            model with
+            {
+                Dtype = "float64",
+            },
+            model with
+            {
+                MemoryHeads = 4,
+            },
+        ];
         foreach (var other in others)
         {
             using var second = new EpisodicTransformer(7, other);
@@ -130,23 +237,40 @@ public sealed class BadArgumentsTests
             {
                 var (_, state) = second.Read(zeros(2, length, dtype: int64));
                 Assert.That(() => network.Read(tokens, state), Throws.Exception, $"{other}, after {length} tokens");
-                Assert.That(() => network.Read(tokens.narrow(1, 0, 1), state), Throws.Exception, $"{other}, after {length} tokens");
+                Assert.That(
+                    () => network.Read(tokens.narrow(1, 0, 1), state),
+                    Throws.Exception,
+                    $"{other}, after {length} tokens"
+                );
             }
         }
-        foreach (var hidden in (Tensor[])[zeros(2, 3, 7), zeros(2, 3, 8, dtype: float64), zeros([])]) Assert.That(() => network.ReadOut(hidden), Throws.Exception);
+        foreach (var hidden in (Tensor[])[zeros(2, 3, 7), zeros(2, 3, 8, dtype: float64), zeros([])])
+            Assert.That(() => network.ReadOut(hidden), Throws.Exception);
     }
 
     [Test]
     public void AStoreOfOnesOwnMayNotReturnOtherValues()
     {
-        ModelConfiguration model = new() { Type = "episodic_transformer", HiddenSize = 8, Heads = 2, Layers = 1, MemoryHeads = 2, Memory = "none", Retrieval = new() { Chunk = 2, TopK = 2 } };
+        ModelConfiguration model = new()
+        {
+            Type = "episodic_transformer",
+            HiddenSize = 8,
+            Heads = 2,
+            Layers = 1,
+            MemoryHeads = 2,
+            Memory = "none",
+            Retrieval = new() { Chunk = 2, TopK = 2 },
+        };
         using var network = new EpisodicTransformer(7, model);
         var memory = network.Blocks[0].Retrieval!;
         using var inside = memory.Store;
         foreach (var change in (Func<Tensor, Tensor>[])[v => v.narrow(-1, 0, 7), v => v.to(float64), v => v[0]])
         {
             memory.Store = new Changed(inside, change);
-            Assert.That(() => network.forward(zeros(2, 6, dtype: int64)), Throws.ArgumentException.With.Property("ParamName").EqualTo("Store"));
+            Assert.That(
+                () => network.forward(zeros(2, 6, dtype: int64)),
+                Throws.ArgumentException.With.Property("ParamName").EqualTo("Store")
+            );
         }
     }
 
@@ -164,7 +288,8 @@ public sealed class BadArgumentsTests
             return () => found with { Values = change(found.Values) };
         }
 
-        public byte[]? TextOf(long generation, long document, long position) => store.TextOf(generation, document, position);
+        public byte[]? TextOf(long generation, long document, long position) =>
+            store.TextOf(generation, document, position);
 
         public void Forget(long generation) => store.Forget(generation);
 
@@ -187,8 +312,20 @@ public sealed class BadArgumentsTests
             return changed;
         }
         // Left is at byte 8, seeded at 12, next at 16.
-        Tensor[] bad = [zeros_like(good), good.narrow(0, 0, 5055), good.to(int64), zeros(0, dtype: ScalarType.Byte), With(9, 9), With(11, 255), With(12, 0), With(18, 1), With(23, 255)];
-        foreach (var state in bad) Assert.That(() => generator.SetState(state), Throws.InstanceOf<InvalidDataException>());
+        Tensor[] bad =
+        [
+            zeros_like(good),
+            good.narrow(0, 0, 5055),
+            good.to(int64),
+            zeros(0, dtype: ScalarType.Byte),
+            With(9, 9),
+            With(11, 255),
+            With(12, 0),
+            With(18, 1),
+            With(23, 255),
+        ];
+        foreach (var state in bad)
+            Assert.That(() => generator.SetState(state), Throws.InstanceOf<InvalidDataException>());
         Assert.That(generator.get_state().Equals(good));
         var drawn = rand(5, generator: generator);
         generator.SetState(good);

@@ -32,7 +32,8 @@ public sealed class TorchFunctionTests
     {
         protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
         {
-            Tensor a = (Tensor)arguments[0], b = (Tensor)arguments[1];
+            Tensor a = (Tensor)arguments[0],
+                b = (Tensor)arguments[1];
             var told = (Told)arguments[2];
             ctx.save_for_backward([a, b]);
             ctx.save_data("told", told);
@@ -40,23 +41,42 @@ public sealed class TorchFunctionTests
             return [a * b, a + b];
         }
 
-        protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients)
+        protected override List<Tensor?> Backward(
+            autograd.AutogradContext ctx,
+            List<Tensor> saved,
+            IReadOnlyList<Tensor?> gradients
+        )
         {
-            Tensor ofProduct = OrZeros(gradients[0], saved[0].shape, saved[0]), ofSum = OrZeros(gradients[1], saved[0].shape, saved[0]);
-            return ((Told)ctx.get_data("told")).Backward([ofProduct * saved[1] + ofSum, ofProduct * saved[0] + ofSum, null]);
+            Tensor ofProduct = OrZeros(gradients[0], saved[0].shape, saved[0]),
+                ofSum = OrZeros(gradients[1], saved[0].shape, saved[0]);
+            return ((Told)ctx.get_data("told")).Backward([
+                ofProduct * saved[1] + ofSum,
+                ofProduct * saved[0] + ofSum,
+                null,
+            ]);
         }
     }
 
     /// <summary>x, without a gradient.</summary>
     private sealed class WithoutGradient : TorchFunction<WithoutGradient>
     {
-        protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments) => [((Tensor)arguments[0]).clone()];
+        protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments) =>
+            [((Tensor)arguments[0]).clone()];
 
-        protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> gradients) => [null];
+        protected override List<Tensor?> Backward(
+            autograd.AutogradContext ctx,
+            List<Tensor> saved,
+            IReadOnlyList<Tensor?> gradients
+        ) => [null];
     }
 
     /// <summary>One of the project's functions, with tensors to call it with, and the same in Torch's own operators.</summary>
-    public sealed record Case(string Name, Func<Tensor[]> Arguments, Func<Tensor[], Tensor[]> Function, Func<Tensor[], Tensor[]> Reference)
+    public sealed record Case(
+        string Name,
+        Func<Tensor[]> Arguments,
+        Func<Tensor[], Tensor[]> Function,
+        Func<Tensor[], Tensor[]> Reference
+    )
     {
         public override string ToString() => Name;
     }
@@ -80,7 +100,12 @@ public sealed class TorchFunctionTests
                 }
             }
             string how = kernel ? "" : ", Torch's operators";
-            yield return new($"Elman{how}", () => Random([4, 3, 2], [5, 2], [5, 5], [5]), t => As(() => ElmanRecurrence.Apply(t[0], t[1], t[2], 9L, t[3]).ToArray()), Unrolled);
+            yield return new(
+                $"Elman{how}",
+                () => Random([4, 3, 2], [5, 2], [5, 5], [5]),
+                t => As(() => ElmanRecurrence.Apply(t[0], t[1], t[2], 9L, t[3]).ToArray()),
+                Unrolled
+            );
             foreach (var rule in Enum.GetValues<WriteRule>())
             {
                 yield return new(
@@ -91,14 +116,21 @@ public sealed class TorchFunctionTests
                         (t[1], t[3], t[4]) = (nn.functional.normalize(t[1], dim: -1), t[3].sigmoid(), t[4].sigmoid());
                         return t;
                     },
-                    t => As(() => FastWeightScan.Apply(t[0], t[1], t[2], t[3], t[4], t[5], rule == WriteRule.Delta, 4L).ToArray()),
+                    t =>
+                        As(() =>
+                            FastWeightScan
+                                .Apply(t[0], t[1], t[2], t[3], t[4], t[5], rule == WriteRule.Delta, 4L)
+                                .ToArray()
+                        ),
                     t =>
                     {
                         var (read, state) = FastWeights.Sequential(t[0], t[1], t[2], t[3], t[4], t[5], rule);
                         return [read, state];
-                    });
+                    }
+                );
             }
-            if (!kernel) continue; // it has none
+            if (!kernel)
+                continue; // it has none
             yield return new(
                 "drift",
                 () =>
@@ -112,7 +144,8 @@ public sealed class TorchFunctionTests
                 {
                     var context = t[2];
                     return [stack(t[0].unbind(1).Select(x => context = t[1] * context + x), 1)];
-                });
+                }
+            );
         }
     }
 
@@ -130,9 +163,11 @@ public sealed class TorchFunctionTests
         return [stack(states)];
     }
 
-    private static Tensor[] Leaves(Tensor[] arguments) => [.. arguments.Select(t => t.detach().clone().requires_grad_())];
+    private static Tensor[] Leaves(Tensor[] arguments) =>
+        [.. arguments.Select(t => t.detach().clone().requires_grad_())];
 
-    private static Parameter[] Parameters(int count = 2) => [.. Enumerable.Range(0, count).Select(i => new Parameter(arange(1, 5, dtype: float64) + i))];
+    private static Parameter[] Parameters(int count = 2) =>
+        [.. Enumerable.Range(0, count).Select(i => new Parameter(arange(1, 5, dtype: float64) + i))];
 
     private DisposeScope _scope = null!;
 
@@ -171,7 +206,10 @@ public sealed class TorchFunctionTests
         {
             // Even what it is called with is gone then.
             using var copies = NewDisposeScope();
-            loss = Compared.Loss(function.Function([.. leaves.Select(t => t.clone())])).MoveToOuterDisposeScope().MoveToOuterDisposeScope();
+            loss = Compared
+                .Loss(function.Function([.. leaves.Select(t => t.clone())]))
+                .MoveToOuterDisposeScope()
+                .MoveToOuterDisposeScope();
         }
         loss.backward();
         Compared.AreEqual([.. leaves.Select(t => t.grad!)], expected, 1e-10);
@@ -224,8 +262,10 @@ public sealed class TorchFunctionTests
             var loss = Compared.Loss(function.Function(leaves));
             OnAnotherThread(() =>
             {
-                if (plain) loss.backward();
-                else BackwardCall.Run(loss);
+                if (plain)
+                    loss.backward();
+                else
+                    BackwardCall.Run(loss);
             });
             Compared.AreEqual([.. leaves.Select(t => t.grad!)], expected, 1e-15);
         }
@@ -299,11 +339,13 @@ public sealed class TorchFunctionTests
             BackwardCall.Run(Compared.Loss(function.Function(leaves)));
             // A graph that nobody goes back through.
             function.Function(leaves);
-            foreach (var leaf in leaves) leaf.grad = null;
+            foreach (var leaf in leaves)
+                leaf.grad = null;
         }
         Train();
         var before = Living();
-        for (int i = 0; i < 50; i++) Train();
+        for (int i = 0; i < 50; i++)
+            Train();
         Assert.That(Living(), Is.EqualTo(before));
     }
 
@@ -314,7 +356,10 @@ public sealed class TorchFunctionTests
         var inner = leaves.Select(t => t * 1).ToArray();
         var loss = Compared.Loss(function.Function(inner));
         inner[1].add_(1);
-        Assert.That(() => BackwardCall.Run(loss), Throws.InstanceOf<ExternalException>().With.Message.Contains("modified by an inplace operation"));
+        Assert.That(
+            () => BackwardCall.Run(loss),
+            Throws.InstanceOf<ExternalException>().With.Message.Contains("modified by an inplace operation")
+        );
     }
 
     /// <summary>No sequence in the batch: gradients in weights are zero, the others have no number.</summary>
@@ -324,10 +369,13 @@ public sealed class TorchFunctionTests
         var arguments = function.Arguments();
         long batch = arguments[0].shape[function.Name.StartsWith("Elman", StringComparison.Ordinal) ? 1 : 0];
         // Only the batch has that many.
-        var empty = arguments.Select(t => Array.IndexOf(t.shape, batch) is var d and >= 0 && t.dim() > 1 ? t.narrow(d, 0, 0) : t).ToArray();
+        var empty = arguments
+            .Select(t => Array.IndexOf(t.shape, batch) is var d and >= 0 && t.dim() > 1 ? t.narrow(d, 0, 0) : t)
+            .ToArray();
         var leaves = Leaves(empty);
         Compared.Loss(function.Function(leaves)).backward();
-        foreach (var leaf in leaves) Assert.That(leaf.grad!.shape.SequenceEqual(leaf.shape) && leaf.grad.count_nonzero().ToInt64() == 0);
+        foreach (var leaf in leaves)
+            Assert.That(leaf.grad!.shape.SequenceEqual(leaf.shape) && leaf.grad.count_nonzero().ToInt64() == 0);
     }
 
     // ---- What goes wrong
@@ -347,8 +395,12 @@ public sealed class TorchFunctionTests
         {
             using var scope = NewDisposeScope();
             var told = new Told { Forward = () => throw new DivideByZeroException("on the way there") };
-            Tensor a = ones([3], requires_grad: needsGradients), b = ones(3);
-            Assert.That(() => Product.Apply(a, b, told), Throws.TypeOf<DivideByZeroException>().With.Message.EqualTo("on the way there"));
+            Tensor a = ones([3], requires_grad: needsGradients),
+                b = ones(3);
+            Assert.That(
+                () => Product.Apply(a, b, told),
+                Throws.TypeOf<DivideByZeroException>().With.Message.EqualTo("on the way there")
+            );
             return (new(a), new(told));
         }
     }
@@ -358,9 +410,15 @@ public sealed class TorchFunctionTests
     {
         var p = Parameters();
         var loss = Product.Apply(p[0], p[1], Told.Throw)[0].sum();
-        void Throws() => Assert.That(() => BackwardCall.Run(loss), NUnit.Framework.Throws.TypeOf<DivideByZeroException>().With.Message.EqualTo("on the way back"));
-        if (otherThread) OnAnotherThread(Throws);
-        else Throws();
+        void Throws() =>
+            Assert.That(
+                () => BackwardCall.Run(loss),
+                NUnit.Framework.Throws.TypeOf<DivideByZeroException>().With.Message.EqualTo("on the way back")
+            );
+        if (otherThread)
+            OnAnotherThread(Throws);
+        else
+            Throws();
         Assert.That(p.All(t => t.grad is null));
     }
 
@@ -373,22 +431,34 @@ public sealed class TorchFunctionTests
         // Two functions deep: the engine goes on through the second.
         var deep = Product.Apply(Product.Apply(p[0], p[1], new Told())[0], p[1], Told.Throw)[0];
         var loss = deep.sum();
-        void Throws() => Assert.That(() => BackwardCall.Gradients(loss, p, alone), NUnit.Framework.Throws.TypeOf<DivideByZeroException>().With.Message.EqualTo("on the way back"));
-        if (otherThread) OnAnotherThread(Throws);
-        else Throws();
+        void Throws() =>
+            Assert.That(
+                () => BackwardCall.Gradients(loss, p, alone),
+                NUnit.Framework.Throws.TypeOf<DivideByZeroException>().With.Message.EqualTo("on the way back")
+            );
+        if (otherThread)
+            OnAnotherThread(Throws);
+        else
+            Throws();
         Assert.That(p[0].grad!.Equals(kept) && p[1].grad is null);
     }
 
     /// <summary>Of every shape: Torch makes one number of any gradient for an argument of one number.</summary>
     [Test]
-    public void AnExceptionUnderPlainBackwardIsTorchs([Values("", "1", "1,1", "3", "2,3", "0")] string sizes, [Values] bool otherThread)
+    public void AnExceptionUnderPlainBackwardIsTorchs(
+        [Values("", "1", "1,1", "3", "2,3", "0")] string sizes,
+        [Values] bool otherThread
+    )
     {
         long[] shape = [.. sizes.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(long.Parse)];
-        Tensor a = ones(shape, requires_grad: true), b = ones(shape);
+        Tensor a = ones(shape, requires_grad: true),
+            b = ones(shape);
         var loss = Product.Apply(a, b, Told.Throw)[0].sum();
         void Throws() => Assert.That(loss.backward, NUnit.Framework.Throws.InstanceOf<ExternalException>());
-        if (otherThread) OnAnotherThread(Throws);
-        else Throws();
+        if (otherThread)
+            OnAnotherThread(Throws);
+        else
+            Throws();
         Assert.That(a.grad, Is.Null);
         // The next one is none the wiser.
         BackwardCall.Run(Product.Apply(a, b, new Told())[0].sum());
@@ -398,12 +468,18 @@ public sealed class TorchFunctionTests
     [Test]
     public void AWrongNumberOfGradientsIsAnException([Values(0, 1, 2, 4, 9)] int count)
     {
-        var told = new Told { Backward = found => [.. Enumerable.Range(0, count).Select(i => i < 2 ? found[i] : ones(1))] };
+        var told = new Told
+        {
+            Backward = found => [.. Enumerable.Range(0, count).Select(i => i < 2 ? found[i] : ones(1))],
+        };
         var p = Parameters();
         Tensor Loss() => Product.Apply(p[0], p[1], told)[0].sum();
         string expected = $"Product returned {count} gradients for 3 arguments";
         Assert.That(() => BackwardCall.Run(Loss()), Throws.InvalidOperationException.With.Message.Contains(expected));
-        Assert.That(() => BackwardCall.Gradients(Loss(), p, alone: false), Throws.InvalidOperationException.With.Message.Contains(expected));
+        Assert.That(
+            () => BackwardCall.Gradients(Loss(), p, alone: false),
+            Throws.InvalidOperationException.With.Message.Contains(expected)
+        );
         Assert.That(() => Loss().backward(), Throws.InstanceOf<ExternalException>());
     }
 
@@ -412,7 +488,10 @@ public sealed class TorchFunctionTests
     {
         var told = new Told { Backward = found => [found[0], found[1], ones(1)] };
         var p = Parameters();
-        Assert.That(() => BackwardCall.Run(Product.Apply(p[0], p[1], told)[0].sum()), Throws.InvalidOperationException.With.Message.Contains("no tensor"));
+        Assert.That(
+            () => BackwardCall.Run(Product.Apply(p[0], p[1], told)[0].sum()),
+            Throws.InvalidOperationException.With.Message.Contains("no tensor")
+        );
     }
 
     [Test]
@@ -430,11 +509,15 @@ public sealed class TorchFunctionTests
     {
         var p = Parameters();
         Tensor[] losses = [p[0] * 2, ones(1), p[0].sum().detach()];
-        foreach (var loss in losses) Assert.That(() => BackwardCall.Gradients(loss, p, alone), Throws.InstanceOf<Exception>());
+        foreach (var loss in losses)
+            Assert.That(() => BackwardCall.Gradients(loss, p, alone), Throws.InstanceOf<Exception>());
         if (!alone)
         {
             Assert.That(() => BackwardCall.Gradients(p[0].sum(), [], alone), Throws.ArgumentException);
-            Assert.That(() => BackwardCall.Gradients(p[0].sum(), [p[0], new(ones(1), requires_grad: false)], alone), Throws.ArgumentException);
+            Assert.That(
+                () => BackwardCall.Gradients(p[0].sum(), [p[0], new(ones(1), requires_grad: false)], alone),
+                Throws.ArgumentException
+            );
         }
     }
 
@@ -463,8 +546,15 @@ public sealed class TorchFunctionTests
                 using var scope = NewDisposeScope();
                 var loss = Product.Apply(p[0], p[1], fails ? Told.Throw : new Told())[0].sum();
                 together.SignalAndWait();
-                if (fails) Assert.That(() => BackwardCall.Gradients(loss, p, alone: false), Throws.TypeOf<DivideByZeroException>());
-                else Assert.That(BackwardCall.Gradients(loss, p, alone: false)[0]!.Equals(p[1]));
+                if (fails)
+                {
+                    Assert.That(
+                        () => BackwardCall.Gradients(loss, p, alone: false),
+                        Throws.TypeOf<DivideByZeroException>()
+                    );
+                }
+                else
+                    Assert.That(BackwardCall.Gradients(loss, p, alone: false)[0]!.Equals(p[1]));
             }
         }
         var other = Task.Factory.StartNew(() => Work(fails: true), TaskCreationOptions.LongRunning);
@@ -496,6 +586,7 @@ public sealed class TorchFunctionTests
         });
         thread.Start();
         thread.Join();
-        if (failure is not null) throw new AssertionException("on another thread", failure);
+        if (failure is not null)
+            throw new AssertionException("on another thread", failure);
     }
 }

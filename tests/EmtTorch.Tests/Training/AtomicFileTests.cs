@@ -24,11 +24,22 @@ public sealed class AtomicFileTests : InTemporaryFolder
     private static void AtSameTime(Action action)
     {
         var failures = new List<Exception>();
-        var threads = Enumerable.Range(0, 4).Select(_ => new Thread(() =>
-        {
-            try { for (int i = 0; i < 50; i++) action(); }
-            catch (Exception e) { lock (failures) failures.Add(e); }
-        })).ToList();
+        var threads = Enumerable
+            .Range(0, 4)
+            .Select(_ => new Thread(() =>
+            {
+                try
+                {
+                    for (int i = 0; i < 50; i++)
+                        action();
+                }
+                catch (Exception e)
+                {
+                    lock (failures)
+                        failures.Add(e);
+                }
+            }))
+            .ToList();
         threads.ForEach(t => t.Start());
         threads.ForEach(t => t.Join());
         Assert.That(failures, Is.Empty);

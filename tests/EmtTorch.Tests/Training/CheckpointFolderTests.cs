@@ -11,11 +11,21 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
 
     private CheckpointFolder Checkpoints(int keepLast = 3, bool keepBest = true) => new(Folder, keepLast, keepBest);
 
-    private static void Save(CheckpointFolder folder, long step, double? score = null) => folder.Save(
-        step, new Dictionary<string, SafetensorsTensor> { ["optimizer.step"] = new("I64", [1], BitConverter.GetBytes(step)) }, new Dictionary<string, string> { ["step"] = $"{step}" }, score);
+    private static void Save(CheckpointFolder folder, long step, double? score = null) =>
+        folder.Save(
+            step,
+            new Dictionary<string, SafetensorsTensor>
+            {
+                ["optimizer.step"] = new("I64", [1], BitConverter.GetBytes(step)),
+            },
+            new Dictionary<string, string> { ["step"] = $"{step}" },
+            score
+        );
 
     private string[] Steps => [.. Directory.GetFiles(Folder, "step-*").Select(f => Path.GetFileName(f)[5..13]).Order()];
+
     private string FileOf(int step) => Path.Combine(Folder, $"step-{step:D8}.safetensors");
+
     private LoadedCheckpoint? Load() => Checkpoints().LoadLatest(_warnings.Add);
 
     [Test]
@@ -30,7 +40,10 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
         using (Assert.EnterMultipleScope())
         {
             Assert.That(Steps, Is.EqualTo(new[] { "00000002", "00000004", "00000005" }));
-            Assert.That(File.ReadAllText(Path.Combine(Folder, "latest")).Trim(), Is.EqualTo("step-00000005.safetensors"));
+            Assert.That(
+                File.ReadAllText(Path.Combine(Folder, "latest")).Trim(),
+                Is.EqualTo("step-00000005.safetensors")
+            );
         }
         // The best is known after a restart, too.
         var again = Checkpoints(keepLast: 1);
@@ -57,10 +70,18 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
         var bytes = File.ReadAllBytes(FileOf(2));
         switch (damage)
         {
-            case "flipped": bytes[^3] ^= 4; break;
-            case "cut": bytes = bytes[..^5]; break;
-            case "empty": bytes = []; break;
-            default: bytes[bytes.AsSpan().IndexOf("sha256"u8)] ^= 1; break;
+            case "flipped":
+                bytes[^3] ^= 4;
+                break;
+            case "cut":
+                bytes = bytes[..^5];
+                break;
+            case "empty":
+                bytes = [];
+                break;
+            default:
+                bytes[bytes.AsSpan().IndexOf("sha256"u8)] ^= 1;
+                break;
         }
         File.WriteAllBytes(FileOf(2), bytes);
         using (Assert.EnterMultipleScope())
@@ -81,17 +102,33 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
         var folder = Checkpoints();
         Save(folder, 1);
         Save(folder, 2);
-        foreach (int step in new[] { 1, 2 }) File.WriteAllText(FileOf(step), "x");
-        Assert.That(() => Load(), Throws.TypeOf<CheckpointException>().With.Message.Contains("step-00000001").And.Message.Contains("step-00000002").And.Message.Contains("--resume"));
+        foreach (int step in new[] { 1, 2 })
+            File.WriteAllText(FileOf(step), "x");
+        Assert.That(
+            () => Load(),
+            Throws
+                .TypeOf<CheckpointException>()
+                .With.Message.Contains("step-00000001")
+                .And.Message.Contains("step-00000002")
+                .And.Message.Contains("--resume")
+        );
     }
 
-    [TestCase(null), TestCase(""), TestCase("../../elsewhere"), TestCase("step-00000009.safetensors"), TestCase("\0\u0001")]
+    [
+        TestCase(null),
+        TestCase(""),
+        TestCase("../../elsewhere"),
+        TestCase("step-00000009.safetensors"),
+        TestCase("\0\u0001")
+    ]
     public void ALatestThatIsWrongIsAWarning(string? text)
     {
         Save(Checkpoints(), 4);
         var latest = Path.Combine(Folder, "latest");
-        if (text is null) File.Delete(latest);
-        else File.WriteAllText(latest, text);
+        if (text is null)
+            File.Delete(latest);
+        else
+            File.WriteAllText(latest, text);
         Assert.That(Load()!.Step, Is.EqualTo(4));
         Assert.That(_warnings, Has.Count.EqualTo(1));
     }
@@ -113,7 +150,10 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
         Save(Checkpoints(), 1);
         File.WriteAllText(FileOf(2) + ".tmp", "half of it");
         Assert.That(Load()!.Step, Is.EqualTo(1));
-        Assert.That(Directory.GetFiles(Folder).Select(Path.GetFileName), Is.EquivalentTo(new[] { "step-00000001.safetensors", "latest" }));
+        Assert.That(
+            Directory.GetFiles(Folder).Select(Path.GetFileName),
+            Is.EquivalentTo(new[] { "step-00000001.safetensors", "latest" })
+        );
     }
 
     [Test]

@@ -8,7 +8,16 @@ public sealed class GradientNoiseTests
     private static Tensor Noise(double eta, long seed, long step, int count = 40_000)
     {
         var row = empty(count, dtype: ScalarType.Float64);
-        GradientNoise.Fill(row, new() { Task = new() { Name = "t1" }, Seed = seed, Training = new() { GradientNoise = eta } }, step);
+        GradientNoise.Fill(
+            row,
+            new()
+            {
+                Task = new() { Name = "t1" },
+                Seed = seed,
+                Training = new() { GradientNoise = eta },
+            },
+            step
+        );
         return row;
     }
 
@@ -32,7 +41,8 @@ public sealed class GradientNoiseTests
     public void ItDependsOnSeedAndStepAlone()
     {
         using var scope = NewDisposeScope();
-        double Correlation(Tensor a, Tensor b) => (a * b).mean().item<double>() / Math.Sqrt(a.var().item<double>() * b.var().item<double>());
+        double Correlation(Tensor a, Tensor b) =>
+            (a * b).mean().item<double>() / Math.Sqrt(a.var().item<double>() * b.var().item<double>());
         var noise = Noise(1, 5, 12);
         using (Assert.EnterMultipleScope())
         {

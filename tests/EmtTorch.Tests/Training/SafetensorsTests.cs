@@ -25,16 +25,24 @@ public sealed class SafetensorsTests : InTemporaryFolder
 
     private static readonly Dictionary<string, SafetensorsTensor> Sample = new()
     {
-        ["bytes"] = new("U8", [3], new byte[] { 1, 2, 3 }), ["number"] = new("F64", [], BitConverter.GetBytes(1.5)),
-        ["none"] = new("F32", [0, 4], Array.Empty<byte>()), ["matrix"] = new("F32", [1, 2], new byte[] { 0, 0, 128, 63, 0, 0, 0, 64 }),
+        ["bytes"] = new("U8", [3], new byte[] { 1, 2, 3 }),
+        ["number"] = new("F64", [], BitConverter.GetBytes(1.5)),
+        ["none"] = new("F32", [0, 4], Array.Empty<byte>()),
+        ["matrix"] = new("F32", [1, 2], new byte[] { 0, 0, 128, 63, 0, 0, 0, 64 }),
     };
 
     /// <summary>A file as Python's package lays it out, byte by byte.</summary>
     [Test]
     public void AFileOfPythonsIsRead()
     {
-        var file = SafetensorsFile.Read(Write(Raw("""{"__metadata__":{"format":"pt"},"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[],"data_offsets":[16,20]}}   """,
-            [7, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 128, 63])));
+        var file = SafetensorsFile.Read(
+            Write(
+                Raw(
+                    """{"__metadata__":{"format":"pt"},"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[],"data_offsets":[16,20]}}   """,
+                    [7, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 128, 63]
+                )
+            )
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(file.Metadata["format"], Is.EqualTo("pt"));
@@ -57,8 +65,14 @@ public sealed class SafetensorsTests : InTemporaryFolder
         {
             Assert.That(header % 8, Is.Zero);
             // Wide elements first: number (8 bytes each), matrix and none (4), bytes (1).
-            Assert.That(json.EnumerateObject().Select(p => p.Name), Is.EqualTo(new[] { "__metadata__", "number", "matrix", "none", "bytes" }));
-            Assert.That(json.GetProperty("matrix").GetProperty("data_offsets").EnumerateArray().Select(n => n.GetInt32()), Is.EqualTo(new[] { 8, 16 }));
+            Assert.That(
+                json.EnumerateObject().Select(p => p.Name),
+                Is.EqualTo(new[] { "__metadata__", "number", "matrix", "none", "bytes" })
+            );
+            Assert.That(
+                json.GetProperty("matrix").GetProperty("data_offsets").EnumerateArray().Select(n => n.GetInt32()),
+                Is.EqualTo(new[] { 8, 16 })
+            );
             Assert.That(bytes.AsSpan((int)(8 + header), 8).ToArray(), Is.EqualTo(BitConverter.GetBytes(1.5)));
             Assert.That(bytes[^3..], Is.EqualTo(new byte[] { 1, 2, 3 }));
             Assert.That(SafetensorsFile.Read(In("x")).Metadata["key"], Is.EqualTo("välue \"quoted\""));
@@ -77,6 +91,7 @@ public sealed class SafetensorsTests : InTemporaryFolder
         var good = File.ReadAllBytes(In("x"));
         int lost = 0;
         for (int i = 0; i < good.Length; i++)
+        {
             foreach (byte flip in new byte[] { 1, 32, 128 })
             {
                 var bad = (byte[])good.Clone();
@@ -93,6 +108,8 @@ public sealed class SafetensorsTests : InTemporaryFolder
                     Assert.That(e.Message, Does.Contain("file.safetensors"));
                 }
             }
+        }
+
         Assert.That(lost, Is.LessThanOrEqualTo(3 * "__metadata__sha256".Length));
     }
 
@@ -102,23 +119,49 @@ public sealed class SafetensorsTests : InTemporaryFolder
         SafetensorsFile.Write(In("x"), Sample, new Dictionary<string, string>());
         var good = File.ReadAllBytes(In("x"));
         for (int length = 0; length < good.Length; length++)
-            Assert.That(() => SafetensorsFile.Read(Write(good[..length])), Throws.TypeOf<InvalidDataException>(), $"{length} bytes");
-        Assert.That(() => SafetensorsFile.Read(Write([.. good, 0])), Throws.TypeOf<InvalidDataException>(), "a byte too many");
+        {
+            Assert.That(
+                () => SafetensorsFile.Read(Write(good[..length])),
+                Throws.TypeOf<InvalidDataException>(),
+                $"{length} bytes"
+            );
+        }
+
+        Assert.That(
+            () => SafetensorsFile.Read(Write([.. good, 0])),
+            Throws.TypeOf<InvalidDataException>(),
+            "a byte too many"
+        );
     }
 
     [TestCase("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}""", 4, "shape")]
-    [TestCase("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}""", 6, "overlaps")]
+    [TestCase(
+        """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}""",
+        6,
+        "overlaps"
+    )]
     [TestCase("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "gap")]
-    [TestCase("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "twice")]
+    [TestCase(
+        """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""",
+        8,
+        "twice"
+    )]
     [TestCase("""{"a":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}}""", 4, "F33")]
     [TestCase("""{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}""", 4, "-1")]
-    [TestCase("""{"a":{"dtype":"F32","shape":[9223372036854775807,9223372036854775807],"data_offsets":[0,4]}}""", 4, "")]
+    [TestCase(
+        """{"a":{"dtype":"F32","shape":[9223372036854775807,9223372036854775807],"data_offsets":[0,4]}}""",
+        4,
+        ""
+    )]
     [TestCase("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}}""", 4, "outside")]
     [TestCase("""{"a":{"dtype":"F32","shape":[1]}}""", 4, "")]
     [TestCase("""[1]""", 0, "object")]
     [TestCase("""{"a":5}""", 0, "")]
     public void BadHeadersAreRefused(string header, int data, string says) =>
-        Assert.That(() => SafetensorsFile.Read(Write(Raw(header, new byte[data]))), Throws.TypeOf<InvalidDataException>().With.Message.Contains(says));
+        Assert.That(
+            () => SafetensorsFile.Read(Write(Raw(header, new byte[data]))),
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains(says)
+        );
 
     [Test]
     public void RandomBytesAreRefusedAndNothingElse()
@@ -128,7 +171,8 @@ public sealed class SafetensorsTests : InTemporaryFolder
         {
             var bytes = new byte[random.Next(200)];
             random.NextBytes(bytes);
-            if (bytes.Length >= 8) BinaryPrimitives.WriteInt64LittleEndian(bytes, random.Next(bytes.Length));
+            if (bytes.Length >= 8)
+                BinaryPrimitives.WriteInt64LittleEndian(bytes, random.Next(bytes.Length));
             Assert.That(() => SafetensorsFile.Read(Write(bytes)), Throws.TypeOf<InvalidDataException>());
         }
     }

@@ -19,9 +19,11 @@ public sealed class TokenLearnerTests : InTemporaryFolder
         }
         """;
 
-    private RunConfiguration Configuration(params string[] overrides) => ConfigurationFile.Parse(Small, [$"out={Folder}", .. overrides]);
+    private RunConfiguration Configuration(params string[] overrides) =>
+        ConfigurationFile.Parse(Small, [$"out={Folder}", .. overrides]);
 
-    private static Tensor[] GradientsOf(Learner learner) => [.. learner.Network.parameters().Select(p => p.grad!.clone())];
+    private static Tensor[] GradientsOf(Learner learner) =>
+        [.. learner.Network.parameters().Select(p => p.grad!.clone())];
 
     /// <summary>A batch's gradients with a number of threads; its loss and accuracy first.</summary>
     private static Tensor[] Gradients(RunConfiguration configuration, int threads, int horizon = 2)
@@ -55,14 +57,19 @@ public sealed class TokenLearnerTests : InTemporaryFolder
         var network = (EpisodicTransformer)learner.Network;
         var logits = network.forward(cat(document.Select(s => s.Input).ToArray(), 1));
         var target = cat(document.Select(s => s.Target).ToArray(), 1);
-        var loss = nn.functional.cross_entropy(logits.view(-1, logits.shape[2]), target.view(-1), ignore_index: TokenBatch.Ignored);
+        var loss = nn.functional.cross_entropy(
+            logits.view(-1, logits.shape[2]),
+            target.view(-1),
+            ignore_index: TokenBatch.Ignored
+        );
         network.zero_grad();
         loss.backward();
         var asked = target.ne(TokenBatch.Ignored);
         var right = logits.argmax(-1).eq(target).logical_and(asked).sum().to(ScalarType.Float64) / asked.sum();
         Compared.AreEqual(found, [loss.detach(), right, .. network.parameters().Select(p => p.grad!)], 1e-10);
 
-        foreach (int threads in new[] { 2, 3, 16 }) Compared.AreEqual(Gradients(configuration, threads), found, 1e-10);
+        foreach (int threads in new[] { 2, 3, 16 })
+            Compared.AreEqual(Gradients(configuration, threads), found, 1e-10);
     }
 
     [Test]
@@ -82,21 +89,38 @@ public sealed class TokenLearnerTests : InTemporaryFolder
         var document = Configuration().Task.ToTokenTask(2, CPU).Batch(5, data);
         var network = (EpisodicTransformer)learner.Network;
         EpisodicState? state = null;
-        foreach (var segment in document.Take(3)) state = network.Read(segment.Input, state).State.Detach();
+        foreach (var segment in document.Take(3))
+            state = network.Read(segment.Input, state).State.Detach();
         var logits = network.ReadOut(network.Read(document[3].Input, state).Hidden);
         network.zero_grad();
         nn.functional.cross_entropy(logits.view(-1, logits.shape[2]), document[3].Target.view(-1)).backward();
         Compared.AreEqual(one[2..], [.. network.parameters().Select(p => p.grad ?? zeros_like(p))], 1e-10);
     }
 
-    private RunResult? Train(RunConfiguration configuration, bool resume = false, CancellationToken stop = default, Action<TrainingProgress>? progress = null) =>
-        new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None) { Progress = progress }.Train(resume, stop);
+    private RunResult? Train(
+        RunConfiguration configuration,
+        bool resume = false,
+        CancellationToken stop = default,
+        Action<TrainingProgress>? progress = null
+    ) =>
+        new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None) { Progress = progress }.Train(
+            resume,
+            stop
+        );
 
     private static string[] MetricsOf(RunConfiguration configuration) =>
-        [.. File.ReadLines(RunFolder.Of(configuration).MetricsFile).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
+        [
+            .. File.ReadLines(RunFolder.Of(configuration).MetricsFile)
+                .Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)]),
+        ];
 
     private static byte[] WeightsOf(RunConfiguration configuration) =>
-        [.. SafetensorsFile.Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000024.safetensors")).Tensors.OrderBy(t => t.Key).SelectMany(t => t.Value.Data.ToArray())];
+        [
+            .. SafetensorsFile
+                .Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000024.safetensors"))
+                .Tensors.OrderBy(t => t.Key)
+                .SelectMany(t => t.Value.Data.ToArray()),
+        ];
 
     [TestCase]
     [TestCase("model.graph_nodes=4", "model.graph_interval=3")]
@@ -108,7 +132,19 @@ public sealed class TokenLearnerTests : InTemporaryFolder
         foreach (int at in new[] { 4, 12, 20 })
         {
             using var stop = new CancellationTokenSource();
-            Assert.That(Train(cut, resume: true, stop.Token, progress => { if (progress.Metrics.Step >= at) stop.Cancel(); }), Is.Null);
+            Assert.That(
+                Train(
+                    cut,
+                    resume: true,
+                    stop.Token,
+                    progress =>
+                    {
+                        if (progress.Metrics.Step >= at)
+                            stop.Cancel();
+                    }
+                ),
+                Is.Null
+            );
         }
         Assert.That(Train(cut, resume: true), Is.Not.Null);
         Assert.That(MetricsOf(cut), Is.EqualTo(MetricsOf(whole)));
@@ -118,15 +154,31 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     [Test]
     public void LearningRatesRiseAndFallAsTheirScheduleSays()
     {
-        var training = new TrainingConfiguration { LearningRate = 1, WarmupSteps = 4, Steps = 104, Schedule = "cosine" };
-        Assert.That(new long[] { 0, 1, 3, 4, 54, 104 }.Select(training.RateAt), Is.EqualTo(new[] { 0.25, 0.5, 1, 1, 0.55, 0.1 }).Within(1e-12));
-        Assert.That(new long[] { 3, 4, 1000 }.Select((training with { Schedule = "constant" }).RateAt), Is.All.EqualTo(1));
+        var training = new TrainingConfiguration
+        {
+            LearningRate = 1,
+            WarmupSteps = 4,
+            Steps = 104,
+            Schedule = "cosine",
+        };
+        Assert.That(
+            new long[] { 0, 1, 3, 4, 54, 104 }.Select(training.RateAt),
+            Is.EqualTo(new[] { 0.25, 0.5, 1, 1, 0.55, 0.1 }).Within(1e-12)
+        );
+        Assert.That(
+            new long[] { 3, 4, 1000 }.Select((training with { Schedule = "constant" }).RateAt),
+            Is.All.EqualTo(1)
+        );
     }
 
     [Test]
     public void ALossThatIsNoNumberEndsTheRunAndKeepsTheCheckpoints()
     {
-        var configuration = Configuration("training.learning_rate=1e30", "training.warmup_steps=0", "training.steps=40");
+        var configuration = Configuration(
+            "training.learning_rate=1e30",
+            "training.warmup_steps=0",
+            "training.steps=40"
+        );
         var e = Assert.Throws<TrainingException>(() => Train(configuration))!;
         Assert.That(e.Message, Does.Contain("training has diverged"));
     }
@@ -135,15 +187,30 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     public void ATextIsLearnedAndTestedInBitsPerCharacter()
     {
         var file = Path.Combine(Folder, "text.txt");
-        File.WriteAllText(file, string.Concat(Enumerable.Range(0, 600).Select(i => $"{(i * i % 7 == 0 ? "red" : "blue")} fox {i % 3} ")));
-        var configuration = ConfigurationFile.Parse(Small.Replace("""{ "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } }""", $$"""{ "text": { "path": {{System.Text.Json.JsonSerializer.Serialize(file)}}, "segment_length": 16 } }""", StringComparison.Ordinal),
-            [$"out={Folder}", "training.steps=80", "evaluation.interval=40", "training.batch_size=16"]);
+        File.WriteAllText(
+            file,
+            string.Concat(Enumerable.Range(0, 600).Select(i => $"{(i * i % 7 == 0 ? "red" : "blue")} fox {i % 3} "))
+        );
+        var configuration = ConfigurationFile.Parse(
+            Small.Replace(
+                """{ "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } }""",
+                $$"""{ "text": { "path": {{System.Text.Json.JsonSerializer.Serialize(file)}}, "segment_length": 16 } }""",
+                StringComparison.Ordinal
+            ),
+            [$"out={Folder}", "training.steps=80", "evaluation.interval=40", "training.batch_size=16"]
+        );
         var result = Train(configuration)!;
         var tests = RunFolder.Of(configuration).ReadMetrics().Where(m => m.TestLoss is not null).ToList();
         Assert.That(tests, Has.Count.EqualTo(2));
-        Assert.That(tests[1].TestBitsPerCharacter, Is.EqualTo(tests[1].TestLoss / Math.Log(2)).Within(1e-12).And.LessThan(tests[0].TestBitsPerCharacter!.Value));
+        Assert.That(
+            tests[1].TestBitsPerCharacter,
+            Is.EqualTo(tests[1].TestLoss / Math.Log(2)).Within(1e-12).And.LessThan(tests[0].TestBitsPerCharacter!.Value)
+        );
         Assert.That(tests[1].TestBitsPerCharacter, Is.LessThan(2.5)); // of 16 characters: 4 bits without learning
-        Assert.That((tests[1].TestBitsNewWords, tests[1].TestBitsSeenWords), Is.Not.EqualTo((default(double?), default(double?))));
+        Assert.That(
+            (tests[1].TestBitsNewWords, tests[1].TestBitsSeenWords),
+            Is.Not.EqualTo((default(double?), default(double?)))
+        );
         Assert.That(result.TestAccuracy, Is.GreaterThan(0.3));
     }
 
@@ -151,8 +218,21 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     public void OneShotBindingIsLearnedWithFastWeightsAndNotWithout()
     {
         // Two of two keys and values in a window of one token: what was bound can only be in the memory.
-        string[] settings = ["task.segment_recall={\"pairs\": 2, \"segment_length\": 4, \"keys\": 2, \"values\": 2, \"noise\": 1}", "model.window=2", "model.hidden_size=16", "training.batch_size=32", "training.steps=300",
-            "training.learning_rate=0.01", "training.curriculum.horizons=[1]", "evaluation.horizon=2", "evaluation.interval=300", "evaluation.batch_size=64", "model.layers=1", "training.schedule=constant"];
+        string[] settings =
+        [
+            "task.segment_recall={\"pairs\": 2, \"segment_length\": 4, \"keys\": 2, \"values\": 2, \"noise\": 1}",
+            "model.window=2",
+            "model.hidden_size=16",
+            "training.batch_size=32",
+            "training.steps=300",
+            "training.learning_rate=0.01",
+            "training.curriculum.horizons=[1]",
+            "evaluation.horizon=2",
+            "evaluation.interval=300",
+            "evaluation.batch_size=64",
+            "model.layers=1",
+            "training.schedule=constant",
+        ];
         var with = Train(Configuration([.. settings, "name=with"]))!;
         var without = Train(Configuration([.. settings, "name=without", "model.memory=none", "model.drift=false"]))!;
         Assert.That(with.TestAccuracy, Is.GreaterThan(0.95));
@@ -162,10 +242,31 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     [Test]
     public void TwoHopsAreLearnedWithAGraphAndNotByFastWeightsAlone()
     {
-        var text = Small.Replace("\"segment_recall\": { \"pairs\": 2, \"segment_length\": 7, \"keys\": 4, \"values\": 3, \"noise\": 2 }", "\"two_hop\": { \"chains\": 3, \"segment_length\": 18, \"names\": 16, \"noise\": 4 }", StringComparison.Ordinal);
-        string[] settings = [$"out={Folder}", "model.attention=false", "model.hidden_size=48", "model.feed_forward_size=48", "model.layers=1", "training.batch_size=32", "training.steps=100", "training.learning_rate=0.005", "training.schedule=constant",
-            "training.curriculum.horizons=[1]", "evaluation.horizon=2", "evaluation.interval=100", "evaluation.batch_size=64", "evaluation.batches=4"];
-        var with = Train(ConfigurationFile.Parse(text, [.. settings, "name=with", "model.graph_nodes=24", "model.graph_interval=18"]))!;
+        var text = Small.Replace(
+            "\"segment_recall\": { \"pairs\": 2, \"segment_length\": 7, \"keys\": 4, \"values\": 3, \"noise\": 2 }",
+            "\"two_hop\": { \"chains\": 3, \"segment_length\": 18, \"names\": 16, \"noise\": 4 }",
+            StringComparison.Ordinal
+        );
+        string[] settings =
+        [
+            $"out={Folder}",
+            "model.attention=false",
+            "model.hidden_size=48",
+            "model.feed_forward_size=48",
+            "model.layers=1",
+            "training.batch_size=32",
+            "training.steps=100",
+            "training.learning_rate=0.005",
+            "training.schedule=constant",
+            "training.curriculum.horizons=[1]",
+            "evaluation.horizon=2",
+            "evaluation.interval=100",
+            "evaluation.batch_size=64",
+            "evaluation.batches=4",
+        ];
+        var with = Train(
+            ConfigurationFile.Parse(text, [.. settings, "name=with", "model.graph_nodes=24", "model.graph_interval=18"])
+        )!;
         var without = Train(ConfigurationFile.Parse(text, [.. settings, "name=without"]))!;
         Assert.That(with.TestAccuracy, Is.GreaterThan(0.9));
         // One of three ends.

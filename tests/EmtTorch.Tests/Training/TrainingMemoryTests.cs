@@ -76,7 +76,13 @@ public sealed class TrainingMemoryTests : InTemporaryFolder
                 held.Add(new(p.Metrics.Step, ProcessMemory.Now.Resident, AutogradNodes.Count, Tensor.TotalCount));
             },
         }.Train();
-        foreach (var h in held) TestContext.Out.WriteLine($"step {h.Step}: {h.Resident / 1e6:0.0} MB, {h.Nodes} nodes, {h.Tensors} tensors");
+        foreach (var h in held)
+        {
+            TestContext.Out.WriteLine(
+                $"step {h.Step}: {h.Resident / 1e6:0.0} MB, {h.Nodes} nodes, {h.Tensors} tensors"
+            );
+        }
+
         return (held.Single(h => h.Step == from), held[^1]);
     }
 }

@@ -19,23 +19,44 @@ public sealed class TrainingRunTests : InTemporaryFolder
         }
         """;
 
-    private RunConfiguration Configuration(params string[] overrides) => ConfigurationFile.Parse(Small, [$"out={Folder}", .. overrides]);
+    private RunConfiguration Configuration(params string[] overrides) =>
+        ConfigurationFile.Parse(Small, [$"out={Folder}", .. overrides]);
 
-    private static RunResult? Train(RunConfiguration configuration, bool resume = false, CancellationToken stop = default, ILogger? log = null, Action<TrainingProgress>? progress = null) =>
-        new TrainingRun(configuration, RunFolder.Of(configuration), log ?? Logger.None) { Progress = progress }.Train(resume, stop);
+    private static RunResult? Train(
+        RunConfiguration configuration,
+        bool resume = false,
+        CancellationToken stop = default,
+        ILogger? log = null,
+        Action<TrainingProgress>? progress = null
+    ) =>
+        new TrainingRun(configuration, RunFolder.Of(configuration), log ?? Logger.None) { Progress = progress }.Train(
+            resume,
+            stop
+        );
 
     /// <summary>metrics.jsonl without what a clock decides.</summary>
     private static string[] MetricsOf(RunConfiguration configuration) =>
-        [.. File.ReadLines(RunFolder.Of(configuration).MetricsFile).Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)])];
+        [
+            .. File.ReadLines(RunFolder.Of(configuration).MetricsFile)
+                .Select(line => line[..line.IndexOf(",\"steps_per_second\"", StringComparison.Ordinal)]),
+        ];
 
     private static byte[] WeightsOf(RunConfiguration configuration) =>
-        SafetensorsFile.Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000060.safetensors")).Tensors["rnn.weight_hh"].Data.ToArray();
+        SafetensorsFile
+            .Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000060.safetensors"))
+            .Tensors["rnn.weight_hh"]
+            .Data.ToArray();
 
     [Test]
     public void TheSameSeedGivesTheSameBitsAndAnotherSeedOthers()
     {
-        var (one, two, other) = (Configuration("name=one"), Configuration("name=two"), Configuration("name=other", "seed=2"));
-        foreach (var run in new[] { one, two, other }) Train(run);
+        var (one, two, other) = (
+            Configuration("name=one"),
+            Configuration("name=two"),
+            Configuration("name=other", "seed=2")
+        );
+        foreach (var run in new[] { one, two, other })
+            Train(run);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(MetricsOf(two), Is.EqualTo(MetricsOf(one)));
@@ -51,14 +72,17 @@ public sealed class TrainingRunTests : InTemporaryFolder
         int before = get_num_threads();
         try
         {
-            var runs = new[] { 1, 2, 3 }.Select(threads =>
-            {
-                set_num_threads(threads);
-                var run = Configuration($"name=threads-{threads}", "training.batch_size=40");
-                Train(run);
-                return run;
-            }).ToArray();
-            foreach (var run in runs[1..]) Assert.That((MetricsOf(run), WeightsOf(run)), Is.EqualTo((MetricsOf(runs[0]), WeightsOf(runs[0]))));
+            var runs = new[] { 1, 2, 3 }
+                .Select(threads =>
+                {
+                    set_num_threads(threads);
+                    var run = Configuration($"name=threads-{threads}", "training.batch_size=40");
+                    Train(run);
+                    return run;
+                })
+                .ToArray();
+            foreach (var run in runs[1..])
+                Assert.That((MetricsOf(run), WeightsOf(run)), Is.EqualTo((MetricsOf(runs[0]), WeightsOf(runs[0]))));
         }
         finally
         {
@@ -69,10 +93,21 @@ public sealed class TrainingRunTests : InTemporaryFolder
     [Test]
     public void AnInterruptedRunGoesOnToTheSameBits([Values(1, 7, 10, 19, 33, 59)] int interruptedAfter)
     {
-        var (whole, parts) = (Configuration("name=whole", "training.log_interval=1"), Configuration("name=parts", "training.log_interval=1"));
+        var (whole, parts) = (
+            Configuration("name=whole", "training.log_interval=1"),
+            Configuration("name=parts", "training.log_interval=1")
+        );
         Train(whole);
         using var stop = new CancellationTokenSource();
-        var interrupted = Train(parts, stop: stop.Token, progress: p => { if (p.Metrics.Step == interruptedAfter) stop.Cancel(); });
+        var interrupted = Train(
+            parts,
+            stop: stop.Token,
+            progress: p =>
+            {
+                if (p.Metrics.Step == interruptedAfter)
+                    stop.Cancel();
+            }
+        );
         Assert.That(interrupted, Is.Null);
         var result = Train(parts, resume: true);
         using (Assert.EnterMultipleScope())
@@ -90,17 +125,40 @@ public sealed class TrainingRunTests : InTemporaryFolder
         ["training.spectral_penalty=0.02"],
         ["model.initialization=orthogonal"],
         ["model.initialization=circuit"],
-        ["training.optimizer=adamw", "training.weight_decay=0.3", "training.gradient_noise=0.003", "training.spectral_penalty=0.01", "model.initialization=circuit", "model.initialization_noise=0.2", "model.bias=true"],
+        [
+            "training.optimizer=adamw",
+            "training.weight_decay=0.3",
+            "training.gradient_noise=0.003",
+            "training.spectral_penalty=0.01",
+            "model.initialization=circuit",
+            "model.initialization_noise=0.2",
+            "model.bias=true",
+        ],
     ];
 
     [TestCaseSource(nameof(Options))]
     public void WithAnyOptionAnInterruptedRunGoesOnToTheSameBits(params string[] options)
     {
-        var (plain, whole, parts) = (Configuration("name=plain"), Configuration(["name=whole", .. options]), Configuration(["name=parts", .. options]));
+        var (plain, whole, parts) = (
+            Configuration("name=plain"),
+            Configuration(["name=whole", .. options]),
+            Configuration(["name=parts", .. options])
+        );
         Train(plain);
         Train(whole);
         using var stop = new CancellationTokenSource();
-        Assert.That(Train(parts, stop: stop.Token, progress: p => { if (p.Metrics.Step == 35) stop.Cancel(); }), Is.Null);
+        Assert.That(
+            Train(
+                parts,
+                stop: stop.Token,
+                progress: p =>
+                {
+                    if (p.Metrics.Step == 35)
+                        stop.Cancel();
+                }
+            ),
+            Is.Null
+        );
         Train(parts, resume: true);
         using (Assert.EnterMultipleScope())
         {
@@ -113,7 +171,10 @@ public sealed class TrainingRunTests : InTemporaryFolder
     [TestCaseSource(nameof(Options))]
     public void WithAnyOptionTorchsOperatorsComeToTheSame(params string[] options)
     {
-        var (kernel, operators) = (Configuration(["name=kernel", "model.dtype=float64", .. options]), Configuration(["name=operators", "model.dtype=float64", .. options]));
+        var (kernel, operators) = (
+            Configuration(["name=kernel", "model.dtype=float64", .. options]),
+            Configuration(["name=operators", "model.dtype=float64", .. options])
+        );
         Train(kernel);
         try
         {
@@ -134,7 +195,10 @@ public sealed class TrainingRunTests : InTemporaryFolder
     [Test]
     public void TheLossThatIsReportedIsWithoutThePenalty()
     {
-        var (plain, penalised) = (Configuration("name=plain", "training.log_interval=1"), Configuration("name=penalised", "training.log_interval=1", "training.spectral_penalty=10"));
+        var (plain, penalised) = (
+            Configuration("name=plain", "training.log_interval=1"),
+            Configuration("name=penalised", "training.log_interval=1", "training.spectral_penalty=10")
+        );
         Train(plain);
         Train(penalised);
         var (a, b) = (RunFolder.Of(plain).ReadMetrics()[0], RunFolder.Of(penalised).ReadMetrics()[0]);
@@ -145,13 +209,16 @@ public sealed class TrainingRunTests : InTemporaryFolder
     [Test]
     public void OneBitOfFlipFlopIsLearned()
     {
-        var configuration = ConfigurationFile.Parse("""
+        var configuration = ConfigurationFile.Parse(
+            """
             {
               "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 }, "model": { "hidden_size": 16, "bias": true },
               "training": { "steps": 600, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 64, "interval": 50 }
             }
-            """, [$"out={Folder}"]);
+            """,
+            [$"out={Folder}"]
+        );
         var result = Train(configuration)!;
         using (Assert.EnterMultipleScope())
         {
@@ -163,13 +230,16 @@ public sealed class TrainingRunTests : InTemporaryFolder
     [Test]
     public void TheExclusiveOrOfTwoBitsIsLearned()
     {
-        var configuration = ConfigurationFile.Parse("""
+        var configuration = ConfigurationFile.Parse(
+            """
             {
               "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 1, "s": 2 }, "model": { "hidden_size": 32, "bias": true },
               "training": { "steps": 2000, "batch_size": 32, "learning_rate": 0.005, "curriculum": { "horizons": [5, 20] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 100, "interval": 100 }
             }
-            """, [$"out={Folder}"]);
+            """,
+            [$"out={Folder}"]
+        );
         var result = Train(configuration)!;
         Assert.That((result.Outcome, result.TestAccuracy), Is.EqualTo(("early_stop", 1.0)));
     }
@@ -184,7 +254,10 @@ public sealed class TrainingRunTests : InTemporaryFolder
         // As after a kill at step 57, in the middle of a line: checkpoints up to 50, metrics beyond.
         File.Delete(Path.Combine(folder.Checkpoints, "step-00000060.safetensors"));
         File.Delete(folder.ResultFile);
-        File.WriteAllLines(folder.MetricsFile, File.ReadAllLines(folder.MetricsFile).Where(l => !l.Contains("\"step\":60,")));
+        File.WriteAllLines(
+            folder.MetricsFile,
+            File.ReadAllLines(folder.MetricsFile).Where(l => !l.Contains("\"step\":60,"))
+        );
         File.AppendAllText(folder.MetricsFile, "{\"step\":60,\"lo");
         Train(killed, resume: true);
         Assert.That(MetricsOf(killed), Is.EqualTo(MetricsOf(whole)));
@@ -228,7 +301,11 @@ public sealed class TrainingRunTests : InTemporaryFolder
     [Test]
     public void TrainingStopsEarlyOnceTheTestAccuracyHolds()
     {
-        var configuration = Configuration("training.steps=5000", "training.early_stop.accuracy=0.75", "training.early_stop.evaluations=2");
+        var configuration = Configuration(
+            "training.steps=5000",
+            "training.early_stop.accuracy=0.75",
+            "training.early_stop.evaluations=2"
+        );
         var result = Train(configuration)!;
         using (Assert.EnterMultipleScope())
         {
@@ -252,7 +329,13 @@ public sealed class TrainingRunTests : InTemporaryFolder
         Train(first);
         var trained = SafetensorsFile.Read(Path.Combine(RunFolder.Of(first).Checkpoints, "step-00000060.safetensors"));
         var weights = Path.Combine(Folder, "weights.safetensors");
-        SafetensorsFile.Write(weights, trained.Tensors.Where(t => !t.Key.Contains("optimizer") && !t.Key.Contains("random")).ToDictionary(t => t.Key, t => t.Value), new Dictionary<string, string>());
+        SafetensorsFile.Write(
+            weights,
+            trained
+                .Tensors.Where(t => !t.Key.Contains("optimizer") && !t.Key.Contains("random"))
+                .ToDictionary(t => t.Key, t => t.Value),
+            new Dictionary<string, string>()
+        );
         var after = new TrainingRun(second, RunFolder.Of(second), Logger.None) { InitialWeights = weights }.Train()!;
         Assert.That(after.TestAccuracy, Is.GreaterThan(0.6), "one step from random weights would be at one half");
     }
@@ -261,14 +344,28 @@ public sealed class TrainingRunTests : InTemporaryFolder
     public void NoTensorOutlivesItsStep()
     {
         var live = new List<long>();
-        var configuration = Configuration("training.steps=400", "training.log_interval=1", "evaluation.interval=100", "checkpoints.interval=100");
+        var configuration = Configuration(
+            "training.steps=400",
+            "training.log_interval=1",
+            "evaluation.interval=100",
+            "checkpoints.interval=100"
+        );
         Train(configuration, progress: _ => live.Add(GC.GetTotalMemory(forceFullCollection: live.Count % 100 == 99)));
-        Assert.That(live[399] - live[199], Is.LessThan(200_000), "bytes of managed memory, between step 200 and step 400");
+        Assert.That(
+            live[399] - live[199],
+            Is.LessThan(200_000),
+            "bytes of managed memory, between step 200 and step 400"
+        );
     }
 
     private sealed class Warnings : ILogEventSink
     {
         public List<string> Lines { get; } = [];
-        public void Emit(LogEvent logEvent) { if (logEvent.Level >= LogEventLevel.Warning) Lines.Add(logEvent.RenderMessage()); }
+
+        public void Emit(LogEvent logEvent)
+        {
+            if (logEvent.Level >= LogEventLevel.Warning)
+                Lines.Add(logEvent.RenderMessage());
+        }
     }
 }

@@ -16,7 +16,19 @@ namespace EmtTorch.Memory;
 /// <param name="Before">F before the segment (B, heads, d_k, d_v).</param>
 /// <param name="After">F after it.</param>
 /// <param name="Hidden">h̃ (B, T, d), from which all these are.</param>
-public sealed record MemoryActivity(Tensor Queries, Tensor Keys, Tensor Values, Tensor Strength, Tensor? Gate, Tensor Decay, WriteRule Rule, Tensor Reads, Tensor Before, Tensor After, Tensor Hidden);
+public sealed record MemoryActivity(
+    Tensor Queries,
+    Tensor Keys,
+    Tensor Values,
+    Tensor Strength,
+    Tensor? Gate,
+    Tensor Decay,
+    WriteRule Rule,
+    Tensor Reads,
+    Tensor Before,
+    Tensor After,
+    Tensor Hidden
+);
 
 /// <summary>The settings of a <see cref="FastWeightMemory"/>, as a model's configuration has them.</summary>
 /// <param name="Heads">Heads, each a matrix.</param>
@@ -42,28 +54,35 @@ internal sealed record FastWeightSettings(int Heads, string Write, string Read, 
 public sealed class FastWeightMemory : nn.Module
 {
     private readonly Projection qkv;
-    private readonly Projection? output;             // W_o, where reads are linear
-    private readonly Parameter? table;               // V^fast (d, d), where they go through a softmax
+    private readonly Projection? output; // W_o, where reads are linear
+    private readonly Parameter? table; // V^fast (d, d), where they go through a softmax
     private readonly WriteGate? gate;
     private readonly HypernetworkWrite? hypernetwork;
-    private readonly Parameter rate;                 // (heads): ln η, or η's logit
-    private readonly Parameter? logit_decay;         // (heads): γ's logit
+    private readonly Parameter rate; // (heads): ln η, or η's logit
+    private readonly Parameter? logit_decay; // (heads): γ's logit
     private readonly WriteRule _rule;
     private readonly long _heads;
 
-    internal FastWeightMemory(BlockShape block, FastWeightSettings settings) : base(nameof(FastWeightMemory))
+    internal FastWeightMemory(BlockShape block, FastWeightSettings settings)
+        : base(nameof(FastWeightMemory))
     {
         long d = block.Width;
         var dtype = block.Dtype;
         (_heads, _rule) = (settings.Heads, settings.Write == "delta" ? WriteRule.Delta : WriteRule.Hebbian);
         qkv = new(d, 3 * d, block, hasBias: false);
-        using (no_grad()) qkv.weight.narrow(0, 0, d).copy_(qkv.weight.narrow(0, d, d));
-        if (settings.Read == "linear") output = new(d, d, block);
-        else table = new((randn(d, d, dtype: dtype) * Math.Sqrt(d)).DetachFromDisposeScope());
-        if (block.Gate) gate = new(block, settings.Heads);
+        using (no_grad())
+            qkv.weight.narrow(0, 0, d).copy_(qkv.weight.narrow(0, d, d));
+        if (settings.Read == "linear")
+            output = new(d, d, block);
+        else
+            table = new((randn(d, d, dtype: dtype) * Math.Sqrt(d)).DetachFromDisposeScope());
+        if (block.Gate)
+            gate = new(block, settings.Heads);
         rate = new(full(_heads, _rule == WriteRule.Delta ? 2 : 0, dtype: dtype));
-        if (settings.Decay) logit_decay = new(full(_heads, 4, dtype: dtype));
-        if (settings.Write == "hypernetwork") hypernetwork = new(block, settings);
+        if (settings.Decay)
+            logit_decay = new(full(_heads, 4, dtype: dtype));
+        if (settings.Write == "hypernetwork")
+            hypernetwork = new(block, settings);
         RegisterComponents();
         this.KeepParameters();
     }
@@ -90,9 +109,14 @@ public sealed class FastWeightMemory : nn.Module
     internal Tensor Rewritten(Tensor k, Tensor v, Tensor strength)
     {
         using var scope = NewDisposeScope();
-        var (q, decay) = (zeros([strength.shape[0], _heads, k.shape[2], k.shape[3]], dtype: k.dtype, device: k.device), ones_like(rate));
+        var (q, decay) = (
+            zeros([strength.shape[0], _heads, k.shape[2], k.shape[3]], dtype: k.dtype, device: k.device),
+            ones_like(rate)
+        );
         var empty = FirstState(strength.shape[0], k.device);
-        var after = hypernetwork is null ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
+        var after = hypernetwork is null
+            ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State
+            : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
         return after.MoveToOuterDisposeScope();
     }
 
@@ -109,22 +133,35 @@ public sealed class FastWeightMemory : nn.Module
     internal (Tensor Added, Tensor State) forward(Tensor h, Tensor? contexts, Tensor state)
     {
         using var scope = NewDisposeScope();
-        long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2];
+        long batch = h.shape[0],
+            tokens = h.shape[1],
+            width = h.shape[2];
         var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_k)
         var q = nn.functional.normalize(parts[0], dim: -1);
-        var (k, v) = hypernetwork is null ? (nn.functional.normalize(parts[1], dim: -1), parts[2]) : hypernetwork.forward(h, parts[1], parts[2]);
-        var rates = Rate.unsqueeze(-1);                                                                            // (heads, 1)
-        var g = gate?.forward(h, contexts);                                                                        // (B, heads, T)
+        var (k, v) = hypernetwork is null
+            ? (nn.functional.normalize(parts[1], dim: -1), parts[2])
+            : hypernetwork.forward(h, parts[1], parts[2]);
+        var rates = Rate.unsqueeze(-1); // (heads, 1)
+        var g = gate?.forward(h, contexts); // (B, heads, T)
         var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
         var decay = DecayFactor;
-        Tensor read, after;
+        Tensor read,
+            after;
         if (tokens == 1)
         {
             var (q1, k1, v1, strength1) = (q.squeeze(2), k.squeeze(2), v.squeeze(2), strength.squeeze(2));
-            (read, after) = hypernetwork is null ? FastWeights.Step(q1, k1, v1, strength1, decay, state, _rule) : LowRankWrites.Step(q1, k1, v1, strength1, decay, state);
+            (read, after) = hypernetwork is null
+                ? FastWeights.Step(q1, k1, v1, strength1, decay, state, _rule)
+                : LowRankWrites.Step(q1, k1, v1, strength1, decay, state);
             read = read.unsqueeze(2);
         }
-        else (read, after) = hypernetwork is null ? FastWeights.Scan(q, k, v, strength, decay, state, _rule) : LowRankWrites.Scan(q, k, v, strength, decay, state);
+        else
+        {
+            (read, after) = hypernetwork is null
+                ? FastWeights.Scan(q, k, v, strength, decay, state, _rule)
+                : LowRankWrites.Scan(q, k, v, strength, decay, state);
+        }
+
         Observer?.Invoke(new(q, k, v, strength, g, decay, _rule, read, state, after, h));
         var r = read.transpose(1, 2).reshape(batch, tokens, width);
         var added = output is null ? matmul((r / Math.Sqrt(width)).softmax(-1), table!) : output.forward(r);

@@ -18,7 +18,9 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
 
     protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
     {
-        Tensor q = (Tensor)arguments[0], v = (Tensor)arguments[2], state = (Tensor)arguments[5];
+        Tensor q = (Tensor)arguments[0],
+            v = (Tensor)arguments[2],
+            state = (Tensor)arguments[5];
         var (delta, chunk) = ((bool)arguments[6], (long)arguments[7]);
         ctx.save_data("delta", delta);
         ctx.save_data("chunk", chunk);
@@ -45,14 +47,20 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
         return [read, state];
     }
 
-    protected override List<Tensor?> Backward(autograd.AutogradContext ctx, List<Tensor> saved, IReadOnlyList<Tensor?> ofResults)
+    protected override List<Tensor?> Backward(
+        autograd.AutogradContext ctx,
+        List<Tensor> saved,
+        IReadOnlyList<Tensor?> ofResults
+    )
     {
-        long[] q = saved[0].shape, v = saved[2].shape;
+        long[] q = saved[0].shape,
+            v = saved[2].shape;
         var ofRead = OrZeros(ofResults[0], v, saved[2]);
         var ofState = OrZeros(ofResults[1], [q[0], q[1], q[3], v[3]], saved[2]);
         var (delta, chunk) = ((bool)ctx.get_data("delta"), (long)ctx.get_data("chunk"));
         bool ofDecayWanted = saved[4].requires_grad;
-        if ((bool)ctx.get_data("by kernel")) return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null, null];
+        if ((bool)ctx.get_data("by kernel"))
+            return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null, null];
         var parts = Parts(saved[0], chunk);
         var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray(); // q, k, v, β
         var ofDecay = ofDecayWanted ? zeros_like(saved[4]) : null;
@@ -61,7 +69,8 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
             using var scope = NewDisposeScope();
             var found = parts[i].Of(saved, saved[5 + i], delta).Gradients(parts[i].In(ofRead), ofState, ofDecay);
             Tensor[] ofPart = [found.Q, found.K, found.V, found.Strength];
-            for (int j = 0; j < ofPart.Length; j++) parts[i].In(gradients[j]).copy_(ofPart[j]);
+            for (int j = 0; j < ofPart.Length; j++)
+                parts[i].In(gradients[j]).copy_(ofPart[j]);
             ofState = found.State.MoveToOuterDisposeScope();
         }
         return [.. gradients, ofDecay, ofState, null, null];
@@ -71,11 +80,14 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
     private static List<Part> Parts(Tensor queries, long chunk)
     {
         long[] shape = queries.shape;
-        long tokens = shape[2], whole = tokens - tokens % chunk;
+        long tokens = shape[2],
+            whole = tokens - tokens % chunk;
         long length = chunk * Math.Max(1, PartSize(queries) / Math.Max(1, chunk * chunk * shape[0] * shape[1]));
         var parts = new List<Part>();
-        for (long start = 0; start < whole; start += length) parts.Add(new(start, Math.Min(length, whole - start), chunk));
-        if (tokens > whole) parts.Add(new(whole, tokens - whole, tokens - whole));
+        for (long start = 0; start < whole; start += length)
+            parts.Add(new(start, Math.Min(length, whole - start), chunk));
+        if (tokens > whole)
+            parts.Add(new(whole, tokens - whole, tokens - whole));
         return parts;
     }
 
@@ -84,6 +96,15 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
         public Tensor In(Tensor tokens) => tokens.narrow(2, Start, Length);
 
         public FastWeightChunks Of(List<Tensor> arguments, Tensor state, bool delta) =>
-            new(In(arguments[0]), In(arguments[1]), In(arguments[2]), In(arguments[3]), arguments[4], state, Chunk, delta);
+            new(
+                In(arguments[0]),
+                In(arguments[1]),
+                In(arguments[2]),
+                In(arguments[3]),
+                arguments[4],
+                state,
+                Chunk,
+                delta
+            );
     }
 }

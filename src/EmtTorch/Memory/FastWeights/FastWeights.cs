@@ -26,14 +26,22 @@ public static class FastWeights
     /// <param name="rule">What is written.</param>
     /// <returns>r_t (B, heads, d_v) and F_t, differentiable by autograd.</returns>
     /// <exception cref="ArgumentException">Shapes do not agree.</exception>
-    public static (Tensor Read, Tensor State) Step(Tensor q, Tensor k, Tensor v, Tensor strength, Tensor decay, Tensor state, WriteRule rule)
+    public static (Tensor Read, Tensor State) Step(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        Tensor strength,
+        Tensor decay,
+        Tensor state,
+        WriteRule rule
+    )
     {
         Check(q, k, v, strength, decay, state, leading: 2);
         using var scope = NewDisposeScope();
         var (type, stateType) = (q.dtype, state.dtype);
         (q, k, v, strength, decay, state) = Computed(q, k, v, strength, decay, state);
-        var read = matmul(q.unsqueeze(-2), state).squeeze(-2);                            // (B, heads, d_v)
-        var kept = state * decay.view(-1, 1, 1);                                          // γF
+        var read = matmul(q.unsqueeze(-2), state).squeeze(-2); // (B, heads, d_v)
+        var kept = state * decay.view(-1, 1, 1); // γF
         var written = rule == WriteRule.Delta ? v - matmul(k.unsqueeze(-2), kept).squeeze(-2) : v;
         var after = kept + k.unsqueeze(-1) * (strength.unsqueeze(-1) * written).unsqueeze(-2);
         return (read.to(type).MoveToOuterDisposeScope(), after.to(stateType).MoveToOuterDisposeScope());
@@ -43,14 +51,26 @@ public static class FastWeights
     /// <inheritdoc cref="Scan" path="/param"/>
     /// <inheritdoc cref="Scan" path="/returns"/>
     /// <inheritdoc cref="Scan" path="/exception"/>
-    public static (Tensor Read, Tensor State) Sequential(Tensor q, Tensor k, Tensor v, Tensor strength, Tensor decay, Tensor state, WriteRule rule)
+    public static (Tensor Read, Tensor State) Sequential(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        Tensor strength,
+        Tensor decay,
+        Tensor state,
+        WriteRule rule
+    )
     {
         Check(q, k, v, strength, decay, state, leading: 3);
-        if (q.shape[2] == 0) return (v.to(q.dtype, copy: true), state.alias());
+        if (q.shape[2] == 0)
+            return (v.to(q.dtype, copy: true), state.alias());
         using var scope = NewDisposeScope();
         var type = state.dtype;
         state = state.to(Computed(q.dtype)); // what is carried is not rounded at every token
-        Tensor[] queries = q.unbind(2), keys = k.unbind(2), values = v.unbind(2), strengths = strength.unbind(2);
+        Tensor[] queries = q.unbind(2),
+            keys = k.unbind(2),
+            values = v.unbind(2),
+            strengths = strength.unbind(2);
         var reads = new Tensor[queries.Length];
         for (int t = 0; t < reads.Length; t++)
             (reads[t], state) = Step(queries[t], keys[t], values[t], strengths[t], decay, state, rule);
@@ -71,11 +91,22 @@ public static class FastWeights
     /// <param name="chunk">The most tokens in a chunk, at least 1. The result is the same to rounding.</param>
     /// <returns>r (B, heads, T, d_v) and F_T (B, heads, d_k, d_v); for T = 0 an empty r and F_0.</returns>
     /// <exception cref="ArgumentException">Shapes do not agree, or a chunk has no token.</exception>
-    public static (Tensor Read, Tensor State) Scan(Tensor q, Tensor k, Tensor v, Tensor strength, Tensor decay, Tensor state, WriteRule rule, long chunk = 64)
+    public static (Tensor Read, Tensor State) Scan(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        Tensor strength,
+        Tensor decay,
+        Tensor state,
+        WriteRule rule,
+        long chunk = 64
+    )
     {
         Check(q, k, v, strength, decay, state, leading: 3);
-        if (chunk < 1) throw new ArgumentException($"a chunk of {chunk} tokens", nameof(chunk));
-        if (q.shape[2] == 0) return (v.to(q.dtype, copy: true), state.alias());
+        if (chunk < 1)
+            throw new ArgumentException($"a chunk of {chunk} tokens", nameof(chunk));
+        if (q.shape[2] == 0)
+            return (v.to(q.dtype, copy: true), state.alias());
         using var scope = NewDisposeScope();
         var (type, stateType) = (q.dtype, state.dtype);
         (q, k, v, strength, decay, state) = Computed(q, k, v, strength, decay, state);
@@ -84,9 +115,17 @@ public static class FastWeights
     }
 
     /// <summary>Sums over a sequence lose too much in 16 bits.</summary>
-    internal static ScalarType Computed(ScalarType type) => type is ScalarType.BFloat16 or ScalarType.Float16 ? ScalarType.Float32 : type;
+    internal static ScalarType Computed(ScalarType type) =>
+        type is ScalarType.BFloat16 or ScalarType.Float16 ? ScalarType.Float32 : type;
 
-    private static (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor) Computed(Tensor q, Tensor k, Tensor v, Tensor strength, Tensor decay, Tensor state)
+    private static (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor) Computed(
+        Tensor q,
+        Tensor k,
+        Tensor v,
+        Tensor strength,
+        Tensor decay,
+        Tensor state
+    )
     {
         var type = Computed(q.dtype);
         return (q.to(type), k.to(type), v.to(type), strength.to(type), decay.to(type), state.to(type));
@@ -102,6 +141,12 @@ public static class FastWeights
         Require.Shape(decay, [shape[1]]);
         Require.Shape(state, [shape[0], shape[1], shape[^1], v.shape[^1]]);
         Require.FloatingTogether(
-            (q, nameof(q)), (k, nameof(k)), (v, nameof(v)), (strength, nameof(strength)), (decay, nameof(decay)), (state, nameof(state)));
+            (q, nameof(q)),
+            (k, nameof(k)),
+            (v, nameof(v)),
+            (strength, nameof(strength)),
+            (decay, nameof(decay)),
+            (state, nameof(state))
+        );
     }
 }

@@ -16,10 +16,13 @@ namespace EmtTorch.Memory;
 /// </remarks>
 internal sealed class HypernetworkWrite : nn.Module
 {
-    private readonly Projection hidden, output; // W₁, W₂
-    private readonly long _rank, _heads;
+    private readonly Projection hidden,
+        output; // W₁, W₂
+    private readonly long _rank,
+        _heads;
 
-    public HypernetworkWrite(BlockShape block, FastWeightSettings settings) : base(nameof(HypernetworkWrite))
+    public HypernetworkWrite(BlockShape block, FastWeightSettings settings)
+        : base(nameof(HypernetworkWrite))
     {
         long d = block.Width;
         (_rank, _heads) = (settings.HypernetworkRank, settings.Heads);
@@ -41,8 +44,13 @@ internal sealed class HypernetworkWrite : nn.Module
     public (Tensor A, Tensor B) forward(Tensor h, Tensor k, Tensor v)
     {
         using var scope = NewDisposeScope();
-        long batch = h.shape[0], tokens = h.shape[1];
-        var parts = output.forward(hidden.forward(h).gelu()).view(batch, tokens, 2, _rank, _heads, h.shape[2] / _heads).permute(2, 0, 4, 3, 1, 5).unbind(0); // 2 × (B, heads, r, T, d/heads)
+        long batch = h.shape[0],
+            tokens = h.shape[1];
+        var parts = output
+            .forward(hidden.forward(h).gelu())
+            .view(batch, tokens, 2, _rank, _heads, h.shape[2] / _heads)
+            .permute(2, 0, 4, 3, 1, 5)
+            .unbind(0); // 2 × (B, heads, r, T, d/heads)
         var a = nn.functional.normalize(parts[0] + k.unsqueeze(2), dim: -1);
         var first = v.unsqueeze(2) + parts[1].narrow(2, 0, 1);
         var b = _rank == 1 ? first : cat([first, parts[1].narrow(2, 1, _rank - 1)], 2);

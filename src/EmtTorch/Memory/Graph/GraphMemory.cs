@@ -11,7 +11,14 @@ namespace EmtTorch.Memory;
 /// <param name="Weights">The read's softmax over the nodes of a token's interval (B, T, N).</param>
 /// <param name="Written">g of each token (B, T).</param>
 /// <param name="Interval">Tokens in an interval; of the segment's first one some may be in the segment before.</param>
-public sealed record GraphActivity(Tensor Origins, Tensor Gates, Tensor Edges, Tensor Weights, Tensor Written, long Interval);
+public sealed record GraphActivity(
+    Tensor Origins,
+    Tensor Gates,
+    Tensor Edges,
+    Tensor Weights,
+    Tensor Written,
+    long Interval
+);
 
 /// <summary>The settings of a <see cref="GraphMemory"/>, as a model's configuration has them.</summary>
 /// <param name="Nodes">Nodes, the tokens that were written most strongly so far.</param>
@@ -42,25 +49,30 @@ internal sealed record GraphSettings(int Nodes, int Interval, string Read);
 /// </remarks>
 public sealed class GraphMemory : nn.Module
 {
-    private readonly Projection content;         // W_Q, W_K, W_V (3d, 2d), or (3d, d) without a drift
-    private readonly Projection? gate;           // w_g, b_g; null: g = 1
-    private readonly Parameter? edge, edge_bias; // W_e (2d, 2d), b_e (); without edges none
-    private readonly Projection? neighbour;      // W_g (2d, 2d)
-    private readonly Projection output;          // W_o (d, 2d)
-    private readonly Parameter log_sharpness;    // ln τ ()
-    private readonly long _nodes, _interval;
+    private readonly Projection content; // W_Q, W_K, W_V (3d, 2d), or (3d, d) without a drift
+    private readonly Projection? gate; // w_g, b_g; null: g = 1
+    private readonly Parameter? edge,
+        edge_bias; // W_e (2d, 2d), b_e (); without edges none
+    private readonly Projection? neighbour; // W_g (2d, 2d)
+    private readonly Projection output; // W_o (d, 2d)
+    private readonly Parameter log_sharpness; // ln τ ()
+    private readonly long _nodes,
+        _interval;
     private readonly bool _addressed;
 
     /// <summary>τ at first, and the edges' factor.</summary>
     private const double Sharpness = 8;
 
-    internal GraphMemory(BlockShape block, GraphSettings settings) : base(nameof(GraphMemory))
+    internal GraphMemory(BlockShape block, GraphSettings settings)
+        : base(nameof(GraphMemory))
     {
-        long d = block.Width, inputs = block.WidthWithContext;
+        long d = block.Width,
+            inputs = block.WidthWithContext;
         var dtype = block.Dtype;
         (_nodes, _interval, _addressed) = (settings.Nodes, settings.Interval, settings.Read != "seed");
         content = new(inputs, 3 * d, block, hasBias: false);
-        if (block.Gate) gate = new(inputs, 1, block, hasBias: true);
+        if (block.Gate)
+            gate = new(inputs, 1, block, hasBias: true);
         if (settings.Read != "no_edges")
         {
             edge = new(zeros(2 * d, 2 * d, dtype: dtype));
@@ -73,7 +85,8 @@ public sealed class GraphMemory : nn.Module
         using var quiet = no_grad();
         var identity = eye(d, dtype: dtype);
         content.weight.zero_();
-        for (int part = 0; part < 3; part++) content.weight.narrow(0, part * d, d).narrow(1, part == 1 ? inputs - d : 0, d).copy_(identity);
+        for (int part = 0; part < 3; part++)
+            content.weight.narrow(0, part * d, d).narrow(1, part == 1 ? inputs - d : 0, d).copy_(identity);
         if (edge is not null)
         {
             edge.narrow(0, d, d).narrow(1, 0, d).copy_(identity * Sharpness);
@@ -94,7 +107,10 @@ public sealed class GraphMemory : nn.Module
     internal (Tensor Nodes, Tensor Gates) FirstState(long batch, Device device)
     {
         var dtype = log_sharpness.dtype;
-        return (zeros(batch, _nodes, output.weight.shape[1], dtype: dtype, device: device), full(batch, _nodes, double.NegativeInfinity, dtype: dtype, device: device));
+        return (
+            zeros(batch, _nodes, output.weight.shape[1], dtype: dtype, device: device),
+            full(batch, _nodes, double.NegativeInfinity, dtype: dtype, device: device)
+        );
     }
 
     /// <param name="h">What tokens are (B, T, d).</param>
@@ -104,39 +120,66 @@ public sealed class GraphMemory : nn.Module
     /// <returns>What the reads add to the stream (B, T, d), and nodes and gates after the last token.</returns>
     internal (Tensor Added, Tensor Nodes, Tensor Gates) forward(Tensor h, Tensor? brought, Tensor nodes, Tensor gates)
     {
-        if (h.shape[1] == 0) return (h.clone(), nodes.alias(), gates.alias());
+        if (h.shape[1] == 0)
+            return (h.clone(), nodes.alias(), gates.alias());
         using var scope = NewDisposeScope();
-        long batch = h.shape[0], tokens = h.shape[1], width = h.shape[2], waiting = gates.shape[1] - _nodes;
+        long batch = h.shape[0],
+            tokens = h.shape[1],
+            width = h.shape[2],
+            waiting = gates.shape[1] - _nodes;
         var x = brought is null ? h : cat([h, brought], -1);
         var parts = content.forward(x).unflatten(2, [3, width]);
-        Tensor Part(int i) => nn.functional.normalize(parts.select(2, i), dim: -1);                            // (B, T, d)
+        Tensor Part(int i) => nn.functional.normalize(parts.select(2, i), dim: -1); // (B, T, d)
         var q = Part(0);
-        var written = gate is null ? zeros(batch, tokens, dtype: h.dtype, device: h.device) : -(-gate.forward(x).squeeze(-1)).softplus(); // ln σ
-        nodes = cat([nodes, cat([Part(1), Part(2)], -1)], 1);                                                  // (B, N + p + T, 2d): the nodes and what may become one
+        var written = gate is null
+            ? zeros(batch, tokens, dtype: h.dtype, device: h.device)
+            : -(-gate.forward(x).squeeze(-1)).softplus(); // ln σ
+        nodes = cat([nodes, cat([Part(1), Part(2)], -1)], 1); // (B, N + p + T, 2d): the nodes and what may become one
         gates = cat([gates, written], 1);
 
         var chosen = Choose(gates, (waiting + tokens) / _interval);
-        long intervals = (waiting + tokens + _interval - 1) / _interval;                                       // M, those that tokens lie in
+        long intervals = (waiting + tokens + _interval - 1) / _interval; // M, those that tokens lie in
         var (n, g) = (Gather(nodes, chosen.Take((int)intervals)), Gather(gates, chosen.Take((int)intervals))); // (B, M, N, 2d), (B, M, N)
-        Tensor? edges = null, read = n;
+        Tensor? edges = null,
+            read = n;
         if (edge is not null)
         {
-            edges = (matmul(matmul(n, edge), n.transpose(-2, -1)) + edge_bias!).sigmoid();                     // (B, M, N, N)
-            var joined = neighbour!.forward(matmul(edges * g.exp().unsqueeze(-2), n));                         // n'
+            edges = (matmul(matmul(n, edge), n.transpose(-2, -1)) + edge_bias!).sigmoid(); // (B, M, N, N)
+            var joined = neighbour!.forward(matmul(edges * g.exp().unsqueeze(-2), n)); // n'
             read = _addressed ? n + joined : joined;
         }
         var keys = (_addressed ? n : read).narrow(-1, 0, width);
         // Before there is any node all are nothing, n = 0: any weights will do.
         var bias = g.masked_fill(g.isneginf().all(-1, true), 0).unsqueeze(-2);
-        var queries = intervals == 1 ? q.unsqueeze(1) : nn.functional.pad(q, [0, 0, waiting, intervals * _interval - waiting - tokens]).unflatten(1, [intervals, _interval]);
-        var weights = (matmul(queries * log_sharpness.exp(), keys.transpose(-2, -1)) + bias).softmax(-1);      // (B, M, R, N)
-        Tensor Tokens(Tensor padded) => intervals == 1 ? padded.squeeze(1) : padded.flatten(1, 2).narrow(1, waiting, tokens);
-        Observer?.Invoke(new(Gathered(chosen.Take((int)intervals)) - (_nodes + waiting), g.exp(), edges ?? zeros(batch, intervals, _nodes, _nodes, dtype: h.dtype, device: h.device), Tokens(weights), written.exp(), _interval));
-        var added = output.forward(Tokens(matmul(weights, read)));                                             // (B, T, d)
+        var queries =
+            intervals == 1
+                ? q.unsqueeze(1)
+                : nn
+                    .functional.pad(q, [0, 0, waiting, intervals * _interval - waiting - tokens])
+                    .unflatten(1, [intervals, _interval]);
+        var weights = (matmul(queries * log_sharpness.exp(), keys.transpose(-2, -1)) + bias).softmax(-1); // (B, M, R, N)
+        Tensor Tokens(Tensor padded) =>
+            intervals == 1 ? padded.squeeze(1) : padded.flatten(1, 2).narrow(1, waiting, tokens);
+        Observer?.Invoke(
+            new(
+                Gathered(chosen.Take((int)intervals)) - (_nodes + waiting),
+                g.exp(),
+                edges ?? zeros(batch, intervals, _nodes, _nodes, dtype: h.dtype, device: h.device),
+                Tokens(weights),
+                written.exp(),
+                _interval
+            )
+        );
+        var added = output.forward(Tokens(matmul(weights, read))); // (B, T, d)
 
-        long done = (chosen.Count - 1) * _interval;                                                            // tokens whose interval is over
-        Tensor After(Tensor all) => cat([Gather(all, [chosen[^1]]).squeeze(1), all.narrow(1, _nodes + done, waiting + tokens - done)], 1);
-        return (added.MoveToOuterDisposeScope(), After(nodes).MoveToOuterDisposeScope(), After(gates).MoveToOuterDisposeScope());
+        long done = (chosen.Count - 1) * _interval; // tokens whose interval is over
+        Tensor After(Tensor all) =>
+            cat([Gather(all, [chosen[^1]]).squeeze(1), all.narrow(1, _nodes + done, waiting + tokens - done)], 1);
+        return (
+            added.MoveToOuterDisposeScope(),
+            After(nodes).MoveToOuterDisposeScope(),
+            After(gates).MoveToOuterDisposeScope()
+        );
     }
 
     /// <summary>Who the nodes are: at first, and after each of so many intervals; places among the old nodes and the tokens after them, ascending (B, N).</summary>
@@ -144,7 +187,8 @@ public sealed class GraphMemory : nn.Module
     {
         using var quiet = no_grad();
         long batch = gates.shape[0];
-        Tensor Places(long from, long count) => arange(from, from + count, dtype: ScalarType.Int64, device: gates.device).expand(batch, count);
+        Tensor Places(long from, long count) =>
+            arange(from, from + count, dtype: ScalarType.Int64, device: gates.device).expand(batch, count);
         var chosen = new List<Tensor> { Places(0, _nodes) };
         for (long i = 0; i < refreshments; i++)
         {
@@ -164,7 +208,8 @@ public sealed class GraphMemory : nn.Module
     {
         var places = Gathered(chosen);
         var flat = places.flatten(1, 2);
-        if (all.dim() == 2) return all.gather(1, flat).view(places.shape);
+        if (all.dim() == 2)
+            return all.gather(1, flat).view(places.shape);
         return all.gather(1, flat.unsqueeze(-1).expand(-1, -1, all.shape[2])).view([.. places.shape, all.shape[2]]);
     }
 }

@@ -11,11 +11,20 @@ namespace EmtTorch.Memory;
 /// <param name="Keys">k (heads, d_k), or a (heads · r, d_k).</param>
 /// <param name="Values">v (heads, d_v), or b (heads · r, d_v).</param>
 /// <param name="Strength">β (heads).</param>
-public sealed record StoredWrite(double Gate, long Episode, long Position, Tensor Hidden, Tensor Keys, Tensor Values, Tensor Strength) : IDisposable
+public sealed record StoredWrite(
+    double Gate,
+    long Episode,
+    long Position,
+    Tensor Hidden,
+    Tensor Keys,
+    Tensor Values,
+    Tensor Strength
+) : IDisposable
 {
     public void Dispose()
     {
-        foreach (var tensor in new[] { Hidden, Keys, Values, Strength }) tensor.Dispose();
+        foreach (var tensor in new[] { Hidden, Keys, Values, Strength })
+            tensor.Dispose();
     }
 }
 
@@ -46,7 +55,8 @@ public sealed class WriteReservoir : IDisposable
     public int Count => _writes.Count;
 
     /// <summary>What is kept, the highest gate first, among equals the earliest.</summary>
-    public IReadOnlyList<StoredWrite> Writes => [.. _writes.UnorderedItems.OrderByDescending(w => w.Priority).Select(w => w.Element)];
+    public IReadOnlyList<StoredWrite> Writes =>
+        [.. _writes.UnorderedItems.OrderByDescending(w => w.Priority).Select(w => w.Element)];
 
     /// <summary>Takes what it keeps of a segment; copies, which no dispose scope owns.</summary>
     /// <param name="activity">What a memory did.</param>
@@ -57,25 +67,38 @@ public sealed class WriteReservoir : IDisposable
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        var open = (activity.Gate ?? activity.Strength).detach().to(ScalarType.Float64).amax([1L]).cpu();       // (B, T)
+        var open = (activity.Gate ?? activity.Strength).detach().to(ScalarType.Float64).amax([1L]).cpu(); // (B, T)
         double[] gates = open.contiguous().data<double>().ToArray();
-        if (gates.Any(double.IsNaN)) throw new ArgumentException("has a gate that is not a number", nameof(activity));
+        if (gates.Any(double.IsNaN))
+            throw new ArgumentException("has a gate that is not a number", nameof(activity));
         long tokens = open.shape[1];
         for (long i = 0; i < gates.Length; i++)
         {
             var rank = (gates[i], -_seen++);
-            if (Count == Capacity && _writes.TryPeek(out _, out var least) && rank.CompareTo(least) <= 0) continue;
-            long b = i / tokens, t = i % tokens;
+            if (Count == Capacity && _writes.TryPeek(out _, out var least) && rank.CompareTo(least) <= 0)
+                continue;
+            long b = i / tokens,
+                t = i % tokens;
             Tensor Kept(Tensor x) => x.detach().clone().DetachFromDisposeScope();
-            var write = new StoredWrite(gates[i], episode + b, position + t, Kept(activity.Hidden[b][t]), Kept(activity.Keys[b].select(1, t)), Kept(activity.Values[b].select(1, t)), Kept(activity.Strength[b].select(1, t)));
-            if (Count == Capacity) _writes.Dequeue().Dispose();
+            var write = new StoredWrite(
+                gates[i],
+                episode + b,
+                position + t,
+                Kept(activity.Hidden[b][t]),
+                Kept(activity.Keys[b].select(1, t)),
+                Kept(activity.Values[b].select(1, t)),
+                Kept(activity.Strength[b].select(1, t))
+            );
+            if (Count == Capacity)
+                _writes.Dequeue().Dispose();
             _writes.Enqueue(write, rank);
         }
     }
 
     public void Dispose()
     {
-        foreach (var (write, _) in _writes.UnorderedItems) write.Dispose();
+        foreach (var (write, _) in _writes.UnorderedItems)
+            write.Dispose();
         _writes.Clear();
     }
 }

@@ -11,7 +11,8 @@ public sealed class EpisodicStores : IDisposable
     private readonly IReadOnlyList<RetrievalMemory> _blocks;
     private long _next;
 
-    internal EpisodicStores(IReadOnlyList<RetrievalMemory> blocks, bool shared) => (_blocks, IsShared) = (blocks, shared);
+    internal EpisodicStores(IReadOnlyList<RetrievalMemory> blocks, bool shared) =>
+        (_blocks, IsShared) = (blocks, shared);
 
     /// <summary>Generations from here on are of tests, which leave nothing behind.</summary>
     internal const long Tests = 1L << 62;
@@ -35,13 +36,15 @@ public sealed class EpisodicStores : IDisposable
     /// <summary>A generation's documents are over: what is stored of them is removed, unless the store is shared.</summary>
     public void Close(long generation)
     {
-        if (!IsShared) Forget(generation);
+        if (!IsShared)
+            Forget(generation);
     }
 
     /// <summary>Removes what is stored of a generation's documents.</summary>
     public void Forget(long generation)
     {
-        foreach (var store in Blocks) store.Forget(generation);
+        foreach (var store in Blocks)
+            store.Forget(generation);
     }
 
     /// <summary>Where a block computes.</summary>
@@ -60,6 +63,7 @@ public sealed class EpisodicStores : IDisposable
     /// <summary>Disposes of the stores.</summary>
     public void Dispose()
     {
-        foreach (var store in Blocks) store.Dispose();
+        foreach (var store in Blocks)
+            store.Dispose();
     }
 }

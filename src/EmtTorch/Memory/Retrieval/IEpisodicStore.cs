@@ -52,7 +52,15 @@ public interface IEpisodicStore : IDisposable
 /// <param name="Keys">(B, N, d_k), float32.</param>
 /// <param name="Values">(B, N, d_v), of any type.</param>
 /// <param name="Texts">B·N texts, any bytes, null for none; or null.</param>
-public sealed record EpisodicEntries(long Generation, long FirstDocument, long From, Tensor Positions, Tensor Keys, Tensor Values, IReadOnlyList<byte[]?>? Texts = null)
+public sealed record EpisodicEntries(
+    long Generation,
+    long FirstDocument,
+    long From,
+    Tensor Positions,
+    Tensor Keys,
+    Tensor Values,
+    IReadOnlyList<byte[]?>? Texts = null
+)
 {
     internal void Check()
     {
@@ -60,7 +68,8 @@ public sealed record EpisodicEntries(long Generation, long FirstDocument, long F
         Require.Type(Keys, ScalarType.Float32);
         Require.Shape(Positions, Keys.shape[..2]);
         Require.Shape(Values, [.. Keys.shape[..2], Require.Any]);
-        if (Texts is not null && Texts.Count != Positions.numel()) throw new ArgumentException($"there are {Texts.Count} texts for {Positions.numel()} entries");
+        if (Texts is not null && Texts.Count != Positions.numel())
+            throw new ArgumentException($"there are {Texts.Count} texts for {Positions.numel()} entries");
     }
 }
 
@@ -91,8 +100,13 @@ public sealed record Neighbours(Tensor Found, Tensor Values, Tensor Sources, Ten
     internal IEnumerable<Tensor> Tensors => [Found, Values, Sources, Products];
 
     /// <summary>None at all, K = 0.</summary>
-    internal static Neighbours None(long batch, long tokens, long width, ScalarType dtype, Device device) => new(zeros([batch, tokens, 0], dtype: ScalarType.Bool, device: device),
-        zeros([batch, tokens, 0, width], dtype: dtype, device: device), zeros([batch, tokens, 0, 3], dtype: ScalarType.Int64, device: device), zeros([batch, tokens, 0], device: device));
+    internal static Neighbours None(long batch, long tokens, long width, ScalarType dtype, Device device) =>
+        new(
+            zeros([batch, tokens, 0], dtype: ScalarType.Bool, device: device),
+            zeros([batch, tokens, 0, width], dtype: dtype, device: device),
+            zeros([batch, tokens, 0, 3], dtype: ScalarType.Int64, device: device),
+            zeros([batch, tokens, 0], device: device)
+        );
 }
 
 /// <summary>An episodic store can't be used, or is not what it should be.</summary>

@@ -8,13 +8,16 @@ namespace EmtTorch.Memory.Retrieval;
 [KeysOf(nameof(Store))]
 public sealed record RetrievalConfiguration
 {
-    internal const string Memory = "memory", Postgres = "postgres";
+    internal const string Memory = "memory",
+        Postgres = "postgres";
 
     [Description("Where entries are: memory, on the device; postgres, in PostgreSQL with pgvector.")]
     [AllowedValues(Memory, Postgres)]
     public string Store { get; init; } = Memory;
 
-    [Description("What a token finds. document: entries of its own document; shared: also those of all documents of earlier batches, which are kept.")]
+    [Description(
+        "What a token finds. document: entries of its own document; shared: also those of all documents of earlier batches, which are kept."
+    )]
     [AllowedValues("document", "shared")]
     public string Scope { get; init; } = "document";
 
@@ -30,8 +33,13 @@ public sealed record RetrievalConfiguration
     [Range(1, 1_048_576)]
     public int? Entries { get; init; }
 
-    [Description("The table, made where there is none; another, its name with _runs, is beside it. Runs share it, told apart by name and seed.")]
-    [RegularExpression("^[A-Za-z_][A-Za-z0-9_]{0,49}$", ErrorMessage = "letters, digits and '_', at most 50, not beginning with a digit")]
+    [Description(
+        "The table, made where there is none; another, its name with _runs, is beside it. Runs share it, told apart by name and seed."
+    )]
+    [RegularExpression(
+        "^[A-Za-z_][A-Za-z0-9_]{0,49}$",
+        ErrorMessage = "letters, digits and '_', at most 50, not beginning with a digit"
+    )]
     [OnlyFor(Postgres)]
     public string Table { get; init; } = "episodic_entries";
 
@@ -40,7 +48,9 @@ public sealed record RetrievalConfiguration
     [OnlyFor(Postgres)]
     public string Connection { get; init; } = "EMTTORCH_POSTGRES";
 
-    [Description("How entries of earlier batches are found. none: exactly, looking at all; hnsw: by an index, fast and now and then not the nearest.")]
+    [Description(
+        "How entries of earlier batches are found. none: exactly, looking at all; hnsw: by an index, fast and now and then not the nearest."
+    )]
     [AllowedValues("none", "hnsw")]
     [OnlyFor(Postgres)]
     public string Index { get; init; } = "none";
@@ -52,11 +62,39 @@ public sealed record RetrievalConfiguration
 
     internal IEnumerable<ConfigurationProblem> Check(int hiddenSize, bool gate)
     {
-        if (Entries > Chunk) yield return new("model.retrieval.entries", $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer");
-        if (Entries < Chunk && !gate) yield return new("model.retrieval.entries", $"found {Entries} beside model.gate false: without gates none is the strongest; leave it out");
-        if (Store != Postgres) yield break;
-        if (Index == "hnsw" && Scope != "shared") yield return new("model.retrieval.index", "found hnsw beside scope document: a document's entries are found exactly; allowed: none");
+        if (Entries > Chunk)
+        {
+            yield return new(
+                "model.retrieval.entries",
+                $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer"
+            );
+        }
+
+        if (Entries < Chunk && !gate)
+        {
+            yield return new(
+                "model.retrieval.entries",
+                $"found {Entries} beside model.gate false: without gates none is the strongest; leave it out"
+            );
+        }
+
+        if (Store != Postgres)
+            yield break;
+        if (Index == "hnsw" && Scope != "shared")
+        {
+            yield return new(
+                "model.retrieval.index",
+                "found hnsw beside scope document: a document's entries are found exactly; allowed: none"
+            );
+        }
+
         int most = Index == "hnsw" ? 2000 : 16_000;
-        if (hiddenSize > most) yield return new("model.hidden_size", $"found {hiddenSize}; PostgreSQL's vectors {(Index == "hnsw" ? "in an HNSW index " : "")}have at most {most} numbers");
+        if (hiddenSize > most)
+        {
+            yield return new(
+                "model.hidden_size",
+                $"found {hiddenSize}; PostgreSQL's vectors {(Index == "hnsw" ? "in an HNSW index " : "")}have at most {most} numbers"
+            );
+        }
     }
 }

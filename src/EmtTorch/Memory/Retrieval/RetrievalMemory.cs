@@ -30,20 +30,24 @@ public sealed class RetrievalMemory : nn.Module
 {
     private const double Grid = 1 << 11;
 
-    private readonly Projection query, key, output; // W_q, W_k, W
+    private readonly Projection query,
+        key,
+        output; // W_q, W_k, W
     private readonly Projection? gate;
-    private readonly Parameter scale;               // ln τ
+    private readonly Parameter scale; // ln τ
     private readonly RetrievalConfiguration _settings;
     private readonly bool _autocast;
 
-    internal RetrievalMemory(BlockShape block, RetrievalConfiguration settings) : base(nameof(RetrievalMemory))
+    internal RetrievalMemory(BlockShape block, RetrievalConfiguration settings)
+        : base(nameof(RetrievalMemory))
     {
         long d = block.Width;
         (_autocast, _settings) = (block.Autocast, settings);
         query = new(d, d, block, hasBias: false);
         key = new(d, d, block, hasBias: false);
         output = new(2 * d, d, block);
-        if (block.Gate) gate = new(block.WidthWithContext, 1, block, hasBias: true);
+        if (block.Gate)
+            gate = new(block.WidthWithContext, 1, block, hasBias: true);
         scale = new(full(1, Math.Log(3), dtype: block.Dtype));
         using (no_grad())
         {
@@ -73,13 +77,20 @@ public sealed class RetrievalMemory : nn.Module
     internal Pending Begin(Tensor h, Tensor? contexts, Tensor? context, Tensor? recent, DocumentPlace before)
     {
         // What a search gives is in the dispose scope around, and so is all else.
-        long batch = h.shape[0], tokens = h.shape[1], d = h.shape[2], chunk = _settings.Chunk, position = before.Position;
+        long batch = h.shape[0],
+            tokens = h.shape[1],
+            d = h.shape[2],
+            chunk = _settings.Chunk,
+            position = before.Position;
         var q = nn.functional.normalize(query.forward(contexts ?? h), dim: -1);
         using var quiet = no_grad();
         var all = h.detach();
-        if (contexts is not null) all = cat([all, cat([context!.unsqueeze(1), contexts], 1).narrow(1, 0, tokens)], -1); // [h̃; c₋₁]
-        if (recent is not null) all = cat([recent, all], 1);
-        long from = position + tokens - all.shape[1], whole = Math.Max(0, (position + tokens) / chunk * chunk - from);
+        if (contexts is not null)
+            all = cat([all, cat([context!.unsqueeze(1), contexts], 1).narrow(1, 0, tokens)], -1); // [h̃; c₋₁]
+        if (recent is not null)
+            all = cat([recent, all], 1);
+        long from = position + tokens - all.shape[1],
+            whole = Math.Max(0, (position + tokens) / chunk * chunk - from);
         if (whole > 0 && batch > 0)
         {
             var written = all.narrow(1, 0, whole);
@@ -88,18 +99,36 @@ public sealed class RetrievalMemory : nn.Module
             {
                 var strength = gate!.forward(written).view(batch, whole / chunk, chunk);
                 var first = arange(whole / chunk, dtype: ScalarType.Int64, device: h.device).unsqueeze(-1) * chunk;
-                var chosen = (TopEntries.Of(strength.view(-1, chunk), count).Places.sort(-1).Values.view(batch, -1, count) + first).view(batch, -1); // (B, n · count)
-                (written, positions) = (written.gather(1, chosen.unsqueeze(-1).expand(-1, -1, written.shape[2])), positions.gather(1, chosen));
+                var chosen = (
+                    TopEntries.Of(strength.view(-1, chunk), count).Places.sort(-1).Values.view(batch, -1, count) + first
+                ).view(batch, -1); // (B, n · count)
+                (written, positions) = (
+                    written.gather(1, chosen.unsqueeze(-1).expand(-1, -1, written.shape[2])),
+                    positions.gather(1, chosen)
+                );
             }
-            Store.Write(new(before.Generation, before.FirstDocument, from, positions, OnGrid(nn.functional.normalize(key.forward(FoundBy(written, d)), dim: -1)), written));
+            Store.Write(
+                new(
+                    before.Generation,
+                    before.FirstDocument,
+                    from,
+                    positions,
+                    OnGrid(nn.functional.normalize(key.forward(FoundBy(written, d)), dim: -1)),
+                    written
+                )
+            );
         }
         // All tokens of the first chunk have none before them.
         bool any = Store.IsShared || (position + tokens - 1) / chunk > 0;
         Func<Neighbours>? found = null;
         if (any && batch > 0 && tokens > 0)
         {
-            var seen = arange(position, position + tokens, dtype: ScalarType.Int64, device: h.device).div(chunk, RoundingMode.floor) * chunk;
-            found = Store.Search(new(before.Generation, before.FirstDocument, OnGrid(q.detach()), seen, _settings.TopK));
+            var seen =
+                arange(position, position + tokens, dtype: ScalarType.Int64, device: h.device)
+                    .div(chunk, RoundingMode.floor) * chunk;
+            found = Store.Search(
+                new(before.Generation, before.FirstDocument, OnGrid(q.detach()), seen, _settings.TopK)
+            );
         }
         return new(q, found, all.narrow(1, whole, all.shape[1] - whole).clone());
     }
@@ -112,20 +141,27 @@ public sealed class RetrievalMemory : nn.Module
         Tensor read;
         if (search.Found?.Invoke() is { } neighbours && neighbours.Found.shape[2] > 0)
         {
-            var values = neighbours.Values;                                                        // (B, T, K, d_v)
+            var values = neighbours.Values; // (B, T, K, d_v)
             long d = h.shape[2];
             // A store may be the user's own.
             Require.Shape(values, [.. neighbours.Found.shape, search.Recent.shape[2]], nameof(Store));
             Require.Like(values, h, nameof(Store));
             // By (W_kᵀ q)·c and not q·(W_k c): what is found is K times as much as what asks.
             var asked = Projection.Multiply(search.Query, key.weight.t(), null, _autocast) * scale.exp(); // (B, T, d)
-            var scores = matmul(FoundBy(values, d), asked.unsqueeze(-1)).squeeze(-1);              // (B, T, K)
-            if (gate is not null) scores = scores + gate.forward(values).squeeze(-1).log_sigmoid();
+            var scores = matmul(FoundBy(values, d), asked.unsqueeze(-1)).squeeze(-1); // (B, T, K)
+            if (gate is not null)
+                scores = scores + gate.forward(values).squeeze(-1).log_sigmoid();
             // Where nothing is found: no weight, and no NaN.
-            var weights = scores.masked_fill(neighbours.Found.logical_not(), -1e30).softmax(-1) * neighbours.Found.to(scores.dtype);
-            read = matmul(weights.unsqueeze(-2), values.narrow(-1, 0, d)).squeeze(-2);                             // (B, T, d)
+            var weights =
+                scores.masked_fill(neighbours.Found.logical_not(), -1e30).softmax(-1)
+                * neighbours.Found.to(scores.dtype);
+            read = matmul(weights.unsqueeze(-2), values.narrow(-1, 0, d)).squeeze(-2); // (B, T, d)
         }
-        else read = zeros_like(h);
+        else
+        {
+            read = zeros_like(h);
+        }
+
         return output.forward(cat([h, read], -1)).MoveToOuterDisposeScope();
     }
 

@@ -26,8 +26,16 @@ public sealed class FlipFlop
     /// <exception cref="ArgumentException">There is no channel, or p is not a probability above 0.</exception>
     public FlipFlop(int bits, ScalarType dtype, Device device, double pulseProbability = 0.5)
     {
-        if (bits < 1) throw new ArgumentException($"there are {bits} bits: a flip-flop has at least one", nameof(bits));
-        if (pulseProbability is not (> 0 and <= 1)) throw new ArgumentException($"the probability of a pulse is {pulseProbability}: it must be above 0, up to 1", nameof(pulseProbability));
+        if (bits < 1)
+            throw new ArgumentException($"there are {bits} bits: a flip-flop has at least one", nameof(bits));
+        if (pulseProbability is not (> 0 and <= 1))
+        {
+            throw new ArgumentException(
+                $"the probability of a pulse is {pulseProbability}: it must be above 0, up to 1",
+                nameof(pulseProbability)
+            );
+        }
+
         (Dimension, _pulseProbability, _dtype, _device) = (bits, pulseProbability, dtype, device);
     }
 
@@ -45,9 +53,13 @@ public sealed class FlipFlop
         var pulses = Draw.Bernoulli(_pulseProbability, shape, generator, _device, _dtype);
         pulses.narrow(0, 0, 1).fill_(1);
         var signs = Draw.Integers(0, 2, shape, generator, _device, _dtype).mul_(2).sub_(1);
-        var input = pulses.mul(signs);                                                        // (T, B, bits)
+        var input = pulses.mul(signs); // (T, B, bits)
         // When the last pulse was: a pulse's own step, 0 elsewhere, and of these the largest so far.
-        var when = pulses.to_type(ScalarType.Int64).mul_(arange(steps, dtype: ScalarType.Int64, device: _device).view(steps, 1, 1)).cummax(0).values;
+        var when = pulses
+            .to_type(ScalarType.Int64)
+            .mul_(arange(steps, dtype: ScalarType.Int64, device: _device).view(steps, 1, 1))
+            .cummax(0)
+            .values;
         return (input, input.gather(0, when));
     }
 }

@@ -12,7 +12,9 @@ public sealed record DelayedPermutation
     [Range(1, 1024)]
     public required int Delay { get; init; }
 
-    [Description("Which component of the delayed variable each output component reads, from 0; left out: each its own.")]
+    [Description(
+        "Which component of the delayed variable each output component reads, from 0; left out: each its own."
+    )]
     [MinLength(1), Range(0, 1023)]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<int>? Permutation { get; init; }
@@ -76,9 +78,16 @@ public sealed class LinearBinding
     /// <summary>The rules that a name and a size break.</summary>
     public static IReadOnlyList<string> CheckNamed(string name, int d, int s)
     {
-        if (name == "repeat_copy") return CheckSize(d, s);
-        if (!Ids.ContainsKey(name)) return [$"there is no task named {name}; there are repeat_copy, {string.Join(", ", Ids.Keys)}"];
-        return d == 8 && s == 8 ? [] : [$"{name} is a task of the paper with d = 8 and s = 8, but d is {d} and s is {s}; repeat_copy, an id, terms or a matrix allow other sizes"];
+        if (name == "repeat_copy")
+            return CheckSize(d, s);
+        if (!Ids.ContainsKey(name))
+            return [$"there is no task named {name}; there are repeat_copy, {string.Join(", ", Ids.Keys)}"];
+        return d == 8 && s == 8
+            ? []
+            :
+            [
+                $"{name} is a task of the paper with d = 8 and s = 8, but d is {d} and s is {s}; repeat_copy, an id, terms or a matrix allow other sizes",
+            ];
     }
 
     /// <summary>A task by its id.</summary>
@@ -92,10 +101,13 @@ public sealed class LinearBinding
     {
         Refuse(CheckId(id1, id2, id3, d, s));
         var choice = Bits(id1).ToArray();
-        foreach (var (k, digit) in Digits(id2, d)) (choice[k], choice[k + digit]) = (choice[k + digit], choice[k]);
+        foreach (var (k, digit) in Digits(id2, d))
+            (choice[k], choice[k + digit]) = (choice[k + digit], choice[k]);
         var f = new double[s * d, d];
-        for (int i = 0; i < d; i++) f[choice[i], i] = 1;
-        foreach (int i in Bits(id3)) f[choice[i], i] = -1;
+        for (int i = 0; i < d; i++)
+            f[choice[i], i] = 1;
+        foreach (int i in Bits(id3))
+            f[choice[i], i] = -1;
         return new(f, d, s);
     }
 
@@ -103,28 +115,60 @@ public sealed class LinearBinding
     public static IReadOnlyList<string> CheckId(BigInteger id1, BigInteger id2, BigInteger id3, int d, int s)
     {
         var broken = CheckSize(d, s);
-        if (broken.Count > 0) return broken;
+        if (broken.Count > 0)
+            return broken;
 
-        if (id1 < 0) broken.Add($"id1 is {id1}: a bit mask can't be negative");
+        if (id1 < 0)
+        {
+            broken.Add($"id1 is {id1}: a bit mask can't be negative");
+        }
         else
         {
             if (id1.GetBitLength() > (long)s * d)
-                broken.Add($"id1 has its highest bit at {id1.GetBitLength() - 1}: the history has s·d = {s * d} entries, bits 0 to {s * d - 1}");
+            {
+                broken.Add(
+                    $"id1 has its highest bit at {id1.GetBitLength() - 1}: the history has s·d = {s * d} entries, bits 0 to {s * d - 1}"
+                );
+            }
+
             int ones = Bits(id1).Count();
-            if (ones != d) broken.Add($"id1 chooses {ones} history entries (ones in its binary form): it must be exactly d = {d}, one for each output component");
+            if (ones != d)
+            {
+                broken.Add(
+                    $"id1 chooses {ones} history entries (ones in its binary form): it must be exactly d = {d}, one for each output component"
+                );
+            }
         }
 
-        if (id2 < 0) broken.Add($"id2 is {id2}: the swaps, read in base d, can't be negative");
-        else if (d == 1 && id2 > 0) broken.Add($"id2 is {id2}: with d = 1 there is nothing to swap, so that it must be 0");
+        if (id2 < 0)
+            broken.Add($"id2 is {id2}: the swaps, read in base d, can't be negative");
+        else if (d == 1 && id2 > 0)
+            broken.Add($"id2 is {id2}: with d = 1 there is nothing to swap, so that it must be 0");
         // d digits need at most d · log2(d) bits; the check spares Digits a number of any length.
-        else if (id2 >= BigInteger.Pow(d, d)) broken.Add($"id2 has more than d = {d} digits in base {d}: it must be below {d}^{d}");
+        else if (id2 >= BigInteger.Pow(d, d))
+            broken.Add($"id2 has more than d = {d} digits in base {d}: it must be below {d}^{d}");
         else
+        {
             foreach (var (k, digit) in Digits(id2, d))
+            {
                 if (digit >= d - k)
-                    broken.Add($"id2's digit {k} in base {d} (least first) is {digit}: it must be below d − {k} = {d - k}, as choice[{k}] is swapped with choice[{k} + digit] and there are only {d}");
+                {
+                    broken.Add(
+                        $"id2's digit {k} in base {d} (least first) is {digit}: it must be below d − {k} = {d - k}, as choice[{k}] is swapped with choice[{k} + digit] and there are only {d}"
+                    );
+                }
+            }
+        }
 
-        if (id3 < 0) broken.Add($"id3 is {id3}: a mask of signs can't be negative");
-        else if (id3.GetBitLength() > d) broken.Add($"id3 has its highest bit at {id3.GetBitLength() - 1}: there is one sign for each of the d = {d} components, so that it must be below 2^{d}");
+        if (id3 < 0)
+            broken.Add($"id3 is {id3}: a mask of signs can't be negative");
+        else if (id3.GetBitLength() > d)
+        {
+            broken.Add(
+                $"id3 has its highest bit at {id3.GetBitLength() - 1}: there is one sign for each of the d = {d} components, so that it must be below 2^{d}"
+            );
+        }
+
         return broken;
     }
 
@@ -135,7 +179,11 @@ public sealed class LinearBinding
         Refuse(CheckMatrix(matrix, d, s));
         var f = new double[s * d, d];
         for (int j = 0; j < s * d; j++)
-            for (int i = 0; i < d; i++) f[j, i] = matrix[j][i];
+        {
+            for (int i = 0; i < d; i++)
+                f[j, i] = matrix[j][i];
+        }
+
         return new(f, d, s);
     }
 
@@ -143,12 +191,26 @@ public sealed class LinearBinding
     public static IReadOnlyList<string> CheckMatrix(IReadOnlyList<IReadOnlyList<double>> matrix, int d, int s)
     {
         var broken = CheckSize(d, s);
-        if (broken.Count > 0) return broken;
-        if (matrix.Count != s * d) broken.Add($"the matrix has {matrix.Count} rows: it must be s·d = {s} · {d} = {s * d}, one for each history entry");
+        if (broken.Count > 0)
+            return broken;
+        if (matrix.Count != s * d)
+        {
+            broken.Add(
+                $"the matrix has {matrix.Count} rows: it must be s·d = {s} · {d} = {s * d}, one for each history entry"
+            );
+        }
+
         for (int j = 0; j < matrix.Count; j++)
         {
-            if (matrix[j].Count != d) broken.Add($"the matrix's row {j} has {matrix[j].Count} numbers: it must be d = {d}, one for each output component");
-            if (!matrix[j].All(double.IsFinite)) broken.Add($"the matrix's row {j} holds a number that is not finite");
+            if (matrix[j].Count != d)
+            {
+                broken.Add(
+                    $"the matrix's row {j} has {matrix[j].Count} numbers: it must be d = {d}, one for each output component"
+                );
+            }
+
+            if (!matrix[j].All(double.IsFinite))
+                broken.Add($"the matrix's row {j} holds a number that is not finite");
         }
         return broken;
     }
@@ -160,8 +222,11 @@ public sealed class LinearBinding
         Refuse(CheckTerms(terms, d, s));
         var f = new double[s * d, d];
         foreach (var term in terms)
+        {
             for (int i = 0; i < d; i++)
                 f[(s - term.Delay) * d + (term.Permutation?[i] ?? i), i] += term.Signs?[i] ?? 1;
+        }
+
         return new(f, d, s);
     }
 
@@ -169,16 +234,28 @@ public sealed class LinearBinding
     public static IReadOnlyList<string> CheckTerms(IReadOnlyList<DelayedPermutation> terms, int d, int s)
     {
         var broken = CheckSize(d, s);
-        if (broken.Count > 0) return broken;
-        if (terms.Count == 0) broken.Add("there are no terms: at least one is needed");
+        if (broken.Count > 0)
+            return broken;
+        if (terms.Count == 0)
+            broken.Add("there are no terms: at least one is needed");
         for (int n = 0; n < terms.Count; n++)
         {
             var (delay, permutation, signs) = (terms[n].Delay, terms[n].Permutation, terms[n].Signs);
-            if (delay < 1 || delay > s) broken.Add($"term {n}'s delay is {delay}: it must be from 1 to s = {s}");
+            if (delay < 1 || delay > s)
+                broken.Add($"term {n}'s delay is {delay}: it must be from 1 to s = {s}");
             if (permutation is not null && !permutation.Order().SequenceEqual(Enumerable.Range(0, d)))
-                broken.Add($"term {n}'s permutation is [{string.Join(", ", permutation)}]: it must hold each of 0 to d − 1 = {d - 1} exactly once");
+            {
+                broken.Add(
+                    $"term {n}'s permutation is [{string.Join(", ", permutation)}]: it must hold each of 0 to d − 1 = {d - 1} exactly once"
+                );
+            }
+
             if (signs is not null && (signs.Count != d || signs.Any(sign => sign is not (1 or -1))))
-                broken.Add($"term {n}'s signs are [{string.Join(", ", signs)}]: there must be d = {d} of them, each 1 or −1");
+            {
+                broken.Add(
+                    $"term {n}'s signs are [{string.Join(", ", signs)}]: there must be d = {d} of them, each 1 or −1"
+                );
+            }
         }
         return broken;
     }
@@ -191,9 +268,14 @@ public sealed class LinearBinding
     {
         int n = S * D;
         var phi = new double[n, n];
-        for (int i = 0; i < n - D; i++) phi[i, i + D] = 1;
+        for (int i = 0; i < n - D; i++)
+            phi[i, i + D] = 1;
         for (int i = 0; i < D; i++)
-            for (int j = 0; j < n; j++) phi[n - D + i, j] = F[j, i];
+        {
+            for (int j = 0; j < n; j++)
+                phi[n - D + i, j] = F[j, i];
+        }
+
         return phi;
     }
 
@@ -212,9 +294,14 @@ public sealed class LinearBinding
         {
             var y = new double[D];
             for (int block = 0; block < S; block++)
+            {
                 for (int component = 0; component < D; component++)
+                {
                     for (int i = 0; i < D; i++)
                         y[i] += F[block * D + component, i] * all[t + block][component];
+                }
+            }
+
             all.Add(y);
         }
         return [.. all.Skip(S).Select(y => y.ToArray())];
@@ -223,15 +310,19 @@ public sealed class LinearBinding
     private static List<string> CheckSize(int d, int s)
     {
         var broken = new List<string>();
-        if (d < 1) broken.Add($"d is {d}: a variable has at least one number");
-        if (s < 1) broken.Add($"s is {s}: the history has at least one variable");
-        if (broken.Count == 0 && (Int128)s * d * d > LargestMatrix) broken.Add($"d = {d} and s = {s} make a matrix of s·d·d numbers: at most {LargestMatrix} are allowed");
+        if (d < 1)
+            broken.Add($"d is {d}: a variable has at least one number");
+        if (s < 1)
+            broken.Add($"s is {s}: the history has at least one variable");
+        if (broken.Count == 0 && (Int128)s * d * d > LargestMatrix)
+            broken.Add($"d = {d} and s = {s} make a matrix of s·d·d numbers: at most {LargestMatrix} are allowed");
         return broken;
     }
 
     private static void Refuse(IReadOnlyList<string> broken)
     {
-        if (broken.Count > 0) throw new ArgumentException(string.Join("; ", broken));
+        if (broken.Count > 0)
+            throw new ArgumentException(string.Join("; ", broken));
     }
 
     /// <summary>Where a number that is not negative has ones, ascending.</summary>
@@ -239,13 +330,19 @@ public sealed class LinearBinding
     {
         var bytes = number.ToByteArray(isUnsigned: true);
         for (int bit = 0; bit < bytes.Length * 8; bit++)
-            if ((bytes[bit / 8] >> bit % 8 & 1) == 1) yield return bit;
+        {
+            if ((bytes[bit / 8] >> bit % 8 & 1) == 1)
+                yield return bit;
+        }
     }
 
     /// <summary>The digits that are not 0, least first, with their places.</summary>
     private static IEnumerable<(int Place, int Digit)> Digits(BigInteger number, int radix)
     {
         for (int place = 0; number > 0; place++, number /= radix)
-            if ((int)(number % radix) is var digit and not 0) yield return (place, digit);
+        {
+            if ((int)(number % radix) is var digit and not 0)
+                yield return (place, digit);
+        }
     }
 }

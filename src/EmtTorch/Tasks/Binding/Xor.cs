@@ -34,8 +34,10 @@ public sealed class Xor : IDisposable
     /// <exception cref="ArgumentException">A rule of <see cref="Check"/> is broken.</exception>
     public Xor(int d, int s, IReadOnlyList<int>? delays, ScalarType dtype, Device device)
     {
-        if (d < 1) throw new ArgumentException($"d is {d}: a variable has at least one number", nameof(d));
-        if (Check(s, delays) is { Count: > 0 } broken) throw new ArgumentException(string.Join("; ", broken), nameof(delays));
+        if (d < 1)
+            throw new ArgumentException($"d is {d}: a variable has at least one number", nameof(d));
+        if (Check(s, delays) is { Count: > 0 } broken)
+            throw new ArgumentException(string.Join("; ", broken), nameof(delays));
         (Dimension, InputSteps, Delays, _dtype, _device) = (d, s, delays ?? [1, s], dtype, device);
     }
 
@@ -51,10 +53,27 @@ public sealed class Xor : IDisposable
     /// <summary>The rules that a size and delays break.</summary>
     public static IReadOnlyList<string> Check(int s, IReadOnlyList<int>? delays)
     {
-        if (delays is null) return s >= 2 ? [] : [$"s is {s}: two different delays, 1 and s, need at least two variables"];
-        if (delays.Count != 2 || delays[0] == delays[1]) return [$"the delays are [{string.Join(", ", delays)}]: there must be two, and different ones (y · y is always 1)"];
-        var broken = delays.Where(delay => delay < 1 || delay > s).Select(delay => $"a delay is {delay}: it must be from 1 to s = {s}").ToList();
-        if (broken.Count == 0 && delays.Max() != s) broken.Add($"the delays are [{string.Join(", ", delays)}]: one of them must be s = {s}, or the oldest variable would never be read");
+        if (delays is null)
+            return s >= 2 ? [] : [$"s is {s}: two different delays, 1 and s, need at least two variables"];
+        if (delays.Count != 2 || delays[0] == delays[1])
+        {
+            return
+            [
+                $"the delays are [{string.Join(", ", delays)}]: there must be two, and different ones (y · y is always 1)",
+            ];
+        }
+
+        var broken = delays
+            .Where(delay => delay < 1 || delay > s)
+            .Select(delay => $"a delay is {delay}: it must be from 1 to s = {s}")
+            .ToList();
+        if (broken.Count == 0 && delays.Max() != s)
+        {
+            broken.Add(
+                $"the delays are [{string.Join(", ", delays)}]: one of them must be s = {s}, or the oldest variable would never be read"
+            );
+        }
+
         return broken;
     }
 
@@ -66,7 +85,9 @@ public sealed class Xor : IDisposable
     public (Tensor Input, Tensor Target) Batch(long batchSize, long horizon, Generator generator)
     {
         // The history as one row, oldest variable first: the order in which the linear tasks draw, too.
-        var history = Draw.Integers(0, 2, [batchSize, InputSteps * Dimension], generator, _device, _dtype).mul_(2).sub_(1);
+        var history = Draw.Integers(0, 2, [batchSize, InputSteps * Dimension], generator, _device, _dtype)
+            .mul_(2)
+            .sub_(1);
         var input = history.view(batchSize, InputSteps, Dimension).transpose(0, 1).contiguous();
         return (input, Continue(input, horizon));
     }
@@ -89,16 +110,31 @@ public sealed class Xor : IDisposable
         shape[0] = horizon;
         var bits = history.reshape(InputSteps, -1).add(1).div(2);
         // A sum of at most s ones, which every type of number holds exactly.
-        return (matmul(_unrolled.narrow(0, 0, horizon), bits) % 2).mul_(2).sub_(1).view(shape).MoveToOuterDisposeScope();
+        return (matmul(_unrolled.narrow(0, 0, horizon), bits) % 2)
+            .mul_(2)
+            .sub_(1)
+            .view(shape)
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>After how many steps every history has come again, the period of x^s = x^{s−a} + x^{s−b} over GF(2); null where it is above a limit.</summary>
     public int? Period(int limit)
     {
         var p = Unroll(limit);
-        bool Same(int t) => Enumerable.Range(0, InputSteps).All(i => t + i < InputSteps ? i == t + i : Enumerable.Range(0, InputSteps).All(k => p[t + i - InputSteps, k] == (k == i ? 1 : 0)));
+        bool Same(int t) =>
+            Enumerable
+                .Range(0, InputSteps)
+                .All(i =>
+                    t + i < InputSteps
+                        ? i == t + i
+                        : Enumerable.Range(0, InputSteps).All(k => p[t + i - InputSteps, k] == (k == i ? 1 : 0))
+                );
         for (int t = 1; t <= limit; t++)
-            if (Same(t)) return t;
+        {
+            if (Same(t))
+                return t;
+        }
+
         return null;
     }
 
@@ -109,7 +145,11 @@ public sealed class Xor : IDisposable
         double Entry(double[,] rows, int t, int k) => t < s ? (t == k ? 1 : 0) : rows[t - s, k];
         var p = new double[horizon, s];
         for (int t = 0; t < horizon; t++)
-            for (int k = 0; k < s; k++) p[t, k] = Entry(p, s + t - Delays[0], k) == Entry(p, s + t - Delays[1], k) ? 0 : 1;
+        {
+            for (int k = 0; k < s; k++)
+                p[t, k] = Entry(p, s + t - Delays[0], k) == Entry(p, s + t - Delays[1], k) ? 0 : 1;
+        }
+
         return p;
     }
 

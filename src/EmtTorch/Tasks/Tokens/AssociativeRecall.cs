@@ -41,7 +41,8 @@ public sealed record AssociativeRecallConfiguration
 /// </remarks>
 public sealed class AssociativeRecall : ITokenTask
 {
-    private readonly int _length, _pairs;
+    private readonly int _length,
+        _pairs;
     private readonly double _power;
     private readonly bool _randomNonQueries;
     private readonly Device _device;
@@ -53,10 +54,24 @@ public sealed class AssociativeRecall : ITokenTask
     /// <param name="power">The power law's a, above 0, up to 1.</param>
     /// <param name="randomNonQueries">Random tokens where there is neither pair nor query; 0 otherwise.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public AssociativeRecall(int length, int pairs, Device device, int vocabulary = 8192, double power = 0.01, bool randomNonQueries = true)
+    public AssociativeRecall(
+        int length,
+        int pairs,
+        Device device,
+        int vocabulary = 8192,
+        double power = 0.01,
+        bool randomNonQueries = true
+    )
     {
         ITokenTask.Refuse(Check(length, pairs, vocabulary, power));
-        (_length, _pairs, _device, VocabularySize, _power, _randomNonQueries) = (length, pairs, device, vocabulary, power, randomNonQueries);
+        (_length, _pairs, _device, VocabularySize, _power, _randomNonQueries) = (
+            length,
+            pairs,
+            device,
+            vocabulary,
+            power,
+            randomNonQueries
+        );
     }
 
     public int VocabularySize { get; }
@@ -68,13 +83,19 @@ public sealed class AssociativeRecall : ITokenTask
     public static IReadOnlyList<string> Check(int length, int pairs, int vocabulary = 8192, double power = 0.01)
     {
         var broken = new List<string>();
-        if (length % 2 != 0) broken.Add($"the length is {length}: it must be even");
-        if (pairs < 1) broken.Add($"there are {pairs} pairs: at least one is needed");
-        else if (length < 4L * pairs) broken.Add($"the length is {length}: {pairs} pairs and their queries need four tokens each, {4L * pairs}");
+        if (length % 2 != 0)
+            broken.Add($"the length is {length}: it must be even");
+        if (pairs < 1)
+            broken.Add($"there are {pairs} pairs: at least one is needed");
+        else if (length < 4L * pairs)
+            broken.Add($"the length is {length}: {pairs} pairs and their queries need four tokens each, {4L * pairs}");
         // Leaves keys and values enough, too: T is at least 4K.
-        if (vocabulary <= length) broken.Add($"the vocabulary has {vocabulary} tokens: it must be larger than the length, {length}");
-        if (vocabulary > 1 << 20) broken.Add($"the vocabulary has {vocabulary} tokens: at most {1 << 20} are allowed");
-        if (power is not (> 0 and <= 1)) broken.Add($"the power is {power}: it must be above 0, up to 1");
+        if (vocabulary <= length)
+            broken.Add($"the vocabulary has {vocabulary} tokens: it must be larger than the length, {length}");
+        if (vocabulary > 1 << 20)
+            broken.Add($"the vocabulary has {vocabulary} tokens: at most {1 << 20} are allowed");
+        if (power is not (> 0 and <= 1))
+            broken.Add($"the power is {power}: it must be above 0, up to 1");
         return broken;
     }
 
@@ -85,19 +106,29 @@ public sealed class AssociativeRecall : ITokenTask
     public IReadOnlyList<TokenBatch> Batch(long batchSize, Generator generator)
     {
         using var scope = NewDisposeScope();
-        long half = VocabularySize / 2, context = 2L * _pairs, slots = (_length - context) / 2;
+        long half = VocabularySize / 2,
+            context = 2L * _pairs,
+            slots = (_length - context) / 2;
         var shape = new[] { batchSize, _length };
-        var keys = PairTokens.Distinct(batchSize, _pairs, half - 1, generator, _device).add_(1);                       // (B, K)
-        var values = PairTokens.Distinct(batchSize, _pairs, VocabularySize - half, generator, _device).add_(half);     // (B, K)
+        var keys = PairTokens.Distinct(batchSize, _pairs, half - 1, generator, _device).add_(1); // (B, K)
+        var values = PairTokens.Distinct(batchSize, _pairs, VocabularySize - half, generator, _device).add_(half); // (B, K)
         // Without replacement, multinomial draws one after another, and gives them in that order.
-        var slot = Draw.On(_device, arange(1, slots + 1, dtype: ScalarType.Float32).pow(_power - 1)
-            .expand(batchSize, slots).multinomial(_pairs, false, generator));                                          // (B, K)
+        var slot = Draw.On(
+            _device,
+            arange(1, slots + 1, dtype: ScalarType.Float32)
+                .pow(_power - 1)
+                .expand(batchSize, slots)
+                .multinomial(_pairs, false, generator)
+        ); // (B, K)
         var queries = slot.mul_(2).add_(context);
 
-        var input = _randomNonQueries ? Draw.Integers(0, VocabularySize, shape, generator, _device) : zeros(shape, dtype: ScalarType.Int64, device: _device);
+        var input = _randomNonQueries
+            ? Draw.Integers(0, VocabularySize, shape, generator, _device)
+            : zeros(shape, dtype: ScalarType.Int64, device: _device);
         input.narrow(1, 0, context).copy_(stack(new[] { keys, values }, 2).view(batchSize, context));
         input.scatter_(1, queries, keys);
-        var target = full(shape, TokenBatch.Ignored, dtype: ScalarType.Int64, device: _device).scatter_(1, queries, values);
+        var target = full(shape, TokenBatch.Ignored, dtype: ScalarType.Int64, device: _device)
+            .scatter_(1, queries, values);
         return [new(input.MoveToOuterDisposeScope(), target.MoveToOuterDisposeScope())];
     }
 }

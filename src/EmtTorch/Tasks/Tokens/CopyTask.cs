@@ -31,7 +31,10 @@ public sealed record CopyConfiguration
 /// </remarks>
 public sealed class CopyTask : ITokenTask
 {
-    private readonly int _symbols, _length, _delay, _segmentLength;
+    private readonly int _symbols,
+        _length,
+        _delay,
+        _segmentLength;
     private readonly Device _device;
 
     /// <param name="symbols">Symbols that strings are made of.</param>
@@ -55,11 +58,16 @@ public sealed class CopyTask : ITokenTask
     public static IReadOnlyList<string> Check(int symbols, int length, int delay, int segmentLength)
     {
         var broken = new List<string>();
-        if (symbols < 2) broken.Add($"there are {symbols} symbols: at least two are needed, or there is nothing to remember");
-        if (symbols > 1 << 20) broken.Add($"there are {symbols} symbols: at most {1 << 20} are allowed");
-        if (length < 1) broken.Add($"the string has {length} symbols: at least one is needed");
-        if (delay < 0) broken.Add($"the delay is {delay}: it can't be below 0");
-        if (segmentLength < 1) broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
+        if (symbols < 2)
+            broken.Add($"there are {symbols} symbols: at least two are needed, or there is nothing to remember");
+        if (symbols > 1 << 20)
+            broken.Add($"there are {symbols} symbols: at most {1 << 20} are allowed");
+        if (length < 1)
+            broken.Add($"the string has {length} symbols: at least one is needed");
+        if (delay < 0)
+            broken.Add($"the delay is {delay}: it can't be below 0");
+        if (segmentLength < 1)
+            broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
         return broken;
     }
 
@@ -77,7 +85,18 @@ public sealed class CopyTask : ITokenTask
         input.narrow(1, _length + _delay, 1).fill_(1);
         var target = full(batchSize, total, TokenBatch.Ignored, dtype: ScalarType.Int64, device: _device);
         target.narrow(1, total - _length, _length).copy_(symbols);
-        return [.. input.split((long)_segmentLength, 1).Zip(target.split((long)_segmentLength, 1), (from, to) =>
-            new TokenBatch(from.contiguous().MoveToOuterDisposeScope(), to.contiguous().MoveToOuterDisposeScope()))];
+        return
+        [
+            .. input
+                .split((long)_segmentLength, 1)
+                .Zip(
+                    target.split((long)_segmentLength, 1),
+                    (from, to) =>
+                        new TokenBatch(
+                            from.contiguous().MoveToOuterDisposeScope(),
+                            to.contiguous().MoveToOuterDisposeScope()
+                        )
+                ),
+        ];
     }
 }

@@ -25,6 +25,7 @@ public interface ITokenTask
     /// <exception cref="ArgumentException">There are broken rules.</exception>
     internal static void Refuse(IReadOnlyList<string> broken)
     {
-        if (broken.Count > 0) throw new ArgumentException(string.Join("; ", broken));
+        if (broken.Count > 0)
+            throw new ArgumentException(string.Join("; ", broken));
     }
 }

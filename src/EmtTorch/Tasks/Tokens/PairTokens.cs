@@ -30,7 +30,14 @@ public abstract record PairsConfiguration
 /// <param name="Device">Where they are drawn.</param>
 /// <param name="Vocabularies">How many vocabularies of as many keys and values there are; the question's token and the noise are common to them.</param>
 /// <param name="Vocabulary">Which of them is drawn from, from 1.</param>
-internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device, int Vocabularies = 1, int Vocabulary = 1)
+internal sealed record PairTokens(
+    int Keys,
+    int Values,
+    int Noise,
+    Device Device,
+    int Vocabularies = 1,
+    int Vocabulary = 1
+)
 {
     /// <summary>The token before a key that is asked for.</summary>
     public const int Query = 0;
@@ -53,16 +60,35 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     /// <param name="value">What it calls its values; null: keys are its values.</param>
     /// <param name="vocabularies">Vocabularies of keys and values.</param>
     /// <param name="vocabulary">Which of them is drawn from, from 1.</param>
-    public static List<string> Check(int keys, int values, int noise, long distinct, string key = "keys", string? value = "values", int vocabularies = 1, int vocabulary = 1)
+    public static List<string> Check(
+        int keys,
+        int values,
+        int noise,
+        long distinct,
+        string key = "keys",
+        string? value = "values",
+        int vocabularies = 1,
+        int vocabulary = 1
+    )
     {
         var broken = new List<string>();
-        if (keys < 1) broken.Add($"there are {keys} {key}: at least one is needed");
-        else if (keys < distinct) broken.Add($"there are {keys} {key}: a document needs {distinct} distinct ones");
-        if (value is not null && values < 1) broken.Add($"there are {values} {value}: at least one is needed");
-        if (noise < 1) broken.Add($"there are {noise} noise tokens: at least one is needed, to fill what is left");
-        if (vocabularies < 1 || vocabulary < 1 || vocabulary > vocabularies) broken.Add($"vocabulary {vocabulary} of {vocabularies}: they are counted from 1");
+        if (keys < 1)
+            broken.Add($"there are {keys} {key}: at least one is needed");
+        else if (keys < distinct)
+            broken.Add($"there are {keys} {key}: a document needs {distinct} distinct ones");
+        if (value is not null && values < 1)
+            broken.Add($"there are {values} {value}: at least one is needed");
+        if (noise < 1)
+            broken.Add($"there are {noise} noise tokens: at least one is needed, to fill what is left");
+        if (vocabularies < 1 || vocabulary < 1 || vocabulary > vocabularies)
+            broken.Add($"vocabulary {vocabulary} of {vocabularies}: they are counted from 1");
         else if (((long)keys + values) * vocabularies + noise >= LargestVocabulary)
-            broken.Add($"a question's token, {noise} of noise{(value is null ? " and " : ", ")}{(vocabularies > 1 ? $"{vocabularies} times " : "")}{keys} {key}{(value is null ? "" : $" and {values} {value}")} make more than {LargestVocabulary} tokens");
+        {
+            broken.Add(
+                $"a question's token, {noise} of noise{(value is null ? " and " : ", ")}{(vocabularies > 1 ? $"{vocabularies} times " : "")}{keys} {key}{(value is null ? "" : $" and {values} {value}")} make more than {LargestVocabulary} tokens"
+            );
+        }
+
         return broken;
     }
 
@@ -70,13 +96,16 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     public Tensor Filler(long rows, long length, Generator generator) => Uniform(1, Noise, rows, length, generator);
 
     /// <summary>Keys (rows, count), distinct within a row.</summary>
-    public Tensor DistinctKeys(long rows, int count, Generator generator) => Distinct(rows, count, Keys, generator, Device).add_(FirstKey);
+    public Tensor DistinctKeys(long rows, int count, Generator generator) =>
+        Distinct(rows, count, Keys, generator, Device).add_(FirstKey);
 
     /// <summary>Values (rows, count), distinct within a row.</summary>
-    public Tensor DistinctValues(long rows, int count, Generator generator) => Distinct(rows, count, Values, generator, Device).add_(FirstValue);
+    public Tensor DistinctValues(long rows, int count, Generator generator) =>
+        Distinct(rows, count, Values, generator, Device).add_(FirstValue);
 
     /// <summary>Values (rows, count), each for itself: to know some says nothing of the others.</summary>
-    public Tensor RandomValues(long rows, long count, Generator generator) => Uniform(FirstValue, Values, rows, count, generator);
+    public Tensor RandomValues(long rows, long count, Generator generator) =>
+        Uniform(FirstValue, Values, rows, count, generator);
 
     private Tensor Uniform(long first, long n, long rows, long count, Generator generator) =>
         Draw.Integers(first, first + n, [rows, count], generator, Device);
@@ -88,7 +117,9 @@ internal sealed record PairTokens(int Keys, int Values, int Noise, Device Device
     /// <summary>Where tokens two by two (or by another width) go in a sequence: positions of the first of each (rows, count), ascending, every arrangement without overlaps as likely as any other.</summary>
     public static Tensor Places(long rows, int count, long length, Generator generator, Device device, int width = 2) =>
         // With each two drawn together to one place there are length − count places; drawn apart, each moves those after it by one.
-        Distinct(rows, count, length - (width - 1) * count, generator, device).sort(1).Values.add_(arange(count, dtype: ScalarType.Int64, device: device).mul_(width - 1));
+        Distinct(rows, count, length - (width - 1) * count, generator, device)
+            .sort(1)
+            .Values.add_(arange(count, dtype: ScalarType.Int64, device: device).mul_(width - 1));
 
     /// <summary>Writes first and second (B, n) at places (B, n) and after them into tokens (B, T).</summary>
     public static void Write(Tensor tokens, Tensor places, Tensor first, Tensor second) =>

@@ -34,7 +34,10 @@ public sealed record RebindingConfiguration : PairsConfiguration
 /// </remarks>
 public sealed class Rebinding : ITokenTask
 {
-    private readonly int _length, _pairs, _rebindings, _questions;
+    private readonly int _length,
+        _pairs,
+        _rebindings,
+        _questions;
     private readonly PairTokens _tokens;
 
     /// <param name="length">Tokens of a sequence, T.</param>
@@ -46,10 +49,25 @@ public sealed class Rebinding : ITokenTask
     /// <param name="noise">Noise tokens in the vocabulary.</param>
     /// <param name="device">Where batches are generated.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public Rebinding(int length, int pairs, int rebindings, int questions, int keys, int values, int noise, Device device)
+    public Rebinding(
+        int length,
+        int pairs,
+        int rebindings,
+        int questions,
+        int keys,
+        int values,
+        int noise,
+        Device device
+    )
     {
         ITokenTask.Refuse(Check(length, pairs, rebindings, questions, keys, values, noise));
-        (_length, _pairs, _rebindings, _questions, _tokens) = (length, pairs, rebindings, questions, new(keys, values, noise, device));
+        (_length, _pairs, _rebindings, _questions, _tokens) = (
+            length,
+            pairs,
+            rebindings,
+            questions,
+            new(keys, values, noise, device)
+        );
     }
 
     public int VocabularySize => _tokens.Size;
@@ -58,14 +76,26 @@ public sealed class Rebinding : ITokenTask
     public double ChanceAccuracy => 1.0 / _tokens.Values;
 
     /// <summary>The rules that parameters break.</summary>
-    public static IReadOnlyList<string> Check(int length, int pairs, int rebindings, int questions, int keys, int values, int noise)
+    public static IReadOnlyList<string> Check(
+        int length,
+        int pairs,
+        int rebindings,
+        int questions,
+        int keys,
+        int values,
+        int noise
+    )
     {
         var broken = PairTokens.Check(keys, values, noise, pairs);
-        if (pairs < 1) broken.Add($"there are {pairs} pairs: at least one is needed");
-        if (rebindings < 0) broken.Add($"there are {rebindings} rebindings: there can't be fewer than none");
-        if (questions < 1) broken.Add($"there are {questions} questions: at least one is needed");
+        if (pairs < 1)
+            broken.Add($"there are {pairs} pairs: at least one is needed");
+        if (rebindings < 0)
+            broken.Add($"there are {rebindings} rebindings: there can't be fewer than none");
+        if (questions < 1)
+            broken.Add($"there are {questions} questions: at least one is needed");
         long events = (long)Math.Max(pairs, 0) + Math.Max(rebindings, 0) + Math.Max(questions, 0);
-        if (length < 2 * events) broken.Add($"the length is {length}: {events} bindings and questions need two tokens each, {2 * events}");
+        if (length < 2 * events)
+            broken.Add($"the length is {length}: {events} bindings and questions need two tokens each, {2 * events}");
         return broken;
     }
 
@@ -77,31 +107,39 @@ public sealed class Rebinding : ITokenTask
     {
         using var scope = NewDisposeScope();
         var device = _tokens.Device;
-        int bindings = _pairs + _rebindings, events = bindings + _questions;
-        var places = PairTokens.Places(batchSize, events, _length, generator, device);                                 // (B, N + Q)
+        int bindings = _pairs + _rebindings,
+            events = bindings + _questions;
+        var places = PairTokens.Places(batchSize, events, _length, generator, device); // (B, N + Q)
         // Which events are bindings, and after them which are questions, both in the sequence's order.
         var question = PairTokens.Distinct(batchSize, _questions, events - 1, generator, device).add_(1);
         var order = zeros(batchSize, events, dtype: ScalarType.Int64, device: device)
-            .scatter_(1, question, question.ones_like()).sort(1, stable: true).Indices;
-        Tensor bound = order.narrow(1, 0, bindings), asking = order.narrow(1, bindings, _questions);                   // (B, N), (B, Q)
+            .scatter_(1, question, question.ones_like())
+            .sort(1, stable: true)
+            .Indices;
+        Tensor bound = order.narrow(1, 0, bindings),
+            asking = order.narrow(1, bindings, _questions); // (B, N), (B, Q)
 
-        var which = cat(new[]
-        {
-            arange(_pairs, dtype: ScalarType.Int64, device: device).expand(batchSize, _pairs),
-            Draw.Integers(0, _pairs, [batchSize, _rebindings], generator, device),
-        }, 1).gather(1, PairTokens.Distinct(batchSize, bindings, bindings, generator, device));                        // (B, N): whose binding it is
+        var which = cat(
+                new[]
+                {
+                    arange(_pairs, dtype: ScalarType.Int64, device: device).expand(batchSize, _pairs),
+                    Draw.Integers(0, _pairs, [batchSize, _rebindings], generator, device),
+                },
+                1
+            )
+            .gather(1, PairTokens.Distinct(batchSize, bindings, bindings, generator, device)); // (B, N): whose binding it is
         var keys = _tokens.DistinctKeys(batchSize, _pairs, generator).gather(1, which);
         var values = _tokens.RandomValues(batchSize, bindings, generator);
 
         // The questions before a question are as many as its number, all other events before it are bindings.
-        var before = asking.sub(arange(_questions, dtype: ScalarType.Int64, device: device));                          // (B, Q), 1 at least
+        var before = asking.sub(arange(_questions, dtype: ScalarType.Int64, device: device)); // (B, Q), 1 at least
         var source = Draw.Integers(0, 1L << 31, [batchSize, _questions], generator, device).remainder(before);
-        var asked = which.gather(1, source);                                                                           // (B, Q)
+        var asked = which.gather(1, source); // (B, Q)
         var number = arange(1, bindings + 1, dtype: ScalarType.Int64, device: device);
-        var counts = which.unsqueeze(1).eq(asked.unsqueeze(2)).logical_and(number.le(before.unsqueeze(2)));            // (B, Q, N)
-        var newest = counts.mul(number).argmax(2);                                                                     // (B, Q)
+        var counts = which.unsqueeze(1).eq(asked.unsqueeze(2)).logical_and(number.le(before.unsqueeze(2))); // (B, Q, N)
+        var newest = counts.mul(number).argmax(2); // (B, Q)
 
-        var input = _tokens.Filler(batchSize, _length, generator);                                                     // (B, T)
+        var input = _tokens.Filler(batchSize, _length, generator); // (B, T)
         PairTokens.Write(input, places.gather(1, bound), keys, values);
         var questions = places.gather(1, asking);
         PairTokens.Write(input, questions, questions.zeros_like(), keys.gather(1, source));

@@ -19,10 +19,14 @@ public sealed record SegmentRecallConfiguration : PairsConfiguration
     [Range(0, 1_048_576)]
     public int Distractors { get; init; }
 
-    [Description("Whether every second question, by chance, gives the value and asks for its key; values are then distinct in a document, as keys are.")]
+    [Description(
+        "Whether every second question, by chance, gives the value and asks for its key; values are then distinct in a document, as keys are."
+    )]
     public bool BothWays { get; init; }
 
-    [Description("How many vocabularies, of as many keys and values each, the network's tokens are: one for each of several tasks.")]
+    [Description(
+        "How many vocabularies, of as many keys and values each, the network's tokens are: one for each of several tasks."
+    )]
     [Range(1, 1024)]
     public int Vocabularies { get; init; } = 1;
 
@@ -43,7 +47,10 @@ public sealed record SegmentRecallConfiguration : PairsConfiguration
 /// </remarks>
 public sealed class SegmentRecall : ITokenTask
 {
-    private readonly int _pairs, _between, _segmentLength, _distractors;
+    private readonly int _pairs,
+        _between,
+        _segmentLength,
+        _distractors;
     private readonly bool _bothWays;
     private readonly PairTokens _tokens;
 
@@ -59,10 +66,31 @@ public sealed class SegmentRecall : ITokenTask
     /// <param name="vocabularies">How many vocabularies of as many keys and values the network's tokens are.</param>
     /// <param name="vocabulary">Which of them this task's documents are made of, from 1.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public SegmentRecall(int pairs, int between, int segmentLength, int keys, int values, int noise, Device device, int distractors = 0, bool bothWays = false, int vocabularies = 1, int vocabulary = 1)
+    public SegmentRecall(
+        int pairs,
+        int between,
+        int segmentLength,
+        int keys,
+        int values,
+        int noise,
+        Device device,
+        int distractors = 0,
+        bool bothWays = false,
+        int vocabularies = 1,
+        int vocabulary = 1
+    )
     {
-        ITokenTask.Refuse(Check(pairs, between, segmentLength, keys, values, noise, distractors, bothWays, vocabularies, vocabulary));
-        (_pairs, _between, _segmentLength, _distractors, _bothWays, _tokens) = (pairs, between, segmentLength, distractors, bothWays, new(keys, values, noise, device, vocabularies, vocabulary));
+        ITokenTask.Refuse(
+            Check(pairs, between, segmentLength, keys, values, noise, distractors, bothWays, vocabularies, vocabulary)
+        );
+        (_pairs, _between, _segmentLength, _distractors, _bothWays, _tokens) = (
+            pairs,
+            between,
+            segmentLength,
+            distractors,
+            bothWays,
+            new(keys, values, noise, device, vocabularies, vocabulary)
+        );
     }
 
     public int VocabularySize => _tokens.Size;
@@ -71,16 +99,40 @@ public sealed class SegmentRecall : ITokenTask
     public double ChanceAccuracy => _bothWays ? (1.0 / _tokens.Values + 1.0 / _tokens.Keys) / 2 : 1.0 / _tokens.Values;
 
     /// <summary>The rules that parameters break.</summary>
-    public static IReadOnlyList<string> Check(int pairs, int between, int segmentLength, int keys, int values, int noise, int distractors = 0, bool bothWays = false, int vocabularies = 1, int vocabulary = 1)
+    public static IReadOnlyList<string> Check(
+        int pairs,
+        int between,
+        int segmentLength,
+        int keys,
+        int values,
+        int noise,
+        int distractors = 0,
+        bool bothWays = false,
+        int vocabularies = 1,
+        int vocabulary = 1
+    )
     {
         long distinct = pairs + (long)Math.Max(between, 0) * Math.Max(distractors, 0);
-        var broken = PairTokens.Check(keys, values, noise, distinct, vocabularies: vocabularies, vocabulary: vocabulary);
-        if (bothWays && values >= 1 && values < distinct) broken.Add($"there are {values} values: a document that is asked both ways needs {distinct} distinct ones");
-        if (pairs < 1) broken.Add($"there are {pairs} pairs: at least one is needed");
-        if (between < 0) broken.Add($"there are {between} segments between pairs and questions: there can't be fewer than none");
-        if (distractors < 0) broken.Add($"there are {distractors} distractors: there can't be fewer than none");
-        if (segmentLength < 1) broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
-        else if (Math.Max(pairs, distractors) is var most && segmentLength < 2L * most) broken.Add($"a segment has {segmentLength} tokens: {most} pairs need two each, {2L * most}");
+        var broken = PairTokens.Check(
+            keys,
+            values,
+            noise,
+            distinct,
+            vocabularies: vocabularies,
+            vocabulary: vocabulary
+        );
+        if (bothWays && values >= 1 && values < distinct)
+            broken.Add($"there are {values} values: a document that is asked both ways needs {distinct} distinct ones");
+        if (pairs < 1)
+            broken.Add($"there are {pairs} pairs: at least one is needed");
+        if (between < 0)
+            broken.Add($"there are {between} segments between pairs and questions: there can't be fewer than none");
+        if (distractors < 0)
+            broken.Add($"there are {distractors} distractors: there can't be fewer than none");
+        if (segmentLength < 1)
+            broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
+        else if (Math.Max(pairs, distractors) is var most && segmentLength < 2L * most)
+            broken.Add($"a segment has {segmentLength} tokens: {most} pairs need two each, {2L * most}");
         return broken;
     }
 
@@ -92,13 +144,21 @@ public sealed class SegmentRecall : ITokenTask
     {
         using var scope = NewDisposeScope();
         int all = _pairs + _between * _distractors;
-        var keys = _tokens.DistinctKeys(batchSize, all, generator);                           // (B, pairs and distractors)
-        var values = _bothWays ? _tokens.DistinctValues(batchSize, all, generator) : _tokens.RandomValues(batchSize, all, generator);
+        var keys = _tokens.DistinctKeys(batchSize, all, generator); // (B, pairs and distractors)
+        var values = _bothWays
+            ? _tokens.DistinctValues(batchSize, all, generator)
+            : _tokens.RandomValues(batchSize, all, generator);
         var segments = new List<TokenBatch>();
         for (int segment = 0; segment < _between + 2; segment++)
         {
-            var input = _tokens.Filler(batchSize, _segmentLength, generator);                 // (B, L)
-            var target = full(batchSize, _segmentLength, TokenBatch.Ignored, dtype: ScalarType.Int64, device: _tokens.Device);
+            var input = _tokens.Filler(batchSize, _segmentLength, generator); // (B, L)
+            var target = full(
+                batchSize,
+                _segmentLength,
+                TokenBatch.Ignored,
+                dtype: ScalarType.Int64,
+                device: _tokens.Device
+            );
             bool asks = segment > _between;
             int count = asks || segment == 0 ? _pairs : _distractors;
             if (count > 0)

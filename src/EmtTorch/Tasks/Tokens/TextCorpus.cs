@@ -18,7 +18,12 @@ public sealed record TextConfiguration
 }
 
 /// <summary>A part of a text.</summary>
-public enum TextPart { Train, Validation, Test }
+public enum TextPart
+{
+    Train,
+    Validation,
+    Test,
+}
 
 /// <summary>A language model's task on a text file: each character's target is the character after it.</summary>
 /// <remarks>
@@ -39,10 +44,11 @@ public sealed class TextCorpus : ITokenTask, IDisposable
     // What a character that is in no word has in place of where its word was before.
     private const int NoWord = -2;
 
-    private readonly int _segmentLength, _segments;
+    private readonly int _segmentLength,
+        _segments;
     private readonly long _length;
-    private readonly Tensor _tokens;    // (N), uint8
-    private readonly Tensor _before;    // (N), int32: where the character's word began the last time before this; −1 never
+    private readonly Tensor _tokens; // (N), uint8
+    private readonly Tensor _before; // (N), int32: where the character's word began the last time before this; −1 never
 
     /// <param name="path">The text.</param>
     /// <param name="segmentLength">Characters of a segment, L.</param>
@@ -69,12 +75,15 @@ public sealed class TextCorpus : ITokenTask, IDisposable
     public static IReadOnlyList<string> Check(string path, int segmentLength, int segments)
     {
         var broken = new List<string>();
-        if (segmentLength < 1) broken.Add($"a segment has {segmentLength} characters: at least one is needed");
-        if (segments < 1) broken.Add($"a document has {segments} segments: at least one is needed");
+        if (segmentLength < 1)
+            broken.Add($"a segment has {segmentLength} characters: at least one is needed");
+        if (segments < 1)
+            broken.Add($"a document has {segments} segments: at least one is needed");
         long length;
         try
         {
-            if (Directory.Exists(path)) return [.. broken, $"{path} is a folder: a text file is needed"];
+            if (Directory.Exists(path))
+                return [.. broken, $"{path} is a folder: a text file is needed"];
             using var file = File.OpenRead(path);
             length = file.Length;
         }
@@ -82,16 +91,24 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         {
             return [.. broken, $"there is no file {path}"];
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception e)
+            when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             return [.. broken, $"{path} can't be read: {e.Message}"];
         }
         long needed = (long)segments * segmentLength + 1;
         long shortest = Enum.GetValues<TextPart>().Min(part => Bounds(part, length).Length);
-        if (length == 0) broken.Add($"{path} is empty");
-        else if (length > Array.MaxLength) broken.Add($"{path} has {length} characters: at most {Array.MaxLength} are allowed");
+        if (length == 0)
+            broken.Add($"{path} is empty");
+        else if (length > Array.MaxLength)
+            broken.Add($"{path} has {length} characters: at most {Array.MaxLength} are allowed");
         else if (broken.Count == 0 && shortest < needed)
-            broken.Add($"{path} has {length} characters, and {shortest} in its shortest part, 5 %: a document of {segments} segments of {segmentLength} needs {needed}");
+        {
+            broken.Add(
+                $"{path} has {length} characters, and {shortest} in its shortest part, 5 %: a document of {segments} segments of {segmentLength} needs {needed}"
+            );
+        }
+
         return broken;
     }
 
@@ -121,32 +138,42 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(count);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(first + count, DocumentCount(part));
         using var scope = NewDisposeScope();
-        return Cut(arange(first, first + count, dtype: ScalarType.Int64, device: _tokens.device).mul_((long)_segments * _segmentLength).add_(Bounds(part, _length).First));
+        return Cut(
+            arange(first, first + count, dtype: ScalarType.Int64, device: _tokens.device)
+                .mul_((long)_segments * _segmentLength)
+                .add_(Bounds(part, _length).First)
+        );
     }
 
     /// <summary>The documents that begin at starts (B), in the dispose scope around the caller's.</summary>
     private List<TokenBatch> Cut(Tensor starts)
     {
         var segments = new List<TokenBatch>();
-        starts = starts.unsqueeze(1);                                                                                  // (B, 1)
+        starts = starts.unsqueeze(1); // (B, 1)
         for (int segment = 0; segment < _segments; segment++)
         {
             long from = (long)segment * _segmentLength;
-            var place = starts.add(arange(from, from + _segmentLength + 1, dtype: ScalarType.Int64, device: _tokens.device)); // (B, L + 1)
+            var place = starts.add(
+                arange(from, from + _segmentLength + 1, dtype: ScalarType.Int64, device: _tokens.device)
+            ); // (B, L + 1)
             var tokens = _tokens.take(place).to_type(ScalarType.Int64);
-            var before = _before.take(place.narrow(1, 1, _segmentLength));                                             // (B, L)
+            var before = _before.take(place.narrow(1, 1, _segmentLength)); // (B, L)
             var words = before.ge(starts).to_type(ScalarType.Int64).add_(before.ne(NoWord));
-            segments.Add(new(
-                tokens.narrow(1, 0, _segmentLength).contiguous().MoveToOuterDisposeScope(),
-                tokens.narrow(1, 1, _segmentLength).contiguous().MoveToOuterDisposeScope(),
-                words.MoveToOuterDisposeScope()));
+            segments.Add(
+                new(
+                    tokens.narrow(1, 0, _segmentLength).contiguous().MoveToOuterDisposeScope(),
+                    tokens.narrow(1, 1, _segmentLength).contiguous().MoveToOuterDisposeScope(),
+                    words.MoveToOuterDisposeScope()
+                )
+            );
         }
         return segments;
     }
 
     private static (long First, long Length) Bounds(TextPart part, long length)
     {
-        long train = length * 90 / 100, validation = length * 95 / 100;
+        long train = length * 90 / 100,
+            validation = length * 95 / 100;
         return part switch
         {
             TextPart.Train => (0, train),
@@ -161,10 +188,12 @@ public sealed class TextCorpus : ITokenTask, IDisposable
     {
         var before = new int[text.Length];
         var last = new Dictionary<string, int>();
-        for (int at = 0; at < text.Length;)
+        for (int at = 0; at < text.Length; )
         {
-            int end = at, size = 0;
-            while (end < text.Length && IsInWord(text[end..], out size)) end += size;
+            int end = at,
+                size = 0;
+            while (end < text.Length && IsInWord(text[end..], out size))
+                end += size;
             if (end == at)
             {
                 before.AsSpan(at, size).Fill(NoWord);

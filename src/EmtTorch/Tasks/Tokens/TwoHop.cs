@@ -11,7 +11,9 @@ public sealed record TwoHopConfiguration
     [Range(1, 1_048_576)]
     public int Chains { get; init; } = 4;
 
-    [Description("Facts that a question goes along from a chain's first name: 2 joins two of them, 1 asks the same documents for the next name; with more, chains are as long.")]
+    [Description(
+        "Facts that a question goes along from a chain's first name: 2 joins two of them, 1 asks the same documents for the next name; with more, chains are as long."
+    )]
     [Range(1, 1024)]
     public int Hops { get; init; } = 2;
 
@@ -44,7 +46,12 @@ public sealed record TwoHopConfiguration
 /// </remarks>
 public sealed class TwoHop : ITokenTask
 {
-    private readonly int _chains, _hops, _between, _segmentLength, _names, _distractors;
+    private readonly int _chains,
+        _hops,
+        _between,
+        _segmentLength,
+        _names,
+        _distractors;
     private readonly PairTokens _tokens;
 
     /// <param name="chains">Chains in the first segment, and questions in the last.</param>
@@ -56,10 +63,26 @@ public sealed class TwoHop : ITokenTask
     /// <param name="device">Where batches are generated.</param>
     /// <param name="distractors">Facts of no chain, in each segment but the last.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public TwoHop(int chains, int hops, int between, int segmentLength, int names, int noise, Device device, int distractors = 0)
+    public TwoHop(
+        int chains,
+        int hops,
+        int between,
+        int segmentLength,
+        int names,
+        int noise,
+        Device device,
+        int distractors = 0
+    )
     {
         ITokenTask.Refuse(Check(chains, hops, between, segmentLength, names, noise, distractors));
-        (_chains, _hops, _between, _segmentLength, _names, _distractors) = (chains, hops, between, segmentLength, names, distractors);
+        (_chains, _hops, _between, _segmentLength, _names, _distractors) = (
+            chains,
+            hops,
+            between,
+            segmentLength,
+            names,
+            distractors
+        );
         _tokens = new(names, 0, noise, device);
     }
 
@@ -72,18 +95,33 @@ public sealed class TwoHop : ITokenTask
     private static int Links(int hops) => Math.Max(2, hops);
 
     /// <summary>The rules that parameters break.</summary>
-    public static IReadOnlyList<string> Check(int chains, int hops, int between, int segmentLength, int names, int noise, int distractors = 0)
+    public static IReadOnlyList<string> Check(
+        int chains,
+        int hops,
+        int between,
+        int segmentLength,
+        int names,
+        int noise,
+        int distractors = 0
+    )
     {
         var broken = new List<string>();
-        if (chains < 1) broken.Add($"there are {chains} chains: at least one is needed");
-        if (hops < 1) broken.Add($"there are {hops} hops: at least one is needed");
-        if (between < 0) broken.Add($"there are {between} segments between facts and questions: there can't be fewer than none");
-        if (distractors < 0) broken.Add($"there are {distractors} distractors: there can't be fewer than none");
-        long links = Links(hops), facts = Math.Max(chains, 0) * links + Math.Max(distractors, 0);
+        if (chains < 1)
+            broken.Add($"there are {chains} chains: at least one is needed");
+        if (hops < 1)
+            broken.Add($"there are {hops} hops: at least one is needed");
+        if (between < 0)
+            broken.Add($"there are {between} segments between facts and questions: there can't be fewer than none");
+        if (distractors < 0)
+            broken.Add($"there are {distractors} distractors: there can't be fewer than none");
+        long links = Links(hops),
+            facts = Math.Max(chains, 0) * links + Math.Max(distractors, 0);
         long distinct = Math.Max(chains, 0) * (links + 1) + 2L * Math.Max(distractors, 0) * (Math.Max(between, 0) + 1L);
         broken.AddRange(PairTokens.Check(names, 0, noise, distinct, "names", null));
-        if (segmentLength < 1) broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
-        else if (segmentLength < 3 * facts) broken.Add($"a segment has {segmentLength} tokens: {facts} facts need three each, {3 * facts}");
+        if (segmentLength < 1)
+            broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
+        else if (segmentLength < 3 * facts)
+            broken.Add($"a segment has {segmentLength} tokens: {facts} facts need three each, {3 * facts}");
         return broken;
     }
 
@@ -95,32 +133,50 @@ public sealed class TwoHop : ITokenTask
     {
         using var scope = NewDisposeScope();
         var device = _tokens.Device;
-        int links = Links(_hops), inChains = _chains * (links + 1), apart = _distractors * (_between + 1);
+        int links = Links(_hops),
+            inChains = _chains * (links + 1),
+            apart = _distractors * (_between + 1);
         var names = _tokens.DistinctKeys(batchSize, inChains + 2 * apart, generator);
-        var chains = names.narrow(1, 0, inChains).view(batchSize, links + 1, _chains);                          // (B, place in the chain, chain)
-        var others = names.narrow(1, inChains, 2 * apart).view(batchSize, 2, apart);                            // (B, key and value, distractor)
+        var chains = names.narrow(1, 0, inChains).view(batchSize, links + 1, _chains); // (B, place in the chain, chain)
+        var others = names.narrow(1, inChains, 2 * apart).view(batchSize, 2, apart); // (B, key and value, distractor)
         Tensor Shuffled(int count) => PairTokens.Distinct(batchSize, count, count, generator, device);
         var segments = new List<TokenBatch>();
         for (int segment = 0; segment < _between + 2; segment++)
         {
-            var input = _tokens.Filler(batchSize, _segmentLength, generator);                                   // (B, L)
+            var input = _tokens.Filler(batchSize, _segmentLength, generator); // (B, L)
             var target = full(batchSize, _segmentLength, TokenBatch.Ignored, dtype: ScalarType.Int64, device: device);
             if (segment > _between)
             {
-                var (places, asked) = (PairTokens.Places(batchSize, _chains, _segmentLength, generator, device), Shuffled(_chains));
+                var (places, asked) = (
+                    PairTokens.Places(batchSize, _chains, _segmentLength, generator, device),
+                    Shuffled(_chains)
+                );
                 PairTokens.Write(input, places, places.zeros_like(), chains.select(1, 0).gather(1, asked));
                 target.scatter_(1, places.add(1), chains.select(1, _hops).gather(1, asked));
             }
             else
             {
                 var distractors = others.narrow(2, (long)segment * _distractors, _distractors);
-                Tensor Side(int side) => segment > 0 ? distractors.select(1, side)
-                    : cat(new[] { chains.narrow(1, side, links).reshape(batchSize, -1), distractors.select(1, side) }, 1);
-                Tensor keys = Side(0), values = Side(1);                                                        // (B, facts)
+                Tensor Side(int side) =>
+                    segment > 0
+                        ? distractors.select(1, side)
+                        : cat(
+                            new[] { chains.narrow(1, side, links).reshape(batchSize, -1), distractors.select(1, side) },
+                            1
+                        );
+                Tensor keys = Side(0),
+                    values = Side(1); // (B, facts)
                 if (keys.shape[1] > 0)
                 {
                     var order = Shuffled((int)keys.shape[1]);
-                    var places = PairTokens.Places(batchSize, (int)keys.shape[1], _segmentLength, generator, device, width: 3);
+                    var places = PairTokens.Places(
+                        batchSize,
+                        (int)keys.shape[1],
+                        _segmentLength,
+                        generator,
+                        device,
+                        width: 3
+                    );
                     PairTokens.Write(input, places, keys.gather(1, order), values.gather(1, order));
                 }
             }

@@ -21,10 +21,19 @@ internal static class FisherInformation
     /// <param name="samples">How many sequences.</param>
     /// <param name="data">Where random numbers come from.</param>
     /// <returns>F of each, in no dispose scope.</returns>
-    public static Dictionary<string, Tensor> Of(Learner learner, IReadOnlyCollection<string> names, int horizon, int samples, Generator data)
+    public static Dictionary<string, Tensor> Of(
+        Learner learner,
+        IReadOnlyCollection<string> names,
+        int horizon,
+        int samples,
+        Generator data
+    )
     {
         var parameters = learner.Network.named_parameters().Where(p => names.Contains(p.name)).ToList();
-        var fisher = parameters.ToDictionary(p => p.name, p => zeros_like(p.parameter).detach().DetachFromDisposeScope());
+        var fisher = parameters.ToDictionary(
+            p => p.name,
+            p => zeros_like(p.parameter).detach().DetachFromDisposeScope()
+        );
         for (int i = 0; i < samples; i++)
         {
             using var scope = NewDisposeScope();
@@ -32,7 +41,10 @@ internal static class FisherInformation
             using var quiet = no_grad();
             // g is of the mean over n: n g that of the sum, whose square over n is n g².
             foreach (var (name, parameter) in parameters)
-                if (parameter.grad is { } g) fisher[name].addcmul_(g, g, (double)n / samples);
+            {
+                if (parameter.grad is { } g)
+                    fisher[name].addcmul_(g, g, (double)n / samples);
+            }
         }
         return fisher;
     }

@@ -26,9 +26,12 @@ public sealed record ProtectedDirections(Tensor? From, Tensor? Into, Tensor? Pro
 /// <remarks>The gradient is projected before it is clipped, and the weights after the step: Adam divides element by element, which turns a projected gradient out of its space again.</remarks>
 internal sealed class GradientProjection : IDisposable
 {
-    private const string AnchorKey = "start", FromKey = "from", IntoKey = "into";
+    private const string AnchorKey = "start",
+        FromKey = "from",
+        IntoKey = "into";
     private readonly Tensor _start; // W₀
-    private readonly Tensor? _from, _into; // R (H, m), L (H, n), orthonormal columns
+    private readonly Tensor? _from,
+        _into; // R (H, m), L (H, n), orthonormal columns
     private readonly Parameter _weights;
 
     /// <param name="weights">W (H, H).</param>
@@ -39,9 +42,12 @@ internal sealed class GradientProjection : IDisposable
     {
         _weights = weights;
         Require.Shape(start, weights.shape);
-        if (from is not null) Require.Shape(from, [weights.shape[1], Require.Any]);
-        if (into is not null) Require.Shape(into, [weights.shape[0], Require.Any]);
-        Tensor Keep(Tensor tensor) => tensor.detach().to(weights.dtype).to(weights.device).clone().DetachFromDisposeScope();
+        if (from is not null)
+            Require.Shape(from, [weights.shape[1], Require.Any]);
+        if (into is not null)
+            Require.Shape(into, [weights.shape[0], Require.Any]);
+        Tensor Keep(Tensor tensor) =>
+            tensor.detach().to(weights.dtype).to(weights.device).clone().DetachFromDisposeScope();
         using var scope = NewDisposeScope();
         (_start, _from, _into) = (Keep(start), from is null ? null : Keep(from), into is null ? null : Keep(into));
     }
@@ -64,8 +70,10 @@ internal sealed class GradientProjection : IDisposable
 
     private Tensor Project(Tensor change)
     {
-        if (_from is { } r) change = change - matmul(matmul(change, r), r.t());
-        if (_into is { } l) change = change - matmul(l, matmul(l.t(), change));
+        if (_from is { } r)
+            change = change - matmul(matmul(change, r), r.t());
+        if (_into is { } l)
+            change = change - matmul(l, matmul(l.t(), change));
         return change;
     }
 
@@ -91,8 +99,10 @@ internal sealed class GradientProjection : IDisposable
     public static Dictionary<string, SafetensorsTensor> Tensors(Tensor start, Tensor? from, Tensor? into)
     {
         var tensors = new Dictionary<string, SafetensorsTensor> { [AnchorKey] = StoredTensors.Store(start) };
-        if (from is not null) tensors[FromKey] = StoredTensors.Store(from);
-        if (into is not null) tensors[IntoKey] = StoredTensors.Store(into);
+        if (from is not null)
+            tensors[FromKey] = StoredTensors.Store(from);
+        if (into is not null)
+            tensors[IntoKey] = StoredTensors.Store(into);
         return tensors;
     }
 
@@ -100,7 +110,8 @@ internal sealed class GradientProjection : IDisposable
     public static ProtectedDirections Directions(SafetensorsFile file)
     {
         using var scope = NewDisposeScope();
-        Tensor? Read(string key) => file.Tensors.ContainsKey(key) ? StoredTensors.Load(file, key).DetachFromDisposeScope() : null;
+        Tensor? Read(string key) =>
+            file.Tensors.ContainsKey(key) ? StoredTensors.Load(file, key).DetachFromDisposeScope() : null;
         return new(Read(FromKey), Read(IntoKey));
     }
 

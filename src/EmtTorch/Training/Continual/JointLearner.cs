@@ -13,23 +13,36 @@ internal sealed class JointLearner : Learner
 {
     private readonly Learner[] _learners;
     private readonly JointNetwork _network;
-    private readonly List<Parameter[]> _shared = [], _own = []; // a shared parameter's copies; each task's own
+    private readonly List<Parameter[]> _shared = [],
+        _own = []; // a shared parameter's copies; each task's own
 
     /// <param name="configuration">Of the run.</param>
     /// <param name="tasks">Each task's configuration.</param>
     /// <param name="own">Parameters that each task has for itself.</param>
     /// <param name="device">Where to compute.</param>
-    public JointLearner(RunConfiguration configuration, IEnumerable<RunConfiguration> tasks, IReadOnlyCollection<string> own, Device device) : base(configuration)
+    public JointLearner(
+        RunConfiguration configuration,
+        IEnumerable<RunConfiguration> tasks,
+        IReadOnlyCollection<string> own,
+        Device device
+    )
+        : base(configuration)
     {
         _learners = [.. tasks.Select(t => Of(t, device))];
         _network = new(_learners.Select(l => l.Network));
         using var quiet = no_grad();
-        var parameters = _learners.Select(l => l.Network.named_parameters().ToDictionary(p => p.name, p => p.parameter)).ToArray();
+        var parameters = _learners
+            .Select(l => l.Network.named_parameters().ToDictionary(p => p.name, p => p.parameter))
+            .ToArray();
         foreach (var name in parameters[0].Keys)
         {
             Parameter[] copies = [.. parameters.Select(p => p[name])];
             (own.Contains(name) ? _own : _shared).Add(copies);
-            if (!own.Contains(name)) foreach (var copy in copies[1..]) copy.copy_(copies[0]);
+            if (!own.Contains(name))
+            {
+                foreach (var copy in copies[1..])
+                    copy.copy_(copies[0]);
+            }
         }
     }
 
@@ -47,15 +60,19 @@ internal sealed class JointLearner : Learner
         foreach (var copies in _shared)
         {
             var sum = copies[0].grad!;
-            foreach (var copy in copies[1..]) sum.add_(copy.grad!);
+            foreach (var copy in copies[1..])
+                sum.add_(copy.grad!);
             sum.div_(_learners.Length);
-            foreach (var copy in copies[1..]) copy.grad!.copy_(sum);
+            foreach (var copy in copies[1..])
+                copy.grad!.copy_(sum);
         }
-        foreach (var each in _own.SelectMany(o => o)) each.grad!.div_(_learners.Length);
+        foreach (var each in _own.SelectMany(o => o))
+            each.grad!.div_(_learners.Length);
         return (scores.Average(s => s.Loss), scores.Min(s => s.Accuracy));
     }
 
-    public override long GradientsOfOwnLabels(int horizon, Generator data) => throw new NotSupportedException("of all tasks at once there is no old one");
+    public override long GradientsOfOwnLabels(int horizon, Generator data) =>
+        throw new NotSupportedException("of all tasks at once there is no old one");
 
     /// <summary>The means over the tasks.</summary>
     public override TestScore Test(long step)
@@ -66,14 +83,16 @@ internal sealed class JointLearner : Learner
 
     public override void Dispose()
     {
-        foreach (var learner in _learners) learner.Dispose();
+        foreach (var learner in _learners)
+            learner.Dispose();
     }
 
     private sealed class JointNetwork : nn.Module
     {
         private readonly ModuleList<nn.Module> tasks;
 
-        public JointNetwork(IEnumerable<nn.Module> networks) : base(nameof(JointNetwork))
+        public JointNetwork(IEnumerable<nn.Module> networks)
+            : base(nameof(JointNetwork))
         {
             tasks = nn.ModuleList(networks.ToArray());
             RegisterComponents();

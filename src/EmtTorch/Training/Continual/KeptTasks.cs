@@ -30,7 +30,8 @@ internal sealed class KeptTasks : IDisposable
     }
 
     /// <summary>What a checkpoint must hold besides.</summary>
-    public IReadOnlyDictionary<string, Tensor> Tensors => Path?.Sums.ToDictionary(p => PathKey + p.Key, p => p.Value) ?? [];
+    public IReadOnlyDictionary<string, Tensor> Tensors =>
+        Path?.Sums.ToDictionary(p => PathKey + p.Key, p => p.Value) ?? [];
 
     /// <summary>What these tensors' names begin with, behind `optimizer.`.</summary>
     public const string PathKey = "path_integral.";

@@ -18,7 +18,10 @@ internal sealed class PathIntegral : IDisposable
     public PathIntegral(nn.Module network, IReadOnlyCollection<string> names)
     {
         foreach (var (name, parameter) in network.named_parameters())
-            if (names.Contains(name)) _paths.Add((name, parameter, zeros_like(parameter).detach().DetachFromDisposeScope()));
+        {
+            if (names.Contains(name))
+                _paths.Add((name, parameter, zeros_like(parameter).detach().DetachFromDisposeScope()));
+        }
     }
 
     /// <summary>ω by parameter.</summary>
@@ -29,14 +32,16 @@ internal sealed class PathIntegral : IDisposable
     {
         using var quiet = no_grad();
         _before.Clear();
-        foreach (var (_, parameter, _) in _paths) _before.Add((parameter.grad!.clone(), parameter.detach().clone()));
+        foreach (var (_, parameter, _) in _paths)
+            _before.Add((parameter.grad!.clone(), parameter.detach().clone()));
     }
 
     /// <summary>Adds the step.</summary>
     public void AfterStep()
     {
         using var quiet = no_grad();
-        for (int i = 0; i < _paths.Count; i++) _paths[i].Sum.addcmul_(_before[i].Gradient, _paths[i].Parameter - _before[i].Weights, -1);
+        for (int i = 0; i < _paths.Count; i++)
+            _paths[i].Sum.addcmul_(_before[i].Gradient, _paths[i].Parameter - _before[i].Weights, -1);
         _before.Clear();
     }
 
@@ -55,6 +60,7 @@ internal sealed class PathIntegral : IDisposable
 
     public void Dispose()
     {
-        foreach (var (_, _, sum) in _paths) sum.Dispose();
+        foreach (var (_, _, sum) in _paths)
+            sum.Dispose();
     }
 }

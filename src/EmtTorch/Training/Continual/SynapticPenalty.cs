@@ -13,7 +13,8 @@ namespace EmtTorch.Training;
 /// </remarks>
 internal sealed class SynapticPenalty : IDisposable
 {
-    private const string ImportanceKey = "importance.", AnchorKey = "anchor.";
+    private const string ImportanceKey = "importance.",
+        AnchorKey = "anchor.";
     private readonly Dictionary<string, (Tensor Importance, Tensor Anchor)> _terms = [];
 
     /// <summary>EWC: adds F (θ − θ*)², with each old task's own θ*.</summary>
@@ -24,7 +25,10 @@ internal sealed class SynapticPenalty : IDisposable
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        if (!_terms.TryGetValue(name, out var before)) Set(name, fisher.clone(), weights.detach().clone());
+        if (!_terms.TryGetValue(name, out var before))
+        {
+            Set(name, fisher.clone(), weights.detach().clone());
+        }
         else
         {
             var sum = before.Importance + fisher;
@@ -42,7 +46,11 @@ internal sealed class SynapticPenalty : IDisposable
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        Set(name, _terms.TryGetValue(name, out var before) ? before.Importance + importance : importance.clone(), weights.detach().clone());
+        Set(
+            name,
+            _terms.TryGetValue(name, out var before) ? before.Importance + importance : importance.clone(),
+            weights.detach().clone()
+        );
     }
 
     /// <summary>Adds λ A (θ − c) to the gradients, which must be there.</summary>
@@ -53,7 +61,10 @@ internal sealed class SynapticPenalty : IDisposable
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         foreach (var (name, parameter) in network.named_parameters())
-            if (_terms.TryGetValue(name, out var term)) parameter.grad!.addcmul_(term.Importance, parameter - term.Anchor, strength);
+        {
+            if (_terms.TryGetValue(name, out var term))
+                parameter.grad!.addcmul_(term.Importance, parameter - term.Anchor, strength);
+        }
     }
 
     /// <summary>As a safetensors file has it.</summary>
@@ -77,8 +88,17 @@ internal sealed class SynapticPenalty : IDisposable
         var penalty = new SynapticPenalty();
         using var scope = NewDisposeScope();
         foreach (var (name, parameter) in network.named_parameters())
+        {
             if (file.Tensors.ContainsKey(ImportanceKey + name))
-                penalty.Set(name, StoredTensors.LoadLike(file, ImportanceKey + name, parameter), StoredTensors.LoadLike(file, AnchorKey + name, parameter));
+            {
+                penalty.Set(
+                    name,
+                    StoredTensors.LoadLike(file, ImportanceKey + name, parameter),
+                    StoredTensors.LoadLike(file, AnchorKey + name, parameter)
+                );
+            }
+        }
+
         return penalty;
     }
 

@@ -20,9 +20,12 @@ internal sealed class EnsembleBatches : IDisposable
     public EnsembleBatches(TaskConfiguration task, ScalarType dtype, Device device)
     {
         (_dtype, _device) = (dtype, device);
-        if (task.IsFlipFlop) _flipFlop = new(task.D, dtype, device);
-        else if (task.IsXor) _xor = task.ToXor(dtype, device);
-        else _binding = task.ToLinearBinding();
+        if (task.IsFlipFlop)
+            _flipFlop = new(task.D, dtype, device);
+        else if (task.IsXor)
+            _xor = task.ToXor(dtype, device);
+        else
+            _binding = task.ToLinearBinding();
         (Dimension, From) = (task.D, task.IsFlipFlop ? 0 : task.S);
     }
 
@@ -37,14 +40,21 @@ internal sealed class EnsembleBatches : IDisposable
     /// <param name="horizons">Outputs that count, of each; not increasing.</param>
     /// <param name="generators">Where the random numbers of each come from.</param>
     /// <returns>Input (N, S, B, κ) and target (N, L, B, κ) for the longest horizon, the first; what is after a network's own is not to be used.</returns>
-    public (Tensor Input, Tensor Target) Batch(long batchSize, IReadOnlyList<int> horizons, IReadOnlyList<Generator> generators)
+    public (Tensor Input, Tensor Target) Batch(
+        long batchSize,
+        IReadOnlyList<int> horizons,
+        IReadOnlyList<Generator> generators
+    )
     {
         using var scope = NewDisposeScope();
-        long n = generators.Count, length = horizons[0], d = Dimension;
+        long n = generators.Count,
+            length = horizons[0],
+            d = Dimension;
         if (_flipFlop is { } flipFlop)
         {
             var shape = new[] { n, length, batchSize, d };
-            Tensor inputs = zeros(shape, dtype: _dtype, device: _device), targets = zeros(shape, dtype: _dtype, device: _device);
+            Tensor inputs = zeros(shape, dtype: _dtype, device: _device),
+                targets = zeros(shape, dtype: _dtype, device: _device);
             for (int i = 0; i < n; i++)
             {
                 var (one, wanted) = flipFlop.Batch(batchSize, horizons[i], generators[i]);
@@ -56,12 +66,16 @@ internal sealed class EnsembleBatches : IDisposable
         long s = From;
         var history = empty([n, batchSize, s * d], dtype: _dtype);
         var rows = history.unbind();
-        for (int i = 0; i < n; i++) rows[i].random_(0, 2, generators[i]);                     // as randint draws them
+        for (int i = 0; i < n; i++)
+            rows[i].random_(0, 2, generators[i]); // as randint draws them
         history = Draw.On(_device, history).mul_(2).sub_(1);
-        var input = history.view(n, batchSize, s, d).transpose(1, 2).contiguous();            // (N, s, B, d)
+        var input = history.view(n, batchSize, s, d).transpose(1, 2).contiguous(); // (N, s, B, d)
         var target = _xor is not null
-            ? _xor.Continue(input.transpose(0, 1), length).transpose(0, 1).contiguous()       // (N, L, B, d)
-            : matmul(history.view(n * batchSize, s * d), Unrolled(length).t()).view(n, batchSize, length, d).transpose(1, 2).contiguous();
+            ? _xor.Continue(input.transpose(0, 1), length).transpose(0, 1).contiguous() // (N, L, B, d)
+            : matmul(history.view(n * batchSize, s * d), Unrolled(length).t())
+                .view(n, batchSize, length, d)
+                .transpose(1, 2)
+                .contiguous();
         return (input.MoveToOuterDisposeScope(), target.MoveToOuterDisposeScope());
     }
 
@@ -71,7 +85,8 @@ internal sealed class EnsembleBatches : IDisposable
         if (_unrolled is null || _unrolled.shape[0] < rows)
         {
             _unrolled?.Dispose();
-            _unrolled = tensor(VariableBinding.Unroll(_binding!, (int)horizon), _dtype, _device).DetachFromDisposeScope();
+            _unrolled = tensor(VariableBinding.Unroll(_binding!, (int)horizon), _dtype, _device)
+                .DetachFromDisposeScope();
         }
         return _unrolled.narrow(0, 0, rows);
     }

@@ -17,7 +17,8 @@ public sealed class Curriculum(IReadOnlyList<int> horizons, double threshold)
     /// <summary>Whether the batch was good enough to go on, and there was somewhere to go.</summary>
     public bool Advance(double accuracy)
     {
-        if ((accuracy <= threshold && accuracy < 1) || AtEnd) return false;
+        if ((accuracy <= threshold && accuracy < 1) || AtEnd)
+            return false;
         Position++;
         return true;
     }

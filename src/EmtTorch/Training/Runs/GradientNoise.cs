@@ -19,8 +19,16 @@ internal static class GradientNoise
     public static void Fill(Tensor row, RunConfiguration configuration, long step)
     {
         // Another seed than that of the batches, of the first weights and of the tests.
-        using var generator = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x2545F491));
-        using var noise = Draw.Normal(Math.Sqrt(configuration.Training.GradientNoise / Math.Pow(1 + step, Gamma)), row.shape, generator, row.device, row.dtype);
+        using var generator = new Generator(
+            unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x2545F491)
+        );
+        using var noise = Draw.Normal(
+            Math.Sqrt(configuration.Training.GradientNoise / Math.Pow(1 + step, Gamma)),
+            row.shape,
+            generator,
+            row.device,
+            row.dtype
+        );
         row.copy_(noise);
     }
 }

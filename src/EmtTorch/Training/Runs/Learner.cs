@@ -50,11 +50,19 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     /// <param name="log">Told of a store that is away.</param>
     /// <param name="stop">Ends the waiting for it.</param>
     /// <exception cref="Memory.Retrieval.StoreException">What the network stores can't be stored.</exception>
-    public static Learner Of(RunConfiguration configuration, Device device, Serilog.ILogger? log = null, CancellationToken stop = default) =>
-        configuration.Task.IsOnTokens ? new TokenLearner(configuration, device, log, stop) : new SequenceLearner(configuration, device);
+    public static Learner Of(
+        RunConfiguration configuration,
+        Device device,
+        Serilog.ILogger? log = null,
+        CancellationToken stop = default
+    ) =>
+        configuration.Task.IsOnTokens
+            ? new TokenLearner(configuration, device, log, stop)
+            : new SequenceLearner(configuration, device);
 
     /// <summary>Where a test's batches come from, which depend on the seed and the step alone.</summary>
-    internal static Generator TestData(RunConfiguration configuration, long step) => new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D));
+    internal static Generator TestData(RunConfiguration configuration, long step) =>
+        new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D));
 
     private static readonly Lock FirstWeights = new();
 
@@ -77,25 +85,33 @@ internal sealed class SequenceLearner : Learner
     private readonly SequenceTask _task;
     private readonly Device _device;
 
-    public SequenceLearner(RunConfiguration configuration, Device device) : base(configuration)
+    public SequenceLearner(RunConfiguration configuration, Device device)
+        : base(configuration)
     {
         var dtype = configuration.Model.ScalarType;
         _device = device;
         var task = configuration.Task;
-        _task = task.IsXor ? SequenceTask.Of(task.ToXor(dtype, device))
+        _task =
+            task.IsXor ? SequenceTask.Of(task.ToXor(dtype, device))
             : task.IsFlipFlop ? SequenceTask.Of(new FlipFlop(task.D, dtype, device))
             : SequenceTask.Of(new VariableBinding(task.ToLinearBinding(), dtype, device));
         _network = FirstNetwork(configuration, _task.Dimension).to(device);
     }
 
-    internal static ElmanRnn FirstNetwork(RunConfiguration configuration, int dimension) => First(configuration, () =>
-    {
-        var model = configuration.Model;
-        var network = new ElmanRnn(dimension, model.HiddenSize, model.Bias, model.ScalarType);
-        if (model.Initialization == "orthogonal") Initialization.Orthogonal(network);
-        if (model.Initialization == "circuit") Initialization.Circuit(network, configuration.Task.ToLinearBinding(), model.InitializationNoise);
-        return network;
-    });
+    internal static ElmanRnn FirstNetwork(RunConfiguration configuration, int dimension) =>
+        First(
+            configuration,
+            () =>
+            {
+                var model = configuration.Model;
+                var network = new ElmanRnn(dimension, model.HiddenSize, model.Bias, model.ScalarType);
+                if (model.Initialization == "orthogonal")
+                    Initialization.Orthogonal(network);
+                if (model.Initialization == "circuit")
+                    Initialization.Circuit(network, configuration.Task.ToLinearBinding(), model.InitializationNoise);
+                return network;
+            }
+        );
 
     public override nn.Module Network => _network;
 
@@ -103,7 +119,8 @@ internal sealed class SequenceLearner : Learner
     {
         var (input, target) = _task.Batch(Configuration.Training.BatchSize, horizon, data); // (s, B, d), (horizon, B, d)
         var score = _network.Score(input, target, from: _task.InputSteps, gradients: true);
-        if (Configuration.Training.SpectralPenalty > 0) _network.AddSpectralPenalty(Configuration.Training.SpectralPenalty);
+        if (Configuration.Training.SpectralPenalty > 0)
+            _network.AddSpectralPenalty(Configuration.Training.SpectralPenalty);
         return score;
     }
 
@@ -133,7 +150,8 @@ internal sealed class SequenceLearner : Learner
         using var quiet = no_grad();
         var settings = Configuration.Evaluation;
         using var generator = TestData(Configuration, step);
-        double loss = 0, accuracy = 0;
+        double loss = 0,
+            accuracy = 0;
         for (int i = 0; i < settings.Batches; i++)
         {
             using var scope = NewDisposeScope();
@@ -152,9 +170,15 @@ internal sealed class SequenceLearner : Learner
     }
 
     /// <summary>What training needs of a task: sequences whose first outputs that count come after the input phase.</summary>
-    private sealed record SequenceTask(int Dimension, int InputSteps, Func<long, long, Generator, (Tensor Input, Tensor Target)> Batch, IDisposable? Held)
+    private sealed record SequenceTask(
+        int Dimension,
+        int InputSteps,
+        Func<long, long, Generator, (Tensor Input, Tensor Target)> Batch,
+        IDisposable? Held
+    )
     {
-        public static SequenceTask Of(VariableBinding binding) => new(binding.Dimension, binding.InputSteps, binding.Batch, binding);
+        public static SequenceTask Of(VariableBinding binding) =>
+            new(binding.Dimension, binding.InputSteps, binding.Batch, binding);
 
         public static SequenceTask Of(Xor xor) => new(xor.Dimension, xor.InputSteps, xor.Batch, xor);
 

@@ -13,13 +13,16 @@ namespace EmtTorch.Training;
 /// <summary>All that a run depends on. `ConfigurationFile.Load` reads one and checks it.</summary>
 public sealed record RunConfiguration
 {
-    private const string NameCharacters = "letters, digits, '.', '_' and '-', at most 100, not beginning with '.' or '-'";
+    private const string NameCharacters =
+        "letters, digits, '.', '_' and '-', at most 100, not beginning with '.' or '-'";
 
     [Description("The run's name, and its folder OUT/NAME/seed-N; left out: the name of the configuration's file.")]
     [RegularExpression("^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", ErrorMessage = NameCharacters)]
     public string Name { get; init; } = "";
 
-    [Description("Where first weights and batches come from: the same seed, device and thread count give the same run.")]
+    [Description(
+        "Where first weights and batches come from: the same seed, device and thread count give the same run."
+    )]
     [Range(typeof(long), "0", "9223372036854775807")]
     public long Seed { get; init; } = 1;
 
@@ -35,13 +38,17 @@ public sealed record RunConfiguration
     [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a folder's path, not empty")]
     public string Out { get; init; } = "runs";
 
-    [Description("What is to be learned. Variable binding: exactly one of name, id, matrix and terms, in a size d, s. On tokens, for a transformer: one of associative_recall, segment_recall, rebinding, two_hop, copy and text.")]
+    [Description(
+        "What is to be learned. Variable binding: exactly one of name, id, matrix and terms, in a size d, s. On tokens, for a transformer: one of associative_recall, segment_recall, rebinding, two_hop, copy and text."
+    )]
     public required TaskConfiguration Task { get; init; }
 
     [Description("The network.")]
     public ModelConfiguration Model { get; init; } = new();
 
-    [Description("The optimisation: Adam on the mean squared error of the output phase; on tokens, on the cross entropy of what is asked.")]
+    [Description(
+        "The optimisation: Adam on the mean squared error of the output phase; on tokens, on the cross entropy of what is asked."
+    )]
     public TrainingConfiguration Training { get; init; } = new();
 
     [Description("The test on fresh batches, while training and at its end.")]
@@ -58,7 +65,12 @@ public sealed record RunConfiguration
     {
         var json = JsonSerializer.SerializeToNode(this, SettingJson.Options)!.AsObject();
         // What means nothing for this task and this network is not said.
-        if (Task.IsOnTokens) foreach (var key in new[] { "d", "s" }) json["task"]!.AsObject().Remove(key);
+        if (Task.IsOnTokens)
+        {
+            foreach (var key in new[] { "d", "s" })
+                json["task"]!.AsObject().Remove(key);
+        }
+
         Rule.RemoveForeign(json);
         return json.ToJsonString(SettingJson.Options) + "\n";
     }
@@ -70,10 +82,18 @@ public sealed record RunConfiguration
 
     /// <summary>The rules that tie several settings together, with the settings that they tie.</summary>
     internal IEnumerable<(string[] Keys, ConfigurationProblem Problem)> Check() =>
-    [
-        .. Training.Curriculum.Check().Select(p => (new[] { p.Path }, p)),
-        .. Task.Check([.. Training.Curriculum.Horizons.Append(Evaluation.Horizon).Distinct()]).Select(p => (Task.IsOnTokens ? new[] { "task", "training.curriculum.horizons", "evaluation.horizon" } : ["task"], p)),
-        .. Model.Check(Task).Select(p => (new[] { "task", "model" }, p)),
-        .. Training.Check(Task).Select(p => (new[] { "task", p.Path }, p)),
-    ];
+        [
+            .. Training.Curriculum.Check().Select(p => (new[] { p.Path }, p)),
+            .. Task.Check([.. Training.Curriculum.Horizons.Append(Evaluation.Horizon).Distinct()])
+                .Select(p =>
+                    (
+                        Task.IsOnTokens
+                            ? new[] { "task", "training.curriculum.horizons", "evaluation.horizon" }
+                            : ["task"],
+                        p
+                    )
+                ),
+            .. Model.Check(Task).Select(p => (new[] { "task", "model" }, p)),
+            .. Training.Check(Task).Select(p => (new[] { "task", p.Path }, p)),
+        ];
 }

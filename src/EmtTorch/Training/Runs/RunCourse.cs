@@ -36,7 +36,14 @@ internal sealed class RunCourse : IDisposable
 
     /// <summary>Begins: at the newest good checkpoint, at given weights, or at the random ones that the state holds.</summary>
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
-    public RunCourse(RunConfiguration configuration, RunFolder folder, ILogger log, TrainingState state, bool resume, string? initialWeights)
+    public RunCourse(
+        RunConfiguration configuration,
+        RunFolder folder,
+        ILogger log,
+        TrainingState state,
+        bool resume,
+        string? initialWeights
+    )
     {
         (_configuration, _folder, _log, State) = (configuration, folder, log, state);
         _checkpoints = new(folder.Checkpoints, configuration.Checkpoints.KeepLast, configuration.Checkpoints.KeepBest);
@@ -54,7 +61,8 @@ internal sealed class RunCourse : IDisposable
             StoredTensors.RestoreWeights(state.Network, SafetensorsFile.Read(weights));
             log.Information("Starting from the weights in {Weights}", weights);
         }
-        if (state.Step == 0 && state.Stores is not null) StoredEpisodes.Clear(state.Stores);
+        if (state.Step == 0 && state.Stores is not null)
+            StoredEpisodes.Clear(state.Stores);
         _metrics = folder.OpenMetrics(state.Step);
         (_secondsBefore, _intervalStep) = (state.Seconds, state.Step);
         _clock.Restart();
@@ -81,9 +89,14 @@ internal sealed class RunCourse : IDisposable
     public bool TestDue => TestAt(State.Step);
 
     /// <summary>Whether something comes of a step: a line, a test, a checkpoint, the end, or maybe another horizon.</summary>
-    public bool Matters(long step) => !State.Curriculum.AtEnd || TestAt(step) || step % _configuration.Training.LogInterval == 0 || step % _configuration.Checkpoints.Interval == 0;
+    public bool Matters(long step) =>
+        !State.Curriculum.AtEnd
+        || TestAt(step)
+        || step % _configuration.Training.LogInterval == 0
+        || step % _configuration.Checkpoints.Interval == 0;
 
-    private bool TestAt(long step) => step == _configuration.Training.Steps || step % _configuration.Evaluation.Interval == 0;
+    private bool TestAt(long step) =>
+        step == _configuration.Training.Steps || step % _configuration.Evaluation.Interval == 0;
 
     private bool StoppedEarly => _configuration.Training.EarlyStop is { } rule && State.Streak >= rule.Evaluations;
 
@@ -94,10 +107,23 @@ internal sealed class RunCourse : IDisposable
         (_score, _horizon, _test) = (score, State.Curriculum.Horizon, null);
         State.Step++;
         State.Seconds = _secondsBefore + _clock.Elapsed.TotalSeconds;
-        if (!double.IsFinite(score.Loss)) throw new TrainingException(
-            $"The loss is {score.Loss} at step {State.Step}: training has diverged. Try a smaller training.learning_rate or training.max_grad_norm. The checkpoints before it are kept.");
+        if (!double.IsFinite(score.Loss))
+        {
+            throw new TrainingException(
+                $"The loss is {score.Loss} at step {State.Step}: training has diverged. Try a smaller training.learning_rate or training.max_grad_norm. The checkpoints before it are kept."
+            );
+        }
+
         if (State.Curriculum.Advance(score.Accuracy))
-            _log.Information("Step {Step}: accuracy {Accuracy:0.000} at horizon {Horizon}; on to horizon {Next}", State.Step, score.Accuracy, _horizon, State.Curriculum.Horizon);
+        {
+            _log.Information(
+                "Step {Step}: accuracy {Accuracy:0.000} at horizon {Horizon}; on to horizon {Next}",
+                State.Step,
+                score.Accuracy,
+                _horizon,
+                State.Curriculum.Horizon
+            );
+        }
     }
 
     /// <summary>Writes down what is due after the step just taken: its line, its test, its checkpoint.</summary>
@@ -109,28 +135,57 @@ internal sealed class RunCourse : IDisposable
         {
             bool reached = _configuration.Training.EarlyStop is { } target && tested.Accuracy >= target.Accuracy;
             State.Streak = reached ? State.Streak + 1 : 0;
-            if (tested.Loss < State.Best.Loss) State.Best = (State.Step, tested.Loss, tested.Accuracy);
-            if (Spectrum is not null) Collect?.Invoke();
+            if (tested.Loss < State.Best.Loss)
+                State.Best = (State.Step, tested.Loss, tested.Accuracy);
+            if (Spectrum is not null)
+                Collect?.Invoke();
         }
         var spectrum = test is null ? null : Spectrum?.Invoke((ElmanRnn)State.Network);
         if (Over || test is not null || State.Step % _configuration.Training.LogInterval == 0)
         {
-            double now = _clock.Elapsed.TotalSeconds, speed = (State.Step - _intervalStep) / (now - _intervalStart);
+            double now = _clock.Elapsed.TotalSeconds,
+                speed = (State.Step - _intervalStep) / (now - _intervalStart);
             var line = new Metrics
             {
-                Step = State.Step, Loss = _score.Loss, Accuracy = _score.Accuracy, Horizon = _horizon, GradientNorm = _score.GradientNorm,
-                TestLoss = test?.Loss, TestAccuracy = test?.Accuracy,
-                TestBitsPerCharacter = test?.Text?.All, TestBitsNewWords = test?.Text?.NewWords, TestBitsSeenWords = test?.Text?.SeenWords,
-                Measures = test is null ? null : Measure?.Invoke(State.Network), SpectralError = spectrum?.Error, EigenvaluesLearned = spectrum?.Count, StepsPerSecond = Math.Round(speed, 2), Seconds = Math.Round(State.Seconds, 3),
+                Step = State.Step,
+                Loss = _score.Loss,
+                Accuracy = _score.Accuracy,
+                Horizon = _horizon,
+                GradientNorm = _score.GradientNorm,
+                TestLoss = test?.Loss,
+                TestAccuracy = test?.Accuracy,
+                TestBitsPerCharacter = test?.Text?.All,
+                TestBitsNewWords = test?.Text?.NewWords,
+                TestBitsSeenWords = test?.Text?.SeenWords,
+                Measures = test is null ? null : Measure?.Invoke(State.Network),
+                SpectralError = spectrum?.Error,
+                EigenvaluesLearned = spectrum?.Count,
+                StepsPerSecond = Math.Round(speed, 2),
+                Seconds = Math.Round(State.Seconds, 3),
             };
             (_intervalStart, _intervalStep) = (now, State.Step);
             _metrics.Write(line);
-            Progress?.Invoke(new(line, _configuration.Training.Steps, TimeSpan.FromSeconds((_configuration.Training.Steps - State.Step) / speed)));
+            Progress?.Invoke(
+                new(
+                    line,
+                    _configuration.Training.Steps,
+                    TimeSpan.FromSeconds((_configuration.Training.Steps - State.Step) / speed)
+                )
+            );
             if (test is not null)
-                _log.Information("Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss {Loss:0.00000}", State.Step, test.Value.Accuracy, _configuration.Evaluation.Horizon, _score.Loss);
+            {
+                _log.Information(
+                    "Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss {Loss:0.00000}",
+                    State.Step,
+                    test.Value.Accuracy,
+                    _configuration.Evaluation.Horizon,
+                    _score.Loss
+                );
+            }
         }
         bool newBest = _configuration.Checkpoints.KeepBest && State.Best.Step == State.Step;
-        if (Over || newBest || State.Step % _configuration.Checkpoints.Interval == 0) Save();
+        if (Over || newBest || State.Step % _configuration.Checkpoints.Interval == 0)
+            Save();
     }
 
     /// <summary>Leaves a checkpoint to go on from.</summary>
@@ -145,7 +200,12 @@ internal sealed class RunCourse : IDisposable
     /// <param name="Random">Where batches come from.</param>
     /// <param name="Generation">The next generation of documents that are stored.</param>
     /// <param name="Whole">All of the state, where the step may be broken off after the weights have moved: in its test, or when it is saved.</param>
-    internal sealed record Mark(long Step, SafetensorsTensor Random, long Generation, (Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata)? Whole);
+    internal sealed record Mark(
+        long Step,
+        SafetensorsTensor Random,
+        long Generation,
+        (Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata)? Whole
+    );
 
     /// <summary>Marks this place.</summary>
     public Mark Here()
@@ -153,15 +213,22 @@ internal sealed class RunCourse : IDisposable
         long next = State.Step + 1;
         bool whole = TestAt(next) || next % _configuration.Checkpoints.Interval == 0;
         using var random = State.Data.get_state();
-        return new(State.Step, StoredTensors.Store(random), State.Stores!.Next, whole ? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false)) : null);
+        return new(
+            State.Step,
+            StoredTensors.Store(random),
+            State.Stores!.Next,
+            whole ? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false)) : null
+        );
     }
 
     /// <summary>Leaves a checkpoint of a place that was marked, after the step from it was broken off.</summary>
     public void BackTo(Mark mark)
     {
         _metrics.Flush();
-        if (_checkpoints.LastStep == mark.Step) return;
-        var (tensors, metadata) = mark.Whole ?? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false));
+        if (_checkpoints.LastStep == mark.Step)
+            return;
+        var (tensors, metadata) =
+            mark.Whole ?? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false));
         tensors["random.data"] = mark.Random;
         StoredEpisodes.Save(mark.Generation, metadata);
         _checkpoints.Save(mark.Step, tensors, metadata, score: null);
@@ -175,12 +242,23 @@ internal sealed class RunCourse : IDisposable
         var test = _test ?? evaluate();
         var result = new RunResult
         {
-            Name = _configuration.Name, Seed = _configuration.Seed, Outcome = StoppedEarly ? "early_stop" : "finished",
-            TestAccuracy = test.Accuracy, TestLoss = test.Loss, TestHorizon = _configuration.Evaluation.Horizon,
-            BestStep = State.Best.Step, BestTestAccuracy = State.Best.Accuracy, BestTestLoss = State.Best.Loss,
-            Steps = State.Step, Seconds = Math.Round(State.Seconds, 3), Device = device.ToString(), Threads = get_num_threads(),
-            TorchVersion = TorchRuntime.TorchVersion, TorchsharpVersion = TorchRuntime.TorchSharpVersion,
-            EmttorchVersion = typeof(RunCourse).Assembly.GetName().Version!.ToString(3), DotnetVersion = Environment.Version.ToString(),
+            Name = _configuration.Name,
+            Seed = _configuration.Seed,
+            Outcome = StoppedEarly ? "early_stop" : "finished",
+            TestAccuracy = test.Accuracy,
+            TestLoss = test.Loss,
+            TestHorizon = _configuration.Evaluation.Horizon,
+            BestStep = State.Best.Step,
+            BestTestAccuracy = State.Best.Accuracy,
+            BestTestLoss = State.Best.Loss,
+            Steps = State.Step,
+            Seconds = Math.Round(State.Seconds, 3),
+            Device = device.ToString(),
+            Threads = get_num_threads(),
+            TorchVersion = TorchRuntime.TorchVersion,
+            TorchsharpVersion = TorchRuntime.TorchSharpVersion,
+            EmttorchVersion = typeof(RunCourse).Assembly.GetName().Version!.ToString(3),
+            DotnetVersion = Environment.Version.ToString(),
         };
         _folder.WriteResult(result);
         return result;

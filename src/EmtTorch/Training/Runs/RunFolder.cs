@@ -96,7 +96,13 @@ public sealed class RunFolder
 
     /// <summary>The folder OUT/NAME/seed-N of a configuration.</summary>
     public static RunFolder Of(RunConfiguration configuration) =>
-        new(System.IO.Path.Combine(configuration.Out, configuration.Name, $"seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}"));
+        new(
+            System.IO.Path.Combine(
+                configuration.Out,
+                configuration.Name,
+                $"seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}"
+            )
+        );
 
     public RunFolder(string path) => Path = path;
 
@@ -123,8 +129,14 @@ public sealed class RunFolder
         var parent = System.IO.Path.GetDirectoryName(full)!;
         Directory.CreateDirectory(parent);
         var file = System.IO.Path.Combine(parent, $".{System.IO.Path.GetFileName(full)}.lock");
-        try { return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0); }
-        catch (IOException) when (File.Exists(file)) { return null; }
+        try
+        {
+            return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
+        }
+        catch (IOException) when (File.Exists(file))
+        {
+            return null;
+        }
     }
 
     private string In(string name) => System.IO.Path.Combine(Path, name);
@@ -140,15 +152,18 @@ public sealed class RunFolder
             var at = System.IO.Path.GetFullPath(Path);
             for (; !Directory.Exists(at); at = System.IO.Path.GetDirectoryName(at)!)
             {
-                if (File.Exists(at)) return $"{at} is a file, not a folder";
-                if (Encoding.UTF8.GetByteCount(System.IO.Path.GetFileName(at)) > LongestName) return $"{System.IO.Path.GetFileName(at)} is too long a name for a folder";
+                if (File.Exists(at))
+                    return $"{at} is a file, not a folder";
+                if (Encoding.UTF8.GetByteCount(System.IO.Path.GetFileName(at)) > LongestName)
+                    return $"{System.IO.Path.GetFileName(at)} is too long a name for a folder";
             }
             var probe = System.IO.Path.Combine(at, $".write-{Guid.NewGuid():N}{AtomicFile.Unfinished}");
             File.WriteAllBytes(probe, []);
             File.Delete(probe);
             return null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception e)
+            when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             return e.Message;
         }
@@ -163,9 +178,13 @@ public sealed class RunFolder
         var parent = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!;
         var earlier = System.IO.Path.Combine(parent, "earlier");
         Directory.CreateDirectory(earlier);
-        var stem = System.IO.Path.Combine(earlier, $"{System.IO.Path.GetFileName(Path)}-{DateTime.Now:yyyyMMdd-HHmmss}");
+        var stem = System.IO.Path.Combine(
+            earlier,
+            $"{System.IO.Path.GetFileName(Path)}-{DateTime.Now:yyyyMMdd-HHmmss}"
+        );
         var target = stem;
-        for (int i = 2; Directory.Exists(target); i++) target = $"{stem}-{i}";
+        for (int i = 2; Directory.Exists(target); i++)
+            target = $"{stem}-{i}";
         Directory.Move(Path, target);
         return target;
     }
@@ -173,36 +192,58 @@ public sealed class RunFolder
     /// <summary>Removes what a kill left half written.</summary>
     internal void RemoveUnfinished()
     {
-        foreach (var file in Directory.EnumerateFiles(Path, "*" + AtomicFile.Unfinished)) File.Delete(file);
+        foreach (var file in Directory.EnumerateFiles(Path, "*" + AtomicFile.Unfinished))
+            File.Delete(file);
     }
 
-    public void WriteConfiguration(RunConfiguration configuration) => AtomicFile.WriteText(ConfigFile, configuration.ToJson());
+    public void WriteConfiguration(RunConfiguration configuration) =>
+        AtomicFile.WriteText(ConfigFile, configuration.ToJson());
 
-    public void WriteResult(RunResult result) => AtomicFile.WriteText(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");
+    public void WriteResult(RunResult result) =>
+        AtomicFile.WriteText(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");
 
     /// <exception cref="InvalidDataException">result.json is there but is not one.</exception>
     public RunResult? ReadResult()
     {
-        if (!File.Exists(ResultFile)) return null;
-        try { return JsonSerializer.Deserialize<RunResult>(File.ReadAllText(ResultFile), Json); }
-        catch (JsonException e) { throw new InvalidDataException($"{ResultFile} is not a result: {e.Message}", e); }
+        if (!File.Exists(ResultFile))
+            return null;
+        try
+        {
+            return JsonSerializer.Deserialize<RunResult>(File.ReadAllText(ResultFile), Json);
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"{ResultFile} is not a result: {e.Message}", e);
+        }
     }
 
     /// <summary>The result, where the run has done all these steps or stopped early by its own rule.</summary>
-    public RunResult? ReadFinished(long steps) => ReadResult() is { } result && (result.Steps >= steps || result.Outcome == "early_stop") ? result : null;
+    public RunResult? ReadFinished(long steps) =>
+        ReadResult() is { } result && (result.Steps >= steps || result.Outcome == "early_stop") ? result : null;
 
     /// <summary>The lines of metrics.jsonl; one that was cut short, as the last may be while the run goes on, is left out.</summary>
     /// <param name="damaged">Told the number of a line, from 1 on, that is no metrics and not the last.</param>
     public IReadOnlyList<Metrics> ReadMetrics(Action<int>? damaged = null)
     {
-        if (!File.Exists(MetricsFile)) return [];
+        if (!File.Exists(MetricsFile))
+            return [];
         var metrics = new List<Metrics>();
         // Shared with the run that still writes it.
-        using var reader = new StreamReader(new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));
+        using var reader = new StreamReader(
+            new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)
+        );
         for (int number = 1; reader.ReadLine() is { } line; number++)
         {
-            try { if (JsonSerializer.Deserialize<Metrics>(line, Json) is { } one) metrics.Add(one); }
-            catch (JsonException) { if (!reader.EndOfStream) damaged?.Invoke(number); }
+            try
+            {
+                if (JsonSerializer.Deserialize<Metrics>(line, Json) is { } one)
+                    metrics.Add(one);
+            }
+            catch (JsonException)
+            {
+                if (!reader.EndOfStream)
+                    damaged?.Invoke(number);
+            }
         }
         return metrics;
     }
@@ -215,15 +256,22 @@ public sealed class RunFolder
             var all = File.ReadAllText(MetricsFile);
             var kept = all.Split('\n').Where(line => StepOf(line) is { } step && step <= upToStep).ToArray();
             var text = string.Concat(kept.Select(line => line + "\n"));
-            if (text != all) AtomicFile.WriteText(MetricsFile, text);
+            if (text != all)
+                AtomicFile.WriteText(MetricsFile, text);
         }
         return new MetricsWriter(MetricsFile);
     }
 
     private static long? StepOf(string line)
     {
-        try { return JsonSerializer.Deserialize<Metrics>(line, Json)?.Step; }
-        catch (JsonException) { return null; }
+        try
+        {
+            return JsonSerializer.Deserialize<Metrics>(line, Json)?.Step;
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
     }
 }
 
@@ -232,7 +280,8 @@ public sealed class MetricsWriter : IDisposable
 {
     private readonly FileStream _file;
 
-    internal MetricsWriter(string path) => _file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
+    internal MetricsWriter(string path) =>
+        _file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
 
     public void Write(Metrics metrics)
     {

@@ -15,33 +15,62 @@ namespace EmtTorch.Training;
 /// </summary>
 internal static class StoredEpisodes
 {
-    private const string NextKey = "retrieval_generation", CountsKey = "retrieval_entries";
+    private const string NextKey = "retrieval_generation",
+        CountsKey = "retrieval_entries";
 
-    private static string RunOf(RunConfiguration configuration) => $"{configuration.Name}/seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}";
+    private static string RunOf(RunConfiguration configuration) =>
+        $"{configuration.Name}/seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}";
 
-    private static string? ConnectionString(RetrievalConfiguration settings) => Environment.GetEnvironmentVariable(settings.Connection) is { Length: > 0 } set ? set : null;
+    private static string? ConnectionString(RetrievalConfiguration settings) =>
+        Environment.GetEnvironmentVariable(settings.Connection) is { Length: > 0 } set ? set : null;
 
-    private static string Unset(RetrievalConfiguration settings) => $"the environment variable {settings.Connection} is not set: it holds the connection string of PostgreSQL, Host=…;Database=…;Username=…;Password=…";
+    private static string Unset(RetrievalConfiguration settings) =>
+        $"the environment variable {settings.Connection} is not set: it holds the connection string of PostgreSQL, Host=…;Database=…;Username=…;Password=…";
 
     /// <summary>Why a run's store can't be used, before anything is written; null where it can.</summary>
     public static ConfigurationProblem? Problem(RunConfiguration configuration)
     {
-        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings) return null;
-        if (ConnectionString(settings) is not { } connection) return new("model.retrieval.connection", Unset(settings));
-        return PostgresStore.Problem(connection, settings.Table, configuration.Model.HiddenSize) is { } problem ? new("model.retrieval", problem) : null;
+        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings)
+            return null;
+        if (ConnectionString(settings) is not { } connection)
+            return new("model.retrieval.connection", Unset(settings));
+        return PostgresStore.Problem(connection, settings.Table, configuration.Model.HiddenSize) is { } problem
+            ? new("model.retrieval", problem)
+            : null;
     }
 
     /// <summary>Puts a network's entries into PostgreSQL, where its configuration says so.</summary>
     /// <returns>The connection; null where there is none.</returns>
     /// <exception cref="StoreException">The database can't be used.</exception>
-    public static PostgresConnection? Connect(EpisodicTransformer network, RunConfiguration configuration, ILogger? log, CancellationToken stop)
+    public static PostgresConnection? Connect(
+        EpisodicTransformer network,
+        RunConfiguration configuration,
+        ILogger? log,
+        CancellationToken stop
+    )
     {
-        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings) return null;
-        var connection = new PostgresConnection(ConnectionString(settings) ?? throw new StoreException(Unset(settings)), TimeSpan.FromSeconds(settings.Wait), message => log?.Warning("{Message}", message), stop);
+        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings)
+            return null;
+        var connection = new PostgresConnection(
+            ConnectionString(settings) ?? throw new StoreException(Unset(settings)),
+            TimeSpan.FromSeconds(settings.Wait),
+            message => log?.Warning("{Message}", message),
+            stop
+        );
         try
         {
             int d = configuration.Model.HiddenSize;
-            network.Stores!.Use(block => new PostgresStore(connection, settings.Table, RunOf(configuration), block, d, configuration.Model.Block.WidthWithContext, network.Dtype, network.Stores.IsShared, settings.Index == "hnsw"));
+            network.Stores!.Use(block => new PostgresStore(
+                connection,
+                settings.Table,
+                RunOf(configuration),
+                block,
+                d,
+                configuration.Model.Block.WidthWithContext,
+                network.Dtype,
+                network.Stores.IsShared,
+                settings.Index == "hnsw"
+            ));
             return connection;
         }
         catch
@@ -54,22 +83,41 @@ internal static class StoredEpisodes
     /// <summary>A run that begins finds nothing.</summary>
     public static void Clear(EpisodicStores stores)
     {
-        foreach (var store in stores.Blocks) store.ForgetFrom(0);
+        foreach (var store in stores.Blocks)
+            store.ForgetFrom(0);
     }
 
     /// <summary>Adds what is stored in memory to a checkpoint's tensors.</summary>
     public static void Save(EpisodicStores stores, Dictionary<string, SafetensorsTensor> tensors)
     {
-        if (!stores.IsShared) return;
+        if (!stores.IsShared)
+            return;
         for (int i = 0; i < stores.Blocks.Count; i++)
         {
             using var scope = NewDisposeScope();
-            if (stores.Blocks[i] is not MemoryStore memory || memory.Content() is not var (keys, values, sources, texts)) continue;
-            foreach (var (name, tensor) in new[] { ("keys", keys), ("values", values), ("sources", sources) }) tensors[$"store.{i}.{name}"] = StoredTensors.Store(tensor);
-            if (texts.Count == 0) continue;
+            if (
+                stores.Blocks[i] is not MemoryStore memory
+                || memory.Content() is not var (keys, values, sources, texts)
+            )
+            {
+                continue;
+            }
+
+            foreach (var (name, tensor) in new[] { ("keys", keys), ("values", values), ("sources", sources) })
+                tensors[$"store.{i}.{name}"] = StoredTensors.Store(tensor);
+            if (texts.Count == 0)
+                continue;
             var lengths = texts.Select(t => t?.LongLength ?? -1).ToArray();
-            tensors[$"store.{i}.text_lengths"] = new("I64", [lengths.Length], MemoryMarshal.AsBytes<long>(lengths).ToArray());
-            tensors[$"store.{i}.texts"] = new("U8", [lengths.Sum(l => Math.Max(l, 0))], texts.SelectMany(t => t ?? []).ToArray());
+            tensors[$"store.{i}.text_lengths"] = new(
+                "I64",
+                [lengths.Length],
+                MemoryMarshal.AsBytes<long>(lengths).ToArray()
+            );
+            tensors[$"store.{i}.texts"] = new(
+                "U8",
+                [lengths.Sum(l => Math.Max(l, 0))],
+                texts.SelectMany(t => t ?? []).ToArray()
+            );
         }
     }
 
@@ -80,12 +128,18 @@ internal static class StoredEpisodes
     public static void Save(EpisodicStores stores, Dictionary<string, string> metadata, bool counted)
     {
         Save(stores.Next, metadata);
-        if (!counted || !stores.IsShared) return;
-        foreach (var store in stores.Blocks) store.Flush();
-        metadata[CountsKey] = string.Join(',', stores.Blocks.Select(s => s.Count.ToString(CultureInfo.InvariantCulture)));
+        if (!counted || !stores.IsShared)
+            return;
+        foreach (var store in stores.Blocks)
+            store.Flush();
+        metadata[CountsKey] = string.Join(
+            ',',
+            stores.Blocks.Select(s => s.Count.ToString(CultureInfo.InvariantCulture))
+        );
     }
 
-    public static void Save(long next, Dictionary<string, string> metadata) => metadata[NextKey] = next.ToString(CultureInfo.InvariantCulture);
+    public static void Save(long next, Dictionary<string, string> metadata) =>
+        metadata[NextKey] = next.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Goes on with a checkpoint's entries; later ones are dropped.</summary>
     /// <exception cref="InvalidDataException">There are not as many as there were.</exception>
@@ -97,7 +151,9 @@ internal static class StoredEpisodes
             return;
         }
         stores.Next = long.Parse(next, CultureInfo.InvariantCulture);
-        var counts = file.Metadata.TryGetValue(CountsKey, out var text) ? text.Split(',').Select(c => long.Parse(c, CultureInfo.InvariantCulture)).ToArray() : null;
+        var counts = file.Metadata.TryGetValue(CountsKey, out var text)
+            ? text.Split(',').Select(c => long.Parse(c, CultureInfo.InvariantCulture)).ToArray()
+            : null;
         for (int i = 0; i < stores.Blocks.Count; i++)
         {
             using var scope = NewDisposeScope();
@@ -110,13 +166,18 @@ internal static class StoredEpisodes
                 memory.Restore(Of("keys"), Of("values"), Of("sources"), Texts(file, i));
             }
             if (counts is not null && store.Count is var there && there != counts[i])
-                throw new InvalidDataException($"the store of block {i} holds {there} of the {counts[i]} entries that the checkpoint knows: the run can't go on from it. Without --resume it begins anew");
+            {
+                throw new InvalidDataException(
+                    $"the store of block {i} holds {there} of the {counts[i]} entries that the checkpoint knows: the run can't go on from it. Without --resume it begins anew"
+                );
+            }
         }
     }
 
     private static IReadOnlyList<byte[]?> Texts(SafetensorsFile file, int block)
     {
-        if (!file.Tensors.TryGetValue($"store.{block}.text_lengths", out var stored)) return [];
+        if (!file.Tensors.TryGetValue($"store.{block}.text_lengths", out var stored))
+            return [];
         var all = file.Tensors[$"store.{block}.texts"].Data;
         var texts = new List<byte[]?>();
         int at = 0;
@@ -129,5 +190,6 @@ internal static class StoredEpisodes
     }
 
     /// <summary>The failure of a store that an exception is, or was caused by; null where it is another.</summary>
-    public static StoreException? Failure(Exception? e) => e is null ? null : e as StoreException ?? Failure(e.InnerException);
+    public static StoreException? Failure(Exception? e) =>
+        e is null ? null : e as StoreException ?? Failure(e.InnerException);
 }

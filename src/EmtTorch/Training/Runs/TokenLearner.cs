@@ -23,7 +23,13 @@ internal sealed class TokenLearner : Learner
     private readonly PostgresConnection? _database; // where what the network stores is not in memory
     private readonly Dictionary<int, ITokenTask> _tasks = []; // by horizon
 
-    public TokenLearner(RunConfiguration configuration, Device device, Serilog.ILogger? log = null, CancellationToken stop = default) : base(configuration)
+    public TokenLearner(
+        RunConfiguration configuration,
+        Device device,
+        Serilog.ILogger? log = null,
+        CancellationToken stop = default
+    )
+        : base(configuration)
     {
         _device = device;
         int vocabulary = TaskAt(configuration.Evaluation.Horizon).VocabularySize;
@@ -32,12 +38,16 @@ internal sealed class TokenLearner : Learner
         _parameters = [.. _network.parameters()];
         // One for each thread; on a GPU one in all.
         _slices = device.type == DeviceType.CPU ? Math.Min(get_num_threads(), configuration.Training.BatchSize) : 1;
-        foreach (var parameter in _parameters) parameter.grad = zeros_like(parameter).DetachFromDisposeScope();
+        foreach (var parameter in _parameters)
+            parameter.grad = zeros_like(parameter).DetachFromDisposeScope();
     }
 
     public override nn.Module Network => _network;
 
-    private ITokenTask TaskAt(int horizon) => _tasks.TryGetValue(horizon, out var task) ? task : _tasks[horizon] = Configuration.Task.ToTokenTask(horizon, _device);
+    private ITokenTask TaskAt(int horizon) =>
+        _tasks.TryGetValue(horizon, out var task)
+            ? task
+            : _tasks[horizon] = Configuration.Task.ToTokenTask(horizon, _device);
 
     public override (double Loss, double Accuracy) Gradients(int horizon, Generator data)
     {
@@ -46,7 +56,10 @@ internal sealed class TokenLearner : Learner
         var asked = Asked(document);
         var slices = new (Tensor Sums, Tensor?[] Gradients)[_slices];
         long generation = _network.Stores?.Begin() ?? 0;
-        InSlices(_slices, i => slices[i] = Learn(Slice(document, i, _slices), asked, (generation, First(document, i, _slices))));
+        InSlices(
+            _slices,
+            i => slices[i] = Learn(Slice(document, i, _slices), asked, (generation, First(document, i, _slices)))
+        );
         _network.Stores?.Close(generation);
         using var quiet = no_grad();
         for (int p = 0; p < _parameters.Length; p++)
@@ -54,20 +67,27 @@ internal sealed class TokenLearner : Learner
             var total = _parameters[p].grad!.zero_();
             foreach (var (_, gradients) in slices)
             {
-                if (gradients[p] is not { } part) continue;
+                if (gradients[p] is not { } part)
+                    continue;
                 total.add_(part);
                 part.Dispose();
             }
         }
-        foreach (var (sums, _) in slices.Skip(1)) slices[0].Sums.add_(sums);
-        var numbers = slices[0].Sums.cpu().data<double>().ToArray();                                          // loss, right
+        foreach (var (sums, _) in slices.Skip(1))
+            slices[0].Sums.add_(sums);
+        var numbers = slices[0].Sums.cpu().data<double>().ToArray(); // loss, right
         double count = asked.item<long>();
-        foreach (var (sums, _) in slices) sums.Dispose();
+        foreach (var (sums, _) in slices)
+            sums.Dispose();
         return (numbers[0], numbers[1] / count);
     }
 
     /// <summary>The loss of a slice's documents and its gradients, in no dispose scope.</summary>
-    private (Tensor Sums, Tensor?[] Gradients) Learn(IReadOnlyList<TokenBatch> document, Tensor asked, (long Generation, long FirstDocument) documents)
+    private (Tensor Sums, Tensor?[] Gradients) Learn(
+        IReadOnlyList<TokenBatch> document,
+        Tensor asked,
+        (long Generation, long FirstDocument) documents
+    )
     {
         using var scope = NewDisposeScope();
         var gradients = new Tensor?[_parameters.Length];
@@ -76,7 +96,10 @@ internal sealed class TokenLearner : Learner
         foreach (var segments in document.Chunk(Configuration.Training.BpttSegments ?? document.Count))
         {
             using var part = NewDisposeScope();
-            var (input, target) = (cat(segments.Select(s => s.Input).ToArray(), 1), cat(segments.Select(s => s.Target).ToArray(), 1));
+            var (input, target) = (
+                cat(segments.Select(s => s.Input).ToArray(), 1),
+                cat(segments.Select(s => s.Target).ToArray(), 1)
+            );
             var places = Places(target);
             bool learns = places.shape[0] > 0;
             using var mode = enable_grad(learns);
@@ -88,11 +111,18 @@ internal sealed class TokenLearner : Learner
                 var found = BackwardCall.Gradients(loss, _parameters, alone: _slices == 1);
                 for (int p = 0; p < found.Length; p++)
                 {
-                    if (found[p] is not { } gradient) continue;
-                    if (gradients[p] is { } before) using (no_grad()) before.add_(gradient);
-                    else gradients[p] = gradient.DetachFromDisposeScope();
+                    if (found[p] is not { } gradient)
+                        continue;
+                    if (gradients[p] is { } before)
+                    {
+                        using (no_grad())
+                            before.add_(gradient);
+                    }
+                    else
+                        gradients[p] = gradient.DetachFromDisposeScope();
                 }
-                using (no_grad()) sums.add_(stack([loss.detach().to(ScalarType.Float64), right.to(ScalarType.Float64)]));
+                using (no_grad())
+                    sums.add_(stack([loss.detach().to(ScalarType.Float64), right.to(ScalarType.Float64)]));
             }
             state = after.Detach();
             state.MoveToOuterDisposeScope();
@@ -108,13 +138,18 @@ internal sealed class TokenLearner : Learner
         var (hidden, state) = _network.Run(cat(document.Select(s => s.Input).ToArray(), 1), null);
         _network.Stores?.Forget(state.Documents.Generation);
         var places = Places(cat(document.Select(s => s.Target).ToArray(), 1));
-        var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places));           // (asked, V)
+        var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)); // (asked, V)
         var labels = logits.detach().softmax(-1).cpu().multinomial(1, true, data).squeeze(-1).to(_device);
         var found = BackwardCall.Gradients(nn.functional.cross_entropy(logits, labels), _parameters, alone: true);
         using var quiet = no_grad();
         for (int p = 0; p < _parameters.Length; p++)
-            if (found[p] is { } gradient) _parameters[p].grad!.copy_(gradient);
-            else _parameters[p].grad!.zero_();
+        {
+            if (found[p] is { } gradient)
+                _parameters[p].grad!.copy_(gradient);
+            else
+                _parameters[p].grad!.zero_();
+        }
+
         return places.shape[0];
     }
 
@@ -129,17 +164,27 @@ internal sealed class TokenLearner : Learner
         int slices = Math.Min(_slices, settings.BatchSize);
         // Loss, right and number of all; of text also loss and number where a word is new, and where it was seen.
         var sums = zeros(7, dtype: ScalarType.Float64, device: _device);
-        long batches = text is null ? settings.Batches : Math.Min(settings.Batches, Math.Max(1, text.DocumentCount(TextPart.Validation) / settings.BatchSize));
+        long batches = text is null
+            ? settings.Batches
+            : Math.Min(settings.Batches, Math.Max(1, text.DocumentCount(TextPart.Validation) / settings.BatchSize));
         for (long i = 0; i < batches; i++)
         {
             using var scope = NewDisposeScope();
             // The same part of a text at every test, from its beginning.
-            var document = text is null ? task.Batch(settings.BatchSize, generator)
-                : text.Documents(TextPart.Validation, i * settings.BatchSize, Math.Min(settings.BatchSize, text.DocumentCount(TextPart.Validation)));
+            var document = text is null
+                ? task.Batch(settings.BatchSize, generator)
+                : text.Documents(
+                    TextPart.Validation,
+                    i * settings.BatchSize,
+                    Math.Min(settings.BatchSize, text.DocumentCount(TextPart.Validation))
+                );
             slices = (int)Math.Min(slices, document[0].Input.shape[0]);
             var parts = new Tensor[slices];
             long generation = EpisodicStores.Tests + i;
-            InSlices(slices, s => parts[s] = Examine(Slice(document, s, slices), (generation, First(document, s, slices))));
+            InSlices(
+                slices,
+                s => parts[s] = Examine(Slice(document, s, slices), (generation, First(document, s, slices)))
+            );
             _network.Stores?.Forget(generation);
             foreach (var part in parts)
             {
@@ -149,7 +194,10 @@ internal sealed class TokenLearner : Learner
         }
         var n = sums.cpu().data<double>().ToArray();
         static double? Bits(double loss, double count) => count == 0 ? null : TextCorpus.BitsPerCharacter(loss / count);
-        return new(n[0] / n[2], n[1] / n[2]) { Text = text is null ? null : new(Bits(n[0], n[2]), Bits(n[3], n[4]), Bits(n[5], n[6])) };
+        return new(n[0] / n[2], n[1] / n[2])
+        {
+            Text = text is null ? null : new(Bits(n[0], n[2]), Bits(n[3], n[4]), Bits(n[5], n[6])),
+        };
     }
 
     /// <summary>A slice's sums over what is asked, in no dispose scope. Segment by segment, so that no length is too long.</summary>
@@ -169,7 +217,16 @@ internal sealed class TokenLearner : Learner
                 var (loss, right, each) = Score(hidden, segment.Target, places);
                 var count = tensor((double)places.shape[0], dtype: ScalarType.Float64, device: _device);
                 var zero = zeros_like(count);
-                Tensor[] found = [loss.to(ScalarType.Float64), right.to(ScalarType.Float64), count, zero, zero, zero, zero];
+                Tensor[] found =
+                [
+                    loss.to(ScalarType.Float64),
+                    right.to(ScalarType.Float64),
+                    count,
+                    zero,
+                    zero,
+                    zero,
+                    zero,
+                ];
                 if (segment.Words is { } words)
                 {
                     var kind = words.reshape(-1).index_select(0, places);
@@ -191,7 +248,7 @@ internal sealed class TokenLearner : Learner
     private (Tensor Loss, Tensor Right, Tensor Each) Score(Tensor hidden, Tensor target, Tensor places)
     {
         // Logits of what is asked alone: with a large vocabulary they are most of the work.
-        var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places));           // (asked, V)
+        var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)); // (asked, V)
         var answers = target.reshape(-1).index_select(0, places);
         var each = nn.functional.cross_entropy(logits, answers, reduction: nn.Reduction.None);
         return (each.sum(), logits.detach().argmax(-1).eq(answers).sum(), each);
@@ -199,17 +256,28 @@ internal sealed class TokenLearner : Learner
 
     private static Tensor Places(Tensor target) => target.reshape(-1).ne(TokenBatch.Ignored).nonzero().squeeze(-1);
 
-    private static Tensor Asked(IReadOnlyList<TokenBatch> document) => stack(document.Select(s => s.Target.ne(TokenBatch.Ignored).sum()).ToArray()).sum([0L]);
+    private static Tensor Asked(IReadOnlyList<TokenBatch> document) =>
+        stack(document.Select(s => s.Target.ne(TokenBatch.Ignored).sum()).ToArray()).sum([0L]);
 
     /// <summary>The number of a slice's first document.</summary>
-    private static long First(IReadOnlyList<TokenBatch> document, int slice, int slices) => document[0].Input.shape[0] * slice / slices;
+    private static long First(IReadOnlyList<TokenBatch> document, int slice, int slices) =>
+        document[0].Input.shape[0] * slice / slices;
 
     private static IReadOnlyList<TokenBatch> Slice(IReadOnlyList<TokenBatch> document, int slice, int slices)
     {
-        if (slices == 1) return document;
-        long from = First(document, slice, slices), count = First(document, slice + 1, slices) - from;
+        if (slices == 1)
+            return document;
+        long from = First(document, slice, slices),
+            count = First(document, slice + 1, slices) - from;
         Tensor Rows(Tensor x) => x.narrow(0, from, count);
-        return [.. document.Select(s => new TokenBatch(Rows(s.Input), Rows(s.Target), s.Words is null ? null : Rows(s.Words)))];
+        return
+        [
+            .. document.Select(s => new TokenBatch(
+                Rows(s.Input),
+                Rows(s.Target),
+                s.Words is null ? null : Rows(s.Words)
+            )),
+        ];
     }
 
     /// <summary>Each slice on a thread of its own, with one of Torch's threads each.</summary>
@@ -223,12 +291,16 @@ internal sealed class TokenLearner : Learner
         int threads = get_num_threads();
         try
         {
-            SliceWorkers.Run(slices, slices, (_, slice) =>
-            {
-                set_num_threads(1);
-                using var scope = NewDisposeScope();
-                work(slice);
-            });
+            SliceWorkers.Run(
+                slices,
+                slices,
+                (_, slice) =>
+                {
+                    set_num_threads(1);
+                    using var scope = NewDisposeScope();
+                    work(slice);
+                }
+            );
         }
         finally
         {
@@ -240,6 +312,7 @@ internal sealed class TokenLearner : Learner
     {
         _network.Dispose();
         _database?.Dispose();
-        foreach (var task in _tasks.Values.OfType<IDisposable>()) task.Dispose();
+        foreach (var task in _tasks.Values.OfType<IDisposable>())
+            task.Dispose();
     }
 }

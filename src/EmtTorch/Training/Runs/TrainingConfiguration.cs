@@ -30,11 +30,15 @@ public sealed record TrainingConfiguration
     [Range(0, int.MaxValue)]
     public int WarmupSteps { get; init; }
 
-    [Description("What becomes of the learning rate afterwards: constant, or down to a tenth of it along a cosine that ends with the last step.")]
+    [Description(
+        "What becomes of the learning rate afterwards: constant, or down to a tenth of it along a cosine that ends with the last step."
+    )]
     [AllowedValues("constant", "cosine")]
     public string Schedule { get; init; } = "constant";
 
-    [Description("adam: L2, this times the weights is added to the gradient; adamw: beside the gradient, at each step the weights shrink by this times the learning rate.")]
+    [Description(
+        "adam: L2, this times the weights is added to the gradient; adamw: beside the gradient, at each step the weights shrink by this times the learning rate."
+    )]
     [Range(0, double.MaxValue)]
     public double WeightDecay { get; init; }
 
@@ -42,15 +46,21 @@ public sealed record TrainingConfiguration
     [Range(0, double.MaxValue, MinimumIsExclusive = true)]
     public double MaxGradNorm { get; init; } = 1;
 
-    [Description("Gaussian noise on every gradient after clipping, of variance this / (1 + step)^0.55 (Neelakantan et al. 2015: 0.01, 0.3, 1).")]
+    [Description(
+        "Gaussian noise on every gradient after clipping, of variance this / (1 + step)^0.55 (Neelakantan et al. 2015: 0.01, 0.3, 1)."
+    )]
     [Range(0, double.MaxValue)]
     public double GradientNoise { get; init; }
 
-    [Description("What is minimised has this times ‖W_hhᵀ W_hh − I‖² added, which draws W_hh to an orthogonal matrix; the loss that is reported has not.")]
+    [Description(
+        "What is minimised has this times ‖W_hhᵀ W_hh − I‖² added, which draws W_hh to an orthogonal matrix; the loss that is reported has not."
+    )]
     [Range(0, double.MaxValue)]
     public double SpectralPenalty { get; init; }
 
-    [Description("Segments of a document that gradients go back through; null: all. What is carried goes on beyond. For tasks on tokens.")]
+    [Description(
+        "Segments of a document that gradients go back through; null: all. What is carried goes on beyond. For tasks on tokens."
+    )]
     [Range(1, 1_048_576)]
     public int? BpttSegments { get; init; }
 
@@ -66,15 +76,30 @@ public sealed record TrainingConfiguration
 
     internal IEnumerable<ConfigurationProblem> Check(TaskConfiguration task)
     {
-        if (task.IsOnTokens && SpectralPenalty > 0) yield return new("training.spectral_penalty", $"found {SpectralPenalty}; a transformer has no W_hh: leave it out");
-        if (!task.IsOnTokens && BpttSegments is { } n) yield return new("training.bptt_segments", $"found {n}; {task.Label} has no segments, gradients go back through all steps: leave it out");
+        if (task.IsOnTokens && SpectralPenalty > 0)
+        {
+            yield return new(
+                "training.spectral_penalty",
+                $"found {SpectralPenalty}; a transformer has no W_hh: leave it out"
+            );
+        }
+
+        if (!task.IsOnTokens && BpttSegments is { } n)
+        {
+            yield return new(
+                "training.bptt_segments",
+                $"found {n}; {task.Label} has no segments, gradients go back through all steps: leave it out"
+            );
+        }
     }
 
     /// <summary>The learning rate of a step, from 0: the first ones rise, the others keep it or follow half a cosine down to its tenth.</summary>
     internal double RateAt(long step)
     {
-        if (step < WarmupSteps) return LearningRate * (step + 1) / WarmupSteps;
-        if (Schedule == "constant") return LearningRate;
+        if (step < WarmupSteps)
+            return LearningRate * (step + 1) / WarmupSteps;
+        if (Schedule == "constant")
+            return LearningRate;
         double done = Math.Min(1, (step - WarmupSteps) / Math.Max(1.0, Steps - WarmupSteps));
         return LearningRate * (0.55 + 0.45 * Math.Cos(Math.PI * done));
     }
@@ -87,7 +112,9 @@ public sealed record TrainingConfiguration
 /// <summary>Output phases from short to long.</summary>
 public sealed record CurriculumConfiguration
 {
-    [Description("Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says), strictly increasing; the last one is kept to the end.")]
+    [Description(
+        "Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says), strictly increasing; the last one is kept to the end."
+    )]
     [MinLength(1), Range(1, 1_000_000)]
     public IReadOnlyList<int> Horizons { get; init; } = [10, 20, 40, 60, 100];
 
@@ -98,8 +125,15 @@ public sealed record CurriculumConfiguration
     internal IEnumerable<ConfigurationProblem> Check()
     {
         for (int i = 1; i < Horizons.Count; i++)
+        {
             if (Horizons[i] <= Horizons[i - 1])
-                yield return new("training.curriculum.horizons", $"found {Horizons[i]} after {Horizons[i - 1]}; allowed: strictly increasing horizons");
+            {
+                yield return new(
+                    "training.curriculum.horizons",
+                    $"found {Horizons[i]} after {Horizons[i - 1]}; allowed: strictly increasing horizons"
+                );
+            }
+        }
     }
 }
 
@@ -118,7 +152,9 @@ public sealed record EarlyStopConfiguration
 /// <summary>The test on fresh batches.</summary>
 public sealed record EvaluationConfiguration
 {
-    [Description("Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says) in the test.")]
+    [Description(
+        "Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says) in the test."
+    )]
     [Range(1, 1_000_000)]
     public int Horizon { get; init; } = 200;
 
@@ -146,6 +182,8 @@ public sealed record CheckpointConfiguration
     [Range(1, int.MaxValue)]
     public int KeepLast { get; init; } = 3;
 
-    [Description("Whether a checkpoint is written whenever the test loss is the lowest so far, and the last of these kept besides.")]
+    [Description(
+        "Whether a checkpoint is written whenever the test loss is the lowest so far, and the last of these kept besides."
+    )]
     public bool KeepBest { get; init; } = true;
 }

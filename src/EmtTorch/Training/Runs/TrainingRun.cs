@@ -27,7 +27,8 @@ public sealed class TrainingRun
     private readonly RunFolder _folder;
     private readonly ILogger _log;
 
-    public TrainingRun(RunConfiguration configuration, RunFolder folder, ILogger log) => (_configuration, _folder, _log) = (configuration, folder, log);
+    public TrainingRun(RunConfiguration configuration, RunFolder folder, ILogger log) =>
+        (_configuration, _folder, _log) = (configuration, folder, log);
 
     /// <summary>Where weights come from in place of random ones: a checkpoint, or weights that Python wrote.</summary>
     public string? InitialWeights { get; init; }
@@ -48,7 +49,8 @@ public sealed class TrainingRun
     internal Func<nn.Module, KeptTasks>? Keeps { get; init; }
 
     /// <summary>Why what a run's network stores can't be stored, before anything is written; null where it can, or where nothing is.</summary>
-    public static ConfigurationProblem? StoreProblem(RunConfiguration configuration) => StoredEpisodes.Problem(configuration);
+    public static ConfigurationProblem? StoreProblem(RunConfiguration configuration) =>
+        StoredEpisodes.Problem(configuration);
 
     /// <summary>Trains to the end, or until it is told to stop.</summary>
     /// <param name="resume">Go on from the newest good checkpoint, if there is one.</param>
@@ -58,21 +60,36 @@ public sealed class TrainingRun
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
     public RunResult? Train(bool resume = false, CancellationToken stop = default)
     {
-        try { return Run(resume, stop); }
-        catch (Exception e) when (StoredEpisodes.Failure(e) is { } failure) { throw new TrainingException(failure.Message); }
+        try
+        {
+            return Run(resume, stop);
+        }
+        catch (Exception e) when (StoredEpisodes.Failure(e) is { } failure)
+        {
+            throw new TrainingException(failure.Message);
+        }
     }
 
     private RunResult? Run(bool resume, CancellationToken stop)
     {
         var training = _configuration.Training;
         var device = TorchRuntime.ResolveDevice(_configuration.Device, out var problem);
-        if (problem is not null) throw new TrainingException(problem);
+        if (problem is not null)
+            throw new TrainingException(problem);
 
         using var everything = NewDisposeScope();
         using var learner = Learns?.Invoke(device) ?? Learner.Of(_configuration, device, _log, stop);
         var network = learner.Network;
-        using var optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.DecoupledDecay ? 0 : training.WeightDecay);
-        var clipped = new ClippedAdam(optimizer, network.parameters(), training.DecoupledDecay ? training.WeightDecay : 0);
+        using var optimizer = optim.Adam(
+            network.parameters(),
+            lr: training.LearningRate,
+            weight_decay: training.DecoupledDecay ? 0 : training.WeightDecay
+        );
+        var clipped = new ClippedAdam(
+            optimizer,
+            network.parameters(),
+            training.DecoupledDecay ? training.WeightDecay : 0
+        );
         using var kept = Keeps?.Invoke(network);
         using var data = new Generator((ulong)_configuration.Seed);
         var state = new TrainingState
@@ -84,7 +101,12 @@ public sealed class TrainingRun
             Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
         };
 
-        using var course = new RunCourse(_configuration, _folder, _log, state, resume, InitialWeights) { Progress = Progress, Spectrum = Spectrum, Measure = Measure };
+        using var course = new RunCourse(_configuration, _folder, _log, state, resume, InitialWeights)
+        {
+            Progress = Progress,
+            Spectrum = Spectrum,
+            Measure = Measure,
+        };
         while (!course.Over)
         {
             if (stop.IsCancellationRequested)
@@ -92,7 +114,9 @@ public sealed class TrainingRun
                 course.Interrupt();
                 return null;
             }
-            var mark = _configuration.Model.Retrieval is { Store: RetrievalConfiguration.Postgres } ? course.Here() : null;
+            var mark = _configuration.Model.Retrieval is { Store: RetrievalConfiguration.Postgres }
+                ? course.Here()
+                : null;
             try
             {
                 course.Take(TrainStep(state, learner, clipped, kept));
@@ -101,8 +125,14 @@ public sealed class TrainingRun
             catch (Exception e) when (mark is not null && StoredEpisodes.Failure(e) is { } failure)
             {
                 course.BackTo(mark);
-                _log.Warning("Step {Step} was broken off: {Reason}. A checkpoint of step {Before} was written", mark.Step + 1, failure.Message, mark.Step);
-                if (stop.IsCancellationRequested) return null;
+                _log.Warning(
+                    "Step {Step} was broken off: {Reason}. A checkpoint of step {Before} was written",
+                    mark.Step + 1,
+                    failure.Message,
+                    mark.Step
+                );
+                if (stop.IsCancellationRequested)
+                    return null;
                 throw;
             }
         }

@@ -47,12 +47,14 @@ internal sealed class TrainingState
             tensors[$"optimizer.exp_avg.{name}"] = StoredTensors.Store(states[name].exp_avg);
             tensors[$"optimizer.exp_avg_sq.{name}"] = StoredTensors.Store(states[name].exp_avg_sq);
         }
-        foreach (var (name, tensor) in Beside) tensors[$"optimizer.{name}"] = StoredTensors.Store(tensor);
+        foreach (var (name, tensor) in Beside)
+            tensors[$"optimizer.{name}"] = StoredTensors.Store(tensor);
         var steps = states.Values.Select(s => s.step).ToArray();
         tensors["optimizer.step"] = new("I64", [steps.Length], MemoryMarshal.AsBytes<long>(steps).ToArray());
         using var random = Data.get_state();
         tensors["random.data"] = StoredTensors.Store(random);
-        if (Stores is not null) StoredEpisodes.Save(Stores, tensors);
+        if (Stores is not null)
+            StoredEpisodes.Save(Stores, tensors);
         return tensors;
     }
 
@@ -62,23 +64,25 @@ internal sealed class TrainingState
     public Dictionary<string, string> Metadata(string configuration, bool storesAreThere = true)
     {
         var metadata = Counters(configuration);
-        if (Stores is not null) StoredEpisodes.Save(Stores, metadata, counted: storesAreThere);
+        if (Stores is not null)
+            StoredEpisodes.Save(Stores, metadata, counted: storesAreThere);
         return metadata;
     }
 
-    private Dictionary<string, string> Counters(string configuration) => new()
-    {
-        ["format"] = "pt",
-        ["configuration"] = configuration,
-        ["step"] = Text(Step),
-        ["seconds"] = Text(Seconds),
-        ["curriculum_position"] = Text(Curriculum.Position),
-        ["early_stop_streak"] = Text(Streak),
-        ["best_step"] = Text(Best.Step),
-        ["best_test_loss"] = Text(Best.Loss),
-        ["best_test_accuracy"] = Text(Best.Accuracy),
-        ["random_device"] = nameof(DeviceType.CPU),
-    };
+    private Dictionary<string, string> Counters(string configuration) =>
+        new()
+        {
+            ["format"] = "pt",
+            ["configuration"] = configuration,
+            ["step"] = Text(Step),
+            ["seconds"] = Text(Seconds),
+            ["curriculum_position"] = Text(Curriculum.Position),
+            ["early_stop_streak"] = Text(Streak),
+            ["best_step"] = Text(Best.Step),
+            ["best_test_loss"] = Text(Best.Loss),
+            ["best_test_accuracy"] = Text(Best.Accuracy),
+            ["random_device"] = nameof(DeviceType.CPU),
+        };
 
     /// <summary>Goes on from a checkpoint. A file with weights alone sets the weights and leaves the rest as at the start.</summary>
     /// <param name="file">The checkpoint, or weights.</param>
@@ -87,7 +91,8 @@ internal sealed class TrainingState
     public void Restore(SafetensorsFile file, Action<string> warn)
     {
         StoredTensors.RestoreWeights(Network, file);
-        if (Stores is not null) StoredEpisodes.Restore(Stores, file);
+        if (Stores is not null)
+            StoredEpisodes.Restore(Stores, file);
         if (!file.Tensors.ContainsKey("optimizer.step"))
         {
             warn("The file holds weights alone: optimizer, random state and step begin anew.");
@@ -102,25 +107,40 @@ internal sealed class TrainingState
             StoredTensors.Load(file, $"optimizer.exp_avg_sq.{name}", state.exp_avg_sq);
             state.step = steps[i++];
         }
-        foreach (var (name, tensor) in Beside) StoredTensors.Load(file, $"optimizer.{name}", tensor);
+        foreach (var (name, tensor) in Beside)
+            StoredTensors.Load(file, $"optimizer.{name}", tensor);
         if (file.Metadata["random_device"] == nameof(DeviceType.CPU))
         {
             using var random = empty([file.Tensors["random.data"].Data.Length], dtype: ScalarType.Byte);
             StoredTensors.Load(file, "random.data", random);
             Data.SetState(random);
         }
-        else warn($"The checkpoint was written on {file.Metadata["random_device"]}: the random state can't be taken over, so the batches from here on are others.");
+        else
+        {
+            warn(
+                $"The checkpoint was written on {file.Metadata["random_device"]}: the random state can't be taken over, so the batches from here on are others."
+            );
+        }
+
         Step = long.Parse(file.Metadata["step"], CultureInfo.InvariantCulture);
         Seconds = double.Parse(file.Metadata["seconds"], CultureInfo.InvariantCulture);
         Streak = int.Parse(file.Metadata["early_stop_streak"], CultureInfo.InvariantCulture);
-        Best = (long.Parse(file.Metadata["best_step"], CultureInfo.InvariantCulture), double.Parse(file.Metadata["best_test_loss"], CultureInfo.InvariantCulture),
-            double.Parse(file.Metadata["best_test_accuracy"], CultureInfo.InvariantCulture));
+        Best = (
+            long.Parse(file.Metadata["best_step"], CultureInfo.InvariantCulture),
+            double.Parse(file.Metadata["best_test_loss"], CultureInfo.InvariantCulture),
+            double.Parse(file.Metadata["best_test_accuracy"], CultureInfo.InvariantCulture)
+        );
         Curriculum.Position = int.Parse(file.Metadata["curriculum_position"], CultureInfo.InvariantCulture);
     }
 
     // In the order of the parameters, which is the optimizer's.
     private Dictionary<string, Adam.State> States() =>
-        Network.named_parameters().Select(p => p.name).Zip(Optimizer.state_dict().State.Cast<Adam.State>()).ToDictionary(p => p.First, p => p.Second);
+        Network
+            .named_parameters()
+            .Select(p => p.name)
+            .Zip(Optimizer.state_dict().State.Cast<Adam.State>())
+            .ToDictionary(p => p.First, p => p.Second);
 
-    private static string Text(IFormattable value) => value.ToString(value is double ? "R" : null, CultureInfo.InvariantCulture);
+    private static string Text(IFormattable value) =>
+        value.ToString(value is double ? "R" : null, CultureInfo.InvariantCulture);
 }

@@ -19,10 +19,16 @@ public sealed class PostgresStoreTests(bool native)
     [OneTimeTearDown]
     public void StopServer() => _server?.Dispose();
 
-    private PostgresConnection Connection(double seconds = 60, Action<string>? say = null) => new(_server.ConnectionString, TimeSpan.FromSeconds(seconds), say);
+    private PostgresConnection Connection(double seconds = 60, Action<string>? say = null) =>
+        new(_server.ConnectionString, TimeSpan.FromSeconds(seconds), say);
 
-    private static PostgresStore Store(PostgresConnection connection, string run, bool shared = false, string table = "entries", bool hnsw = false) =>
-        new(connection, table, run, block: 0, keySize: 4, valueSize: 2, ScalarType.Float64, shared, hnsw);
+    private static PostgresStore Store(
+        PostgresConnection connection,
+        string run,
+        bool shared = false,
+        string table = "entries",
+        bool hnsw = false
+    ) => new(connection, table, run, block: 0, keySize: 4, valueSize: 2, ScalarType.Float64, shared, hnsw);
 
     [TestCase(false, true)]
     [TestCase(true, true)]
@@ -31,15 +37,21 @@ public sealed class PostgresStoreTests(bool native)
     {
         using var scope = NewDisposeScope();
         using var connection = Connection();
-        if (!copies) _server.Set("emttorch.copy", "off");
+        if (!copies)
+            _server.Set("emttorch.copy", "off");
         using var store = Store(connection, $"same/{shared}/{copies}", shared);
         _server.Set("emttorch.copy", "on");
         using var memory = new MemoryStore(shared);
-        foreach (var e in new[]
-        {
-            MemoryStoreTests.Entries(0, 0, 2, 0, 30, 4, 1), MemoryStoreTests.Entries(1, 0, 3, 0, 40, 4, 2), MemoryStoreTests.Entries(2, 0, 2, 0, 60, 4, 3),
-            MemoryStoreTests.Entries(2, 0, 2, 60, 20, 4, 4), MemoryStoreTests.Entries(2, 0, 2, 60, 10, 4, 5), // written again
-        })
+        foreach (
+            var e in new[]
+            {
+                MemoryStoreTests.Entries(0, 0, 2, 0, 30, 4, 1),
+                MemoryStoreTests.Entries(1, 0, 3, 0, 40, 4, 2),
+                MemoryStoreTests.Entries(2, 0, 2, 0, 60, 4, 3),
+                MemoryStoreTests.Entries(2, 0, 2, 60, 20, 4, 4),
+                MemoryStoreTests.Entries(2, 0, 2, 60, 10, 4, 5), // written again
+            }
+        )
         {
             store.Write(e);
             memory.Write(e);
@@ -50,8 +62,14 @@ public sealed class PostgresStoreTests(bool native)
             var (found, expected) = (store.Search(query)(), memory.Search(query)());
             var there = expected.Found;
             Assert.That(found.Found.eq(there).all().item<bool>(), Is.True, $"K = {k}");
-            Assert.That((found.Sources * there.unsqueeze(-1)).eq(expected.Sources * there.unsqueeze(-1)).all().item<bool>(), Is.True);
-            Assert.That((found.Values * there.unsqueeze(-1)).eq(expected.Values * there.unsqueeze(-1)).all().item<bool>(), Is.True);
+            Assert.That(
+                (found.Sources * there.unsqueeze(-1)).eq(expected.Sources * there.unsqueeze(-1)).all().item<bool>(),
+                Is.True
+            );
+            Assert.That(
+                (found.Values * there.unsqueeze(-1)).eq(expected.Values * there.unsqueeze(-1)).all().item<bool>(),
+                Is.True
+            );
             Assert.That((found.Products * there).eq(expected.Products * there).all().item<bool>(), Is.True);
         }
         Assert.That(store.Count, Is.EqualTo(memory.Count));
@@ -77,14 +95,25 @@ public sealed class PostgresStoreTests(bool native)
         var own = MemoryStoreTests.Entries(1, 0, 1, 0, 50, 4, 7);
         store.Write(own);
         var nearest = store.Search(query with { Before = full(20, 50, dtype: ScalarType.Int64), Count = 250 })();
-        Assert.That(nearest.Sources[0].select(-1, 0).eq(1).logical_and(nearest.Found[0]).sum(-1).data<long>().ToArray(), Is.All.EqualTo(50));
+        Assert.That(
+            nearest.Sources[0].select(-1, 0).eq(1).logical_and(nearest.Found[0]).sum(-1).data<long>().ToArray(),
+            Is.All.EqualTo(50)
+        );
         // A graph of 200 entries is searched nearly whole.
         Assert.That(found.Products[0].eq(best).to(ScalarType.Float32).mean().item<float>(), Is.GreaterThan(0.9));
-        Assert.That(_server.Ask("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw (key vector_ip_ops) WHERE %it''''s indexed%'"), Is.EqualTo(1L));
+        Assert.That(
+            _server.Ask(
+                "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw (key vector_ip_ops) WHERE %it''''s indexed%'"
+            ),
+            Is.EqualTo(1L)
+        );
         // It was used, by every query.
         connection.Dispose();
         _server.Ask("SELECT pg_stat_force_next_flush()");
-        Assert.That(() => _server.Ask("SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE indexrelname LIKE 'hnsw%'"), Is.GreaterThanOrEqualTo(40L).After(5).Seconds.PollEvery(100).MilliSeconds);
+        Assert.That(
+            () => _server.Ask("SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE indexrelname LIKE 'hnsw%'"),
+            Is.GreaterThanOrEqualTo(40L).After(5).Seconds.PollEvery(100).MilliSeconds
+        );
     }
 
     [TestCase(true)]
@@ -93,12 +122,14 @@ public sealed class PostgresStoreTests(bool native)
     {
         using var scope = NewDisposeScope();
         using var connection = Connection();
-        if (!copies) _server.Set("emttorch.copy", "off");
+        if (!copies)
+            _server.Set("emttorch.copy", "off");
         using var store = Store(connection, $"texts/{copies}");
         _server.Set("emttorch.copy", "on");
         var large = new byte[10 << 20];
         new Random(1).NextBytes(large);
-        byte[] any = [.. Enumerable.Range(0, 256).Select(i => (byte)i)], sql = [.. "'; DROP TABLE entries; -- \\x00 \\. \u00e9"u8];
+        byte[] any = [.. Enumerable.Range(0, 256).Select(i => (byte)i)],
+            sql = [.. "'; DROP TABLE entries; -- \\x00 \\. \u00e9"u8];
         store.Write(MemoryStoreTests.Entries(0, 0, 1, 0, 5, 4, 1, [any, sql, null, [], large]));
         Assert.That(store.TextOf(0, 0, 0), Is.EqualTo(any));
         Assert.That(store.TextOf(0, 0, 1), Is.EqualTo(sql));
@@ -113,24 +144,57 @@ public sealed class PostgresStoreTests(bool native)
         using var connection = Connection();
         foreach (var name in new[] { "x\"; DROP TABLE entries; --", "a b", "", "1x", "x\n", new string('x', 51) })
         {
-            Assert.That(() => Store(connection, "r", table: name), Throws.ArgumentException.With.Message.Contains("is no name for a table"), name);
-            Assert.That(PostgresStore.Problem(_server.ConnectionString, name, 4), Does.Contain("is no name for a table"));
+            Assert.That(
+                () => Store(connection, "r", table: name),
+                Throws.ArgumentException.With.Message.Contains("is no name for a table"),
+                name
+            );
+            Assert.That(
+                PostgresStore.Problem(_server.ConnectionString, name, 4),
+                Does.Contain("is no name for a table")
+            );
         }
         using (Store(connection, "'; DROP TABLE entries; --")) { } // a run's name is data
         connection.Dispose();
         Assert.That(PostgresStore.Problem(_server.ConnectionString, "entries", 4), Is.Null);
-        Assert.That(PostgresStore.Problem(_server.ConnectionString, "entries", 5), Does.StartWith("the table entries has keys of 4 numbers, these have 5"));
+        Assert.That(
+            PostgresStore.Problem(_server.ConnectionString, "entries", 5),
+            Does.StartWith("the table entries has keys of 4 numbers, these have 5")
+        );
         _server.Ask("CREATE TABLE IF NOT EXISTS foreign_one (a int)");
-        Assert.That(PostgresStore.Problem(_server.ConnectionString, "foreign_one", 4), Does.StartWith("there is a table foreign_one that holds no episodic entries (a integer)"));
-        Assert.That(PostgresStore.Problem(_server.ConnectionString + ";Options=-c default_transaction_read_only=on", "entries", 4) ?? ReadOnly(), Is.EqualTo("the database is read-only"));
-        foreach (var bad in new[] { "Host=127.0.0.1;Port=1;Username=u;Password=not-to-be-seen", "Host=x;not-to-be-seen=y", "not-to-be-seen", "Host=127.0.0.1;Port=not-to-be-seen" })
+        Assert.That(
+            PostgresStore.Problem(_server.ConnectionString, "foreign_one", 4),
+            Does.StartWith("there is a table foreign_one that holds no episodic entries (a integer)")
+        );
+        Assert.That(
+            PostgresStore.Problem(
+                _server.ConnectionString + ";Options=-c default_transaction_read_only=on",
+                "entries",
+                4
+            ) ?? ReadOnly(),
+            Is.EqualTo("the database is read-only")
+        );
+        foreach (
+            var bad in new[]
+            {
+                "Host=127.0.0.1;Port=1;Username=u;Password=not-to-be-seen",
+                "Host=x;not-to-be-seen=y",
+                "not-to-be-seen",
+                "Host=127.0.0.1;Port=not-to-be-seen",
+            }
+        )
+        {
             Assert.That(PostgresStore.Problem(bad, "entries", 4), Is.Not.Null.And.Not.Contain("not-to-be-seen"), bad);
+        }
 
         // The server for tests passes no options on.
         string? ReadOnly()
         {
             _server.Set("default_transaction_read_only", "on");
-            try { return PostgresStore.Problem(_server.ConnectionString, "entries", 4); }
+            try
+            {
+                return PostgresStore.Problem(_server.ConnectionString, "entries", 4);
+            }
             finally
             {
                 _server.Ask("SET default_transaction_read_only = off");
@@ -152,18 +216,25 @@ public sealed class PostgresStoreTests(bool native)
             _server.Kill();
             store.Write(MemoryStoreTests.Entries(0, 0, 1, 10, 10, 4, 2)); // doesn't wait
             var search = store.Search(MemoryStoreTests.Query(0, 0, 1, [100], 4, 3, 50));
-            while (said.IsEmpty) Thread.Sleep(20);
+            while (said.IsEmpty)
+                Thread.Sleep(20);
             _server.Start();
             var found = search();
             Assert.That(found.Found.to(ScalarType.Int64).sum().item<long>(), Is.EqualTo(20));
             Assert.That(store.Count, Is.EqualTo(20));
-            Assert.That(said.First(), Does.StartWith("PostgreSQL is away: ").And.EndsWith("The run waits for it, 120 s at most"));
+            Assert.That(
+                said.First(),
+                Does.StartWith("PostgreSQL is away: ").And.EndsWith("The run waits for it, 120 s at most")
+            );
             Assert.That(said.Last(), Does.StartWith("PostgreSQL is back after "));
 
             // What comes back with less than it had is found out.
             _server.Ask("UPDATE entries_runs SET writes = writes - 1 WHERE run = 'away'");
             store.Write(MemoryStoreTests.Entries(0, 0, 1, 20, 10, 4, 2));
-            Assert.That(store.Flush, Throws.InstanceOf<StoreException>().With.Message.Contains("are not those that this run wrote"));
+            Assert.That(
+                store.Flush,
+                Throws.InstanceOf<StoreException>().With.Message.Contains("are not those that this run wrote")
+            );
             Assert.That(() => store.Count, Throws.InstanceOf<StoreException>());
         }
         using (var connection = Connection(0.7))
@@ -171,7 +242,13 @@ public sealed class PostgresStoreTests(bool native)
         {
             _server.Kill();
             store.Write(MemoryStoreTests.Entries(0, 0, 1, 20, 10, 4, 2));
-            Assert.That(store.Flush, Throws.InstanceOf<StoreException>().With.Message.Contains("PostgreSQL has been away for").And.Message.Not.Contain("not-to-be-seen"));
+            Assert.That(
+                store.Flush,
+                Throws
+                    .InstanceOf<StoreException>()
+                    .With.Message.Contains("PostgreSQL has been away for")
+                    .And.Message.Not.Contain("not-to-be-seen")
+            );
             _server.Start();
         }
     }
@@ -184,6 +261,9 @@ public sealed class PostgresWithoutPgvectorTests
     public void APostgresWithoutPgvectorIsRefused()
     {
         using var server = new PgvectorServer(withoutVector: true);
-        Assert.That(PostgresStore.Problem(server.ConnectionString, "entries", 4), Does.StartWith("PostgreSQL has no pgvector"));
+        Assert.That(
+            PostgresStore.Problem(server.ConnectionString, "entries", 4),
+            Does.StartWith("PostgreSQL has no pgvector")
+        );
     }
 }

@@ -23,7 +23,8 @@ public sealed class PenaltyTests
     {
         public readonly Parameter theta;
 
-        public Two(double a, double b) : base(nameof(Two))
+        public Two(double a, double b)
+            : base(nameof(Two))
         {
             theta = new(tensor(new[] { a, b }));
             RegisterComponents();
@@ -44,13 +45,21 @@ public sealed class PenaltyTests
     {
         var penalty = new SynapticPenalty();
         for (int k = 0; k < tasks; k++)
+        {
             foreach (var (name, parameter) in network.named_parameters())
+            {
                 if (name != "readout.weight") // a task's own
                 {
-                    var (f, at) = (rand(parameter.shape, dtype: ScalarType.Float64), randn(parameter.shape, dtype: ScalarType.Float64));
+                    var (f, at) = (
+                        rand(parameter.shape, dtype: ScalarType.Float64),
+                        randn(parameter.shape, dtype: ScalarType.Float64)
+                    );
                     penalty.AddTask(name, f, at);
                     given.Add((name, f, at));
                 }
+            }
+        }
+
         return penalty;
     }
 
@@ -58,14 +67,27 @@ public sealed class PenaltyTests
     private static double Value(SynapticPenalty penalty, nn.Module network, double strength)
     {
         var terms = penalty.Tensors();
-        Tensor Of(string name, Tensor like) => tensor(MemoryMarshal.Cast<byte, double>(terms[name].Data.Span).ToArray()).view(like.shape);
-        return strength / 2 * network.named_parameters().Where(p => terms.ContainsKey($"importance.{p.name}"))
-            .Sum(p => (Of($"importance.{p.name}", p.parameter) * (p.parameter.detach() - Of($"anchor.{p.name}", p.parameter)).square()).sum().item<double>());
+        Tensor Of(string name, Tensor like) =>
+            tensor(MemoryMarshal.Cast<byte, double>(terms[name].Data.Span).ToArray()).view(like.shape);
+        return strength
+            / 2
+            * network
+                .named_parameters()
+                .Where(p => terms.ContainsKey($"importance.{p.name}"))
+                .Sum(p =>
+                    (
+                        Of($"importance.{p.name}", p.parameter)
+                        * (p.parameter.detach() - Of($"anchor.{p.name}", p.parameter)).square()
+                    )
+                        .sum()
+                        .item<double>()
+                );
     }
 
     private static void ZeroGradients(nn.Module network)
     {
-        foreach (var parameter in network.parameters()) parameter.grad = zeros_like(parameter);
+        foreach (var parameter in network.parameters())
+            parameter.grad = zeros_like(parameter);
     }
 
     [Test]
@@ -91,7 +113,12 @@ public sealed class PenaltyTests
             return given.Sum(g => 0.7 / 2 * (g.F * (parameters[g.Name].detach() - g.At).square()).sum().item<double>());
         }
         double difference = Value(penalty, network, 0.7) - Sum();
-        using (no_grad()) foreach (var parameter in network.parameters()) parameter.add_(Like(parameter));
+        using (no_grad())
+        {
+            foreach (var parameter in network.parameters())
+                parameter.add_(Like(parameter));
+        }
+
         Assert.That(Value(penalty, network, 0.7) - Sum(), Is.EqualTo(difference).Within(1e-12));
         ZeroGradients(network);
         penalty.AddGradient(network, 0.7);
@@ -137,7 +164,10 @@ public sealed class PenaltyTests
             var bytes = File.ReadAllBytes(path);
             bytes[^3] ^= 1;
             File.WriteAllBytes(path, bytes);
-            Assert.That(() => SafetensorsFile.Read(path), Throws.TypeOf<InvalidDataException>().With.Message.Contains("checksum"));
+            Assert.That(
+                () => SafetensorsFile.Read(path),
+                Throws.TypeOf<InvalidDataException>().With.Message.Contains("checksum")
+            );
         }
         finally
         {
@@ -157,13 +187,17 @@ public sealed class PenaltyTests
             path.BeforeStep();
             // What the penalty and clipping make of the gradient afterwards is none of its business.
             two.theta.grad.mul_(100);
-            using (no_grad()) two.theta.copy_(tensor(to));
+            using (no_grad())
+                two.theta.copy_(tensor(to));
             path.AfterStep();
         }
-        Step([1, 4], [0.9, 0.6]);       // −1·(−0.1), −4·(−0.4)
-        Step([0.9, 2.4], [1.0, 0.36]);  // −0.9·0.1, −2.4·(−0.24)
+        Step([1, 4], [0.9, 0.6]); // −1·(−0.1), −4·(−0.4)
+        Step([0.9, 2.4], [1.0, 0.36]); // −0.9·0.1, −2.4·(−0.24)
         Step([1.0, 1.44], [0.9, 0.216]); // 0.1, 1.44·0.144
-        Assert.That(Values(path.Sums["theta"]), Is.EqualTo(new[] { 0.1 - 0.09 + 0.1, 1.6 + 0.576 + 0.20736 }).Within(1e-12));
+        Assert.That(
+            Values(path.Sums["theta"]),
+            Is.EqualTo(new[] { 0.1 - 0.09 + 0.1, 1.6 + 0.576 + 0.20736 }).Within(1e-12)
+        );
     }
 
     [Test]
@@ -176,9 +210,12 @@ public sealed class PenaltyTests
         for (int i = 0; i < 4000; i++)
         {
             var v = Values(two.theta);
-            two.theta.grad = tensor(new[] { -Math.Sin(v[0]) * Math.Exp(0.3 * v[1]), 0.3 * Math.Cos(v[0]) * Math.Exp(0.3 * v[1]) + v[1] });
+            two.theta.grad = tensor(
+                new[] { -Math.Sin(v[0]) * Math.Exp(0.3 * v[1]), 0.3 * Math.Cos(v[0]) * Math.Exp(0.3 * v[1]) + v[1] }
+            );
             path.BeforeStep();
-            using (no_grad()) two.theta.sub_(two.theta.grad * 1e-3);
+            using (no_grad())
+                two.theta.sub_(two.theta.grad * 1e-3);
             path.AfterStep();
         }
         double fall = before - Loss(two.theta);
@@ -189,7 +226,12 @@ public sealed class PenaltyTests
     [Test]
     public void ImportanceIsTheSumOverTheMoveSquared()
     {
-        var importance = PathIntegral.Importance(tensor(new[] { 0.3, -0.2, 0.1 }), tensor(new[] { 0.0, 0.0, 1.0 }), tensor(new[] { 0.5, 0.5, 1.0 }), damping: 0.05);
+        var importance = PathIntegral.Importance(
+            tensor(new[] { 0.3, -0.2, 0.1 }),
+            tensor(new[] { 0.0, 0.0, 1.0 }),
+            tensor(new[] { 0.5, 0.5, 1.0 }),
+            damping: 0.05
+        );
         Assert.That(Values(importance), Is.EqualTo(new[] { 0.3 / 0.3, 0, 0.1 / 0.05 }).Within(1e-12));
     }
 
@@ -201,12 +243,18 @@ public sealed class PenaltyTests
         const int h = 12;
         var network = new ElmanRnn(2, h, dtype: dtype);
         using var start = network.RecurrentWeights.detach().clone();
-        Tensor from = GradientProjection.Span(randn(h, 3, dtype: ScalarType.Float64), randn(h, 2, dtype: ScalarType.Float64))!, into = GradientProjection.Span(randn(h, 4, dtype: ScalarType.Float64) * 1e-4)!;
+        Tensor from =
+                GradientProjection.Span(
+                    randn(h, 3, dtype: ScalarType.Float64),
+                    randn(h, 2, dtype: ScalarType.Float64)
+                )!,
+            into = GradientProjection.Span(randn(h, 4, dtype: ScalarType.Float64) * 1e-4)!;
         using var projection = new GradientProjection(network.RecurrentWeights, start, from, into);
         using var adam = optim.Adam(network.parameters(), lr: 0.01);
         for (int i = 0; i < 200; i++)
         {
-            foreach (var parameter in network.parameters()) parameter.grad = Like(parameter);
+            foreach (var parameter in network.parameters())
+                parameter.grad = Like(parameter);
             projection.BeforeStep();
             using var g = network.RecurrentWeights.grad!.to(ScalarType.Float64);
             Assert.That(matmul(g, from).abs().max().item<double>(), Is.LessThan(tolerance), "the gradient");
@@ -228,7 +276,8 @@ public sealed class PenaltyTests
     public void WhatANetworkDoesWithProtectedStatesStays()
     {
         using var _ = manual_seed(3);
-        const int h = 10, k = 4;
+        const int h = 10,
+            k = 4;
         var network = new ElmanRnn(2, h, dtype: ScalarType.Float64);
         using (no_grad())
         {
@@ -238,7 +287,12 @@ public sealed class PenaltyTests
         var input = randn(5, 3, 2, dtype: ScalarType.Float64);
         using var before = network.forward(input, 20).detach();
         using var start = network.RecurrentWeights.detach().clone();
-        using var projection = new GradientProjection(network.RecurrentWeights, start, eye(h, dtype: ScalarType.Float64).narrow(1, 0, k), null);
+        using var projection = new GradientProjection(
+            network.RecurrentWeights,
+            start,
+            eye(h, dtype: ScalarType.Float64).narrow(1, 0, k),
+            null
+        );
         using var adam = optim.Adam([network.RecurrentWeights], lr: 0.01);
         for (int i = 0; i < 30; i++)
         {
