@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using EmtTorch.Analysis;
 using EmtTorch.Settings;
+using EmtTorch.Tasks;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Trainer;
@@ -85,7 +86,7 @@ internal static class GenerateCommand
             checkpoint: checkpoint,
             warn: warning => Console.Error.WriteLine($"Warning: {warning}")
         );
-        if (network.Configuration.Task.Text is null)
+        if (network.Configuration.Task.Own is not TextConfiguration)
         {
             problems.Add(
                 new(

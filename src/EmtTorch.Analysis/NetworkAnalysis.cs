@@ -1,5 +1,6 @@
 using System.Numerics;
 using EmtTorch.Models;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,4 +1,5 @@
 using System.Numerics;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using EmtTorch.Analysis.Charts;
+using EmtTorch.Settings;
 using EmtTorch.Studies;
 
 namespace EmtTorch.Reports;

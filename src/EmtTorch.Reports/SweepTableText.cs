@@ -4,6 +4,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis;
+using EmtTorch.Settings;
 using EmtTorch.Studies;
 
 namespace EmtTorch.Reports;

@@ -41,7 +41,7 @@ internal static class AcrossDocuments
             [$"model.retrieval.scope={scope}"]
         );
         var folder = new RunFolder(run);
-        var recall = configuration.Task.SegmentRecall!;
+        var recall = (SegmentRecallConfiguration)configuration.Task.Own!;
         // Pairs that are not asked for come from the same task's segments between: their keys are others.
         var task = new SegmentRecall(
             recall.Pairs,

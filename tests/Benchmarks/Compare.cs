@@ -81,7 +81,7 @@ internal sealed class Compare(Arguments arguments)
             .Select(hidden => (hidden, (int?)null));
         if (lockstep.Length > 0 && arguments.Text("networks") is not null && arguments.Text("hidden") is null)
             rows = [];
-        foreach (var (hidden, networks) in rows.Concat(lockstep.Select(count => (128, (int?)count))))
+        foreach (var (hidden, networks) in lockstep.Select(count => (128, (int?)count)).Concat(rows))
         {
             var byThreads = new Dictionary<int, List<StepRates>>();
             ForEachProcess(threads =>

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using EmtTorch.Memory.Retrieval;
+using EmtTorch.Settings;
 using TorchSharp;
 using static TorchSharp.torch;
 

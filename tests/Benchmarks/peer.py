@@ -1,7 +1,9 @@
-"""PyTorch's side of the GPU's benchmarks: python3 peer.py [cuda|cpu]. Medians of 20, after warm-up; a JSON object a line.
+"""PyTorch's side of the GPU's benchmarks: python3 peer.py [cuda|cpu] [rnn|scan|fla]… Medians of 20, after warm-up; a JSON
+object a line. Without a part's name all of them.
 
-A training step of T1 by nn.RNN, with Adam and clipping; and the scan of fast weights, forward and backward, by chunks of
-64 tokens in PyTorch's operators, and by flash-linear-attention's kernels where Python finds them.
+rnn   a training step of T1 by nn.RNN, with Adam (fused too) and clipping, and the rate of it in a loop without waiting
+scan  the scan of fast weights, forward and backward, by chunks of 64 tokens in PyTorch's operators
+fla   the same by flash-linear-attention's kernels, where Python finds them; they compile at the first call, for a minute or more
 """
 import json, statistics, sys, time
 
@@ -9,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 device = sys.argv[1] if len(sys.argv) > 1 else "cuda"
+parts = sys.argv[2:] or ["rnn", "scan", "fla"]
 
 
 def milliseconds(step, rounds=20, warm=5):
@@ -34,11 +37,26 @@ def say(**values):
     print(json.dumps({"torch": torch.__version__, "device": torch.cuda.get_device_name() if device == "cuda" else "cpu", **values}), flush=True)
 
 
-def rnn_step(hidden, s=8, d=8, batch=64, horizon=100):
+def rate(step, seconds=1.0):
+    """Calls a second in a loop, as a training run makes them."""
+    for _ in range(5):
+        step()
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    calls, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        for _ in range(10):
+            step()
+        calls += 10
+        wait()
+    return calls / (time.perf_counter() - begun)
+
+
+def rnn_step(hidden, fused=False, s=8, d=8, batch=64, horizon=100):
     rnn = torch.nn.RNN(d, hidden, bias=False).to(device)
     readout = torch.nn.Linear(hidden, d, bias=False).to(device)
     parameters = [*rnn.parameters(), *readout.parameters()]
-    optimizer = torch.optim.Adam(parameters, 1e-3)
+    optimizer = torch.optim.Adam(parameters, 1e-3, fused=fused)
     rest = torch.zeros(horizon, batch, d, device=device)
 
     def step():
@@ -109,19 +127,26 @@ def fla_scans():
 
 
 torch.manual_seed(0)
-for hidden in (128,):
-    say(what="step", by="nn.RNN", hidden=hidden, networks=1, milliseconds=milliseconds(rnn_step(hidden)))
-ours = {"hebbian": hebbian, "delta": delta}
-for tokens in (4096, 16384) if device == "cuda" else (1024,):
-    for d in (64, 128):
-        for rule in ours:
-            say(what="scan", by="operators", rule=rule, tokens=tokens, d=d, milliseconds=milliseconds(scan_step(ours[rule], tokens, d)))
-theirs = fla_scans() if device == "cuda" else {}
-# Last: it compiles its kernels at the first call of each size, which takes a minute.
-for rule in theirs:
-    for tokens, d in ((4096, 64), (16384, 64)):
-        by = "flash-linear-attention, bfloat16"
-        try:
-            say(what="scan", by=by, rule=rule, tokens=tokens, d=d, milliseconds=milliseconds(scan_step(theirs[rule], tokens, d)))
-        except Exception as error:
-            say(what="scan", by=by, rule=rule, tokens=tokens, d=d, problem=f"{type(error).__name__}: {error}"[:200])
+if "rnn" in parts:
+    for hidden in (32, 64, 128, 256, 512):
+        for fused, tf32 in ((False, False), (True, False), (True, True)) if device == "cuda" else ((False, False),):
+            torch.backends.cudnn.allow_tf32 = tf32
+            step = rnn_step(hidden, fused)
+            say(what="step", by="nn.RNN", hidden=hidden, fused_adam=fused, tf32=tf32, milliseconds=milliseconds(step), steps_per_second=rate(step))
+sizes = [(tokens, d) for tokens in (4096, 16384) for d in (64, 128)] if device == "cuda" else [(1024, 64)]
+
+
+def scans(by, rules):
+    for rule, scan in rules.items():
+        for tokens, d in sizes:
+            try:
+                say(what="scan", by=by, rule=rule, tokens=tokens, d=d, milliseconds=milliseconds(scan_step(scan, tokens, d)))
+            except Exception as error:
+                say(what="scan", by=by, rule=rule, tokens=tokens, d=d, problem=f"{type(error).__name__}: {error}"[:300])
+
+
+if "scan" in parts:
+    scans("operators", {"hebbian": hebbian, "delta": delta})
+if "fla" in parts and device == "cuda":
+    theirs = fla_scans()
+    scans("flash-linear-attention, bfloat16", {rule: theirs[rule] for rule in ("delta", "hebbian") if rule in theirs})

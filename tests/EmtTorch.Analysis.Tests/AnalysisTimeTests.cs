@@ -2,6 +2,7 @@ using System.Diagnostics;
 using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
 using EmtTorch.Reports;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;

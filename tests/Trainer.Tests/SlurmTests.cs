@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using EmtTorch.Settings;
 using EmtTorch.Studies;
 
 namespace EmtTorch.Trainer.Tests;

@@ -26,11 +26,12 @@ public sealed class EpisodicAnalysis
 
     private readonly EpisodicTransformer _network;
     private readonly RunConfiguration _configuration;
+    private readonly TokenTaskSettings _task;
     private readonly EpisodicOptions _options;
     private readonly List<string> _problems = [];
 
     private EpisodicAnalysis(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions options) =>
-        (_network, _configuration, _options) = (network, configuration, options);
+        (_network, _configuration, _task, _options) = (network, configuration, configuration.Task.Tokens!, options);
 
     /// <summary>What can't be computed, and why.</summary>
     public IReadOnlyList<string> Problems => _problems;
@@ -60,10 +61,10 @@ public sealed class EpisodicAnalysis
     public IReadOnlyList<CurvePoint> Distance { get; private set; } = [];
 
     /// <summary>Pairs of a document that it was trained on; chains of two_hop.</summary>
-    public int? PairsTrained => PairsOf(_configuration.Task);
+    public int? PairsTrained => _task.PairCount;
 
     /// <summary>What the task has of these.</summary>
-    internal string PairsName => _configuration.Task.TwoHop is null ? "pairs" : "chains";
+    internal string PairsName => _task.PairsName;
 
     /// <summary>The longest horizon that it was trained on.</summary>
     public int HorizonTrained => _configuration.Training.Curriculum.Horizons[^1];
@@ -139,8 +140,8 @@ public sealed class EpisodicAnalysis
         else
             MakeExample();
         ReadGraphs();
-        Capacity = Curve(PairCounts(), pairs => WithPairs(pairs));
-        Distance = Curve(Horizons(), horizon => (_configuration.Task, horizon));
+        Capacity = Curve(PairCounts(), pairs => _task.WithPairs(pairs, HorizonTrained));
+        Distance = Curve(Horizons(), horizon => (_task, horizon));
         if (StateBytesStart is null)
             Note(_configuration.Evaluation.Horizon);
     }
@@ -340,6 +341,9 @@ public sealed class EpisodicAnalysis
         return (Readable(start), Readable(_network.Generate(start, _options.SampleLength, 0.8, generator)));
     }
 
+    private static TokenDocument Document(Tensor input, Tensor target, Tensor? words) =>
+        new(Numbers(input), Numbers(target), words is null ? null : Numbers(words));
+
     private static long[] Numbers(Tensor tokens) => tokens.contiguous().data<long>().ToArray();
 
     private void Note(int horizon)
@@ -386,20 +390,13 @@ public sealed class EpisodicAnalysis
 
     private void ReadGraphs()
     {
-        if (_configuration.Task.TwoHop is null || _network.Graphs.Count == 0)
+        if (!_task.AreChained || _network.Graphs.Count == 0)
             return;
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
         var task = _configuration.Task.ToTokenTask(horizon, CPU);
         var (input, target, _) = Joined(Batch(task, Count(_configuration.Task.TokensAt(horizon), _options.Documents)));
-        Graphs = GraphEdges.Of(
-            _network,
-            _configuration.Model.Gate,
-            _configuration.Task,
-            input,
-            target,
-            Kinds(input, target, null)
-        );
+        Graphs = GraphEdges.Of(_network, _configuration.Model.Gate, _task, input, target, Kinds(input, target, null));
     }
 
     private static (Tensor Input, Tensor Target, Tensor? Words) Joined(IReadOnlyList<TokenBatch> document) =>
@@ -429,24 +426,18 @@ public sealed class EpisodicAnalysis
         return ends;
     }
 
-    /// <summary>The kind of each token (B, T), as a number in <see cref="TokenKinds.Names"/>.</summary>
+    /// <summary>The kind of each token (B, T), as a number in <see cref="TokenTaskSettings.Kinds"/>.</summary>
     private int[][] Kinds(Tensor input, Tensor target, Tensor? words) =>
         [
             .. Enumerable
                 .Range(0, (int)input.shape[0])
-                .Select(b =>
-                    TokenKinds.Of(
-                        _configuration.Task,
-                        Numbers(input[b]),
-                        Numbers(target[b]),
-                        words is null ? null : Numbers(words[b])
-                    )
-                ),
+                .Select(b => Document(input[b], target[b], words?[b]))
+                .Select(d => d.Input.Select((_, t) => _task.KindOf(d, t)).ToArray()),
         ];
 
     private IEnumerable<GateReading> OfGates(MemoryRecord record, int block, int[][] kinds)
     {
-        var names = TokenKinds.Names(_configuration.Task);
+        var names = _task.Kinds;
         var memory = _network.Memories[block];
         double[] rates = Matrices.Values(memory.Rate),
             decays = Matrices.Values(memory.DecayFactor);
@@ -481,7 +472,7 @@ public sealed class EpisodicAnalysis
     {
         var documents = Enumerable
             .Range(0, (int)input.shape[0])
-            .Select(b => BoundPairs.Of(_configuration.Task, Numbers(input[b]), Numbers(target[b])))
+            .Select(b => _task.PairsOf(Document(input[b], target[b], null)))
             .ToList();
         var heads = Enumerable
             .Range(0, records.Count)
@@ -580,21 +571,15 @@ public sealed class EpisodicAnalysis
             input,
             [.. Enumerable.Range(1, (tokens + Piece - 1) / Piece).Select(i => Math.Min(tokens, i * Piece))]
         );
-        var (ids, names) = (Numbers(input[0]), TokenKinds.Names(_configuration.Task));
-        var kinds = TokenKinds.Of(
-            _configuration.Task,
-            ids,
-            Numbers(target[0]),
-            words is null ? null : Numbers(words[0])
-        );
-        string Label(long token) => TokenKinds.Label(_configuration.Task, token, task as TextCorpus);
-        var bound = BoundPairs.Of(_configuration.Task, ids, Numbers(target[0]));
+        var (ids, names) = (Numbers(input[0]), _task.Kinds);
+        var document = Document(input[0], target[0], words?[0]);
+        var bound = _task.PairsOf(document);
         Example = new(
-            [.. ids.Select(Label)],
-            [.. kinds.Select(k => names[k])],
+            [.. ids.Select(_task.Label)],
+            [.. ids.Select((_, i) => names[_task.KindOf(document, i)])],
             [.. records.Where(r => r.Gate is not null).Select(r => Matrices.Values(r.Gate![0].mean([0L])))],
-            [.. bound?.Pairs.Select(p => $"{Label(p.Key)} {Label(p.Value)}") ?? []],
-            [.. bound?.Questions.Select(q => Label(ids[q.At])) ?? []],
+            [.. bound?.Pairs.Select(p => $"{_task.Label(p.Key)} {_task.Label(p.Value)}") ?? []],
+            [.. bound?.Questions.Select(q => _task.Label(ids[q.At])) ?? []],
             [.. bound?.Questions.Select(q => q.Right) ?? []],
             bound is { Questions.Count: > 0 }
                 ? [.. Reads.Select(r => ReadOrigins.Shares(records[r.Block - 1], 0, r.Head - 1, bound))]
@@ -602,62 +587,20 @@ public sealed class EpisodicAnalysis
         );
     }
 
-    private static int? PairsOf(TaskConfiguration task) =>
-        task.AssociativeRecall?.Pairs ?? task.SegmentRecall?.Pairs ?? task.Rebinding?.Pairs ?? task.TwoHop?.Chains;
-
     /// <summary>1, 2, 4, … and the number trained on.</summary>
     private IEnumerable<int> PairCounts() =>
         PairsTrained is not { } trained
             ? []
             : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
 
-    /// <summary>The task with so many pairs, in documents as long as they need to be, at the longest trained horizon.</summary>
-    private (TaskConfiguration, int) WithPairs(int pairs) =>
-        _configuration.Task switch
-        {
-            { AssociativeRecall: { } a } task => (
-                task with
-                {
-                    AssociativeRecall = a with { Pairs = pairs },
-                },
-                Math.Max(HorizonTrained, 4 * pairs)
-            ),
-            { SegmentRecall: { } r } task => (
-                task with
-                {
-                    SegmentRecall = r with { Pairs = pairs, SegmentLength = Math.Max(r.SegmentLength, 2 * pairs) },
-                },
-                HorizonTrained
-            ),
-            { TwoHop: { } h } task => (
-                task with
-                {
-                    TwoHop = h with
-                    {
-                        Chains = pairs,
-                        SegmentLength = Math.Max(h.SegmentLength, 3 * (pairs * Math.Max(2, h.Hops) + h.Distractors)),
-                    },
-                },
-                HorizonTrained
-            ),
-            { Rebinding: { } b } task => (
-                task with
-                {
-                    Rebinding = b with { Pairs = pairs },
-                },
-                Math.Max(HorizonTrained, 2 * (pairs + b.Rebindings + b.Questions))
-            ),
-            var task => (task, HorizonTrained),
-        };
-
     /// <summary>1, 2, 4, … and the longest trained horizon; none of text. What the task can't have is left out by the curve.</summary>
     private IEnumerable<int> Horizons()
     {
-        if (_configuration.Task.Text is not null)
+        if (!_task.HasDistances)
             return [];
-        int longest = _configuration.Task is { SegmentRecall: null, TwoHop: null }
-            ? Math.Max(_options.LongestDistance, 4 * HorizonTrained)
-            : _options.LongestDistance;
+        int longest = _task.CountsSegments
+            ? _options.LongestDistance
+            : Math.Max(_options.LongestDistance, 4 * HorizonTrained);
         return Enumerable
             .Range(0, 20)
             .Select(i => 1 << i)
@@ -669,7 +612,7 @@ public sealed class EpisodicAnalysis
     }
 
     /// <summary>The accuracy at each place that there is a task for, and that is not too long.</summary>
-    private List<CurvePoint> Curve(IEnumerable<int> places, Func<int, (TaskConfiguration Task, int Horizon)> of)
+    private List<CurvePoint> Curve(IEnumerable<int> places, Func<int, (TokenTaskSettings Task, int Horizon)> of)
     {
         var points = new List<CurvePoint>();
         foreach (int at in places)
@@ -681,7 +624,7 @@ public sealed class EpisodicAnalysis
             ITokenTask task;
             try
             {
-                task = configuration.ToTokenTask(horizon, CPU);
+                task = configuration.Create(horizon, CPU);
             }
             catch (ArgumentException)
             {

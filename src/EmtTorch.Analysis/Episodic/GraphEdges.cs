@@ -14,11 +14,11 @@ internal static class GraphEdges
     /// <param name="task">Of two hops.</param>
     /// <param name="input">Documents (B, T).</param>
     /// <param name="target">What is asked in them.</param>
-    /// <param name="kinds">The kind of each token, as a number in <see cref="TokenKinds.Names"/>.</param>
+    /// <param name="kinds">The kind of each token, as a number in <see cref="TokenTaskSettings.Kinds"/>.</param>
     public static IReadOnlyList<GraphReading> Of(
         EpisodicTransformer network,
         bool gated,
-        TaskConfiguration task,
+        TokenTaskSettings task,
         Tensor input,
         Tensor target,
         int[][] kinds
@@ -52,7 +52,7 @@ internal static class GraphEdges
     private static GraphReading Of(
         GraphActivity activity,
         int block,
-        TaskConfiguration task,
+        TokenTaskSettings task,
         Tensor input,
         Tensor target
     )
@@ -63,10 +63,9 @@ internal static class GraphEdges
             linked = 0;
         double read = 0;
         (List<string> Facts, double[][] Edges, List<(int, int)> Chains) example = ([], [], []);
-        string Name(long token) => TokenKinds.Label(task, token, null);
         for (int b = 0; b < input.shape[0]; b++)
         {
-            var bound = BoundPairs.Of(task, Numbers(input[b]), Numbers(target[b]))!;
+            var bound = task.PairsOf(new(Numbers(input[b]), Numbers(target[b])))!;
             foreach (var question in bound.Questions)
             {
                 questions++;
@@ -101,7 +100,7 @@ internal static class GraphEdges
                     .Select(p => (Pair: p, Node: Array.IndexOf(origins, p.At)))
                     .Where(f => f.Node >= 0)
                     .ToList();
-                example.Facts = [.. facts.Select(f => $"{Name(f.Pair.Key)} → {Name(f.Pair.Value)}")];
+                example.Facts = [.. facts.Select(f => $"{task.Label(f.Pair.Key)} → {task.Label(f.Pair.Value)}")];
                 example.Edges = [.. facts.Select(f => facts.Select(g => edges[f.Node][g.Node]).ToArray())];
                 example.Chains =
                 [
@@ -126,7 +125,7 @@ internal static class GraphEdges
         );
     }
 
-    private static KindReading[] GatesOf(GraphActivity activity, TaskConfiguration task, int[][] kinds)
+    private static KindReading[] GatesOf(GraphActivity activity, TokenTaskSettings task, int[][] kinds)
     {
         double[][] gates = Matrices.Rows(activity.Written);
         var of = gates
@@ -136,7 +135,7 @@ internal static class GraphEdges
         return
         [
             .. of.Select(p => (p.Key, Count: p.Count(), Gate: p.Average()))
-                .Select(p => new KindReading(TokenKinds.Names(task)[p.Key], p.Count, p.Gate, p.Gate)),
+                .Select(p => new KindReading(task.Kinds[p.Key], p.Count, p.Gate, p.Gate)),
         ];
     }
 

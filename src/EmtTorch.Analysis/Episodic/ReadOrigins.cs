@@ -1,4 +1,5 @@
 using EmtTorch.Memory;
+using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Memory;
+using EmtTorch.Tasks;
 using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Runs;
@@ -22,7 +23,7 @@ internal static class EpisodicJson
         json["test_horizon"] = configuration.Evaluation.Horizon;
         json["horizon_trained"] = analysis.HorizonTrained;
         json["pairs_trained"] = analysis.PairsTrained;
-        if (configuration.Task.Text is not null)
+        if (configuration.Task.Own is TextConfiguration)
         {
             json["bits_per_character"] = Number(analysis.Text?.Bits);
             json["bits_new_words"] = Number(analysis.Text?.NewWords);

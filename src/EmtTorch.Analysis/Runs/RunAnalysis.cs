@@ -458,7 +458,7 @@ public sealed record RunAnalysis
         var json = Head(network);
         XorVariables? variables = null;
         using var scope = NewDisposeScope();
-        using var task = network.Configuration.Task.ToXor(ScalarType.Float64, CPU);
+        using var task = (Xor)network.Configuration.Task.ToSequenceTask(ScalarType.Float64, CPU);
         if (network.Weights.WhyUnusable() is { } reason)
         {
             problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");

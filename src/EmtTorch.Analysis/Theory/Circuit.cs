@@ -1,4 +1,5 @@
 using EmtTorch.Models;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;

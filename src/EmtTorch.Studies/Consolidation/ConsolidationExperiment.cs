@@ -78,7 +78,13 @@ public sealed class ConsolidationExperiment
         Generator generator
     )
     {
-        (_settings, _run, _task, _network, _generator) = (settings, run, run.Task.SegmentRecall!, network, generator);
+        (_settings, _run, _task, _network, _generator) = (
+            settings,
+            run,
+            (SegmentRecallConfiguration)run.Task.Own!,
+            network,
+            generator
+        );
         _between = run.Training.Curriculum.Horizons[^1];
     }
 
@@ -162,7 +168,7 @@ public sealed class ConsolidationExperiment
 
     private static string? WhyNot(RunConfiguration run, ConsolidationConfiguration settings)
     {
-        if (run.Task.SegmentRecall is not { } task)
+        if (run.Task.Own is not SegmentRecallConfiguration task)
             return $"learned {run.Task.Label}: facts are pairs of segment_recall";
         if (run.Model.Memory == "none")
             return "has no fast weights: there is nothing to consolidate";

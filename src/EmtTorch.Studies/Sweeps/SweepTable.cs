@@ -1,4 +1,5 @@
 using EmtTorch.Analysis;
+using EmtTorch.Tasks;
 
 namespace EmtTorch.Studies;
 
@@ -139,7 +140,7 @@ public sealed record SweepTable
     public bool OnTokens => Runs.Count > 0 && Runs.All(r => r.Configuration.Task.IsOnTokens);
 
     /// <summary>Whether some run is on a text.</summary>
-    public bool OnText => Runs.Any(r => r.Configuration.Task.Text is not null);
+    public bool OnText => Runs.Any(r => r.Configuration.Task.Own is TextConfiguration);
 
     public int FinishedCount => Runs.Count(r => r.Finished);
 

@@ -165,6 +165,23 @@ public static partial class ConfigurationFile
 
     private static RunConfiguration Bind(JsonObject settings)
     {
+        var rest = settings.DeepClone().AsObject();
+        TaskSettings? own = null;
+        foreach (var (name, type) in Parts.Of(typeof(TaskSettings)))
+        {
+            if (rest["task"] is JsonObject task && task.Remove(name, out var part))
+                own = (TaskSettings)Bind(part as JsonObject ?? [], Activator.CreateInstance(type)!);
+        }
+        var configuration = new RunConfiguration { Task = new() { Own = own } };
+        // An object without keys is nothing to the binder, where here it is one with all defaults.
+        if (rest["model"]?["retrieval"] is not null)
+            configuration = configuration with { Model = new() { Retrieval = new() } };
+        return (RunConfiguration)Bind(rest, configuration);
+    }
+
+    private static object Bind(JsonObject settings, object record)
+    {
+        EmptyLists(settings, record);
         using var json = new MemoryStream(Encoding.UTF8.GetBytes(settings.ToJsonString()));
         // The binder ignores case, so that without its underscores a key is its property's name.
         var values = new ConfigurationBuilder()
@@ -172,29 +189,24 @@ public static partial class ConfigurationFile
             .Build()
             .AsEnumerable()
             .Select(p => KeyValuePair.Create(p.Key.Replace("_", "", StringComparison.Ordinal), p.Value));
-        // An object without keys is nothing to it, where here it is a task with all defaults.
-        bool Has(string task) => settings["task"]?[task] is not null;
-        var configuration = new RunConfiguration
-        {
-            Task = new()
-            {
-                AssociativeRecall = Has("associative_recall") ? new() : null,
-                SegmentRecall = Has("segment_recall") ? new() : null,
-                Rebinding = Has("rebinding") ? new() : null,
-                TwoHop = Has("two_hop") ? new() : null,
-                Copy = Has("copy") ? new() : null,
-            },
-        };
-        if (settings["model"]?["retrieval"] is not null)
-            configuration = configuration with { Model = new() { Retrieval = new() } };
-        // It also adds to a list that is there already, so that the one list with a default must give way to the settings' own.
-        if (settings["training"]?["curriculum"]?["horizons"] is not null)
-            configuration = configuration with { Training = new() { Curriculum = new() { Horizons = [] } } };
         new ConfigurationBuilder()
             .AddInMemoryCollection(values)
             .Build()
-            .Bind(configuration, o => o.ErrorOnUnknownConfiguration = true);
-        return configuration;
+            .Bind(record, o => o.ErrorOnUnknownConfiguration = true);
+        return record;
+    }
+
+    /// <summary>The binder adds to a list that is there already: a list with a default gives way to the settings' own.</summary>
+    private static void EmptyLists(JsonObject settings, object record)
+    {
+        foreach (var property in record.GetType().GetProperties().Where(p => p.CanWrite))
+        {
+            var given = settings[SettingJson.Options.PropertyNamingPolicy!.ConvertName(property.Name)];
+            if (given is JsonArray && property.PropertyType.IsGenericType)
+                property.SetValue(record, Array.CreateInstance(property.PropertyType.GetGenericArguments()[0], 0));
+            else if (given is JsonObject section && property.GetValue(record) is { } inner)
+                EmptyLists(section, inner);
+        }
     }
 
     /// <summary>

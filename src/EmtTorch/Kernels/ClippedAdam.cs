@@ -11,7 +11,8 @@ namespace EmtTorch.Kernels;
 /// Clipping the gradient's norm and Adam, in two passes over the parameters' memory on the CPU: with ‖g‖ over all parameters,
 /// c = min(1, max / (‖g‖ + 1e-6)),  g ← c g,  g' = g + decay · θ,  m ← β₁ m + (1 − β₁) g',  v ← β₂ v + (1 − β₂) g'²,
 /// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε).
-/// m, v and n stay in the optimizer's own state, so that its checkpoints are what they were. Elsewhere it is
+/// m, v and n stay in the optimizer's own state, so that its checkpoints are what they were. On a GPU it is one launch
+/// (<see cref="CudaAdam"/>). Elsewhere it is
 /// clip_grad_norm_ and the optimizer's own step, to whose results these are equal to rounding.
 /// Before the move θ ← θ − lr · decoupled · θ, which makes it AdamW (Loshchilov and Hutter 2019): all that AdamW has beside
 /// Adam, with the same state, so that there is no second class of it.
@@ -43,6 +44,8 @@ internal sealed unsafe class ClippedAdam
     public double Step(double largestNorm, Tensor? noise = null)
     {
         using var scope = NewDisposeScope();
+        if (noise is null && StepOnGpu(largestNorm) is { } found)
+            return found;
         if (_decoupled != 0)
             Shrink();
         var gradients = new Tensor[_parameters.Length];
@@ -116,6 +119,35 @@ internal sealed unsafe class ClippedAdam
             }
         }
         return norm;
+    }
+
+    /// <summary>The same by <see cref="CudaAdam"/>; null where it does not serve and nothing was done.</summary>
+    private double? StepOnGpu(double largestNorm)
+    {
+        double rate = _optimizer.ParamGroups.First().LearningRate;
+        if (_options is not { beta1: 0.9, beta2: 0.999, amsgrad: not true, maximize: not true } || rate == 0)
+            return null;
+        if (_states.Any(s => s.step != _states[0].step))
+            return null;
+        var pieces = new AdamPiece[_parameters.Length];
+        for (int i = 0; i < pieces.Length; i++)
+        {
+            if (_parameters[i].grad is not { } grad)
+                return null;
+            pieces[i] = new(_parameters[i], grad, _states[i].exp_avg, _states[i].exp_avg_sq);
+        }
+        long step = _states[0].step + 1;
+        double share = rate / (1 - Math.Pow(0.9, step));
+        double a = -1 / (share * Math.Sqrt(1 - Math.Pow(0.999, step))),
+            b = -_options.eps!.Value / share;
+        if (
+            CudaAdam.Step(pieces, largestNorm, _options.weight_decay!.Value, 1 - rate * _decoupled, a, b)
+            is not { } norm
+        )
+            return null;
+        foreach (var state in _states)
+            state.step = step;
+        return norm.ToDouble();
     }
 
     // A parameter without a gradient is left alone, as in AdamW.

@@ -8,7 +8,8 @@ namespace EmtTorch.Kernels;
 /// steps at the end:
 /// with δ(t) = (1 − h(t)²) ∘ (∂L/∂h(t) + W_hhᵀ δ(t+1)):  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t+1) u(t)ᵀ,
 /// db = Σ δ(t),  du(t) = W_uhᵀ δ(t+1).
-/// On the CPU in float32 and float64 <see cref="FusedElman"/> does both ways; elsewhere it is Torch's products, step by step.
+/// In float32 and float64 <see cref="FusedElman"/> does both ways on the CPU, and <see cref="CudaElman"/> the recurrence on a GPU, in one
+/// launch; elsewhere it is Torch's products, step by step.
 /// </summary>
 /// <remarks>Arguments: input (S, B, κ), W_uh (H, κ), W_hh (H, H), steps T ≥ S as a long, and b (H) where there is one. Result: (T, B, H).
 /// Differentiable once.</remarks>
@@ -40,32 +41,47 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
             return [written];
         }
 
-        var states = empty([steps, batch, hidden], dtype: input.dtype, device: input.device); // (T, B, H)
-        using (NewDisposeScope())
+        Tensor states; // (T, B, H)
+        using (var scope = NewDisposeScope())
         {
-            var transposed = weightHh.t();
-            // What does not depend on h, for all steps at once; the recurrence is added in place.
-            if (inputSteps > 0)
-                states.narrow(0, 0, inputSteps).copy_(matmul(input, weightIh.t()));
+            // What does not depend on h, for all steps at once.
+            var drive = matmul(input, weightIh.t()); // (S, B, H)
             if (bias is not null)
-            {
-                states.narrow(0, inputSteps, steps - inputSteps).zero_();
-                states.add_(bias);
-            }
-            var h = states.unbind(0); // T × (B, H)
-            for (int t = 0; t < h.Length; t++)
-            {
-                // Past the input and without a bias there is nothing to add to: beta = 0 overwrites what the memory held.
-                if (t > 0)
-                    h[t].addmm_(h[t - 1], transposed, beta: t < inputSteps || bias is not null ? 1 : 0);
-                else if (inputSteps == 0 && bias is null)
-                    h[t].zero_();
-                h[t].tanh_();
-            }
+                drive.add_(bias);
+            states = (
+                CudaElman
+                    .States(drive.unsqueeze(0), weightHh.unsqueeze(0), bias?.unsqueeze(0), steps, lengths: null)
+                    ?.squeeze(0)
+                ?? States(drive, weightHh, bias, steps)
+            ).MoveToOuterDisposeScope();
         }
         ctx.save_for_backward([input, weightIh, weightHh, states]);
         ctx.save_data("bias", bias is not null);
         return [states];
+    }
+
+    /// <summary>h(1) … h(T) in Torch's operators, from what is added in the first steps (S, B, H).</summary>
+    private static Tensor States(Tensor drive, Tensor weightHh, Tensor? bias, long steps)
+    {
+        long inputSteps = drive.shape[0];
+        var states = empty([steps, .. drive.shape[1..]], dtype: drive.dtype, device: drive.device); // (T, B, H)
+        var transposed = weightHh.t();
+        // The recurrence is added in place.
+        if (inputSteps > 0)
+            states.narrow(0, 0, inputSteps).copy_(drive);
+        if (bias is not null)
+            states.narrow(0, inputSteps, steps - inputSteps).copy_(bias);
+        var h = states.unbind(0); // T × (B, H)
+        for (int t = 0; t < h.Length; t++)
+        {
+            // Past the input and without a bias there is nothing to add to: beta = 0 overwrites what the memory held.
+            if (t > 0)
+                h[t].addmm_(h[t - 1], transposed, beta: t < inputSteps || bias is not null ? 1 : 0);
+            else if (inputSteps == 0 && bias is null)
+                h[t].zero_();
+            h[t].tanh_();
+        }
+        return states;
     }
 
     /// <summary>Refuses what the function cannot take.</summary>
@@ -117,19 +133,11 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
             return hasBias ? [du, dIh, dHh, null, db] : [du, dIh, dHh, null];
         }
 
-        var squares = states.square(); // h², (T, B, H)
-        var delta = ofStates.contiguous().clone(); // becomes δ, (T, B, H)
-        using (NewDisposeScope())
-        {
-            Tensor[] d = delta.unbind(0),
-                h2 = squares.unbind(0); // T × (B, H)
-            for (int t = d.Length - 1; t >= 0; t--)
-            {
-                if (t < d.Length - 1)
-                    d[t].addmm_(d[t + 1], weightHh);
-                d[t].addcmul_(d[t], h2[t], -1); // times 1 − h²
-            }
-        }
+        var delta =
+            CudaElman
+                .Deltas(ofStates.unsqueeze(0), weightHh.unsqueeze(0), states.unsqueeze(0), lengths: null)
+                ?.squeeze(0)
+            ?? Deltas(ofStates, weightHh, states); // (T, B, H)
         var after = delta.narrow(0, 1, steps - 1).flatten(0, 1); // δ(2) … δ(T), all sequences' in one dimension
         var before = states.narrow(0, 0, steps - 1).flatten(0, 1); // h(1) … h(T−1)
         var first = delta.narrow(0, 0, inputSteps).flatten(0, 1); // δ(1) … δ(S)
@@ -143,5 +151,21 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         if (hasBias)
             found.Add(delta.sum([0L, 1L]));
         return found;
+    }
+
+    /// <summary>δ(1) … δ(T) in Torch's operators, from ∂L/∂h (T, B, H).</summary>
+    private static Tensor Deltas(Tensor ofStates, Tensor weightHh, Tensor states)
+    {
+        var squares = states.square(); // h², (T, B, H)
+        var delta = ofStates.contiguous().clone(); // becomes δ, (T, B, H)
+        Tensor[] d = delta.unbind(0),
+            h2 = squares.unbind(0); // T × (B, H)
+        for (int t = d.Length - 1; t >= 0; t--)
+        {
+            if (t < d.Length - 1)
+                d[t].addmm_(d[t + 1], weightHh);
+            d[t].addcmul_(d[t], h2[t], -1); // times 1 − h²
+        }
+        return delta;
     }
 }

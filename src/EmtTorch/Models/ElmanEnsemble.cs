@@ -1,3 +1,5 @@
+using EmtTorch.Kernels;
+using EmtTorch.Settings;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -10,7 +12,8 @@ namespace EmtTorch.Models;
 /// δ(t) = D(t) ∘ (g(t) + W_hhᵀ δ(t+1)),  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  dW_r = Σ dy(t) h(t)ᵀ.
 /// </summary>
 /// <remarks>
-/// <para>A time step is two launches forward (product, tanh) and two backward (product; its multiple by D added to D ∘ g in
+/// <para>On a GPU <see cref="CudaElman"/> goes through all time steps in one launch, forward and backward. In Torch's operators, wherever it
+/// does not serve, a time step is two launches forward (product, tanh) and two backward (product; its multiple by D added to D ∘ g in
 /// place), whatever N is; the input phase has one more, since a product that adds to something copies that first. All else
 /// is a fixed number of launches: one product over all steps for inputs, outputs and each weight's gradient.</para>
 /// <para>Members may be at different horizons. They come longest first, so that those still going at time t are the first
@@ -22,7 +25,7 @@ namespace EmtTorch.Models;
 internal sealed class ElmanEnsemble : IDisposable
 {
     private readonly (string Name, long Offset, long[] Shape)[] _layout;
-    private (int[] Horizons, long Batch, Tensor Counts, Tensor TwiceShare, Tensor Beyond)? _horizons;
+    private (int[] Horizons, long Batch, Tensor Counts, Tensor TwiceShare, Tensor Beyond, Tensor Lengths)? _horizons;
 
     /// <param name="networks">Where the weights come from; of one shape.</param>
     /// <param name="device">Where to compute.</param>
@@ -42,10 +45,11 @@ internal sealed class ElmanEnsemble : IDisposable
                     return at;
                 }),
         ];
-        Parameters = stack(networks.Select(n => cat(n.parameters().Select(p => p.detach().reshape(-1)).ToArray())))
-            .to(device)
-            .DetachFromDisposeScope();
+        Parameters = stack(networks.Select(Row)).to(device).DetachFromDisposeScope();
     }
+
+    private static Tensor Row(ElmanRnn network) =>
+        cat(network.parameters().Select(p => p.detach().reshape(-1)).ToArray()); // (P)
 
     private ElmanEnsemble((string, long, long[])[] layout, Tensor parameters) =>
         (_layout, Parameters) = (layout, parameters);
@@ -64,6 +68,24 @@ internal sealed class ElmanEnsemble : IDisposable
         Parameters = old.index_select(0, members).DetachFromDisposeScope();
         old.Dispose();
     }
+
+    /// <summary>Takes over one network's weights of now, as the only member's.</summary>
+    public void Take(ElmanRnn network)
+    {
+        using var scope = NewDisposeScope();
+        using var quiet = no_grad();
+        var row = Row(network).unsqueeze(0);
+        // A network that has moved has its constants elsewhere.
+        if (row.dtype != Parameters.dtype || row.device.ToString() != Parameters.device.ToString())
+            Forget();
+        Parameters.Dispose();
+        Parameters = row.DetachFromDisposeScope();
+    }
+
+    /// <summary>The parts of a row that belong to the parameters, in their order and shapes; views.</summary>
+    /// <param name="row">(P).</param>
+    public IEnumerable<Tensor> Parts(Tensor row) =>
+        _layout.Select(p => row.narrow(0, p.Offset, p.Shape.Aggregate(1L, (a, b) => a * b)).view(p.Shape));
 
     /// <summary>A copy of some of the networks.</summary>
     /// <param name="members">Which, as numbers on the device (N').</param>
@@ -113,13 +135,20 @@ internal sealed class ElmanEnsemble : IDisposable
             readoutBias = Weight("readout.bias"); // (N, H), (N, κ)
         var stretches = Stretches(horizons, from);
 
-        var states = States(input, weightIh, weightHh, bias, stretches); // (N, T, B, H)
+        var (counts, twiceShare, beyond, lengths) = Horizons(horizons, from, batch, width, input.dtype); // (N, 1), (N, 1, 1), (N, L·B, 1), (N)
+        var last = stretches.Count > 1 ? lengths : null;
+
+        // What does not depend on h, for all steps at once (N, S, B, H).
+        var drive =
+            s == 0
+                ? empty([n, 0, batch, hidden], dtype: input.dtype, device: input.device)
+                : Affine(input.view(n, s * batch, width), weightIh, bias).view(n, s, batch, hidden);
+        var states = CudaElman.States(drive, weightHh, bias, steps, last) ?? States(drive, weightHh, bias, stretches); // (N, T, B, H)
         var read = states.narrow(1, from, length).view(n, length * batch, hidden); // (N, L·B, H)
         var output = Affine(read, readout, readoutBias); // (N, L·B, κ)
         var wanted = target.view(n, length * batch, width);
         var error = output - wanted;
         var right = output.ge(0).eq(wanted.ge(0));
-        var (counts, twiceShare, beyond) = Horizons(horizons, batch, width, error.dtype); // (N, 1), (N, 1, 1), (N, L·B, 1)
         if (stretches.Count > 1)
         {
             // Steps after a network's horizon count for nothing, whatever the target holds there: infinity, too.
@@ -136,33 +165,11 @@ internal sealed class ElmanEnsemble : IDisposable
             return (scores.MoveToOuterDisposeScope(), null);
 
         var dy = error.mul_(twiceShare); // ∂L/∂y (N, L·B, κ)
-        var slope = addcmul(ones(1, dtype: states.dtype, device: states.device), states, states, -1); // D (N, T, B, H)
-        // δ, all of it at first D ∘ g; outputs that don't count are zeros in front, narrow ones: they are put in before the product.
+        // Outputs that don't count are zeros in front, narrow ones: they are put in before the product.
         var outputs =
             from == 0 ? dy : cat([zeros([n, from * batch, width], dtype: dy.dtype, device: dy.device), dy], 1);
-        var delta = bmm(outputs, readout).view(n, steps, batch, hidden).mul_(slope);
-        Tensor? after = null;
-        foreach (var (members, start, end) in stretches.AsEnumerable().Reverse())
-        {
-            var weight = weightHh.narrow(0, 0, members);
-            var d = delta.narrow(0, 0, members).narrow(1, start, end - start).unbind(1); // (n(t), B, H)
-            var by = slope.narrow(0, 0, members).narrow(1, start, end - start).unbind(1);
-            for (int t = d.Length - 1; t >= 0; t--)
-            {
-                if (after is not null)
-                {
-                    // Where some members end here, the others alone have a later step.
-                    long going = after.shape[0];
-                    // Disposed of at once: the next product is written where this one was, while that is in the cache.
-                    using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
-                    if (going == members)
-                        d[t].addcmul_(by[t], through, 1);
-                    else
-                        d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, 1);
-                }
-                after = d[t];
-            }
-        }
+        var given = bmm(outputs, readout).view(n, steps, batch, hidden); // g (N, T, B, H)
+        var delta = CudaElman.Deltas(given, weightHh, states, last) ?? Deltas(given, weightHh, states, stretches); // (N, T, B, H)
         var later = delta.narrow(1, 1, steps - 1).view(n, (steps - 1) * batch, hidden); // δ(2) … δ(T)
         var before = states.narrow(1, 0, steps - 1).view(n, (steps - 1) * batch, hidden); // h(1) … h(T−1)
         var first = delta.narrow(1, 0, s).view(n, s * batch, hidden); // δ(1) … δ(S)
@@ -195,26 +202,23 @@ internal sealed class ElmanEnsemble : IDisposable
         View(gradient, "rnn.weight_hh")!.addcmul_(SpectralPenalty.Gradient(Weight("rnn.weight_hh")!), betas, 1);
     }
 
-    /// <summary>h(1) … h(T) of all, (N, T, B, H); zero after a network's own horizon.</summary>
+    /// <summary>h(1) … h(T) of all in Torch's operators, (N, T, B, H); zero after a network's own horizon.</summary>
     private static Tensor States(
-        Tensor input,
-        Tensor weightIh,
+        Tensor drive,
         Tensor weightHh,
         Tensor? bias,
         List<(long Members, long Start, long End)> stretches
     )
     {
-        long n = input.shape[0],
-            s = input.shape[1],
-            batch = input.shape[2],
-            hidden = weightHh.shape[1],
+        long n = drive.shape[0],
+            s = drive.shape[1],
+            batch = drive.shape[2],
+            hidden = drive.shape[3],
             steps = stretches[^1].End;
-        // What does not depend on h, for all steps at once.
-        var drive =
-            s == 0 ? [] : Affine(input.view(n, s * batch, -1), weightIh, bias).view(n, s, batch, hidden).unbind(1); // S × (N, B, H)
+        var (dtype, device) = (drive.dtype, drive.device);
+        var driven = s == 0 ? [] : drive.unbind(1); // S × (N, B, H)
         var constant = bias?.unsqueeze(1); // (N, 1, H)
-        Tensor? states =
-            stretches.Count == 1 ? null : zeros([n, steps, batch, hidden], dtype: input.dtype, device: input.device);
+        Tensor? states = stretches.Count == 1 ? null : zeros([n, steps, batch, hidden], dtype: dtype, device: device);
         Tensor? h = null;
         foreach (var (members, start, end) in stretches)
         {
@@ -229,13 +233,13 @@ internal sealed class ElmanEnsemble : IDisposable
                 var given =
                     t < s
                         ? all
-                            ? drive[t]
-                            : drive[t].narrow(0, 0, members)
+                            ? driven[t]
+                            : driven[t].narrow(0, 0, members)
                         : steady;
                 if (h is not null)
                     h = given is null ? bmm(h, weight) : bmm(h, weight).add_(given);
                 else if (given is null)
-                    h = zeros([members, batch, hidden], dtype: input.dtype, device: input.device);
+                    h = zeros([members, batch, hidden], dtype: dtype, device: device);
                 else
                     h = given.expand(members, batch, hidden).clone();
                 written[t - start] = h.tanh_();
@@ -248,6 +252,41 @@ internal sealed class ElmanEnsemble : IDisposable
             states.narrow(0, 0, members).narrow(1, start, end - start).copy_(joined);
         }
         return states!;
+    }
+
+    /// <summary>δ(1) … δ(T) of all in Torch's operators, from g, which is overwritten: (N, T, B, H).</summary>
+    private static Tensor Deltas(
+        Tensor given,
+        Tensor weightHh,
+        Tensor states,
+        List<(long Members, long Start, long End)> stretches
+    )
+    {
+        var slope = addcmul(ones(1, dtype: states.dtype, device: states.device), states, states, -1); // D (N, T, B, H)
+        var delta = given.mul_(slope); // δ, all of it at first D ∘ g
+        Tensor? after = null;
+        foreach (var (members, start, end) in stretches.AsEnumerable().Reverse())
+        {
+            var weight = weightHh.narrow(0, 0, members);
+            var d = delta.narrow(0, 0, members).narrow(1, start, end - start).unbind(1); // (n(t), B, H)
+            var by = slope.narrow(0, 0, members).narrow(1, start, end - start).unbind(1);
+            for (int t = d.Length - 1; t >= 0; t--)
+            {
+                if (after is not null)
+                {
+                    // Where some members end here, the others alone have a later step.
+                    long going = after.shape[0];
+                    // Disposed of at once: the next product is written where this one was, while that is in the cache.
+                    using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
+                    if (going == members)
+                        d[t].addcmul_(by[t], through, 1);
+                    else
+                        d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, 1);
+                }
+                after = d[t];
+            }
+        }
+        return delta;
     }
 
     /// <summary>x Wᵀ + b: (N, M, in), (N, out, in), (N, out) to (N, M, out).</summary>
@@ -272,18 +311,19 @@ internal sealed class ElmanEnsemble : IDisposable
     }
 
     /// <summary>
-    /// Numbers that count of each member, twice their reciprocal, and which outputs are beyond its horizon. They are kept until the
-    /// horizons change: a transfer to the device would wait for all that was launched before it.
+    /// Numbers that count of each member, twice their reciprocal, which outputs are beyond its horizon, and its last time step. They
+    /// are kept until the horizons change: a transfer to the device would wait for all that was launched before it.
     /// </summary>
-    private (Tensor Counts, Tensor TwiceShare, Tensor Beyond) Horizons(
+    private (Tensor Counts, Tensor TwiceShare, Tensor Beyond, Tensor Lengths) Horizons(
         IReadOnlyList<int> horizons,
+        long from,
         long batch,
         long width,
         ScalarType dtype
     )
     {
         if (_horizons is { } kept && kept.Batch == batch && kept.Horizons.AsSpan().SequenceEqual([.. horizons]))
-            return (kept.Counts, kept.TwiceShare, kept.Beyond);
+            return (kept.Counts, kept.TwiceShare, kept.Beyond, kept.Lengths);
         Forget();
         var own = tensor(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1); // (N, 1)
         var counts = own.mul(batch * width);
@@ -293,14 +333,11 @@ internal sealed class ElmanEnsemble : IDisposable
             .unsqueeze(2)
             .expand(horizons.Count, horizons[0], batch)
             .reshape(horizons.Count, horizons[0] * batch, 1);
-        _horizons = (
-            [.. horizons],
-            batch,
-            counts.DetachFromDisposeScope(),
-            twiceShare.DetachFromDisposeScope(),
-            beyond.DetachFromDisposeScope()
-        );
-        return (counts, twiceShare, beyond);
+        var lengths = own.squeeze(1).add(from).to(ScalarType.Int32);
+        foreach (var tensor in new[] { counts, twiceShare, beyond, lengths })
+            tensor.DetachFromDisposeScope();
+        _horizons = ([.. horizons], batch, counts, twiceShare, beyond, lengths);
+        return (counts, twiceShare, beyond, lengths);
     }
 
     private void Forget()
@@ -310,6 +347,7 @@ internal sealed class ElmanEnsemble : IDisposable
         kept.Counts.Dispose();
         kept.TwiceShare.Dispose();
         kept.Beyond.Dispose();
+        kept.Lengths.Dispose();
         _horizons = null;
     }
 

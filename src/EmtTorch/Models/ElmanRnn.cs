@@ -1,4 +1,5 @@
 using EmtTorch.Kernels;
+using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -17,6 +18,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
 {
     private readonly ElmanCell rnn;
     private readonly Linear readout;
+    private ElmanEnsemble? _alone; // this network as an ensemble of one, where that computes the score
 
     /// <param name="inputSize">Numbers in an input and in an output, κ.</param>
     /// <param name="hiddenSize">Hidden units, H.</param>
@@ -104,7 +106,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// What training needs of a batch, in one pass where the fused kernel serves (CPU, float32 and float64), else through
+    /// What training needs of a batch, in one pass where a fused kernel serves (float32 and float64), else through
     /// autograd: L = mean (y − y*)² over the steps from `from` on, the share of outputs with the target's sign (0 counts as
     /// positive), and, if asked for, ∂L/∂θ written into every parameter's grad.
     /// </summary>
@@ -136,6 +138,8 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
             return score;
         }
 
+        if (CudaElman.Serves(input, target))
+            return ScoreAsEnsemble(input, target, from, gradients);
         using var scope = NewDisposeScope();
         using var mode = enable_grad(gradients);
         var output = forward(input, from + target.shape[0], from); // (T − from, B, κ)
@@ -150,6 +154,39 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         var right = output.ge(0).eq(target.ge(0)).to_type(ScalarType.Float64).mean();
         var both = stack([loss.detach().to_type(ScalarType.Float64), right]).cpu();
         return (both[0].item<double>(), both[1].item<double>());
+    }
+
+    // Without a graph of autograd, whose nodes would be as many launches again.
+    private (double Loss, double Accuracy) ScoreAsEnsemble(Tensor input, Tensor target, long from, bool gradients)
+    {
+        ElmanRecurrence.Check(input, InputWeights, RecurrentWeights, RecurrentBias, from + target.shape[0]);
+        Require.Shape(target, [Require.Any, input.shape[1], InputWeights.shape[1]]);
+        Require.Like(target, input);
+        using var scope = NewDisposeScope();
+        _alone ??= new([this], input.device);
+        _alone.Take(this);
+        var (scores, gradient) = _alone.Score(
+            input.contiguous().unsqueeze(0),
+            target.contiguous().unsqueeze(0),
+            from,
+            [(int)target.shape[0]],
+            gradients
+        );
+        if (gradient is not null)
+        {
+            var parts = _alone.Parts(gradient[0]);
+            foreach (var (parameter, part) in parameters().Zip(parts))
+                parameter.grad = part;
+        }
+        var both = scores.cpu();
+        return (both[0, 0].item<double>(), both[0, 1].item<double>());
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            _alone?.Dispose();
+        base.Dispose(disposing);
     }
 
     /// <summary>Adds the gradient of β ‖W_hhᵀ W_hh − I‖² to that of W_hh, which must be there.</summary>

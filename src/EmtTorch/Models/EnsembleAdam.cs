@@ -1,3 +1,4 @@
+using EmtTorch.Kernels;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Models;
@@ -19,6 +20,7 @@ internal sealed record AdamSettings(
 /// <remarks>
 /// The last line is written as θ + m / (a √v + b), where a = −(1 − β₁ⁿ) / (lr √(1 − β₂ⁿ)) and b = −ε (1 − β₁ⁿ) / lr: two numbers
 /// a member and step. They are computed on the host, in float64, a hundred steps ahead, and go to the device in one piece.
+/// On a GPU <see cref="CudaAdam"/> does all of it in one launch, unless there is noise to add.
 /// </remarks>
 internal sealed class EnsembleAdam : IDisposable
 {
@@ -103,6 +105,10 @@ internal sealed class EnsembleAdam : IDisposable
         var now = _coming.select(0, _used++); // (2, N, 1)
         for (int i = 0; i < _steps.Length; i++)
             _steps[i]++;
+
+        var piece = new AdamPiece(parameters, gradient, Means, Squares);
+        if (noise is null && CudaAdam.Step(piece, _limits, _decays, _kept, now[0], now[1]) is { } moved)
+            return moved.MoveToOuterDisposeScope();
 
         var norms = gradient.norm(1, keepdim: true); // (N, 1)
         gradient.mul_(_limits.div(norms.add(NormEpsilon)).clamp_max_(1)); // NaN stays

@@ -224,13 +224,8 @@ public sealed record ModelConfiguration
                 yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
             yield break;
         }
-        if (task.IsXor && !Bias)
-        {
-            yield return new(
-                "model.bias",
-                $"found false; {Xor.Name} needs true: without a bias −u gives −y, but the exclusive or of two inputs is the same for both, so that no training could learn it"
-            );
-        }
+        if (task.Other?.WhyBias is { } why && !Bias)
+            yield return new("model.bias", $"found false; {task.Label} needs true: {why}");
 
         if (Initialization != "circuit")
             yield break;

@@ -18,7 +18,24 @@ namespace EmtTorch.Settings;
 internal sealed class SettingRule
 {
     /// <summary>The rule of a record of settings: a run's, or an experiment's.</summary>
-    public static SettingRule Of<T>() => new(typeof(T), null, null) { IsWhole = true };
+    public static SettingRule Of<T>() => Cache<T>.Rule;
+
+    // Made anew where assemblies were added.
+    private static class Cache<T>
+    {
+        private static (int Version, SettingRule Rule) _made = (-1, null!);
+
+        public static SettingRule Rule
+        {
+            get
+            {
+                var made = _made;
+                if (made.Version != Parts.Version)
+                    _made = made = (Parts.Version, new(typeof(T), null, null) { IsWhole = true });
+                return made.Rule;
+            }
+        }
+    }
 
     /// <summary>Whether it is the rule of a whole file, which may name its schema.</summary>
     private bool IsWhole { get; init; }
@@ -72,9 +89,27 @@ internal sealed class SettingRule
         {
             case "object":
                 value ??= Activator.CreateInstance(type);
+                _description ??= type.GetCustomAttribute<DescriptionAttribute>()?.Description;
+                string[] ways = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties ?? [];
                 foreach (var p in type.GetProperties().Where(p => p.CanWrite))
-                    Keys.Add(KeyOf(p.Name), new(p.PropertyType, p, p.GetValue(value)));
-                _exactlyOne = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties.Select(KeyOf).ToArray() ?? [];
+                {
+                    List<string> names = [];
+                    if (p.IsDefined(typeof(PartAttribute)))
+                    {
+                        foreach (var (name, part) in Parts.Of(p.PropertyType))
+                        {
+                            names.Add(name);
+                            Keys.Add(name, new(part, null, null));
+                        }
+                    }
+                    else
+                    {
+                        names.Add(KeyOf(p.Name));
+                        Keys.Add(names[0], new(p.PropertyType, p, p.GetValue(value)));
+                    }
+                    if (ways.Contains(p.Name))
+                        _exactlyOne = [.. _exactlyOne, .. names];
+                }
                 if (type.GetCustomAttribute<KeysOfAttribute>()?.Property is { } kinds)
                     _kindKey = KeyOf(kinds);
                 break;
@@ -94,6 +129,8 @@ internal sealed class SettingRule
                         ?.Values.Select(v => JsonSerializer.SerializeToNode(v)!)
                         .ToArray()
                     ?? [];
+                if (property?.GetCustomAttribute<OrNameOfAttribute>() is { } others)
+                    _choices = [.. _choices, .. Parts.Of(others.Type).Keys.Select(name => JsonValue.Create(name))];
                 _pattern = property?.GetCustomAttribute<RegularExpressionAttribute>();
                 if (property?.GetCustomAttribute<RangeAttribute>() is { } range)
                 {

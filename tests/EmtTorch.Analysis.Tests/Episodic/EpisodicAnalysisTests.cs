@@ -181,10 +181,14 @@ public sealed class EpisodicAnalysisTests
         // Tokens: ? noise k0 … k3 v0 … v3.
         long[] input = [1, 3, 6, 2, 8, 0, 8, 1, 0, 3],
             target = [No, No, No, No, No, No, 2, No, No, 6];
-        var bound = BoundPairs.Of(task, input, target)!;
+        var document = new TokenDocument(input, target);
+        var bound = task.Tokens!.PairsOf(document)!;
         Assert.That(bound.Pairs.Select(p => (p.Key, p.Value)), Is.EqualTo(new[] { (3L, 6L), (2L, 8L) }));
         Assert.That(bound.Questions.Select(q => (q.At, q.Right)), Is.EqualTo(new[] { (6, 1), (9, 0) }));
-        Assert.That(TokenKinds.Of(task, input, target, null), Is.EqualTo(new[] { 4, 0, 1, 0, 1, 2, 3, 4, 2, 3 }));
+        Assert.That(
+            input.Select((_, i) => task.Tokens.KindOf(document, i)),
+            Is.EqualTo(new[] { 4, 0, 1, 0, 1, 2, 3, 4, 2, 3 })
+        );
     }
 
     [Test]
@@ -293,10 +297,11 @@ public sealed class EpisodicAnalysisTests
     [Test]
     public void KindsAreThoseOfTheTask()
     {
-        IEnumerable<string> Kinds(TaskConfiguration task, long[] input, long[]? target = null, long[]? words = null) =>
-            TokenKinds
-                .Of(task, input, target ?? [.. input.Select(_ => No)], words)
-                .Select(k => TokenKinds.Names(task)[k]);
+        IEnumerable<string> Kinds(TaskConfiguration task, long[] input, long[]? target = null, long[]? words = null)
+        {
+            var document = new TokenDocument(input, target ?? [.. input.Select(_ => No)], words);
+            return input.Select((_, i) => task.Tokens!.Kinds[task.Tokens.KindOf(document, i)]);
+        }
         // Noise 1 and 2, keys 3 to 6, values 7 to 9.
         var pairs = Task(
             """{ "segment_recall": { "pairs": 2, "segment_length": 8, "keys": 4, "values": 3, "noise": 2 } }"""
@@ -323,7 +328,9 @@ public sealed class EpisodicAnalysisTests
             """{ "rebinding": { "pairs": 2, "rebindings": 1, "questions": 2, "keys": 4, "values": 3, "noise": 2 } }"""
         );
         // k0 v1, k2 v0, ? k0, k0 v2, ? k0
-        var bound = BoundPairs.Of(task, [3, 8, 5, 7, 0, 3, 1, 3, 9, 0, 3], [No, No, No, No, No, 8, No, No, No, No, 9])!;
+        var bound = task.Tokens!.PairsOf(
+            new([3, 8, 5, 7, 0, 3, 1, 3, 9, 0, 3], [No, No, No, No, No, 8, No, No, No, No, 9])
+        )!;
         Assert.That(bound.Pairs, Is.EqualTo(new BoundPair[] { new(3, 8, 1), new(5, 7, 3), new(3, 9, 8) }));
         Assert.That(bound.Questions, Is.EqualTo(new BoundQuestion[] { new(5, 0), new(10, 2) }));
     }

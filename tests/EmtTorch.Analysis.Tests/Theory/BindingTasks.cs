@@ -1,4 +1,5 @@
 using System.Numerics;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using static TorchSharp.torch;
 

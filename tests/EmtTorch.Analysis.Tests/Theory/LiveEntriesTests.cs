@@ -1,3 +1,4 @@
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using static TorchSharp.torch;
 

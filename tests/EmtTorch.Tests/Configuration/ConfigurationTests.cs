@@ -5,6 +5,7 @@ using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Settings;
+using EmtTorch.Tasks;
 using EmtTorch.Training;
 using FsCheck;
 using FsCheck.Fluent;
@@ -176,7 +177,7 @@ public class ConfigurationTests
         (
             """{"task": {}}""",
             "task",
-            "found none of name, id, matrix, terms, associative_recall, segment_recall, rebinding, two_hop, copy, text; allowed: exactly one"
+            "found none of name, id, matrix, terms, associative_recall, copy, rebinding, segment_recall, text, two_hop; allowed: exactly one"
         ),
         ("""{"task": {"name": "t1", "id": [255, 0, 0]}}""", "task", "found name and id of"),
         ("""{"task": {"name": "repaet_copy"}}""", "task.name", "did you mean repeat_copy?"),
@@ -651,14 +652,10 @@ public class ConfigurationTests
             first.Task.ToLinearBinding,
             Throws.ArgumentException.With.Message.Contains("xor is not a linear variable binding task")
         );
-        using var task = first.Task.ToXor(torch.ScalarType.Float32, torch.CPU);
+        using var task = (Xor)first.Task.ToSequenceTask(torch.ScalarType.Float32, torch.CPU);
         Assert.That((task.Dimension, task.InputSteps, task.Delays), Is.EqualTo((3, 5, new[] { 5, 2 })));
-        using var usual = (first.Task with { Delays = null }).ToXor(torch.ScalarType.Float32, torch.CPU);
+        using var usual = (Xor)(first.Task with { Delays = null }).ToSequenceTask(torch.ScalarType.Float32, torch.CPU);
         Assert.That(usual.Delays, Is.EqualTo(new[] { 1, 5 }));
-        Assert.That(
-            () => (first.Task with { Name = "t1" }).ToXor(torch.ScalarType.Float32, torch.CPU),
-            Throws.ArgumentException.With.Message.Contains("the task is not xor")
-        );
     }
 
     [Test]
@@ -778,7 +775,7 @@ public class ConfigurationTests
     [TestCase(
         "task.id=[255,0,0]",
         "task",
-        "found name and id of name, id, matrix, terms, associative_recall, segment_recall, rebinding, two_hop, copy, text; allowed: exactly one (--set task={…} replaces"
+        "found name and id of name, id, matrix, terms, associative_recall, copy, rebinding, segment_recall, text, two_hop; allowed: exactly one (--set task={…} replaces"
     )]
     public void A_bad_override_is_refused(string text, string path, string gist)
     {

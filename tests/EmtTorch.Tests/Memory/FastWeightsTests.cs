@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using EmtTorch.Kernels;
 using EmtTorch.Memory;
+using EmtTorch.Settings;
 using TorchSharp;
 using static TorchSharp.torch;
 

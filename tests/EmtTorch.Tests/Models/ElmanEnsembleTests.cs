@@ -1,7 +1,6 @@
 using System.Globalization;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
-using EmtTorch.Tasks;
 using EmtTorch.Training;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -236,10 +235,8 @@ public sealed class ElmanEnsembleTests
             .Parse($$"""{ "name": "x", "task": { "name": "{{name}}"{{size}} }, "model": { "bias": true } }""", [])
             .Task;
         using var batches = new EnsembleBatches(task, dtype, CPU);
-        using var xor = task.IsXor ? task.ToXor(dtype, CPU) : null;
-        using var binding =
-            task.IsFlipFlop || task.IsXor ? null : new VariableBinding(task.ToLinearBinding(), dtype, CPU);
-        var flipFlop = task.IsFlipFlop ? new FlipFlop(task.D, dtype, CPU) : null;
+        var own = task.ToSequenceTask(dtype, CPU);
+        using var held = own as IDisposable;
         List<Generator> together = [],
             alone = [];
         foreach (ulong seed in new ulong[] { 1, 2, 9 })
@@ -252,10 +249,7 @@ public sealed class ElmanEnsembleTests
             var (input, target) = batches.Batch(7, horizons, together);
             for (int i = 0; i < 3; i++)
             {
-                var (ownInput, ownTarget) =
-                    binding?.Batch(7, horizons[i], alone[i])
-                    ?? xor?.Batch(7, horizons[i], alone[i])
-                    ?? flipFlop!.Batch(7, horizons[i], alone[i]);
+                var (ownInput, ownTarget) = own.Batch(7, horizons[i], alone[i]);
                 Assert.That(
                     input[i].narrow(0, 0, ownInput.shape[0]).eq(ownInput).all().item<bool>(),
                     Is.True,

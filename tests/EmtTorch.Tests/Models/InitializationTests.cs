@@ -1,5 +1,6 @@
 using EmtTorch.Configuration;
 using EmtTorch.Models;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using static TorchSharp.torch;

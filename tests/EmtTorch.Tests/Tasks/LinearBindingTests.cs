@@ -1,4 +1,5 @@
 using System.Numerics;
+using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using FsCheck;
 using FsCheck.Fluent;

@@ -1,4 +1,5 @@
 using EmtTorch.Kernels;
+using EmtTorch.Settings;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,3 +1,4 @@
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
@@ -10,7 +11,7 @@ namespace EmtTorch.Tasks;
 /// At every step and on every channel there is a pulse with the probability p, its sign fair, and on the first step there
 /// is one for certain. The target is the sign of the channel's last pulse, this step's included, at every step.
 /// </remarks>
-public sealed class FlipFlop
+public sealed class FlipFlop : ISequenceTask
 {
     /// <summary>Its name in configurations.</summary>
     public const string Name = "flip_flop";
@@ -42,6 +43,9 @@ public sealed class FlipFlop
     /// <summary>Channels.</summary>
     public int Dimension { get; }
 
+    /// <summary>None: every output counts, so that the horizon is the whole sequence.</summary>
+    public int InputSteps => 0;
+
     /// <summary>One batch.</summary>
     /// <param name="batchSize">Sequences, B.</param>
     /// <param name="steps">Steps of a sequence, T; 64 in FixedPointFinder's example.</param>
@@ -62,4 +66,26 @@ public sealed class FlipFlop
             .values;
         return (input, input.gather(0, when));
     }
+}
+
+/// <summary>flip_flop in a configuration: d is the number of bits.</summary>
+[Named(FlipFlop.Name)]
+internal sealed class FlipFlopTask : NamedTask
+{
+    public override ISequenceTask Create(TaskConfiguration task, ScalarType dtype, Device device) =>
+        new FlipFlop(task.D, dtype, device);
+
+    public override IEnumerable<(string Key, string Message)> Check(TaskConfiguration task) =>
+        task.S == TaskConfiguration.UsualS
+            ? []
+            :
+            [
+                (
+                    "s",
+                    $"found {task.S}; {FlipFlop.Name} has no history, so that s means nothing there: leave it out "
+                        + "(d is the number of bits, training.curriculum.horizons are the lengths of sequences)"
+                ),
+            ];
+
+    public override string WhyNotLinear => "";
 }

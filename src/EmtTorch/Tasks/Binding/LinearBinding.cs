@@ -2,6 +2,7 @@ using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
 using System.Numerics;
 using System.Text.Json.Serialization;
+using EmtTorch.Settings;
 
 namespace EmtTorch.Tasks;
 

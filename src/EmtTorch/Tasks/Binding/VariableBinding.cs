@@ -14,7 +14,7 @@ namespace EmtTorch.Tasks;
 /// the horizon's steps unrolled: no loop over time. Where each row of P has one entry only, as in T1 to T4, y is a
 /// choice of inputs and their signs, and on the CPU is copied in place of multiplied: the same numbers at a tenth of the time.
 /// </remarks>
-public sealed class VariableBinding : IDisposable
+public sealed class VariableBinding : ISequenceTask, IDisposable
 {
     private readonly LinearBinding _task;
     private readonly ScalarType _dtype;
@@ -41,7 +41,7 @@ public sealed class VariableBinding : IDisposable
         long s = _task.S,
             d = _task.D;
         // The history as one row, oldest variable first.
-        var history = Draw.Integers(0, 2, [batchSize, s * d], generator, _device, _dtype);
+        var history = Draw.Integers(0, 2, [batchSize, s * d], generator, CPU, _dtype);
         var unrolled = Unrolled(horizon);
         if (
             _choice is { } choice
@@ -58,7 +58,8 @@ public sealed class VariableBinding : IDisposable
             GC.KeepAlive(history);
             return (input, target);
         }
-        history.mul_(2).sub_(1);
+        // Before they are moved: on a GPU it would be two launches.
+        history = Draw.On(_device, history.mul_(2).sub_(1));
         var continued = matmul(history, unrolled.t()); // (B, horizon·d)
         return (
             history.view(batchSize, s, d).transpose(0, 1).contiguous(), // (s, B, d)

@@ -1,3 +1,4 @@
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
@@ -17,7 +18,7 @@ namespace EmtTorch.Tasks;
 /// first step. There the network's sign is right for u or for −u and wrong for the other: half of these bits are right, on average.
 /// </para>
 /// </remarks>
-public sealed class Xor : IDisposable
+public sealed class Xor : ISequenceTask, IDisposable
 {
     /// <summary>Its name in configurations.</summary>
     public const string Name = "xor";
@@ -154,4 +155,21 @@ public sealed class Xor : IDisposable
     }
 
     public void Dispose() => _unrolled?.Dispose();
+}
+
+/// <summary>xor in a configuration, with d, s and delays.</summary>
+[Named(Xor.Name)]
+internal sealed class XorTask : NamedTask
+{
+    public override ISequenceTask Create(TaskConfiguration task, ScalarType dtype, Device device) =>
+        new Xor(task.D, task.S, task.Delays, dtype, device);
+
+    public override IEnumerable<(string Key, string Message)> Check(TaskConfiguration task) =>
+        Xor.Check(task.S, task.Delays).Select(message => (task.Delays is null ? "s" : "delays", message));
+
+    public override string WhyNotLinear => ": its rule is a product of two variables";
+
+    public override string? WhyBias =>
+        "without a bias −u gives −y, but the exclusive or of two inputs is the same for both, "
+        + "so that no training could learn it";
 }

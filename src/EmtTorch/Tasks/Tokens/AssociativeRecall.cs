@@ -1,11 +1,14 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
 /// <summary>Settings of <see cref="AssociativeRecall"/>; horizons are lengths of sequences.</summary>
-public sealed record AssociativeRecallConfiguration
+[Named("associative_recall")]
+[Description("Multi-query associative recall as Zoology publishes it; horizons are lengths of sequences.")]
+public sealed record AssociativeRecallConfiguration : TokenTaskSettings
 {
     [Description("Pairs in a sequence, each asked for once.")]
     [Range(1, 1_048_576)]
@@ -21,6 +24,36 @@ public sealed record AssociativeRecallConfiguration
 
     [Description("Random tokens where nothing is asked; false: zeros.")]
     public bool RandomNonQueries { get; init; } = true;
+
+    public override ITokenTask Create(int horizon, Device device) =>
+        new AssociativeRecall(horizon, Pairs, device, Vocabulary, Power, RandomNonQueries);
+
+    public override IEnumerable<string> Check(int horizon) =>
+        AssociativeRecall.Check(horizon, Pairs, Vocabulary, Power);
+
+    public override long TokensAt(int horizon) => horizon;
+
+    public override IReadOnlyList<string> Kinds => ["key", "value", "query", "other"];
+
+    public override int KindOf(TokenDocument document, int t) =>
+        t < 2 * Pairs ? t % 2
+        : document.Target[t] != TokenBatch.Ignored ? 2
+        : 3;
+
+    public override BoundPairs? PairsOf(TokenDocument document) =>
+        BoundPairs.Of(
+            document,
+            [
+                .. Enumerable
+                    .Range(0, Pairs)
+                    .Select(i => new BoundPair(document.Input[2 * i], document.Input[2 * i + 1], 2 * i + 1)),
+            ]
+        );
+
+    public override int? PairCount => Pairs;
+
+    public override (TokenTaskSettings Settings, int Horizon) WithPairs(int pairs, int horizon) =>
+        (this with { Pairs = pairs }, Math.Max(horizon, 4 * pairs));
 }
 
 /// <summary>

@@ -1,11 +1,14 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
 /// <summary>Settings of <see cref="CopyTask"/>; horizons are delays.</summary>
-public sealed record CopyConfiguration
+[Named("copy")]
+[Description("A random string, to be reproduced after a delay; horizons are delays.")]
+public sealed record CopyConfiguration : TokenTaskSettings
 {
     [Description("Symbols that strings are made of.")]
     [Range(2, 1_048_576)]
@@ -18,6 +21,31 @@ public sealed record CopyConfiguration
     [Description("Tokens in a segment.")]
     [Range(1, 1_048_576)]
     public int SegmentLength { get; init; } = 64;
+
+    public override ITokenTask Create(int horizon, Device device) =>
+        new CopyTask(Symbols, Length, horizon, SegmentLength, device);
+
+    public override IEnumerable<string> Check(int horizon) => CopyTask.Check(Symbols, Length, horizon, SegmentLength);
+
+    public override long TokensAt(int horizon) => 2L * Length + horizon + 1;
+
+    public override IReadOnlyList<string> Kinds => ["symbol", "blank", "separator"];
+
+    public override int KindOf(TokenDocument document, int t) =>
+        document.Input[t] switch
+        {
+            0 => 1,
+            1 => 2,
+            _ => 0,
+        };
+
+    public override string Label(long token) =>
+        token switch
+        {
+            0 => "blank",
+            1 => "separator",
+            _ => $"s{token - 2}",
+        };
 }
 
 /// <summary>

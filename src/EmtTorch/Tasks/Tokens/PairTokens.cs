@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tasks;
 
 /// <summary>The vocabulary of tasks on pairs, <see cref="PairTokens"/>.</summary>
-public abstract record PairsConfiguration
+public abstract record PairsConfiguration : TokenTaskSettings
 {
     [Description("Keys in the vocabulary.")]
     [Range(1, 1_048_576)]
@@ -18,6 +18,42 @@ public abstract record PairsConfiguration
     [Description("Tokens of noise in the vocabulary.")]
     [Range(1, 1_048_576)]
     public int Noise { get; init; } = 16;
+
+    /// <summary>Tokens below the keys, but for the question's.</summary>
+    protected virtual int BelowKeys => Noise;
+
+    internal static readonly string[] KindsOfPairs = ["key", "value", "question", "key asked", "noise"];
+
+    public override IReadOnlyList<string> Kinds => KindsOfPairs;
+
+    /// <summary>
+    /// Tokens: 0 the question's, then noise, keys, values. A key is one of a question where a question's token is before
+    /// it, and one of a binding elsewhere.
+    /// </summary>
+    public override int KindOf(TokenDocument document, int t) =>
+        document.Input[t] switch
+        {
+            0 => 2,
+            var token when token <= BelowKeys => 4,
+            _ when t > 0 && document.Input[t - 1] == 0 => 3, // a value too, where it is asked both ways
+            var token when token > BelowKeys + Keys => 1,
+            _ => 0,
+        };
+
+    public override string Label(long token) => LabelOf(token, BelowKeys, Keys);
+
+    internal static string LabelOf(long token, int belowKeys, int keys) =>
+        token == 0 ? "?"
+        : token <= belowKeys ? $"n{token - 1}"
+        : token <= belowKeys + keys ? $"k{token - 1 - belowKeys}"
+        : $"v{token - 1 - belowKeys - keys}";
+
+    public override BoundPairs? PairsOf(TokenDocument document) =>
+        BoundPairs.Adjacent(
+            document,
+            isKey: token => token > BelowKeys && token <= BelowKeys + Keys,
+            isValue: token => token > BelowKeys + Keys
+        );
 }
 
 /// <summary>

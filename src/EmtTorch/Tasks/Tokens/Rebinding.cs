@@ -1,10 +1,13 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
 /// <summary>Settings of <see cref="Rebinding"/>; horizons are lengths of sequences.</summary>
+[Named("rebinding")]
+[Description("Keys bound once and some of them again, a key's newest value counts; horizons are lengths of sequences.")]
 public sealed record RebindingConfiguration : PairsConfiguration
 {
     [Description("Keys that a sequence binds.")]
@@ -18,6 +21,19 @@ public sealed record RebindingConfiguration : PairsConfiguration
     [Description("Questions in a sequence.")]
     [Range(1, 1_048_576)]
     public int Questions { get; init; } = 4;
+
+    public override ITokenTask Create(int horizon, Device device) =>
+        new Rebinding(horizon, Pairs, Rebindings, Questions, Keys, Values, Noise, device);
+
+    public override IEnumerable<string> Check(int horizon) =>
+        Rebinding.Check(horizon, Pairs, Rebindings, Questions, Keys, Values, Noise);
+
+    public override long TokensAt(int horizon) => horizon;
+
+    public override int? PairCount => Pairs;
+
+    public override (TokenTaskSettings Settings, int Horizon) WithPairs(int pairs, int horizon) =>
+        (this with { Pairs = pairs }, Math.Max(horizon, 2 * (pairs + Rebindings + Questions)));
 }
 
 /// <summary>

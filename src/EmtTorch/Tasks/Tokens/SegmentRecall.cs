@@ -1,10 +1,13 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
 /// <summary>Settings of <see cref="SegmentRecall"/>; horizons are segments between pairs and questions.</summary>
+[Named("segment_recall")]
+[Description("Pairs in a document's first segment, questions in its last; horizons are segments between them.")]
 public sealed record SegmentRecallConfiguration : PairsConfiguration
 {
     [Description("Pairs in the first segment, each asked for in the last.")]
@@ -33,6 +36,47 @@ public sealed record SegmentRecallConfiguration : PairsConfiguration
     [Description("Which of these vocabularies documents are made of.")]
     [Range(1, 1024)]
     public int Vocabulary { get; init; } = 1;
+
+    public override ITokenTask Create(int horizon, Device device) =>
+        new SegmentRecall(
+            Pairs,
+            horizon,
+            SegmentLength,
+            Keys,
+            Values,
+            Noise,
+            device,
+            Distractors,
+            BothWays,
+            Vocabularies,
+            Vocabulary
+        );
+
+    public override IEnumerable<string> Check(int horizon) =>
+        SegmentRecall.Check(
+            Pairs,
+            horizon,
+            SegmentLength,
+            Keys,
+            Values,
+            Noise,
+            Distractors,
+            BothWays,
+            Vocabularies,
+            Vocabulary
+        );
+
+    public override long TokensAt(int horizon) => (horizon + 2L) * SegmentLength;
+
+    public override bool CountsSegments => true;
+
+    // A document is of one vocabulary, so that all below it but the question is noise.
+    protected override int BelowKeys => Noise + (Vocabulary - 1) * (Keys + Values);
+
+    public override int? PairCount => Pairs;
+
+    public override (TokenTaskSettings Settings, int Horizon) WithPairs(int pairs, int horizon) =>
+        (this with { Pairs = pairs, SegmentLength = Math.Max(SegmentLength, 2 * pairs) }, horizon);
 }
 
 /// <summary>

@@ -1,12 +1,15 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
 using System.Text;
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
 /// <summary>Settings of <see cref="TextCorpus"/>; horizons are segments of a document.</summary>
-public sealed record TextConfiguration
+[Named("text")]
+[Description("A language model of a text file's characters; horizons are segments of a document.")]
+public sealed record TextConfiguration : TokenTaskSettings
 {
     [Description("The text file; 90 % of it are for training, 5 % for the tests while training, 5 % are kept.")]
     [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a file's path, not empty")]
@@ -15,6 +18,30 @@ public sealed record TextConfiguration
     [Description("Characters in a segment.")]
     [Range(1, 1_048_576)]
     public int SegmentLength { get; init; } = 256;
+
+    public override ITokenTask Create(int horizon, Device device) =>
+        new TextCorpus(Path, SegmentLength, horizon, device);
+
+    public override IEnumerable<string> Check(int horizon) => TextCorpus.Check(Path, SegmentLength, horizon);
+
+    public override long TokensAt(int horizon) => (long)horizon * SegmentLength;
+
+    public override bool HasDistances => false;
+
+    public override IReadOnlyList<string> Kinds => ["new word", "seen word", "other"];
+
+    // A character is of the word that the task counts it to: that of the target before it, which it was.
+    public override int KindOf(TokenDocument document, int t) =>
+        t == 0 || document.Words is null
+            ? 2
+            : document.Words[t - 1] switch
+            {
+                1 => 0,
+                2 => 1,
+                _ => 2,
+            };
+
+    public override string Label(long token) => ReadableText.Of([(byte)token]);
 }
 
 /// <summary>A part of a text.</summary>

@@ -1,11 +1,16 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
 /// <summary>Settings of <see cref="TwoHop"/>; horizons are segments between facts and questions.</summary>
-public sealed record TwoHopConfiguration
+[Named("two_hop")]
+[Description(
+    "Facts a → b and b → c in a document's first segment, in its last a is asked for c; horizons are segments between them."
+)]
+public sealed record TwoHopConfiguration : TokenTaskSettings
 {
     [Description("Chains of facts in the first segment, each asked for in the last.")]
     [Range(1, 1_048_576)]
@@ -32,6 +37,50 @@ public sealed record TwoHopConfiguration
     [Description("Facts of no chain, in the first segment and in each of those between.")]
     [Range(0, 1_048_576)]
     public int Distractors { get; init; }
+
+    public override ITokenTask Create(int horizon, Device device) =>
+        new TwoHop(Chains, Hops, horizon, SegmentLength, Names, Noise, device, Distractors);
+
+    public override IEnumerable<string> Check(int horizon) =>
+        TwoHop.Check(Chains, Hops, horizon, SegmentLength, Names, Noise, Distractors);
+
+    public override long TokensAt(int horizon) => (horizon + 2L) * SegmentLength;
+
+    public override bool CountsSegments => true;
+
+    public override IReadOnlyList<string> Kinds => PairsConfiguration.KindsOfPairs;
+
+    // Tokens: 0 the question's, then noise, names. Noise is between facts, so that a name after a name is its fact's value.
+    public override int KindOf(TokenDocument document, int t) =>
+        document.Input[t] switch
+        {
+            0 => 2,
+            var token when token <= Noise => 4,
+            _ when t > 0 && document.Input[t - 1] > Noise => 1,
+            _ => t > 0 && document.Input[t - 1] == 0 ? 3 : 0,
+        };
+
+    public override string Label(long token) => PairsConfiguration.LabelOf(token, Noise, Names);
+
+    public override BoundPairs? PairsOf(TokenDocument document) => BoundPairs.Adjacent(document, IsName, IsName);
+
+    private bool IsName(long token) => token > Noise && token <= Noise + Names;
+
+    public override int? PairCount => Chains;
+
+    public override string PairsName => "chains";
+
+    public override bool AreChained => true;
+
+    public override (TokenTaskSettings Settings, int Horizon) WithPairs(int pairs, int horizon) =>
+        (
+            this with
+            {
+                Chains = pairs,
+                SegmentLength = Math.Max(SegmentLength, 3 * (pairs * Math.Max(2, Hops) + Distractors)),
+            },
+            horizon
+        );
 }
 
 /// <summary>

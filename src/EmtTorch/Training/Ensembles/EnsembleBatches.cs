@@ -5,28 +5,30 @@ namespace EmtTorch.Training;
 
 /// <summary>
 /// The batches of several networks at once, each from its own generator and at its own horizon, and the same numbers as
-/// <see cref="VariableBinding.Batch"/>, <see cref="Xor.Batch"/> or <see cref="FlipFlop.Batch"/> gives each alone. Of a task with variables only the
-/// drawing is a launch for each network; the continuation is one product for all.
+/// <see cref="ISequenceTask.Batch"/> gives each alone. Of a linear task and of xor only the drawing is a launch for each network; the
+/// continuation is one product for all.
 /// </summary>
 internal sealed class EnsembleBatches : IDisposable
 {
     private readonly ScalarType _dtype;
     private readonly Device _device;
-    private readonly FlipFlop? _flipFlop;
-    private readonly Xor? _xor;
+    private readonly ISequenceTask? _task; // of no linear binding
     private readonly LinearBinding? _binding;
     private Tensor? _unrolled; // (longest horizon so far · d, s·d)
 
     public EnsembleBatches(TaskConfiguration task, ScalarType dtype, Device device)
     {
         (_dtype, _device) = (dtype, device);
-        if (task.IsFlipFlop)
-            _flipFlop = new(task.D, dtype, device);
-        else if (task.IsXor)
-            _xor = task.ToXor(dtype, device);
-        else
+        if (task.IsLinearBinding)
+        {
             _binding = task.ToLinearBinding();
-        (Dimension, From) = (task.D, task.IsFlipFlop ? 0 : task.S);
+            (Dimension, From) = (_binding.D, _binding.S);
+        }
+        else
+        {
+            _task = task.ToSequenceTask(dtype, device);
+            (Dimension, From) = (_task.Dimension, _task.InputSteps);
+        }
     }
 
     /// <summary>Numbers in an input and in an output, κ.</summary>
@@ -50,18 +52,16 @@ internal sealed class EnsembleBatches : IDisposable
         long n = generators.Count,
             length = horizons[0],
             d = Dimension;
-        if (_flipFlop is { } flipFlop)
+        if (_task is not null && _task is not Xor)
         {
-            var shape = new[] { n, length, batchSize, d };
-            Tensor inputs = zeros(shape, dtype: _dtype, device: _device),
-                targets = zeros(shape, dtype: _dtype, device: _device);
-            for (int i = 0; i < n; i++)
-            {
-                var (one, wanted) = flipFlop.Batch(batchSize, horizons[i], generators[i]);
-                inputs.select(0, i).narrow(0, 0, horizons[i]).copy_(one);
-                targets.select(0, i).narrow(0, 0, horizons[i]).copy_(wanted);
-            }
-            return (inputs.MoveToOuterDisposeScope(), targets.MoveToOuterDisposeScope());
+            var batches = generators.Select((g, i) => _task.Batch(batchSize, horizons[i], g)).ToArray();
+            Tensor Padded(IEnumerable<Tensor> some, long steps) =>
+                stack(some.Select(x => nn.functional.pad(x, [0, 0, 0, 0, 0, steps - x.shape[0]])).ToArray())
+                    .MoveToOuterDisposeScope();
+            return (
+                Padded(batches.Select(b => b.Input), batches[0].Input.shape[0]),
+                Padded(batches.Select(b => b.Target), length)
+            );
         }
         long s = From;
         var history = empty([n, batchSize, s * d], dtype: _dtype);
@@ -70,8 +70,8 @@ internal sealed class EnsembleBatches : IDisposable
             rows[i].random_(0, 2, generators[i]); // as randint draws them
         history = Draw.On(_device, history).mul_(2).sub_(1);
         var input = history.view(n, batchSize, s, d).transpose(1, 2).contiguous(); // (N, s, B, d)
-        var target = _xor is not null
-            ? _xor.Continue(input.transpose(0, 1), length).transpose(0, 1).contiguous() // (N, L, B, d)
+        var target = _task is Xor xor
+            ? xor.Continue(input.transpose(0, 1), length).transpose(0, 1).contiguous() // (N, L, B, d)
             : matmul(history.view(n * batchSize, s * d), Unrolled(length).t())
                 .view(n, batchSize, length, d)
                 .transpose(1, 2)
@@ -94,6 +94,6 @@ internal sealed class EnsembleBatches : IDisposable
     public void Dispose()
     {
         _unrolled?.Dispose();
-        _xor?.Dispose();
+        (_task as IDisposable)?.Dispose();
     }
 }

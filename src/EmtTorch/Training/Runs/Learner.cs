@@ -82,7 +82,7 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
 internal sealed class SequenceLearner : Learner
 {
     private readonly ElmanRnn _network;
-    private readonly SequenceTask _task;
+    private readonly ISequenceTask _task;
     private readonly Device _device;
 
     public SequenceLearner(RunConfiguration configuration, Device device)
@@ -90,11 +90,7 @@ internal sealed class SequenceLearner : Learner
     {
         var dtype = configuration.Model.ScalarType;
         _device = device;
-        var task = configuration.Task;
-        _task =
-            task.IsXor ? SequenceTask.Of(task.ToXor(dtype, device))
-            : task.IsFlipFlop ? SequenceTask.Of(new FlipFlop(task.D, dtype, device))
-            : SequenceTask.Of(new VariableBinding(task.ToLinearBinding(), dtype, device));
+        _task = configuration.Task.ToSequenceTask(dtype, device);
         _network = FirstNetwork(configuration, _task.Dimension).to(device);
     }
 
@@ -166,23 +162,6 @@ internal sealed class SequenceLearner : Learner
     public override void Dispose()
     {
         _network.Dispose();
-        _task.Held?.Dispose();
-    }
-
-    /// <summary>What training needs of a task: sequences whose first outputs that count come after the input phase.</summary>
-    private sealed record SequenceTask(
-        int Dimension,
-        int InputSteps,
-        Func<long, long, Generator, (Tensor Input, Tensor Target)> Batch,
-        IDisposable? Held
-    )
-    {
-        public static SequenceTask Of(VariableBinding binding) =>
-            new(binding.Dimension, binding.InputSteps, binding.Batch, binding);
-
-        public static SequenceTask Of(Xor xor) => new(xor.Dimension, xor.InputSteps, xor.Batch, xor);
-
-        // Every output counts, so that the horizon is the whole sequence.
-        public static SequenceTask Of(FlipFlop flipFlop) => new(flipFlop.Dimension, 0, flipFlop.Batch, null);
+        (_task as IDisposable)?.Dispose();
     }
 }

@@ -58,17 +58,23 @@ public sealed record RunConfiguration
     public CheckpointConfiguration Checkpoints { get; init; } = new();
 
     /// <summary>The rule of a whole configuration.</summary>
-    internal static SettingRule Rule { get; } = SettingRule.Of<RunConfiguration>();
+    internal static SettingRule Rule => SettingRule.Of<RunConfiguration>();
 
     /// <summary>The configuration with every default written out; it loads again to an equal one.</summary>
     public string ToJson()
     {
         var json = JsonSerializer.SerializeToNode(this, SettingJson.Options)!.AsObject();
         // What means nothing for this task and this network is not said.
-        if (Task.IsOnTokens)
+        if (Task.Own is { } own)
         {
+            var task = json["task"]!.AsObject();
             foreach (var key in new[] { "d", "s" })
-                json["task"]!.AsObject().Remove(key);
+                task.Remove(key);
+            var settings = JsonSerializer.SerializeToNode(own, own.GetType(), SettingJson.Options)!.AsObject();
+            var keys = Rule.Find($"task.{Task.Label}", out _)!.Keys;
+            foreach (var key in settings.Select(p => p.Key).Where(k => !keys.ContainsKey(k)).ToArray())
+                settings.Remove(key); // what is computed from them
+            task[Task.Label] = settings;
         }
 
         Rule.RemoveForeign(json);

@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
 
-namespace EmtTorch.Analysis.Episodic;
+namespace EmtTorch.Tasks;
 
 /// <summary>Bytes as text that can be shown anywhere: UTF-8 where they are, and \xNN for every byte that is none or a control character other than a line's end.</summary>
 internal static class ReadableText
