@@ -48,7 +48,7 @@ public sealed partial class DocumentsTests
         Assert.That(BrokenLinks("README.md", "`[a](b.md)`\n```\n[a](b.md)\n```\n[a](https://b.md)"), Is.Empty);
 
     [TestCase("dotnet run --project Trainer -- analyse runs/t1/seed-1", "analyse is no verb and no configuration")]
-    [TestCase("dotnet run --project Trainer -- configs/t1.json --sed 1", "there is no option --sed")]
+    [TestCase("dotnet run --project Trainer -- configs/t1.json --sed=1", "there is no option --sed")]
     [TestCase("dotnet run --project Trainer -- configs/t9.json", "there is no configs/t9.json")]
     [TestCase("dotnet run --project Trainer -- configs/t1.json --set model.size=1", "there is no setting model.size")]
     [TestCase("scripts/sweep.sh experiments/table1/sweep.json --seeds 1-3", "sweep: there is no option --seeds")]
@@ -143,13 +143,15 @@ public sealed partial class DocumentsTests
         for (int i = verb == Train ? 0 : 1; i < arguments.Count; i++)
         {
             var word = arguments[i];
+            if (word == ">")
+                yield break;
             if (!word.StartsWith("--", StringComparison.Ordinal))
             {
-                if (verb == Train && !word.EndsWith(".json", StringComparison.Ordinal) && !word.Contains('…'))
-                    yield return $"{word} is no verb and no configuration";
-                if (word == ">")
-                    break;
-                continue;
+                bool configuration = word.EndsWith(".json", StringComparison.Ordinal) || word.Contains('…');
+                if (verb != Train || configuration)
+                    continue;
+                yield return $"{word} is no verb and no configuration";
+                yield break;
             }
             var name = word.Split('=')[0];
             if (name == "--help")
@@ -161,7 +163,7 @@ public sealed partial class DocumentsTests
             }
             if (!hasValue)
                 continue;
-            var value = name == word && ++i < arguments.Count ? arguments[i] : word[Math.Min(name.Length + 1, word.Length)..];
+            var value = name == word ? arguments.ElementAtOrDefault(++i) ?? "" : word[(name.Length + 1)..];
             if (name == "--set" && SetARun.Contains(verb) && !IsSetting(value.Split('=')[0]))
                 yield return $"there is no setting {value.Split('=')[0]}";
         }
