@@ -942,7 +942,7 @@ public class ConfigurationTests
             // A text is looked for from where the program is started, the repository's root.
             var c = ConfigurationFile.Load(
                 Path.Combine(Path.GetDirectoryName(SchemaFile)!, file),
-                file == "text.json" ? [$"task.text.path={Path.Combine(Here(), "..", "..", "..", "README.md")}"] : []
+                file == "text.json" ? [$"task.text.path={SchemaFile}"] : []
             );
             Assert.That(c.Name, Is.EqualTo(Path.GetFileNameWithoutExtension(file)));
             if (c.Task.IsLinearBinding)
