@@ -56,6 +56,7 @@ var root = new RootCommand(
     resume,
     weights,
     together,
+    ExtensionsOption.Option,
 };
 root.SetAction(parsed =>
     Exit.Of(
@@ -66,7 +67,7 @@ root.SetAction(parsed =>
                     parsed.GetValue(seed),
                     parsed.GetValue(seeds),
                     parsed.GetValue(device),
-                    parsed.GetValue(set) ?? [],
+                    [.. ExtensionsOption.Overrides(parsed), .. parsed.GetValue(set) ?? []],
                     parsed.GetValue(output),
                     parsed.GetValue(resume),
                     parsed.GetValue(weights),
@@ -97,7 +98,18 @@ root.Add(ContinualCommand.Create());
 config.Hidden = root.Subcommands.Any(c => c.Name == args.FirstOrDefault());
 var result = root.Parse(args);
 if (result.Errors.Count == 0)
-    return result.Invoke();
+{
+    return
+        Exit.Of(() =>
+        {
+            ExtensionsOption.Load(result);
+            return Exit.Done;
+        })
+            is var code
+                and not Exit.Done
+        ? code
+        : result.Invoke();
+}
 foreach (var error in result.Errors)
 {
     Console.Error.WriteLine(

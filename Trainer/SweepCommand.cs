@@ -85,7 +85,7 @@ internal static class SweepCommand
                             parsed.GetValue(jobs),
                             parsed.GetValue(shard),
                             parsed.GetValue(device),
-                            parsed.GetValue(set) ?? [],
+                            [.. ExtensionsOption.Overrides(parsed), .. parsed.GetValue(set) ?? []],
                             parsed.GetValue(output),
                             parsed.GetValue(dryRun),
                             parsed.GetValue(together)

@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using EmtTorch.Memory;
 using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
@@ -52,7 +53,7 @@ public static partial class ConfigurationFile
     {
         var (text, problem) = TextOf(path);
         var problems = new List<ConfigurationProblem>();
-        var settings = Settings(text, problem, path, overrides ?? [], SettingRule.Of<T>(), problems);
+        var settings = Settings<T>(text, problem, path, overrides ?? [], problems);
         var configuration = settings.Deserialize<T>(SettingJson.Options)!;
         problems.AddRange(
             check(configuration)
@@ -99,7 +100,7 @@ public static partial class ConfigurationFile
     )
     {
         var problems = new List<ConfigurationProblem>();
-        var settings = Settings(text, unreadable, source, overrides, RunConfiguration.Rule, problems);
+        var settings = Settings<RunConfiguration>(text, unreadable, source, overrides, problems);
         var configuration = Bind(settings);
         // A rule over several settings says nothing new where one of them is wrong by itself.
         problems.AddRange(
@@ -116,12 +117,11 @@ public static partial class ConfigurationFile
 
     /// <summary>The settings as checked JSON, without the keys that have a bad value.</summary>
     /// <exception cref="ConfigurationException">There is no JSON object to check.</exception>
-    private static JsonObject Settings(
+    private static JsonObject Settings<T>(
         string? text,
         string unreadable,
         string source,
         IReadOnlyList<string> overrides,
-        SettingRule rule,
         List<ConfigurationProblem> problems
     )
     {
@@ -152,6 +152,8 @@ public static partial class ConfigurationFile
             }
         }
 
+        Extensions.Load(settings, overrides, problems);
+        var rule = SettingRule.Of<T>();
         // What is wrong with the overrides is said even where the file is of no use.
         bool readable = settings is not null;
         settings ??= [];
@@ -172,10 +174,21 @@ public static partial class ConfigurationFile
             if (rest["task"] is JsonObject task && task.Remove(name, out var part))
                 own = (TaskSettings)Bind(part as JsonObject ?? [], Activator.CreateInstance(type)!);
         }
-        var configuration = new RunConfiguration { Task = new() { Own = own } };
+        var memories = new List<MemorySettings>();
+        if (rest["model"] is JsonObject model && model.Remove("memories", out var given))
+        {
+            var kinds = Parts.Of(typeof(MemorySettings));
+            foreach (var (name, part) in given as JsonObject ?? [])
+                memories.Add((MemorySettings)Bind(part as JsonObject ?? [], Activator.CreateInstance(kinds[name])!));
+        }
+        var configuration = new RunConfiguration
+        {
+            Task = new() { Own = own },
+            Model = new() { Memories = memories.Count > 0 ? memories : [] },
+        };
         // An object without keys is nothing to the binder, where here it is one with all defaults.
         if (rest["model"]?["retrieval"] is not null)
-            configuration = configuration with { Model = new() { Retrieval = new() } };
+            configuration = configuration with { Model = configuration.Model with { Retrieval = new() } };
         return (RunConfiguration)Bind(rest, configuration);
     }
 

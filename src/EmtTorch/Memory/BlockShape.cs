@@ -5,7 +5,7 @@ namespace EmtTorch.Memory;
 /// <summary>What the parts of a transformer's block have in common.</summary>
 /// <param name="Width">d, the numbers that a token is.</param>
 /// <param name="Dtype">The type of weights and states.</param>
-internal sealed record BlockShape(int Width, ScalarType Dtype)
+public sealed record BlockShape(int Width, ScalarType Dtype)
 {
     /// <summary>Whether projections have biases.</summary>
     public bool Bias { get; init; }

@@ -30,6 +30,7 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
                     Nodes = l.Nodes?.detach(),
                     NodeGates = l.NodeGates?.detach(),
                     Recent = l.Recent,
+                    Memories = [.. l.Memories.Select(m => m.ToDictionary(p => p.Key, p => p.Value.detach()))],
                 }),
             ],
         };
@@ -69,8 +70,13 @@ public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? FastWeight
     /// <summary>The tokens of a chunk that isn't whole yet, where they go to a store (B, P, d_v), without gradients; null at a document's start.</summary>
     public Tensor? Recent { get; init; }
 
+    /// <summary>The states of further memories (<see cref="Memory.BlockMemory"/>), in the configuration's order.</summary>
+    public IReadOnlyList<IReadOnlyDictionary<string, Tensor>> Memories { get; init; } = [];
+
     internal IEnumerable<Tensor> Tensors =>
-        new[] { Keys, Values, FastWeights, Context, Nodes, NodeGates, Recent }.OfType<Tensor>();
+        new[] { Keys, Values, FastWeights, Context, Nodes, NodeGates, Recent }
+            .OfType<Tensor>()
+            .Concat(Memories.SelectMany(m => m.Values));
 
     internal void MoveToOuterDisposeScope()
     {

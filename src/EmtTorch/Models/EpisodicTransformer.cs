@@ -1,5 +1,6 @@
 using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
+using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -219,6 +220,7 @@ internal sealed class EpisodicBlock : nn.Module
     private readonly RetrievalMemory? retrieval;
     private readonly Projection expand,
         contract;
+    private readonly BlockMemory[] _others; // memories of the configuration's "memories"
 
     public EpisodicBlock(ModelConfiguration model)
         : base(nameof(EpisodicBlock))
@@ -240,7 +242,10 @@ internal sealed class EpisodicBlock : nn.Module
         contract = new(wide, d, block);
         if (model.Retrieval is { } store)
             retrieval = new(block, store);
+        _others = [.. model.Memories.Select(m => m.Create(block))];
         RegisterComponents();
+        foreach (var (settings, other) in model.Memories.Zip(_others))
+            register_module($"memories_{Parts.NameOf(settings.GetType())}", other);
         this.KeepParameters();
     }
 
@@ -257,6 +262,7 @@ internal sealed class EpisodicBlock : nn.Module
         {
             Nodes = first.Nodes,
             NodeGates = first.Gates,
+            Memories = [.. _others.Select(m => m.FirstState(batch, device))],
         };
     }
 
@@ -308,6 +314,14 @@ internal sealed class EpisodicBlock : nn.Module
             var retrieved = retrieval!.End(h, search);
             added = added is null ? retrieved : added + retrieved;
         }
+        var others = new IReadOnlyDictionary<string, Tensor>[_others.Length];
+        for (int i = 0; i < others.Length; i++)
+        {
+            var input = new BlockInput(h, contexts, before.Position);
+            (var read, others[i]) = _others[i].Read(input, state.Memories[i]);
+            Require.Shape(read, x.shape, nameof(BlockMemory.Read));
+            added = added is null ? read : added + read;
+        }
         Tensor after;
         if (norm2 is null)
         {
@@ -323,6 +337,7 @@ internal sealed class EpisodicBlock : nn.Module
             Nodes = nodes,
             NodeGates = gates,
             Recent = search?.Recent,
+            Memories = others,
         };
         next.MoveToOuterDisposeScope();
         return (after.MoveToOuterDisposeScope(), next);

@@ -154,6 +154,11 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public RetrievalConfiguration? Retrieval { get; init; }
 
+    [Description("Further memories in each block, by their names; see extensions.")]
+    [Part, JsonIgnore]
+    [OnlyFor(EpisodicTransformer)]
+    public IReadOnlyList<MemorySettings> Memories { get; init; } = [];
+
     /// <summary>Of a transformer: what its blocks' parts have in common.</summary>
     [JsonIgnore]
     internal BlockShape Block =>
@@ -220,6 +225,11 @@ public sealed record ModelConfiguration
 
             foreach (var problem in Retrieval?.Check(HiddenSize, Gate) ?? [])
                 yield return problem;
+            foreach (var memory in Memories)
+            {
+                foreach (var message in memory.Check(Block))
+                    yield return new($"model.memories.{Parts.NameOf(memory.GetType())}", message);
+            }
             if (Autocast is not null && Dtype != "float32")
                 yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
             yield break;

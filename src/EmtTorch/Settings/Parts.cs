@@ -11,7 +11,10 @@ public sealed class NamedAttribute(string name) : Attribute
     public string Name { get; } = name;
 }
 
-/// <summary>A setting that is one of the named classes of the property's type: its name is a key, and its settings are below that.</summary>
+/// <summary>
+/// A setting that is one of the named classes of the property's type: its name is a key beside the others, and its settings
+/// are below that. A list holds several: the names are keys of an object that is called as the property.
+/// </summary>
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class PartAttribute : Attribute;
 

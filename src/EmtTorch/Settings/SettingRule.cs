@@ -68,7 +68,10 @@ internal sealed class SettingRule
             : type == typeof(bool) ? "boolean"
             : type == typeof(double) ? "number"
             : type == typeof(int) || type == typeof(long) || type == typeof(BigInteger) ? "integer"
-            : type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) ? "array"
+            : type.IsGenericType
+            && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>)
+            && property?.IsDefined(typeof(PartAttribute)) != true
+                ? "array"
             : "object";
 
         if (property is not null && !element)
@@ -87,6 +90,10 @@ internal sealed class SettingRule
 
         switch (_kind)
         {
+            case "object" when property?.IsDefined(typeof(PartAttribute)) == true:
+                foreach (var (name, part) in Parts.Of(type.GetGenericArguments()[0]))
+                    Keys.Add(name, new(part, null, null));
+                break;
             case "object":
                 value ??= Activator.CreateInstance(type);
                 _description ??= type.GetCustomAttribute<DescriptionAttribute>()?.Description;
@@ -94,7 +101,7 @@ internal sealed class SettingRule
                 foreach (var p in type.GetProperties().Where(p => p.CanWrite))
                 {
                     List<string> names = [];
-                    if (p.IsDefined(typeof(PartAttribute)))
+                    if (p.IsDefined(typeof(PartAttribute)) && !p.PropertyType.IsGenericType)
                     {
                         foreach (var (name, part) in Parts.Of(p.PropertyType))
                         {

@@ -3,6 +3,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Numerics;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using EmtTorch.Models;
 using EmtTorch.Settings;
@@ -38,6 +39,10 @@ public sealed record RunConfiguration
     [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a folder's path, not empty")]
     public string Out { get; init; } = "runs";
 
+    [Description("Assemblies with further tasks, memories and analyses.")]
+    [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "an assembly's path, not empty")]
+    public IReadOnlyList<string> Extensions { get; init; } = [];
+
     [Description(
         "What is to be learned. Variable binding: exactly one of name, id, matrix and terms, in a size d, s. On tokens, for a transformer: one of associative_recall, segment_recall, rebinding, two_hop, copy and text."
     )]
@@ -70,15 +75,33 @@ public sealed record RunConfiguration
             var task = json["task"]!.AsObject();
             foreach (var key in new[] { "d", "s" })
                 task.Remove(key);
-            var settings = JsonSerializer.SerializeToNode(own, own.GetType(), SettingJson.Options)!.AsObject();
-            var keys = Rule.Find($"task.{Task.Label}", out _)!.Keys;
-            foreach (var key in settings.Select(p => p.Key).Where(k => !keys.ContainsKey(k)).ToArray())
-                settings.Remove(key); // what is computed from them
-            task[Task.Label] = settings;
+            task[Task.Label] = Written(own, $"task.{Task.Label}");
         }
+        if (Model.Memories.Count > 0)
+        {
+            json["model"]!["memories"] = new JsonObject(
+                Model.Memories.Select(m =>
+                    KeyValuePair.Create(
+                        Parts.NameOf(m.GetType()),
+                        (JsonNode?)Written(m, $"model.memories.{Parts.NameOf(m.GetType())}")
+                    )
+                )
+            );
+        }
+        if (Extensions.Count == 0)
+            json.Remove("extensions");
 
         Rule.RemoveForeign(json);
         return json.ToJsonString(SettingJson.Options) + "\n";
+    }
+
+    private static JsonObject Written(object part, string path)
+    {
+        var settings = JsonSerializer.SerializeToNode(part, part.GetType(), SettingJson.Options)!.AsObject();
+        var keys = Rule.Find(path, out _)!.Keys;
+        foreach (var key in settings.Select(p => p.Key).Where(k => !keys.ContainsKey(k)).ToArray())
+            settings.Remove(key); // what is computed from the others
+        return settings;
     }
 
     /// <summary>Equal settings: lists are compared by what they hold, which a record alone does not do.</summary>
