@@ -114,10 +114,10 @@ public sealed class FlipFlopStates
         var flat = visited.reshape(-1, visited.shape[2]);
         var mean = flat.mean([0L]);
         var centred = flat - mean;
-        var (values, vectors) = linalg.eigh(centred.t().mm(centred).div(flat.shape[0])); // ascending
-        int kept = (int)Math.Min(3, values.shape[0]);
-        var axes = vectors.narrow(1, values.shape[0] - kept, kept).flip(1); // (H, kept)
-        double[] variance = [.. (values.narrow(0, values.shape[0] - kept, kept).flip(0) / values.sum()).data<double>()];
+        var (directions, squares) = Matrices.PrincipalComponents(centred);
+        int kept = Math.Min(3, squares.Length);
+        var axes = directions.narrow(1, 0, kept); // (H, kept)
+        double[] variance = [.. squares.Take(kept).Select(v => v / squares.Sum())];
         var (axesRows, centre) = (Rows(axes.t().contiguous()), mean.data<double>().ToArray());
         double[][] projected =
         [

@@ -353,8 +353,7 @@ public sealed class VariableMemories : IDisposable
         var rest = states - matmul(matmul(states, PseudoInverse.t()), Basis.t());
         var coordinates = matmul(rest, outside);
         coordinates = coordinates - coordinates.mean([0L], keepdim: true);
-        var (_, directions) = linalg.eigh(matmul(coordinates.t(), coordinates));
-        return matmul(outside, directions.flip(1)).contiguous().MoveToOuterDisposeScope();
+        return matmul(outside, Matrices.PrincipalComponents(coordinates).Directions).MoveToOuterDisposeScope();
     }
 
     /// <summary>How strongly each hidden unit takes part in each variable: the norm of its row in Ψ_k over the norm of Ψ_k.</summary>

@@ -1,18 +1,18 @@
-using System.Globalization;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 using EmtTorch.Studies;
 using EmtTorch.Training;
+using static EmtTorch.Analysis.Charts.Channel;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Reports;
 
-/// <summary>A sequence's table as a page of figures: accuracies along training, the accuracy matrices, what strengths do, and what becomes of the first task's variable memories.</summary>
+/// <summary>
+/// A sequence's table as a page of figures: accuracies along training, the accuracy matrices, what strengths do, and what
+/// becomes of the first task's variable memories.
+/// </summary>
 public static class ContinualPage
 {
-    private const string Colours =
-        """["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"]""";
-
     /// <returns>The HTML file's text.</returns>
     public static string Render(ContinualTable table)
     {
@@ -68,150 +68,145 @@ public static class ContinualPage
         return points;
     }
 
-    private static Figure Accuracies(ContinualTable table, List<(ContinualMethod Method, List<Point> Points)> courses)
-    {
-        var values = courses.SelectMany(c =>
-            c.Points.SelectMany(p =>
-                p.Measures.Where(m => m.Key.StartsWith("accuracy.", StringComparison.Ordinal))
-                    .Select(m =>
-                        $$"""{"s":{{p.Step}},"v":{{CompactJson.Number(m.Value)}},"task":{{CompactJson.Text(m.Key["accuracy.".Length..])}},"method":{{CompactJson.Text(ContinualTable.Name(c.Method))}}}"""
-                    )
-            )
-        );
-        return new(
+    private static readonly Channel Step = new("s", "step, over all stages") { Axis = Axis.Steps };
+
+    private static Channel Coloured(string field, IEnumerable<string> names) =>
+        Coloured(field, [.. names]) is { Legend: { } legend } channel
+            ? channel with
+            {
+                Legend = legend with { Orient = "top" },
+            }
+            : Fixed(Palette.Blue);
+
+    private static Figure Accuracies(
+        ContinualTable table,
+        List<(ContinualMethod Method, List<Point> Points)> courses
+    ) =>
+        new Chart
+        {
+            Width = 300,
+            Height = 150,
+            Rows =
+                from c in courses
+                from p in c.Points
+                from m in p.Measures
+                where m.Key.StartsWith("accuracy.", StringComparison.Ordinal)
+                select new
+                {
+                    s = p.Step,
+                    v = m.Value,
+                    task = m.Key["accuracy.".Length..],
+                    method = ContinualTable.Name(c.Method),
+                },
+            Mark = Mark.Line() with { StrokeWidth = 2 },
+            X = Step,
+            Y = new("v", "accuracy") { Scale = Scale.Share },
+            Color = Coloured("task", table.Sequence.Tasks.Select(t => t.Name)),
+        }.Facets(
             "accuracy",
             "Accuracy on every task while they are learned one after the other",
-            $"The tests on fresh sequences, seed {table.Of(courses[0].Method)[0].Seed}. A task's line begins with its own stage; then the others are learned, and its line says what is left of it.",
-            CompactJson.Object(
-                $$"""
-                {
-                  "data": {"values": {{CompactJson.Array(values)}} },
-                  "facet": {"field": "method", "type": "nominal", "title": null, "sort": {{CompactJson.Array(
-                    courses.Select(c => CompactJson.Text(ContinualTable.Name(c.Method)))
-                )}}, "header": {"labelFontWeight": "bold"} },
-                  "columns": 3,
-                  "spec": {
-                    "width": 300, "height": 150,
-                    "mark": {"type": "line", "tooltip": true, "strokeWidth": 2},
-                    "encoding": {
-                      "x": {"field": "s", "type": "quantitative", "title": "step, over all stages", "axis": {"format": ",d", "tickCount": 5} },
-                      "y": {"field": "v", "type": "quantitative", "title": "accuracy", "scale": {"domain": [0, 1]} },
-                      "color": {"field": "task", "type": "nominal", "title": null, "scale": {"domain": {{CompactJson.Array(
-                    table.Sequence.Tasks.Select(t => CompactJson.Text(t.Name))
-                )}}, "range": {{Colours}} }, "legend": {"orient": "top"} }
-                    }
-                  }
-                }
-                """
-            )
+            $"The tests on fresh sequences, seed {table.Of(courses[0].Method)[0].Seed}. A task's line begins with its own "
+                + "stage; then the others are learned, and its line says what is left of it.",
+            "method",
+            courses.Select(c => ContinualTable.Name(c.Method)),
+            columns: 3
         );
-    }
 
     private static Figure? Matrices(ContinualTable table, List<ContinualMethod> methods)
     {
-        var values = new List<string>();
         var names = table.Sequence.Tasks.Select(t => t.Name).ToList();
-        foreach (var method in methods)
-        {
-            var entries = table.Of(method).Where(e => e.Matrix is not null).ToList();
-            if (entries.Count == 0)
-                continue;
-            for (int i = 0; i < names.Count; i++)
+        var rows = (
+            from method in methods
+            let matrices = table.Of(method).Select(e => e.Matrix).OfType<AccuracyMatrix>().ToList()
+            where matrices.Count > 0
+            from i in Enumerable.Range(0, names.Count)
+            from j in Enumerable.Range(0, names.Count)
+            select new
             {
-                for (int j = 0; j < names.Count; j++)
-                {
-                    values.Add(
-                        $$"""{"after":{{CompactJson.Text(names[i])}},"task":{{CompactJson.Text(names[j])}},"v":{{CompactJson.Number(entries.Average(e => e.Matrix!.R[i][j]))}},"method":{{CompactJson.Text(ContinualTable.Name(method))}}}"""
-                    );
-                }
+                after = names[i],
+                task = names[j],
+                v = matrices.Average(m => m.R[i][j]),
+                method = ContinualTable.Name(method),
             }
-        }
-        if (values.Count == 0)
+        ).ToList();
+        if (rows.Count == 0)
             return null;
-        var order = CompactJson.Array(names.Select(n => CompactJson.Text(n)));
-        return new(
+        return new Chart
+        {
+            Width = 60 * names.Count,
+            Height = 40 * names.Count,
+            Rows = rows,
+            X = Named("task", "tested on") with { Sort = names, Axis = new(Orient: "top", LabelAngle: 0) },
+            Y = Named("after", "after") with { Sort = names },
+            Layers =
+            [
+                new()
+                {
+                    Mark = new("rect", Tooltip: true),
+                    Color = new("v", "accuracy") { Scale = Scale.Share with { Scheme = "blues" } },
+                },
+                new()
+                {
+                    Mark = new("text", FontSize: 12),
+                    Text = new("v") { Format = ".3f" },
+                    Color = new() { Value = "black", Condition = new { test = "datum.v > 0.6", value = "white" } },
+                },
+            ],
+        }.Facets(
             "matrix",
             "Accuracy on each task after each stage",
             "Rows: which task has just been learned. Columns: which task is tested. Means over seeds.",
-            CompactJson.Object(
-                $$"""
-                {
-                  "data": {"values": {{CompactJson.Array(values)}} },
-                  "facet": {"field": "method", "type": "nominal", "title": null, "sort": {{CompactJson.Array(
-                    methods.Select(m => CompactJson.Text(ContinualTable.Name(m)))
-                )}}, "header": {"labelFontWeight": "bold"} },
-                  "columns": 4,
-                  "spec": {
-                    "width": {{60 * names.Count}}, "height": {{40 * names.Count}},
-                    "encoding": {
-                      "x": {"field": "task", "type": "nominal", "title": "tested on", "sort": {{order}}, "axis": {"orient": "top", "labelAngle": 0} },
-                      "y": {"field": "after", "type": "nominal", "title": "after", "sort": {{order}} }
-                    },
-                    "layer": [
-                      {"mark": {"type": "rect", "tooltip": true}, "encoding": {"color": {"field": "v", "type": "quantitative", "title": "accuracy", "scale": {"domain": [0, 1], "scheme": "blues"} } } },
-                      {"mark": {"type": "text", "fontSize": 12}, "encoding": {"text": {"field": "v", "type": "quantitative", "format": ".3f"}, "color": {"condition": {"test": "datum.v > 0.6", "value": "white"}, "value": "black"} } }
-                    ]
-                  }
-                }
-                """
-            )
+            "method",
+            methods.Select(ContinualTable.Name),
+            columns: 4
         );
     }
 
     private static Figure? Strengths(ContinualTable table)
     {
-        var values = new List<string>();
-        foreach (var group in table.Groups.Where(g => g.Count() > 1))
-        {
-            foreach (
-                var entry in table.Entries.Where(e =>
-                    e.Method.Group == group.Key && e.Seed == table.Sequence.SweepSeed && e.Matrix is not null
-                )
-            )
+        (string Title, Func<ContinualEntry, double> Value)[] measures =
+        [
+            ("average accuracy", e => e.Average),
+            ("forgetting", e => e.Matrix!.Forgetting),
+            ("just learned", e => e.Matrix!.Learned),
+        ];
+        var swept = table.Groups.Where(g => g.Count() > 1).Select(g => g.Key).ToHashSet();
+        var rows = (
+            from e in table.Entries
+            where swept.Contains(e.Method.Group) && e.Seed == table.Sequence.SweepSeed && e.Matrix is not null
+            from m in measures
+            select new
             {
-                foreach (
-                    var (title, value) in new[]
-                    {
-                        ("average accuracy", entry.Average),
-                        ("forgetting", entry.Matrix!.Forgetting),
-                        ("just learned", entry.Matrix.Learned),
-                    }
-                )
-                {
-                    values.Add(
-                        $$"""{"strength":{{CompactJson.Number(entry.Method.Strength)}},"v":{{CompactJson.Number(value)}},"what":"{{title}}","method":{{CompactJson.Text(group.Key)}}}"""
-                    );
-                }
+                strength = e.Method.Strength,
+                v = m.Value(e),
+                what = m.Title,
+                method = e.Method.Group,
             }
-        }
-
-        return values.Count == 0
+        ).ToList();
+        return rows.Count == 0
             ? null
-            : new(
+            : new Chart
+            {
+                Width = 420,
+                Height = 200,
+                Rows = rows,
+                Mark = new("line", Point: true, Tooltip: true),
+                X = new("strength", "strength")
+                {
+                    Scale = new(Type: "log"),
+                    Axis = new(Format: "~g", Values: Enumerable.Range(-6, 16).Select(e => Math.Pow(10, e))),
+                },
+                Y = new("v", "") { Scale = Scale.Share },
+                Color = Coloured("what", measures.Select(m => m.Title)),
+            }.Facets(
                 "strength",
                 "What the strength of a penalty does",
-                $"Seed {table.Sequence.SweepSeed}, by which the strength is chosen: the one with the highest average accuracy. Too weak, and old tasks are forgotten; too strong, and new ones are not learned.",
-                CompactJson.Object(
-                    $$"""
-                    {
-                      "data": {"values": {{CompactJson.Array(values)}} },
-                      "facet": {"field": "method", "type": "nominal", "title": null, "header": {"labelFontWeight": "bold"} },
-                      "columns": 2,
-                      "resolve": {"scale": {"x": "independent"} },
-                      "spec": {
-                        "width": 420, "height": 200,
-                        "mark": {"type": "line", "point": true, "tooltip": true},
-                        "encoding": {
-                          "x": {"field": "strength", "type": "quantitative", "title": "strength", "scale": {"type": "log"}, "axis": {"format": "~g", "values": {{CompactJson.Array(
-                        Enumerable.Range(-6, 16).Select(e => Math.Pow(10, e))
-                    )}} } },
-                          "y": {"field": "v", "type": "quantitative", "title": null, "scale": {"domain": [0, 1]} },
-                          "color": {"field": "what", "type": "nominal", "title": null, "scale": {"range": {{Colours}} }, "legend": {"orient": "top"} }
-                        }
-                      }
-                    }
-                    """
-                )
+                $"Seed {table.Sequence.SweepSeed}, by which the strength is chosen: the one with the highest average "
+                    + "accuracy. Too weak, and old tasks are forgotten; too strong, and new ones are not learned.",
+                "method",
+                sort: null,
+                columns: 2,
+                independent: "x"
             );
     }
 
@@ -225,47 +220,41 @@ public static class ContinualPage
 
     private static Figure? Memories(ContinualTable table, List<(ContinualMethod Method, List<Point> Points)> courses)
     {
-        var values = courses
-            .SelectMany(c =>
-                c.Points.SelectMany(p =>
-                    Measures
-                        .Where(m => p.Measures.ContainsKey(m.Key))
-                        .Select(m =>
-                            $$"""{"s":{{p.Step}},"v":{{CompactJson.Number(p.Measures[m.Key])}},"what":{{CompactJson.Text(m.Title)}},"method":{{CompactJson.Text(ContinualTable.Name(c.Method))}}}"""
-                        )
-                )
-            )
-            .ToList();
-        if (values.Count == 0)
+        var rows = (
+            from c in courses
+            from p in c.Points
+            from m in Measures
+            where p.Measures.ContainsKey(m.Key)
+            select new
+            {
+                s = p.Step,
+                v = p.Measures[m.Key],
+                what = m.Title,
+                method = ContinualTable.Name(c.Method),
+            }
+        ).ToList();
+        if (rows.Count == 0)
             return null;
         string first = table.Sequence.Tasks[0].Name;
-        return new(
+        return new Chart
+        {
+            Width = 420,
+            Height = 180,
+            Rows = rows,
+            Mark = Mark.Line() with { StrokeWidth = 2 },
+            X = Step with { Scale = Scale.NotFromZero },
+            Y = new("v", "") { Scale = Scale.FromZero },
+            Color = Coloured("method", courses.Select(c => ContinualTable.Name(c.Method))),
+        }.Facets(
             "memories",
             $"What becomes of {first}'s variable memories while other tasks are learned",
-            $"Ψ and Ψ* are those of the network that had just learned {first}; W_hh is looked at through them at each later test. Φ error: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖. Seed {table.Of(courses[0].Method)[0].Seed}.",
-            CompactJson.Object(
-                $$"""
-                {
-                  "data": {"values": {{CompactJson.Array(values)}} },
-                  "facet": {"field": "what", "type": "nominal", "title": null, "sort": {{CompactJson.Array(
-                    Measures.Select(m => CompactJson.Text(m.Title))
-                )}}, "header": {"labelFontWeight": "bold"} },
-                  "columns": 2,
-                  "resolve": {"scale": {"y": "independent"} },
-                  "spec": {
-                    "width": 420, "height": 180,
-                    "mark": {"type": "line", "tooltip": true, "strokeWidth": 2},
-                    "encoding": {
-                      "x": {"field": "s", "type": "quantitative", "title": "step, over all stages", "scale": {"zero": false}, "axis": {"format": ",d", "tickCount": 5} },
-                      "y": {"field": "v", "type": "quantitative", "title": null, "scale": {"zero": true} },
-                      "color": {"field": "method", "type": "nominal", "title": null, "sort": null, "scale": {"domain": {{CompactJson.Array(
-                    courses.Select(c => CompactJson.Text(ContinualTable.Name(c.Method)))
-                )}}, "range": {{Colours}} }, "legend": {"orient": "top"} }
-                    }
-                  }
-                }
-                """
-            )
+            $"Ψ and Ψ* are those of the network that had just learned {first}; W_hh is looked at through them at each "
+                + "later test. Φ error: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖. "
+                + $"Seed {table.Of(courses[0].Method)[0].Seed}.",
+            "what",
+            Measures.Select(m => m.Title),
+            columns: 2,
+            independent: "y"
         );
     }
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Reflection;
 using System.Text;
+using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 
 namespace EmtTorch.Reports;
@@ -29,7 +30,7 @@ internal sealed class Page
     public void Add(Figure figure)
     {
         string id = UniqueId(figure.Id);
-        _figures.Add($"{CompactJson.Text(id)}:{CompactJson.Of(figure.Spec)}");
+        _figures.Add($"\"{id}\":{CompactJson.Text(figure.Spec)}");
         Add(Frame(id, figure.Title, figure.Caption, "data-figure"));
     }
 
@@ -98,9 +99,9 @@ internal sealed class Page
             page.Append("</details></footer>\n");
         }
         page.Append("</main>\n");
-        // The data has no "<" that could end the script: CompactJson.Text and Utf8JsonWriter write it as an escape.
+        // The data has no "<" that could end the script: CompactJson writes it as an escape.
         page.Append(
-                $$"""<script type="application/json" id="data">{"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>"""
+                $$"""<script type="application/json" id="data">{"palette":{{CompactJson.Text(Palette.Series)}},"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>"""
             )
             .Append('\n');
         foreach (string name in Libraries)
@@ -117,13 +118,7 @@ internal sealed class Page
         return page.ToString();
     }
 
-    public static string Escape(string? text) =>
-        (text ?? "")
-            .Replace("&", "&amp;")
-            .Replace("<", "&lt;")
-            .Replace(">", "&gt;")
-            .Replace("\"", "&quot;")
-            .Replace("'", "&#39;");
+    public static string Escape(string? text) => Table.Escape(text);
 
     /// <summary>An HTML id that is in no other use on the page.</summary>
     private string UniqueId(string wanted)

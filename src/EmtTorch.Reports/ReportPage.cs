@@ -151,7 +151,7 @@ public static class ReportPage
         bool anyHidden = false,
             anyContents = false,
             anyCircuit = false;
-        var list = new List<string>();
+        var list = new List<object>();
         foreach (var example in examples)
         {
             var c = HiddenState(example, hidden);
@@ -164,34 +164,39 @@ public static class ReportPage
             anyHidden |= c is not null;
             anyContents |= d is not null;
             anyCircuit |= circuit;
-            var figures = new[] { c, d }
-                .OfType<Figure>()
-                .Select(figure =>
-                    $$"""{{CompactJson.Text(figure.Id)}}:{"caption":{{CompactJson.Text(figure.Caption)}},"spec":{{CompactJson.Of(figure.Spec)}} }"""
-                );
             list.Add(
-                $$"""
-                {"label":{{CompactJson.Text(example.Label)}},"steps":{{Steps(
-                    example
-                )}},"inputSteps":{{example.InputSteps}},
-                "inputs":{{Rows(example.Inputs)}},"outputs":{{Rows(example.Outputs)}},"contents":{{(
-                    circuit ? Rows(example.Contents) : "null"
-                )}},
-                "figures":{ {{string.Join(',', figures)}} } }
-                """
+                new
+                {
+                    label = example.Label,
+                    steps = Steps(example),
+                    inputSteps = example.InputSteps,
+                    inputs = example.Inputs,
+                    outputs = example.Outputs,
+                    contents = circuit ? example.Contents : null,
+                    figures = new[] { c, d }
+                        .OfType<Figure>()
+                        .ToDictionary(f => f.Id, f => new { caption = f.Caption, spec = f.Spec }),
+                }
             );
         }
         if (anyHidden || anyContents)
         {
             double inputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Inputs ?? []));
             double outputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Outputs ?? []));
-            page.Examples = $$"""
-                {"s":{{s}},"kappa":{{kappa}},"limits":{"contents":{{CompactJson.Number(
-                    contents
-                )}},"inputs":{{CompactJson.Number(inputs)}},"outputs":{{CompactJson.Number(
-                    outputs
-                )}}},"list":{{CompactJson.Array(list)}}}
-                """;
+            page.Examples = CompactJson.Text(
+                new
+                {
+                    s,
+                    kappa,
+                    limits = new
+                    {
+                        contents,
+                        inputs,
+                        outputs,
+                    },
+                    list,
+                }
+            );
             string options = string.Concat(
                 examples.Select((example, i) => $"<option value=\"{i}\">{Page.Escape(example.Label)}</option>")
             );
@@ -273,8 +278,6 @@ public static class ReportPage
     private static int Steps(ExampleData example) =>
         Math.Max(example.HiddenState?.Length ?? 0, example.Contents?.Length ?? 0);
 
-    private static string Rows(double[][]? rows) => rows is { Length: > 0 } ? CompactJson.Array(rows) : "null";
-
     private static void Interventions(Page page, ReportData data)
     {
         page.Add("<h2>Interventions</h2>");
@@ -295,30 +298,8 @@ public static class ReportPage
 
     private static void Groundings(Page page, ReportData data)
     {
-        if (data.Groundings.Count == 0)
-            return;
-        var rows = string.Concat(
-            data.Groundings.Select(row =>
-                $"""
-                    <tr{(row.Chosen ? " class=\"chosen\"" : "")}><th scope="row">{Page.Escape(row.Grounding)}{(
-                        row.Chosen ? " (used in this report)" : ""
-                    )}</th>
-                    <td class="number">{NumberText.Number(row.PhiError)}</td><td class="number">{NumberText.Percent(
-                        row.InterventionAccuracy
-                    )}</td>
-                    <td class="number">{NumberText.Number(row.Condition)}</td><td>{Page.Escape(row.Note)}</td></tr>
-
-                    """
-            )
-        );
-        page.Add(
-            $"""
-            <h2>Groundings</h2>
-            <div class="scroll"><table id="groundings"><caption>The ways to ground the variables in the hidden state</caption>
-            <thead><tr><th scope="col">Grounding</th><th scope="col" class="number">Φ error</th><th scope="col" class="number">Intervention accuracy</th><th scope="col" class="number">Condition of Ψ</th><th scope="col">Note</th></tr></thead>
-            <tbody>{rows}</tbody></table></div>
-            """
-        );
+        if (data.Groundings.Count > 0)
+            page.Add("<h2>Groundings</h2>\n" + ReportTables.Groundings(data.Groundings));
     }
 
     private static void Training(Page page, ReportData data)
@@ -335,16 +316,11 @@ public static class ReportPage
 
     private static void Settings(Page page, ReportData data)
     {
-        if (data.Settings.Count == 0)
-            return;
-        var rows = string.Concat(
-            data.Settings.Select(setting =>
-                $"<tr><th scope=\"row\">{Page.Escape(setting.Key)}</th><td>{Page.Escape(setting.Value)}</td></tr>\n"
-            )
-        );
-        page.Add(
-            $"""<details id="settings"><summary>Settings</summary><div class="scroll"><table><thead><tr><th scope="col">Setting</th><th scope="col">Value</th></tr></thead><tbody>{rows}</tbody></table></div></details>"""
-        );
+        if (data.Settings.Count > 0)
+        {
+            string table = ReportTables.Settings(data.Settings);
+            page.Add($"<details id=\"settings\"><summary>Settings</summary>{table}</details>");
+        }
     }
 
     private static void Draw(Page page, ReportData data, ReportChart chart, Figure? figure, string what)

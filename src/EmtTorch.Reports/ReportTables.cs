@@ -1,6 +1,6 @@
-using System.Text;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
+using EmtTorch.Analysis.Runs;
 
 namespace EmtTorch.Reports;
 
@@ -12,42 +12,62 @@ internal static class ReportTables
     /// <summary>A row a kind, a column a variable.</summary>
     public static string Interventions(IReadOnlyList<Intervention> interventions)
     {
-        var kinds = interventions.Select(i => i.Kind).Distinct().ToList();
-        var variables = interventions.Select(i => i.Variable).Distinct().OrderBy(k => k ?? int.MinValue).ToList();
-        var cells = interventions.ToLookup(i => (i.Kind, i.Variable), i => NumberText.Percent(i.Accuracy));
-        var html = new StringBuilder(
-            """<div class="scroll"><table><caption>Share of output bits as predicted, by the variable that was changed</caption><thead><tr><th scope="col">Intervention</th>"""
+        var cells = interventions.ToLookup(i => (i.Kind, i.Variable));
+        var variables = interventions.Select(i => i.Variable).Distinct().OrderBy(k => k ?? int.MinValue);
+        return Table.Html<string>(
+            [
+                new("Intervention", kind => kind),
+                .. variables.Select(k => new Column<string>(
+                    k is null ? "no single one" : $"{k}",
+                    kind => string.Join(", ", cells[(kind, k)].Select(i => NumberText.Percent(i.Accuracy))),
+                    kind => cells[(kind, k)].FirstOrDefault()?.Accuracy
+                )),
+            ],
+            interventions.Select(i => i.Kind).Distinct(),
+            "Share of output bits as predicted, by the variable that was changed"
         );
-        foreach (var k in variables)
-            html.Append($"""<th scope="col" class="number">{(k is null ? "no single one" : $"{k}")}</th>""");
-        html.Append("</tr></thead><tbody>\n");
-        foreach (string kind in kinds)
-        {
-            html.Append($"""<tr><th scope="row">{Page.Escape(kind)}</th>""");
-            foreach (var k in variables)
-                html.Append($"""<td class="number">{string.Join(", ", cells[(kind, k)])}</td>""");
-            html.Append("</tr>\n");
-        }
-        return html.Append("</tbody></table></div>").ToString();
     }
 
     /// <summary>The five units that take part most, by variable.</summary>
     public static string Participation(double[][] participation)
     {
-        var html = new StringBuilder(
-            $"""<div class="scroll"><table><caption>The {Listed} units that take part most, with their participation</caption><thead><tr><th scope="col">Variable</th><th scope="col">Units</th></tr></thead><tbody>"""
-        ).Append('\n');
-        int variables = participation.Max(row => row?.Length ?? 0);
-        for (int k = 0; k < variables; k++)
-        {
-            var top = Enumerable
-                .Range(0, participation.Length)
-                .Where(i => participation[i] is { } row && k < row.Length && double.IsFinite(row[k]))
-                .OrderByDescending(i => participation[i][k])
-                .Take(Listed)
-                .Select(i => $"<strong>{i + 1}</strong> ({participation[i][k]:0.000})");
-            html.Append($"""<tr><th scope="row">{k + 1}</th><td>{string.Join(", ", top)}</td></tr>""").Append('\n');
-        }
-        return html.Append("</tbody></table></div>").ToString();
+        string Top(int k) =>
+            string.Join(
+                ", ",
+                Enumerable
+                    .Range(0, participation.Length)
+                    .Where(i => participation[i] is { } row && k < row.Length && double.IsFinite(row[k]))
+                    .OrderByDescending(i => participation[i][k])
+                    .Take(Listed)
+                    .Select(i => $"{i + 1} ({NumberText.Fixed(participation[i][k], "0.000")})")
+            );
+        return Table.Html<int>(
+            [new("Variable", k => $"{k + 1}"), new("Units", Top)],
+            Enumerable.Range(0, participation.Max(row => row?.Length ?? 0)),
+            $"The {Listed} units that take part most, with their participation"
+        );
     }
+
+    /// <summary>The ways to ground the variables.</summary>
+    public static string Groundings(IReadOnlyList<GroundingRow> groundings) =>
+        Table.Html<GroundingRow>(
+            [
+                new("Grounding", row => row.Grounding + (row.Chosen ? " (used in this report)" : "")),
+                new("Φ error", row => NumberText.Number(row.PhiError), row => row.PhiError),
+                new(
+                    "Intervention accuracy",
+                    row => NumberText.Percent(row.InterventionAccuracy),
+                    row => row.InterventionAccuracy
+                ),
+                new("Condition of Ψ", row => NumberText.Number(row.Condition), row => row.Condition),
+                new("Note", row => row.Note ?? ""),
+            ],
+            groundings,
+            "The ways to ground the variables in the hidden state",
+            " id=\"groundings\"",
+            row => row.Chosen
+        );
+
+    public static string Settings(IReadOnlyList<ReportSetting> settings) =>
+        Table.Html<ReportSetting>([new("Setting", s => s.Key), new("Value", s => s.Value)], settings);
 }

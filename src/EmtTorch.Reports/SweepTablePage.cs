@@ -1,12 +1,15 @@
-using System.Globalization;
-using System.Text;
+using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
+using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Reports;
 
-/// <summary>A sweep's table as a page: beside the published results, each seed's figures, and how spectral errors go on as training does.</summary>
+/// <summary>
+/// A sweep's table as a page: beside the published results, each seed's figures, and how spectral errors go on as training
+/// does.
+/// </summary>
 public static class SweepTablePage
 {
     /// <summary>More points of curves than this are thinned evenly, to keep the page light.</summary>
@@ -108,33 +111,12 @@ public static class SweepTablePage
 
     private static void Add(Page page, SweepTable table, SweepTableText.Part part)
     {
-        var axes = SweepTableText.Axes(table);
-        var html = new StringBuilder(
-            $"<h2>{Page.Escape(part.Title)}</h2>\n{string.Concat(part.Captions.Select(c => $"<p>{Page.Escape(c)}</p>\n"))}<div class=\"scroll\"><table class=\"sortable\"><thead><tr>"
+        page.Add($"<h2>{Page.Escape(part.Title)}</h2>");
+        foreach (var caption in part.Captions)
+            page.Add($"<p>{Page.Escape(caption)}</p>");
+        page.Add(
+            Table.Html([.. SweepTableText.Axes(table), .. part.Columns], table.Cells, attributes: " class=\"sortable\"")
         );
-        foreach (var column in axes.Concat(part.Columns))
-        {
-            html.Append(
-                $"""<th scope="col"{(column.Key is null ? "" : " class=\"number\"")}><button type="button"{(column.Title.Length == 0 ? " aria-label=\"comparison\"" : "")}>{Page.Escape(column.Title)}</button></th>"""
-            );
-        }
-
-        html.Append("</tr></thead>\n<tbody>\n");
-        foreach (var cell in table.Cells)
-        {
-            html.Append("<tr>");
-            foreach (var column in axes.Concat(part.Columns))
-            {
-                html.Append(
-                    column.Key is null
-                        ? $"<td>{Page.Escape(column.Text(cell))}</td>"
-                        : $"<td class=\"number\" data-value=\"{column.Key(cell)?.ToString("R", CultureInfo.InvariantCulture)}\">{Page.Escape(column.Text(cell))}</td>"
-                );
-            }
-
-            html.Append("</tr>\n");
-        }
-        page.Add(html.Append("</tbody></table></div>").ToString());
     }
 
     /// <summary>A line for each cell: a dot for each seed, their mean, and the published figure.</summary>
@@ -152,26 +134,41 @@ public static class SweepTablePage
     )
     {
         bool Drawn(double? value) => value is { } v && double.IsFinite(v) && (!log || v > 0);
-        var values = new List<string>();
-        var all = new List<double>();
-        void Point(SweepCell cell, string of, double? value, long? seed = null)
-        {
-            if (!Drawn(value))
-                return;
-            all.Add(value!.Value);
-            values.Add(
-                $$"""{"cell":{{CompactJson.Text(table.Label(cell))}},"of":"{{of}}","v":{{CompactJson.Number(value)}}{{(seed is { } s ? $",\"seed\":{s}" : "")}}}"""
-            );
-        }
-        foreach (var cell in table.Cells)
-        {
-            foreach (var seed in cell.Seeds)
-                Point(cell, "seed", ofSeed(seed), seed.Seed);
-            Point(cell, "mean", ofCell(cell));
-            if (cell.Seeds.Any(s => Drawn(ofSeed(s))))
-                Point(cell, "published", ofPublished(cell.Published));
-        }
-        if (all.Count == 0)
+        var points = table
+            .Cells.SelectMany(cell =>
+            {
+                var label = table.Label(cell);
+                var seeds = cell.Seeds.Select(s => new
+                {
+                    cell = label,
+                    of = "seed",
+                    v = ofSeed(s),
+                    seed = (long?)s.Seed,
+                });
+                var published = seeds.Any(s => Drawn(s.v)) ? ofPublished(cell.Published) : null;
+                return seeds
+                    .Append(
+                        new
+                        {
+                            cell = label,
+                            of = "mean",
+                            v = ofCell(cell),
+                            seed = (long?)null,
+                        }
+                    )
+                    .Append(
+                        new
+                        {
+                            cell = label,
+                            of = "published",
+                            v = published,
+                            seed = (long?)null,
+                        }
+                    );
+            })
+            .Where(p => Drawn(p.v))
+            .ToList();
+        if (points.Count == 0)
         {
             page.Missing(title, "no finished run has one.");
             return;
@@ -184,46 +181,25 @@ public static class SweepTablePage
         string[] kinds = table.Cells.Any(c => ofPublished(c.Published) is not null)
             ? ["seed", "mean", "published"]
             : ["seed", "mean"];
-        // Where every run is good, the axis shows how good.
-        double least = Math.Clamp(Math.Floor(10 * all.Min() - 0.5) / 10, 0, 0.9);
-        string domain = CompactJson.Array(kinds.Select(k => CompactJson.Text(k)));
-        string Range(params string[] range) =>
-            CompactJson.Array(range[..kinds.Length].Select(r => CompactJson.Text(r)));
         page.Add(
-            new Figure(
-                id,
-                title,
-                caption,
-                CompactJson.Object(
-                    $$"""
-                    {
-                      "width": "container", "height": {{20 * table.Cells.Count}},
-                      "data": {"values": {{CompactJson.Array(values)}}},
-                      "mark": {"type": "point", "size": 60, "strokeWidth": 1.6, "opacity": 0.85, "tooltip": {"content": "data"} },
-                      "encoding": {
-                        "x": {"field": "v", "type": "quantitative", "title": {{CompactJson.Text(axis)}}, "scale": {{(
-                        log
-                            ? """{"type": "log", "nice": true}"""
-                            : $$"""{"domain": [{{CompactJson.Number(least)}}, 1], "clamp": true}"""
-                    )}}, "axis": {"tickCount": 5, "format": "~g"} },
-                        "y": {"field": "cell", "type": "nominal", "title": null, "sort": null, "scale": {"domain": {{CompactJson.Array(
-                        table.Cells.Select(table.Label).Distinct().Select(l => CompactJson.Text(l))
-                    )}} }, "axis": {"grid": true, "labelLimit": 150, "ticks": false, "labelPadding": 8} },
-                        "color": {"field": "of", "type": "nominal", "scale": {"domain": {{domain}}, "range": {{Range(
-                        "#0072b2",
-                        "#1b1f24",
-                        "#d55e00"
-                    )}} }, "legend": {"title": null, "orient": "bottom"} },
-                        "shape": {"field": "of", "type": "nominal", "scale": {"domain": {{domain}}, "range": {{Range(
-                        "circle",
-                        "M0,-1V1",
-                        "diamond"
-                    )}} }, "legend": {"title": null, "orient": "bottom"} }
-                      }
-                    }
-                    """
-                )
-            )
+            new Chart
+            {
+                Height = 20 * table.Cells.Count,
+                Rows = points,
+                Mark = new("point", Size: 60, StrokeWidth: 1.6, Opacity: 0.85, Tooltip: new { content = "data" }),
+                X = new("v", axis)
+                {
+                    Scale = log ? Scale.Log : Scale.ShareFrom(points.Min(p => p.v!.Value)),
+                    Axis = Axis.Short,
+                },
+                Y = Named("cell") with
+                {
+                    Scale = new(Domain: table.Cells.Select(table.Label).Distinct()),
+                    Axis = Axis.LongNames,
+                },
+                Color = Told("of", kinds, [Palette.Blue, Palette.Ink, Palette.Vermilion]),
+                Shape = Told("of", kinds, ["circle", "M0,-1V1", "diamond"]),
+            }.Figure(id, title, caption)
         );
     }
 
@@ -236,34 +212,29 @@ public static class SweepTablePage
             .ToList();
         if (runs.Count == 0)
             return;
-        var points = runs.Select(r =>
-            $$"""{"run":{{CompactJson.Text(r.Run.Name)}},"c":{{CompactJson.Text(r.Cell.Values.FirstOrDefault() ?? "")}},"g":{{CompactJson.Number(r.Run.Analysis.Gain)}},"v":{{CompactJson.Number(r.Run.Analysis.SpectralError)}}}"""
-        );
-        var colours = runs.Select(r => r.Cell.Values.FirstOrDefault() ?? "").Distinct().ToList();
+        string Colour(SweepCell cell) => cell.Values.FirstOrDefault() ?? "";
+        var colours = runs.Select(r => Colour(r.Cell)).Distinct().ToList();
         page.Add(
-            new Figure(
+            new Chart
+            {
+                Height = 260,
+                Rows = runs.Select(r => new
+                {
+                    run = r.Run.Name,
+                    c = Colour(r.Cell),
+                    g = r.Run.Analysis.Gain,
+                    v = r.Run.Analysis.SpectralError,
+                }),
+                Mark = new("point", Size: 45, Opacity: 0.8),
+                X = new("g", "gain") { Scale = Scale.NotFromZero, Axis = new(TickCount: 6) },
+                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Short },
+                Color = Coloured("c", colours, title: table.Axes.Count == 0 ? "" : table.Title(table.Axes[0])),
+                Tooltip = [Tip("run"), Tip("g", "gain", ".3f"), Tip("v", "spectral error", ".3g")],
+            }.Figure(
                 "gain",
                 "Spectral error and gain",
-                "Each converged run. The gain is how many times theory's 1 the magnitude of its persistent eigenvalues is; tanh takes it back by saturating.",
-                CompactJson.Object(
-                    $$"""
-                    {
-                      "width": "container", "height": 260,
-                      "data": {"values": {{CompactJson.Array(points)}}},
-                      "mark": {"type": "point", "size": 45, "opacity": 0.8},
-                      "encoding": {
-                        "x": {"field": "g", "type": "quantitative", "title": "gain", "scale": {"zero": false}, "axis": {"tickCount": 6} },
-                        "y": {"field": "v", "type": "quantitative", "title": "spectral error (rad)", "scale": {"type": "log", "nice": true}, "axis": {"tickCount": 5, "format": "~g"} },
-                        "color": {{(
-                        colours.Count == 1
-                            ? """{"value": "#0072b2"}"""
-                            : $$"""{"field": "c", "type": "nominal", "scale": {"domain": {{CompactJson.Array(colours.Select(c => CompactJson.Text(c)))}} }, "legend": {"title": {{CompactJson.Text(table.Title(table.Axes[0]))}}, "orient": "bottom"} }"""
-                    )}},
-                        "tooltip": [{"field": "run"}, {"field": "g", "title": "gain", "format": ".3f"}, {"field": "v", "title": "spectral error", "format": ".3g"}]
-                      }
-                    }
-                    """
-                )
+                "Each converged run. The gain is how many times theory's 1 the magnitude of its persistent eigenvalues is; "
+                    + "tanh takes it back by saturating."
             )
         );
     }
@@ -293,14 +264,12 @@ public static class SweepTablePage
             .Where(t => t.SpectralError > 0)
             .Select(t => t.SpectralError!.Value)
             .ToList();
-        string y = $"[{CompactJson.Number(errors.Min())},{CompactJson.Number(errors.Max())}]";
         long steps = courses.Max(r => r.Run.Tests[^1].Step);
         string Colour(SweepCell cell) => cell.Values.Count == 0 ? "" : cell.Values[^1];
         string Dash(RunFigures run) => string.Join(", ", best.Select(i => run.Values[i]));
-        string Domain(IEnumerable<string> names) =>
-            CompactJson.Array(names.Distinct().Select(n => CompactJson.Text(n)));
         var colours = table.Cells.Select(Colour).Distinct().ToList();
         var dashes = table.Runs.Select(Dash).Distinct().ToList();
+        var colourTitle = table.Axes.Count == 0 ? "" : table.Title(table.Axes[^1]);
         var dashTitle = string.Join(", ", best.Select(i => table.Title(table.Folder.Axes[i])));
         var how =
             $"At each test of each run, on one scale. A line ends where the number of persistent eigenvalues is another than the circuit's.{(stride > 1 ? $" Every {stride}th test." : "")}";
@@ -315,47 +284,47 @@ public static class SweepTablePage
                 missing.Add(name);
                 continue;
             }
-            var lines = runs.Select(r =>
-            {
-                var tests = r.Run.Tests.Where((_, i) => i % stride == 0 || i == r.Run.Tests.Count - 1).ToList();
-                return $$"""{"run":{{CompactJson.Text(r.Run.Name)}},"c":{{CompactJson.Text(Colour(r.Cell))}},"d":{{CompactJson.Text(Dash(r.Run))}},"s":[{{string.Join(',', tests.Select(t => t.Step))}}],"v":[{{string.Join(',', tests.Select(t => CompactJson.Number(t.SpectralError > 0 ? t.SpectralError : null)))}}]}""";
-            });
-            string Legend(string title) =>
-                $$"""{"title": {{CompactJson.Text(title)}}, "orient": "bottom", "columns": 4}""";
             page.Add(
-                new Figure(
-                    "course-" + name.Replace(", ", "-", StringComparison.Ordinal),
-                    name,
-                    "",
-                    CompactJson.Object(
-                        $$"""
+                new Chart
+                {
+                    Height = 220,
+                    Rows = runs.Select(r =>
+                    {
+                        var tests = r.Run.Tests.Where((_, i) => i % stride == 0 || i == r.Run.Tests.Count - 1).ToList();
+                        return new
                         {
-                          "width": "container", "height": 220,
-                          "data": {"values": {{CompactJson.Array(lines)}}},
-                          "transform": [{"flatten": ["s", "v"]}],
-                          "mark": {"type": "line", "strokeWidth": 1.1, "opacity": 0.75, "clip": true, "invalid": "break-paths-filter-domains", "point": {{(
-                            errors.Count < 1000 ? """{"size": 12}""" : "false"
-                        )}}, "tooltip": true},
-                          "encoding": {
-                            "x": {"field": "s", "type": "quantitative", "title": "step", "scale": {"domain": [0, {{steps}}]}, "axis": {"format": "~s", "tickCount": 5} },
-                            "y": {"field": "v", "type": "quantitative", "title": "spectral error (rad)", "scale": {"type": "log", "domain": {{y}}, "nice": true}, "axis": {"tickCount": 5, "format": "~g"} },
-                            "detail": {"field": "run"},
-                            "color": {{(
-                            colours.Count == 1
-                                ? """{"value": "#0072b2"}"""
-                                : $$"""{"field": "c", "type": "nominal", "title": {{CompactJson.Text(table.Title(table.Axes[^1]))}}, "scale": {"domain": {{Domain(colours)}} }, "legend": {{Legend(table.Title(table.Axes[^1]))}} }"""
-                        )}},
-                            "strokeDash": {{(
-                            dashes.Count == 1
-                                ? """{"value": []}"""
-                                : $$"""{"field": "d", "type": "nominal", "title": {{CompactJson.Text(dashTitle)}}, "scale": {"domain": {{Domain(dashes)}} }, "legend": {{Legend(dashTitle)}} }"""
-                        )}},
-                            "tooltip": [{"field": "run"}, {"field": "s", "title": "step"}, {"field": "v", "title": "spectral error", "format": ".3g"}]
-                          }
-                        }
-                        """
-                    )
-                )
+                            run = r.Run.Name,
+                            c = Colour(r.Cell),
+                            d = Dash(r.Run),
+                            s = tests.Select(t => t.Step),
+                            v = tests.Select(t => t.SpectralError > 0 ? t.SpectralError : null),
+                        };
+                    }),
+                    Transform = [new { flatten = new[] { "s", "v" } }],
+                    Mark = new(
+                        "line",
+                        StrokeWidth: 1.1,
+                        Opacity: 0.75,
+                        Clip: true,
+                        Invalid: "break-paths-filter-domains",
+                        Point: errors.Count < 1000 ? new { size = 12 } : null,
+                        Tooltip: true
+                    ),
+                    X = new("s", "step")
+                    {
+                        Scale = new(Domain: new[] { 0, steps }),
+                        Axis = new(TickCount: 5, Format: "~s"),
+                    },
+                    Y = new("v", "spectral error (rad)")
+                    {
+                        Scale = Scale.Log with { Domain = new[] { errors.Min(), errors.Max() } },
+                        Axis = Axis.Short,
+                    },
+                    Detail = Named("run"),
+                    Color = Coloured("c", colours, columns: 4, colourTitle),
+                    StrokeDash = Told("d", dashes, Dashes, columns: 4, dashTitle),
+                    Tooltip = [Tip("run"), Tip("s", "step"), Tip("v", "spectral error", ".3g")],
+                }.Figure("course-" + name.Replace(", ", "-", StringComparison.Ordinal), name, "")
             );
         }
         page.Add("</div>");

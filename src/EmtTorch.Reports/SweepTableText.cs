@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Text;
-using System.Text.Encodings.Web;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using EmtTorch.Analysis;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
@@ -12,78 +10,50 @@ namespace EmtTorch.Reports;
 /// <summary>A sweep's table as Markdown, CSV and JSON. The same runs give the same text.</summary>
 public static class SweepTableText
 {
-    private static readonly JsonSerializerOptions Indented = new()
-    {
-        WriteIndented = true,
-        NewLine = "\n",
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-    };
-
-    /// <summary>A column of one of the tables.</summary>
-    /// <param name="Title">Its heading.</param>
-    /// <param name="Text">What a cell's row shows.</param>
-    /// <param name="Key">What it is sorted by; null: the text.</param>
-    internal sealed record Column(string Title, Func<SweepCell, string> Text, Func<SweepCell, double?>? Key = null);
-
     /// <summary>One of the tables.</summary>
     /// <param name="Title">Its heading.</param>
     /// <param name="Columns">After the axes' own.</param>
     /// <param name="Captions">What the columns mean, a paragraph each.</param>
-    internal sealed record Part(string Title, IReadOnlyList<Column> Columns, params string[] Captions);
+    internal sealed record Part(string Title, IReadOnlyList<Column<SweepCell>> Columns, params string[] Captions);
 
     /// <summary>All tables, the axes in front and the time in the last line.</summary>
     public static string Markdown(SweepTable table)
     {
-        var text = new StringBuilder($"# {Plain(table.Folder.Name)}\n\n");
+        var text = new StringBuilder($"# {Table.Plain(table.Folder.Name)}\n\n");
         if (table.Folder.Description.Length > 0)
-            text.Append($"{Plain(table.Folder.Description)}\n\n");
+            text.Append($"{Table.Plain(table.Folder.Description)}\n\n");
         text.Append($"{table.Progress}.\n");
         var axes = Axes(table);
         foreach (var part in Parts(table))
         {
-            text.Append($"\n## {part.Title}\n\n{string.Concat(part.Captions.Select(c => Plain(c) + "\n\n"))}");
-            text.Append($"| {string.Join(" | ", axes.Concat(part.Columns).Select(c => Plain(c.Title)))} |\n");
-            text.Append($"|{string.Join('|', axes.Select(_ => ":--").Concat(part.Columns.Select(_ => "--:")))}|\n");
-            foreach (var cell in table.Cells)
-                text.Append($"| {string.Join(" | ", axes.Concat(part.Columns).Select(c => Plain(c.Text(cell))))} |\n");
+            text.Append($"\n## {part.Title}\n\n{string.Concat(part.Captions.Select(c => Table.Plain(c) + "\n\n"))}");
+            text.Append(Table.Markdown([.. axes, .. part.Columns], table.Cells));
         }
         return text.Append($"\n{Time(table)}\n").ToString();
-
-        // A line, and what would end a table's cell.
-        static string Plain(string s) =>
-            s.Replace("\r", "", StringComparison.Ordinal)
-                .Replace('\n', ' ')
-                .Replace("|", "\\|", StringComparison.Ordinal);
     }
 
     /// <summary>All that depends on the clock.</summary>
     internal static string Time(SweepTable table) =>
-        table.Seconds switch
-        {
-            >= 3600 and var s => string.Create(
-                CultureInfo.InvariantCulture,
-                $"Training of the finished runs took {s / 3600:0.0} hours in all."
-            ),
-            var s => string.Create(
-                CultureInfo.InvariantCulture,
-                $"Training of the finished runs took {s:0} seconds in all."
-            ),
-        };
+        $"Training of the finished runs took {(table.Seconds >= 3600
+            ? $"{NumberText.Fixed(table.Seconds / 3600, "0.0")} hours" : $"{NumberText.Fixed(table.Seconds, "0")} seconds")} in all.";
 
-    internal static IReadOnlyList<Column> Axes(SweepTable table) =>
+    internal static IReadOnlyList<Column<SweepCell>> Axes(SweepTable table) =>
         table.Axes.Count == 0
             ? [new("runs of", _ => table.Folder.Name)]
             :
             [
                 .. table.Axes.Select(
                     (axis, i) =>
-                        new Column(
+                        new Column<SweepCell>(
                             table.Title(axis),
                             cell => cell.Values[i],
                             table.Axes[i].Values.All(v => Number(v.Name) is not null)
                                 ? cell => Number(cell.Values[i])
                                 : null
                         )
+                        {
+                            Left = true,
+                        }
                 ),
             ];
 
@@ -92,10 +62,10 @@ public static class SweepTableText
 
     private static IEnumerable<Part> PartsOnTokens(SweepTable table)
     {
-        Column Of(string title, Func<SweepCell, Sample?> of, int digits) =>
+        Column<SweepCell> Of(string title, Func<SweepCell, Sample?> of, int digits) =>
             new(title, c => Mean(c, of(c), digits), c => of(c)?.Mean);
-        Column Interval(Func<SweepCell, Sample?> of, int digits) => Spread("", of, digits)[^1];
-        Column[] bits = table.OnText
+        Column<SweepCell> Interval(Func<SweepCell, Sample?> of, int digits) => Spread("", of, digits)[^1];
+        Column<SweepCell>[] bits = table.OnText
             ?
             [
                 Of("bits per character", c => c.Bits, 4),
@@ -146,13 +116,13 @@ public static class SweepTableText
         var best = table.Folder.Axes.Where(a => table.Folder.BestOf.Contains(a.Key)).Select(table.Title).ToList();
         var over = best.Count == 0 ? "" : $" over all values of {string.Join(" and ", best)}";
         var published = table.Folder.Published;
-        Column[] runs = [new("runs", c => $"{c.FinishedCount} of {c.Runs.Count}", c => c.FinishedCount)];
-        Column[] own =
+        Column<SweepCell>[] runs = [new("runs", c => $"{c.FinishedCount} of {c.Runs.Count}", c => c.FinishedCount)];
+        Column<SweepCell>[] own =
         [
             new("spectral error", c => Fixed(c.SpectralError, 4), c => c.SpectralError),
             new("accuracy", c => Fixed(c.Accuracy, 4), c => c.Accuracy),
         ];
-        Column[] other =
+        Column<SweepCell>[] other =
         [
             new(
                 "published",
@@ -235,7 +205,7 @@ public static class SweepTableText
             ]
             : [];
 
-    private static Column[] Spread(string what, Func<SweepCell, Sample?> of, int digits) =>
+    private static Column<SweepCell>[] Spread(string what, Func<SweepCell, Sample?> of, int digits) =>
         [
             new($"{what}, mean", c => Fixed(of(c)?.Mean, digits), c => of(c)?.Mean),
             new("min", c => Fixed(of(c)?.Min, digits), c => of(c)?.Min),
@@ -248,7 +218,7 @@ public static class SweepTableText
             ),
         ];
 
-    private static Column Reached(double accuracy) =>
+    private static Column<SweepCell> Reached(double accuracy) =>
         new(
             $"step to {accuracy.ToString(CultureInfo.InvariantCulture)}",
             c =>
@@ -273,8 +243,7 @@ public static class SweepTableText
                 _ => "–",
             };
 
-    private static string Fixed(double? value, int digits) =>
-        value is { } v && double.IsFinite(v) ? v.ToString("F" + digits, CultureInfo.InvariantCulture) : "–";
+    private static string Fixed(double? value, int digits) => NumberText.Fixed(value, "F" + digits);
 
     private static double? Number(string text) =>
         double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
@@ -283,241 +252,183 @@ public static class SweepTableText
             : null;
 
     /// <summary>A line a run (RFC 4180, with line feeds), numbers unrounded and nothing where there is none; without times.</summary>
-    public static string Csv(SweepTable table)
-    {
-        var text = new StringBuilder();
-        void Line(IEnumerable<string> fields) =>
-            text.AppendJoin(
-                    ',',
-                    fields.Select(f =>
-                        f.AsSpan().IndexOfAny(",\"\r\n") < 0
-                            ? f
-                            : $"\"{f.Replace("\"", "\"\"", StringComparison.Ordinal)}\""
-                    )
-                )
-                .Append('\n');
-        Line([
-            .. table.Folder.Axes.Select(table.Title),
-            "seed",
-            .. Figures(table, table.Runs.FirstOrDefault()).Select(f => f.Key),
+    public static string Csv(SweepTable table) =>
+        Table.Csv([
+            [
+                .. table.Folder.Axes.Select(table.Title),
+                "seed",
+                .. OfRun(table, table.Runs.FirstOrDefault()).Select(f => f.Key),
+            ],
+            .. table.Runs.Select(run =>
+                (string[])[.. run.Values, $"{run.Seed}", .. OfRun(table, run).Select(f => Table.Exact(f.Value))]
+            ),
         ]);
-        foreach (var run in table.Runs)
-        {
-            Line([
-                .. run.Values,
-                run.Seed.ToString(CultureInfo.InvariantCulture),
-                .. Figures(table, run).Select(f => f.Value?.ToString() ?? ""),
-            ]);
-        }
-
-        return text.ToString();
-    }
 
     /// <summary>Cells and runs, numbers unrounded, null where there is none; what depends on the clock under `time`.</summary>
     public static string Json(SweepTable table)
     {
-        var published = table.Folder.Published;
-        JsonObject Values(IEnumerable<SweepAxis> axes, IReadOnlyList<string> values) =>
-            new(
-                axes.Zip(
-                    values,
-                    (a, v) =>
-                        KeyValuePair.Create(
-                            a.Key,
-                            Number(v) is { } number ? JsonValue.Create(number) : (JsonNode?)JsonValue.Create(v)
+        static OrderedDictionary<string, object?> Object(IEnumerable<Entry> entries) =>
+            new(entries.Select(e => KeyValuePair.Create(e.Key, e.Value)));
+        static OrderedDictionary<string, object?> Values(IEnumerable<SweepAxis> axes, IReadOnlyList<string> values) =>
+            Object(axes.Zip(values, (axis, v) => new Entry(axis.Key, Number(v) is { } number ? number : v)));
+        var finished = table.Runs.Where(r => r.Finished);
+        return JsonSerializer.Serialize(
+                Object([
+                    new("name", table.Folder.Name),
+                    new("description", table.Folder.Description),
+                    new("axes", table.Axes.Select(a => a.Key)),
+                    new("best_of", table.Folder.BestOf),
+                    new("published", table.Folder.Published?.Source),
+                    new("runs_total", table.Runs.Count),
+                    new("runs_finished", table.FinishedCount),
+                    new("runs_failed", table.Runs.Count(r => r.Failed)),
+                    new(
+                        "cells",
+                        table.Cells.Select(c =>
+                            Object([new("values", Values(table.Axes, c.Values)), .. OfCell(table, c)])
                         )
-                )
-            );
-        var json = new JsonObject
-        {
-            ["name"] = table.Folder.Name,
-            ["description"] = table.Folder.Description,
-            ["axes"] = new JsonArray([.. table.Axes.Select(a => (JsonNode)a.Key)]),
-            ["best_of"] = new JsonArray([.. table.Folder.BestOf.Select(k => (JsonNode)k)]),
-            ["published"] = published?.Source,
-            ["runs_total"] = table.Runs.Count,
-            ["runs_finished"] = table.FinishedCount,
-            ["runs_failed"] = table.Runs.Count(r => r.Failed),
-            ["cells"] = new JsonArray([
-                .. table.Cells.Select(c =>
-                    table.OnTokens
-                        ? CellOnTokens(c)
-                        : new JsonObject
-                        {
-                            ["values"] = Values(table.Axes, c.Values),
-                            ["runs"] = c.Runs.Count,
-                            ["finished"] = c.FinishedCount,
-                            ["seeds"] = c.Seeds.Count,
-                            ["seeds_finished"] = c.Best.Count,
-                            ["seeds_converged"] = c.ConvergedCount,
-                            ["spectral_error"] = c.SpectralError,
-                            ["spectral_error_published"] = c.Published?.SpectralError,
-                            ["spectral_error_verdict"] = Name(c.SpectralErrorVerdict),
-                            ["accuracy"] = c.Accuracy,
-                            ["accuracy_published"] = c.Published?.Accuracy,
-                            ["accuracy_verdict"] = Name(c.AccuracyVerdict),
-                            ["spectral_error_over_seeds"] = Of(c.SpectralErrors),
-                            ["spectral_error_last"] = Of(c.SpectralErrorsLast),
-                            ["spectral_error_lowest"] = Of(c.SpectralErrorsLowest),
-                            ["spectral_error_lowest_step"] = c.LowestStep,
-                            ["accuracy_over_seeds"] = Of(c.Accuracies),
-                            ["accuracy_last"] = Of(c.AccuraciesLast),
-                            ["cycles_learned"] = c.Cycles?.Learned,
-                            ["cycles_theory"] = c.Cycles?.All,
-                            ["phi_error"] = Of(c.PhiErrors),
-                            ["intervention_accuracy"] = Of(c.InterventionAccuracies),
-                            ["step_to_0.99"] = c.StepTo(RunFigures.Learned),
-                            ["seeds_to_0.99"] = c.ReachedCount(RunFigures.Learned),
-                            ["step_to_1"] = c.StepTo(1),
-                            ["seeds_to_1"] = c.ReachedCount(1),
-                            ["seeds_lost"] = c.LostCount,
-                            ["best_runs"] = new JsonArray([.. c.Best.Select(r => (JsonNode)r.Name)]),
-                        }
-                ),
-            ]),
-            ["runs"] = new JsonArray([
-                .. table.Runs.Select(r =>
-                {
-                    var run = new JsonObject
-                    {
-                        ["name"] = r.Name,
-                        ["values"] = Values(table.Folder.Axes, r.Values),
-                        ["seed"] = r.Seed,
-                    };
-                    foreach (var (key, value) in Figures(table, r))
-                        run[key] = value;
-                    return run;
-                }),
-            ]),
-            ["time"] = new JsonObject
-            {
-                ["seconds"] = table.Seconds,
-                ["runs"] = new JsonObject(
-                    table
-                        .Runs.Where(r => r.Finished)
-                        .Select(r => KeyValuePair.Create(r.Name, (JsonNode?)r.Result!.Seconds))
-                ),
-            },
-        };
-        return json.ToJsonString(Indented) + "\n";
-
-        JsonObject CellOnTokens(SweepCell c) =>
-            new()
-            {
-                ["values"] = Values(table.Axes, c.Values),
-                ["runs"] = c.Runs.Count,
-                ["finished"] = c.FinishedCount,
-                ["seeds"] = c.Seeds.Count,
-                ["seeds_finished"] = c.Best.Count,
-                ["accuracy"] = c.Accuracy,
-                ["accuracy_over_seeds"] = Of(c.Accuracies),
-                ["accuracy_last"] = Of(c.AccuraciesLast),
-                ["test_loss"] = Of(c.Losses),
-                ["bits_per_character"] = Of(c.Bits),
-                ["bits_new_words"] = Of(c.BitsNewWords),
-                ["bits_seen_words"] = Of(c.BitsSeenWords),
-                ["reads_right"] = Of(c.ReadsRight),
-                ["state_bytes"] = Of(c.StateBytes),
-                ["step_to_0.99"] = c.StepTo(RunFigures.Learned),
-                ["seeds_to_0.99"] = c.ReachedCount(RunFigures.Learned),
-                ["step_to_1"] = c.StepTo(1),
-                ["seeds_to_1"] = c.ReachedCount(1),
-                ["seeds_lost"] = c.LostCount,
-                ["best_runs"] = new JsonArray([.. c.Best.Select(r => (JsonNode)r.Name)]),
-            };
-
-        static string Name(Verdict verdict) =>
-            verdict switch
-            {
-                Verdict.EqualOrBetter => "equal_or_better",
-                Verdict.WithinInterval => "within_interval",
-                Verdict.Worse => "worse",
-                _ => "not_comparable",
-            };
+                    ),
+                    new(
+                        "runs",
+                        table.Runs.Select(r =>
+                            Object([
+                                new("name", r.Name),
+                                new("values", Values(table.Folder.Axes, r.Values)),
+                                new("seed", r.Seed),
+                                .. OfRun(table, r),
+                            ])
+                        )
+                    ),
+                    new(
+                        "time",
+                        Object([
+                            new("seconds", table.Seconds),
+                            new("runs", Object(finished.Select(r => new Entry(r.Name, r.Result!.Seconds)))),
+                        ])
+                    ),
+                ]),
+                OutputJson.Options
+            ) + "\n";
     }
 
-    private static JsonObject? Of(Sample? sample) =>
+    /// <summary>A figure by the name that CSV and JSON share.</summary>
+    private sealed record Entry(string Key, object? Value);
+
+    private static IEnumerable<Entry> OfCell(SweepTable table, SweepCell c)
+    {
+        Entry[] Circuits(params Entry[] entries) => table.OnTokens ? [] : entries;
+        Entry[] Tokens(params Entry[] entries) => table.OnTokens ? entries : [];
+        return
+        [
+            new("runs", c.Runs.Count),
+            new("finished", c.FinishedCount),
+            new("seeds", c.Seeds.Count),
+            new("seeds_finished", c.Best.Count),
+            .. Circuits(
+                new("seeds_converged", c.ConvergedCount),
+                new("spectral_error", c.SpectralError),
+                new("spectral_error_published", c.Published?.SpectralError),
+                new("spectral_error_verdict", Name(c.SpectralErrorVerdict))
+            ),
+            new("accuracy", c.Accuracy),
+            .. Circuits(
+                new("accuracy_published", c.Published?.Accuracy),
+                new("accuracy_verdict", Name(c.AccuracyVerdict)),
+                new("spectral_error_over_seeds", Of(c.SpectralErrors)),
+                new("spectral_error_last", Of(c.SpectralErrorsLast)),
+                new("spectral_error_lowest", Of(c.SpectralErrorsLowest)),
+                new("spectral_error_lowest_step", c.LowestStep)
+            ),
+            new("accuracy_over_seeds", Of(c.Accuracies)),
+            new("accuracy_last", Of(c.AccuraciesLast)),
+            .. Circuits(
+                new("cycles_learned", c.Cycles?.Learned),
+                new("cycles_theory", c.Cycles?.All),
+                new("phi_error", Of(c.PhiErrors)),
+                new("intervention_accuracy", Of(c.InterventionAccuracies))
+            ),
+            .. Tokens(
+                new("test_loss", Of(c.Losses)),
+                new("bits_per_character", Of(c.Bits)),
+                new("bits_new_words", Of(c.BitsNewWords)),
+                new("bits_seen_words", Of(c.BitsSeenWords)),
+                new("reads_right", Of(c.ReadsRight)),
+                new("state_bytes", Of(c.StateBytes))
+            ),
+            new("step_to_0.99", c.StepTo(RunFigures.Learned)),
+            new("seeds_to_0.99", c.ReachedCount(RunFigures.Learned)),
+            new("step_to_1", c.StepTo(1)),
+            new("seeds_to_1", c.ReachedCount(1)),
+            new("seeds_lost", c.LostCount),
+            new("best_runs", c.Best.Select(r => r.Name)),
+        ];
+    }
+
+    private static string Name(Verdict verdict) =>
+        verdict == Verdict.NotComparable ? "not_comparable" : JsonNamingPolicy.SnakeCaseLower.ConvertName($"{verdict}");
+
+    private static object? Of(Sample? sample) =>
         sample is null
             ? null
-            : new()
+            : new
             {
-                ["n"] = sample.Count,
-                ["mean"] = sample.Mean,
-                ["min"] = sample.Min,
-                ["max"] = sample.Max,
-                ["sd"] = sample.Deviation,
-                ["low"] = sample.Interval?.Low,
-                ["high"] = sample.Interval?.High,
+                N = sample.Count,
+                sample.Mean,
+                sample.Min,
+                sample.Max,
+                Sd = sample.Deviation,
+                sample.Interval?.Low,
+                sample.Interval?.High,
             };
 
-    private static readonly string[] OfCircuits =
-    [
-        "spectral_error",
-        "spectral_error_last",
-        "spectral_error_lowest",
-        "spectral_error_lowest_step",
-        "eigenvalues_theory",
-        "eigenvalues_learned",
-        "cycles_theory",
-        "cycles_learned",
-        "phi_error",
-        "gain",
-        "intervention_accuracy",
-    ];
-
-    /// <summary>What a run comes to in a table: where all are on tokens without what only circuits have, and with what they have themselves.</summary>
-    private static IEnumerable<KeyValuePair<string, JsonNode?>> Figures(SweepTable table, RunFigures? run) =>
-        !table.OnTokens
-            ? Figures(run)
-            :
-            [
-                .. Figures(run).Where(f => !OfCircuits.Contains(f.Key)),
-                .. new JsonObject
-                {
-                    ["bits_per_character"] = run?.Analysis.BitsPerCharacter,
-                    ["bits_new_words"] = run?.Analysis.BitsNewWords,
-                    ["bits_seen_words"] = run?.Analysis.BitsSeenWords,
-                    ["reads_right"] = run?.Analysis.ReadsRight,
-                    ["state_bytes"] = run?.Analysis.StateBytesEnd,
-                }.Select(p => KeyValuePair.Create(p.Key, p.Value?.DeepClone())),
-            ];
-
-    /// <summary>What a run comes to, by the names that CSV and JSON share.</summary>
-    private static IEnumerable<KeyValuePair<string, JsonNode?>> Figures(RunFigures? run) =>
-        new JsonObject
-        {
-            ["state"] =
+    private static IEnumerable<Entry> OfRun(SweepTable table, RunFigures? run)
+    {
+        Entry[] Circuits(params Entry[] entries) => table.OnTokens ? [] : entries;
+        Entry[] Tokens(params Entry[] entries) => table.OnTokens ? entries : [];
+        var (found, loss) = (run?.Analysis, run?.Result?.BestTestLoss);
+        return
+        [
+            new(
+                "state",
                 run is null ? null
-                : run.Finished ? "finished"
-                : run.Failed ? "failed"
-                : run.Step > 0 ? "begun"
-                : "not_begun",
-            ["failures"] = run?.Failures,
-            ["steps"] = run?.Step,
-            ["horizon"] = run?.Configuration.Evaluation.Horizon,
-            ["accuracy_last"] = run?.AccuracyLast,
-            ["accuracy_best"] = run?.Accuracy,
-            ["best_step"] = run?.Result?.BestStep,
-            ["analysis_step"] = run?.Analysis.Step,
-            ["analysis_accuracy"] = run?.Analysis.TestAccuracy,
-            ["spectral_error"] = run?.Analysis.SpectralError,
-            ["spectral_error_last"] = run?.SpectralErrorLast,
-            ["spectral_error_lowest"] = run?.Lowest?.SpectralError,
-            ["spectral_error_lowest_step"] = run?.Lowest?.Step,
-            ["eigenvalues_theory"] = run?.Analysis.EigenvaluesTheory,
-            ["eigenvalues_learned"] = run?.Analysis.EigenvaluesLearned,
-            ["cycles_theory"] = run?.Analysis.CyclesTheory,
-            ["cycles_learned"] = run?.Analysis.CyclesLearned,
-            ["phi_error"] = run?.Analysis.PhiError,
-            ["gain"] = run?.Analysis.Gain,
-            ["parameter_norm"] = run?.Analysis.ParameterNorm,
-            ["test_loss_best"] =
-                run?.Result is { } result && double.IsFinite(result.BestTestLoss) ? result.BestTestLoss : null,
-            ["intervention_accuracy"] = run?.Analysis.InterventionAccuracy,
-            ["step_to_0.99"] = run?.StepTo(RunFigures.Learned),
-            ["step_to_1"] = run?.StepTo(1),
-            ["lost"] = run?.Lost,
-        }
-            .ToList()
-            .Select(p => KeyValuePair.Create(p.Key, p.Value?.DeepClone()));
+                    : run.Finished ? "finished"
+                    : run.Failed ? "failed"
+                    : run.Step > 0 ? "begun"
+                    : "not_begun"
+            ),
+            new("failures", run?.Failures),
+            new("steps", run?.Step),
+            new("horizon", run?.Configuration.Evaluation.Horizon),
+            new("accuracy_last", run?.AccuracyLast),
+            new("accuracy_best", run?.Accuracy),
+            new("best_step", run?.Result?.BestStep),
+            new("analysis_step", found?.Step),
+            new("analysis_accuracy", found?.TestAccuracy),
+            .. Circuits(
+                new("spectral_error", found?.SpectralError),
+                new("spectral_error_last", run?.SpectralErrorLast),
+                new("spectral_error_lowest", run?.Lowest?.SpectralError),
+                new("spectral_error_lowest_step", run?.Lowest?.Step),
+                new("eigenvalues_theory", found?.EigenvaluesTheory),
+                new("eigenvalues_learned", found?.EigenvaluesLearned),
+                new("cycles_theory", found?.CyclesTheory),
+                new("cycles_learned", found?.CyclesLearned),
+                new("phi_error", found?.PhiError),
+                new("gain", found?.Gain)
+            ),
+            new("parameter_norm", found?.ParameterNorm),
+            new("test_loss_best", loss is { } l && double.IsFinite(l) ? l : null),
+            .. Circuits(new Entry("intervention_accuracy", found?.InterventionAccuracy)),
+            new("step_to_0.99", run?.StepTo(RunFigures.Learned)),
+            new("step_to_1", run?.StepTo(1)),
+            new("lost", run?.Lost),
+            .. Tokens(
+                new("bits_per_character", found?.BitsPerCharacter),
+                new("bits_new_words", found?.BitsNewWords),
+                new("bits_seen_words", found?.BitsSeenWords),
+                new("reads_right", found?.ReadsRight),
+                new("state_bytes", found?.StateBytesEnd)
+            ),
+        ];
+    }
 }

@@ -278,18 +278,18 @@ public sealed class ReportBrowserTests
         await Open("comparison", ComparisonPage.Render("Twelve runs", ReportSamples.Comparison()));
         await CheckMarks();
         const string Column =
-            "[...document.querySelectorAll('table.sortable tbody tr')].map(row => row.cells[6].dataset.value).join()";
+            "[...document.querySelectorAll('table.sortable tbody tr')].map(row => row.cells[5].dataset.value).join()";
         string before = await _browser.Evaluate<string>(Column);
-        await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[6].click()");
+        await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[5].click()");
         var sorted = before.Split(',').OrderBy(v => v == "" ? double.MaxValue : double.Parse(v)).ToArray();
         Assert.That((await _browser.Evaluate<string>(Column)).Split(','), Is.EqualTo(sorted));
         Assert.That(
             await _browser.Evaluate<string>(
-                "document.querySelectorAll('table.sortable thead th')[6].getAttribute('aria-sort')"
+                "document.querySelectorAll('table.sortable thead th')[5].getAttribute('aria-sort')"
             ),
             Is.EqualTo("ascending")
         );
-        await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[6].click()");
+        await _browser.Evaluate("document.querySelectorAll('table.sortable thead button')[5].click()");
         Assert.That(
             (await _browser.Evaluate<string>(Column)).Split(',')[^2..],
             Is.EqualTo(new[] { "", "" }),

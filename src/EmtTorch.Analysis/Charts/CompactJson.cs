@@ -1,68 +1,49 @@
 using System.Globalization;
-using System.Text;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
 
 namespace EmtTorch.Analysis.Charts;
 
 /// <summary>JSON as a page carries it: four significant digits, null for NaN and infinities, nothing that ends a script.</summary>
 internal static class CompactJson
 {
-    public static string Number(double? value) =>
-        value is double v && double.IsFinite(v) ? v.ToString("G4", CultureInfo.InvariantCulture) : "null";
+    private static readonly JsonSerializerOptions Options = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Converters = { new FourDigits() },
+    };
 
-    public static string Array(IEnumerable<double> values) => $"[{string.Join(',', values.Select(v => Number(v)))}]";
+    /// <summary>An object's members, but those that are null, with &lt;, &gt; and &amp; as escapes.</summary>
+    public static string Text(object value) => JsonSerializer.Serialize(value, Options);
 
-    public static string Array(IEnumerable<double[]?> rows) =>
-        $"[{string.Join(',', rows.Select(row => Array(row ?? [])))}]";
-
-    public static string Array(IEnumerable<string> items) => $"[{string.Join(',', items)}]";
-
-    /// <summary>Quoted, with &lt;, &gt; and &amp; as escapes.</summary>
-    public static string Text(string? text) => text is null ? "null" : $"\"{JavaScriptEncoder.Default.Encode(text)}\"";
-
-    public static JsonObject Object(string json) => JsonNode.Parse(json)!.AsObject();
+    public static JsonNode Node(object value) => JsonSerializer.SerializeToNode(value, Options)!;
 
     /// <summary>As <see cref="JsonNode.ToJsonString"/>, which throws at a NaN.</summary>
-    public static string Of(JsonNode? node)
-    {
-        using var stream = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(stream))
-            Write(node, writer);
-        return Encoding.UTF8.GetString(stream.ToArray());
-    }
+    public static string Text(JsonNode node) => Finite(node)!.ToJsonString();
 
-    private static void Write(JsonNode? node, Utf8JsonWriter writer)
-    {
-        switch (node)
+    private static JsonNode? Finite(JsonNode? node) =>
+        node switch
         {
-            case JsonObject members:
-                writer.WriteStartObject();
-                foreach (var (key, value) in members)
-                {
-                    writer.WritePropertyName(key);
-                    Write(value, writer);
-                }
-                writer.WriteEndObject();
-                break;
-            case JsonArray items:
-                writer.WriteStartArray();
-                foreach (var item in items)
-                    Write(item, writer);
-                writer.WriteEndArray();
-                break;
-            case JsonValue value
-                when (value.TryGetValue(out double d) && !double.IsFinite(d))
-                    || (value.TryGetValue(out float f) && !float.IsFinite(f)):
+            JsonObject members => new JsonObject(members.Select(m => KeyValuePair.Create(m.Key, Finite(m.Value)))),
+            JsonArray items => new JsonArray([.. items.Select(Finite)]),
+            JsonValue value when value.TryGetValue(out double d) && !double.IsFinite(d) => null,
+            JsonValue value when value.TryGetValue(out float f) && !float.IsFinite(f) => null,
+            _ => node?.DeepClone(),
+        };
+
+    private sealed class FourDigits : JsonConverter<double>
+    {
+        public override double Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
+            reader.GetDouble();
+
+        public override void Write(Utf8JsonWriter writer, double value, JsonSerializerOptions options)
+        {
+            if (!double.IsFinite(value))
                 writer.WriteNullValue();
-                break;
-            case null:
-                writer.WriteNullValue();
-                break;
-            default:
-                node.WriteTo(writer);
-                break;
+            else
+                writer.WriteRawValue(value.ToString("G4", CultureInfo.InvariantCulture));
         }
     }
 }

@@ -1,5 +1,6 @@
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Memory;
+using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
 
@@ -11,31 +12,23 @@ internal static class EpisodicFigures
 
     private const int SingularValues = 8;
 
-    // Okabe and Ito's.
-    private static readonly string[] Colours =
-    [
-        "#0072b2",
-        "#d55e00",
-        "#009e73",
-        "#cc79a7",
-        "#999999",
-        "#e69f00",
-        "#56b4e9",
-        "#f0e442",
-    ];
-
     public static IReadOnlyList<Figure> Of(EpisodicAnalysis analysis) =>
         [
-            .. Gates(analysis),
-            .. GatesOfExample(analysis),
-            .. Reads(analysis),
-            .. Graphs(analysis),
-            .. Spectra(analysis),
-            .. Curves(analysis),
+            .. new[]
+            {
+                Gates(analysis),
+                GatesOfExample(analysis),
+                Reads(analysis),
+                Graphs(analysis),
+                Spectra(analysis),
+                Curves(analysis),
+            }
+                .SelectMany(figures => figures)
+                .OfType<Figure>(),
         ];
 
     /// <summary>g by the kind of token, a dot for each block and head, and for each graph; where there is no gate nothing.</summary>
-    private static IEnumerable<Figure> Gates(EpisodicAnalysis analysis)
+    private static IEnumerable<Figure?> Gates(EpisodicAnalysis analysis)
     {
         bool heads = analysis.Gates.Any(g => g.Head > 1);
         var fast = analysis.Gates.SelectMany(
@@ -46,41 +39,34 @@ internal static class EpisodicFigures
         var readings = fast.Concat(graphs).Where(r => r.Kind.Gate is { } open && double.IsFinite(open)).ToList();
         if (readings.Count == 0)
             yield break;
-        var values = readings.Select(r =>
-            $$"""{"k":{{CompactJson.Text(r.Kind.Kind)}},"v":{{CompactJson.Number(r.Kind.Gate)}},"b":{{CompactJson.Number(r.Kind.Strength)}},"n":{{r.Kind.Count}},"of":{{CompactJson.Text(r.Of)}}}"""
-        );
         var kinds = readings.Select(r => r.Kind.Kind).Distinct().ToList();
         var of = readings.Select(r => r.Of).Distinct().ToList();
-        yield return new(
+        yield return new Chart
+        {
+            Height = 32 * kinds.Count,
+            Rows = readings.Select(r => new
+            {
+                k = r.Kind.Kind,
+                v = r.Kind.Gate,
+                b = r.Kind.Strength,
+                n = r.Kind.Count,
+                of = r.Of,
+            }),
+            Mark = Mark.Dots(80),
+            X = new("v", "g") { Scale = Scale.Share, Axis = Axis.Few },
+            Y = Named("k") with { Sort = kinds, Axis = Axis.Names },
+            Color = Coloured("of", of, columns: 4),
+            Tooltip = [Tip("of"), Tip("k", "kind"), Tip("v", "g", ".3f"), Tip("b", "β", ".3f"), Tip("n", "tokens")],
+        }.Figure(
             "gate",
             "What gates let in",
-            "The mean of g over the tokens of each kind. 0: nothing is written; 1: all of it. With the pointer on a dot: β = gη, which the token is written with.",
-            CompactJson.Object(
-                $$"""
-                {
-                  "width": "container", "height": {{32 * kinds.Count}},
-                  "data": {"values": {{CompactJson.Array(values)}}},
-                  "mark": {"type": "point", "filled": true, "size": 80, "opacity": 0.9},
-                  "encoding": {
-                    "x": {"field": "v", "type": "quantitative", "title": "g", "scale": {"domain": [0, 1]}, "axis": {"tickCount": 5} },
-                    "y": {"field": "k", "type": "nominal", "title": null, "sort": {{CompactJson.Array(
-                    kinds.Select(k => CompactJson.Text(k))
-                )}}, "axis": {"grid": true, "ticks": false, "labelPadding": 8} },
-                    "color": {"field": "of", "type": "nominal", "scale": {"domain": {{CompactJson.Array(
-                    of.Select(o => CompactJson.Text(o))
-                )}}, "range": {{Range(of.Count)}} }, "legend": {{(
-                    of.Count == 1 ? "null" : """{"title": null, "orient": "bottom", "columns": 4}"""
-                )}} },
-                    "tooltip": [{"field": "of", "title": "of"}, {"field": "k", "title": "kind"}, {"field": "v", "title": "g", "format": ".3f"}, {"field": "b", "title": "β", "format": ".3f"}, {"field": "n", "title": "tokens"}]
-                  }
-                }
-                """
-            )
+            "The mean of g over the tokens of each kind. 0: nothing is written; 1: all of it. With the pointer on a dot: "
+                + "β = gη, which the token is written with."
         );
     }
 
     /// <summary>g at each token of one document, by the token's kind.</summary>
-    private static IEnumerable<Figure> GatesOfExample(EpisodicAnalysis analysis)
+    private static IEnumerable<Figure?> GatesOfExample(EpisodicAnalysis analysis)
     {
         if (analysis.Example is not { } example)
             yield break;
@@ -90,43 +76,43 @@ internal static class EpisodicFigures
             var gates = example.Gates[block];
             if (!gates.Any(double.IsFinite))
                 continue;
-            var values = gates.Select(
-                (g, t) =>
-                    $$"""{"t":{{t + 1}},"v":{{CompactJson.Number(g)}},"k":{{CompactJson.Text(example.Kinds[t])}},"w":{{CompactJson.Text(example.Tokens[t])}}}"""
-            );
-            yield return new(
+            var heads = analysis.Gates.Any(g => g.Head > 1) ? ", the mean of the heads" : "";
+            yield return new Chart
+            {
+                Height = 150,
+                Rows = gates.Select(
+                    (g, t) =>
+                        new
+                        {
+                            t = t + 1,
+                            v = g,
+                            k = example.Kinds[t],
+                            w = example.Tokens[t],
+                        }
+                ),
+                X = new("t", "token")
+                {
+                    Scale = Scale.Tight with { Domain = new[] { 0, gates.Length + 1 } },
+                    Axis = Axis.Whole,
+                },
+                Y = new("v", "g") { Scale = Scale.Share, Axis = Axis.Few },
+                Color = Coloured("k", kinds, columns: 5),
+                Tooltip = [Tip("t", "token"), Tip("w", "is"), Tip("k", "kind"), Tip("v", "g", ".3f")],
+                Layers =
+                [
+                    new() { Mark = new("rule", Opacity: 0.35, StrokeWidth: 1, Aria: false), Y2 = At(0) },
+                    new() { Mark = Mark.Dots(22) },
+                ],
+            }.Figure(
                 $"gate-document-{block + 1}",
                 $"The gate of block {block + 1}'s fast weights along one document",
-                $"g at each token{(analysis.Gates.Any(g => g.Head > 1) ? ", the mean of the heads" : "")}.",
-                CompactJson.Object(
-                    $$"""
-                    {
-                      "width": "container", "height": 150,
-                      "data": {"values": {{CompactJson.Array(values)}}},
-                      "encoding": {
-                        "x": {"field": "t", "type": "quantitative", "title": "token", "scale": {"domain": [0, {{gates.Length
-                        + 1}}], "nice": false}, "axis": {"format": "d", "tickMinStep": 1} },
-                        "y": {"field": "v", "type": "quantitative", "title": "g", "scale": {"domain": [0, 1]}, "axis": {"tickCount": 5} },
-                        "color": {"field": "k", "type": "nominal", "scale": {"domain": {{CompactJson.Array(
-                        kinds.Select(k => CompactJson.Text(k))
-                    )}}, "range": {{Range(
-                        kinds.Count
-                    )}} }, "legend": {"title": null, "orient": "bottom", "columns": 5, "symbolOpacity": 1} },
-                        "tooltip": [{"field": "t", "title": "token"}, {"field": "w", "title": "is"}, {"field": "k", "title": "kind"}, {"field": "v", "title": "g", "format": ".3f"}]
-                      },
-                      "layer": [
-                        {"mark": {"type": "rule", "opacity": 0.35, "strokeWidth": 1, "aria": false}, "encoding": {"y2": {"datum": 0} } },
-                        {"mark": {"type": "point", "filled": true, "size": 22, "opacity": 0.9} }
-                      ]
-                    }
-                    """
-                )
+                $"g at each token{heads}."
             );
         }
     }
 
     /// <summary>What each pair gives to the read at each question.</summary>
-    private static IEnumerable<Figure> Reads(EpisodicAnalysis analysis)
+    private static IEnumerable<Figure?> Reads(EpisodicAnalysis analysis)
     {
         if (analysis.Example is not { Shares.Length: > 0 } example)
             yield break;
@@ -139,32 +125,26 @@ internal static class EpisodicFigures
             var over = found.Asked is null
                 ? ""
                 : $" Over {found.Questions} questions {NumberText.Percent(found.Asked)} comes from the asked pair and {NumberText.Percent(found.Others)} from the others.";
-            if (
-                new HeatMap
-                {
-                    Values = shares,
-                    Rows = Axis("asked key", example.Questions),
-                    Columns = Axis("stored pair", example.Pairs),
-                    Value = "share",
-                    Limit = 1,
-                    Diverging = false,
-                    Height = (0, 120 + Math.Clamp(26 * example.Questions.Count, 26, 480)),
-                    Marked = [.. example.Right.Select((p, q) => (q, p))],
-                }.Figure(
-                    $"reads-{found.Block}-{found.Head}",
-                    $"Where the reads of {of} come from",
-                    $"At each question of one document the share of the read that each stored pair gives: a read is a weighted sum of the values that were written. A dot: the pair that is asked for.{over}"
-                ) is
-                { } figure
-            )
+            yield return new HeatMap
             {
-                yield return figure;
-            }
+                Values = shares,
+                Rows = Axis("asked key", example.Questions),
+                Columns = Axis("stored pair", example.Pairs),
+                Value = "share",
+                Limit = 1,
+                Diverging = false,
+                Height = (0, 120 + Math.Clamp(26 * example.Questions.Count, 26, 480)),
+                Marked = [.. example.Right.Select((p, q) => (q, p))],
+            }.Figure(
+                $"reads-{found.Block}-{found.Head}",
+                $"Where the reads of {of} come from",
+                $"At each question of one document the share of the read that each stored pair gives: a read is a weighted sum of the values that were written. A dot: the pair that is asked for.{over}"
+            );
         }
     }
 
     /// <summary>E_ij g_j between the facts of one document.</summary>
-    private static IEnumerable<Figure> Graphs(EpisodicAnalysis analysis)
+    private static IEnumerable<Figure?> Graphs(EpisodicAnalysis analysis)
     {
         foreach (var graph in analysis.Graphs.Where(g => g.Facts.Count > 0).Take(Blocks))
         {
@@ -177,120 +157,85 @@ internal static class EpisodicFigures
             var over = graph.Linked is null
                 ? ""
                 : $" Over {graph.Questions} questions {NumberText.Percent(graph.Linked)} of the strongest edges from a question's first fact lead to its second.";
-            if (
-                new HeatMap
-                {
-                    Values = graph.Edges,
-                    Rows = Axis("from"),
-                    Columns = Axis("to"),
-                    Value = "E g",
-                    Limit = 1,
-                    Diverging = false,
-                    Height = (0, 160 + Math.Clamp(24 * graph.Facts.Count, 24, 640)),
-                    Marked = graph.Chains,
-                }.Figure(
-                    $"graph-{graph.Block}",
-                    $"The edges of block {graph.Block}'s graph",
-                    $"The facts of one document that are nodes when its last question is asked, and E_ij g_j, by how much the column's fact is added to the row's. A dot: the facts are a chain's, one after the other.{over}"
-                ) is
-                { } figure
-            )
+            yield return new HeatMap
             {
-                yield return figure;
-            }
+                Values = graph.Edges,
+                Rows = Axis("from"),
+                Columns = Axis("to"),
+                Value = "E g",
+                Limit = 1,
+                Diverging = false,
+                Height = (0, 160 + Math.Clamp(24 * graph.Facts.Count, 24, 640)),
+                Marked = graph.Chains,
+            }.Figure(
+                $"graph-{graph.Block}",
+                $"The edges of block {graph.Block}'s graph",
+                $"The facts of one document that are nodes when its last question is asked, and E_ij g_j, by how much the column's fact is added to the row's. A dot: the facts are a chain's, one after the other.{over}"
+            );
         }
     }
 
-    private static IEnumerable<Figure> Spectra(EpisodicAnalysis analysis)
+    private static IEnumerable<Figure?> Spectra(EpisodicAnalysis analysis)
     {
         foreach (var course in analysis.FastWeights.Take(Blocks))
         {
             int shown = Math.Min(SingularValues, course.KeyWidth);
-            if (
-                Lines(
-                    $"singular-values-{course.Block}",
-                    $"Singular values of block {course.Block}'s fast weights",
-                    $"The {shown} largest of {course.KeyWidth}, the mean over documents{(analysis.Gates.Any(g => g.Head > 1) ? " and heads" : "")}.",
-                    "tokens",
-                    "σ of F",
-                    "linear",
-                    Enumerable
-                        .Range(0, shown)
-                        .SelectMany(i =>
-                            course.Tokens.Select(
-                                (t, p) => ((double)t, (double?)course.SingularValues[p][i], $"σ{i + 1}")
-                            )
-                        )
-                ) is
-                { } figure
-            )
-            {
-                yield return figure;
-            }
-        }
-        if (
-            Lines(
-                "effective-rank",
-                "Effective rank of the fast weights",
-                "exp(−Σ p ln p) of p = σ²/Σσ²: how many directions are in use.",
+            yield return Lines(
+                $"singular-values-{course.Block}",
+                $"Singular values of block {course.Block}'s fast weights",
+                $"The {shown} largest of {course.KeyWidth}, the mean over documents{(analysis.Gates.Any(g => g.Head > 1) ? " and heads" : "")}.",
                 "tokens",
-                "effective rank",
+                "σ of F",
                 "linear",
-                analysis.FastWeights.SelectMany(c =>
-                    c.Tokens.Select((t, p) => ((double)t, (double?)c.EffectiveRank[p], $"block {c.Block}"))
-                )
-            ) is
-            { } ranks
-        )
-        {
-            yield return ranks;
+                Enumerable
+                    .Range(0, shown)
+                    .SelectMany(i =>
+                        course.Tokens.Select((t, p) => ((double)t, (double?)course.SingularValues[p][i], $"σ{i + 1}"))
+                    )
+            );
         }
+        yield return Lines(
+            "effective-rank",
+            "Effective rank of the fast weights",
+            "exp(−Σ p ln p) of p = σ²/Σσ²: how many directions are in use.",
+            "tokens",
+            "effective rank",
+            "linear",
+            analysis.FastWeights.SelectMany(c =>
+                c.Tokens.Select((t, p) => ((double)t, (double?)c.EffectiveRank[p], $"block {c.Block}"))
+            )
+        );
     }
 
-    private static IEnumerable<Figure> Curves(EpisodicAnalysis analysis)
+    private static IEnumerable<Figure?> Curves(EpisodicAnalysis analysis)
     {
         var marks = new List<(double, string)>();
         if (analysis.PairsTrained is { } trained)
             marks.Add((trained, "trained"));
         if (analysis.KeyWidth is { } width)
             marks.Add((width, "d_k"));
-        if (
-            Lines(
-                "capacity",
-                $"Accuracy against the {analysis.PairsName} to keep",
-                $"The same network on documents with more and with fewer {analysis.PairsName} than it was trained on, at horizon {analysis.HorizonTrained}.{(marks.Count > 1 ? " d_k: as many keys can be orthogonal." : "")}",
-                analysis.PairsName,
-                "accuracy",
-                "log",
-                analysis.Capacity.Select(p => ((double)p.At, p.Accuracy, "")),
-                marks
-            ) is
-            { } capacity
-        )
-        {
-            yield return capacity;
-        }
+        yield return Lines(
+            "capacity",
+            $"Accuracy against the {analysis.PairsName} to keep",
+            $"The same network on documents with more and with fewer {analysis.PairsName} than it was trained on, at horizon {analysis.HorizonTrained}.{(marks.Count > 1 ? " d_k: as many keys can be orthogonal." : "")}",
+            analysis.PairsName,
+            "accuracy",
+            "log",
+            analysis.Capacity.Select(p => ((double)p.At, p.Accuracy, "")),
+            marks
+        );
 
-        if (
-            Lines(
-                "distance",
-                "Accuracy against the distance",
-                "The same network at other horizons; to the left of the mark those that it was trained on.",
-                "horizon",
-                "accuracy",
-                "log",
-                analysis.Distance.Select(p => ((double)p.At, p.Accuracy, "")),
-                [(analysis.HorizonTrained, "trained")]
-            ) is
-            { } distance
-        )
-        {
-            yield return distance;
-        }
+        yield return Lines(
+            "distance",
+            "Accuracy against the distance",
+            "The same network at other horizons; to the left of the mark those that it was trained on.",
+            "horizon",
+            "accuracy",
+            "log",
+            analysis.Distance.Select(p => ((double)p.At, p.Accuracy, "")),
+            [(analysis.HorizonTrained, "trained")]
+        );
     }
-
-    private static string Range(int count) =>
-        CompactJson.Array(Enumerable.Range(0, count).Select(i => CompactJson.Text(Colours[i % Colours.Length])));
 
     /// <returns>Null where no point is a number.</returns>
     private static Figure? Lines(
@@ -308,52 +253,37 @@ internal static class EpisodicFigures
         if (drawn.Count == 0)
             return null;
         var of = drawn.Select(p => p.Of).Distinct().ToList();
-        var values = drawn.Select(p =>
-            $$"""{"x":{{CompactJson.Number(p.X)}},"y":{{CompactJson.Number(p.Y)}},"of":{{CompactJson.Text(p.Of)}}}"""
-        );
         var at = drawn.Select(p => p.X).Distinct().Order().ToList();
-        string across =
-            scale == "log" ? """{"type": "log", "base": 2, "nice": false}""" : """{"zero": false, "nice": false}""";
-        string ticks =
-            scale == "log"
-                ? $$"""{"values": {{CompactJson.Array(at.Where(v => Math.Log2(v) % 1 == 0))}}, "format": "d"}"""
-                : """{"format": "d", "tickCount": 6}""";
-        string down = y == "accuracy" ? """{"domain": [0, 1]}""" : """{"zero": true}""";
-        var layers = new List<string>
+        bool log = scale == "log";
+        var lines = new Chart
         {
-            $$"""
-                {
-                  "data": {"values": {{CompactJson.Array(values)}}},
-                  "mark": {"type": "line", "point": {{(
-                    at.Count <= 40 ? """{"size": 30}""" : "false"
-                )}}, "tooltip": true},
-                  "encoding": {
-                    "x": {"field": "x", "type": "quantitative", "title": "{{x}}", "scale": {{across}}, "axis": {{ticks}} },
-                    "y": {"field": "y", "type": "quantitative", "title": "{{y}}", "scale": {{down}}, "axis": {"tickCount": 5} },
-                    "color": {{(
-                    of.Count == 1
-                        ? """{"value": "#0072b2"}"""
-                        : $$"""{"field": "of", "type": "nominal", "scale": {"domain": {{CompactJson.Array(of.Select(o => CompactJson.Text(o)))}}, "range": {{Range(of.Count)}} }, "legend": {"title": null, "orient": "bottom", "columns": 8} }"""
-                )}}
-                  }
-                }
-                """,
+            Rows = drawn.Select(p => new
+            {
+                x = p.X,
+                y = p.Y,
+                of = p.Of,
+            }),
+            Mark = Mark.Line(at.Count <= 40 ? 30 : null),
+            X = new("x", x)
+            {
+                Scale = log ? Scale.Tight with { Type = "log", Base = 2 } : Scale.Tight with { Zero = false },
+                Axis = log
+                    ? new() { Values = at.Where(v => Math.Log2(v) % 1 == 0), Format = "d" }
+                    : new() { TickCount = 6, Format = "d" },
+            },
+            Y = new("y", y) { Scale = y == "accuracy" ? Scale.Share : Scale.FromZero, Axis = Axis.Few },
+            Color = Coloured("of", of, columns: 8),
         };
-        for (int i = 0; i < (marks?.Count ?? 0); i++)
+        IEnumerable<Chart> Marked((double At, string Label) mark, int i)
         {
-            var (place, label) = marks![i];
-            layers.Add(
-                $$"""{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#1b1f24", "strokeDash": [5, 3]}, "encoding": {"x": {"datum": {{CompactJson.Number(place)}} } } }"""
-            );
-            layers.Add(
-                $$"""{"data": {"values": [{}]}, "mark": {"type": "text", "align": "{{(place < at[^1] ? "left" : "right")}}", "baseline": "bottom", "dx": {{(place < at[^1] ? 4 : -4)}}, "fontSize": 12}, "encoding": {"x": {"datum": {{CompactJson.Number(place)}} }, "y": {"value": {{196 - 16 * i}} }, "text": {"value": {{CompactJson.Text(label)}} } } }"""
-            );
+            var (align, dx) = mark.At < at[^1] ? ("left", 4) : ("right", -4);
+            yield return Chart.Rule(x: At(mark.At), dash: [5, 3]);
+            yield return Chart.Words(mark.Label, mark.At, 196 - 16 * i, align, dx);
         }
-        return new(
+        return new Chart { Height = 200, Layers = [lines, .. (marks ?? []).SelectMany(Marked)] }.Figure(
             id,
             title,
-            caption,
-            CompactJson.Object($$"""{"width": "container", "height": 200, "layer": {{CompactJson.Array(layers)}} }""")
+            caption
         );
     }
 }

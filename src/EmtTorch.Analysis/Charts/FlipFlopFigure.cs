@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Text.Json.Nodes;
+using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
 
@@ -10,134 +10,74 @@ internal static class FlipFlopFigure
     /// <remarks>The third component is the colour, by viridis, which the colour-blind can read; stable or not is told by filled or open and by the shape.</remarks>
     public static Figure Of(FlipFlopStates states)
     {
-        var lines = new JsonArray();
-        for (int k = 0; k < states.Trajectories.Length; k++)
-        {
-            for (int t = 0; t < states.Trajectories[k].Length; t++)
+        var points = states
+            .Projected.Zip(states.Signs, states.FixedPoints.Points)
+            .Select(p => new
             {
-                lines.Add(
-                    new JsonObject
-                    {
-                        ["sequence"] = k,
-                        ["step"] = t + 1,
-                        ["x"] = At(states.Trajectories[k][t], 0),
-                        ["y"] = At(states.Trajectories[k][t], 1),
-                    }
-                );
-            }
-        }
-
-        var points = new JsonArray();
-        for (int i = 0; i < states.Projected.Count; i++)
-        {
-            var point = states.FixedPoints.Points[i];
-            points.Add(
-                new JsonObject
-                {
-                    ["x"] = At(states.Projected[i], 0),
-                    ["y"] = At(states.Projected[i], 1),
-                    ["z"] = At(states.Projected[i], 2),
-                    ["outputs"] = states.Signs[i],
-                    ["kind"] = point.IsStable ? "stable" : "unstable",
-                    ["unstable directions"] = point.UnstableDirections,
-                    ["starts"] = point.Count,
-                }
-            );
-        }
-        JsonObject Axis(string field, int component) =>
+                x = At(p.First, 0),
+                y = At(p.First, 1),
+                z = At(p.First, 2),
+                outputs = p.Second,
+                kind = p.Third.IsStable ? "stable" : "unstable",
+                directions = p.Third.UnstableDirections,
+                starts = p.Third.Count,
+            });
+        Chart Points(string kind, bool filled) =>
             new()
             {
-                ["field"] = field,
-                ["type"] = "quantitative",
-                ["title"] = Title(component),
-            };
-        JsonObject Colour() =>
-            new()
-            {
-                ["field"] = "z",
-                ["type"] = "quantitative",
-                ["title"] = Title(2),
+                Transform = [new { filter = $"datum.kind === '{kind}'" }],
+                Mark = new("point", Filled: filled, Size: filled ? 140 : 70, StrokeWidth: 1.8, Opacity: 1),
+                X = new("x", Title(0)),
+                Y = new("y", Title(1)),
                 // Without viridis's brightest yellow, which is faint on white.
-                ["scale"] = new JsonObject
+                Color = new("z", Title(2))
                 {
-                    ["scheme"] = new JsonObject { ["name"] = "viridis", ["extent"] = new JsonArray(0, 0.85) },
+                    Scale = new(Scheme: new { name = "viridis", extent = new[] { 0, 0.85 } }),
                 },
+                Shape = Named("kind", "fixed point") with
+                {
+                    Scale = new(Domain: new[] { "stable", "unstable" }, Range: new[] { "circle", "diamond" }),
+                },
+                Tooltip = [Tip("outputs"), Tip("kind"), Tip("directions", "unstable directions"), Tip("starts")],
             };
-        JsonObject Shape() =>
-            new()
-            {
-                ["field"] = "kind",
-                ["type"] = "nominal",
-                ["title"] = "fixed point",
-                ["scale"] = new JsonObject
-                {
-                    ["domain"] = new JsonArray("stable", "unstable"),
-                    ["range"] = new JsonArray("circle", "diamond"),
-                },
-            };
-        JsonObject Marks(string kind, bool filled) =>
-            new()
-            {
-                ["transform"] = new JsonArray(new JsonObject { ["filter"] = $"datum.kind === '{kind}'" }),
-                ["mark"] = new JsonObject
-                {
-                    ["type"] = "point",
-                    ["filled"] = filled,
-                    ["size"] = filled ? 140 : 70,
-                    ["strokeWidth"] = 1.8,
-                    ["opacity"] = 1,
-                },
-                ["encoding"] = new JsonObject
-                {
-                    ["x"] = Axis("x", 0),
-                    ["y"] = Axis("y", 1),
-                    ["color"] = Colour(),
-                    ["shape"] = Shape(),
-                    ["tooltip"] = new JsonArray([
-                        .. new[] { "outputs", "kind", "unstable directions", "starts" }.Select(f => new JsonObject
-                        {
-                            ["field"] = f,
-                        }),
-                    ]),
-                },
-            };
-        var spec = new JsonObject
+        var visited = new Chart
         {
-            ["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json",
-            ["width"] = 420,
-            ["height"] = 420,
-            ["layer"] = new JsonArray(
-                new JsonObject
-                {
-                    ["data"] = new JsonObject { ["values"] = lines },
-                    ["mark"] = new JsonObject
-                    {
-                        ["type"] = "line",
-                        ["strokeWidth"] = 0.6,
-                        ["opacity"] = 0.45,
-                        ["color"] = "#888888",
-                    },
-                    ["encoding"] = new JsonObject
-                    {
-                        ["x"] = Axis("x", 0),
-                        ["y"] = Axis("y", 1),
-                        ["order"] = new JsonObject { ["field"] = "step" },
-                        ["detail"] = new JsonObject { ["field"] = "sequence" },
-                    },
-                },
-                new JsonObject
-                {
-                    ["data"] = new JsonObject { ["values"] = points },
-                    ["layer"] = new JsonArray(Marks("unstable", filled: false), Marks("stable", filled: true)),
-                }
+            Rows = states.Trajectories.SelectMany(
+                (states, k) =>
+                    states.Select(
+                        (h, t) =>
+                            new
+                            {
+                                sequence = k,
+                                step = t + 1,
+                                x = At(h, 0),
+                                y = At(h, 1),
+                            }
+                    )
             ),
+            Mark = new("line", StrokeWidth: 0.6, Opacity: 0.45, Color: Palette.Grey),
+            X = new("x", Title(0)),
+            Y = new("y", Title(1)),
+            Order = new("step"),
+            Detail = Named("sequence"),
         };
         int stable = states.FixedPoints.Stable.Count();
-        return new(
+        return new Chart
+        {
+            Width = 420,
+            Height = 420,
+            Layers =
+            [
+                visited,
+                new() { Rows = points, Layers = [Points("unstable", filled: false), Points("stable", filled: true)] },
+            ],
+        }.Figure(
             "fixed-points",
-            $"{stable} stable and {states.FixedPoints.Points.Count - stable} unstable fixed points; {states.Patterns.Count} of {states.PatternCount:0} patterns are kept",
-            "Grey lines are hidden states on task data, on their first two principal components (with each one's share of the variance). A filled circle is a stable fixed point, which keeps one pattern of bits; an open diamond is an unstable one, between patterns. The colour is the third component.",
-            spec
+            $"{stable} stable and {states.FixedPoints.Points.Count - stable} unstable fixed points; "
+                + $"{states.Patterns.Count} of {states.PatternCount:0} patterns are kept",
+            "Grey lines are hidden states on task data, on their first two principal components (with each one's share "
+                + "of the variance). A filled circle is a stable fixed point, which keeps one pattern of bits; an open "
+                + "diamond is an unstable one, between patterns. The colour is the third component."
         );
 
         string Title(int component) =>
@@ -149,6 +89,6 @@ internal static class FlipFlopFigure
                 : $"component {component + 1} (none)";
     }
 
-    /// <summary>Five digits are more than a screen shows; a network of fewer units than axes has none of the last ones.</summary>
-    private static double At(IReadOnlyList<double> numbers, int i) => i < numbers.Count ? Math.Round(numbers[i], 5) : 0;
+    /// <summary>A component, or 0 of a network that has fewer units than axes.</summary>
+    private static double At(IReadOnlyList<double> components, int i) => i < components.Count ? components[i] : 0;
 }

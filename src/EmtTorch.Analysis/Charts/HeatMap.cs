@@ -1,4 +1,5 @@
 using EmtTorch.Memory.Retrieval;
+using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
 
@@ -63,7 +64,7 @@ internal sealed record HeatMap
                 $" Colours end at {NumberText.Number(limit)}; the greatest magnitude is {NumberText.Number(greatest)}.";
         }
 
-        return new(id, title, caption, CompactJson.Object(Spec(blocks)));
+        return Draw(blocks, limit).Figure(id, title, caption);
     }
 
     /// <summary>
@@ -85,137 +86,138 @@ internal sealed record HeatMap
         return greatest > 1.5 * most ? most : greatest;
     }
 
-    // Neighbours overlap by half a pixel, or the background would show between them.
-    private string Spec(Blocks blocks)
+    private Chart Draw(Blocks blocks, double limit)
     {
-        double limit = Limit ?? ColourLimit(blocks.Values);
         var (across, down) = RowsAcross ? (Rows, Columns) : (Columns, Rows);
         var (wide, tall) = RowsAcross ? (blocks.Rows, blocks.Columns) : (blocks.Columns, blocks.Rows);
         var (x, y) = RowsAcross ? ("r", "c") : ("c", "r");
-        var data = blocks.Values.Select((row, i) => $$"""{"i":{{i}},"v":{{CompactJson.Array(row)}}}""");
-        string scheme = Diverging
-            ? $$"""{"scheme": "blueorange", "domain": [{{CompactJson.Number(-limit)}}, {{CompactJson.Number(limit)}}], "domainMid": 0, "clamp": true}"""
-            : $$"""{"scheme": "blues", "domain": [0, {{CompactJson.Number(limit)}}], "clamp": true}""";
-        string ticks = Diverging ? CompactJson.Array([-limit, 0, limit]) : CompactJson.Array([0, limit]);
-        var layers = new List<string>
+        var cells = new Chart
         {
-            $$"""
-                {
-                  "mark": {"type": "rect", "aria": false, "tooltip": true, "x2Offset": 0.5, "y2Offset": 0.5},
-                  "encoding": {
-                    "x": {{Position($"{x}0", across, wide, reverse: false)}}, "x2": {"field": "{{x}}1"},
-                    "y": {{Position($"{y}0", down, tall, reverse: true)}}, "y2": {"field": "{{y}}1"},
-                    "color": {
-                      "field": "v", "type": "quantitative", "scale": {{scheme}},
-                      "legend": {"title": {{CompactJson.Text(
-                    Value
-                )}}, "orient": "bottom", "direction": "horizontal", "gradientLength": 180, "gradientThickness": 10, "titleOrient": "left", "titleAnchor": "middle", "titleLimit": 160, "tickCount": 3, "values": {{ticks}}, "format": ".2~g"}
+            // Neighbours overlap by half a pixel, or the background would show between them.
+            Mark = new("rect", Aria: false, Tooltip: true, X2Offset: 0.5, Y2Offset: 0.5),
+            X = Position($"{x}0", across, wide, reverse: false),
+            X2 = new($"{x}1") { Type = null },
+            Y = Position($"{y}0", down, tall, reverse: true),
+            Y2 = new($"{y}1") { Type = null },
+            Color = new("v")
+            {
+                Scale = Diverging
+                    ? new()
+                    {
+                        Scheme = "blueorange",
+                        Domain = new[] { -limit, limit },
+                        DomainMid = 0,
+                        Clamp = true,
+                    }
+                    : new()
+                    {
+                        Scheme = "blues",
+                        Domain = new[] { 0, limit },
+                        Clamp = true,
                     },
-                    "tooltip": [
-                      {"field": "rl", "title": {{CompactJson.Text(Rows.Title)}}},
-                      {"field": "cl", "title": {{CompactJson.Text(Columns.Title)}}},
-                      {"field": "v", "title": {{CompactJson.Text(Value)}}, "format": ".4"}
-                    ]
-                  }
-                }
-                """,
+                Legend = new(
+                    Title: Value,
+                    Direction: "horizontal",
+                    GradientLength: 180,
+                    GradientThickness: 10,
+                    TitleOrient: "left",
+                    TitleAnchor: "middle",
+                    TitleLimit: 160,
+                    TickCount: 3,
+                    Values: Diverging ? new[] { -limit, 0, limit } : new[] { 0, limit },
+                    Format: ".2~g"
+                ),
+            },
+            Tooltip = [Tip("rl", Rows.Title), Tip("cl", Columns.Title), Tip("v", Value, ".4")],
         };
-        layers.AddRange(across.Lines().Select(line => Rule("x", line)));
-        layers.AddRange(down.Lines().Select(line => Rule("y", line)));
+        List<Chart> layers =
+        [
+            cells,
+            .. across.Lines().Select(line => Line(line, x: At(line.Position))),
+            .. down.Lines().Select(line => Line(line, y: At(line.Position))),
+        ];
         if (Marked.Count > 0)
         {
             layers.Add(
-                $$"""
+                new()
                 {
-                  "data": {"values": {{CompactJson.Array(
-                    Marked.Select(cell =>
-                        $"{{\"r\":{Middle(cell.Row, blocks.RowBlock)},\"c\":{Middle(cell.Column, blocks.ColumnBlock)}}}"
-                    )
-                )}}},
-                  "mark": {"type": "point", "filled": true, "size": 28, "opacity": 1, "color": "#1b1f24", "aria": false},
-                  "encoding": {"x": {"field": "{{x}}", "type": "quantitative"}, "y": {"field": "{{y}}", "type": "quantitative"} }
+                    Rows = Marked.Select(m => new
+                    {
+                        r = Middle(m.Row, blocks.RowBlock),
+                        c = Middle(m.Column, blocks.ColumnBlock),
+                    }),
+                    Mark = Mark.Dots(28) with { Opacity = 1, Color = Palette.Ink, Aria = false },
+                    X = new(x),
+                    Y = new(y),
                 }
-                """
             );
         }
-
         if (InputSteps is int input && input > 0 && input < (RowsAcross ? wide : tall))
         {
-            layers.Add(Rule("x", (input + 0.5, 1.2), "[5, 3]"));
-            layers.Add(Above(0.5 + input / 2.0, "input"));
-            layers.Add(Above(0.5 + (input + wide) / 2.0, "output"));
+            layers.Add(Line((input + 0.5, 1.2), x: At(input + 0.5), dash: [5, 3]));
+            layers.Add(Chart.Words("input", 0.5 + input / 2.0, -4));
+            layers.Add(Chart.Words("output", 0.5 + (input + wide) / 2.0, -4));
         }
         if (TimeRule)
         {
-            layers.Add(
-                """{"data": {"values": [{}]}, "mark": {"type": "rule", "color": "#000", "strokeWidth": 2}, "encoding": {"x": {"datum": {"expr": "t"}, "type": "quantitative"}}}"""
-            );
+            var now = new Channel { Datum = new { expr = "t" }, Type = "quantitative" };
+            var rule = Chart.Rule(x: now, color: "#000");
+            layers.Add(rule with { Mark = rule.Mark! with { StrokeWidth = 2 } });
         }
-
-        return $$"""
+        return new()
+        {
+            Padding = new
             {
-              "width": "container",
-              "padding": {"top": {{(InputSteps is null ? 5 : 20)}}, "left": 5, "right": 8, "bottom": 5},
-              "usermeta": {"height": [{{CompactJson.Number(Height.A)}}, {{CompactJson.Number(Height.B)}}]},
-              "view": {"fill": "#d5d8dc"},
-              {{(TimeRule ? """ "params": [{"name": "t", "value": 1}],""" : "")}}
-              "data": {"values": {{CompactJson.Array(data)}}},
-              "transform": [
-                {"flatten": ["v"]},
-                {"window": [{"op": "row_number", "as": "k"}], "groupby": ["i"]},
-                {"filter": "isValid(datum.v)"},
-                {{Edges("r", "datum.i", blocks.RowBlock, blocks.Rows)}},
-                {{Edges("c", "datum.k - 1", blocks.ColumnBlock, blocks.Columns)}},
-                {"calculate": {{CompactJson.Text(Rows.CellLabel("r"))}}, "as": "rl"},
-                {"calculate": {{CompactJson.Text(Columns.CellLabel("c"))}}, "as": "cl"}
-              ],
-              "layer": {{CompactJson.Array(layers)}}
-            }
-            """;
+                top = InputSteps is null ? 5 : 20,
+                left = 5,
+                right = 8,
+                bottom = 5,
+            },
+            Usermeta = new { height = new[] { Height.A, Height.B } },
+            View = new { fill = "#d5d8dc" },
+            Params = TimeRule ? new[] { new { name = "t", value = 1 } } : null,
+            Rows = blocks.Values.Select((row, i) => new { i, v = row }),
+            Transform =
+            [
+                new { flatten = new[] { "v" } },
+                new { window = new[] { new { op = "row_number", @as = "k" } }, groupby = new[] { "i" } },
+                new { filter = "isValid(datum.v)" },
+                .. Edges("r", "datum.i", blocks.RowBlock, blocks.Rows),
+                .. Edges("c", "datum.k - 1", blocks.ColumnBlock, blocks.Columns),
+                new { calculate = Rows.CellLabel("r"), @as = "rl" },
+                new { calculate = Columns.CellLabel("c"), @as = "cl" },
+            ],
+            Layers = layers,
+        };
     }
 
     /// <summary>The middle of the block that a cell is in.</summary>
-    private static string Middle(int cell, int block) => CompactJson.Number(cell / block * block + (block + 1) / 2.0);
+    private static decimal Middle(int cell, int block) => cell / block * block + (block + 1) / 2m;
 
     // Row 1 lies between 0.5 and 1.5.
-    private static string Edges(string name, string index, int block, int count) =>
-        $$"""
-            {"calculate": "({{index}}) * {{block}} + 0.5", "as": "{{name}}0"},
-            {"calculate": "min(datum.{{name}}0 + {{block}}, {{count}}.5)", "as": "{{name}}1"}
-            """;
+    private static object[] Edges(string name, string index, int block, int count) =>
+        [
+            new { calculate = $"({index}) * {block} + 0.5", @as = $"{name}0" },
+            new { calculate = $"min(datum.{name}0 + {block}, {count}.5)", @as = $"{name}1" },
+        ];
 
-    private static string Position(string field, HeatAxis axis, int count, bool reverse) =>
-        $$"""
-            {
-              "field": "{{field}}", "type": "quantitative",
-              "scale": {"domain": [0.5, {{count}}.5], "nice": false, "zero": false, "reverse": {{(
-                reverse ? "true" : "false"
-            )}}},
-              "axis": {{axis.Spec()}}
-            }
-            """;
+    private static Channel Position(string field, HeatAxis axis, int count, bool reverse) =>
+        new(field)
+        {
+            Scale = new(Domain: new[] { 0.5m, count + 0.5m }, Nice: false, Zero: false, Reverse: reverse),
+            Axis = axis.Axis(),
+        };
 
-    private static string Rule(string channel, (double Position, double Width) line, string dash = "[]") =>
-        $$"""
-            {
-              "data": {"values": [{}]},
-              "mark": {"type": "rule", "color": "#1b1f24", "opacity": {{(
-                line.Width > 1 ? "0.9" : "0.35"
-            )}}, "strokeWidth": {{CompactJson.Number(line.Width)}}, "strokeDash": {{dash}} },
-              "encoding": {"{{channel}}": {"datum": {{CompactJson.Number(line.Position)}} } }
-            }
-            """;
-
-    private static string Above(double position, string words) =>
-        $$"""
-            {
-              "data": {"values": [{}]},
-              "mark": {"type": "text", "baseline": "bottom", "fontSize": 12},
-              "encoding": {"x": {"datum": {{CompactJson.Number(
-                position
-            )}} }, "y": {"value": -4}, "text": {"value": {{CompactJson.Text(words)}} } }
-            }
-            """;
+    private static Chart Line(
+        (double Position, double Width) line,
+        Channel? x = null,
+        Channel? y = null,
+        int[]? dash = null
+    )
+    {
+        var rule = Chart.Rule(x, y, dash: dash);
+        return rule with { Mark = rule.Mark! with { Opacity = line.Width > 1 ? 0.9 : 0.35, StrokeWidth = line.Width } };
+    }
 }
 
 /// <summary>One side of a heat map.</summary>
@@ -253,10 +255,10 @@ internal sealed record HeatAxis(string Title)
             ? $"'' + (datum.{name}0 + 0.5)"
             : $"[{string.Join(',', Names.Select(text => $"'{text.Replace("\\", "\\\\").Replace("'", "\\'")}'"))}][datum.{name}0 - 0.5]";
 
-    public string Spec()
+    public Axis Axis()
     {
         if (Groups.Count == 0)
-            return $$"""{"title": {{CompactJson.Text(Title)}}, "format": "d", "tickMinStep": 1, "grid": false}""";
+            return Charts.Axis.Whole with { Title = Title, Grid = false };
         var middles = new List<double>();
         double edge = 0.5;
         foreach (var (_, count) in Groups)
@@ -264,9 +266,18 @@ internal sealed record HeatAxis(string Title)
             middles.Add(edge + count / 2.0);
             edge += count;
         }
-        // The expression is JSON inside JSON: its strings are quoted with '. Without tickCount Vega drops every other of the values.
-        string expression =
-            $"[{string.Join(',', Groups.Select(group => $"'{group.Label}'"))}][indexof({CompactJson.Array(middles)}, datum.value)]";
-        return $$"""{"title": {{CompactJson.Text(Title)}}, "values": {{CompactJson.Array(middles)}}, "tickCount": {{middles.Count}}, "labelExpr": {{CompactJson.Text(expression)}}, "ticks": false, "grid": false, "labelOverlap": {{(Groups.Count > 12 ? "\"parity\"" : "false")}}}""";
+        // The labels stand in a Vega expression, whose strings are quoted with '.
+        var labels = string.Join(',', Groups.Select(group => $"'{group.Label}'"));
+        return new()
+        {
+            Title = Title,
+            Values = middles,
+            // Without it Vega drops every other of the values.
+            TickCount = middles.Count,
+            LabelExpr = $"[{labels}][indexof({CompactJson.Text(middles)}, datum.value)]",
+            Ticks = false,
+            Grid = false,
+            LabelOverlap = Groups.Count > 12 ? "parity" : false,
+        };
     }
 }

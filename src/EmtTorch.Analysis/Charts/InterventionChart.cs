@@ -1,4 +1,4 @@
-using System.Text;
+using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
 
@@ -10,47 +10,39 @@ internal static class InterventionChart
         var finite = interventions.Where(i => i.Accuracy is double a && double.IsFinite(a)).ToList();
         if (finite.Count == 0)
             return null;
-        var values = finite
-            .Where(i => i.Variable is not null)
-            .Select(i =>
-                $$"""{"k":{{i.Variable}},"of":{{CompactJson.Text(i.Kind)}},"v":{{CompactJson.Number(i.Accuracy)}}}"""
-            );
-        var rules = finite
-            .Where(i => i.Variable is null)
-            .Select(i => $$"""{"of":{{CompactJson.Text(i.Kind)}},"v":{{CompactJson.Number(i.Accuracy)}}}""")
-            .ToList();
-        var kinds = CompactJson.Array(finite.Select(i => i.Kind).Distinct().Select(CompactJson.Text));
-        return new(
+        var kinds = finite.Select(i => i.Kind).Distinct().ToList();
+        var rows = finite.ToLookup(
+            i => i.Variable is null,
+            i => new
+            {
+                k = i.Variable,
+                of = i.Kind,
+                v = i.Accuracy,
+            }
+        );
+        var named = Named("of") with { Scale = new(Domain: kinds), Legend = new() };
+        return new Chart
+        {
+            Height = 240,
+            Y = new("v", "accuracy") { Scale = Scale.Share with { Clamp = true }, Axis = Axis.Few },
+            Color = named,
+            Layers =
+            [
+                new() { Rows = rows[true], Mark = new("rule", StrokeDash: [5, 3], StrokeWidth: 1.5, Tooltip: true) },
+                new()
+                {
+                    Rows = rows[false],
+                    Mark = Mark.Dots(70) with { Tooltip = true },
+                    X = new("k", "variable") { Type = "ordinal", Axis = new(LabelAngle: 0, Grid: true) },
+                    XOffset = Named("of"),
+                    Shape = named,
+                },
+            ],
+        }.Figure(
             "interventions",
             "Accuracy after interventions",
             "Share of output bits as predicted, by the variable that was changed."
-                + (rules.Count == 0 ? "" : " Dashed lines: interventions that belong to no single variable."),
-            CompactJson.Object(
-                $$"""
-                {
-                  "width": "container", "height": 240,
-                  "encoding": {
-                    "y": {"field": "v", "type": "quantitative", "title": "accuracy", "scale": {"domain": [0, 1], "clamp": true}, "axis": {"tickCount": 5} },
-                    "color": {"field": "of", "type": "nominal", "scale": {"domain": {{kinds}}}, "legend": {"title": null, "orient": "bottom"} }
-                  },
-                  "layer": [
-                    {
-                      "data": {"values": {{CompactJson.Array(rules)}}},
-                      "mark": {"type": "rule", "strokeDash": [5, 3], "strokeWidth": 1.5, "tooltip": true}
-                    },
-                    {
-                      "data": {"values": {{CompactJson.Array(values)}}},
-                      "mark": {"type": "point", "filled": true, "size": 70, "opacity": 0.9, "tooltip": true},
-                      "encoding": {
-                        "x": {"field": "k", "type": "ordinal", "title": "variable", "axis": {"labelAngle": 0, "grid": true} },
-                        "xOffset": {"field": "of", "type": "nominal"},
-                        "shape": {"field": "of", "type": "nominal", "scale": {"domain": {{kinds}}}, "legend": {"title": null, "orient": "bottom"} }
-                      }
-                    }
-                  ]
-                }
-                """
-            )
+                + (rows[true].Any() ? " Dashed lines: interventions that belong to no single variable." : "")
         );
     }
 }

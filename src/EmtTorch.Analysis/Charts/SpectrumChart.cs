@@ -1,3 +1,5 @@
+using static EmtTorch.Analysis.Charts.Channel;
+
 namespace EmtTorch.Analysis.Charts;
 
 /// <summary>Eigenvalues on the complex plane with the unit circle (Fig. 3B).</summary>
@@ -12,30 +14,30 @@ internal static class SpectrumChart
             return null;
         int dropped = (spectrum.Theory?.Length ?? 0) + (spectrum.Learned?.Length ?? 0) - theory.Count - learned.Count;
         double limit = Math.Max(1.1, 1.05 * theory.Concat(learned).Max(z => Math.Max(Math.Abs(z[0]), Math.Abs(z[1]))));
-        string domain = $"[{CompactJson.Number(-limit)}, {CompactJson.Number(limit)}]";
-        return new(
+        Channel Part(string field, string title) =>
+            new(field, title) { Scale = Scale.Tight with { Domain = new[] { -limit, limit } }, Axis = Axis.Few };
+        return new Chart
+        {
+            Usermeta = new { height = new[] { 1, -22 } },
+            X = Part("re", "real part"),
+            Y = Part("im", "imaginary part"),
+            Layers =
+            [
+                Circle(1, []),
+                Circle(spectrum.Threshold, [4, 3]),
+                Points("network", learned, new("point", Filled: true, Size: 26, Color: Palette.Blue, Opacity: 0.9)),
+                Points(
+                    "theory",
+                    theory,
+                    new("point", Filled: false, Size: 110, Color: Palette.Vermilion, StrokeWidth: 1.4, Opacity: 1)
+                ),
+            ],
+        }.Figure(
             "spectrum",
             "Eigenvalues",
-            "Open circles: Φ, what the theory predicts. Dots: the network. Solid: the unit circle; dashed: the magnitude above which eigenvalues are counted and matched."
-                + (dropped == 0 ? "" : $" {dropped} are not finite and not drawn."),
-            CompactJson.Object(
-                $$"""
-                {
-                  "width": "container",
-                  "usermeta": {"height": [1, -22]},
-                  "layer": [
-                    {{Circle(1, "[]")}},
-                    {{Circle(spectrum.Threshold, "[4, 3]")}},
-                    {{Points("network", learned, filled: true)}},
-                    {{Points("theory", theory, filled: false)}}
-                  ],
-                  "encoding": {
-                    "x": {"field": "re", "type": "quantitative", "title": "real part", "scale": {"domain": {{domain}}, "nice": false}, "axis": {"tickCount": 5} },
-                    "y": {"field": "im", "type": "quantitative", "title": "imaginary part", "scale": {"domain": {{domain}}, "nice": false}, "axis": {"tickCount": 5} }
-                  }
-                }
-                """
-            )
+            "Open circles: Φ, what the theory predicts. Dots: the network. Solid: the unit circle; dashed: the magnitude "
+                + "above which eigenvalues are counted and matched."
+                + (dropped == 0 ? "" : $" {dropped} are not finite and not drawn.")
         );
     }
 
@@ -46,42 +48,37 @@ internal static class SpectrumChart
     private static List<double[]> Finite(double[][]? values) =>
         [.. (values ?? []).Where(z => z is { Length: >= 2 } && double.IsFinite(z[0]) && double.IsFinite(z[1]))];
 
-    private static string Circle(double radius, string dash)
+    private static Chart Circle(double radius, int[] dash)
     {
         if (!double.IsFinite(radius) || radius <= 0)
             radius = 1;
-        var points = Enumerable
-            .Range(0, 121)
-            .Select(i => 2 * Math.PI * i / 120)
-            .Select(angle =>
-                $$"""{"re":{{CompactJson.Number(radius * Math.Cos(angle))}},"im":{{CompactJson.Number(radius * Math.Sin(angle))}},"i":{{CompactJson.Number(angle)}}}"""
-            );
-        return $$"""
-            {
-              "data": {"values": {{CompactJson.Array(points)}}},
-              "mark": {"type": "line", "color": "#8a929c", "strokeWidth": 1, "strokeDash": {{dash}}, "aria": false},
-              "encoding": {"order": {"field": "i", "type": "quantitative"} }
-            }
-            """;
+        return new()
+        {
+            Rows = Enumerable
+                .Range(0, 121)
+                .Select(i => 2 * Math.PI * i / 120)
+                .Select(angle => new
+                {
+                    re = radius * Math.Cos(angle),
+                    im = radius * Math.Sin(angle),
+                    i = angle,
+                }),
+            Mark = new("line", Color: Palette.Grey, StrokeWidth: 1, StrokeDash: dash, Aria: false),
+            Order = new("i"),
+        };
     }
 
-    private static string Points(string kind, List<double[]> values, bool filled)
-    {
-        var points = values.Select(z =>
-            $$"""{"re":{{CompactJson.Number(z[0])}},"im":{{CompactJson.Number(z[1])}},"of":"{{kind}}","abs":{{CompactJson.Number(Math.Sqrt(z[0] * z[0] + z[1] * z[1]))}}}"""
-        );
-        string mark = filled
-            ? """{"type": "point", "filled": true, "size": 26, "color": "#0072b2", "opacity": 0.9}"""
-            : """{"type": "point", "filled": false, "size": 110, "color": "#d55e00", "strokeWidth": 1.4, "opacity": 1}""";
-        return $$"""
+    private static Chart Points(string kind, List<double[]> values, Mark mark) =>
+        new()
+        {
+            Rows = values.Select(z => new
             {
-              "data": {"values": {{CompactJson.Array(points)}}},
-              "mark": {{mark}},
-              "encoding": {"tooltip": [
-                {"field": "of", "title": "of"}, {"field": "re", "title": "real", "format": ".4"},
-                {"field": "im", "title": "imaginary", "format": ".4"}, {"field": "abs", "title": "magnitude", "format": ".4"}
-              ]}
-            }
-            """;
-    }
+                re = z[0],
+                im = z[1],
+                of = kind,
+                abs = Math.Sqrt(z[0] * z[0] + z[1] * z[1]),
+            }),
+            Mark = mark,
+            Tooltip = [Tip("of"), Tip("re", "real", ".4"), Tip("im", "imaginary", ".4"), Tip("abs", "magnitude", ".4")],
+        };
 }

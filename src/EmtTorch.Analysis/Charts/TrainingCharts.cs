@@ -1,6 +1,11 @@
+using static EmtTorch.Analysis.Charts.Channel;
+
 namespace EmtTorch.Analysis.Charts;
 
-/// <summary>The curves of metrics.jsonl by step: loss, accuracy, horizon, of text the bits per character, and how the eigenvalues come to theory's.</summary>
+/// <summary>
+/// The curves of metrics.jsonl by step: loss, accuracy, horizon, of text the bits per character, and how the eigenvalues
+/// come to theory's.
+/// </summary>
 internal static class TrainingCharts
 {
     /// <summary>More points than this are thinned evenly: a curve 1100 pixels wide shows no more.</summary>
@@ -19,148 +24,114 @@ internal static class TrainingCharts
             )
             .ToList();
         string thinned = stride > 1 ? $" Every {stride}th logged point." : "";
-        if (
-            Curves("loss", "log", drawn, ("training", p => Positive(p.Loss)), ("test", p => Positive(p.TestLoss))) is
-            { } loss
-        )
-        {
-            yield return new(
-                "training-loss",
-                "Loss",
+        Figure?[] figures =
+        [
+            Curves(
+                drawn,
+                ("training-loss", "Loss"),
                 (
                     onTokens
                         ? "Mean cross entropy of what is asked, in nats, on a logarithmic scale."
                         : "On a logarithmic scale."
                 ) + thinned,
-                CompactJson.Object(loss)
-            );
-        }
-
-        if (
+                ("loss", "log"),
+                ("training", p => Positive(p.Loss)),
+                ("test", p => Positive(p.TestLoss))
+            ),
             Curves(
-                "bits per character",
-                "zero",
                 drawn,
+                ("training-bits", "Bits per character"),
+                "At the tests: of all characters, of those in words that are new in their document, and in words that were "
+                    + "in it before.",
+                ("bits per character", "zero"),
                 ("all characters", p => p.TestBits),
                 ("new words", p => p.TestBitsNewWords),
                 ("seen words", p => p.TestBitsSeenWords)
-            ) is
-            { } bits
-        )
-        {
-            yield return new(
-                "training-bits",
-                "Bits per character",
-                "At the tests: of all characters, of those in words that are new in their document, and in words that were in it before.",
-                CompactJson.Object(bits)
-            );
-        }
-
-        if (
-            Curves("accuracy", "linear", drawn, ("training", p => p.Accuracy), ("test", p => p.TestAccuracy)) is
-            { } accuracy
-        )
-        {
-            yield return new(
-                "training-accuracy",
-                "Accuracy",
+            ),
+            Curves(
+                drawn,
+                ("training-accuracy", "Accuracy"),
                 (onTokens ? "Share of right answers." : "Share of output bits with the right sign.") + thinned,
-                CompactJson.Object(accuracy)
-            );
-        }
-
-        if (Curves("horizon", "step", drawn, ("training", p => p.Horizon)) is { } horizon)
-        {
-            yield return new(
-                "training-horizon",
-                "Horizon",
+                ("accuracy", "linear"),
+                ("training", p => p.Accuracy),
+                ("test", p => p.TestAccuracy)
+            ),
+            Curves(
+                drawn,
+                ("training-horizon", "Horizon"),
                 (
                     onTokens
                         ? "How far the curriculum goes, in what the task counts."
                         : "Steps of output that the curriculum asks for."
                 ) + thinned,
-                CompactJson.Object(horizon)
-            );
-        }
-
-        if (Curves("radians", "log", drawn, ("test", p => Positive(p.SpectralError))) is { } spectral)
-        {
-            yield return new(
-                "training-spectral",
-                "Spectral error",
+                ("horizon", "step"),
+                ("training", p => p.Horizon)
+            ),
+            Curves(
+                drawn,
+                ("training-spectral", "Spectral error"),
                 "At each test at which the network has as many persistent eigenvalues as theory.",
-                CompactJson.Object(spectral)
-            );
-        }
-
-        if (Curves("eigenvalues", "step", drawn, ("test", p => p.EigenvaluesLearned)) is { } count)
-        {
-            yield return new(
-                "training-eigenvalues",
-                "Persistent eigenvalues",
+                ("radians", "log"),
+                ("test", p => Positive(p.SpectralError))
+            ),
+            Curves(
+                drawn,
+                ("training-eigenvalues", "Persistent eigenvalues"),
                 "How many of the network's are greater than 0.9 in magnitude.",
-                CompactJson.Object(count)
-            );
-        }
+                ("eigenvalues", "step"),
+                ("test", p => p.EigenvaluesLearned)
+            ),
+        ];
+        return figures.OfType<Figure>();
     }
 
     private static double? Positive(double? value) => value > 0 ? value : null;
 
-    private static string? Curves(
-        string name,
-        string kind,
+    private static Figure? Curves(
         List<TrainingPoint> points,
+        (string Id, string Title) figure,
+        string caption,
+        (string Title, string Kind) y,
         params (string Of, Func<TrainingPoint, double?> Value)[] curves
     )
     {
-        var values = new List<string>();
-        var shown = new List<string>();
-        foreach (var (of, value) in curves)
-        {
-            var finite = points.Where(p => value(p) is double v && double.IsFinite(v)).ToList();
-            if (finite.Count == 0)
-                continue;
-            shown.Add(of);
-            values.AddRange(
-                finite.Select(p => $$"""{"s":{{p.Step}},"v":{{CompactJson.Number(value(p))}},"of":"{{of}}"}""")
-            );
-        }
-        if (shown.Count == 0)
+        var rows = curves
+            .SelectMany(c =>
+                points.Select(p => new
+                {
+                    s = p.Step,
+                    v = c.Value(p),
+                    of = c.Of,
+                })
+            )
+            .Where(row => row.v is { } v && double.IsFinite(v))
+            .ToList();
+        if (rows.Count == 0)
             return null;
-        string scale = kind switch
+        // Tests have the same look where training has no curve.
+        string[] names = curves[0].Of == "test" ? ["training", "test"] : [.. curves.Select(c => c.Of)];
+        string[] shown = [.. names.Where(n => rows.Any(row => row.of == n))];
+        Channel Looks(IReadOnlyList<object> looks) =>
+            Told("of", shown, [.. shown.Select(n => looks[Array.IndexOf(names, n)])]);
+        return new Chart
         {
-            "log" => """{"type": "log", "nice": true}""",
-            "step" or "zero" => """{"zero": true}""",
-            _ => """{"domain": [0, 1], "clamp": true}""",
-        };
-        string axis = kind == "log" ? """{"tickCount": 5, "format": "~g"}""" : """{"tickCount": 5}""";
-        string domain = """["training", "test"]""",
-            colours = """["#0072b2", "#d55e00"]""",
-            dashes = "[[], [5, 3]]";
-        if (curves.Any(c => c.Of is not ("training" or "test")))
-        {
-            (domain, colours, dashes) = (
-                CompactJson.Array(curves.Select(c => CompactJson.Text(c.Of))),
-                """["#d55e00", "#0072b2", "#009e73"]""",
-                "[[5, 3], [], [2, 2]]"
-            );
-        }
-
-        string legend = shown.Count == 1 ? "null" : """{"title": null, "orient": "bottom"}""";
-        return $$"""
+            Height = 200,
+            Rows = rows,
+            Mark = Mark.Line(rows.Count < 60 ? 25 : null) with
             {
-              "width": "container", "height": 200,
-              "data": {"values": {{CompactJson.Array(values)}}},
-              "mark": {"type": "line", "interpolate": "{{(kind == "step" ? "step-after" : "linear")}}", "point": {{(
-                values.Count < 60 ? """{"size": 25}""" : "false"
-            )}}, "tooltip": true},
-              "encoding": {
-                "x": {"field": "s", "type": "quantitative", "title": "step", "axis": {"format": ",d", "tickCount": 5} },
-                "y": {"field": "v", "type": "quantitative", "title": "{{name}}", "scale": {{scale}}, "axis": {{axis}} },
-                "color": {"field": "of", "type": "nominal", "scale": {"domain": {{domain}}, "range": {{colours}} }, "legend": {{legend}} },
-                "strokeDash": {"field": "of", "type": "nominal", "scale": {"domain": {{domain}}, "range": {{dashes}} }, "legend": {{legend}} }
-              }
-            }
-            """;
+                Interpolate = y.Kind == "step" ? "step-after" : "linear",
+            },
+            X = new("s", "step") { Axis = Axis.Steps },
+            Y = new("v", y.Title)
+            {
+                Scale =
+                    y.Kind == "log" ? Scale.Log
+                    : y.Kind == "linear" ? Scale.Share with { Clamp = true }
+                    : Scale.FromZero,
+                Axis = y.Kind == "log" ? Axis.Short : Axis.Few,
+            },
+            Color = Looks(Palette.Series),
+            StrokeDash = Looks(Dashes),
+        }.Figure(figure.Id, figure.Title, caption);
     }
 }

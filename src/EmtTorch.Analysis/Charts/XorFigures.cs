@@ -1,4 +1,5 @@
 using System.Numerics;
+using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
 
@@ -8,36 +9,44 @@ internal static class XorFigures
     /// <summary>What can be read off linearly, what follows interventions, and the spectrum.</summary>
     public static IReadOnlyList<Figure> Of(XorVariables xor)
     {
-        var values = xor.Readings.SelectMany(r =>
-            new[] { ("R²", r.Explained), ("sign right", r.SignRight) }.Select(v =>
-                $$"""{"k":{{r.Ahead}},"of":"{{v.Item1}}","v":{{CompactJson.Number(v.Item2)}}}"""
-            )
-        );
+        string[] names = ["R²", "sign right"];
+        var readings = new Chart
+        {
+            Rows = xor.Readings.SelectMany(r =>
+                new[]
+                {
+                    new
+                    {
+                        k = r.Ahead,
+                        of = names[0],
+                        v = r.Explained,
+                    },
+                    new
+                    {
+                        k = r.Ahead,
+                        of = names[1],
+                        v = r.SignRight,
+                    },
+                }
+            ),
+            Mark = Mark.Line(pointSize: 50) with { Clip = true },
+            X = new("k", "k, steps ahead") { Axis = Axis.Whole },
+            Y = new("v", "share") { Scale = Scale.Share },
+            Color = Coloured("of", names),
+            StrokeDash = Told("of", names, Dashes),
+        };
         var figures = new List<Figure>
         {
-            new(
+            new Chart
+            {
+                Height = 220,
+                Layers = [readings, Chart.Rule(x: At(0.5), color: Palette.Grey, dash: [4, 3])],
+            }.Figure(
                 "linear-readings",
                 "What can be read off the hidden state linearly",
-                "At step t, the output y(t + k) by least squares from h(t), on sequences that were not fitted: the s variables of the circuit are k ≤ 0, left of the dashed line; "
-                    + "k > 0 are outputs that come later. By chance R² is 0 and the sign right in half.",
-                CompactJson.Object(
-                    $$"""
-                    {
-                      "width": "container", "height": 220,
-                      "layer": [
-                        {"data": {"values": {{CompactJson.Array(values)}}},
-                         "mark": {"type": "line", "point": {"size": 50}, "tooltip": true, "clip": true},
-                         "encoding": {
-                           "x": {"field": "k", "type": "quantitative", "title": "k, steps ahead", "axis": {"tickMinStep": 1, "format": "d"} },
-                           "y": {"field": "v", "type": "quantitative", "title": "share", "scale": {"domain": [0, 1]} },
-                           "color": {"field": "of", "type": "nominal", "scale": {"domain": ["R²", "sign right"], "range": ["#0072b2", "#d55e00"]}, "legend": {"title": null, "orient": "bottom"} },
-                           "strokeDash": {"field": "of", "type": "nominal", "scale": {"domain": ["R²", "sign right"], "range": [[], [5, 3]]}, "legend": {"title": null, "orient": "bottom"} }
-                         } },
-                        {"data": {"values": [{"k": 0.5}]}, "mark": {"type": "rule", "strokeDash": [4, 3], "color": "#8a929c"}, "encoding": {"x": {"field": "k", "type": "quantitative"} } }
-                      ]
-                    }
-                    """
-                )
+                "At step t, the output y(t + k) by least squares from h(t), on sequences that were not fitted: the "
+                    + "s variables of the circuit are k ≤ 0, left of the dashed line; k > 0 are outputs that come later. "
+                    + "By chance R² is 0 and the sign right in half."
             ),
         };
         IEnumerable<Intervention> Of(SuperpositionResult? result, string through) =>

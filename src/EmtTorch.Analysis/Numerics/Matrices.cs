@@ -74,4 +74,14 @@ internal static class Matrices
         using var scope = NewDisposeScope();
         return linalg.svd(matrix, fullMatrices: false).U.narrow(1, 0, rank).contiguous().MoveToOuterDisposeScope();
     }
+
+    /// <summary>The principal directions of states, the strongest first, and the sums of squares along them.</summary>
+    /// <param name="states">(N, H), float64; less their mean, unless 0 is to be the middle.</param>
+    /// <returns>Directions (H, H), a column each.</returns>
+    public static (Tensor Directions, double[] Squares) PrincipalComponents(Tensor states)
+    {
+        using var scope = NewDisposeScope();
+        var (values, vectors) = linalg.eigh(matmul(states.t(), states)); // ascending
+        return (vectors.flip(1).contiguous().MoveToOuterDisposeScope(), Values(values.flip(0)));
+    }
 }

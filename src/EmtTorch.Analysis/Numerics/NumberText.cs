@@ -5,11 +5,14 @@ namespace EmtTorch.Analysis;
 /// <summary>Numbers as people read them.</summary>
 internal static class NumberText
 {
+    /// <summary>Stands where there is no number.</summary>
+    public const string Nothing = "–";
+
     /// <summary>Four significant digits; a dash where there is none.</summary>
     public static string Number(double? value) =>
         value switch
         {
-            null => "–",
+            null => Nothing,
             double v when double.IsNaN(v) => "NaN",
             double v when double.IsInfinity(v) => v > 0 ? "∞" : "−∞",
             double v => v.ToString(Math.Abs(v) is >= 1e4 and < 1e15 ? "0" : "G4", CultureInfo.InvariantCulture)
@@ -20,7 +23,14 @@ internal static class NumberText
 
     /// <summary>A share from 0 to 1.</summary>
     public static string Percent(double? share) =>
-        share is double v && double.IsFinite(v)
-            ? (100 * v).ToString("0.00", CultureInfo.InvariantCulture) + " %"
-            : Number(share);
+        share is double v && double.IsFinite(v) ? Fixed(100 * v, "0.00") + " %" : Number(share);
+
+    /// <summary>A number in one of .NET's formats; what rounds to 0 has no sign. A dash where there is none.</summary>
+    public static string Fixed(double? value, string format)
+    {
+        if (value is not { } v || !double.IsFinite(v))
+            return Nothing;
+        var text = v.ToString(format, CultureInfo.InvariantCulture);
+        return text.AsSpan().IndexOfAnyInRange('1', '9') < 0 ? text.TrimStart('-') : text.Replace('-', '−');
+    }
 }

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Numerics;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Charts;
@@ -28,13 +27,6 @@ namespace EmtTorch.Analysis.Runs;
 /// </code></example>
 public sealed record RunAnalysis
 {
-    private static readonly JsonSerializerOptions Indented = new()
-    {
-        WriteIndented = true,
-        NewLine = "\n",
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-    };
-
     /// <summary>What the network learned, in five lines or fewer.</summary>
     public required IReadOnlyList<string> Lines { get; init; }
 
@@ -150,7 +142,7 @@ public sealed record RunAnalysis
     public void WriteNumbers(string folder, string prefix = "")
     {
         Directory.CreateDirectory(folder);
-        AtomicFile.WriteText(Path.Combine(folder, prefix + FileName), Json.ToJsonString(Indented) + "\n");
+        AtomicFile.WriteText(Path.Combine(folder, prefix + FileName), Json.ToJsonString(OutputJson.Options) + "\n");
     }
 
     /// <summary>The file with all numbers of an analysis.</summary>

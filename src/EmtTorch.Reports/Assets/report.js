@@ -13,9 +13,8 @@
     axis: { ...text, gridColor: '#eceef1', domainColor: '#b4bac2', tickColor: '#b4bac2' },
     legend: { ...text, symbolSize: 90 },
     header: text, title: { fontSize: 13 },
-    mark: { color: '#0072b2' }, line: { strokeWidth: 1.8 }, point: { size: 60 },
-    // Okabe and Ito: told apart by people with any of the common colour-vision deficiencies.
-    range: { category: ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#000000', '#f0e442'] },
+    mark: { color: data.palette[0] }, line: { strokeWidth: 1.8 }, point: { size: 60 },
+    range: { category: data.palette },
   };
 
   // A specification's usermeta.height = [a, b] asks for a height of a times the width, and b pixels.

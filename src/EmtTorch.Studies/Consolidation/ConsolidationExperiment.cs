@@ -12,6 +12,7 @@ using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using TorchSharp;
+using static EmtTorch.Analysis.Charts.Channel;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Studies;
@@ -397,25 +398,18 @@ public sealed record ConsolidationResult(
     IReadOnlyList<ConsolidationOutcome> Outcomes
 )
 {
-    private static readonly JsonSerializerOptions Json = new()
-    {
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        WriteIndented = true,
-        NewLine = "\n",
-        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
-    };
-
-    public string ToJson() => JsonSerializer.Serialize(this, Json) + "\n";
+    public string ToJson() => JsonSerializer.Serialize(this, OutputJson.Options) + "\n";
 
     /// <summary>What <see cref="ToJson"/> wrote, where it was written with these settings and is not all of it; null else.</summary>
     /// <exception cref="JsonException">The text is no result.</exception>
     public static ConsolidationResult? Unfinished(string json, ConsolidationConfiguration settings)
     {
-        var found = JsonSerializer.Deserialize<ConsolidationResult>(json, Json);
+        var found = JsonSerializer.Deserialize<ConsolidationResult>(json, OutputJson.Options);
         if (found is not { Configuration: not null, Outcomes: not null })
             throw new JsonException("configuration and outcomes are expected");
         return
-            JsonSerializer.Serialize(found.Configuration, Json) == JsonSerializer.Serialize(settings, Json)
+            JsonSerializer.Serialize(found.Configuration, OutputJson.Options)
+                == JsonSerializer.Serialize(settings, OutputJson.Options)
             && found.Outcomes.Count < settings.OutcomeCount
             ? found
             : null;
@@ -425,164 +419,117 @@ public sealed record ConsolidationResult(
         Outcomes.GroupBy(o => (o.Night, o.Facts));
 
     /// <summary>A line for each kind of night and number of facts: means over the networks, in percent, and the cost in points with its range.</summary>
-    public string ToMarkdown()
+    public string ToMarkdown() => Table.Markdown(Columns, Rows);
+
+    private static readonly IReadOnlyList<Column<IGrouping<(string Night, int Facts), ConsolidationOutcome>>> Columns =
+    [
+        new("night", row => row.Key.Night),
+        new("facts", row => row.Key.Facts, "0"),
+        Percent("recall with the fast memory", o => o.Evening),
+        Percent("wiped, before the night", o => o.WipedBefore),
+        Percent("wiped, after it", o => o.Morning),
+        new(
+            "of that before wiping",
+            row => row.Sum(o => o.Evening) > 0 ? 100 * row.Sum(o => o.Morning) / row.Sum(o => o.Evening) : null,
+            "0.0"
+        ),
+        Percent("new episodes before", o => o.NewBefore),
+        Percent("after", o => o.NewAfter),
+        new("cost, points", row => Cost([.. row.Select(o => 100 * (o.NewBefore - o.NewAfter))])) { Left = false },
+        Percent("keys bound anew before", o => o.ReboundBefore),
+        Percent("after", o => o.ReboundAfter),
+        Percent("of these the old value", o => o.ReboundOld),
+        Percent("cues found", o => o.CuesFound),
+        new("wrong cues", row => row.Average(o => o.CuesWrong), "0.0"),
+    ];
+
+    private static Column<IGrouping<(string Night, int Facts), ConsolidationOutcome>> Percent(
+        string title,
+        Func<ConsolidationOutcome, double?> of
+    ) => new(title, row => 100 * row.Average(of), "0.0");
+
+    private static string Cost(double[] points)
     {
-        var text = new StringBuilder();
-        text.Append(
-            "| night | facts | recall with the fast memory | wiped, before the night | wiped, after it | of that before wiping | new episodes before | after | cost, points | keys bound anew before | after | of these the old value | cues found | wrong cues |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
-        );
-        static string Text(double value) => value.ToString("0.0", CultureInfo.InvariantCulture);
-        foreach (var row in Rows)
-        {
-            string Percent(Func<ConsolidationOutcome, double?> of) =>
-                row.Average(of) is { } mean ? Text(100 * mean) : "–";
-            var costs = row.Select(o => 100 * (o.NewBefore - o.NewAfter)).ToArray();
-            string kept =
-                row.Sum(o => o.Evening) > 0 ? Text(100 * row.Sum(o => o.Morning) / row.Sum(o => o.Evening)) : "–";
-            text.Append(
-                CultureInfo.InvariantCulture,
-                $"| {row.Key.Night} | {row.Key.Facts} | {Percent(o => o.Evening)} | {Percent(o => o.WipedBefore)} | {Percent(o => o.Morning)} | {kept} | {Percent(o => o.NewBefore)} | {Percent(o => o.NewAfter)} | {Text(costs.Average())} ({Text(costs.Min())} to {Text(costs.Max())}) | {Percent(o => o.ReboundBefore)} | {Percent(o => o.ReboundAfter)} | {Percent(o => o.ReboundOld)} | {Percent(o => o.CuesFound)} | {(row.Average(o => o.CuesWrong) is { } wrong ? Text(wrong) : "–")} |\n"
-            );
-        }
-        return text.ToString();
+        static string Text(double value) => NumberText.Fixed(value, "0.0");
+        return $"{Text(points.Average())} ({Text(points.Min())} to {Text(points.Max())})";
     }
 
     /// <summary>Recall after wiping, and what the nights cost, against the number of facts.</summary>
     [JsonIgnore]
     public IReadOnlyList<Figure> Figures =>
         [
-            new(
+            Chart(
                 "recall",
                 "Recall with the fast memory wiped, after the night",
                 "Each point is a network's share of right answers; lines are means. With the fast memory it is the dotted line.",
-                Chart(o => 100 * o.Morning, "recall after wiping, %", o => 100 * o.Evening)
+                "recall after wiping, %",
+                o => 100 * o.Morning,
+                o => 100 * o.Evening
             ),
-            new(
+            Chart(
                 "cost",
                 "What the night costs on new episodes",
                 "Points of accuracy that answers in new episodes, of random pairs, lose by the night.",
-                Chart(o => 100 * (o.NewBefore - o.NewAfter), "cost, points", null)
+                "cost, points",
+                o => 100 * (o.NewBefore - o.NewAfter)
             ),
-            new(
+            Chart(
                 "rebound",
                 "Keys of the day, bound to other values",
                 "The share of answers that are the old value, the day's, after the night.",
-                Chart(o => 100 * o.ReboundOld, "old value answered, %", null)
+                "old value answered, %",
+                o => 100 * o.ReboundOld
             ),
         ];
 
-    private JsonObject Chart(
-        Func<ConsolidationOutcome, double> of,
+    private Figure Chart(
+        string id,
         string title,
-        Func<ConsolidationOutcome, double>? dotted
+        string caption,
+        string y,
+        Func<ConsolidationOutcome, double> of,
+        Func<ConsolidationOutcome, double>? dotted = null
     )
     {
-        var rows = new JsonArray([
-            .. Outcomes.Select(o =>
-                (JsonNode)
-                    new JsonObject
-                    {
-                        ["facts"] = o.Facts,
-                        ["night"] = o.Night,
-                        ["run"] = o.Run,
-                        ["value"] = Math.Round(of(o), 3),
-                        ["memory"] = dotted is null ? null : Math.Round(dotted(o), 3),
-                    }
-            ),
-        ]);
-        int[] numbers = [.. Outcomes.Select(o => o.Facts).Distinct().Order()];
-        JsonObject X() =>
-            new()
-            {
-                ["field"] = "facts",
-                ["type"] = "quantitative",
-                ["title"] = "facts",
-                ["scale"] = new JsonObject { ["type"] = "log", ["base"] = 2 },
-                ["axis"] = new JsonObject
-                {
-                    ["format"] = "d",
-                    ["values"] = new JsonArray([.. numbers.Select(n => (JsonNode)n)]),
-                },
-            };
-        static JsonObject Colour() =>
-            new()
-            {
-                ["field"] = "night",
-                ["type"] = "nominal",
-                ["title"] = null,
-                ["sort"] = null,
-            };
-        var layers = new JsonArray(
-            new JsonObject
-            {
-                ["mark"] = new JsonObject { ["type"] = "line" },
-                ["encoding"] = new JsonObject
-                {
-                    ["x"] = X(),
-                    ["y"] = new JsonObject
-                    {
-                        ["aggregate"] = "mean",
-                        ["field"] = "value",
-                        ["type"] = "quantitative",
-                        ["title"] = title,
-                    },
-                    ["color"] = Colour(),
-                },
-            },
-            new JsonObject
-            {
-                ["mark"] = new JsonObject
-                {
-                    ["type"] = "point",
-                    ["tooltip"] = true,
-                    ["filled"] = true,
-                },
-                ["encoding"] = new JsonObject
-                {
-                    ["x"] = X(),
-                    ["y"] = new JsonObject
-                    {
-                        ["field"] = "value",
-                        ["type"] = "quantitative",
-                        ["title"] = title,
-                    },
-                    ["color"] = Colour(),
-                },
-            }
-        );
-        if (dotted is not null)
+        var facts = new Channel("facts", "facts")
         {
-            layers.Add(
-                new JsonObject
-                {
-                    ["mark"] = new JsonObject
-                    {
-                        ["type"] = "line",
-                        ["color"] = "#888888",
-                        ["strokeDash"] = new JsonArray(2, 4),
-                    },
-                    ["encoding"] = new JsonObject
-                    {
-                        ["x"] = X(),
-                        ["y"] = new JsonObject
-                        {
-                            ["aggregate"] = "mean",
-                            ["field"] = "memory",
-                            ["type"] = "quantitative",
-                            ["title"] = title,
-                        },
-                    },
-                }
-            );
-        }
-
-        return new()
-        {
-            ["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json",
-            ["width"] = 560,
-            ["height"] = 300,
-            ["data"] = new JsonObject { ["values"] = rows },
-            ["layer"] = layers,
+            Scale = new(Type: "log", Base: 2),
+            Axis = new(Format: "d", Values: Outcomes.Select(o => o.Facts).Distinct().Order()),
         };
+        Chart Layer(Mark mark, string field, bool mean) =>
+            new()
+            {
+                Mark = mark,
+                X = facts,
+                Y = new(field, y) { Aggregate = mean ? "mean" : null },
+                Color =
+                    field == "memory"
+                        ? null
+                        : Named("night") with
+                        {
+                            Sort = [.. Rows.Select(r => r.Key.Night).Distinct()],
+                        },
+            };
+        var layers = new List<Chart>
+        {
+            Layer(new("line"), "value", mean: true),
+            Layer(new("point", Tooltip: true, Filled: true), "value", mean: false),
+        };
+        if (dotted is not null)
+            layers.Add(Layer(new("line", Color: Palette.Grey, StrokeDash: [2, 4]), "memory", mean: true));
+        return new Chart
+        {
+            Width = 560,
+            Height = 300,
+            Rows = Outcomes.Select(o => new
+            {
+                facts = o.Facts,
+                night = o.Night,
+                run = o.Run,
+                value = of(o),
+                memory = dotted?.Invoke(o),
+            }),
+            Layers = layers,
+        }.Figure(id, title, caption);
     }
 }

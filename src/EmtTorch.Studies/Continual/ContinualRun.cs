@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using EmtTorch.Analysis;
 using EmtTorch.Memory;
 using EmtTorch.Models;
 using EmtTorch.Settings;
@@ -352,14 +353,13 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             .to(ScalarType.Float64)
             .cpu();
         states = states.reshape(-1, states.shape[^1]); // (T·B, H)
-        var (values, vectors) = linalg.eigh(matmul(states.t(), states)); // ascending
-        var all = values.data<double>().ToArray();
-        double total = all.Sum(),
+        var (directions, squares) = Matrices.PrincipalComponents(states);
+        double total = squares.Sum(),
             sum = 0;
         int rank = 0;
-        while (rank < all.Length && sum < StatesShare * total)
-            sum += all[all.Length - ++rank];
-        return vectors.narrow(1, all.Length - rank, rank).contiguous().MoveToOuterDisposeScope();
+        while (rank < squares.Length && sum < StatesShare * total)
+            sum += squares[rank++];
+        return directions.narrow(1, 0, rank).contiguous().MoveToOuterDisposeScope();
     }
 
     private void Write(int stage, string file, Dictionary<string, SafetensorsTensor> tensors) =>

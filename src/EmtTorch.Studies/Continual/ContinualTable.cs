@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Text;
-using System.Text.Json.Nodes;
+using System.Text.Json;
 using EmtTorch.Analysis;
 
 namespace EmtTorch.Studies;
@@ -106,108 +106,162 @@ public sealed class ContinualTable
     /// <summary>As Markdown.</summary>
     public string Markdown()
     {
+        var tasks = Sequence.Tasks.Select(t => t.Name).ToList();
         var text = new StringBuilder($"# {Sequence.Name}\n\n");
         if (Sequence.Description.Length > 0)
             text.Append(Sequence.Description).Append("\n\n");
         text.Append(
-            CultureInfo.InvariantCulture,
-            $"Tasks in their order: {string.Join(", ", Sequence.Tasks.Select(t => t.Name))}. Seeds {string.Join(", ", Sequence.Seeds)}.\n\n"
+            $"Tasks in their order: {string.Join(", ", tasks)}. Seeds {string.Join(", ", Sequence.Seeds)}.\n\n"
         );
+        var finished = Groups.Select(Finished).ToList();
+        text.Append(Table.Markdown(Columns(tasks), finished));
         text.Append(
-            $"| method | {string.Join(" | ", Figures.Select(f => f.Title))} | forgetting / naive's | at the end: {string.Join(", ", Sequence.Tasks.Select(t => t.Name))} | steps a stage |\n|:--|{string.Concat(Figures.Select(_ => "--:|"))}--:|:--|:--|\n"
-        );
-        var naive = Sequence.Methods.FirstOrDefault(m => m.Kind == "naive") is { } plain
-            ? Sample.Of(Of(plain).Select(e => e.Matrix?.Forgetting))
-            : null;
-        foreach (var group in Groups)
-        {
-            if (Chosen(group) is not { } method || Of(method) is not { Count: > 0 } entries)
-            {
-                text.Append($"| {group.Key} |{string.Concat(Figures.Select(_ => " – |"))} – | not finished | |\n");
-                continue;
-            }
-            var forgetting = Sample.Of(entries.Select(e => e.Matrix?.Forgetting));
-            text.Append(
-                $"| {Name(method)} | {string.Join(" | ", Figures.Select(f => Shown(Sample.Of(entries.Select(f.Value)))))} | {(forgetting is not null && naive is { Mean: > 0 } && method.Kind != "naive" ? Text(forgetting.Mean / naive.Mean, "0.00") : "–")} | "
-            );
-            text.Append(
-                $"{string.Join(", ", Enumerable.Range(0, Sequence.Tasks.Count).Select(j => Text(entries.Average(e => e.Final[j]), "0.000")))} | {string.Join(", ", Enumerable.Range(0, entries[0].Steps.Count).Select(s => Text(entries.Average(e => e.Steps[s]), "0")))} |\n"
-            );
-        }
-        text.Append(
-            "\nMeans over seeds ± standard deviation. R[i][j] is the accuracy on task j after stage i of T, b_j that at random weights. Average accuracy: mean R[T][j]; backward transfer: mean over j < T of R[T][j] − R[j][j]; "
-                + "forgetting: mean over j < T of max over i < T of R[i][j] − R[T][j]; forward transfer: mean over j > 1 of R[j−1][j] − b_j; just learned: mean R[j][j].\n"
+            "\nMeans over seeds ± standard deviation. R[i][j] is the accuracy on task j after stage i of T, b_j that at random "
+                + "weights. Average accuracy: mean R[T][j]; backward transfer: mean over j < T of R[T][j] − R[j][j]; "
+                + "forgetting: mean over j < T of max over i < T of R[i][j] − R[T][j]; forward transfer: mean over j > 1 of "
+                + "R[j−1][j] − b_j; just learned: mean R[j][j].\n"
         );
 
         foreach (var group in Groups.Where(g => g.Count() > 1))
         {
             var chosen = Chosen(group);
+            ContinualEntry? Swept(ContinualMethod m) =>
+                _entries.Find(e => e.Method.Name == m.Name && e.Seed == Sequence.SweepSeed);
+            text.Append($"\n## The strength of {group.Key}, by seed {Sequence.SweepSeed}\n\n");
             text.Append(
-                CultureInfo.InvariantCulture,
-                $"\n## The strength of {group.Key}, by seed {Sequence.SweepSeed}\n\n| strength | {string.Join(" | ", Figures.Select(f => f.Title))} |\n|--:|{string.Concat(Figures.Select(_ => "--:|"))}\n"
+                Table.Markdown<ContinualMethod>(
+                    [
+                        new(
+                            "strength",
+                            m => m == chosen ? $"**{Number(m.Strength)}**" : Number(m.Strength),
+                            m => m.Strength
+                        ),
+                        .. Figures.Select(f => new Column<ContinualMethod>(
+                            f.Title,
+                            m => Swept(m) is { } entry ? f.Value(entry) : null,
+                            "0.000"
+                        )),
+                    ],
+                    group
+                )
             );
-            foreach (var method in group)
-            {
-                var entry = _entries.Find(e => e.Method.Name == method.Name && e.Seed == Sequence.SweepSeed);
-                text.Append(
-                    $"| {(method == chosen ? $"**{Number(method.Strength)}**" : Number(method.Strength))} | {string.Join(" | ", Figures.Select(f => entry is null || f.Value(entry) is not { } v ? "–" : Text(v, "0.000")))} |\n"
-                );
-            }
         }
 
         text.Append("\n## Accuracy on each task after each stage\n");
-        foreach (var method in Groups.Select(Chosen).OfType<ContinualMethod>())
+        foreach (var (name, entries) in finished)
         {
-            var entries = Of(method).Where(e => e.Matrix is not null).ToList();
-            if (entries.Count == 0)
+            var matrices = entries.Select(e => e.Matrix).OfType<AccuracyMatrix>().ToList();
+            if (matrices.Count == 0)
                 continue;
+            text.Append('\n');
             text.Append(
-                $"\n| {Name(method)} | {string.Join(" | ", Sequence.Tasks.Select(t => t.Name))} |\n|:--|{string.Concat(Sequence.Tasks.Select(_ => "--:|"))}\n"
+                Table.Markdown<int>(
+                    [
+                        new(name, i => i < 0 ? "random weights" : $"after {tasks[i]}"),
+                        .. tasks.Select(
+                            (task, j) =>
+                                new Column<int>(
+                                    task,
+                                    i => Shown(matrices.Select(m => (double?)(i < 0 ? m.Random : m.R[i])[j]))
+                                )
+                                {
+                                    Left = false,
+                                }
+                        ),
+                    ],
+                    Enumerable.Range(-1, tasks.Count + 1)
+                )
             );
-            text.Append(
-                $"| random weights | {string.Join(" | ", Enumerable.Range(0, Sequence.Tasks.Count).Select(j => Shown(Sample.Of(entries.Select(e => (double?)e.Matrix!.Random[j])))))} |\n"
-            );
-            for (int i = 0; i < Sequence.Tasks.Count; i++)
-            {
-                text.Append(
-                    $"| after {Sequence.Tasks[i].Name} | {string.Join(" | ", Enumerable.Range(0, Sequence.Tasks.Count).Select(j => Shown(Sample.Of(entries.Select(e => (double?)e.Matrix!.R[i][j])))))} |\n"
-                );
-            }
         }
         return text.ToString();
+    }
+
+    /// <summary>A line of the first table: the chosen method of a group, and its runs; none where it is not finished.</summary>
+    private sealed record Line(string Name, IReadOnlyList<ContinualEntry> Entries);
+
+    private Line Finished(IGrouping<string, ContinualMethod> group) =>
+        Chosen(group) is { } method && Of(method) is { Count: > 0 } entries
+            ? new(Name(method), entries)
+            : new(group.Key, []);
+
+    private List<Column<Line>> Columns(List<string> tasks)
+    {
+        double? Forgetting(IEnumerable<ContinualEntry> entries) =>
+            Sample.Of(entries.Select(e => e.Matrix?.Forgetting))?.Mean;
+        var naive = Sequence.Methods.FirstOrDefault(m => m.Kind == "naive") is { } plain ? Forgetting(Of(plain)) : null;
+        static string Means(Line line, int count, Func<ContinualEntry, int, double> of, string format) =>
+            string.Join(
+                ", ",
+                Enumerable.Range(0, count).Select(i => NumberText.Fixed(line.Entries.Average(e => of(e, i)), format))
+            );
+        return
+        [
+            new("method", line => line.Name),
+            .. Figures.Select(f => new Column<Line>(f.Title, line => Shown(line.Entries.Select(f.Value)))
+            {
+                Left = false,
+            }),
+            new(
+                "forgetting / naive's",
+                line =>
+                    naive > 0 && line.Entries is [var first, ..] && first.Method.Kind != "naive"
+                        ? Forgetting(line.Entries) / naive
+                        : null,
+                "0.00"
+            ),
+            new(
+                $"at the end: {string.Join(", ", tasks)}",
+                line =>
+                    line.Entries.Count == 0 ? "not finished" : Means(line, tasks.Count, (e, j) => e.Final[j], "0.000")
+            ),
+            new(
+                "steps a stage",
+                line => line.Entries is [var first, ..] ? Means(line, first.Steps.Count, (e, s) => e.Steps[s], "0") : ""
+            ),
+        ];
     }
 
     /// <summary>A line a run: method, strength, seed, figures, and R by rows.</summary>
     public string Csv()
     {
         var names = Sequence.Tasks.Select(t => t.Name).ToList();
-        var text = new StringBuilder(
-            $"method,group,strength,seed,sweep,{string.Join(',', Figures.Select(f => f.Key))},{string.Join(',', names.SelectMany(i => names.Select(j => $"after_{i}_on_{j}")))}\n"
-        );
-        foreach (var e in _entries)
-        {
-            text.Append(
-                CultureInfo.InvariantCulture,
-                $"{e.Method.Name},{e.Method.Group},{Number(e.Method.Strength)},{e.Seed},{(e.Seed == Sequence.SweepSeed ? 1 : 0)},{string.Join(',', Figures.Select(f => Exact(f.Value(e))))},{string.Join(',', Enumerable.Range(0, names.Count * names.Count).Select(k => Exact(e.Matrix is { } m ? m.R[k / names.Count][k % names.Count] : k / names.Count == names.Count - 1 ? e.Final[k % names.Count] : null)))}\n"
-            );
-        }
-
-        return text.ToString();
+        // Of a run without stages the last row alone.
+        IEnumerable<double?> Accuracies(ContinualEntry e) =>
+            e.Matrix?.R.SelectMany(row => row).Cast<double?>()
+            ?? Enumerable.Repeat<double?>(null, names.Count * (names.Count - 1)).Concat(e.Final.Cast<double?>());
+        return Table.Csv([
+            [
+                .. new[] { "method", "group", "strength", "seed", "sweep" },
+                .. Figures.Select(f => f.Key),
+                .. names.SelectMany(i => names.Select(j => $"after_{i}_on_{j}")),
+            ],
+            .. _entries.Select(e =>
+                (string[])
+                    [
+                        e.Method.Name,
+                        e.Method.Group,
+                        Number(e.Method.Strength),
+                        $"{e.Seed}",
+                        e.Seed == Sequence.SweepSeed ? "1" : "0",
+                        .. Figures.Select(f => f.Value(e)).Concat(Accuracies(e)).Select(Table.Exact),
+                    ]
+            ),
+        ]);
     }
 
     /// <summary>All of it.</summary>
     public string Json() =>
-        new JsonObject
-        {
-            ["name"] = Sequence.Name,
-            ["tasks"] = new JsonArray([.. Sequence.Tasks.Select(t => (JsonNode)t.Name)]),
-            ["seeds"] = new JsonArray([.. Sequence.Seeds.Select(s => (JsonNode)s)]),
-            ["sweep_seed"] = Sequence.SweepSeed,
-            ["chosen"] = new JsonArray([.. Groups.Select(g => (JsonNode?)Chosen(g)?.Name)]),
-            ["runs"] = new JsonArray([
-                .. _entries.Select(e =>
+        JsonSerializer.Serialize(
+            new
+            {
+                Sequence.Name,
+                Tasks = Sequence.Tasks.Select(t => t.Name),
+                Sequence.Seeds,
+                Sequence.SweepSeed,
+                Chosen = Groups.Select(g => Chosen(g)?.Name),
+                Runs = _entries.Select(e =>
                 {
-                    var run = new JsonObject
+                    var run = new Dictionary<string, object?>
                     {
                         ["method"] = e.Method.Name,
                         ["kind"] = e.Method.Kind,
@@ -217,22 +271,15 @@ public sealed class ContinualTable
                     };
                     foreach (var (_, key, value) in Figures)
                         run[key] = value(e);
-                    run["final"] = new JsonArray([.. e.Final.Select(v => (JsonNode)v)]);
-                    run["r"] = e.Matrix is null
-                        ? null
-                        : new JsonArray([
-                            .. e.Matrix.R.Select(row => (JsonNode)new JsonArray([.. row.Select(v => (JsonNode)v)])),
-                        ]);
-                    run["random"] = e.Matrix is null
-                        ? null
-                        : new JsonArray([.. e.Matrix.Random.Select(v => (JsonNode)v)]);
-                    run["steps"] = new JsonArray([.. e.Steps.Select(s => (JsonNode)s)]);
-                    return (JsonNode)run;
+                    run["final"] = e.Final;
+                    run["r"] = e.Matrix?.R;
+                    run["random"] = e.Matrix?.Random;
+                    run["steps"] = e.Steps;
+                    return run;
                 }),
-            ]),
-        }.ToJsonString(RunFolderJson) + "\n";
-
-    private static readonly System.Text.Json.JsonSerializerOptions RunFolderJson = new() { WriteIndented = true };
+            },
+            OutputJson.Options
+        ) + "\n";
 
     /// <summary>As a table names it.</summary>
     internal static string Name(ContinualMethod method) =>
@@ -240,15 +287,8 @@ public sealed class ContinualTable
 
     internal static string Number(double value) => value.ToString("R", CultureInfo.InvariantCulture);
 
-    private static string Exact(double? value) => value is { } v ? v.ToString("R", CultureInfo.InvariantCulture) : "";
-
-    private static string Text(double value, string format)
-    {
-        var text = value.ToString(format, CultureInfo.InvariantCulture);
-        // What rounds to 0 has no sign.
-        return text.AsSpan().IndexOfAnyInRange('1', '9') < 0 ? text.TrimStart('-') : text.Replace('-', '−');
-    }
-
-    private static string Shown(Sample? sample) =>
-        sample is null ? "–" : Text(sample.Mean, "0.000") + (sample.Deviation is { } d ? $" ± {Text(d, "0.000")}" : "");
+    private static string Shown(IEnumerable<double?> values) =>
+        Sample.Of(values) is not { } sample ? NumberText.Nothing
+        : sample.Deviation is { } d ? $"{NumberText.Fixed(sample.Mean, "0.000")} ± {NumberText.Fixed(d, "0.000")}"
+        : NumberText.Fixed(sample.Mean, "0.000");
 }

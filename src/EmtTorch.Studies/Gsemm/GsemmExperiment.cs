@@ -11,6 +11,7 @@ using EmtTorch.Configuration;
 using EmtTorch.Kernels;
 using EmtTorch.Settings;
 using TorchSharp;
+using static EmtTorch.Analysis.Charts.Channel;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Studies;
@@ -273,16 +274,8 @@ public sealed record GsemmResult
     [JsonIgnore]
     public IReadOnlyList<Figure> Figures { get; init; } = [];
 
-    private static readonly JsonSerializerOptions Json = new()
-    {
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        WriteIndented = true,
-        NewLine = "\n",
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-    };
-
     /// <summary>All but the figures, in snake_case, ending in a newline.</summary>
-    public string ToJson() => JsonSerializer.Serialize(this, Json) + "\n";
+    public string ToJson() => JsonSerializer.Serialize(this, OutputJson.Options) + "\n";
 }
 
 /// <summary>Retrieves a stored sequence of memories from a noisy cue of the first one, by Eq. 1 and by Eq. 20.</summary>
@@ -512,278 +505,155 @@ public static class GsemmExperiment
 /// <summary>The figures of a result.</summary>
 internal static class GsemmFigures
 {
-    // Okabe and Ito's colours, which colour-blind readers can tell apart.
-    private const string Blue = "#0072B2",
-        Vermilion = "#D55E00",
-        Green = "#009E73",
-        Purple = "#CC79A7";
-
     public static List<Figure> Of(GsemmResult result)
     {
+        var (ode, discrete) = (result.Continuous, result.Discrete);
         List<Figure> figures =
         [
-            new(
-                "overlaps",
-                "Memories retrieved by the ODE (Eq. 1)",
-                $"Rows are memories, in the order in which they are stored; colour is how much of each the feature neurons' output holds, Ξ†σ_f(V_f). Retrieved: {string.Join(", ", result.Continuous.Retrieved)}.",
-                Overlaps(result.Continuous, "time, in the timescales' unit")
-            ),
-            new(
-                "overlaps-discrete",
-                "Memories retrieved by the discrete limit (Eq. 20)",
-                $"The same for V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), T_h and T_d being 0: a memory a step. Retrieved: {string.Join(", ", result.Discrete.Retrieved)}.",
-                Overlaps(result.Discrete, "step")
-            ),
+            Overlaps(ode, "time, in the timescales' unit")
+                .Figure(
+                    "overlaps",
+                    "Memories retrieved by the ODE (Eq. 1)",
+                    "Rows are memories, in the order in which they are stored; colour is how much of each the feature "
+                        + $"neurons' output holds, Ξ†σ_f(V_f). Retrieved: {string.Join(", ", ode.Retrieved)}."
+                ),
+            Overlaps(discrete, "step")
+                .Figure(
+                    "overlaps-discrete",
+                    "Memories retrieved by the discrete limit (Eq. 20)",
+                    "The same for V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), T_h and T_d being 0: a memory a step. "
+                        + $"Retrieved: {string.Join(", ", discrete.Retrieved)}."
+                ),
         ];
         if (result is { Energy: { } energy, EnergyWithoutSequence: { } alone })
         {
             figures.Add(
-                new(
+                new Chart
+                {
+                    Beside = [EnergyOf(alone, "without a sequence"), EnergyOf(energy, "with the sequence")],
+                }.Figure(
                     "energy",
                     "Energy",
-                    $"Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. Right: with it, the energy may rise while the delay neurons move, and falls as a memory gives way to the next; the largest rise between two records is {energy.LargestRise.ToString("0.###", CultureInfo.InvariantCulture)}.",
-                    Base(
-                        new()
-                        {
-                            ["hconcat"] = new JsonArray(
-                                EnergyOf(alone, "without a sequence"),
-                                EnergyOf(energy, "with the sequence")
-                            ),
-                        }
-                    )
+                    "Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. Right: with "
+                        + "it, the energy may rise while the delay neurons move, and falls as a memory gives way to the "
+                        + $"next; the largest rise between two records is {NumberText.Fixed(energy.LargestRise, "0.###")}."
                 )
             );
         }
 
-        figures.Add(
-            new(
-                "convergence",
-                "Convergence",
-                "Error of V_f after about 2 T_f against the step or the timescale, both logarithmic; dotted lines have slopes 1 and 4. The ODE tends to its limit as T_h and T_d shrink, and Eq. 20 is that limit's forward Euler with a step of T_f.",
-                Convergence(result.Convergence)
-            )
-        );
+        figures.Add(Convergence(result.Convergence));
         return figures;
     }
 
-    private static JsonObject Base(JsonObject spec)
-    {
-        spec["$schema"] = "https://vega.github.io/schema/vega-lite/v6.json";
-        return spec;
-    }
-
-    private static JsonObject Overlaps(GsemmRetrieval retrieval, string time)
+    private static Chart Overlaps(GsemmRetrieval retrieval, string time)
     {
         // A screen shows no more columns: the others are left out.
         int every = Math.Max(1, retrieval.Times.Length / 400);
         double width = retrieval.Times.Length > 1 ? (retrieval.Times[1] - retrieval.Times[0]) * every : 1;
-        var rows = new JsonArray();
-        for (int t = 0; t < retrieval.Times.Length; t += every)
+        return new()
         {
-            for (int m = 0; m < retrieval.Overlaps[t].Length; m++)
-            {
-                rows.Add(
-                    new JsonObject
-                    {
-                        ["time"] = Short(retrieval.Times[t]),
-                        ["end"] = Short(retrieval.Times[t] + width),
-                        ["memory"] = m + 1,
-                        ["overlap"] = Short(retrieval.Overlaps[t][m]),
-                    }
-                );
-            }
-        }
-
-        return Base(
-            new()
-            {
-                ["data"] = new JsonObject { ["values"] = rows },
-                ["width"] = 640,
-                ["height"] = Math.Clamp(24 * retrieval.Overlaps[0].Length, 96, 480),
-                ["mark"] = new JsonObject { ["type"] = "rect", ["tooltip"] = true },
-                ["encoding"] = new JsonObject
-                {
-                    ["x"] = new JsonObject
-                    {
-                        ["field"] = "time",
-                        ["type"] = "quantitative",
-                        ["title"] = time,
-                        ["scale"] = new JsonObject { ["nice"] = false },
-                    },
-                    ["x2"] = new JsonObject { ["field"] = "end" },
-                    ["y"] = new JsonObject
-                    {
-                        ["field"] = "memory",
-                        ["type"] = "ordinal",
-                        ["title"] = "memory",
-                    },
-                    ["color"] = new JsonObject
-                    {
-                        ["field"] = "overlap",
-                        ["type"] = "quantitative",
-                        ["title"] = "overlap",
-                        ["scale"] = new JsonObject { ["scheme"] = "viridis" },
-                    },
-                },
-            }
-        );
+            Width = 640,
+            Height = Math.Clamp(24 * retrieval.Overlaps[0].Length, 96, 480),
+            Rows = retrieval
+                .Times.Zip(retrieval.Overlaps)
+                .Where((_, t) => t % every == 0)
+                .SelectMany(record =>
+                    record.Second.Select(
+                        (overlap, m) =>
+                            new
+                            {
+                                time = record.First,
+                                end = record.First + width,
+                                memory = m + 1,
+                                overlap,
+                            }
+                    )
+                ),
+            Mark = new("rect", Tooltip: true),
+            X = new("time", time) { Scale = Scale.Tight },
+            X2 = new("end") { Type = null },
+            Y = new("memory", "memory") { Type = "ordinal" },
+            Color = new("overlap", "overlap") { Scale = new(Scheme: "viridis") },
+        };
     }
 
-    private static JsonObject EnergyOf(GsemmEnergy energy, string title)
+    private static Chart EnergyOf(GsemmEnergy energy, string title)
     {
         int every = Math.Max(1, energy.Times.Length / 1000);
         return new()
         {
-            ["title"] = title,
-            ["width"] = 280,
-            ["data"] = new JsonObject
-            {
-                ["values"] = new JsonArray([
-                    .. Enumerable
-                        .Range(0, energy.Times.Length)
-                        .Where(t => t % every == 0)
-                        .Select(t => new JsonObject
-                        {
-                            ["time"] = Short(energy.Times[t]),
-                            ["energy"] = Short(energy.Values[t]),
-                        }),
-                ]),
-            },
-            ["mark"] = new JsonObject { ["type"] = "line", ["color"] = Blue },
-            ["encoding"] = new JsonObject
-            {
-                ["x"] = new JsonObject
-                {
-                    ["field"] = "time",
-                    ["type"] = "quantitative",
-                    ["title"] = "time",
-                    ["scale"] = new JsonObject { ["nice"] = false },
-                },
-                ["y"] = new JsonObject
-                {
-                    ["field"] = "energy",
-                    ["type"] = "quantitative",
-                    ["title"] = "E",
-                    ["scale"] = new JsonObject { ["zero"] = false },
-                },
-            },
+            Title = title,
+            Width = 280,
+            Rows = energy
+                .Times.Zip(energy.Values, (time, value) => new { time, energy = value })
+                .Where((_, t) => t % every == 0),
+            Mark = new("line", Color: Palette.Blue),
+            X = new("time", "time") { Scale = Scale.Tight },
+            Y = new("energy", "E") { Scale = Scale.NotFromZero },
         };
     }
 
-    private static JsonObject Convergence(IReadOnlyList<GsemmConvergence> all)
+    private static Figure Convergence(IReadOnlyList<GsemmConvergence> all)
     {
-        var points = new JsonArray();
-        foreach (var series in all)
-        {
-            foreach (var (size, error) in series.Sizes.Zip(series.Errors))
-            {
-                if (error > 0)
-                {
-                    points.Add(
-                        new JsonObject
-                        {
-                            ["size"] = size,
-                            ["error"] = error,
-                            ["series"] = series.Name,
-                        }
-                    );
-                }
-            }
-        }
         // A slope's line passes through the last point of a series of that order.
-        var slopes = new JsonArray();
-        foreach (var (series, order) in new[] { (all[^1], 1), (all[1], 4) })
+        var slopes = new[] { (Series: all[^1], Order: 1), (Series: all[1], Order: 4) }.SelectMany(s =>
+            new[] { s.Series.Sizes[0], s.Series.Sizes[^1] }.Select(size => new
+            {
+                size,
+                error = s.Series.Errors[^1] * Math.Pow(size / s.Series.Sizes[^1], s.Order),
+                slope = s.Order,
+            })
+        );
+        Channel Part(string field, string title) =>
+            new(field, title) { Scale = Scale.Tight with { Type = "log" }, Axis = new(Format: ".0e", TickCount: 6) };
+        var layer = new Chart
         {
-            foreach (int end in new[] { 0, series.Sizes.Length - 1 })
-            {
-                slopes.Add(
-                    new JsonObject
+            X = Part("size", "step or timescale, in units of T_f"),
+            Y = Part("error", "largest error of V_f"),
+        };
+        string[] names = [.. all.Select(s => s.Name)];
+        return new Chart
+        {
+            Width = 560,
+            Height = 360,
+            Layers =
+            [
+                layer with
+                {
+                    Rows = slopes,
+                    Mark = new("line", Color: Palette.Grey, StrokeDash: [2, 4]),
+                    Detail = Named("slope"),
+                },
+                layer with
+                {
+                    Rows = all.SelectMany(s =>
+                        s.Sizes.Zip(
+                                s.Errors,
+                                (size, error) =>
+                                    new
+                                    {
+                                        size,
+                                        error,
+                                        series = s.Name,
+                                    }
+                            )
+                            .Where(p => p.error > 0)
+                    ),
+                    Mark = new("line", Point: true, Tooltip: true),
+                    Color = Named("series") with
                     {
-                        ["size"] = series.Sizes[end],
-                        ["error"] = series.Errors[^1] * Math.Pow(series.Sizes[end] / series.Sizes[^1], order),
-                        ["slope"] = order,
-                    }
-                );
-            }
-        }
-
-        JsonObject Axis(string field, string title) =>
-            new()
-            {
-                ["field"] = field,
-                ["type"] = "quantitative",
-                ["title"] = title,
-                ["scale"] = new JsonObject { ["type"] = "log", ["nice"] = false },
-                ["axis"] = new JsonObject { ["format"] = ".0e", ["tickCount"] = 6 },
-            };
-        return Base(
-            new()
-            {
-                ["width"] = 560,
-                ["height"] = 360,
-                ["layer"] = new JsonArray(
-                    new JsonObject
-                    {
-                        ["data"] = new JsonObject { ["values"] = slopes },
-                        ["mark"] = new JsonObject
-                        {
-                            ["type"] = "line",
-                            ["color"] = "#888888",
-                            ["strokeDash"] = new JsonArray(2, 4),
-                        },
-                        ["encoding"] = new JsonObject
-                        {
-                            ["x"] = Axis("size", "step or timescale, in units of T_f"),
-                            ["y"] = Axis("error", "largest error of V_f"),
-                            ["detail"] = new JsonObject { ["field"] = "slope", ["type"] = "nominal" },
-                        },
+                        Scale = new(Domain: names, Range: Palette.Series.Take(names.Length)),
+                        Legend = new(Columns: 1, LabelLimit: 500),
                     },
-                    new JsonObject
-                    {
-                        ["data"] = new JsonObject { ["values"] = points },
-                        ["mark"] = new JsonObject
-                        {
-                            ["type"] = "line",
-                            ["point"] = true,
-                            ["tooltip"] = true,
-                        },
-                        ["encoding"] = new JsonObject
-                        {
-                            ["x"] = Axis("size", "step or timescale, in units of T_f"),
-                            ["y"] = Axis("error", "largest error of V_f"),
-                            ["color"] = new JsonObject
-                            {
-                                ["field"] = "series",
-                                ["type"] = "nominal",
-                                ["title"] = null,
-                                ["sort"] = null,
-                                ["scale"] = new JsonObject
-                                {
-                                    ["domain"] = new JsonArray([.. all.Select(s => (JsonNode)s.Name)]),
-                                    ["range"] = new JsonArray(Vermilion, Purple, Green, Blue),
-                                },
-                                ["legend"] = new JsonObject
-                                {
-                                    ["orient"] = "bottom",
-                                    ["columns"] = 1,
-                                    ["labelLimit"] = 500,
-                                },
-                            },
-                            ["shape"] = new JsonObject
-                            {
-                                ["field"] = "series",
-                                ["type"] = "nominal",
-                                ["title"] = null,
-                                ["sort"] = null,
-                            },
-                        },
-                    }
-                ),
-            }
+                    Shape = Named("series") with { Scale = new(Domain: names) },
+                },
+            ],
+        }.Figure(
+            "convergence",
+            "Convergence",
+            "Error of V_f after about 2 T_f against the step or the timescale, both logarithmic; dotted lines have slopes "
+                + "1 and 4. The ODE tends to its limit as T_h and T_d shrink, and Eq. 20 is that limit's forward Euler with "
+                + "a step of T_f."
         );
     }
-
-    // Five digits are more than a screen shows.
-    private static double Short(double value) =>
-        double.Parse(value.ToString("G5", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 }

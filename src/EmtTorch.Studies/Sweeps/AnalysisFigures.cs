@@ -7,11 +7,6 @@ namespace EmtTorch.Studies;
 /// <summary>What of a run's analysis.json a table shows, under its names there; null: it can't be had, or there is no analysis.</summary>
 public sealed record AnalysisFigures
 {
-    private static readonly JsonSerializerOptions Names = new()
-    {
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-    };
-
     /// <summary>The step of the checkpoint that the analysis is of.</summary>
     public long? Step { get; init; }
 
@@ -52,5 +47,6 @@ public sealed record AnalysisFigures
     public long? StateBytesEnd { get; init; }
 
     /// <exception cref="JsonException">A figure is no number.</exception>
-    internal static AnalysisFigures Of(JsonObject analysis) => analysis.Deserialize<AnalysisFigures>(Names)!;
+    internal static AnalysisFigures Of(JsonObject analysis) =>
+        analysis.Deserialize<AnalysisFigures>(OutputJson.Options)!;
 }

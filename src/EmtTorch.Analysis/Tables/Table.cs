@@ -1,0 +1,135 @@
+using System.Globalization;
+using System.Text;
+
+namespace EmtTorch.Analysis;
+
+/// <summary>A column of a table whose rows are of T.</summary>
+/// <param name="Title">Its heading.</param>
+/// <param name="Text">What a row shows; null for nothing.</param>
+/// <param name="Number">What it is sorted by; null where it is sorted as text.</param>
+internal sealed record Column<T>(string Title, Func<T, string?> Text, Func<T, double?>? Number = null)
+{
+    /// <summary>A column of numbers in one format.</summary>
+    public Column(string title, Func<T, double?> number, string format)
+        : this(title, row => NumberText.Fixed(number(row), format), number) { }
+
+    /// <summary>Aligned to the left in Markdown.</summary>
+    public bool Left { get; init; } = Number is null;
+
+    /// <summary>Where a row's text links to; null for nowhere.</summary>
+    public Func<T, string?>? Link { get; init; }
+}
+
+/// <summary>Tables in the forms that people and programs read, from one description of their columns.</summary>
+internal static class Table
+{
+    /// <summary>The columns in which some row shows something.</summary>
+    public static List<Column<T>> Filled<T>(IEnumerable<Column<T>> columns, IReadOnlyCollection<T> rows) =>
+        [.. columns.Where(c => rows.Any(row => c.Text(row) is not (null or NumberText.Nothing)))];
+
+    public static string Markdown<T>(IReadOnlyList<Column<T>> columns, IEnumerable<T> rows)
+    {
+        var text = new StringBuilder();
+        void Line(IEnumerable<string?> cells) =>
+            text.Append($"| {string.Join(" | ", cells.Select(c => Plain(c ?? NumberText.Nothing)))} |\n");
+        Line(columns.Select(c => c.Title));
+        text.Append($"|{string.Join('|', columns.Select(c => c.Left ? ":--" : "--:"))}|\n");
+        foreach (var row in rows)
+            Line(columns.Select(c => c.Text(row)));
+        return text.ToString();
+    }
+
+    /// <summary>A line of text that does not end a table's cell.</summary>
+    public static string Plain(string text) =>
+        text.Replace("\r", "", StringComparison.Ordinal)
+            .Replace('\n', ' ')
+            .Replace("|", "\\|", StringComparison.Ordinal);
+
+    /// <summary>A table whose first column names the rows.</summary>
+    /// <param name="columns">The columns.</param>
+    /// <param name="rows">The rows.</param>
+    /// <param name="caption">Above the table; null for none.</param>
+    /// <param name="attributes">Of the table itself.</param>
+    /// <param name="chosen">Which rows stand out.</param>
+    public static string Html<T>(
+        IReadOnlyList<Column<T>> columns,
+        IEnumerable<T> rows,
+        string? caption = null,
+        string attributes = "",
+        Func<T, bool>? chosen = null
+    )
+    {
+        bool sortable = attributes.Contains("sortable", StringComparison.Ordinal);
+        var html = new StringBuilder($"<div class=\"scroll\"><table{attributes}>");
+        if (caption is not null)
+            html.Append($"<caption>{Escape(caption)}</caption>");
+        html.Append("<thead><tr>");
+        foreach (var column in columns)
+        {
+            string title = Escape(column.Title),
+                unnamed = title.Length == 0 ? " aria-label=\"comparison\"" : "";
+            html.Append($"<th scope=\"col\"{(column.Number is null ? "" : " class=\"number\"")}>")
+                .Append(sortable ? $"<button type=\"button\"{unnamed}>{title}</button>" : title)
+                .Append("</th>");
+        }
+        html.Append("</tr></thead>\n<tbody>\n");
+        foreach (var row in rows)
+        {
+            html.Append(chosen?.Invoke(row) == true ? "<tr class=\"chosen\">" : "<tr>");
+            for (int i = 0; i < columns.Count; i++)
+                html.Append(Cell(columns[i], row, first: i == 0, sortable));
+            html.Append("</tr>\n");
+        }
+        return html.Append("</tbody></table></div>").ToString();
+    }
+
+    private static string Cell<T>(Column<T> column, T row, bool first, bool sortable)
+    {
+        string text = Escape(column.Text(row) ?? NumberText.Nothing);
+        if (column.Link?.Invoke(row) is { } link)
+            text = $"<a href=\"{Escape(link)}\">{text}</a>";
+        string number = column.Number is null ? "" : " class=\"number\"";
+        string key =
+            !sortable ? ""
+            : column.Number is { } value ? $" data-value=\"{Exact(value(row))}\""
+            : first ? ""
+            : $" data-value=\"{Escape(column.Text(row))}\"";
+        return first ? $"<th scope=\"row\"{number}{key}>{text}</th>" : $"<td{number}{key}>{text}</td>";
+    }
+
+    public static string Escape(string? text) =>
+        (text ?? "")
+            .Replace("&", "&amp;")
+            .Replace("<", "&lt;")
+            .Replace(">", "&gt;")
+            .Replace("\"", "&quot;")
+            .Replace("'", "&#39;");
+
+    /// <summary>Comma-separated values (RFC 4180, with line feeds).</summary>
+    public static string Csv(IEnumerable<IEnumerable<string>> lines) =>
+        string.Concat(
+            lines.Select(fields =>
+                string.Join(
+                    ',',
+                    fields.Select(f =>
+                        f.AsSpan().IndexOfAny(",\"\r\n") < 0
+                            ? f
+                            : $"\"{f.Replace("\"", "\"\"", StringComparison.Ordinal)}\""
+                    )
+                ) + "\n"
+            )
+        );
+
+    /// <summary>Anything as programs read it, numbers unrounded; nothing where there is none.</summary>
+    public static string Exact(object? value) =>
+        value switch
+        {
+            double number => Exact((double?)number),
+            bool truth => truth ? "true" : "false",
+            _ => Convert.ToString(value, CultureInfo.InvariantCulture) ?? "",
+        };
+
+    /// <summary>A number unrounded, for programs; nothing where there is none.</summary>
+    public static string Exact(double? value) =>
+        value is { } v && double.IsFinite(v) ? v.ToString("R", CultureInfo.InvariantCulture) : "";
+}
