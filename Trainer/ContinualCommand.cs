@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using EmtTorch.Analysis;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
 using EmtTorch.Studies;

@@ -1,6 +1,7 @@
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 using EmtTorch.Analysis.Runs;
+using EmtTorch.Settings;
 using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Reports;

@@ -1,6 +1,5 @@
 using System.Text;
 using EmtTorch.Analysis;
-using EmtTorch.Analysis.Charts;
 using EmtTorch.Analysis.Runs;
 
 namespace EmtTorch.Reports;

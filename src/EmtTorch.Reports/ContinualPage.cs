@@ -1,5 +1,6 @@
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
+using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Training;
 using static EmtTorch.Analysis.Charts.Channel;

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using EmtTorch.Analysis;
+using EmtTorch.Analysis.Charts;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using EmtTorch.Analysis;
 using EmtTorch.Studies;
 using EmtTorch.Training;
 

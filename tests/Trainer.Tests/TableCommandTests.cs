@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using EmtTorch.Analysis;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
 using Serilog.Core;

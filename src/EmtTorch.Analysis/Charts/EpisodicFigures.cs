@@ -1,5 +1,6 @@
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Memory;
+using EmtTorch.Settings;
 using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;

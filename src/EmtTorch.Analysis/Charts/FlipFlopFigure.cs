@@ -1,4 +1,5 @@
 using System.Globalization;
+using EmtTorch.Settings;
 using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;

@@ -1,3 +1,4 @@
+using EmtTorch.Settings;
 using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;

@@ -66,10 +66,58 @@ public sealed record RunAnalysis
             {
                 FlipFlop.Name => OfFlipFlop(network),
                 Xor.Name => OfXor(network, options ?? new()),
-                _ => OfBinding(network, options ?? new(), input),
+                _ when network.Configuration.Task.IsLinearBinding => OfBinding(network, options ?? new(), input),
+                _ => OfOther(network),
             };
+        result = AddFindings(result, network);
         result.Json["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 3);
         return result;
+    }
+
+    /// <summary>What the analyses of extensions find.</summary>
+    private static RunAnalysis AddFindings(RunAnalysis result, TrainedNetwork network)
+    {
+        var analyses = Parts.Of(typeof(INetworkAnalysis));
+        if (analyses.Count == 0)
+            return result;
+        List<string> lines = [.. result.Lines],
+            problems = [.. result.Problems];
+        List<Figure> figures = [.. result.Data.Figures];
+        var found = new JsonObject();
+        foreach (var (name, type) in analyses)
+        {
+            using var scope = NewDisposeScope();
+            using var quiet = no_grad();
+            try
+            {
+                var own = new JsonObject();
+                foreach (var finding in ((INetworkAnalysis)Activator.CreateInstance(type)!).Analyze(network))
+                {
+                    own[finding.Key] = new JsonObject
+                    {
+                        ["value"] = Value(finding.Value),
+                        ["null"] = Value(finding.Null),
+                    };
+                    if (finding.Beats && finding.Sentence is { } sentence)
+                        lines.Add(string.Format(CultureInfo.InvariantCulture, sentence, finding.Value, finding.Null));
+                    if (finding.Figure is { } figure)
+                        figures.Add(figure);
+                }
+                found[name] = own;
+            }
+            // A user's own code: whatever goes wrong there is that analysis's trouble alone.
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                problems.Add($"The analysis {name} failed: {TorchSharpDefects.Message(e)}");
+            }
+        }
+        result.Json["findings"] = found;
+        return result with
+        {
+            Lines = lines,
+            Problems = problems,
+            Data = result.Data with { Summary = lines, Problems = problems, Figures = figures },
+        };
     }
 
     /// <summary>The numbers of a finished run: its analysis.json, which is made where it is not there, is damaged, is of another version, or is of other weights than the run's best.</summary>
@@ -372,6 +420,28 @@ public sealed record RunAnalysis
         }
 
         return spread;
+    }
+
+    /// <summary>Of a task for which there is no theory: what is seen in the weights alone.</summary>
+    private static RunAnalysis OfOther(TrainedNetwork network)
+    {
+        var json = Head(network);
+        List<string> problems = network.Weights.WhyUnusable() is { } reason
+            ? [$"{char.ToUpperInvariant(reason[0])}{reason[1..]}."]
+            : [];
+        List<string> lines =
+        [
+            $"There is no circuit to compare with: {network.Configuration.Task.Label} is no linear task.",
+        ];
+        json["problems"] = new JsonArray([.. problems.Select(p => (JsonNode)p)]);
+        return new()
+        {
+            Lines = lines,
+            Problems = problems,
+            Json = json,
+            Data = Page(network, lines, problems) with { HasVariables = false },
+            Row = FirstRow(network) with { Problems = problems.Count },
+        };
     }
 
     private static RunAnalysis OfFlipFlop(TrainedNetwork network)

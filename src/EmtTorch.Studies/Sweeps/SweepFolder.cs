@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using EmtTorch.Analysis.Charts;
 using EmtTorch.Configuration;
 using EmtTorch.Settings;
 using EmtTorch.Training;

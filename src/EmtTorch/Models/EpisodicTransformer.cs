@@ -317,6 +317,9 @@ internal sealed class EpisodicBlock : nn.Module
         var others = new IReadOnlyDictionary<string, Tensor>[_others.Length];
         for (int i = 0; i < others.Length; i++)
         {
+            others[i] = state.Memories[i];
+            if (x.shape[1] == 0)
+                continue; // no token, nothing read
             var input = new BlockInput(h, contexts, before.Position);
             (var read, others[i]) = _others[i].Read(input, state.Memories[i]);
             Require.Shape(read, x.shape, nameof(BlockMemory.Read));

@@ -1,4 +1,5 @@
 using System.Text;
+using EmtTorch.Analysis.Charts;
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;

@@ -1,0 +1,118 @@
+using System.Text.Json.Nodes;
+
+namespace EmtTorch.Trainer.Tests;
+
+/// <summary>The sample of docs/extending.md, as a user runs it: a task, a memory and an analysis from another assembly.</summary>
+public sealed class ExtensionsTests : InTemporaryFolder
+{
+    private static readonly string Repository = Path.GetFullPath(
+        Path.Combine(TestContext.CurrentContext.TestDirectory, "..", "..", "..", "..", "..")
+    );
+
+    private static readonly string MyLab = Path.Combine(
+        Repository,
+        "samples",
+        "MyLab",
+        Path.GetRelativePath(
+            Path.Combine(Repository, "tests", "Trainer.Tests"),
+            TestContext.CurrentContext.TestDirectory
+        ),
+        "MyLab.dll"
+    );
+
+    private const string Task = """
+        { "name": "negation", "task": { "delayed_negation": { "size": 3, "delay": 4 } }, "model": { "hidden_size": 32 },
+          "training": { "steps": 300, "curriculum": { "horizons": [5] } }, "evaluation": { "horizon": 5, "interval": 150 } }
+        """;
+
+    private const string Memory = """
+        { "name": "average", "task": { "segment_recall": { "pairs": 2, "segment_length": 8, "keys": 4, "values": 4, "noise": 2 } },
+          "model": { "type": "episodic_transformer", "hidden_size": 16, "layers": 1, "heads": 2, "memories": { "leaky_average": { "rho": 0.8 } } },
+          "training": { "steps": 20, "batch_size": 8, "curriculum": { "horizons": [1] } },
+          "evaluation": { "horizon": 1, "batches": 1, "interval": 20 } }
+        """;
+
+    private string Write(string name, string json)
+    {
+        var path = Path.Combine(Folder, name);
+        File.WriteAllText(path, json);
+        return path;
+    }
+
+    private string Run(params string[] arguments)
+    {
+        var (code, output, error) = Command.RunTrainer(Folder, arguments);
+        Assert.That(code, Is.Zero, error);
+        return output;
+    }
+
+    [Test]
+    public void ATaskAndAnAnalysisComeFromAnotherAssembly()
+    {
+        Run(Write("negation.json", Task), "--extensions", MyLab);
+        var folder = Path.Combine(Folder, "runs", "negation", "seed-1");
+        var result = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "result.json")))!;
+        Assert.That((double)result["test_accuracy"]!, Is.GreaterThan(0.99));
+        // The run remembers the assembly.
+        Assert.That(Run("analyze", folder), Does.Match("W_hh writes into [0-9.]+ directions"));
+        var finding = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "analysis.json")))!["findings"]![
+            "participation_ratio"
+        ]!["directions"]!;
+        Assert.That((double)finding["value"]!, Is.LessThan((double)finding["null"]!));
+        Run(Path.Combine(folder, "config.json"), "--resume");
+    }
+
+    [Test]
+    public void AMemoryComesFromAnotherAssembly()
+    {
+        var config = Write("average.json", Memory);
+        Run(config, "--extensions", MyLab);
+        var folder = Path.Combine(Folder, "runs", "average", "seed-1");
+        var model = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!["model"]!;
+        Assert.That((double)model["memories"]!["leaky_average"]!["rho"]!, Is.EqualTo(0.8));
+        Run(config, "--extensions", MyLab, "--resume", "--set", "training.steps=25");
+        Run("analyze", folder);
+    }
+
+    [TestCase("nothing.dll", "there is no file nothing.dll")]
+    [TestCase("negation.json", "is no assembly that can be loaded")]
+    public void WhatIsNoAssemblyIsRefused(string file, string message)
+    {
+        Write("negation.json", Task);
+        var (code, _, error) = Command.RunTrainer(Folder, "negation.json", "--extensions", file);
+        Assert.That((code, error), Is.EqualTo((2, error)));
+        Assert.That(error, Does.Contain(message));
+        Assert.That(Directory.Exists(Path.Combine(Folder, "runs")), Is.False);
+    }
+
+    [Test]
+    public void SettingsOfAnExtensionAreCheckedAsOurs()
+    {
+        Write("negation.json", Task);
+        var (code, _, error) = Command.RunTrainer(
+            Folder,
+            "negation.json",
+            "--extensions",
+            MyLab,
+            "--set",
+            "task.delayed_negation.delay=-1"
+        );
+        Assert.That((code, error), Is.EqualTo((2, error)));
+        Assert.That(
+            error,
+            Does.Contain("task.delayed_negation.delay: found -1; allowed: a whole number from 0 to 1000")
+        );
+    }
+
+    [TestCase("DelayedNegation.cs")]
+    [TestCase("LeakyAverage.cs")]
+    [TestCase("ParticipationRatio.cs")]
+    public void TheDocumentShowsTheSample(string file)
+    {
+        var document = File.ReadAllText(Path.Combine(Repository, "docs", "extending.md"));
+        Assert.That(
+            document,
+            Does.Contain(File.ReadAllText(Path.Combine(Repository, "samples", "MyLab", file)).Trim())
+        );
+    }
+}
