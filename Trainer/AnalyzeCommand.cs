@@ -4,12 +4,16 @@ using EmtTorch.Analysis;
 using EmtTorch.Analysis.Runs;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
+using static EmtTorch.Trainer.Options;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>`Trainer analyze PATH …`: what trained networks learned, in a few lines, analysis.json and report.html.</summary>
+/// <summary>
+/// `Trainer analyze PATH …`: what trained networks learned, in a few lines, analysis.json and report.html.
+/// </summary>
 internal static class AnalyzeCommand
 {
     /// <summary>The states of all steps are held at once.</summary>
@@ -29,73 +33,46 @@ internal static class AnalyzeCommand
 
     public static Command Create()
     {
-        var paths = new Argument<string[]>("PATH")
-        {
-            Description =
-                "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table",
-            Arity = ArgumentArity.OneOrMore,
-        };
-        var config = new Option<string?>("--config")
-        {
-            Description =
-                "The configuration with the task, in place of a run's own; needed for weights that don't carry one",
-            HelpName = "FILE",
-        };
-        var checkpoint = new Option<string>("--checkpoint")
-        {
-            Description = "Which one of a run: best (the lowest test loss), latest, or a step",
-            HelpName = "WHICH",
-            DefaultValueFactory = _ => "best",
-        };
-        var grounding = new Option<string?>("--grounding")
-        {
-            Description =
-                "How variable memories are found: realization, output, or algorithm1 (default: realization, output where that can't be had)",
-            HelpName = "NAME",
-        };
-        var alpha = new Option<double>("--alpha")
-        {
-            Description = "Algorithm 1's mix of input (1) and output (0)",
-            HelpName = "A",
-            DefaultValueFactory = _ => 1,
-        };
-        var persistence = new Option<double>("--persistence")
-        {
-            Description = "Eigenvectors of a smaller |λ| have no part in output's and algorithm1's basis",
-            HelpName = "R",
-            DefaultValueFactory = _ => 0.99,
-        };
-        var input = new Option<string>("--input")
-        {
-            Description = "The sequence that the report shows: digits, or a JSON array of s vectors",
-            HelpName = "DIGITS",
-            DefaultValueFactory = _ => ExampleInput.Default,
-        };
-        var time = new Option<int?>("--time")
-        {
-            Description = "The step of interventions (default: 2 s)",
-            HelpName = "T",
-        };
-        var output = new Option<string?>("--out")
-        {
-            Description = "Where to write (default: the run's folder, or beside the weights)",
-            HelpName = "FOLDER",
-        };
+        var paths = Several(
+            "PATH",
+            "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table"
+        );
+        var config = Value<string?>(
+            "--config",
+            "FILE",
+            "The configuration with the task, in place of a run's own; needed for weights that don't carry one"
+        );
+        var checkpoint = Checkpoint();
+        var grounding = Value<string?>(
+            "--grounding",
+            "NAME",
+            "How variable memories are found: realization, output, or algorithm1 (default: realization, output "
+                + "where that can't be had)"
+        );
+        var alpha = Value<double>("--alpha", "A", "Algorithm 1's mix of input (1) and output (0)", 1);
+        var persistence = Value<double>(
+            "--persistence",
+            "R",
+            "Eigenvectors of a smaller |λ| have no part in output's and algorithm1's basis",
+            0.99
+        );
+        var input = Value(
+            "--input",
+            "DIGITS",
+            "The sequence that the report shows: digits, or a JSON array of s vectors",
+            ExampleInput.Default
+        );
+        var time = Value<int?>("--time", "T", "The step of interventions (default: 2 s)");
+        var output = Value<string?>(
+            "--out",
+            "FOLDER",
+            "Where to write (default: the run's folder, or beside the weights)"
+        );
         var command = new Command(
             "analyze",
-            "Shows what a trained network learned: prints it, and writes analysis.json and report.html.\n\n  dotnet run --project Trainer -- analyze runs/t1/seed-1"
-        )
-        {
-            paths,
-            config,
-            checkpoint,
-            grounding,
-            alpha,
-            persistence,
-            input,
-            time,
-            output,
-        };
+            "Shows what a trained network learned: prints it, and writes analysis.json and report.html.\n\n  dotnet "
+                + "run --project Trainer -- analyze runs/t1/seed-1"
+        ).With(paths, config, checkpoint, grounding, alpha, persistence, input, time, output);
         command.SetAction(parsed =>
             Exit.Of(() =>
                 Run(
@@ -129,11 +106,7 @@ internal static class AnalyzeCommand
                 settings.Checkpoint is "best" or "latest"
                 || long.TryParse(settings.Checkpoint, NumberStyles.None, CultureInfo.InvariantCulture, out _);
             if (!known)
-            {
-                problems.Add(
-                    new("--checkpoint", $"'{settings.Checkpoint}' is not one of best, latest and a step's number")
-                );
-            }
+                problems.Add("--checkpoint", $"'{settings.Checkpoint}' is not one of best, latest and a step's number");
 
             foreach (var path in settings.Paths)
             {
@@ -156,7 +129,7 @@ internal static class AnalyzeCommand
             foreach (var folder in networks.Select(n => settings.Out ?? n.Folder).Distinct())
             {
                 if (new RunFolder(folder).WhyNotWritable() is { } reason)
-                    problems.Add(new("--out", $"{folder} can't be written to: {reason}"));
+                    problems.Add("--out", $"{folder} can't be written to: {reason}");
             }
 
             foreach (
@@ -173,14 +146,10 @@ internal static class AnalyzeCommand
                 }
                 catch (ArgumentException e)
                 {
-                    problems.Add(new("--input", e.Message));
+                    problems.Add("--input", e.Message);
                 }
                 if (settings.Time < s)
-                {
-                    problems.Add(
-                        new("--time", $"is {settings.Time}: the variables are loaded only after s = {s} steps")
-                    );
-                }
+                    problems.Add("--time", $"is {settings.Time}: the variables are loaded only after s = {s} steps");
             }
             if (problems.Count > 0)
                 throw new ConfigurationException(problems);
@@ -207,27 +176,27 @@ internal static class AnalyzeCommand
                 grounding = known;
             }
             else
-                problems.Add(new("--grounding", $"'{name}' is not one of realization, output and algorithm1"));
+                problems.Add("--grounding", $"'{name}' is not one of realization, output and algorithm1");
         }
         if (settings.Alpha is not (>= 0 and <= 1))
         {
             problems.Add(
-                new("--alpha", $"is {settings.Alpha.ToString(CultureInfo.InvariantCulture)}: it lies between 0 and 1")
+                "--alpha",
+                $"is {settings.Alpha.ToString(CultureInfo.InvariantCulture)}: it lies between 0 and 1"
             );
         }
 
         if (settings.Persistence is not (> 0 and < 10))
         {
             problems.Add(
-                new(
-                    "--persistence",
-                    $"is {settings.Persistence.ToString(CultureInfo.InvariantCulture)}: a magnitude such as 0.99 is expected"
-                )
+                "--persistence",
+                $"is {settings.Persistence.ToString(CultureInfo.InvariantCulture)}: a magnitude such as 0.99 is "
+                    + "expected"
             );
         }
 
         if (settings.Time > LatestTime)
-            problems.Add(new("--time", $"is {settings.Time}: at most {LatestTime}"));
+            problems.Add("--time", $"is {settings.Time}: at most {LatestTime}");
         return new()
         {
             Memories = new()
@@ -273,7 +242,8 @@ internal static class AnalyzeCommand
             if (networks.Count > 1)
                 continue;
             Console.WriteLine(
-                $"{network.Name}, task {analysis.Row.Task}, {(network.Transformer is null ? "H" : "d")} = {network.HiddenSize}, {Path.GetFileName(network.File)}"
+                $"{network.Name}, task {analysis.Row.Task}, {(network.Transformer is null ? "H" : "d")} = "
+                    + $"{network.HiddenSize}, {Path.GetFileName(network.File)}"
             );
             foreach (var line in analysis.Lines)
                 Console.WriteLine(line);

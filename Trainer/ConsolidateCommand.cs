@@ -5,44 +5,30 @@ using EmtTorch.Reports;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Training;
+using static EmtTorch.Trainer.Options;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>`Trainer consolidate CONFIG`: moves a day's facts from the fast weights of trained networks to the slow ones, and measures what it brings and costs.</summary>
+/// <summary>
+/// `Trainer consolidate CONFIG`: moves a day's facts from the fast weights of trained networks to the slow ones, and
+/// measures what it brings and costs.
+/// </summary>
 internal static class ConsolidateCommand
 {
     public static Command Create()
     {
-        var config = new Argument<string>("CONFIG")
-        {
-            Description =
-                "The experiment's settings, as in experiments/outer-memories/consolidation/consolidation.json",
-        };
-        var set = new Option<string[]>("--set")
-        {
-            Description = "Any setting: steps=100, facts=[4,16]; may be given often",
-            HelpName = "KEY=VALUE",
-        };
-        var output = new Option<string?>("--out")
-        {
-            Description = "Where to write (default: results, beside the configuration)",
-            HelpName = "FOLDER",
-        };
-        var threads = new Option<int?>("--threads")
-        {
-            Description = "Threads on the CPU (default: the program decides)",
-            HelpName = "N",
-        };
+        var config = One(
+            "CONFIG",
+            "The experiment's settings, as in experiments/outer-memories/consolidation/consolidation.json"
+        );
+        var set = Value<string[]>("--set", "KEY=VALUE", "Any setting: steps=100, facts=[4,16]; may be given often");
+        var output = Value<string?>("--out", "FOLDER", "Where to write (default: results, beside the configuration)");
+        var threads = Value<int?>("--threads", "N", "Threads on the CPU (default: the program decides)");
         var command = new Command(
             "consolidate",
-            "Consolidates what trained networks remember into their slow weights, and measures it.\n\n  dotnet run --project Trainer -- consolidate experiments/outer-memories/consolidation/consolidation.json"
-        )
-        {
-            config,
-            set,
-            output,
-            threads,
-        };
+            "Consolidates what trained networks remember into their slow weights, and measures it.\n\n  dotnet run "
+                + "--project Trainer -- consolidate experiments/outer-memories/consolidation/consolidation.json"
+        ).With(config, set, output, threads);
         command.SetAction(parsed =>
             Exit.Of(
                 () =>
@@ -72,7 +58,8 @@ internal static class ConsolidateCommand
         if (before is not null)
         {
             Console.WriteLine(
-                $"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already; those of the same networks are not done again"
+                $"{before.Outcomes.Count} of {settings.OutcomeCount} nights are in {file}.json already; those of the "
+                    + "same networks are not done again"
             );
         }
 
@@ -111,11 +98,11 @@ internal static class ConsolidateCommand
     {
         var problems = new List<ConfigurationProblem>();
         if (threads is < 1 or > 1024)
-            problems.Add(new("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024")));
+            problems.Add("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024"));
         else
             TorchRuntime.Start(threads);
         if (new RunFolder(folder).WhyNotWritable() is { } reason)
-            problems.Add(new("--out", $"the folder of the results, {folder}, can't be written: {reason}"));
+            problems.Add("--out", $"the folder of the results, {folder}, can't be written: {reason}");
         ConsolidationConfiguration? settings = null;
         try
         {

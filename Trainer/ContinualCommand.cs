@@ -8,12 +8,15 @@ using EmtTorch.Reports;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Training;
+using static EmtTorch.Trainer.Options;
 
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// `Trainer continual SEQUENCE.json`: one network learns tasks one after the other, by several methods. First the strengths of penalties are tried with the
-/// sweep's seed, then each method, at its best strength, is trained with all seeds, then tables and figures are written. What is finished is passed over.
+/// `Trainer continual SEQUENCE.json`: one network learns tasks one after the other, by several methods. First the
+/// strengths of penalties are tried with the
+/// sweep's seed, then each method, at its best strength, is trained with all seeds, then tables and figures are
+/// written. What is finished is passed over.
 /// </summary>
 internal static class ContinualCommand
 {
@@ -29,52 +32,31 @@ internal static class ContinualCommand
 
     public static Command Create()
     {
-        var sequence = new Argument<string>("SEQUENCE")
-        {
-            Description = "Tasks and methods, as in experiments/continual/t2_t3_t4.json",
-        };
-        var seeds = new Option<string?>("--seeds")
-        {
-            Description = "In place of the file's: 1-3, or 1,2,5",
-            HelpName = "FIRST-LAST",
-        };
-        var jobs = new Option<int?>("--jobs")
-        {
-            Description = "How many networks train at the same time (default: one for each processor; on a GPU one)",
-            HelpName = "N",
-        };
-        var device = new Option<string?>("--device")
-        {
-            Description = "auto (CUDA where there is one), cpu, cuda, cuda:1",
-            HelpName = "DEVICE",
-        };
-        var set = new Option<string[]>("--set")
-        {
-            Description = "A setting for every task, under its own: training.steps=500; may be given often",
-            HelpName = "KEY=VALUE",
-        };
-        var output = new Option<string?>("--out")
-        {
-            Description = "The folder for runs/NAME and results/NAME (default: SEQUENCE's)",
-            HelpName = "FOLDER",
-        };
-        var table = new Option<bool>("--table")
-        {
-            Description = "Train nothing: write the tables and figures of what is there",
-        };
+        var sequence = One("SEQUENCE", "Tasks and methods, as in experiments/continual/t2_t3_t4.json");
+        var seeds = Value<string?>("--seeds", "FIRST-LAST", "In place of the file's: 1-3, or 1,2,5");
+        var jobs = Value<int?>(
+            "--jobs",
+            "N",
+            "How many networks train at the same time (default: one for each processor; on a GPU one)"
+        );
+        var device = Device();
+        var set = Value<string[]>(
+            "--set",
+            "KEY=VALUE",
+            "A setting for every task, under its own: training.steps=500; may be given often"
+        );
+        var output = Value<string?>(
+            "--out",
+            "FOLDER",
+            "The folder for runs/NAME and results/NAME (default: SEQUENCE's)"
+        );
+        var table = Switch("--table", "Train nothing: write the tables and figures of what is there");
         var command = new Command(
             "continual",
-            "Trains one network on tasks one after the other, by several methods; run it again after an interruption. Writes table.md, table.csv, table.json and table.html.\n\n  dotnet run --project Trainer -- continual experiments/continual/t2_t3_t4.json"
-        )
-        {
-            sequence,
-            seeds,
-            jobs,
-            device,
-            set,
-            output,
-            table,
-        };
+            "Trains one network on tasks one after the other, by several methods; run it again after an "
+                + "interruption. Writes table.md, table.csv, table.json and table.html.\n\n  dotnet run --project "
+                + "Trainer -- continual experiments/continual/t2_t3_t4.json"
+        ).With(sequence, seeds, jobs, device, set, output, table);
         command.SetAction(parsed =>
             Exit.Of(
                 () =>
@@ -113,13 +95,13 @@ internal static class ContinualCommand
     {
         var problems = new List<ConfigurationProblem>();
         if (settings.Jobs < 1)
-            problems.Add(new("--jobs", $"is {settings.Jobs}: at least 1"));
+            problems.Add("--jobs", $"is {settings.Jobs}: at least 1");
         IReadOnlyList<long>? seeds = null;
         if (settings.Seeds is { } text)
         {
             seeds = Sweep.ParseSeeds(text, out var problem);
             if (problem is not null)
-                problems.Add(new("--seeds", problem));
+                problems.Add("--seeds", problem);
         }
         string[] overrides = settings.Device is { } device ? [.. settings.Set, $"device={device}"] : settings.Set;
         ContinualSequence? sequence = null;
@@ -138,13 +120,13 @@ internal static class ContinualCommand
         // Networks side by side have one thread each.
         TorchRuntime.Start(first.Threads ?? (settings.Jobs is null or > 1 ? 1 : Environment.ProcessorCount));
         if (TorchRuntime.ResolveDevice(first.Device, out var noDevice) is var _ && noDevice is not null)
-            problems.Add(new("device", noDevice));
+            problems.Add("device", noDevice);
         else
             problems.AddRange(ContinualRun.Check(sequence));
         foreach (var (folder, option) in new[] { (sequence.Runs, "runs"), (sequence.Results, "results") })
         {
             if (new RunFolder(folder).WhyNotWritable() is { } reason)
-                problems.Add(new("--out", $"the folder of all {option}, {folder}, can't be written: {reason}"));
+                problems.Add("--out", $"the folder of all {option}, {folder}, can't be written: {reason}");
         }
 
         var copy = Path.Combine(sequence.Runs, ContinualSequence.FileName);
@@ -153,10 +135,9 @@ internal static class ContinualCommand
             foreach (var key in ContinualSequence.Differences(File.ReadAllText(copy), sequence.ToJson()))
             {
                 problems.Add(
-                    new(
-                        key,
-                        $"is another than that of the runs in {sequence.Runs}: take another name or another --out, or move those away"
-                    )
+                    key,
+                    $"is another than that of the runs in {sequence.Runs}: take another name or another --out, or "
+                        + "move those away"
                 );
             }
         }
@@ -193,15 +174,7 @@ internal static class ContinualCommand
                         else
                             run.Train(stop.Token);
                     }
-                    catch (Exception e)
-                        when (e
-                                is TrainingException
-                                    or CheckpointException
-                                    or InvalidDataException
-                                    or IOException
-                                    or UnauthorizedAccessException
-                                    or ExternalException
-                        )
+                    catch (Exception e) when (e.IsOfRun())
                     {
                         lock (failures)
                             failures.Add($"{chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}");

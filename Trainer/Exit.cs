@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using EmtTorch.Analysis;
 using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Training;
 
 namespace EmtTorch.Trainer;
@@ -32,17 +33,7 @@ internal static class Exit
             Console.Error.WriteLine(e.Message.Replace("The configuration has", has, StringComparison.Ordinal));
             return Wrong;
         }
-        catch (Exception e)
-            when (e
-                    is InvalidDataException
-                        or CheckpointException
-                        or TrainingException
-                        or GsemmDivergedException
-                        or IOException
-                        or UnauthorizedAccessException
-                        or TorchNotLoadedException
-                        or ExternalException
-            )
+        catch (Exception e) when (e is GsemmDivergedException or TorchNotLoadedException || e.IsOfRun())
         {
             Console.Error.WriteLine(TorchSharpDefects.Message(e));
             return Failed;

@@ -1,37 +1,25 @@
 using System.CommandLine;
 using EmtTorch.Reports;
 using EmtTorch.Studies;
+using static EmtTorch.Trainer.Options;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>`Trainer gsemm CONFIG`: stores a sequence of memories in GSEMM and retrieves it; writes figures and numbers.</summary>
+/// <summary>
+/// `Trainer gsemm CONFIG`: stores a sequence of memories in GSEMM and retrieves it; writes figures and numbers.
+/// </summary>
 internal static class GsemmCommand
 {
     public static Command Create()
     {
-        var config = new Argument<string>("CONFIG")
-        {
-            Description = "The experiment's settings, as in experiments/gsemm/retrieval.json",
-        };
-        var set = new Option<string[]>("--set")
-        {
-            Description = "Any setting: strengths.alpha_c=1.5; may be given often",
-            HelpName = "KEY=VALUE",
-        };
-        var output = new Option<string?>("--out")
-        {
-            Description = "Where to write (default: results, beside the configuration)",
-            HelpName = "FOLDER",
-        };
+        var config = One("CONFIG", "The experiment's settings, as in experiments/gsemm/retrieval.json");
+        var set = Value<string[]>("--set", "KEY=VALUE", "Any setting: strengths.alpha_c=1.5; may be given often");
+        var output = Value<string?>("--out", "FOLDER", "Where to write (default: results, beside the configuration)");
         var command = new Command(
             "gsemm",
-            "Retrieves a stored sequence with the General Sequential Episodic Memory Model (Eq. 1, 20, 24).\n\n  dotnet run --project Trainer -- gsemm experiments/gsemm/retrieval.json"
-        )
-        {
-            config,
-            set,
-            output,
-        };
+            "Retrieves a stored sequence with the General Sequential Episodic Memory Model (Eq. 1, 20, 24).\n\n  "
+                + "dotnet run --project Trainer -- gsemm experiments/gsemm/retrieval.json"
+        ).With(config, set, output);
         command.SetAction(parsed =>
             Exit.Of(
                 () => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output)),
@@ -68,6 +56,7 @@ internal static class GsemmCommand
 
     private static void Show(string name, GsemmRetrieval retrieval) =>
         Console.WriteLine(
-            $"{name}: memories {string.Join(' ', retrieval.Retrieved)}, {(retrieval.InOrder ? "in order" : "not in order")}"
+            $"{name}: memories {string.Join(' ', retrieval.Retrieved)}, "
+                + $"{(retrieval.InOrder ? "in order" : "not in order")}"
         );
 }

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>Turns Ctrl-C and SIGTERM into a token, so that a checkpoint is written; Ctrl-C once more ends the program at once.</summary>
+/// <summary>
+/// Turns Ctrl-C and SIGTERM into a token, so that a checkpoint is written; Ctrl-C once more ends the program at once.
+/// </summary>
 internal sealed class Interruption : IDisposable
 {
     private readonly CancellationTokenSource _stop = new();
@@ -25,7 +27,8 @@ internal sealed class Interruption : IDisposable
 
     private void Interrupt(PosixSignalContext context)
     {
-        // Only a person presses twice in impatience. Slurm and others send SIGTERM to a script and to its children alike, and the
+        // Only a person presses twice in impatience. Slurm and others send SIGTERM to a script and to its children
+        // alike, and the
         // script passes its own on; what must end at once gets SIGKILL.
         if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT)
             return;

@@ -1,63 +1,38 @@
 using System.CommandLine;
 using EmtTorch.Configuration;
 using EmtTorch.Trainer;
+using static EmtTorch.Trainer.Options;
 
-var config = new Argument<string[]>("CONFIG")
-{
-    Description = "A run's settings, as in configs/repeat_copy.json; several are trained side by side",
-    Arity = ArgumentArity.OneOrMore,
-};
-var seed = new Option<long?>("--seed")
-{
-    Description = "The run's seed, in place of the configuration's",
-    HelpName = "N",
-};
-var seeds = new Option<string?>("--seeds") { Description = "Several runs: 1-20, or 1,2,5", HelpName = "FIRST-LAST" };
-var device = new Option<string?>("--device")
-{
-    Description = "auto (CUDA where there is one), cpu, cuda, cuda:1",
-    HelpName = "DEVICE",
-};
-var set = new Option<string[]>("--set")
-{
-    Description = "Any setting: training.steps=500, training.curriculum.horizons=[100]; may be given often",
-    HelpName = "KEY=VALUE",
-};
-var output = new Option<string?>("--out")
-{
-    Description = "The folder of all runs (default: runs); a run's own is OUT/NAME/seed-N",
-    HelpName = "FOLDER",
-};
-var resume = new Option<bool>("--resume") { Description = "Go on from the newest good checkpoint of the run's folder" };
-var jobs = new Option<int?>("--jobs")
-{
-    Description = "How many runs train at the same time (default: one for each processor; on a GPU all)",
-    HelpName = "N",
-};
-var weights = new Option<string?>("--weights")
-{
-    Description = "Start from the weights in a safetensors file: a checkpoint's, or PyTorch's",
-    HelpName = "FILE",
-};
+var config = Several("CONFIG", "A run's settings, as in configs/repeat_copy.json; several are trained side by side");
+var seed = Value<long?>("--seed", "N", "The run's seed, in place of the configuration's");
+var seeds = Value<string?>("--seeds", "FIRST-LAST", "Several runs: 1-20, or 1,2,5");
+var device = Device();
+var set = Value<string[]>(
+    "--set",
+    "KEY=VALUE",
+    "Any setting: training.steps=500, training.curriculum.horizons=[100]; may be given often"
+);
+var output = Value<string?>(
+    "--out",
+    "FOLDER",
+    "The folder of all runs (default: runs); a run's own is OUT/NAME/seed-N"
+);
+var resume = Switch("--resume", "Go on from the newest good checkpoint of the run's folder");
+var jobs = Value<int?>(
+    "--jobs",
+    "N",
+    "How many runs train at the same time (default: one for each processor; on a GPU all)"
+);
+var weights = Value<string?>(
+    "--weights",
+    "FILE",
+    "Start from the weights in a safetensors file: a checkpoint's, or PyTorch's"
+);
 
-// What a GPU does with several seeds, on the CPU: for tests, it is slower there.
-var together = new Option<bool>("--together") { Hidden = true };
+var together = Together();
 var root = new RootCommand(
     "Trains networks with episodic memory.\n\n  dotnet run --project Trainer -- configs/repeat_copy.json"
-)
-{
-    config,
-    seed,
-    seeds,
-    jobs,
-    device,
-    set,
-    output,
-    resume,
-    weights,
-    together,
-    ExtensionsOption.Option,
-};
+).With(config, seed, seeds, jobs, device, set, output, resume, weights, together, ExtensionsOption.Option);
 root.SetAction(parsed =>
     Exit.Of(
         () =>

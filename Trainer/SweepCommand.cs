@@ -6,11 +6,13 @@ using EmtTorch.Configuration;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Training;
+using static EmtTorch.Trainer.Options;
 
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// `Trainer sweep SWEEP.json`: trains the runs of a sweep that are missing, and reads what each has learned. A run that fails is
+/// `Trainer sweep SWEEP.json`: trains the runs of a sweep that are missing, and reads what each has learned. A run that
+/// fails is
 /// tried once more. Several processes may share a sweep: each run is one's at a time.
 /// </summary>
 internal static class SweepCommand
@@ -28,54 +30,27 @@ internal static class SweepCommand
 
     public static Command Create()
     {
-        var sweep = new Argument<string>("SWEEP")
-        {
-            Description = "A base configuration and axes, as in experiments/table1/sweep.json",
-        };
-        var jobs = new Option<int?>("--jobs")
-        {
-            Description = "How many runs train at the same time (default: one for each processor; on a GPU all)",
-            HelpName = "N",
-        };
-        var shard = new Option<string?>("--shard")
-        {
-            Description = "Every Nth run, from the Ith: 1/4, …, 4/4 are the whole sweep",
-            HelpName = "I/N",
-        };
-        var device = new Option<string?>("--device")
-        {
-            Description = "auto (CUDA where there is one), cpu, cuda, cuda:1",
-            HelpName = "DEVICE",
-        };
-        var set = new Option<string[]>("--set")
-        {
-            Description = "A setting for every run, under the axes: training.steps=500; may be given often",
-            HelpName = "KEY=VALUE",
-        };
-        var output = new Option<string?>("--out")
-        {
-            Description = "The folder of all runs (default: runs, beside SWEEP)",
-            HelpName = "FOLDER",
-        };
-        var dryRun = new Option<bool>("--dry-run")
-        {
-            Description = "List the runs and how long they would take, and train none",
-        };
-        var together = new Option<bool>("--together") { Hidden = true };
+        var sweep = One("SWEEP", "A base configuration and axes, as in experiments/table1/sweep.json");
+        var jobs = Value<int?>(
+            "--jobs",
+            "N",
+            "How many runs train at the same time (default: one for each processor; on a GPU all)"
+        );
+        var shard = Value<string?>("--shard", "I/N", "Every Nth run, from the Ith: 1/4, …, 4/4 are the whole sweep");
+        var device = Device();
+        var set = Value<string[]>(
+            "--set",
+            "KEY=VALUE",
+            "A setting for every run, under the axes: training.steps=500; may be given often"
+        );
+        var output = Value<string?>("--out", "FOLDER", "The folder of all runs (default: runs, beside SWEEP)");
+        var dryRun = Switch("--dry-run", "List the runs and how long they would take, and train none");
+        var together = Together();
         var command = new Command(
             "sweep",
-            "Trains the runs of a sweep that are missing; run it again after an interruption, or in several processes at once.\n\n  dotnet run --project Trainer -- sweep experiments/table1/sweep.json"
-        )
-        {
-            sweep,
-            jobs,
-            shard,
-            device,
-            set,
-            output,
-            dryRun,
-            together,
-        };
+            "Trains the runs of a sweep that are missing; run it again after an interruption, or in several "
+                + "processes at once.\n\n  dotnet run --project Trainer -- sweep experiments/table1/sweep.json"
+        ).With(sweep, jobs, shard, device, set, output, dryRun, together);
         command.SetAction(parsed =>
             Exit.Of(
                 () =>
@@ -116,7 +91,7 @@ internal static class SweepCommand
     {
         var problems = new List<ConfigurationProblem>();
         if (settings.Jobs < 1)
-            problems.Add(new("--jobs", $"is {settings.Jobs}: at least 1"));
+            problems.Add("--jobs", $"is {settings.Jobs}: at least 1");
         var (shard, shards) = (1, 1);
         if (settings.Shard is { } text)
         {
@@ -129,7 +104,7 @@ internal static class SweepCommand
                 || shard > shards
             )
             {
-                problems.Add(new("--shard", $"'{text}' is not I/N with I from 1 to N"));
+                problems.Add("--shard", $"'{text}' is not I/N with I from 1 to N");
             }
         }
         string[] overrides = settings.Device is { } device ? [.. settings.Set, $"device={device}"] : settings.Set;
@@ -151,11 +126,11 @@ internal static class SweepCommand
         foreach (var name in sweep.Runs.Select(r => r.Configuration.Device).Distinct())
         {
             if (TorchRuntime.ResolveDevice(name, out var problem) is var _ && problem is not null)
-                problems.Add(new("device", problem));
+                problems.Add("device", problem);
         }
 
         if (new RunFolder(sweep.Out).WhyNotWritable() is { } reason)
-            problems.Add(new("--out", $"the folder of all runs, {sweep.Out}, can't be written: {reason}"));
+            problems.Add("--out", $"the folder of all runs, {sweep.Out}, can't be written: {reason}");
         foreach (var run in sweep.Runs)
         {
             problems.AddRange(

@@ -3,32 +3,28 @@ using EmtTorch.Reports;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Training;
+using static EmtTorch.Trainer.Options;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>`Trainer table FOLDER`: what a sweep has come to so far, as table.md, table.csv, table.json and table.html.</summary>
+/// <summary>
+/// `Trainer table FOLDER`: what a sweep has come to so far, as table.md, table.csv, table.json and table.html.
+/// </summary>
 internal static class TableCommand
 {
     public static Command Create()
     {
-        var folder = new Argument<string>("FOLDER")
-        {
-            Description =
-                "The folder of a sweep's runs, or the one with its sweep.json; without a sweep.json the runs' differences are the axes",
-        };
-        var output = new Option<string?>("--out")
-        {
-            Description = "Where to write (default: FOLDER)",
-            HelpName = "FOLDER",
-        };
+        var folder = One(
+            "FOLDER",
+            "The folder of a sweep's runs, or the one with its sweep.json; without a sweep.json the runs' "
+                + "differences are the axes"
+        );
+        var output = Value<string?>("--out", "FOLDER", "Where to write (default: FOLDER)");
         var command = new Command(
             "table",
-            "Makes the table of a sweep, finished or not: prints it, and writes table.md, table.csv, table.json and table.html.\n\n  dotnet run --project Trainer -- table experiments/table1"
-        )
-        {
-            folder,
-            output,
-        };
+            "Makes the table of a sweep, finished or not: prints it, and writes table.md, table.csv, table.json and "
+                + "table.html.\n\n  dotnet run --project Trainer -- table experiments/table1"
+        ).With(folder, output);
         command.SetAction(parsed => Exit.Of(() => Run(parsed.GetValue(folder)!, parsed.GetValue(output))));
         return command;
     }

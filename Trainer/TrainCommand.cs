@@ -10,8 +10,10 @@ using Serilog.Core;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the configurations and seeds, several at a time: each of a
-/// number of workers takes the next one when it is done; on a GPU all of one shape in each launch. A run's result is what it would be alone.
+/// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the configurations and
+/// seeds, several at a time: each of a
+/// number of workers takes the next one when it is done; on a GPU all of one shape in each launch. A run's result is
+/// what it would be alone.
 /// </summary>
 internal static class TrainCommand
 {
@@ -54,7 +56,8 @@ internal static class TrainCommand
         if (done.Count > 0)
         {
             Console.WriteLine(
-                $"What was learned: dotnet run -c Release --project Trainer -- analyze {(done.Count == 1 ? done[0] : string.Join(' ', done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*")).Distinct()))}"
+                "What was learned: dotnet run -c Release --project Trainer -- analyze "
+                    + $"{(done.Count == 1 ? done[0] : string.Join(' ', done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*")).Distinct()))}"
             );
         }
 
@@ -62,7 +65,8 @@ internal static class TrainCommand
         if (failed.Count > 0 && runs.Count > 1)
         {
             Console.Error.WriteLine(
-                $"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. What went wrong is in their log.jsonl; --resume goes on with them."
+                $"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. What went wrong is in "
+                    + "their log.jsonl; --resume goes on with them."
             );
         }
 
@@ -90,7 +94,9 @@ internal static class TrainCommand
         Console.WriteLine();
     }
 
-    /// <summary>One configuration a seed, checked against this machine and against what their folders hold already.</summary>
+    /// <summary>
+    /// One configuration a seed, checked against this machine and against what their folders hold already.
+    /// </summary>
     private static List<RunConfiguration> Configurations(Arguments arguments)
     {
         var overrides = new List<string>(arguments.Set);
@@ -100,9 +106,9 @@ internal static class TrainCommand
             overrides.Add($"out={JsonValue.Create(arguments.Out)!.ToJsonString()}");
         var problems = new List<ConfigurationProblem>();
         if (arguments.Jobs < 1)
-            problems.Add(new("--jobs", $"is {arguments.Jobs}: at least 1"));
+            problems.Add("--jobs", $"is {arguments.Jobs}: at least 1");
         if (arguments.Seed is not null && arguments.Seeds is not null)
-            problems.Add(new("--seeds", "stands beside --seed: give one of the two"));
+            problems.Add("--seeds", "stands beside --seed: give one of the two");
         var seeds = Seeds(arguments, problems);
 
         var runs = new List<RunConfiguration>();
@@ -139,10 +145,8 @@ internal static class TrainCommand
         foreach (var twice in runs.GroupBy(r => Path.GetFullPath(RunFolder.Of(r).Path)).Where(g => g.Count() > 1))
         {
             problems.Add(
-                new(
-                    "name",
-                    $"{twice.Count()} runs would write to {twice.Key}: give their configurations different names or seeds"
-                )
+                "name",
+                $"{twice.Count()} runs would write to {twice.Key}: give their configurations different names or seeds"
             );
         }
 
@@ -161,17 +165,17 @@ internal static class TrainCommand
             {
                 TorchRuntime.ResolveDevice(device, out var problem);
                 if (problem is not null)
-                    problems.Add(new("device", problem));
+                    problems.Add("device", problem);
             }
         }
         if (arguments.Weights is { } weights && !File.Exists(weights))
-            problems.Add(new("--weights", $"there is no file {weights}"));
+            problems.Add("--weights", $"there is no file {weights}");
         foreach (var run in runs)
         {
             var folder = RunFolder.Of(run);
             if (folder.WhyNotWritable() is { } reason)
             {
-                problems.Add(new("out", $"the run's folder {folder.Path} can't be written: {reason}"));
+                problems.Add("out", $"the run's folder {folder.Path} can't be written: {reason}");
                 break;
             }
             if (arguments.Resume)
@@ -188,7 +192,7 @@ internal static class TrainCommand
             return [arguments.Seed];
         IReadOnlyList<long> seeds = Sweep.ParseSeeds(text, out var problem);
         if (problem is not null)
-            problems.Add(new("--seeds", problem));
+            problems.Add("--seeds", problem);
         return seeds.Count > 0 ? [.. seeds] : [null];
     }
 }

@@ -261,7 +261,7 @@ public sealed class NetworkAnalysis : IDisposable
     {
         var lines = new List<string>();
         if (Accuracy is { } accuracy)
-            lines.Add(FormattableString.Invariant($"It continues the task with {accuracy:P2} of output bits right."));
+            lines.Say($"It continues the task with {accuracy:P2} of output bits right.");
         if (Spectrum is { } spectrum)
         {
             lines.Add(

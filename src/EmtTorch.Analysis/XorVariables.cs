@@ -250,10 +250,8 @@ public sealed class XorVariables
         ];
         if (Unrolled is not null)
             lines.Add(Through($"The unrolled register's {Period}", Unrolled));
-        lines.Add(
-            FormattableString.Invariant(
-                $"A small error is multiplied by {Growth:F2} a step; by {circuit:F2} in the circuit that multiplies, by 1 in the unrolled one."
-            )
+        lines.Say(
+            $"A small error is multiplied by {Growth:F2} a step; by {circuit:F2} in the circuit that multiplies, by 1 in the unrolled one."
         );
         if (Spectrum is { } spectrum)
         {

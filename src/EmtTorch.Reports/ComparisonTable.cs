@@ -7,7 +7,9 @@ namespace EmtTorch.Reports;
 /// <summary>A comparison as Markdown tables.</summary>
 public static class ComparisonTable
 {
-    /// <summary>A line a run: <see cref="Runs"/>, and below it how each grounding does, and how each network loads.</summary>
+    /// <summary>
+    /// A line a run: <see cref="Runs"/>, and below it how each grounding does, and how each network loads.
+    /// </summary>
     public static string Markdown(IReadOnlyList<RunAnalysis> analyses)
     {
         var tables = new StringBuilder(Runs([.. analyses.Select(a => a.Row)]));
@@ -27,7 +29,8 @@ public static class ComparisonTable
                             new(
                                 "Φ error",
                                 row =>
-                                    $"{NumberText.Fixed(row.Result.PhiError, "P2")} ({NumberText.Fixed(row.Result.PhiErrorUnscaled, "P2")})",
+                                    $"{NumberText.Fixed(row.Result.PhiError, "P2")} "
+                                    + $"({NumberText.Fixed(row.Result.PhiErrorUnscaled, "P2")})",
                                 row => row.Result.PhiError
                             ),
                             new("condition", row => row.Result.Condition, "G3"),

@@ -9,7 +9,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Reports;
 
 /// <summary>
-/// A sequence's table as a page of figures: accuracies along training, the accuracy matrices, what strengths do, and what
+/// A sequence's table as a page of figures: accuracies along training, the accuracy matrices, what strengths do, and
+/// what
 /// becomes of the first task's variable memories.
 /// </summary>
 public static class ContinualPage
@@ -106,8 +107,8 @@ public static class ContinualPage
         }.Facets(
             "accuracy",
             "Accuracy on every task while they are learned one after the other",
-            $"The tests on fresh sequences, seed {table.Of(courses[0].Method)[0].Seed}. A task's line begins with its own "
-                + "stage; then the others are learned, and its line says what is left of it.",
+            $"The tests on fresh sequences, seed {table.Of(courses[0].Method)[0].Seed}. A task's line begins with "
+                + "its own stage; then the others are learned, and its line says what is left of it.",
             "method",
             courses.Select(c => ContinualTable.Name(c.Method)),
             columns: 3
@@ -249,9 +250,8 @@ public static class ContinualPage
         }.Facets(
             "memories",
             $"What becomes of {first}'s variable memories while other tasks are learned",
-            $"Ψ and Ψ* are those of the network that had just learned {first}; W_hh is looked at through them at each "
-                + "later test. Φ error: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖. "
-                + $"Seed {table.Of(courses[0].Method)[0].Seed}.",
+            $"Ψ and Ψ* are those of the network that had just learned {first}; W_hh is looked at through them at "
+                + $"each later test. Φ error: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖. Seed {table.Of(courses[0].Method)[0].Seed}.",
             "what",
             Measures.Select(m => m.Title),
             columns: 2,

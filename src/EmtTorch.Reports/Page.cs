@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Reflection;
 using System.Text;
+using System.Text.Json.Nodes;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 
@@ -101,7 +102,7 @@ internal sealed class Page
         page.Append("</main>\n");
         // The data has no "<" that could end the script: CompactJson writes it as an escape.
         page.Append(
-                $$"""<script type="application/json" id="data">{"palette":{{CompactJson.Text(Palette.Series)}},"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>"""
+                $$"""<script type="application/json" id="data">{"theme":{{Theme()}},"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>"""
             )
             .Append('\n');
         foreach (string name in Libraries)
@@ -116,6 +117,15 @@ internal sealed class Page
 
         page.Append($"<script>{InlineScript(Resource("report.js")!)}</script>\n</body>\n</html>\n");
         return page.ToString();
+    }
+
+    /// <summary>Vega's settings of all figures: fonts, axes, and the palette.</summary>
+    private static string Theme()
+    {
+        var theme = JsonNode.Parse(Resource("theme.json")!)!;
+        theme["mark"] = CompactJson.Node(new { color = Palette.Blue });
+        theme["range"] = CompactJson.Node(new { category = Palette.Series });
+        return CompactJson.Text(theme);
     }
 
     public static string Escape(string? text) => Table.Escape(text);

@@ -43,7 +43,9 @@ public static class ReportPage
 
     private static void Text(Page page, ReportText text) =>
         page.Add(
-            $"<section id=\"{Page.Escape(text.Id)}\"><h3>{Page.Escape(text.Title)}</h3><p>{Page.Escape(text.Caption)}</p><pre class=\"text\"><span>{Page.Escape(text.Given)}</span>{Page.Escape(text.Text)}</pre></section>"
+            "<section "
+                + $"id=\"{Page.Escape(text.Id)}\"><h3>{Page.Escape(text.Title)}</h3><p>{Page.Escape(text.Caption)}</p><pre "
+                + $"class=\"text\"><span>{Page.Escape(text.Given)}</span>{Page.Escape(text.Text)}</pre></section>"
         );
 
     private static void Header(Page page, ReportData data)
@@ -67,7 +69,8 @@ public static class ReportPage
         if (data.Problems.Count > 0)
         {
             page.Add(
-                $"<section id=\"problems\" class=\"problem\"><strong>Not computed</strong>{List(data.Problems)}</section>"
+                "<section id=\"problems\" class=\"problem\"><strong>Not "
+                    + $"computed</strong>{List(data.Problems)}</section>"
             );
         }
     }
@@ -223,7 +226,10 @@ public static class ReportPage
                 Page.Frame(
                     "circuit",
                     "The variables at the chosen time",
-                    "Each box is a variable, each cell one of its components, coloured as in D. Each step, what a variable contains moves to the one before it. In the input phase u(t) enters at the last variable; in the output phase f of all the variables does, and is the output. u(t) and y(t) have colour scales of their own.",
+                    "Each box is a variable, each cell one of its components, coloured as in D. Each step, what a "
+                        + "variable contains moves to the one before it. In the input phase u(t) enters at the last "
+                        + "variable; in the output phase f of all the variables does, and is the output. u(t) and "
+                        + "y(t) have colour scales of their own.",
                     "data-circuit"
                 )
             );

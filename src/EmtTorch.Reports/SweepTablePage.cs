@@ -7,7 +7,8 @@ using static EmtTorch.Analysis.Charts.Channel;
 namespace EmtTorch.Reports;
 
 /// <summary>
-/// A sweep's table as a page: beside the published results, each seed's figures, and how spectral errors go on as training
+/// A sweep's table as a page: beside the published results, each seed's figures, and how spectral errors go on as
+/// training
 /// does.
 /// </summary>
 public static class SweepTablePage
@@ -233,13 +234,16 @@ public static class SweepTablePage
             }.Figure(
                 "gain",
                 "Spectral error and gain",
-                "Each converged run. The gain is how many times theory's 1 the magnitude of its persistent eigenvalues is; "
-                    + "tanh takes it back by saturating."
+                "Each converged run. The gain is how many times theory's 1 the magnitude of its persistent "
+                    + "eigenvalues is; tanh takes it back by saturating."
             )
         );
     }
 
-    /// <summary>The spectral error at each test: a figure for each combination of the axes but the last, which the colours are of.</summary>
+    /// <summary>
+    /// The spectral error at each test: a figure for each combination of the axes but the last, which the colours are
+    /// of.
+    /// </summary>
     private static void Courses(Page page, SweepTable table)
     {
         var best = Enumerable
@@ -272,7 +276,8 @@ public static class SweepTablePage
         var colourTitle = table.Axes.Count == 0 ? "" : table.Title(table.Axes[^1]);
         var dashTitle = string.Join(", ", best.Select(i => table.Title(table.Folder.Axes[i])));
         var how =
-            $"At each test of each run, on one scale. A line ends where the number of persistent eigenvalues is another than the circuit's.{(stride > 1 ? $" Every {stride}th test." : "")}";
+            "At each test of each run, on one scale. A line ends where the number of persistent eigenvalues is "
+            + $"another than the circuit's.{(stride > 1 ? $" Every {stride}th test." : "")}";
         page.Add($"<h3>Spectral error over training</h3>\n<p>{Page.Escape(how)}</p>\n<div class=\"pair\">");
         var missing = new List<string>();
         foreach (var facet in table.Cells.GroupBy(c => string.Join(", ", c.Values.SkipLast(1))))

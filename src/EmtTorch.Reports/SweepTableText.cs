@@ -84,7 +84,9 @@ public static class SweepTableText
                 Of("test loss", c => c.Losses, 5),
                 .. bits,
             ],
-            $"Means over seeds of each seed's accuracy and test loss, at the test's horizon, of the weights with the lowest test loss; and a 95 % interval of the mean accuracy (percentile bootstrap, 10,000 resamples; too narrow where seeds are few).{Over(table)}"
+            "Means over seeds of each seed's accuracy and test loss, at the test's horizon, of the weights with the "
+                + "lowest test loss; and a 95 % interval of the mean accuracy (percentile bootstrap, 10,000 "
+                + $"resamples; too narrow where seeds are few).{Over(table)}"
                 + (
                     table.OnText
                         ? " Bits per character are those of the part of the text that is kept for the test, with their interval: of all characters, of those in words that are new in their document, and in words that were in it before. In brackets of how many seeds, where not of all."
@@ -102,7 +104,11 @@ public static class SweepTableText
                 Reached(1),
                 new("lost again", c => c.Best.Count == 0 ? "–" : $"{c.LostCount} of {c.Best.Count}", c => c.LostCount),
             ],
-            "The least accuracy and the greatest, and the standard deviation (n − 1); the accuracy of the last weights; the share of questions at which the asked pair gives the most of what the fast weights return, in the best head (reads right); the bytes that a document's state takes at its end; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all."
+            "The least accuracy and the greatest, and the standard deviation (n − 1); the accuracy of the last "
+                + "weights; the share of questions at which the asked pair gives the most of what the fast weights "
+                + "return, in the best head (reads right); the bytes that a document's state takes at its end; the "
+                + "median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at "
+                + "a test and not at the last. In brackets of how many seeds, where not of all."
         );
     }
 
@@ -139,7 +145,9 @@ public static class SweepTableText
             new("", c => Mark(c, c.AccuracyVerdict), c => (double)c.AccuracyVerdict),
         ];
         var figures =
-            $"Means over seeds of each seed's lowest spectral error, in radians, and highest accuracy{over}, at the test's horizon. They are of the weights with the lowest test loss. A run has converged where it has as many persistent eigenvalues as the circuit; where a seed has no run that did, there is no error.";
+            $"Means over seeds of each seed's lowest spectral error, in radians, and highest accuracy{over}, at the "
+            + "test's horizon. They are of the weights with the lowest test loss. A run has converged where it has "
+            + "as many persistent eigenvalues as the circuit; where a seed has no run that did, there is no error.";
         if (published is null)
             yield return new("Results", [.. runs, .. own], figures);
         else
@@ -149,7 +157,10 @@ public static class SweepTableText
                 [.. runs, own[0], .. other[..2], own[1], .. other[2..]],
                 [
                     figures,
-                    $"✓: rounded as the published figure is (to {PublishedTable.ErrorDecimals} decimals, and {PublishedTable.AccuracyDecimals}), as good or better. ≈: worse, but the published figure lies within the 95 % interval of ours below. ✗: worse, or no error where there is a published one. –: nothing to compare. …: runs are missing.",
+                    $"✓: rounded as the published figure is (to {PublishedTable.ErrorDecimals} decimals, and "
+                        + $"{PublishedTable.AccuracyDecimals}), as good or better. ≈: worse, but the published "
+                        + "figure lies within the 95 % interval of ours below. ✗: worse, or no error where there is "
+                        + "a published one. –: nothing to compare. …: runs are missing.",
                     .. Unpublished(table),
                     $"Published: {published.Source ?? "no source is given"}",
                 ]
@@ -165,7 +176,10 @@ public static class SweepTableText
                 new("at step", c => Fixed(c.LowestStep, 0), c => c.LowestStep),
                 new("accuracy of the last", c => Mean(c, c.AccuraciesLast, 4), c => c.AccuraciesLast?.Mean),
             ],
-            $"Each seed's run is the one with the lowest spectral error{over}, or with none converged the one with the highest accuracy. Of these the mean spectral error: of the weights with the lowest test loss, of the last, and the lowest at any test, known only afterwards, with the median of its step. In brackets of how many seeds, where not of all."
+            $"Each seed's run is the one with the lowest spectral error{over}, or with none converged the one with "
+                + "the highest accuracy. Of these the mean spectral error: of the weights with the lowest test "
+                + "loss, of the last, and the lowest at any test, known only afterwards, with the median of its "
+                + "step. In brackets of how many seeds, where not of all."
         );
         yield return new(
             "Spread over seeds",
@@ -178,7 +192,9 @@ public static class SweepTableText
                 .. Spread("error", c => c.SpectralErrors, 5),
                 .. Spread("accuracy", c => c.Accuracies, 4),
             ],
-            "How many seeds converged, and of these the spectral error; of all the accuracy. The least and the greatest, the standard deviation (n − 1), and a 95 % interval of the mean (percentile bootstrap, 10,000 resamples; too narrow where seeds are few)."
+            "How many seeds converged, and of these the spectral error; of all the accuracy. The least and the "
+                + "greatest, the standard deviation (n − 1), and a 95 % interval of the mean (percentile bootstrap, "
+                + "10,000 resamples; too narrow where seeds are few)."
         );
         yield return new(
             "What was learned, and when",
@@ -194,7 +210,10 @@ public static class SweepTableText
                 Reached(1),
                 new("lost again", c => c.Best.Count == 0 ? "–" : $"{c.LostCount} of {c.Best.Count}", c => c.LostCount),
             ],
-            "Of each seed's run: how many of the circuit's cycles it has; how far W_hh in the basis of variables is from the circuit's Φ; the share of output bits as predicted after interventions; the median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the last. In brackets of how many seeds, where not of all."
+            "Of each seed's run: how many of the circuit's cycles it has; how far W_hh in the basis of variables is "
+                + "from the circuit's Φ; the share of output bits as predicted after interventions; the median step "
+                + "of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and "
+                + "not at the last. In brackets of how many seeds, where not of all."
         );
     }
 
@@ -202,7 +221,8 @@ public static class SweepTableText
         table.Unpublished.Select(table.Title).ToList() is { Count: > 0 } axes
             ?
             [
-                $"The published table has no {string.Join(" and no ", axes)}: rows that differ in nothing else stand beside the same figures, which are of one of them at most.",
+                $"The published table has no {string.Join(" and no ", axes)}: rows that differ in nothing else stand "
+                    + "beside the same figures, which are of one of them at most.",
             ]
             : [];
 
@@ -252,7 +272,9 @@ public static class SweepTableText
             ? number
             : null;
 
-    /// <summary>A line a run (RFC 4180, with line feeds), numbers unrounded and nothing where there is none; without times.</summary>
+    /// <summary>
+    /// A line a run (RFC 4180, with line feeds), numbers unrounded and nothing where there is none; without times.
+    /// </summary>
     public static string Csv(SweepTable table) =>
         Table.Csv([
             [
@@ -265,7 +287,9 @@ public static class SweepTableText
             ),
         ]);
 
-    /// <summary>Cells and runs, numbers unrounded, null where there is none; what depends on the clock under `time`.</summary>
+    /// <summary>
+    /// Cells and runs, numbers unrounded, null where there is none; what depends on the clock under `time`.
+    /// </summary>
     public static string Json(SweepTable table)
     {
         static OrderedDictionary<string, object?> Object(IEnumerable<Entry> entries) =>

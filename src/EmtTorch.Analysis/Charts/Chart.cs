@@ -5,7 +5,9 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Analysis.Charts;
 
-/// <summary>A chart as data: rows, a mark, and what each of its channels shows. Members are named as in Vega-Lite.</summary>
+/// <summary>
+/// A chart as data: rows, a mark, and what each of its channels shows. Members are named as in Vega-Lite.
+/// </summary>
 /// <example><code>
 /// new Chart
 /// {
@@ -230,7 +232,9 @@ internal sealed record Channel(string? Field = null, string? Title = null)
         string title = ""
     ) => Told(field, names, Palette.Series, columns, title);
 
-    /// <summary>A look for each name (a colour, a shape, dashes), with a legend at the bottom where there are several.</summary>
+    /// <summary>
+    /// A look for each name (a colour, a shape, dashes), with a legend at the bottom where there are several.
+    /// </summary>
     public static Channel Told(
         string field,
         IReadOnlyCollection<string> names,
@@ -280,7 +284,9 @@ internal sealed record Scale(
     public static readonly Scale NotFromZero = new(Zero: false);
     public static readonly Scale Tight = new(Nice: false);
 
-    /// <summary>Shares, from just below the lowest of these to 1: where all are good, the axis shows how good.</summary>
+    /// <summary>
+    /// Shares, from just below the lowest of these to 1: where all are good, the axis shows how good.
+    /// </summary>
     public static Scale ShareFrom(double lowest) =>
         new(Domain: new[] { Math.Clamp(Math.Floor(10 * lowest - 0.5) / 10, 0, 0.9), 1 }, Clamp: true);
 }

@@ -25,7 +25,9 @@ public sealed record SpectrumData
     /// <summary>Those of W_hh, or of the Jacobian at the fixed point.</summary>
     public double[][]? Learned { get; init; }
 
-    /// <summary>Mean absolute difference of the matched eigenvalues' arguments, in radians; null where the counts differ.</summary>
+    /// <summary>
+    /// Mean absolute difference of the matched eigenvalues' arguments, in radians; null where the counts differ.
+    /// </summary>
     public double? SpectralError { get; init; }
 
     /// <summary>Eigenvalues of greater magnitude are counted and matched.</summary>
@@ -34,7 +36,9 @@ public sealed record SpectrumData
     /// <summary>Eigenvalues of Φ above the threshold; counted from <see cref="Theory"/> where null.</summary>
     public int? CountTheory { get; init; }
 
-    /// <summary>Eigenvalues of the network above the threshold; counted from <see cref="Learned"/> where null.</summary>
+    /// <summary>
+    /// Eigenvalues of the network above the threshold; counted from <see cref="Learned"/> where null.
+    /// </summary>
     public int? CountLearned { get; init; }
 }
 

@@ -5,7 +5,9 @@ using System.Text.Json.Serialization;
 
 namespace EmtTorch.Analysis.Charts;
 
-/// <summary>JSON as a page carries it: four significant digits, null for NaN and infinities, nothing that ends a script.</summary>
+/// <summary>
+/// JSON as a page carries it: four significant digits, null for NaN and infinities, nothing that ends a script.
+/// </summary>
 internal static class CompactJson
 {
     private static readonly JsonSerializerOptions Options = new()

@@ -28,7 +28,9 @@ internal static class EpisodicFigures
                 .OfType<Figure>(),
         ];
 
-    /// <summary>g by the kind of token, a dot for each block and head, and for each graph; where there is no gate nothing.</summary>
+    /// <summary>
+    /// g by the kind of token, a dot for each block and head, and for each graph; where there is no gate nothing.
+    /// </summary>
     private static IEnumerable<Figure?> Gates(EpisodicAnalysis analysis)
     {
         bool heads = analysis.Gates.Any(g => g.Head > 1);
@@ -61,8 +63,8 @@ internal static class EpisodicFigures
         }.Figure(
             "gate",
             "What gates let in",
-            "The mean of g over the tokens of each kind. 0: nothing is written; 1: all of it. With the pointer on a dot: "
-                + "β = gη, which the token is written with."
+            "The mean of g over the tokens of each kind. 0: nothing is written; 1: all of it. With the pointer on a "
+                + "dot: β = gη, which the token is written with."
         );
     }
 
@@ -139,7 +141,8 @@ internal static class EpisodicFigures
             }.Figure(
                 $"reads-{found.Block}-{found.Head}",
                 $"Where the reads of {of} come from",
-                $"At each question of one document the share of the read that each stored pair gives: a read is a weighted sum of the values that were written. A dot: the pair that is asked for.{over}"
+                "At each question of one document the share of the read that each stored pair gives: a read is a "
+                    + $"weighted sum of the values that were written. A dot: the pair that is asked for.{over}"
             );
         }
     }
@@ -171,7 +174,9 @@ internal static class EpisodicFigures
             }.Figure(
                 $"graph-{graph.Block}",
                 $"The edges of block {graph.Block}'s graph",
-                $"The facts of one document that are nodes when its last question is asked, and E_ij g_j, by how much the column's fact is added to the row's. A dot: the facts are a chain's, one after the other.{over}"
+                "The facts of one document that are nodes when its last question is asked, and E_ij g_j, by how "
+                    + "much the column's fact is added to the row's. A dot: the facts are a chain's, one after the "
+                    + $"other.{over}"
             );
         }
     }
@@ -184,7 +189,8 @@ internal static class EpisodicFigures
             yield return Lines(
                 $"singular-values-{course.Block}",
                 $"Singular values of block {course.Block}'s fast weights",
-                $"The {shown} largest of {course.KeyWidth}, the mean over documents{(analysis.Gates.Any(g => g.Head > 1) ? " and heads" : "")}.",
+                $"The {shown} largest of {course.KeyWidth}, the mean over "
+                    + $"documents{(analysis.Gates.Any(g => g.Head > 1) ? " and heads" : "")}.",
                 "tokens",
                 "σ of F",
                 "linear",
@@ -218,7 +224,9 @@ internal static class EpisodicFigures
         yield return Lines(
             "capacity",
             $"Accuracy against the {analysis.PairsName} to keep",
-            $"The same network on documents with more and with fewer {analysis.PairsName} than it was trained on, at horizon {analysis.HorizonTrained}.{(marks.Count > 1 ? " d_k: as many keys can be orthogonal." : "")}",
+            $"The same network on documents with more and with fewer {analysis.PairsName} than it was trained on, at "
+                + "horizon "
+                + $"{analysis.HorizonTrained}.{(marks.Count > 1 ? " d_k: as many keys can be orthogonal." : "")}",
             analysis.PairsName,
             "accuracy",
             "log",

@@ -7,7 +7,9 @@ namespace EmtTorch.Analysis.Charts;
 /// <summary>The states of a network that learned flip_flop.</summary>
 internal static class FlipFlopFigure
 {
-    /// <summary>Visited states as thin lines on the first two principal components, and the fixed points over them.</summary>
+    /// <summary>
+    /// Visited states as thin lines on the first two principal components, and the fixed points over them.
+    /// </summary>
     /// <remarks>The third component is the colour, by viridis, which the colour-blind can read; stable or not is told by filled or open and by the shape.</remarks>
     public static Figure Of(FlipFlopStates states)
     {
@@ -76,9 +78,9 @@ internal static class FlipFlopFigure
             "fixed-points",
             $"{stable} stable and {states.FixedPoints.Points.Count - stable} unstable fixed points; "
                 + $"{states.Patterns.Count} of {states.PatternCount:0} patterns are kept",
-            "Grey lines are hidden states on task data, on their first two principal components (with each one's share "
-                + "of the variance). A filled circle is a stable fixed point, which keeps one pattern of bits; an open "
-                + "diamond is an unstable one, between patterns. The colour is the third component."
+            "Grey lines are hidden states on task data, on their first two principal components (with each one's "
+                + "share of the variance). A filled circle is a stable fixed point, which keeps one pattern of "
+                + "bits; an open diamond is an unstable one, between patterns. The colour is the third component."
         );
 
         string Title(int component) =>

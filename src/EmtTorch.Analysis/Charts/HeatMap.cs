@@ -4,7 +4,8 @@ using static EmtTorch.Analysis.Charts.Channel;
 namespace EmtTorch.Analysis.Charts;
 
 /// <summary>
-/// A matrix as coloured cells. The specification holds one array a row; Vega-Lite's flatten makes cells of them, so that
+/// A matrix as coloured cells. The specification holds one array a row; Vega-Lite's flatten makes cells of them, so
+/// that
 /// a matrix of 128 x 128 takes 100 kB and not a megabyte.
 /// </summary>
 internal sealed record HeatMap
@@ -51,7 +52,8 @@ internal sealed record HeatMap
         if (blocks.RowBlock > 1 || blocks.ColumnBlock > 1)
         {
             caption +=
-                $" The matrix has {blocks.Rows} × {blocks.Columns} entries; each cell is the mean of up to {blocks.RowBlock} × {blocks.ColumnBlock} of them.";
+                $" The matrix has {blocks.Rows} × {blocks.Columns} entries; each cell is the mean of up to "
+                + $"{blocks.RowBlock} × {blocks.ColumnBlock} of them.";
         }
 
         if (Values!.Any(row => row is null || row.Length < blocks.Columns || row.Any(value => !double.IsFinite(value))))
@@ -68,7 +70,8 @@ internal sealed record HeatMap
     }
 
     /// <summary>
-    /// Where colours end: the greatest finite magnitude, or, where a few outliers would pale all the rest, what 99 of 100
+    /// Where colours end: the greatest finite magnitude, or, where a few outliers would pale all the rest, what 99 of
+    /// 100
     /// numbers that are not 0 stay within. 1 where there is none.
     /// </summary>
     public static double ColourLimit(IEnumerable<double[]?>? rows)
@@ -224,7 +227,9 @@ internal sealed record HeatMap
 /// <param name="Title">What is counted along it.</param>
 internal sealed record HeatAxis(string Title)
 {
-    /// <summary>Neighbours that belong together, in order, with a name each and a line between; none for plain numbers.</summary>
+    /// <summary>
+    /// Neighbours that belong together, in order, with a name each and a line between; none for plain numbers.
+    /// </summary>
     public IReadOnlyList<(string Label, int Count)> Groups { get; init; } = [];
 
     /// <summary>Each cell's own name where it is not its number.</summary>

@@ -24,10 +24,10 @@ internal static class LoadingFigures
             .Figure(
                 "loading-weights",
                 "What enters the newest variable",
-                "While input comes, the newest variable receives the input u(t) and, by the circuit, f of the half-filled "
-                    + "memory besides: the weights of a least squares fit of its contents. A linear network of one phase "
-                    + "would have 1 and 1, and mix the two; where the input's weight is well above the feedback's, the input "
-                    + "overwrites."
+                "While input comes, the newest variable receives the input u(t) and, by the circuit, f of the "
+                    + "half-filled memory besides: the weights of a least squares fit of its contents. A linear "
+                    + "network of one phase would have 1 and 1, and mix the two; where the input's weight is well "
+                    + "above the feedback's, the input overwrites."
             );
 
         int s = loading.Steps.Count;
@@ -42,9 +42,9 @@ internal static class LoadingFigures
                 .Figure(
                     "loading-settles",
                     "How what was loaded settles",
-                    "Contents times the value that was to be stored, for numbers that were loaded with the feedback's help "
-                        + "and for those loaded against it, as they move on from variable to variable. Above 0 the sign is "
-                        + "right; a linear network of one phase would have 2 and 0."
+                    "Contents times the value that was to be stored, for numbers that were loaded with the "
+                        + "feedback's help and for those loaded against it, as they move on from variable to "
+                        + "variable. Above 0 the sign is right; a linear network of one phase would have 2 and 0."
                 );
         }
     }

@@ -1,6 +1,8 @@
 namespace EmtTorch.Analysis.Charts;
 
-/// <summary>Okabe and Ito's colours, which people with any of the common colour-vision deficiencies can tell apart.</summary>
+/// <summary>
+/// Okabe and Ito's colours, which people with any of the common colour-vision deficiencies can tell apart.
+/// </summary>
 internal static class Palette
 {
     public const string Blue = "#0072b2";

@@ -36,8 +36,8 @@ internal static class SpectrumChart
         }.Figure(
             "spectrum",
             "Eigenvalues",
-            "Open circles: Φ, what the theory predicts. Dots: the network. Solid: the unit circle; dashed: the magnitude "
-                + "above which eigenvalues are counted and matched."
+            "Open circles: Φ, what the theory predicts. Dots: the network. Solid: the unit circle; dashed: the "
+                + "magnitude above which eigenvalues are counted and matched."
                 + (dropped == 0 ? "" : $" {dropped} are not finite and not drawn.")
         );
     }

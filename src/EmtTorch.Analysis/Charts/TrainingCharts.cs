@@ -3,7 +3,8 @@ using static EmtTorch.Analysis.Charts.Channel;
 namespace EmtTorch.Analysis.Charts;
 
 /// <summary>
-/// The curves of metrics.jsonl by step: loss, accuracy, horizon, of text the bits per character, and how the eigenvalues
+/// The curves of metrics.jsonl by step: loss, accuracy, horizon, of text the bits per character, and how the
+/// eigenvalues
 /// come to theory's.
 /// </summary>
 internal static class TrainingCharts
@@ -41,8 +42,8 @@ internal static class TrainingCharts
             Curves(
                 drawn,
                 ("training-bits", "Bits per character"),
-                "At the tests: of all characters, of those in words that are new in their document, and in words that were "
-                    + "in it before.",
+                "At the tests: of all characters, of those in words that are new in their document, and in words "
+                    + "that were in it before.",
                 ("bits per character", "zero"),
                 ("all characters", p => p.TestBits),
                 ("new words", p => p.TestBitsNewWords),

@@ -45,8 +45,8 @@ internal static class XorFigures
                 "linear-readings",
                 "What can be read off the hidden state linearly",
                 "At step t, the output y(t + k) by least squares from h(t), on sequences that were not fitted: the "
-                    + "s variables of the circuit are k ≤ 0, left of the dashed line; k > 0 are outputs that come later. "
-                    + "By chance R² is 0 and the sign right in half."
+                    + "s variables of the circuit are k ≤ 0, left of the dashed line; k > 0 are outputs that come "
+                    + "later. By chance R² is 0 and the sign right in half."
             ),
         };
         IEnumerable<Intervention> Of(SuperpositionResult? result, string through) =>
@@ -64,7 +64,9 @@ internal static class XorFigures
                 {
                     Title = "Interventions, over the bits that they change",
                     Caption =
-                        "A variable is written or swapped with the next, through the superposition of the circuit's s variables or of the unrolled register's: share of the output bits that then change, by the circuit, that are as it says.",
+                        "A variable is written or swapped with the next, through the superposition of the circuit's "
+                        + "s variables or of the unrolled register's: share of the output bits that then change, by "
+                        + "the circuit, that are as it says.",
                 }
             );
         }
@@ -87,7 +89,10 @@ internal static class XorFigures
                 {
                     Title = "Eigenvalues, linearised over the visited states",
                     Caption =
-                        "Dots: W_hh with each unit's tanh replaced by its best linear form over the states that the network visits. Open circles: the unrolled register, p-th roots of 1. Dashed: above this eigenvalues are counted. The circuit that multiplies, linearised at 0, has all of its own there.",
+                        "Dots: W_hh with each unit's tanh replaced by its best linear form over the states that the "
+                        + "network visits. Open circles: the unrolled register, p-th roots of 1. Dashed: above this "
+                        + "eigenvalues are counted. The circuit that multiplies, linearised at 0, has all of its "
+                        + "own there.",
                 }
             );
         }

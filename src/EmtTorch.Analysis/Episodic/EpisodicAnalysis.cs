@@ -153,18 +153,14 @@ public sealed class EpisodicAnalysis
         var lines = new List<string>();
         if (this.Text is { Bits: { } bits } t)
         {
-            lines.Add(
-                Text(
-                    $"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."
-                )
+            lines.Say(
+                $"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."
             );
         }
         else if (Accuracy is { } accuracy)
         {
-            lines.Add(
-                Text(
-                    $"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."
-                )
+            lines.Say(
+                $"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."
             );
         }
         // Of the head whose gate tells kinds apart the most.
@@ -184,26 +180,20 @@ public sealed class EpisodicAnalysis
         }
         else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null))
         {
-            lines.Add(
-                Text($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1.")
-            );
+            lines.Say($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1.");
         }
 
         if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
         {
-            lines.Add(
-                Text(
-                    $"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."
-                )
+            lines.Say(
+                $"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."
             );
         }
 
         if (Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph)
         {
-            lines.Add(
-                Text(
-                    $"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."
-                )
+            lines.Say(
+                $"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."
             );
         }
 
@@ -219,10 +209,8 @@ public sealed class EpisodicAnalysis
 
         if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
         {
-            lines.Add(
-                Text(
-                    $"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."
-                )
+            lines.Say(
+                $"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."
             );
         }
 
@@ -312,9 +300,7 @@ public sealed class EpisodicAnalysis
             Text = new(score.Bits(0), score.Bits(1), score.Bits(2), prompt, sample);
         }
         else
-        {
             score.Add(_network, Batch(task, count));
-        }
 
         (Accuracy, Loss) = (score.Loss is null ? null : score.Accuracy, score.Loss);
         if (Loss is null)

@@ -52,7 +52,9 @@ internal static class Matrices
             : largest * Math.Sqrt((tensor / largest).square().sum().ToDouble());
     }
 
-    /// <summary>The ratio of the largest singular value to the smallest; infinite where there are fewer rows than columns.</summary>
+    /// <summary>
+    /// The ratio of the largest singular value to the smallest; infinite where there are fewer rows than columns.
+    /// </summary>
     public static double Condition(Tensor matrix)
     {
         using var scope = NewDisposeScope();

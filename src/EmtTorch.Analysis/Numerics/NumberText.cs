@@ -34,3 +34,11 @@ internal static class NumberText
         return text.AsSpan().IndexOfAnyInRange('1', '9') < 0 ? text.TrimStart('-') : text.Replace('-', '−');
     }
 }
+
+/// <summary>Sentences of a summary.</summary>
+internal static class Sentences
+{
+    /// <summary>Adds one, its numbers in the same form everywhere.</summary>
+    public static void Say(this ICollection<string> lines, FormattableString sentence) =>
+        lines.Add(FormattableString.Invariant(sentence));
+}

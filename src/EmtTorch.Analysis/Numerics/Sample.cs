@@ -6,7 +6,8 @@ namespace EmtTorch.Analysis;
 /// <param name="Deviation">Their standard deviation, over n − 1; null of fewer than two.</param>
 /// <param name="Min">The least.</param>
 /// <param name="Max">The greatest.</param>
-/// <param name="Interval">A 95 % interval of the mean: percentile bootstrap, 10,000 resamples. The same numbers in the same order give the same interval. Null of fewer than two.</param>
+/// <param name="Interval">A 95 % interval of the mean: percentile bootstrap, 10,000 resamples. The same numbers in the
+/// same order give the same interval. Null of fewer than two.</param>
 public sealed record Sample(
     int Count,
     double Mean,

@@ -4,12 +4,15 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis;
 
 /// <summary>
-/// The projector P on the persistent part of a linear map A: along the invariant subspace of its eigenvalues |λ| &lt; r, onto
+/// The projector P on the persistent part of a linear map A: along the invariant subspace of its eigenvalues |λ| &lt;
+/// r, onto
 /// that of its eigenvalues |λ| &gt; r. A P = P A, P² = P.
 /// </summary>
 /// <remarks>
-/// By the matrix sign function (Roberts 1980; Higham, Functions of Matrices, ch. 5): z → (z − r)/(z + r) takes the outside of
-/// the circle to the right half plane, so P = (I + sign((A + rI)⁻¹(A − rI)))/2, the sign by Newton's S ← (S + S⁻¹)/2. Unlike
+/// By the matrix sign function (Roberts 1980; Higham, Functions of Matrices, ch. 5): z → (z − r)/(z + r) takes the
+/// outside of
+/// the circle to the right half plane, so P = (I + sign((A + rI)⁻¹(A − rI)))/2, the sign by Newton's S ← (S + S⁻¹)/2.
+/// Unlike
 /// a sum over eigenvectors it is exact for a defective A too: the operators of T2–T4 have Jordan blocks at 0.
 /// </remarks>
 internal static class SpectralProjector
@@ -23,7 +26,8 @@ internal static class SpectralProjector
     public static (Tensor Projector, int Rank)? Of(Tensor matrix, double radius, out string? problem)
     {
         problem =
-            $"an eigenvalue lies on the circle |λ| = {radius}, or so near that rounding decides, so that what persists can't be told from what decays; another threshold may do";
+            $"an eigenvalue lies on the circle |λ| = {radius}, or so near that rounding decides, so that what "
+            + "persists can't be told from what decays; another threshold may do";
         using var scope = NewDisposeScope();
         long n = matrix.shape[0];
         var identity = eye(n, dtype: ScalarType.Float64);
@@ -46,7 +50,8 @@ internal static class SpectralProjector
                 double trace = projector.trace().ToDouble(); // its rank, by P² = P
                 if (Math.Abs(trace - Math.Round(trace)) > 1e-3)
                     return null;
-                // Where rounding decides (a Jordan block near the circle) Newton's method can end in another involution than
+                // Where rounding decides (a Jordan block near the circle) Newton's method can end in another involution
+                // than
                 // A's sign: a projector, but not one of A's.
                 if (
                     !(

@@ -5,17 +5,7 @@
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  const font = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
-  const text = { labelFontSize: 12, titleFontSize: 12, titleFontWeight: 'normal', labelColor: '#1b1f24', titleColor: '#1b1f24' };
-  const config = {
-    background: 'white', font,
-    view: { stroke: '#b4bac2' },
-    axis: { ...text, gridColor: '#eceef1', domainColor: '#b4bac2', tickColor: '#b4bac2' },
-    legend: { ...text, symbolSize: 90 },
-    header: text, title: { fontSize: 13 },
-    mark: { color: data.palette[0] }, line: { strokeWidth: 1.8 }, point: { size: 60 },
-    range: { category: data.palette },
-  };
+  const config = data.theme, { font } = config;
 
   // A specification's usermeta.height = [a, b] asks for a height of a times the width, and b pixels.
   const heightOf = (spec, width) => {

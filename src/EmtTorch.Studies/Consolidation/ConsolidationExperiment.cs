@@ -24,13 +24,16 @@ namespace EmtTorch.Studies;
 /// <param name="Evening">Recall with the fast memory, in the document that told the fact.</param>
 /// <param name="WipedBefore">Recall with F = 0, before any night.</param>
 /// <param name="Morning">Recall with F = 0, after the last night.</param>
-/// <param name="NewBefore">Answers in new episodes, pairs at random over the whole vocabulary, before the night…</param>
+/// <param name="NewBefore">Answers in new episodes, pairs at random over the whole vocabulary, before the
+/// night…</param>
 /// <param name="NewAfter">…and after it.</param>
-/// <param name="ReboundBefore">Answers in new episodes that bind the day's keys to other values, before the night…</param>
+/// <param name="ReboundBefore">Answers in new episodes that bind the day's keys to other values, before the
+/// night…</param>
 /// <param name="ReboundAfter">…and after it: the new value is right.</param>
 /// <param name="ReboundOld">The share of these that the day's value is given for.</param>
 /// <param name="Stored">Writes kept, in all blocks.</param>
-/// <param name="CuesFound">The share of facts whose key the last night found to be a cue of the fact's document.</param>
+/// <param name="CuesFound">The share of facts whose key the last night found to be a cue of the fact's
+/// document.</param>
 /// <param name="CuesWrong">Cues of another document, or of no fact.</param>
 /// <param name="ReplayLoss">In the last step.</param>
 /// <param name="RehearsalLoss">In the last step.</param>
@@ -56,11 +59,14 @@ public sealed record ConsolidationOutcome(
 );
 
 /// <summary>
-/// Consolidation measured: by day a trained network, its slow weights fixed, reads documents with facts, and each block's reservoir keeps the writes with the highest gates; at night these are replayed (<see cref="Consolidation"/>); in the
+/// Consolidation measured: by day a trained network, its slow weights fixed, reads documents with facts, and each
+/// block's reservoir keeps the writes with the highest gates; at night these are replayed
+/// (<see cref="Consolidation"/>); in the
 /// morning the fast memory is wiped, and the same facts are asked. What it costs is measured on new episodes.
 /// </summary>
 /// <example><code>
-/// var result = ConsolidationExperiment.Run(ConsolidationConfiguration.Load("experiments/outer-memories/consolidation/consolidation.json"));
+/// var result =
+/// ConsolidationExperiment.Run(ConsolidationConfiguration.Load("experiments/outer-memories/consolidation/consolidation.json"));
 /// Console.WriteLine(result.ToMarkdown());
 /// </code></example>
 public sealed class ConsolidationExperiment
@@ -91,7 +97,8 @@ public sealed class ConsolidationExperiment
 
     /// <summary>Runs all of it: each network, each kind of night, each number of facts.</summary>
     /// <param name="settings">What to do.</param>
-    /// <param name="before">What was done of it already, with the same settings: of networks that are still the same it is not done again.</param>
+    /// <param name="before">What was done of it already, with the same settings: of networks that are still the same it
+    /// is not done again.</param>
     /// <param name="progress">Told of each new outcome, with all those so far.</param>
     /// <param name="stop">Ends it early.</param>
     /// <exception cref="ConfigurationException">A run is not there, or can't be consolidated: all problems.</exception>
@@ -157,11 +164,11 @@ public sealed class ConsolidationExperiment
             {
                 using var network = TrainedNetwork.Load(settings.Runs[i]);
                 if (WhyNot(network.Configuration, settings) is { } reason)
-                    problems.Add(new($"runs[{i}]", $"{network.Name} {reason}"));
+                    problems.Add($"runs[{i}]", $"{network.Name} {reason}");
             }
             catch (ConfigurationException e)
             {
-                problems.Add(new($"runs[{i}]", e.Problems[0].Message));
+                problems.Add($"runs[{i}]", e.Problems[0].Message);
             }
         }
         return problems;
@@ -294,7 +301,9 @@ public sealed class ConsolidationExperiment
     private IReadOnlyList<TokenBatch> FreshEpisodes() =>
         Task(_task.Pairs).Batch((_settings.TestAnswers + _task.Pairs - 1) / _task.Pairs, _generator);
 
-    /// <summary>Documents of the task with these facts in the place of its own pairs, so many in each, in their order.</summary>
+    /// <summary>
+    /// Documents of the task with these facts in the place of its own pairs, so many in each, in their order.
+    /// </summary>
     private TokenBatch[] Documents(long[] keys, long[] values)
     {
         int per = _settings.FactsPerDocument;
@@ -400,7 +409,9 @@ public sealed record ConsolidationResult(
 {
     public string ToJson() => JsonSerializer.Serialize(this, OutputJson.Options) + "\n";
 
-    /// <summary>What <see cref="ToJson"/> wrote, where it was written with these settings and is not all of it; null else.</summary>
+    /// <summary>
+    /// What <see cref="ToJson"/> wrote, where it was written with these settings and is not all of it; null else.
+    /// </summary>
     /// <exception cref="JsonException">The text is no result.</exception>
     public static ConsolidationResult? Unfinished(string json, ConsolidationConfiguration settings)
     {
@@ -418,7 +429,10 @@ public sealed record ConsolidationResult(
     private IEnumerable<IGrouping<(string Night, int Facts), ConsolidationOutcome>> Rows =>
         Outcomes.GroupBy(o => (o.Night, o.Facts));
 
-    /// <summary>A line for each kind of night and number of facts: means over the networks, in percent, and the cost in points with its range.</summary>
+    /// <summary>
+    /// A line for each kind of night and number of facts: means over the networks, in percent, and the cost in points
+    /// with its range.
+    /// </summary>
     public string ToMarkdown() => Table.Markdown(Columns, Rows);
 
     private static readonly IReadOnlyList<Column<IGrouping<(string Night, int Facts), ConsolidationOutcome>>> Columns =
@@ -461,7 +475,8 @@ public sealed record ConsolidationResult(
             Chart(
                 "recall",
                 "Recall with the fast memory wiped, after the night",
-                "Each point is a network's share of right answers; lines are means. With the fast memory it is the dotted line.",
+                "Each point is a network's share of right answers; lines are means. With the fast memory it is the "
+                    + "dotted line.",
                 "recall after wiping, %",
                 o => 100 * o.Morning,
                 o => 100 * o.Evening

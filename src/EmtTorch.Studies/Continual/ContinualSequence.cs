@@ -147,23 +147,21 @@ public sealed partial class ContinualSequence
         foreach (var key in json.Select(p => p.Key).Except(Keys))
         {
             problems.Add(
-                new(
-                    key,
-                    $"is no key of a sequence; {(NearestName.To(key, Keys) is { } near ? $"did you mean {near}? " : "")}allowed: {string.Join(", ", Keys[1..])}"
-                )
+                key,
+                $"is no key of a sequence; {(NearestName.To(key, Keys) is { } near ? $"did you mean {near}? " : "")}allowed: {string.Join(", ", Keys[1..])}"
             );
         }
 
         var name = Sweep.Text(json, "name", problems) ?? Path.GetFileNameWithoutExtension(path);
         if (!FolderName().IsMatch(name))
-            problems.Add(new("name", $"found {name}; allowed: letters, digits, '.', '_' and '-'"));
+            problems.Add("name", $"found {name}; allowed: letters, digits, '.', '_' and '-'");
         var basis = Sweep.Content(json, "base", here, "a configuration's file, or a configuration itself", problems);
         if (basis is null && !json.ContainsKey("base"))
-            problems.Add(new("base", "is missing; allowed: a configuration's file, or a configuration itself"));
+            problems.Add("base", "is missing; allowed: a configuration's file, or a configuration itself");
         foreach (var given in overrides ?? [])
         {
             if (given.Split('=')[0] is "seed" or "name" or "out")
-                problems.Add(new("--set", $"found {given}: {Own}"));
+                problems.Add("--set", $"found {given}: {Own}");
         }
 
         var tasks = TasksOf(json, basis, overrides ?? [], problems);
@@ -175,10 +173,8 @@ public sealed partial class ContinualSequence
         )
         {
             problems.Add(
-                new(
-                    "methods",
-                    $"project is for elman_rnn, whose W_hh it protects, and {transformer} is learned by a transformer"
-                )
+                "methods",
+                $"project is for elman_rnn, whose W_hh it protects, and {transformer} is learned by a transformer"
             );
         }
 
@@ -186,14 +182,12 @@ public sealed partial class ContinualSequence
         seeds ??= fileSeeds;
         long sweepSeed = Integer(json, "sweep_seed", 100, 0, problems);
         foreach (var big in seeds.Append(sweepSeed).Where(s => s > LargestSeed).Distinct())
-            problems.Add(new("seeds", $"found {big}; allowed: 0 to {LargestSeed}"));
+            problems.Add("seeds", $"found {big}; allowed: 0 to {LargestSeed}");
         if (seeds.Contains(sweepSeed) && methods.GroupBy(m => m.Group).Any(g => g.Count() > 1))
         {
             problems.Add(
-                new(
-                    "sweep_seed",
-                    $"found {sweepSeed}, which is one of the seeds: a strength chosen by it would be tested on what it was chosen by"
-                )
+                "sweep_seed",
+                $"found {sweepSeed}, which is one of the seeds: a strength chosen by it would be tested on what it was chosen by"
             );
         }
 
@@ -245,7 +239,7 @@ public sealed partial class ContinualSequence
         )
         {
             if (json["tasks"] is not JsonArray { Count: > 1 })
-                problems.Add(new("tasks", $"found {json["tasks"]?.ToJsonString() ?? "none"}; allowed: {allowed}"));
+                problems.Add("tasks", $"found {json["tasks"]?.ToJsonString() ?? "none"}; allowed: {allowed}");
             return tasks;
         }
         if (basis is null)
@@ -253,7 +247,7 @@ public sealed partial class ContinualSequence
         foreach (var value in axis.Values)
         {
             if (!FolderName().IsMatch(value.Name))
-                problems.Add(new("tasks", $"found the name {value.Name}; allowed: letters, digits, '.', '_' and '-'"));
+                problems.Add("tasks", $"found the name {value.Name}; allowed: letters, digits, '.', '_' and '-'");
             try
             {
                 tasks.Add(
@@ -272,7 +266,7 @@ public sealed partial class ContinualSequence
             }
         }
         if (tasks.Select(t => (t.Item2.Model, t.Item2.Device, t.Item2.Threads)).Distinct().Count() > 1)
-            problems.Add(new("tasks", "differ in model, device or threads: one network learns them all"));
+            problems.Add("tasks", "differ in model, device or threads: one network learns them all");
         return tasks;
     }
 
@@ -282,10 +276,8 @@ public sealed partial class ContinualSequence
         if (json["methods"] is not JsonArray { Count: > 0 } list)
         {
             problems.Add(
-                new(
-                    "methods",
-                    $"found {json["methods"]?.ToJsonString() ?? "none"}; allowed: a list of {{ \"method\": {string.Join('|', Kinds)}, … }}"
-                )
+                "methods",
+                $"found {json["methods"]?.ToJsonString() ?? "none"}; allowed: a list of {{ \"method\": {string.Join('|', Kinds)}, … }}"
             );
             return methods;
         }
@@ -295,20 +287,16 @@ public sealed partial class ContinualSequence
             if (list[i] is not JsonObject entry)
             {
                 problems.Add(
-                    new(
-                        at,
-                        $"found {list[i]?.ToJsonString() ?? "null"}; allowed: an object with the keys {string.Join(", ", MethodKeys)}"
-                    )
+                    at,
+                    $"found {list[i]?.ToJsonString() ?? "null"}; allowed: an object with the keys {string.Join(", ", MethodKeys)}"
                 );
                 continue;
             }
             foreach (var key in entry.Select(p => p.Key).Except(MethodKeys))
             {
                 problems.Add(
-                    new(
-                        $"{at}.{key}",
-                        $"unknown key; {(NearestName.To(key, MethodKeys) is { } near ? $"did you mean {near}?" : $"allowed here: {string.Join(", ", MethodKeys)}")}"
-                    )
+                    $"{at}.{key}",
+                    $"unknown key; {(NearestName.To(key, MethodKeys) is { } near ? $"did you mean {near}?" : $"allowed here: {string.Join(", ", MethodKeys)}")}"
                 );
             }
 
@@ -316,10 +304,8 @@ public sealed partial class ContinualSequence
             if (kind is null || !Kinds.Contains(kind))
             {
                 problems.Add(
-                    new(
-                        $"{at}.method",
-                        $"found {entry["method"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Kinds)}"
-                    )
+                    $"{at}.method",
+                    $"found {entry["method"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Kinds)}"
                 );
                 continue;
             }
@@ -327,12 +313,10 @@ public sealed partial class ContinualSequence
             if (kind == "project" ? protect is null || !Protections.Contains(protect) : entry.ContainsKey("protect"))
             {
                 problems.Add(
-                    new(
-                        $"{at}.protect",
-                        kind == "project"
-                            ? $"found {entry["protect"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Protections)}"
-                            : $"is for project only, and this is {kind}: leave it out"
-                    )
+                    $"{at}.protect",
+                    kind == "project"
+                        ? $"found {entry["protect"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Protections)}"
+                        : $"is for project only, and this is {kind}: leave it out"
                 );
             }
 
@@ -343,16 +327,14 @@ public sealed partial class ContinualSequence
             if (!FolderName().IsMatch(group) || group == ContinualFolders.First)
             {
                 problems.Add(
-                    new(
-                        $"{at}.name",
-                        $"found {entry["name"]?.ToJsonString()}; allowed: letters, digits, '.', '_' and '-', but not {ContinualFolders.First}"
-                    )
+                    $"{at}.name",
+                    $"found {entry["name"]?.ToJsonString()}; allowed: letters, digits, '.', '_' and '-', but not {ContinualFolders.First}"
                 );
             }
 
             bool takesStrength = kind is "ewc" or "si";
             if (!takesStrength && entry.ContainsKey("strengths"))
-                problems.Add(new($"{at}.strengths", $"is for ewc and si only, and this is {kind}: leave it out"));
+                problems.Add($"{at}.strengths", $"is for ewc and si only, and this is {kind}: leave it out");
             if (!takesStrength)
             {
                 methods.Add(new(group, kind, 0, protect, group));
@@ -366,10 +348,8 @@ public sealed partial class ContinualSequence
             )
             {
                 problems.Add(
-                    new(
-                        $"{at}.strengths",
-                        $"found {entry["strengths"]?.ToJsonString() ?? "none"}; allowed: a list of numbers above 0, of which the best is chosen"
-                    )
+                    $"{at}.strengths",
+                    $"found {entry["strengths"]?.ToJsonString() ?? "none"}; allowed: a list of numbers above 0, of which the best is chosen"
                 );
                 continue;
             }
@@ -389,7 +369,7 @@ public sealed partial class ContinualSequence
             }
         }
         foreach (var twice in methods.GroupBy(m => m.Name).Where(g => g.Count() > 1))
-            problems.Add(new("methods", $"{twice.Count()} are called {twice.Key}: give them different names"));
+            problems.Add("methods", $"{twice.Count()} are called {twice.Key}: give them different names");
         return methods;
     }
 
@@ -399,7 +379,7 @@ public sealed partial class ContinualSequence
             return [];
         if (json[key] is JsonArray list && list.All(i => i is JsonValue v && v.TryGetValue<string>(out _)))
             return [.. list.Select(i => i!.GetValue<string>()).Distinct()];
-        problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a list of parameters' names"));
+        problems.Add(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a list of parameters' names");
         return [];
     }
 
@@ -424,10 +404,8 @@ public sealed partial class ContinualSequence
         }
 
         problems.Add(
-            new(
-                key,
-                $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a whole number from {least} to {LargestSeed}"
-            )
+            key,
+            $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a whole number from {least} to {LargestSeed}"
         );
         return usual;
     }
@@ -446,7 +424,7 @@ public sealed partial class ContinualSequence
             return number;
         }
 
-        problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a number above 0"));
+        problems.Add(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a number above 0");
         return usual;
     }
 

@@ -23,7 +23,10 @@ public sealed record ContinualEntry(
     public double Average => Final.Average();
 }
 
-/// <summary>What the methods of a sequence of tasks have come to: which strengths were chosen, and the chosen ones over all seeds.</summary>
+/// <summary>
+/// What the methods of a sequence of tasks have come to: which strengths were chosen, and the chosen ones over all
+/// seeds.
+/// </summary>
 public sealed class ContinualTable
 {
     private readonly List<ContinualEntry> _entries = [];
@@ -70,7 +73,8 @@ public sealed class ContinualTable
     public IEnumerable<IGrouping<string, ContinualMethod>> Groups => Sequence.Methods.GroupBy(m => m.Group);
 
     /// <summary>
-    /// The method of a group that stands for it: the only one, or the one with the highest average accuracy on the sweep's seed (where two
+    /// The method of a group that stands for it: the only one, or the one with the highest average accuracy on the
+    /// sweep's seed (where two
     /// are equal, the weaker). Null while one is missing.
     /// </summary>
     public ContinualMethod? Chosen(IEnumerable<ContinualMethod> group)
@@ -116,10 +120,10 @@ public sealed class ContinualTable
         var finished = Groups.Select(Finished).ToList();
         text.Append(Table.Markdown(Columns(tasks), finished));
         text.Append(
-            "\nMeans over seeds ± standard deviation. R[i][j] is the accuracy on task j after stage i of T, b_j that at random "
-                + "weights. Average accuracy: mean R[T][j]; backward transfer: mean over j < T of R[T][j] − R[j][j]; "
-                + "forgetting: mean over j < T of max over i < T of R[i][j] − R[T][j]; forward transfer: mean over j > 1 of "
-                + "R[j−1][j] − b_j; just learned: mean R[j][j].\n"
+            "\nMeans over seeds ± standard deviation. R[i][j] is the accuracy on task j after stage i of T, b_j "
+                + "that at random weights. Average accuracy: mean R[T][j]; backward transfer: mean over j < T of "
+                + "R[T][j] − R[j][j]; forgetting: mean over j < T of max over i < T of R[i][j] − R[T][j]; forward "
+                + "transfer: mean over j > 1 of R[j−1][j] − b_j; just learned: mean R[j][j].\n"
         );
 
         foreach (var group in Groups.Where(g => g.Count() > 1))
@@ -176,7 +180,9 @@ public sealed class ContinualTable
         return text.ToString();
     }
 
-    /// <summary>A line of the first table: the chosen method of a group, and its runs; none where it is not finished.</summary>
+    /// <summary>
+    /// A line of the first table: the chosen method of a group, and its runs; none where it is not finished.
+    /// </summary>
     private sealed record Line(string Name, IReadOnlyList<ContinualEntry> Entries);
 
     private Line Finished(IGrouping<string, ContinualMethod> group) =>

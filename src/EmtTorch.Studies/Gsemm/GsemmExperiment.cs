@@ -84,7 +84,8 @@ public sealed record GsemmConfiguration
                 ["memories", "features"],
                 new(
                     "memories",
-                    $"found {Memories} memories of {Features} features; allowed: at most as many as features, as more are linearly dependent"
+                    $"found {Memories} memories of {Features} features; allowed: at most as many as features, as "
+                        + "more are linearly dependent"
                 )
             );
         }
@@ -99,7 +100,8 @@ public sealed record GsemmConfiguration
                 keys,
                 new(
                     "integration.length",
-                    $"found {Integration.Length}, {steps.ToString("0.######", CultureInfo.InvariantCulture)} steps of {Integration.Step}; allowed: a whole number of steps"
+                    $"found {Integration.Length}, {steps.ToString("0.######", CultureInfo.InvariantCulture)} steps "
+                        + $"of {Integration.Step}; allowed: a whole number of steps"
                 )
             );
         }
@@ -129,7 +131,8 @@ public sealed record GsemmConfiguration
                 [.. keys, "features", "memories"],
                 new(
                     "integration.record_every",
-                    $"found {Integration.RecordEvery}, {steps / Integration.RecordEvery:0} records; allowed: few enough for {mostNumbers:0.#e+0} numbers in all"
+                    $"found {Integration.RecordEvery}, {steps / Integration.RecordEvery:0} records; allowed: few "
+                        + $"enough for {mostNumbers:0.#e+0} numbers in all"
                 )
             );
         }
@@ -218,7 +221,8 @@ public sealed record GsemmIntegration
 /// <summary>One run of the retrieval: overlaps over time, and what was retrieved.</summary>
 /// <param name="Times">(T).</param>
 /// <param name="Overlaps">Ξ† σ_f(V_f) (T, N_h).</param>
-/// <param name="Retrieved">The memories in the order in which they came, numbered from 1: each time another one's overlap becomes the largest, and is 0.5 or more.</param>
+/// <param name="Retrieved">The memories in the order in which they came, numbered from 1: each time another one's
+/// overlap becomes the largest, and is 0.5 or more.</param>
 /// <param name="Onsets">When each of <see cref="Retrieved"/> was first recorded.</param>
 /// <param name="InOrder">Whether they came as stored, from the first one on, and none was left out.</param>
 public sealed record GsemmRetrieval(
@@ -263,10 +267,16 @@ public sealed record GsemmResult
     /// <summary>Why there is no energy.</summary>
     public string? NoEnergy { get; init; }
 
-    /// <summary>The spectral norm ‖Ξ Φᵀ Ξ†‖, gain not included, which the paper asks to be at most 1 for Eq. 24; null where σ_h is not the identity.</summary>
+    /// <summary>
+    /// The spectral norm ‖Ξ Φᵀ Ξ†‖, gain not included, which the paper asks to be at most 1 for Eq. 24; null where σ_h
+    /// is not the identity.
+    /// </summary>
     public double? Norm { get; init; }
 
-    /// <summary>The largest |σ_f(V_f(t)) − h(t)| over the discrete run, h by W_hh alone (Eq. 24); null where there is no such network.</summary>
+    /// <summary>
+    /// The largest |σ_f(V_f(t)) − h(t)| over the discrete run, h by W_hh alone (Eq. 24); null where there is no such
+    /// network.
+    /// </summary>
     public double? ConjugacyError { get; init; }
 
     public required IReadOnlyList<GsemmConvergence> Convergence { get; init; }
@@ -278,7 +288,9 @@ public sealed record GsemmResult
     public string ToJson() => JsonSerializer.Serialize(this, OutputJson.Options) + "\n";
 }
 
-/// <summary>Retrieves a stored sequence of memories from a noisy cue of the first one, by Eq. 1 and by Eq. 20.</summary>
+/// <summary>
+/// Retrieves a stored sequence of memories from a noisy cue of the first one, by Eq. 1 and by Eq. 20.
+/// </summary>
 /// <example><code>
 /// var result = GsemmExperiment.Run(GsemmConfiguration.Load("experiments/gsemm/retrieval.json"));
 /// File.WriteAllText("gsemm.json", result.ToJson());
@@ -386,7 +398,8 @@ public static class GsemmExperiment
     /// <summary>What came in which order.</summary>
     /// <param name="times">(T).</param>
     /// <param name="overlaps">(T, N_h).</param>
-    /// <param name="cyclic">Whether the last memory goes on to the first one: then in order means a whole round and back to memory 1.</param>
+    /// <param name="cyclic">Whether the last memory goes on to the first one: then in order means a whole round and
+    /// back to memory 1.</param>
     internal static GsemmRetrieval Retrieve(double[] times, double[][] overlaps, bool cyclic)
     {
         List<int> retrieved = [];
@@ -432,7 +445,8 @@ public static class GsemmExperiment
         return worst;
     }
 
-    // Errors of V_f after about 2 T_f, from a cue so small that σ_f is not saturated: there the ODE is at its most curved.
+    // Errors of V_f after about 2 T_f, from a cue so small that σ_f is not saturated: there the ODE is at its most
+    // curved.
     private static List<GsemmConvergence> Converge(Tensor memories, Tensor sequence, GsemmSettings settings, Tensor cue)
     {
         using var scope = NewDisposeScope();
@@ -514,15 +528,15 @@ internal static class GsemmFigures
                 .Figure(
                     "overlaps",
                     "Memories retrieved by the ODE (Eq. 1)",
-                    "Rows are memories, in the order in which they are stored; colour is how much of each the feature "
-                        + $"neurons' output holds, Ξ†σ_f(V_f). Retrieved: {string.Join(", ", ode.Retrieved)}."
+                    "Rows are memories, in the order in which they are stored; colour is how much of each the "
+                        + $"feature neurons' output holds, Ξ†σ_f(V_f). Retrieved: {string.Join(", ", ode.Retrieved)}."
                 ),
             Overlaps(discrete, "step")
                 .Figure(
                     "overlaps-discrete",
                     "Memories retrieved by the discrete limit (Eq. 20)",
-                    "The same for V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), T_h and T_d being 0: a memory a step. "
-                        + $"Retrieved: {string.Join(", ", discrete.Retrieved)}."
+                    "The same for V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), T_h and T_d being 0: a memory a step. Retrieved: "
+                        + $"{string.Join(", ", discrete.Retrieved)}."
                 ),
         ];
         if (result is { Energy: { } energy, EnergyWithoutSequence: { } alone })
@@ -534,9 +548,10 @@ internal static class GsemmFigures
                 }.Figure(
                     "energy",
                     "Energy",
-                    "Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. Right: with "
-                        + "it, the energy may rise while the delay neurons move, and falls as a memory gives way to the "
-                        + $"next; the largest rise between two records is {NumberText.Fixed(energy.LargestRise, "0.###")}."
+                    "Left: without the sequence (α_c = 0) the energy only falls, as the cue becomes memory 1. "
+                        + "Right: with it, the energy may rise while the delay neurons move, and falls as a memory "
+                        + "gives way to the next; the largest rise between two records is "
+                        + $"{NumberText.Fixed(energy.LargestRise, "0.###")}."
                 )
             );
         }
@@ -651,9 +666,9 @@ internal static class GsemmFigures
         }.Figure(
             "convergence",
             "Convergence",
-            "Error of V_f after about 2 T_f against the step or the timescale, both logarithmic; dotted lines have slopes "
-                + "1 and 4. The ODE tends to its limit as T_h and T_d shrink, and Eq. 20 is that limit's forward Euler with "
-                + "a step of T_f."
+            "Error of V_f after about 2 T_f against the step or the timescale, both logarithmic; dotted lines have "
+                + "slopes 1 and 4. The ODE tends to its limit as T_h and T_d shrink, and Eq. 20 is that limit's "
+                + "forward Euler with a step of T_f."
         );
     }
 }

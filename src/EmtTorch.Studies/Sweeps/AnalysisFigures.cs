@@ -4,7 +4,9 @@ using EmtTorch.Analysis;
 
 namespace EmtTorch.Studies;
 
-/// <summary>What of a run's analysis.json a table shows, under its names there; null: it can't be had, or there is no analysis.</summary>
+/// <summary>
+/// What of a run's analysis.json a table shows, under its names there; null: it can't be had, or there is no analysis.
+/// </summary>
 public sealed record AnalysisFigures
 {
     /// <summary>The step of the checkpoint that the analysis is of.</summary>
@@ -13,13 +15,18 @@ public sealed record AnalysisFigures
     /// <summary>The analysis's own test, on sequences that had no part in the choice of the checkpoint.</summary>
     public double? TestAccuracy { get; init; }
 
-    /// <summary>In radians; null where the counts of persistent eigenvalues differ: the run has not converged to the circuit.</summary>
+    /// <summary>
+    /// In radians; null where the counts of persistent eigenvalues differ: the run has not converged to the circuit.
+    /// </summary>
     public double? SpectralError { get; init; }
 
     public int? EigenvaluesTheory { get; init; }
     public int? EigenvaluesLearned { get; init; }
 
-    /// <summary>How many cycles the circuit falls apart into, and how many of them the network has (<see cref="CycleComparison"/>).</summary>
+    /// <summary>
+    /// How many cycles the circuit falls apart into, and how many of them the network has
+    /// (<see cref="CycleComparison"/>).
+    /// </summary>
     public int? CyclesTheory { get; init; }
     public int? CyclesLearned { get; init; }
 
@@ -35,12 +42,18 @@ public sealed record AnalysisFigures
     /// <summary>Share of output bits as predicted after interventions.</summary>
     public double? InterventionAccuracy { get; init; }
 
-    /// <summary>Of a transformer on text, on the test part: of all characters, of those in words that are new in their document, and in words that were in it before.</summary>
+    /// <summary>
+    /// Of a transformer on text, on the test part: of all characters, of those in words that are new in their document,
+    /// and in words that were in it before.
+    /// </summary>
     public double? BitsPerCharacter { get; init; }
     public double? BitsNewWords { get; init; }
     public double? BitsSeenWords { get; init; }
 
-    /// <summary>Of a transformer, the share of questions at which the asked pair gives the most of what a head reads, of the best head.</summary>
+    /// <summary>
+    /// Of a transformer, the share of questions at which the asked pair gives the most of what a head reads, of the
+    /// best head.
+    /// </summary>
     public double? ReadsRight { get; init; }
 
     /// <summary>Of a transformer, the bytes of a document's state at its end.</summary>

@@ -58,28 +58,23 @@ public sealed class PublishedTable
             node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
         var columns = (json["columns"] as JsonArray ?? []).Select(Text).ToList();
         if (columns.Count == 0)
-        {
-            problems.Add(
-                new("published.columns", $"is missing; allowed: a list of some of {string.Join(", ", Columns)}")
-            );
-        }
+            problems.Add("published.columns", $"is missing; allowed: a list of some of {string.Join(", ", Columns)}");
 
         foreach (var column in columns.Where(c => !Columns.Contains(c)))
         {
             problems.Add(
-                new(
-                    "published.columns",
-                    $"{column ?? "one that is no text"} is no column that can be compared; allowed: {string.Join(", ", Columns)}"
-                )
+                "published.columns",
+                $"{column ?? "one that is no text"} is no column that can be compared; allowed: {string.Join(", ", Columns)}"
             );
         }
 
         foreach (var twice in columns.GroupBy(c => c).Where(g => g.Count() > 1))
-            problems.Add(new("published.columns", $"has {twice.Key} {twice.Count()} times"));
+            problems.Add("published.columns", $"has {twice.Key} {twice.Count()} times");
         if (json["rows"] is not JsonArray)
         {
             problems.Add(
-                new("published.rows", "is missing; allowed: a list of rows, each a list with a value for each column")
+                "published.rows",
+                "is missing; allowed: a list of rows, each a list with a value for each column"
             );
         }
 
@@ -90,10 +85,8 @@ public sealed class PublishedTable
             if (given[i] is not JsonArray row || row.Count != columns.Count)
             {
                 problems.Add(
-                    new(
-                        $"published.rows[{i}]",
-                        $"found {given[i]?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for each column"
-                    )
+                    $"published.rows[{i}]",
+                    $"found {given[i]?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for each column"
                 );
                 continue;
             }
@@ -106,10 +99,8 @@ public sealed class PublishedTable
                 if (!fits)
                 {
                     problems.Add(
-                        new(
-                            $"published.rows[{i}]",
-                            $"{columns[j]} is {row[j]?.ToJsonString() ?? "null"}; allowed: {(columns[j] == "task" ? "a task's name" : "a number")}"
-                        )
+                        $"published.rows[{i}]",
+                        $"{columns[j]} is {row[j]?.ToJsonString() ?? "null"}; allowed: {(columns[j] == "task" ? "a task's name" : "a number")}"
                     );
                 }
             }

@@ -122,14 +122,7 @@ public sealed record RunFigures
             {
                 analysis = AnalysisFigures.Of(RunAnalysis.OfRun(folder.Path, warn, making));
             }
-            catch (Exception e)
-                when (e
-                        is InvalidDataException
-                            or CheckpointException
-                            or IOException
-                            or UnauthorizedAccessException
-                            or JsonException
-                )
+            catch (Exception e) when (e is JsonException || e.IsOfRun())
             {
                 warn($"{name} can't be analysed: {e.Message}");
             }

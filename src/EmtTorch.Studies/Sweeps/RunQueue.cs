@@ -149,15 +149,7 @@ public sealed record RunQueue
                 };
                 return Close(run.Train(Resume, stop), folder, log!);
             }
-            catch (Exception e)
-                when (e
-                        is TrainingException
-                            or CheckpointException
-                            or InvalidDataException
-                            or IOException
-                            or UnauthorizedAccessException
-                            or ExternalException
-                )
+            catch (Exception e) when (e.IsOfRun())
             {
                 log!.Error("{Message}", TorchSharpDefects.Message(e));
                 return new(RunEnd.Failed, TorchSharpDefects.Message(e));

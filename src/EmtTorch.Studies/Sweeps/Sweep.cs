@@ -107,10 +107,8 @@ public sealed partial class Sweep
         foreach (var key in json.Select(p => p.Key).Except(Keys))
         {
             problems.Add(
-                new(
-                    key,
-                    $"is no key of a sweep; {(NearestName.To(key, Keys) is { } near ? $"did you mean {near}? " : "")}allowed: {string.Join(", ", Keys[1..])}"
-                )
+                key,
+                $"is no key of a sweep; {(NearestName.To(key, Keys) is { } near ? $"did you mean {near}? " : "")}allowed: {string.Join(", ", Keys[1..])}"
             );
         }
 
@@ -118,7 +116,7 @@ public sealed partial class Sweep
         var description = Text(json, "description", problems) ?? "";
         var basis = Content(json, "base", here, "a configuration's file, or a configuration itself", problems);
         if (basis is null && !json.ContainsKey("base"))
-            problems.Add(new("base", "is missing; allowed: a configuration's file, or a configuration itself"));
+            problems.Add("base", "is missing; allowed: a configuration's file, or a configuration itself");
         var published = Content(json, "published", here, "a file's name, or an object", problems);
         var axes = json["axes"] is JsonObject each
             ? each.Select(p => Axis(p.Key, p.Value, problems)).OfType<SweepAxis>().ToList()
@@ -126,10 +124,8 @@ public sealed partial class Sweep
         if (json.ContainsKey("axes") && json["axes"] is not JsonObject)
         {
             problems.Add(
-                new(
-                    "axes",
-                    $"found {json["axes"]?.ToJsonString() ?? "null"}; allowed: an object of settings, each with a list of values"
-                )
+                "axes",
+                $"found {json["axes"]?.ToJsonString() ?? "null"}; allowed: an object of settings, each with a list of values"
             );
         }
 
@@ -139,17 +135,15 @@ public sealed partial class Sweep
         foreach (var key in bestOf.Except(keys))
         {
             problems.Add(
-                new(
-                    "best_of",
-                    $"found {key}, which is no axis; {(keys.Length > 0 ? $"the axes are {string.Join(", ", keys)}" : "there are none")}"
-                )
+                "best_of",
+                $"found {key}, which is no axis; {(keys.Length > 0 ? $"the axes are {string.Join(", ", keys)}" : "there are none")}"
             );
         }
 
         foreach (var given in overrides ?? [])
         {
             if (given.Split('=')[0] is "seed" or "name" or "out")
-                problems.Add(new("--set", $"found {given}: {Own}"));
+                problems.Add("--set", $"found {given}: {Own}");
         }
 
         var runs = new List<SweepRun>();
@@ -190,10 +184,8 @@ public sealed partial class Sweep
                 )
                 {
                     problems.Add(
-                        new(
-                            "axes",
-                            $"{twice.Count()} runs are called {twice.Key.Name}, seed {twice.Key.Seed}: give their values different names"
-                        )
+                        "axes",
+                        $"{twice.Count()} runs are called {twice.Key.Name}, seed {twice.Key.Seed}: give their values different names"
                     );
                 }
             }
@@ -255,7 +247,7 @@ public sealed partial class Sweep
         {
             if (Directory.Exists(path))
             {
-                problems.Add(new(path, $"is a folder; {what} is a JSON file"));
+                problems.Add(path, $"is a folder; {what} is a JSON file");
             }
             else if (
                 JsonNode.Parse(
@@ -269,21 +261,19 @@ public sealed partial class Sweep
                 return json;
             }
             else
-            {
-                problems.Add(new(path, "is not a JSON object {…}"));
-            }
+                problems.Add(path, "is not a JSON object {…}");
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            problems.Add(new(path, $"there is no such file (looked for {Path.GetFullPath(path)})"));
+            problems.Add(path, $"there is no such file (looked for {Path.GetFullPath(path)})");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            problems.Add(new(path, $"can't be read: {e.Message}"));
+            problems.Add(path, $"can't be read: {e.Message}");
         }
         catch (Exception e) when (e is JsonException or ArgumentException)
         {
-            problems.Add(new(path, $"is not JSON: {e.Message}"));
+            problems.Add(path, $"is not JSON: {e.Message}");
         }
         return null;
     }
@@ -306,7 +296,7 @@ public sealed partial class Sweep
             case JsonValue value when value.TryGetValue(out string? file):
                 return Parse(Path.Combine(here, file), "this", problems);
             default:
-                problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: {allowed}"));
+                problems.Add(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: {allowed}");
                 return null;
         }
     }
@@ -317,7 +307,7 @@ public sealed partial class Sweep
             return null;
         if (json[key] is JsonValue value && value.TryGetValue(out string? text))
             return text;
-        problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: text"));
+        problems.Add(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: text");
         return null;
     }
 
@@ -327,7 +317,7 @@ public sealed partial class Sweep
             return [];
         if (json[key] is JsonArray list && list.All(i => i is JsonValue v && v.TryGetValue<string>(out _)))
             return [.. list.Select(i => i!.GetValue<string>())];
-        problems.Add(new(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a list of the axes' keys"));
+        problems.Add(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a list of the axes' keys");
         return [];
     }
 
@@ -341,13 +331,13 @@ public sealed partial class Sweep
             case JsonValue value when value.TryGetValue(out string? text):
                 var seeds = ParseSeeds(text, out var problem);
                 if (problem is not null)
-                    problems.Add(new("seeds", problem));
+                    problems.Add("seeds", problem);
                 return seeds;
             case JsonArray { Count: > 0 } list
                 when list.All(i => i is JsonValue v && v.TryGetValue(out long seed) && seed >= 0):
                 return [.. list.Select(i => i!.GetValue<long>()).Distinct()];
             default:
-                problems.Add(new("seeds", $"found {json["seeds"]?.ToJsonString() ?? "null"}; allowed: {allowed}"));
+                problems.Add("seeds", $"found {json["seeds"]?.ToJsonString() ?? "null"}; allowed: {allowed}");
                 return [];
         }
     }
@@ -367,18 +357,16 @@ public sealed partial class Sweep
         if (key is "seed" or "seeds" or "name" or "out")
         {
             problems.Add(
-                new(
-                    at,
-                    key is "seed" or "seeds"
-                        ? "can't be an axis; the seeds have a key of their own, seeds"
-                        : "can't be an axis; it is made of the others' values"
-                )
+                at,
+                key is "seed" or "seeds"
+                    ? "can't be an axis; the seeds have a key of their own, seeds"
+                    : "can't be an axis; it is made of the others' values"
             );
             return null;
         }
         if (node is not JsonArray { Count: > 0 } list)
         {
-            problems.Add(new(at, $"found {node?.ToJsonString() ?? "null"}; allowed: a list of values"));
+            problems.Add(at, $"found {node?.ToJsonString() ?? "null"}; allowed: a list of values");
             return null;
         }
         int before = problems.Count;
@@ -396,10 +384,8 @@ public sealed partial class Sweep
                     break;
                 case JsonObject or JsonArray:
                     problems.Add(
-                        new(
-                            $"{at}[{i}]",
-                            $"found {list[i]!.ToJsonString()}; allowed: a number, a text, true, false, or {{ \"name\": …, \"set\": {{ setting: value, … }} }}, since runs are named after their values"
-                        )
+                        $"{at}[{i}]",
+                        $"found {list[i]!.ToJsonString()}; allowed: a number, a text, true, false, or {{ \"name\": …, \"set\": {{ setting: value, … }} }}, since runs are named after their values"
                     );
                     break;
                 case JsonValue text when text.TryGetValue(out string? s):
@@ -417,7 +403,7 @@ public sealed partial class Sweep
         }
 
         foreach (var twice in values.GroupBy(v => v.Name).Where(g => g.Count() > 1))
-            problems.Add(new(at, $"has {twice.Key} {twice.Count()} times"));
+            problems.Add(at, $"has {twice.Key} {twice.Count()} times");
         foreach (
             var setting in values
                 .SelectMany(v => v.Overrides)
@@ -426,7 +412,7 @@ public sealed partial class Sweep
         )
         {
             if (setting is "seed" or "name" or "out")
-                problems.Add(new(at, $"can't set {setting}: {Own}"));
+                problems.Add(at, $"can't set {setting}: {Own}");
             else if (RunConfiguration.Rule.Find(setting, out var unknown) is null)
             {
                 problems.Add(

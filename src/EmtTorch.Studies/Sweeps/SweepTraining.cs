@@ -105,14 +105,7 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
         {
             return RunAnalysis.OfRun(item.Folder.Path, Warn ?? (_ => { }), making);
         }
-        catch (Exception e)
-            when (e
-                    is ConfigurationException
-                        or InvalidDataException
-                        or CheckpointException
-                        or IOException
-                        or UnauthorizedAccessException
-            )
+        catch (Exception e) when (e is ConfigurationException || e.IsOfRun())
         {
             Warn?.Invoke($"{item.Label} can't be analysed: {e.Message}");
             return null;

@@ -1,0 +1,48 @@
+using System.CommandLine;
+
+namespace EmtTorch.Trainer;
+
+/// <summary>What commands take, declared in one form.</summary>
+internal static class Options
+{
+    public static Option<string?> Device() =>
+        Value<string?>("--device", "DEVICE", "auto (CUDA where there is one), cpu, cuda, cuda:1");
+
+    public static Option<string> Checkpoint() =>
+        Value("--checkpoint", "WHICH", "Which one of a run: best (the lowest test loss), latest, or a step", "best");
+
+    /// <summary>What a GPU does with several seeds, on the CPU: for tests, it is slower there.</summary>
+    public static Option<bool> Together() => new("--together") { Hidden = true };
+
+    public static Option<T> Value<T>(string name, string value, string description) =>
+        new(name) { Description = description, HelpName = value };
+
+    /// <summary>An option with a value of its own where it is not given.</summary>
+    public static Option<T> Value<T>(string name, string value, string description, T standard)
+    {
+        var option = Value<T>(name, value, description);
+        option.DefaultValueFactory = _ => standard;
+        return option;
+    }
+
+    public static Option<bool> Switch(string name, string description) => new(name) { Description = description };
+
+    public static Argument<string> One(string name, string description) => new(name) { Description = description };
+
+    public static Argument<string[]> Several(string name, string description) =>
+        new(name) { Description = description, Arity = ArgumentArity.OneOrMore };
+
+    /// <summary>A command with what it takes, in the order in which its usage lists it.</summary>
+    public static T With<T>(this T command, params Symbol[] symbols)
+        where T : Command
+    {
+        foreach (var symbol in symbols)
+        {
+            if (symbol is Argument argument)
+                command.Arguments.Add(argument);
+            else
+                command.Options.Add((Option)symbol);
+        }
+        return command;
+    }
+}
