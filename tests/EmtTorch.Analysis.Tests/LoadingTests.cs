@@ -7,7 +7,7 @@ public class LoadingTests
 {
     // The circuit of T2 as a linear network of one phase: what the specification says it can't do.
     [Test]
-    public void A_linear_network_of_one_phase_adds_the_feedback_to_the_input()
+    public void ALinearNetworkOfOnePhaseAddsTheFeedbackToTheInput()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t2");
@@ -34,7 +34,7 @@ public class LoadingTests
     }
 
     [Test]
-    public void Where_the_oldest_variable_alone_is_read_nothing_feeds_back()
+    public void WhereTheOldestVariableAloneIsReadNothingFeedsBack()
     {
         using var scope = NewDisposeScope();
         var task = BindingTasks.Rotation(1, d: 4, s: 3);

@@ -35,11 +35,11 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void The_shipped_configuration_is_the_defaults() =>
+    public void TheShippedConfigurationIsTheDefaults() =>
         Assert.That(GsemmConfiguration.Load(Shipped), Is.EqualTo(new GsemmConfiguration()));
 
     [Test]
-    public void The_shipped_configuration_retrieves_in_order_and_agrees_with_the_theory()
+    public void TheShippedConfigurationRetrievesInOrderAndAgreesWithTheTheory()
     {
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(Shipped));
         TestContext.Out.WriteLine(
@@ -94,7 +94,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Any_seed_retrieves_in_order([Range(2, 6)] int seed, [Values] bool cyclic)
+    public void AnySeedRetrievesInOrder([Range(2, 6)] int seed, [Values] bool cyclic)
     {
         var configuration = new GsemmConfiguration
         {
@@ -114,7 +114,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Without_the_sequence_only_the_cue_is_retrieved()
+    public void WithoutTheSequenceOnlyTheCueIsRetrieved()
     {
         var result = GsemmExperiment.Run(
             new()
@@ -130,7 +130,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Where_there_is_no_energy_the_result_says_why()
+    public void WhereThereIsNoEnergyTheResultSaysWhy()
     {
         var result = GsemmExperiment.Run(
             new()
@@ -148,7 +148,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Retrieval_by_hand()
+    public void RetrievalByHand()
     {
         double[][] overlaps =
         [
@@ -195,7 +195,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Every_problem_of_a_configuration_is_told_with_its_path()
+    public void EveryProblemOfAConfigurationIsToldWithItsPath()
     {
         var problems = Problems(
             """
@@ -247,7 +247,7 @@ public class GsemmExperimentTests
     [TestCase("""{ "integration": { "step": 0, "length": 0.03 } }""", "integration.step", "above 0")]
     [TestCase("""{ "timescales": { "feature": 1e999 } }""", "timescales.feature", "above 0")]
     [TestCase("""{ "timescales": null }""", "timescales", "an object")]
-    public void A_problem_is_told_once(string json, string path, string gist)
+    public void AProblemIsToldOnce(string json, string path, string gist)
     {
         var problems = Problems(json);
         Assert.That(problems, Has.Count.EqualTo(1));
@@ -256,7 +256,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Overrides_and_missing_files_are_as_for_a_run()
+    public void OverridesAndMissingFilesAreAsForARun()
     {
         Assert.That(
             GsemmConfiguration.Load(Shipped, ["seed=4", "strengths.alpha_c=2"]),
@@ -279,7 +279,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void What_only_running_can_show_is_told()
+    public void WhatOnlyRunningCanShowIsTold()
     {
         Assert.That(
             () =>

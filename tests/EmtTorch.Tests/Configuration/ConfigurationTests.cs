@@ -308,7 +308,7 @@ public class ConfigurationTests
     private static IEnumerable<TestCaseData> BadCases => Bad.Select(b => new TestCaseData(b.Json, b.Path, b.Gist));
 
     [TestCaseSource(nameof(BadCases))]
-    public void A_bad_configuration_is_refused_with_its_path_and_one_problem(string json, string path, string gist)
+    public void ABadConfigurationIsRefusedWithItsPathAndOneProblem(string json, string path, string gist)
     {
         var problems = Problems(() => ConfigurationFile.Parse(json));
         Assert.That(problems, Has.Count.EqualTo(1), string.Join('\n', problems));
@@ -317,7 +317,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void All_problems_come_at_once()
+    public void AllProblemsComeAtOnce()
     {
         var problems = Problems(() =>
             ConfigurationFile.Parse(
@@ -358,7 +358,7 @@ public class ConfigurationTests
 
     /// <summary>Whatever one does to the text, it is refused in words or it loads, and what loads is written and loads again.</summary>
     [Test]
-    public void Damaged_text_is_refused_or_loads() =>
+    public void DamagedTextIsRefusedOrLoads() =>
         Check.One(
             Config.QuickThrowOnFailure.WithMaxTest(1000),
             Prop.ForAll(
@@ -393,7 +393,7 @@ public class ConfigurationTests
         );
 
     [Test]
-    public void What_is_left_out_has_its_default()
+    public void WhatIsLeftOutHasItsDefault()
     {
         var c = ConfigurationFile.Parse(Good, name: "here");
         Assert.That((c.Name, c.Seed, c.Device, c.Threads, c.Out), Is.EqualTo(("here", 1L, "auto", (int?)null, "runs")));
@@ -445,7 +445,7 @@ public class ConfigurationTests
         """;
 
     [Test]
-    public void Every_key_is_bound_and_written()
+    public void EveryKeyIsBoundAndWritten()
     {
         var c = ConfigurationFile.Parse(Everything);
         // What ToJson writes is what was read: key for key, value for value.
@@ -472,7 +472,7 @@ public class ConfigurationTests
         """;
 
     [Test]
-    public void Every_key_of_a_transformer_is_bound_and_written()
+    public void EveryKeyOfATransformerIsBoundAndWritten()
     {
         var c = ConfigurationFile.Parse(Transformer);
         Assert.That(JsonNode.DeepEquals(JsonNode.Parse(c.ToJson()), JsonNode.Parse(Transformer)), c.ToJson());
@@ -490,7 +490,7 @@ public class ConfigurationTests
     ];
 
     [TestCaseSource(nameof(TokenTasks))]
-    public void A_resolved_configuration_on_tokens_loads_again_to_an_equal_one(string task)
+    public void AResolvedConfigurationOnTokensLoadsAgainToAnEqualOne(string task)
     {
         var first = ConfigurationFile.Parse(
             $$"""{"task": {{task}}, "model": {"type": "episodic_transformer"} }""",
@@ -602,7 +602,7 @@ public class ConfigurationTests
         "training.bptt_segments",
         "has no segments"
     )]
-    public void What_a_transformer_can_not_be_is_refused(string json, string path, string message)
+    public void WhatATransformerCanNotBeIsRefused(string json, string path, string message)
     {
         var e = Assert.Throws<ConfigurationException>(() =>
             ConfigurationFile.Parse(
@@ -629,7 +629,7 @@ public class ConfigurationTests
     ];
 
     [TestCaseSource(nameof(Tasks))]
-    public void The_resolved_configuration_loads_again_to_an_equal_one(string task)
+    public void TheResolvedConfigurationLoadsAgainToAnEqualOne(string task)
     {
         var first = ConfigurationFile.Parse($$"""{"task": {{task}}}""");
         var second = ConfigurationFile.Parse(first.ToJson());
@@ -641,7 +641,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Xor_loads_again_and_is_no_linear_binding_task()
+    public void XorLoadsAgainAndIsNoLinearBindingTask()
     {
         var first = ConfigurationFile.Parse(
             """{"task": {"name": "xor", "d": 3, "s": 5, "delays": [5, 2]}, "model": {"bias": true}}"""
@@ -662,7 +662,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Flip_flop_loads_again_and_is_no_binding_task()
+    public void FlipFlopLoadsAgainAndIsNoBindingTask()
     {
         var first = ConfigurationFile.Parse("""{"task": {"name": "flip_flop", "d": 3}}""");
         Assert.That(ConfigurationFile.Parse(first.ToJson()), Is.EqualTo(first));
@@ -673,7 +673,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Large_ids_lose_nothing()
+    public void LargeIdsLoseNothing()
     {
         var id = ConfigurationFile
             .Parse("""{"task": {"id": [18446744073709551617, 0, 3], "d": 2, "s": 33}}""")
@@ -682,7 +682,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Any_number_in_range_survives_the_round_trip() =>
+    public void AnyNumberInRangeSurvivesTheRoundTrip() =>
         Check.QuickThrowOnFailure(
             Prop.ForAll(
                 ArbMap
@@ -707,7 +707,7 @@ public class ConfigurationTests
         );
 
     [Test]
-    public void Whole_numbers_may_be_written_as_any_number() =>
+    public void WholeNumbersMayBeWrittenAsAnyNumber() =>
         Assert.That(
             ConfigurationFile
                 .Parse("""{"task": {"name": "t1"}, "training": {"steps": 2e4, "batch_size": 32.0}}""")
@@ -716,7 +716,7 @@ public class ConfigurationTests
         );
 
     [Test]
-    public void Comments_trailing_commas_and_the_schema_key_are_allowed() =>
+    public void CommentsTrailingCommasAndTheSchemaKeyAreAllowed() =>
         Assert.That(
             ConfigurationFile
                 .Parse(
@@ -728,7 +728,7 @@ public class ConfigurationTests
         );
 
     [Test]
-    public void Overrides_win()
+    public void OverridesWin()
     {
         var c = ConfigurationFile.Parse(
             Everything,
@@ -780,7 +780,7 @@ public class ConfigurationTests
         "task",
         "found name and id of name, id, matrix, terms, associative_recall, segment_recall, rebinding, two_hop, copy, text; allowed: exactly one (--set task={…} replaces"
     )]
-    public void A_bad_override_is_refused(string text, string path, string gist)
+    public void ABadOverrideIsRefused(string text, string path, string gist)
     {
         var problems = Problems(() => ConfigurationFile.Parse(Good, [text]));
         Assert.That(problems, Has.Count.EqualTo(1), string.Join('\n', problems));
@@ -792,7 +792,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void An_override_inside_something_that_is_no_object_leaves_that_to_be_refused()
+    public void AnOverrideInsideSomethingThatIsNoObjectLeavesThatToBeRefused()
     {
         var problems = Problems(() =>
             ConfigurationFile.Parse("""{"task": {"name": "t1"}, "training": 5}""", ["training.steps=3"])
@@ -801,7 +801,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Files_that_cannot_be_read_are_told_together_with_bad_overrides()
+    public void FilesThatCannotBeReadAreToldTogetherWithBadOverrides()
     {
         var folder = Directory.CreateTempSubdirectory().FullName;
         try
@@ -833,7 +833,7 @@ public class ConfigurationTests
     [TestCase(".json", "run")]
     [TestCase("a.b.json", "a.b")]
     [TestCase(".-x.json", "x")]
-    public void A_run_is_named_after_its_file(string file, string name)
+    public void ARunIsNamedAfterItsFile(string file, string name)
     {
         var folder = Directory.CreateTempSubdirectory().FullName;
         try
@@ -855,18 +855,18 @@ public class ConfigurationTests
     [TestCase("seeed", "seed", 1)]
     [TestCase("kitten", "sitting", 3)]
     [TestCase("", "abc", 3)]
-    public void Edit_distance(string a, string b, int expected) =>
+    public void EditDistance(string a, string b, int expected) =>
         Assert.That(NearestName.Distance(a, b), Is.EqualTo(expected));
 
     [TestCase("weigth_decay", "weight_decay")]
     [TestCase("Weight-Decay", "weight_decay")]
     [TestCase("momentum", null)]
     [TestCase("z", null)]
-    public void The_nearest_name_is_offered_only_if_near(string name, string? expected) =>
+    public void TheNearestNameIsOfferedOnlyIfNear(string name, string? expected) =>
         Assert.That(NearestName.To(name, ["steps", "weight_decay", "max_grad_norm", "d", "s"]), Is.EqualTo(expected));
 
     [Test]
-    public void The_schema_is_up_to_date() =>
+    public void TheSchemaIsUpToDate() =>
         Assert.That(
             File.Exists(SchemaFile) ? File.ReadAllText(SchemaFile) : "",
             Is.EqualTo(ConfigurationSchema.Generate()),
@@ -874,10 +874,10 @@ public class ConfigurationTests
         );
 
     [Test, Explicit("Writes configs/schema.json anew.")]
-    public void Write_the_schema() => File.WriteAllText(SchemaFile, ConfigurationSchema.Generate());
+    public void WriteTheSchema() => File.WriteAllText(SchemaFile, ConfigurationSchema.Generate());
 
     [Test]
-    public void The_schema_says_what_the_records_say()
+    public void TheSchemaSaysWhatTheRecordsSay()
     {
         var schema = JsonNode.Parse(ConfigurationSchema.Generate())!;
         var training = schema["properties"]!["training"]!;
@@ -916,7 +916,7 @@ public class ConfigurationTests
             .Order();
 
     [Test]
-    public void Every_configuration_of_the_repository_loads()
+    public void EveryConfigurationOfTheRepositoryLoads()
     {
         Assert.That(
             ConfigurationFiles,
