@@ -11,6 +11,7 @@ namespace EmtTorch.Reports.Tests;
 /// <summary>
 /// Opens pages from file:// in a headless Chromium without a network. REPORT_SHOTS=folder keeps the pages and pictures of them there.
 /// </summary>
+[Category(Layer.External)]
 public sealed class ReportBrowserTests
 {
     private static readonly string? Shots = Environment.GetEnvironmentVariable("REPORT_SHOTS");
