@@ -25,9 +25,9 @@ public class LoadingTests
             Assert.That(step.InputWeight, Is.EqualTo(1).Within(1e-4));
             Assert.That(step.Explained, Is.EqualTo(1).Within(1e-4));
             Assert.That(step.Saturated, Is.Zero);
-            if (step.Step > 1)
-                Assert.That(step.FeedbackWeight, Is.EqualTo(1).Within(1e-4));
         }
+        foreach (var step in loading.Steps.Skip(1))
+            Assert.That(step.FeedbackWeight, Is.EqualTo(1).Within(1e-4));
         // At the second step component 8 alone feeds back, u_8(1): 2 or 0, for good.
         Assert.That(loading.Steps[1].Agree, Is.EqualTo(2).Within(1e-3));
         Assert.That(loading.Steps[1].Disagree, Is.EqualTo(0).Within(1e-3));

@@ -7,6 +7,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis.Tests;
 
 /// <summary>Networks trained by PyTorch, against what numpy reads out of them: Reference/record.py.</summary>
+[Category(Layer.Reference)]
 public sealed class PyTorchNetworkTests
 {
     private const double Tolerance = 1e-6;

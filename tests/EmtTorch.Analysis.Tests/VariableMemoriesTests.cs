@@ -20,12 +20,16 @@ public class VariableMemoriesTests
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         Assert.That(memories.PhiErrorUnscaled, Is.LessThan(1e-9));
         Assert.That(memories.Gain, Is.EqualTo(1).Within(1e-9));
-        if (memories.Live.Count > memories.PersistentRank)
-            return;
         var phi = Circuit.Phi(task);
         var live = tensor(memories.Live.Select(i => (long)i).ToArray());
         var expected = phi.index_select(0, live).index_select(1, live);
-        Assert.That(Matrices.Norm(memories.Phi - expected), Is.LessThan(1e-9 * n));
+        bool decays = memories.Live.Count > memories.PersistentRank;
+        Assert.That(decays, Is.EqualTo(TestContext.CurrentContext.Test.Name.Contains("decaying")));
+        Assert.That(
+            Matrices.Norm(memories.Phi - expected),
+            decays ? Is.GreaterThan(1e-3) : Is.LessThan(1e-9 * n),
+            "all of Φ where nothing decays"
+        );
     }
 
     // Of T1 all 64 columns come back; of T2–T4 those of the live entries, up to what lies in the circuit's own null space.
@@ -56,11 +60,8 @@ public class VariableMemoriesTests
         Assert.That(memories.Live, Has.Count.EqualTo(36));
         foreach (int j in memories.Live)
             Assert.That(Matrices.Norm(contents.select(1, j) - history.select(1, j)), Is.LessThan(1e-9), $"entry {j}");
-        for (int j = 0; j < 64; j++)
-        {
-            if (!memories.Live.Contains(j))
-                Assert.That(Matrices.Norm(contents.select(1, j)), Is.Zero);
-        }
+        foreach (int j in Enumerable.Range(0, 64).Except(memories.Live))
+            Assert.That(Matrices.Norm(contents.select(1, j)), Is.Zero);
     }
 
     [TestCase(Grounding.Output, 1)]
@@ -77,8 +78,10 @@ public class VariableMemoriesTests
         );
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         // From W_r† the basis is another one of the same circuit, unless Ψ is orthonormal.
-        if (grounding == Grounding.Algorithm1)
-            Assert.That(Matrices.Norm(memories.Basis - circuit.Basis), Is.LessThan(1e-9));
+        Assert.That(
+            Matrices.Norm(memories.Basis - circuit.Basis),
+            grounding == Grounding.Algorithm1 ? Is.LessThan(1e-9) : Is.GreaterThan(1e-3)
+        );
     }
 
     [TestCase(0)]

@@ -655,7 +655,7 @@ public sealed class EpisodicAnalysisTests
 
     // ---- From a run
 
-    [Test]
+    [Test, Category(Layer.Slow)] // trains until it has learned
     public void ATrainedNetworksReadsPointToTheRightValue()
     {
         var folder = Directory.CreateTempSubdirectory("emttorch-episodic-").FullName;

@@ -6,19 +6,7 @@ namespace EmtTorch.Studies.Tests;
 
 public class GsemmExperimentTests
 {
-    private static readonly string Shipped = Path.Combine(Root(), "experiments", "gsemm", "retrieval.json");
-
-    private static string Root()
-    {
-        var folder = TestContext.CurrentContext.TestDirectory;
-        while (!File.Exists(Path.Combine(folder, "EmtTorch.sln")))
-        {
-            folder =
-                Path.GetDirectoryName(folder) ?? throw new InvalidOperationException("no EmtTorch.sln above the tests");
-        }
-
-        return folder;
-    }
+    private static readonly string Shipped = Path.Combine(Repository.Root, "experiments", "gsemm", "retrieval.json");
 
     private static IReadOnlyList<ConfigurationProblem> Problems(string json)
     {
@@ -93,7 +81,7 @@ public class GsemmExperimentTests
         );
     }
 
-    [Test]
+    [Test, Category(Layer.Slow)] // ten experiments
     public void AnySeedRetrievesInOrder([Range(2, 6)] int seed, [Values] bool cyclic)
     {
         var configuration = new GsemmConfiguration

@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
@@ -359,37 +358,41 @@ public class ConfigurationTests
     /// <summary>Whatever one does to the text, it is refused in words or it loads, and what loads is written and loads again.</summary>
     [Test]
     public void DamagedTextIsRefusedOrLoads() =>
-        Check.One(
-            Config.QuickThrowOnFailure.WithMaxTest(1000),
-            Prop.ForAll(
-                Gen.Choose(0, int.MaxValue).ToArbitrary(),
-                seed =>
-                {
-                    var random = new System.Random(seed);
-                    var text = new System.Text.StringBuilder(Everything);
-                    const string Junk = "{}[],:\"\\0123456789eE.-+ntfu_ \n\0é";
-                    for (int edits = random.Next(1, 4); edits > 0; edits--)
-                    {
-                        int at = random.Next(text.Length);
-                        if (random.Next(2) == 0)
-                            text.Remove(at, Math.Min(random.Next(1, 12), text.Length - at));
-                        if (random.Next(2) == 0)
-                            text.Insert(at, Junk[random.Next(Junk.Length)]);
-                    }
-                    try
-                    {
-                        var loaded = ConfigurationFile.Parse(
-                            text.ToString(),
-                            ["training.steps=" + Junk[random.Next(Junk.Length)]]
-                        );
-                        return ConfigurationFile.Parse(loaded.ToJson()) == loaded;
-                    }
-                    catch (ConfigurationException e)
-                    {
-                        return e.Problems.Count > 0 && e.Problems.All(p => p.Message.Length > 0);
-                    }
-                }
-            )
+        Assert.That(
+            () =>
+                Check.One(
+                    Config.QuickThrowOnFailure.WithMaxTest(1000),
+                    Prop.ForAll(
+                        Gen.Choose(0, int.MaxValue).ToArbitrary(),
+                        seed =>
+                        {
+                            var random = new System.Random(seed);
+                            var text = new System.Text.StringBuilder(Everything);
+                            const string Junk = "{}[],:\"\\0123456789eE.-+ntfu_ \n\0é";
+                            for (int edits = random.Next(1, 4); edits > 0; edits--)
+                            {
+                                int at = random.Next(text.Length);
+                                if (random.Next(2) == 0)
+                                    text.Remove(at, Math.Min(random.Next(1, 12), text.Length - at));
+                                if (random.Next(2) == 0)
+                                    text.Insert(at, Junk[random.Next(Junk.Length)]);
+                            }
+                            try
+                            {
+                                var loaded = ConfigurationFile.Parse(
+                                    text.ToString(),
+                                    ["training.steps=" + Junk[random.Next(Junk.Length)]]
+                                );
+                                return ConfigurationFile.Parse(loaded.ToJson()) == loaded;
+                            }
+                            catch (ConfigurationException e)
+                            {
+                                return e.Problems.Count > 0 && e.Problems.All(p => p.Message.Length > 0);
+                            }
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
@@ -683,27 +686,33 @@ public class ConfigurationTests
 
     [Test]
     public void AnyNumberInRangeSurvivesTheRoundTrip() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                ArbMap
-                    .Default.GeneratorFor<NormalFloat>()
-                    .Select(f => Math.Abs(f.Get))
-                    .Where(f => f > 0)
-                    .Zip(Gen.Choose(0, int.MaxValue))
-                    .ToArbitrary(),
-                drawn =>
-                {
-                    var first = new RunConfiguration
-                    {
-                        Name = "x",
-                        Task = new() { Name = "t1" },
-                        Seed = drawn.Item2,
-                        Training = new() { LearningRate = drawn.Item1 },
-                    };
-                    var second = ConfigurationFile.Parse(first.ToJson());
-                    return second == first && second.Training.LearningRate == drawn.Item1 && second.Seed == drawn.Item2;
-                }
-            )
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        ArbMap
+                            .Default.GeneratorFor<NormalFloat>()
+                            .Select(f => Math.Abs(f.Get))
+                            .Where(f => f > 0)
+                            .Zip(Gen.Choose(0, int.MaxValue))
+                            .ToArbitrary(),
+                        drawn =>
+                        {
+                            var first = new RunConfiguration
+                            {
+                                Name = "x",
+                                Task = new() { Name = "t1" },
+                                Seed = drawn.Item2,
+                                Training = new() { LearningRate = drawn.Item1 },
+                            };
+                            var second = ConfigurationFile.Parse(first.ToJson());
+                            return second == first
+                                && second.Training.LearningRate == drawn.Item1
+                                && second.Seed == drawn.Item2;
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
@@ -944,8 +953,8 @@ public class ConfigurationTests
         {
             // A text is looked for from where the program is started, the repository's root.
             var c = ConfigurationFile.Load(
-                Path.Combine(Path.GetDirectoryName(SchemaFile)!, file),
-                file == "text.json" ? [$"task.text.path={Path.Combine(Here(), "..", "..", "..", "README.md")}"] : []
+                Path.Combine(Repository.Root, "configs", file),
+                file == "text.json" ? [$"task.text.path={Path.Combine(Repository.Root, "README.md")}"] : []
             );
             Assert.That(c.Name, Is.EqualTo(Path.GetFileNameWithoutExtension(file)));
             if (c.Task.IsLinearBinding)
@@ -967,7 +976,5 @@ public class ConfigurationTests
         return [];
     }
 
-    private static string SchemaFile => Path.Combine(Here(), "..", "..", "..", "configs", "schema.json");
-
-    private static string Here([CallerFilePath] string file = "") => Path.GetDirectoryName(file)!;
+    private static string SchemaFile => Path.Combine(Repository.Root, "configs", "schema.json");
 }

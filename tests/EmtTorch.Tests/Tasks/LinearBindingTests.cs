@@ -158,73 +158,90 @@ public class LinearBindingTests
 
     [Test]
     public void RepeatCopyRepeatsAtAnySize() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
-                drawn =>
-                {
-                    var ((d, s), seed) = drawn;
-                    var random = new System.Random(seed);
-                    var history = Enumerable
-                        .Range(0, s)
-                        .Select(_ => Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray())
-                        .ToArray();
-                    var y = LinearBinding.RepeatCopy(d, s).Continue(history, 2 * s + 1);
-                    return y.Select((variable, t) => variable.SequenceEqual(history[t % s])).All(same => same);
-                }
-            )
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                        drawn =>
+                        {
+                            var ((d, s), seed) = drawn;
+                            var random = new System.Random(seed);
+                            var history = Enumerable
+                                .Range(0, s)
+                                .Select(_ => Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray())
+                                .ToArray();
+                            var y = LinearBinding.RepeatCopy(d, s).Continue(history, 2 * s + 1);
+                            return y.Select((variable, t) => variable.SequenceEqual(history[t % s])).All(same => same);
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
     public void AnyIdWithinTheRulesGivesASignedChoice() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
-                drawn =>
-                {
-                    var ((d, s), seed) = drawn;
-                    var random = new System.Random(seed);
-                    var mask = Enumerable.Range(0, s * d).ToArray();
-                    random.Shuffle(mask);
-                    var id1 = mask.Take(d).Aggregate(BigInteger.Zero, (sum, bit) => sum + (BigInteger.One << bit));
-                    var id2 = Enumerable
-                        .Range(0, d)
-                        .Aggregate(BigInteger.Zero, (sum, k) => sum + random.Next(d - k) * BigInteger.Pow(d, k));
-                    int id3 = random.Next(1 << d);
-                    var f = LinearBinding.FromId(id1, id2, id3, d, s).F;
-                    // Every output component reads one chosen entry, no entry is read twice, and sign i is bit i of id3.
-                    var read = Enumerable
-                        .Range(0, d)
-                        .Select(i => Enumerable.Range(0, s * d).Single(j => f[j, i] != 0))
-                        .ToArray();
-                    return read.Order().SequenceEqual(mask.Take(d).Order())
-                        && Enumerable.Range(0, d).All(i => f[read[i], i] == ((id3 >> i & 1) == 1 ? -1 : 1));
-                }
-            )
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                        drawn =>
+                        {
+                            var ((d, s), seed) = drawn;
+                            var random = new System.Random(seed);
+                            var mask = Enumerable.Range(0, s * d).ToArray();
+                            random.Shuffle(mask);
+                            var id1 = mask.Take(d)
+                                .Aggregate(BigInteger.Zero, (sum, bit) => sum + (BigInteger.One << bit));
+                            var id2 = Enumerable
+                                .Range(0, d)
+                                .Aggregate(
+                                    BigInteger.Zero,
+                                    (sum, k) => sum + random.Next(d - k) * BigInteger.Pow(d, k)
+                                );
+                            int id3 = random.Next(1 << d);
+                            var f = LinearBinding.FromId(id1, id2, id3, d, s).F;
+                            // Every output component reads one chosen entry, and no entry is read twice.
+                            // Sign i is bit i of id3.
+                            var read = Enumerable
+                                .Range(0, d)
+                                .Select(i => Enumerable.Range(0, s * d).Single(j => f[j, i] != 0))
+                                .ToArray();
+                            return read.Order().SequenceEqual(mask.Take(d).Order())
+                                && Enumerable.Range(0, d).All(i => f[read[i], i] == ((id3 >> i & 1) == 1 ? -1 : 1));
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
     public void ASignedPermutationWithItsInverseGivesBackTheInput() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                Gen.Choose(1, 7).Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
-                drawn =>
-                {
-                    var (d, seed) = drawn;
-                    var random = new System.Random(seed);
-                    var permutation = Enumerable.Range(0, d).ToArray();
-                    random.Shuffle(permutation);
-                    var u = Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray();
-                    var forward = LinearBinding
-                        .FromTerms([new() { Delay = 1, Permutation = permutation }], d, 1)
-                        .Continue([u], 1);
-                    var inverse = Enumerable.Range(0, d).OrderBy(i => permutation[i]).ToArray();
-                    return LinearBinding
-                        .FromTerms([new() { Delay = 1, Permutation = inverse }], d, 1)
-                        .Continue(forward, 1)[0]
-                        .SequenceEqual(u);
-                }
-            )
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        Gen.Choose(1, 7).Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                        drawn =>
+                        {
+                            var (d, seed) = drawn;
+                            var random = new System.Random(seed);
+                            var permutation = Enumerable.Range(0, d).ToArray();
+                            random.Shuffle(permutation);
+                            var u = Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray();
+                            var forward = LinearBinding
+                                .FromTerms([new() { Delay = 1, Permutation = permutation }], d, 1)
+                                .Continue([u], 1);
+                            var inverse = Enumerable.Range(0, d).OrderBy(i => permutation[i]).ToArray();
+                            return LinearBinding
+                                .FromTerms([new() { Delay = 1, Permutation = inverse }], d, 1)
+                                .Continue(forward, 1)[0]
+                                .SequenceEqual(u);
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [TestCase("7", "0", "0", 2, 3, "id1 chooses 3 history entries")]

@@ -224,7 +224,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
         var (whole, parts) = (WithOptions("whole"), WithOptions("parts"));
         Together(whole);
         using var stop = new CancellationTokenSource();
-        Together(
+        var stopped = Together(
             parts,
             stop: stop.Token,
             progress: p =>
@@ -233,6 +233,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                     stop.Cancel();
             }
         );
+        Assert.That(stopped, Is.All.EqualTo(new MemberOutcome(null, null)));
         foreach (var run in parts)
             Alone(run, resume: true);
         for (int i = 0; i < 3; i++)
@@ -285,7 +286,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
         {
             using var early = new CancellationTokenSource();
             int end = 10 + 25 * i;
-            Alone(
+            var result = Alone(
                 parts[i],
                 stop: early.Token,
                 progress: p =>
@@ -294,9 +295,10 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                         early.Cancel();
                 }
             );
+            Assert.That(result, Is.Null, "stopped early");
         }
         using var stop = new CancellationTokenSource();
-        Together(
+        var stopped = Together(
             parts,
             resume: true,
             stop: stop.Token,
@@ -306,6 +308,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                     stop.Cancel();
             }
         );
+        Assert.That(stopped, Is.All.EqualTo(new MemberOutcome(null, null)));
         foreach (var run in parts)
             Alone(run, resume: true);
         for (int i = 0; i < 3; i++)
