@@ -94,7 +94,7 @@ public sealed class EpisodicTransformerTests
         Assert.That(CheckCuts(Combinations(), 1e-9), Is.EqualTo((1 + 5 * 2 * 2) * 2 * 4 * 2));
 
     private static int CheckCuts(IEnumerable<ModelConfiguration> models, double relative) =>
-        Pieces.CheckCuts(models, m => Network(m), () => Tokens(2, 8), relative, [1, 4, 3], Enumerable.Repeat(1L, 8));
+        Pieces.CheckCuts(models, m => Network(m), () => Tokens(2, 6), relative, [1, 3, 2], Enumerable.Repeat(1L, 6));
 
     [Test, Category(Layer.Reference)]
     public void LogitsAreThoseOfTheEquationsTokenByTokenInPyTorch()
