@@ -457,7 +457,8 @@ public sealed class CommandLineTests : InTemporaryFolder
             process.Kill();
             Assert.That(process.End().Code, Is.EqualTo(Command.Killed), "the kill came after the end");
         }
-        Assert.That(Run([Config(config), "--out", Out, "--resume", .. settings]).Code, Is.Zero);
+        var (code, output, error) = Run([Config(config), "--out", Out, "--resume", .. settings]);
+        Assert.That(code, Is.Zero, output + error);
         string whole = Path.Combine(Folder, "whole", "small", "seed-1"),
             killed = Path.Combine(Out, "small", "seed-1");
         using (Assert.EnterMultipleScope())
