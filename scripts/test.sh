@@ -168,7 +168,7 @@ if [ $failed -gt 0 ]; then finish; fi
 echo
 
 results=$(mktemp -d "$root/obj/test-results.XXXXXX")
-trap 'for job in $(jobs -pr); do kill -- "-$job"; done; rm -rf "$results"' EXIT
+trap 'for job in $(jobs -pr); do kill -- "-$job" 2>/dev/null; done; rm -rf "$results"' EXIT
 for layer in "${layers[@]}"; do test_layer "$layer"; done
 if [ $((passed + failed)) -eq 0 ]; then echo "No test ran."; fi
 finish
