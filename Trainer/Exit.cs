@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using EmtTorch.Analysis;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
-using EmtTorch.Training;
 
 namespace EmtTorch.Trainer;
 

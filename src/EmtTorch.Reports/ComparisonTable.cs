@@ -1,6 +1,7 @@
 using System.Text;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Runs;
+using EmtTorch.Studies;
 
 namespace EmtTorch.Reports;
 

@@ -2,6 +2,7 @@ using System.Text;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 using EmtTorch.Analysis.Runs;
+using EmtTorch.Studies;
 
 namespace EmtTorch.Reports;
 

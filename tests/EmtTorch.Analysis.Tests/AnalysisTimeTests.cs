@@ -3,6 +3,7 @@ using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;

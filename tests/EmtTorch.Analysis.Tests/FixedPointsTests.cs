@@ -1,4 +1,5 @@
 using EmtTorch.Models;
+using EmtTorch.Studies;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -11,7 +11,7 @@ public class InterventionsTests
     [TestCase("t3", 8)]
     [TestCase("t4", 8)]
     [TestCase("t4", 21)]
-    public void On_the_circuit_every_bit_is_as_predicted(string name, int time)
+    public void OnTheCircuitEveryBitIsAsPredicted(string name, int time)
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
@@ -32,7 +32,7 @@ public class InterventionsTests
 
     // Through a basis that is not the network's its answers are not those predicted.
     [Test]
-    public void A_wrong_basis_is_found_out()
+    public void AWrongBasisIsFoundOut()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t2");
@@ -50,7 +50,7 @@ public class InterventionsTests
 
     // d = 1, s = 2: u(1) u(2) u(1) u(2) …; swapping the two variables shifts the sequence by one.
     [Test]
-    public void A_swap_by_hand()
+    public void ASwapByHand()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.RepeatCopy(d: 1, s: 2);
@@ -70,7 +70,7 @@ public class InterventionsTests
     }
 
     [Test]
-    public void Before_the_variables_are_loaded_there_is_nothing_to_intervene_in()
+    public void BeforeTheVariablesAreLoadedThereIsNothingToInterveneIn()
     {
         var task = LinearBinding.RepeatCopy(d: 2, s: 3);
         using var circuit = new Circuit(task);

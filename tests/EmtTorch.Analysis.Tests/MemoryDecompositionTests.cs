@@ -6,7 +6,7 @@ namespace EmtTorch.Analysis.Tests;
 public class MemoryDecompositionTests
 {
     [Test]
-    public void The_spectrum_is_the_same_in_every_invertible_basis()
+    public void TheSpectrumIsTheSameInEveryInvertibleBasis()
     {
         using var scope = NewDisposeScope();
         var w = BindingTasks.RandomBasis(20, 20, seed: 1);
@@ -21,7 +21,7 @@ public class MemoryDecompositionTests
     }
 
     [Test]
-    public void The_eigenbasis_is_real_and_its_interactions_are_blocks()
+    public void TheEigenbasisIsRealAndItsInteractionsAreBlocks()
     {
         using var scope = NewDisposeScope();
         var w = BindingTasks.RandomBasis(9, 9, seed: 8);
@@ -42,7 +42,7 @@ public class MemoryDecompositionTests
 
     // A rotation by 90° has the pair ±i: Re v and Im v, and the block [0 1; −1 0].
     [Test]
-    public void A_rotation_by_hand()
+    public void ARotationByHand()
     {
         using var scope = NewDisposeScope();
         using var eigen = MemoryDecomposition.Eigenbasis(
@@ -58,7 +58,7 @@ public class MemoryDecompositionTests
     }
 
     [Test]
-    public void A_span_that_is_not_closed_has_a_residual()
+    public void ASpanThatIsNotClosedHasAResidual()
     {
         using var scope = NewDisposeScope();
         // e1 → e2 → e3 → 0: the span of e1 is left at once; that of e1, e2, e3's last two is closed.
@@ -97,7 +97,7 @@ public class MemoryDecompositionTests
     }
 
     [Test]
-    public void What_has_no_dual_is_refused()
+    public void WhatHasNoDualIsRefused()
     {
         using var scope = NewDisposeScope();
         var w = eye(3, dtype: ScalarType.Float64);

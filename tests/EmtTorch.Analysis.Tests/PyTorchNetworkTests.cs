@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Text.Json;
+using EmtTorch.Studies;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -7,6 +8,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis.Tests;
 
 /// <summary>Networks trained by PyTorch, against what numpy reads out of them: Reference/record.py.</summary>
+[Category(Layer.Reference)]
 public sealed class PyTorchNetworkTests
 {
     private const double Tolerance = 1e-6;

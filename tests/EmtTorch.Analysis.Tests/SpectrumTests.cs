@@ -7,7 +7,7 @@ namespace EmtTorch.Analysis.Tests;
 public class SpectrumTests
 {
     [Test]
-    public void The_assignment_is_the_best_of_all()
+    public void TheAssignmentIsTheBestOfAll()
     {
         var random = new Random(1);
         for (int trial = 0; trial < 200; trial++)
@@ -29,7 +29,7 @@ public class SpectrumTests
     }
 
     [Test]
-    public void A_greedy_matching_would_be_worse()
+    public void AGreedyMatchingWouldBeWorse()
     {
         // 0.0 takes 0.1 first if it is greedy, and 0.15 is left with −1.
         var match = Spectrum.Compare(
@@ -40,14 +40,14 @@ public class SpectrumTests
     }
 
     [Test]
-    public void Angles_meet_at_minus_pi_and_pi()
+    public void AnglesMeetAtMinusPiAndPi()
     {
         var match = Spectrum.Compare([Complex.FromPolarCoordinates(1, 3.1)], [Complex.FromPolarCoordinates(1.2, -3.1)]);
         Assert.That(match.Error, Is.EqualTo(2 * Math.PI - 6.2).Within(1e-12));
     }
 
     [Test]
-    public void Only_what_is_above_the_threshold_counts()
+    public void OnlyWhatIsAboveTheThresholdCounts()
     {
         Complex[] theory = [1, -1, 0],
             learned = [0.95, 0.2, new(-1.1, 0.11), 0.89];
@@ -58,7 +58,7 @@ public class SpectrumTests
     }
 
     [Test]
-    public void Different_counts_give_no_number()
+    public void DifferentCountsGiveNoNumber()
     {
         var match = Spectrum.Compare([1, -1], [1, 0.5]);
         Assert.That(match.Error, Is.Null);
@@ -66,7 +66,7 @@ public class SpectrumTests
     }
 
     [Test]
-    public void Eigenvalues_of_a_matrix_that_has_none_are_refused()
+    public void EigenvaluesOfAMatrixThatHasNoneAreRefused()
     {
         using var oblong = ones(2, 3, dtype: ScalarType.Float64);
         using var broken = full(2, 2, double.NaN, dtype: ScalarType.Float64);
@@ -76,7 +76,7 @@ public class SpectrumTests
 
     // Blocks with known eigenvalues in a random basis; the projector is built from that basis.
     [Test]
-    public void The_projector_is_that_of_the_persistent_eigenvectors()
+    public void TheProjectorIsThatOfThePersistentEigenvectors()
     {
         using var scope = NewDisposeScope();
         // A rotation of magnitude 1.1, −0.95, a Jordan block at 0.5, one at 0.
@@ -108,7 +108,7 @@ public class SpectrumTests
 
     [TestCase(0.9)]
     [TestCase(-0.9)]
-    public void An_eigenvalue_on_the_circle_has_no_projector(double eigenvalue)
+    public void AnEigenvalueOnTheCircleHasNoProjector(double eigenvalue)
     {
         using var matrix = diag(tensor(new[] { 1, eigenvalue, 0.1 }));
         Assert.That(SpectralProjector.Of(matrix, 0.9, out var problem), Is.Null);
@@ -116,7 +116,7 @@ public class SpectrumTests
     }
 
     [Test]
-    public void A_spectrum_matches_itself_in_any_order([Range(1, 20)] int seed)
+    public void ASpectrumMatchesItselfInAnyOrder([Range(1, 20)] int seed)
     {
         var random = new Random(seed);
         var values = Enumerable

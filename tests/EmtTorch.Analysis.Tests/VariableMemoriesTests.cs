@@ -1,4 +1,5 @@
 using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -10,7 +11,7 @@ public class VariableMemoriesTests
     // Φ on the live entries comes from the task's definition; nothing of the code under test is in it but the choice of entries,
     // which LiveEntriesTests checks.
     [TestCaseSource(typeof(BindingTasks), nameof(BindingTasks.All))]
-    public void Realization_gives_back_Phi_of_exact_circuits(LinearBinding task)
+    public void RealizationGivesBackPhiOfExactCircuits(LinearBinding task)
     {
         using var scope = NewDisposeScope();
         int n = task.S * task.D;
@@ -21,17 +22,21 @@ public class VariableMemoriesTests
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         Assert.That(memories.PhiErrorUnscaled, Is.LessThan(1e-9));
         Assert.That(memories.Gain, Is.EqualTo(1).Within(1e-9));
-        if (memories.Live.Count > memories.PersistentRank)
-            return;
         var phi = Circuit.Phi(task);
         var live = tensor(memories.Live.Select(i => (long)i).ToArray());
         var expected = phi.index_select(0, live).index_select(1, live);
-        Assert.That(Matrices.Norm(memories.Phi - expected), Is.LessThan(1e-9 * n));
+        bool decays = memories.Live.Count > memories.PersistentRank;
+        Assert.That(decays, Is.EqualTo(TestContext.CurrentContext.Test.Name.Contains("decaying")));
+        Assert.That(
+            Matrices.Norm(memories.Phi - expected),
+            decays ? Is.GreaterThan(1e-3) : Is.LessThan(1e-9 * n),
+            "all of Φ where nothing decays"
+        );
     }
 
     // Of T1 all 64 columns come back; of T2–T4 those of the live entries, up to what lies in the circuit's own null space.
     [Test]
-    public void Realization_gives_back_the_basis_of_T1()
+    public void RealizationGivesBackTheBasisOfT1()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
@@ -45,7 +50,7 @@ public class VariableMemoriesTests
     [TestCase("t2")]
     [TestCase("t3")]
     [TestCase("t4")]
-    public void Realization_reads_the_contents_of_T2_to_T4(string name)
+    public void RealizationReadsTheContentsOfT2ToT4(string name)
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
@@ -57,16 +62,13 @@ public class VariableMemoriesTests
         Assert.That(memories.Live, Has.Count.EqualTo(36));
         foreach (int j in memories.Live)
             Assert.That(Matrices.Norm(contents.select(1, j) - history.select(1, j)), Is.LessThan(1e-9), $"entry {j}");
-        for (int j = 0; j < 64; j++)
-        {
-            if (!memories.Live.Contains(j))
-                Assert.That(Matrices.Norm(contents.select(1, j)), Is.Zero);
-        }
+        foreach (int j in Enumerable.Range(0, 64).Except(memories.Live))
+            Assert.That(Matrices.Norm(contents.select(1, j)), Is.Zero);
     }
 
     [TestCase(Grounding.Output, 1)]
     [TestCase(Grounding.Algorithm1, 1)]
-    public void Going_forward_gives_back_Phi_and_the_basis_of_T1(Grounding grounding, double alpha)
+    public void GoingForwardGivesBackPhiAndTheBasisOfT1(Grounding grounding, double alpha)
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
@@ -78,13 +80,15 @@ public class VariableMemoriesTests
         );
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         // From W_r† the basis is another one of the same circuit, unless Ψ is orthonormal.
-        if (grounding == Grounding.Algorithm1)
-            Assert.That(Matrices.Norm(memories.Basis - circuit.Basis), Is.LessThan(1e-9));
+        Assert.That(
+            Matrices.Norm(memories.Basis - circuit.Basis),
+            grounding == Grounding.Algorithm1 ? Is.LessThan(1e-9) : Is.GreaterThan(1e-3)
+        );
     }
 
     [TestCase(0)]
     [TestCase(0.5)]
-    public void Going_backward_is_exact_for_T1_in_an_orthonormal_basis(double alpha)
+    public void GoingBackwardIsExactForT1InAnOrthonormalBasis(double alpha)
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
@@ -100,7 +104,7 @@ public class VariableMemoriesTests
     }
 
     [Test]
-    public void Going_backward_fails_in_a_basis_that_is_not_orthonormal()
+    public void GoingBackwardFailsInABasisThatIsNotOrthonormal()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
@@ -117,7 +121,7 @@ public class VariableMemoriesTests
     [TestCase("t2")]
     [TestCase("t3")]
     [TestCase("t4")]
-    public void Going_forward_from_the_input_gives_back_T2_to_T4_on_the_live_entries(string name)
+    public void GoingForwardFromTheInputGivesBackT2ToT4OnTheLiveEntries(string name)
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
@@ -129,7 +133,7 @@ public class VariableMemoriesTests
     [TestCase("t2")]
     [TestCase("t3")]
     [TestCase("t4")]
-    public void Going_forward_from_the_readout_does_so_in_an_orthonormal_basis_alone(string name)
+    public void GoingForwardFromTheReadoutDoesSoInAnOrthonormalBasisAlone(string name)
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
@@ -150,7 +154,7 @@ public class VariableMemoriesTests
     [TestCase("t2", 0.4677)]
     [TestCase("t3", 0.4677)]
     [TestCase("t4", 0.4677)]
-    public void Without_the_live_entries_going_forward_is_off_by_what_f_feeds_back(string name, double error)
+    public void WithoutTheLiveEntriesGoingForwardIsOffByWhatFFeedsBack(string name, double error)
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
@@ -167,7 +171,7 @@ public class VariableMemoriesTests
 
     // Where outputs mix several variables, only the realization is exact.
     [Test]
-    public void Going_forward_is_no_basis_where_outputs_mix_variables()
+    public void GoingForwardIsNoBasisWhereOutputsMixVariables()
     {
         using var scope = NewDisposeScope();
         var task = BindingTasks.UnitRoots(3, d: 3, s: 6, decaying: 0);
@@ -180,7 +184,7 @@ public class VariableMemoriesTests
 
     // W = g Ψ Φ Ψ*, as tanh makes it: the structure is the circuit's, and only |λ| is not.
     [Test]
-    public void A_gain_is_told_from_the_structure()
+    public void AGainIsToldFromTheStructure()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t4");
@@ -193,7 +197,7 @@ public class VariableMemoriesTests
     }
 
     [Test]
-    public void Contents_and_states_are_each_others_inverse_on_the_live_entries()
+    public void ContentsAndStatesAreEachOthersInverseOnTheLiveEntries()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t3");
@@ -206,7 +210,7 @@ public class VariableMemoriesTests
     }
 
     [Test]
-    public void The_complement_is_orthonormal_and_unseen_and_begins_with_the_greatest_variance()
+    public void TheComplementIsOrthonormalAndUnseenAndBeginsWithTheGreatestVariance()
     {
         using var scope = NewDisposeScope();
         var task = BindingTasks.Rotation(1, d: 3, s: 2);
@@ -226,7 +230,7 @@ public class VariableMemoriesTests
     }
 
     [Test]
-    public void Participation_is_each_units_share_of_a_variable()
+    public void ParticipationIsEachUnitsShareOfAVariable()
     {
         using var scope = NewDisposeScope();
         // In the standard basis each variable lives in its own units: d = 2 units each with a share of √½.
@@ -242,7 +246,7 @@ public class VariableMemoriesTests
     }
 
     [Test]
-    public void A_basis_that_cannot_be_trusted_says_so()
+    public void ABasisThatCannotBeTrustedSaysSo()
     {
         using var scope = NewDisposeScope();
         var task = BindingTasks.Rotation(2, d: 2, s: 2);
@@ -256,7 +260,7 @@ public class VariableMemoriesTests
     }
 
     [Test]
-    public void Spectra_that_differ_in_count_have_no_realization_and_fall_back()
+    public void SpectraThatDifferInCountHaveNoRealizationAndFallBack()
     {
         using var scope = NewDisposeScope();
         // The circuit of another task of the same size: T1 has 64 persistent eigenvalues, T2 has 36.

@@ -3,6 +3,7 @@ using EmtTorch.Analysis.Runs;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Reports;
+using EmtTorch.Studies;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using Serilog.Core;
@@ -161,7 +162,7 @@ public sealed class XorVariablesTests : InTemporaryFolder
         );
     }
 
-    [Test]
+    [Test, Pairwise]
     public void NothingIsThrownAtBrokenNetworks(
         [Values(0, 1e-200, 1, 30, 1e10, 1e99)] double size,
         [Values(0, 1, 1e50)] double bias,
@@ -177,8 +178,13 @@ public sealed class XorVariablesTests : InTemporaryFolder
             json.GetProperty("problems").EnumerateArray().Select(p => p.GetString()),
             Is.EqualTo(analysis.Problems)
         );
-        if (size == 1 && hidden == 20)
-            Assert.That(json.GetProperty("test_accuracy").GetDouble(), Is.InRange(0.3, 0.7));
+    }
+
+    [Test]
+    public void ARandomNetworkIsAtChance([Values(0, 1)] double bias)
+    {
+        var (_, json) = Analyze(Random(20, 2, 1, bias), """{ "name": "xor", "d": 2, "s": 3 }""");
+        Assert.That(json.GetProperty("test_accuracy").GetDouble(), Is.InRange(0.3, 0.7));
     }
 
     [Test]

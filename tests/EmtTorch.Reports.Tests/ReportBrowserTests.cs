@@ -11,6 +11,7 @@ namespace EmtTorch.Reports.Tests;
 /// <summary>
 /// Opens pages from file:// in a headless Chromium without a network. REPORT_SHOTS=folder keeps the pages and pictures of them there.
 /// </summary>
+[Category(Layer.External)]
 public sealed class ReportBrowserTests
 {
     private static readonly string? Shots = Environment.GetEnvironmentVariable("REPORT_SHOTS");
@@ -65,7 +66,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task A_report_draws_everything()
+    public async Task AReportDrawsEverything()
     {
         await Open("report", ReportPage.Render(ReportSamples.Full()));
         var marks = await CheckMarks();
@@ -160,7 +161,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task A_report_with_holes_draws_what_there_is()
+    public async Task AReportWithHolesDrawsWhatThereIs()
     {
         await Open("holes", ReportPage.Render(ReportSamples.Broken()));
         var marks = await CheckMarks();
@@ -190,7 +191,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task A_transformers_report_draws_everything()
+    public async Task ATransformersReportDrawsEverything()
     {
         var configuration = HandMadeNetwork.Configuration();
         using var network = new TrainedNetwork
@@ -273,7 +274,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task A_comparison_sorts()
+    public async Task AComparisonSorts()
     {
         await Open("comparison", ComparisonPage.Render("Twelve runs", ReportSamples.Comparison()));
         await CheckMarks();
@@ -300,7 +301,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task A_sweeps_table_draws_seeds_and_courses()
+    public async Task ASweepsTableDrawsSeedsAndCourses()
     {
         string runs = Path.Combine(_folder, "runs");
         SweepSamples.Full(
@@ -348,7 +349,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task A_table_of_a_sweep_that_has_just_begun_says_so()
+    public async Task ATableOfASweepThatHasJustBegunSaysSo()
     {
         string runs = Path.Combine(_folder, "begun");
         Directory.CreateDirectory(runs);
@@ -363,7 +364,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task Figures_save()
+    public async Task FiguresSave()
     {
         var panels = ReportSamples.Extra("panels") with
         {
@@ -392,7 +393,7 @@ public sealed class ReportBrowserTests
     }
 
     [Test]
-    public async Task Without_libraries_and_network_the_page_says_so()
+    public async Task WithoutLibrariesAndNetworkThePageSaysSo()
     {
         var page = new Page("t") { Bundled = false };
         page.Add(ReportSamples.Extra("a"));

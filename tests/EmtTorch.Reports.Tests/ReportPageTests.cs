@@ -8,7 +8,7 @@ namespace EmtTorch.Reports.Tests;
 public sealed class ReportPageTests
 {
     [Test]
-    public void Parts_come_in_order()
+    public void PartsComeInOrder()
     {
         string html = ReportPage.Render(ReportSamples.Full(hidden: 24, s: 3, kappa: 4, steps: 12));
         string[] parts =
@@ -35,7 +35,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void With_a_name_alone_it_says_what_is_missing()
+    public void WithANameAloneItSaysWhatIsMissing()
     {
         string html = ReportPage.Render(
             new()
@@ -50,7 +50,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void Without_variables_their_parts_are_left_out_and_figures_come_first()
+    public void WithoutVariablesTheirPartsAreLeftOutAndFiguresComeFirst()
     {
         string html = ReportPage.Render(
             new()
@@ -75,7 +75,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void Text_cannot_end_a_script_or_become_markup()
+    public void TextCannotEndAScriptOrBecomeMarkup()
     {
         string html = ReportPage.Render(ReportSamples.Broken());
         Assert.That(Regex.Count(html, "<script"), Is.EqualTo(Regex.Count(html, "</script>")));
@@ -84,7 +84,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void The_data_is_json_with_null_for_NaN()
+    public void TheDataIsJsonWithNullForNaN()
     {
         var data = Data(ReportPage.Render(ReportSamples.Broken()));
         Assert.That(
@@ -99,7 +99,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void Numbers_have_four_digits()
+    public void NumbersHaveFourDigits()
     {
         var data = Data(
             ReportPage.Render(
@@ -120,7 +120,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void A_large_matrix_is_drawn_as_means_and_says_so()
+    public void ALargeMatrixIsDrawnAsMeansAndSaysSo()
     {
         double[][] weights =
         [
@@ -137,14 +137,14 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void A_long_report_stays_small()
+    public void ALongReportStaysSmall()
     {
         string html = ReportPage.Render(ReportSamples.Full(hidden: 128, steps: 208, examples: 5));
         Assert.That(html.Length, Is.LessThan(5_000_000));
     }
 
     [Test]
-    public void Counts_are_taken_from_the_eigenvalues_where_not_given()
+    public void CountsAreTakenFromTheEigenvaluesWhereNotGiven()
     {
         string html = ReportPage.Render(
             new()
@@ -178,7 +178,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void Figures_of_one_id_get_their_own()
+    public void FiguresOfOneIdGetTheirOwn()
     {
         string html = FigurePage.Render("t", [ReportSamples.Extra("a b"), ReportSamples.Extra("a b")]);
         Assert.That(Data(html)["figures"]!.AsObject().Select(pair => pair.Key), Is.EqualTo(new[] { "a-b", "a-b-2" }));
@@ -186,7 +186,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void A_figures_own_specification_is_not_changed()
+    public void AFiguresOwnSpecificationIsNotChanged()
     {
         var figure = ReportSamples.Extra("a");
         string before = figure.Spec.ToJsonString();
@@ -196,7 +196,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void Without_the_libraries_the_page_links_them_and_says_so()
+    public void WithoutTheLibrariesThePageLinksThemAndSaysSo()
     {
         var page = new Page("t") { Bundled = false };
         page.Add(ReportSamples.Extra("a"));
@@ -216,7 +216,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void The_comparison_has_a_row_a_run()
+    public void TheComparisonHasARowARun()
     {
         string html = ComparisonPage.Render("Runs", ReportSamples.Comparison());
         Assert.That(Regex.Count(html, "<th scope=\"row\">"), Is.EqualTo(13));
@@ -225,7 +225,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void Empty_arrays_are_missing_data()
+    public void EmptyArraysAreMissingData()
     {
         string html = ReportPage.Render(
             new()
@@ -268,7 +268,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void No_runs_are_no_error() => Contains(ComparisonPage.Render("None", []), "0 runs");
+    public void NoRunsAreNoError() => Contains(ComparisonPage.Render("None", []), "0 runs");
 
     // A failure says what is missing, not the whole page.
     private static void Contains(string html, params string[] parts) =>

@@ -8,6 +8,9 @@ internal sealed class Command : IDisposable
     /// <summary>Trainer, built beside the tests.</summary>
     public static readonly string TrainerFile = Path.Combine(TestContext.CurrentContext.TestDirectory, "Trainer.dll");
 
+    /// <summary>The exit code of a process that was killed: 128 and the signal's number.</summary>
+    public const int Killed = 128 + 9;
+
     private readonly Process _process;
     private readonly Task<string> _output,
         _error;

@@ -6,7 +6,8 @@ using Npgsql;
 namespace EmtTorch.Tests;
 
 /// <summary>
-/// A real PostgreSQL with pgvector on loopback, with its data in a folder, so that it can be stopped and started again, both from tests/pgvector-server: PGlite, whose packages npm installs once, or the system's own.
+/// A real PostgreSQL with pgvector on loopback. Its data is in a folder, so that it can be stopped and started again.
+/// Both kinds are from tests/pgvector-server: PGlite, whose packages npm installs once, or the system's own.
 /// </summary>
 internal sealed class PgvectorServer : IDisposable
 {
@@ -30,16 +31,7 @@ internal sealed class PgvectorServer : IDisposable
     public string ConnectionString =>
         $"Host=127.0.0.1;Port={_port};Username=postgres;Password=not-to-be-seen;Database=postgres;SSL Mode=Disable;No Reset On Close=true;Pooling=false;Timeout=60";
 
-    private static string Folder
-    {
-        get
-        {
-            var at = TestContext.CurrentContext.TestDirectory;
-            while (!File.Exists(Path.Combine(at, "EmtTorch.sln")))
-                at = Path.GetDirectoryName(at)!;
-            return Path.Combine(at, "tests", "pgvector-server");
-        }
-    }
+    private static readonly string Folder = Path.Combine(Repository.Root, "tests", "pgvector-server");
 
     private static void Install()
     {

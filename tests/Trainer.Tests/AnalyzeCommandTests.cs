@@ -1,11 +1,9 @@
 using System.Text.Json;
-using EmtTorch.Configuration;
-using EmtTorch.Training;
-using Serilog.Core;
 
 namespace EmtTorch.Trainer.Tests;
 
 /// <summary>`Trainer analyze` as a user runs it: its exit codes, what it prints, and what it leaves on disk.</summary>
+[Category(Layer.Process)]
 public sealed class AnalyzeCommandTests
 {
     private const string Small = """
@@ -22,12 +20,8 @@ public sealed class AnalyzeCommandTests
     public void Train()
     {
         _folder = Directory.CreateTempSubdirectory("emttorch-analyze-").FullName;
-        foreach (int seed in (int[])[1, 2])
-        {
-            var configuration = ConfigurationFile.Parse(Small, [$"out={_folder}", $"seed={seed}"]);
-            new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
-        }
         File.WriteAllText(At("small.json"), Small);
+        Assert.That(Command.RunTrainer(_folder, "small.json", "--seeds", "1-2", "--out", _folder).Code, Is.Zero);
         File.WriteAllText(At("other.json"), Small.Replace("\"d\": 2", "\"d\": 3"));
         var weights = SafetensorsFile
             .Read(Path.Combine(Run(1), "checkpoints", "step-00000200.safetensors"))

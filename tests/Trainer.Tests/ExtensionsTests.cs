@@ -3,18 +3,15 @@ using System.Text.Json.Nodes;
 namespace EmtTorch.Trainer.Tests;
 
 /// <summary>The sample of docs/extending.md, as a user runs it: a task, a memory and an analysis from another assembly.</summary>
+[Category(Layer.Process)]
 public sealed class ExtensionsTests : InTemporaryFolder
 {
-    private static readonly string Repository = Path.GetFullPath(
-        Path.Combine(TestContext.CurrentContext.TestDirectory, "..", "..", "..", "..", "..")
-    );
-
     private static readonly string MyLab = Path.Combine(
-        Repository,
+        Repository.Root,
         "samples",
         "MyLab",
         Path.GetRelativePath(
-            Path.Combine(Repository, "tests", "Trainer.Tests"),
+            Path.Combine(Repository.Root, "tests", "Trainer.Tests"),
             TestContext.CurrentContext.TestDirectory
         ),
         "MyLab.dll"
@@ -109,10 +106,10 @@ public sealed class ExtensionsTests : InTemporaryFolder
     [TestCase("ParticipationRatio.cs")]
     public void TheDocumentShowsTheSample(string file)
     {
-        var document = File.ReadAllText(Path.Combine(Repository, "docs", "extending.md"));
+        var document = File.ReadAllText(Path.Combine(Repository.Root, "docs", "extending.md"));
         Assert.That(
             document,
-            Does.Contain(File.ReadAllText(Path.Combine(Repository, "samples", "MyLab", file)).Trim())
+            Does.Contain(File.ReadAllText(Path.Combine(Repository.Root, "samples", "MyLab", file)).Trim())
         );
     }
 }

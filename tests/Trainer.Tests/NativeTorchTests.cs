@@ -6,6 +6,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Trainer.Tests;
 
 /// <summary>Loading of libtorch, and what is said where it cannot be loaded.</summary>
+[Category(Layer.Process)]
 public sealed class NativeTorchTests : InTemporaryFolder
 {
     private static readonly string Beside = TestContext.CurrentContext.TestDirectory;
@@ -209,7 +210,7 @@ public sealed class NativeTorchTests : InTemporaryFolder
         }
     }
 
-    [Test]
+    [Test, NonParallelizable] // the console
     public void AnErrorOfLibtorchIsSaidWithoutItsFrames()
     {
         var before = Console.Error;

@@ -5,12 +5,9 @@ using EmtTorch.Studies;
 namespace EmtTorch.Trainer.Tests;
 
 /// <summary>scripts/slurm/sweep.sbatch: on a cluster of one node, which tests/slurm/local.sh starts, and by itself.</summary>
+[Category(Layer.External)]
 public sealed class SlurmTests
 {
-    // Tests run from tests/EmtTorch.Tests/bin/Release/net10.0.
-    private static readonly string Root = Path.GetFullPath(
-        Path.Combine(TestContext.CurrentContext.TestDirectory, "..", "..", "..", "..", "..")
-    );
     private static readonly string Script = Path.Combine("scripts", "slurm", "sweep.sbatch");
 
     private const string Sweep = """
@@ -47,7 +44,10 @@ public sealed class SlurmTests
         _folder = Directory.CreateTempSubdirectory("emttorch-slurm-").FullName;
         _cluster = Path.Combine(_folder, "cluster");
         _whole = new(() => Train("whole", "--array=1-2"));
-        var (code, output, error) = Run(Path.Combine(Root, "tests", "slurm", "local.sh"), ["start", _cluster]);
+        var (code, output, error) = Run(
+            Path.Combine(Repository.Root, "tests", "slurm", "local.sh"),
+            ["start", _cluster]
+        );
         if (code == 3)
             _none = error.Trim();
         else
@@ -58,7 +58,7 @@ public sealed class SlurmTests
     [OneTimeTearDown]
     public void StopTheCluster()
     {
-        Run(Path.Combine(Root, "tests", "slurm", "local.sh"), ["stop", _cluster]);
+        Run(Path.Combine(Repository.Root, "tests", "slurm", "local.sh"), ["stop", _cluster]);
         Directory.Delete(_folder, recursive: true);
     }
 
@@ -75,7 +75,7 @@ public sealed class SlurmTests
     )
     {
         using var command = Command.Start(
-            Root,
+            Repository.Root,
             program,
             arguments,
             [("SLURM_CONF", _slurmConf), ("EMTTORCH_TRAINER", Command.TrainerFile), .. environment]
@@ -301,7 +301,10 @@ public sealed class SlurmTests
     [Test]
     public void OutsideTheCheckoutTheScriptSaysWhereToSubmit()
     {
-        var (code, _, error) = Run("bash", ["-c", $"cd / && bash '{Path.Combine(Root, Script)}' sweep.json"]);
+        var (code, _, error) = Run(
+            "bash",
+            ["-c", $"cd / && bash '{Path.Combine(Repository.Root, Script)}' sweep.json"]
+        );
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.EqualTo(2));

@@ -8,6 +8,7 @@ using Serilog.Events;
 namespace EmtTorch.Trainer.Tests;
 
 /// <summary>Runs whose networks retrieve: with either store, broken off and gone on with, with a server that goes away.</summary>
+[NonParallelizable] // an environment variable, and the memory of the process
 public sealed class StoredEpisodesTests : InTemporaryFolder
 {
     private const string Variable = "EMTTORCH_TEST_POSTGRES";
@@ -71,7 +72,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
                 .Select(m => $"{m.Step} {m.Loss:R} {m.GradientNorm:R} {m.TestLoss:R}"),
         ];
 
-    [Test]
+    [Test, Category(Layer.External)]
     public void EitherStoreGivesTheSameRunAlsoWhenItIsBrokenOff(
         [Values("document", "shared")] string scope,
         [Values] bool native
@@ -131,7 +132,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         }
     }
 
-    [Test]
+    [Test, Category(Layer.External)]
     public void AServerThatGoesAwayIsWaitedForOrTheRunEndsWithACheckpointAndGoesOnLater([Values] bool native)
     {
         var server = Server(native);
@@ -155,7 +156,10 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
                     while (!said.Any(s => s.StartsWith("PostgreSQL is away", StringComparison.Ordinal)))
                         Thread.Sleep(20);
                     server.Start();
-                }).Start();
+                })
+                {
+                    IsBackground = true, // a run that says nothing must not keep the process
+                }.Start();
             }
         );
         Assert.That(Figures(waits), Is.EqualTo(expected));
@@ -195,7 +199,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         );
     }
 
-    [Test]
+    [Test, Category(Layer.Process)]
     public void ARunWhoseStoreCanNotBeUsedWritesNothing()
     {
         var configuration = Path.Combine(Folder, "c.json");
@@ -235,7 +239,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         Assert.That(Directory.Exists(Path.Combine(Folder, "runs")), Is.False);
     }
 
-    [Test]
+    [Test, Category(Layer.Slow)] // memory that leaks is seen after many documents
     public void MemoryIsNoLargerAfterManyDocuments()
     {
         // A step stores two megabytes of documents, and 60 steps 120. The process itself may grow by some 20.

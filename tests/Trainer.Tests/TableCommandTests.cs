@@ -1,12 +1,11 @@
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis;
-using EmtTorch.Configuration;
-using EmtTorch.Training;
 using Serilog.Core;
 
 namespace EmtTorch.Trainer.Tests;
 
 /// <summary>`Trainer table` as a user runs it: its exit codes, what it prints, and what it leaves on disk.</summary>
+[Category(Layer.Process)]
 public sealed class TableCommandTests
 {
     private const string Small = """
@@ -23,14 +22,9 @@ public sealed class TableCommandTests
     public void Train()
     {
         _folder = Directory.CreateTempSubdirectory("emttorch-table-").FullName;
-        foreach (int seed in (int[])[1, 2])
-        {
-            var configuration = ConfigurationFile.Parse(
-                Small,
-                [$"out={Path.Combine(_folder, "runs")}", $"seed={seed}"]
-            );
-            new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
-        }
+        var configuration = At("small.json");
+        File.WriteAllText(configuration, Small);
+        Assert.That(Command.RunTrainer(_folder, configuration, "--seeds", "1-2").Code, Is.Zero);
     }
 
     [OneTimeTearDown]

@@ -1,11 +1,10 @@
 using System.Text.Json.Nodes;
-using EmtTorch.Configuration;
 using EmtTorch.Studies;
-using static TorchSharp.torch;
 
 namespace EmtTorch.Trainer.Tests;
 
 /// <summary>`Trainer sweep`, `table` and `analyze` of transformers, as a user runs them.</summary>
+[Category(Layer.Process)]
 public sealed class TransformerCommandsTests
 {
     private const string Sweep = """
@@ -159,30 +158,6 @@ public sealed class TransformerCommandsTests
         finally
         {
             Directory.Delete(folder, recursive: true);
-        }
-    }
-
-    [TestCase("""{ "associative_recall": { "pairs": 2, "vocabulary": 64 } }""")]
-    [TestCase("""{ "segment_recall": { "pairs": 2, "segment_length": 7 } }""")]
-    [TestCase("""{ "rebinding": { "pairs": 2, "rebindings": 1, "questions": 2 } }""")]
-    [TestCase("""{ "copy": { "length": 3, "segment_length": 7 } }""")]
-    public void TokensAreThoseOfADocument(string task)
-    {
-        using var scope = NewDisposeScope();
-        var configuration = ConfigurationFile.Parse(
-            """{ "name": "t", "task": TASK, "model": { "type": "episodic_transformer" }, "training": { "curriculum": { "horizons": [20] } }, "evaluation": { "horizon": 40 } }""".Replace(
-                "TASK",
-                task,
-                StringComparison.Ordinal
-            )
-        );
-        using var generator = new Generator(1);
-        foreach (int horizon in new[] { 20, 40 })
-        {
-            Assert.That(
-                configuration.Task.TokensAt(horizon),
-                Is.EqualTo(configuration.Task.ToTokenTask(horizon, CPU).Batch(1, generator).Sum(s => s.Input.shape[1]))
-            );
         }
     }
 }

@@ -7,6 +7,7 @@ using EmtTorch.Memory;
 using EmtTorch.Models;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
 using Serilog.Core;
@@ -663,7 +664,7 @@ public sealed class EpisodicAnalysisTests
 
     // ---- From a run
 
-    [Test]
+    [Test, Category(Layer.Slow)] // trains until it has learned
     public void ATrainedNetworksReadsPointToTheRightValue()
     {
         var folder = Directory.CreateTempSubdirectory("emttorch-episodic-").FullName;

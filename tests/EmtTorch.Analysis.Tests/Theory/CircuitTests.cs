@@ -8,7 +8,7 @@ public class CircuitTests
 {
     // The reference is the plain simulation of the rule, step by step.
     [TestCaseSource(typeof(BindingTasks), nameof(BindingTasks.All))]
-    public void Is_exact_at_horizon_1000_in_a_random_basis(LinearBinding task)
+    public void IsExactAtHorizon1000InARandomBasis(LinearBinding task)
     {
         using var scope = NewDisposeScope();
         int n = task.S * task.D;
@@ -26,7 +26,7 @@ public class CircuitTests
     }
 
     [Test]
-    public void Loads_each_input_into_its_variable()
+    public void LoadsEachInputIntoItsVariable()
     {
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t3");
@@ -39,7 +39,7 @@ public class CircuitTests
 
     // Φ worked out by hand for y_0(t) = y_1(t − 2), y_1(t) = −y_0(t − 1): history [a b c d], next [c d b −c].
     [Test]
-    public void Phi_by_hand()
+    public void PhiByHand()
     {
         var task = LinearBinding.FromMatrix(
             [
@@ -59,7 +59,7 @@ public class CircuitTests
     }
 
     [Test]
-    public void Is_an_Elman_network_in_tanhs_linear_range_where_the_oldest_variable_alone_is_read()
+    public void IsAnElmanNetworkInTanhsLinearRangeWhereTheOldestVariableAloneIsRead()
     {
         using var scope = NewDisposeScope();
         var task = BindingTasks.Rotation(3, d: 4, s: 3);
@@ -71,14 +71,14 @@ public class CircuitTests
     }
 
     [Test]
-    public void No_network_of_one_phase_is_given_where_none_can_be_exact()
+    public void NoNetworkOfOnePhaseIsGivenWhereNoneCanBeExact()
     {
         using var circuit = new Circuit(LinearBinding.Named("t2"));
         Assert.That(() => circuit.ToElmanRnn(), Throws.InvalidOperationException.With.Message.Contains("oldest"));
     }
 
     [Test]
-    public void Dependent_columns_and_wrong_shapes_are_refused()
+    public void DependentColumnsAndWrongShapesAreRefused()
     {
         var task = LinearBinding.RepeatCopy(d: 2, s: 2);
         using var wrong = ones(6, 3, dtype: ScalarType.Float64);

@@ -10,7 +10,7 @@ public class LiveEntriesTests
     [TestCase("t2", 36)]
     [TestCase("t3", 36)]
     [TestCase("t4", 36)]
-    public void Are_as_many_as_the_specification_says(string name, int count)
+    public void AreAsManyAsTheSpecificationSays(string name, int count)
     {
         using var live = LiveEntries.Of(LinearBinding.Named(name));
         Assert.That(live.Indices, Has.Count.EqualTo(count));
@@ -19,7 +19,7 @@ public class LiveEntriesTests
 
     // T2 reads component k of variable k (from 0): entries below it have passed their reader for good.
     [Test]
-    public void Of_T2_are_component_i_of_the_variables_from_i_on()
+    public void OfT2AreComponentIOfTheVariablesFromIOn()
     {
         using var live = LiveEntries.Of(LinearBinding.Named("t2"));
         var expected = from k in Enumerable.Range(0, 8) from i in Enumerable.Range(0, 8) where k >= i select k * 8 + i;
@@ -28,7 +28,7 @@ public class LiveEntriesTests
 
     // Perturb an entry, and see whether the distant future changes.
     [TestCaseSource(typeof(BindingTasks), nameof(BindingTasks.All))]
-    public void Are_those_whose_perturbation_is_felt_for_ever(LinearBinding task)
+    public void AreThoseWhosePerturbationIsFeltForEver(LinearBinding task)
     {
         using var live = LiveEntries.Of(task);
         int n = task.S * task.D;
@@ -47,7 +47,7 @@ public class LiveEntriesTests
     }
 
     [Test]
-    public void A_task_that_forgets_has_none()
+    public void ATaskThatForgetsHasNone()
     {
         var halving = LinearBinding.FromMatrix(
             [
@@ -63,7 +63,7 @@ public class LiveEntriesTests
     }
 
     [Test]
-    public void An_eigenvalue_on_the_threshold_is_said()
+    public void AnEigenvalueOnTheThresholdIsSaid()
     {
         var onIt = LinearBinding.FromMatrix(
             [

@@ -6,19 +6,7 @@ namespace EmtTorch.Studies.Tests;
 
 public class GsemmExperimentTests
 {
-    private static readonly string Shipped = Path.Combine(Root(), "experiments", "gsemm", "retrieval.json");
-
-    private static string Root()
-    {
-        var folder = TestContext.CurrentContext.TestDirectory;
-        while (!File.Exists(Path.Combine(folder, "EmtTorch.sln")))
-        {
-            folder =
-                Path.GetDirectoryName(folder) ?? throw new InvalidOperationException("no EmtTorch.sln above the tests");
-        }
-
-        return folder;
-    }
+    private static readonly string Shipped = Path.Combine(Repository.Root, "experiments", "gsemm", "retrieval.json");
 
     private static IReadOnlyList<ConfigurationProblem> Problems(string json)
     {
@@ -35,11 +23,11 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void The_shipped_configuration_is_the_defaults() =>
+    public void TheShippedConfigurationIsTheDefaults() =>
         Assert.That(GsemmConfiguration.Load(Shipped), Is.EqualTo(new GsemmConfiguration()));
 
     [Test]
-    public void The_shipped_configuration_retrieves_in_order_and_agrees_with_the_theory()
+    public void TheShippedConfigurationRetrievesInOrderAndAgreesWithTheTheory()
     {
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(Shipped));
         TestContext.Out.WriteLine(
@@ -93,8 +81,8 @@ public class GsemmExperimentTests
         );
     }
 
-    [Test]
-    public void Any_seed_retrieves_in_order([Range(2, 6)] int seed, [Values] bool cyclic)
+    [Test, Category(Layer.Slow)] // ten experiments
+    public void AnySeedRetrievesInOrder([Range(2, 6)] int seed, [Values] bool cyclic)
     {
         var configuration = new GsemmConfiguration
         {
@@ -114,7 +102,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Without_the_sequence_only_the_cue_is_retrieved()
+    public void WithoutTheSequenceOnlyTheCueIsRetrieved()
     {
         var result = GsemmExperiment.Run(
             new()
@@ -130,7 +118,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Where_there_is_no_energy_the_result_says_why()
+    public void WhereThereIsNoEnergyTheResultSaysWhy()
     {
         var result = GsemmExperiment.Run(
             new()
@@ -148,7 +136,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Retrieval_by_hand()
+    public void RetrievalByHand()
     {
         double[][] overlaps =
         [
@@ -195,7 +183,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Every_problem_of_a_configuration_is_told_with_its_path()
+    public void EveryProblemOfAConfigurationIsToldWithItsPath()
     {
         var problems = Problems(
             """
@@ -247,7 +235,7 @@ public class GsemmExperimentTests
     [TestCase("""{ "integration": { "step": 0, "length": 0.03 } }""", "integration.step", "above 0")]
     [TestCase("""{ "timescales": { "feature": 1e999 } }""", "timescales.feature", "above 0")]
     [TestCase("""{ "timescales": null }""", "timescales", "an object")]
-    public void A_problem_is_told_once(string json, string path, string gist)
+    public void AProblemIsToldOnce(string json, string path, string gist)
     {
         var problems = Problems(json);
         Assert.That(problems, Has.Count.EqualTo(1));
@@ -256,7 +244,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void Overrides_and_missing_files_are_as_for_a_run()
+    public void OverridesAndMissingFilesAreAsForARun()
     {
         Assert.That(
             GsemmConfiguration.Load(Shipped, ["seed=4", "strengths.alpha_c=2"]),
@@ -279,7 +267,7 @@ public class GsemmExperimentTests
     }
 
     [Test]
-    public void What_only_running_can_show_is_told()
+    public void WhatOnlyRunningCanShowIsTold()
     {
         Assert.That(
             () =>

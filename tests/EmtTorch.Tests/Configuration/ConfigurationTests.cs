@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Configuration;
@@ -309,7 +308,7 @@ public class ConfigurationTests
     private static IEnumerable<TestCaseData> BadCases => Bad.Select(b => new TestCaseData(b.Json, b.Path, b.Gist));
 
     [TestCaseSource(nameof(BadCases))]
-    public void A_bad_configuration_is_refused_with_its_path_and_one_problem(string json, string path, string gist)
+    public void ABadConfigurationIsRefusedWithItsPathAndOneProblem(string json, string path, string gist)
     {
         var problems = Problems(() => ConfigurationFile.Parse(json));
         Assert.That(problems, Has.Count.EqualTo(1), string.Join('\n', problems));
@@ -318,7 +317,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void All_problems_come_at_once()
+    public void AllProblemsComeAtOnce()
     {
         var problems = Problems(() =>
             ConfigurationFile.Parse(
@@ -359,42 +358,46 @@ public class ConfigurationTests
 
     /// <summary>Whatever one does to the text, it is refused in words or it loads, and what loads is written and loads again.</summary>
     [Test]
-    public void Damaged_text_is_refused_or_loads() =>
-        Check.One(
-            Config.QuickThrowOnFailure.WithMaxTest(1000),
-            Prop.ForAll(
-                Gen.Choose(0, int.MaxValue).ToArbitrary(),
-                seed =>
-                {
-                    var random = new System.Random(seed);
-                    var text = new System.Text.StringBuilder(Everything);
-                    const string Junk = "{}[],:\"\\0123456789eE.-+ntfu_ \n\0é";
-                    for (int edits = random.Next(1, 4); edits > 0; edits--)
-                    {
-                        int at = random.Next(text.Length);
-                        if (random.Next(2) == 0)
-                            text.Remove(at, Math.Min(random.Next(1, 12), text.Length - at));
-                        if (random.Next(2) == 0)
-                            text.Insert(at, Junk[random.Next(Junk.Length)]);
-                    }
-                    try
-                    {
-                        var loaded = ConfigurationFile.Parse(
-                            text.ToString(),
-                            ["training.steps=" + Junk[random.Next(Junk.Length)]]
-                        );
-                        return ConfigurationFile.Parse(loaded.ToJson()) == loaded;
-                    }
-                    catch (ConfigurationException e)
-                    {
-                        return e.Problems.Count > 0 && e.Problems.All(p => p.Message.Length > 0);
-                    }
-                }
-            )
+    public void DamagedTextIsRefusedOrLoads() =>
+        Assert.That(
+            () =>
+                Check.One(
+                    Config.QuickThrowOnFailure.WithMaxTest(1000),
+                    Prop.ForAll(
+                        Gen.Choose(0, int.MaxValue).ToArbitrary(),
+                        seed =>
+                        {
+                            var random = new System.Random(seed);
+                            var text = new System.Text.StringBuilder(Everything);
+                            const string Junk = "{}[],:\"\\0123456789eE.-+ntfu_ \n\0é";
+                            for (int edits = random.Next(1, 4); edits > 0; edits--)
+                            {
+                                int at = random.Next(text.Length);
+                                if (random.Next(2) == 0)
+                                    text.Remove(at, Math.Min(random.Next(1, 12), text.Length - at));
+                                if (random.Next(2) == 0)
+                                    text.Insert(at, Junk[random.Next(Junk.Length)]);
+                            }
+                            try
+                            {
+                                var loaded = ConfigurationFile.Parse(
+                                    text.ToString(),
+                                    ["training.steps=" + Junk[random.Next(Junk.Length)]]
+                                );
+                                return ConfigurationFile.Parse(loaded.ToJson()) == loaded;
+                            }
+                            catch (ConfigurationException e)
+                            {
+                                return e.Problems.Count > 0 && e.Problems.All(p => p.Message.Length > 0);
+                            }
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
-    public void What_is_left_out_has_its_default()
+    public void WhatIsLeftOutHasItsDefault()
     {
         var c = ConfigurationFile.Parse(Good, name: "here");
         Assert.That((c.Name, c.Seed, c.Device, c.Threads, c.Out), Is.EqualTo(("here", 1L, "auto", (int?)null, "runs")));
@@ -446,7 +449,7 @@ public class ConfigurationTests
         """;
 
     [Test]
-    public void Every_key_is_bound_and_written()
+    public void EveryKeyIsBoundAndWritten()
     {
         var c = ConfigurationFile.Parse(Everything);
         // What ToJson writes is what was read: key for key, value for value.
@@ -473,7 +476,7 @@ public class ConfigurationTests
         """;
 
     [Test]
-    public void Every_key_of_a_transformer_is_bound_and_written()
+    public void EveryKeyOfATransformerIsBoundAndWritten()
     {
         var c = ConfigurationFile.Parse(Transformer);
         Assert.That(JsonNode.DeepEquals(JsonNode.Parse(c.ToJson()), JsonNode.Parse(Transformer)), c.ToJson());
@@ -491,7 +494,7 @@ public class ConfigurationTests
     ];
 
     [TestCaseSource(nameof(TokenTasks))]
-    public void A_resolved_configuration_on_tokens_loads_again_to_an_equal_one(string task)
+    public void AResolvedConfigurationOnTokensLoadsAgainToAnEqualOne(string task)
     {
         var first = ConfigurationFile.Parse(
             $$"""{"task": {{task}}, "model": {"type": "episodic_transformer"} }""",
@@ -603,7 +606,7 @@ public class ConfigurationTests
         "training.bptt_segments",
         "has no segments"
     )]
-    public void What_a_transformer_can_not_be_is_refused(string json, string path, string message)
+    public void WhatATransformerCanNotBeIsRefused(string json, string path, string message)
     {
         var e = Assert.Throws<ConfigurationException>(() =>
             ConfigurationFile.Parse(
@@ -630,7 +633,7 @@ public class ConfigurationTests
     ];
 
     [TestCaseSource(nameof(Tasks))]
-    public void The_resolved_configuration_loads_again_to_an_equal_one(string task)
+    public void TheResolvedConfigurationLoadsAgainToAnEqualOne(string task)
     {
         var first = ConfigurationFile.Parse($$"""{"task": {{task}}}""");
         var second = ConfigurationFile.Parse(first.ToJson());
@@ -642,7 +645,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Xor_loads_again_and_is_no_linear_binding_task()
+    public void XorLoadsAgainAndIsNoLinearBindingTask()
     {
         var first = ConfigurationFile.Parse(
             """{"task": {"name": "xor", "d": 3, "s": 5, "delays": [5, 2]}, "model": {"bias": true}}"""
@@ -659,7 +662,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Flip_flop_loads_again_and_is_no_binding_task()
+    public void FlipFlopLoadsAgainAndIsNoBindingTask()
     {
         var first = ConfigurationFile.Parse("""{"task": {"name": "flip_flop", "d": 3}}""");
         Assert.That(ConfigurationFile.Parse(first.ToJson()), Is.EqualTo(first));
@@ -670,7 +673,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Large_ids_lose_nothing()
+    public void LargeIdsLoseNothing()
     {
         var id = ConfigurationFile
             .Parse("""{"task": {"id": [18446744073709551617, 0, 3], "d": 2, "s": 33}}""")
@@ -679,32 +682,38 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Any_number_in_range_survives_the_round_trip() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                ArbMap
-                    .Default.GeneratorFor<NormalFloat>()
-                    .Select(f => Math.Abs(f.Get))
-                    .Where(f => f > 0)
-                    .Zip(Gen.Choose(0, int.MaxValue))
-                    .ToArbitrary(),
-                drawn =>
-                {
-                    var first = new RunConfiguration
-                    {
-                        Name = "x",
-                        Task = new() { Name = "t1" },
-                        Seed = drawn.Item2,
-                        Training = new() { LearningRate = drawn.Item1 },
-                    };
-                    var second = ConfigurationFile.Parse(first.ToJson());
-                    return second == first && second.Training.LearningRate == drawn.Item1 && second.Seed == drawn.Item2;
-                }
-            )
+    public void AnyNumberInRangeSurvivesTheRoundTrip() =>
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        ArbMap
+                            .Default.GeneratorFor<NormalFloat>()
+                            .Select(f => Math.Abs(f.Get))
+                            .Where(f => f > 0)
+                            .Zip(Gen.Choose(0, int.MaxValue))
+                            .ToArbitrary(),
+                        drawn =>
+                        {
+                            var first = new RunConfiguration
+                            {
+                                Name = "x",
+                                Task = new() { Name = "t1" },
+                                Seed = drawn.Item2,
+                                Training = new() { LearningRate = drawn.Item1 },
+                            };
+                            var second = ConfigurationFile.Parse(first.ToJson());
+                            return second == first
+                                && second.Training.LearningRate == drawn.Item1
+                                && second.Seed == drawn.Item2;
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
-    public void Whole_numbers_may_be_written_as_any_number() =>
+    public void WholeNumbersMayBeWrittenAsAnyNumber() =>
         Assert.That(
             ConfigurationFile
                 .Parse("""{"task": {"name": "t1"}, "training": {"steps": 2e4, "batch_size": 32.0}}""")
@@ -713,7 +722,7 @@ public class ConfigurationTests
         );
 
     [Test]
-    public void Comments_trailing_commas_and_the_schema_key_are_allowed() =>
+    public void CommentsTrailingCommasAndTheSchemaKeyAreAllowed() =>
         Assert.That(
             ConfigurationFile
                 .Parse(
@@ -725,7 +734,7 @@ public class ConfigurationTests
         );
 
     [Test]
-    public void Overrides_win()
+    public void OverridesWin()
     {
         var c = ConfigurationFile.Parse(
             Everything,
@@ -777,7 +786,7 @@ public class ConfigurationTests
         "task",
         "found name and id of name, id, matrix, terms, associative_recall, copy, rebinding, segment_recall, text, two_hop; allowed: exactly one (--set task={…} replaces"
     )]
-    public void A_bad_override_is_refused(string text, string path, string gist)
+    public void ABadOverrideIsRefused(string text, string path, string gist)
     {
         var problems = Problems(() => ConfigurationFile.Parse(Good, [text]));
         Assert.That(problems, Has.Count.EqualTo(1), string.Join('\n', problems));
@@ -789,7 +798,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void An_override_inside_something_that_is_no_object_leaves_that_to_be_refused()
+    public void AnOverrideInsideSomethingThatIsNoObjectLeavesThatToBeRefused()
     {
         var problems = Problems(() =>
             ConfigurationFile.Parse("""{"task": {"name": "t1"}, "training": 5}""", ["training.steps=3"])
@@ -798,7 +807,7 @@ public class ConfigurationTests
     }
 
     [Test]
-    public void Files_that_cannot_be_read_are_told_together_with_bad_overrides()
+    public void FilesThatCannotBeReadAreToldTogetherWithBadOverrides()
     {
         var folder = Directory.CreateTempSubdirectory().FullName;
         try
@@ -830,7 +839,7 @@ public class ConfigurationTests
     [TestCase(".json", "run")]
     [TestCase("a.b.json", "a.b")]
     [TestCase(".-x.json", "x")]
-    public void A_run_is_named_after_its_file(string file, string name)
+    public void ARunIsNamedAfterItsFile(string file, string name)
     {
         var folder = Directory.CreateTempSubdirectory().FullName;
         try
@@ -852,18 +861,18 @@ public class ConfigurationTests
     [TestCase("seeed", "seed", 1)]
     [TestCase("kitten", "sitting", 3)]
     [TestCase("", "abc", 3)]
-    public void Edit_distance(string a, string b, int expected) =>
+    public void EditDistance(string a, string b, int expected) =>
         Assert.That(NearestName.Distance(a, b), Is.EqualTo(expected));
 
     [TestCase("weigth_decay", "weight_decay")]
     [TestCase("Weight-Decay", "weight_decay")]
     [TestCase("momentum", null)]
     [TestCase("z", null)]
-    public void The_nearest_name_is_offered_only_if_near(string name, string? expected) =>
+    public void TheNearestNameIsOfferedOnlyIfNear(string name, string? expected) =>
         Assert.That(NearestName.To(name, ["steps", "weight_decay", "max_grad_norm", "d", "s"]), Is.EqualTo(expected));
 
     [Test]
-    public void The_schema_is_up_to_date() =>
+    public void TheSchemaIsUpToDate() =>
         Assert.That(
             File.Exists(SchemaFile) ? File.ReadAllText(SchemaFile) : "",
             Is.EqualTo(ConfigurationSchema.Generate()),
@@ -871,10 +880,10 @@ public class ConfigurationTests
         );
 
     [Test, Explicit("Writes configs/schema.json anew.")]
-    public void Write_the_schema() => File.WriteAllText(SchemaFile, ConfigurationSchema.Generate());
+    public void WriteTheSchema() => File.WriteAllText(SchemaFile, ConfigurationSchema.Generate());
 
     [Test]
-    public void The_schema_says_what_the_records_say()
+    public void TheSchemaSaysWhatTheRecordsSay()
     {
         var schema = JsonNode.Parse(ConfigurationSchema.Generate())!;
         var training = schema["properties"]!["training"]!;
@@ -913,7 +922,7 @@ public class ConfigurationTests
             .Order();
 
     [Test]
-    public void Every_configuration_of_the_repository_loads()
+    public void EveryConfigurationOfTheRepositoryLoads()
     {
         Assert.That(
             ConfigurationFiles,
@@ -941,7 +950,7 @@ public class ConfigurationTests
         {
             // A text is looked for from where the program is started, the repository's root.
             var c = ConfigurationFile.Load(
-                Path.Combine(Path.GetDirectoryName(SchemaFile)!, file),
+                Path.Combine(Repository.Root, "configs", file),
                 file == "text.json" ? [$"task.text.path={SchemaFile}"] : []
             );
             Assert.That(c.Name, Is.EqualTo(Path.GetFileNameWithoutExtension(file)));
@@ -964,7 +973,5 @@ public class ConfigurationTests
         return [];
     }
 
-    private static string SchemaFile => Path.Combine(Here(), "..", "..", "..", "configs", "schema.json");
-
-    private static string Here([CallerFilePath] string file = "") => Path.GetDirectoryName(file)!;
+    private static string SchemaFile => Path.Combine(Repository.Root, "configs", "schema.json");
 }

@@ -122,7 +122,7 @@ public sealed class GraphMemoryTests
         }
     }
 
-    [Test]
+    [Test, Category(Layer.Reference)]
     public void ReadsAndNodesAreThoseOfTheEquationsTokenByTokenInPyTorch()
     {
         using var recorded = JsonDocument.Parse(
@@ -415,20 +415,21 @@ public sealed class GraphMemoryTests
         return rand([batch, Vocabulary], generator: generator).argsort(1).narrow(1, 0, length);
     }
 
+    // Every fifth combination: any two settings of two switches are in one of them.
     [TestCase("float64", 1e-9)]
     [TestCase("float32", 1e-4)]
     public void InANetworkOnePieceSegmentsAndSingleTokensAgree(string dtype, double relative) =>
         Assert.That(
-            Pieces.CheckCuts(
-                Networks().Select(m => m with { Dtype = dtype }),
-                Network,
-                () => Distinct(2, 9),
-                relative,
-                [1, 5, 3],
-                Enumerable.Repeat(1L, 9)
-            ),
-            Is.EqualTo(64)
+            CheckCuts(Networks().Where((_, i) => i % 5 == 0).Select(m => m with { Dtype = dtype }), relative),
+            Is.EqualTo(13)
         );
+
+    [Test, Category(Layer.Slow)] // 64 networks
+    public void InANetworkOnePieceSegmentsAndSingleTokensAgreeForEveryCombinationOfSwitches() =>
+        Assert.That(CheckCuts(Networks(), 1e-9), Is.EqualTo(64));
+
+    private static int CheckCuts(IEnumerable<ModelConfiguration> models, double relative) =>
+        Pieces.CheckCuts(models, Network, () => Distinct(2, 9), relative, [1, 5, 3], Enumerable.Repeat(1L, 9));
 
     [Test]
     public void NoTokenSeesALaterOneAndEveryLaterIntervalSeesIt()

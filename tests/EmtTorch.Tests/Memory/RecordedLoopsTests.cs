@@ -6,6 +6,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests;
 
 /// <summary>Step forms and scans against plain loops over tokens in PyTorch, gradients among them: record.py.</summary>
+[Category(Layer.Reference)]
 public sealed class RecordedLoopsTests
 {
     private static readonly Dictionary<string, Func<Tensor[], (Tensor, Tensor)>[]> Functions = new()

@@ -24,7 +24,7 @@ public class LinearBindingTests
     ];
 
     [TestCaseSource(nameof(Expectations))]
-    public void Paper_tasks_are_what_their_ids_say(string name, int[] entries, int[] signs)
+    public void PaperTasksAreWhatTheirIdsSay(string name, int[] entries, int[] signs)
     {
         var f = LinearBinding.Named(name).F;
         Assert.That((f.GetLength(0), f.GetLength(1)), Is.EqualTo((64, 8)));
@@ -35,7 +35,7 @@ public class LinearBindingTests
     }
 
     [Test]
-    public void Compose_copy_reads_component_k_of_variable_k()
+    public void ComposeCopyReadsComponentKOfVariableK()
     {
         // y_k(t) = y_k(t − (8 − k)): with u(i) all i + 1, y(8) is 1, 2, …, 8, and y(9)_7 is y(8)_7 again.
         var history = Enumerable.Range(1, 8).Select(i => Enumerable.Repeat((double)i, 8).ToArray()).ToArray();
@@ -45,7 +45,7 @@ public class LinearBindingTests
     }
 
     [Test]
-    public void Bit_0_is_the_oldest_variables_first_component()
+    public void Bit0IsTheOldestVariablesFirstComponent()
     {
         // d = 2, s = 3: entries 0 and 5 are y_0(t − 3) and y_1(t − 1).
         var task = LinearBinding.FromId(0b100001, 0, 0b10, d: 2, s: 3);
@@ -76,7 +76,7 @@ public class LinearBindingTests
     }
 
     [Test]
-    public void Phi_moves_each_variable_into_the_one_before_and_computes_the_new_one() =>
+    public void PhiMovesEachVariableIntoTheOneBeforeAndComputesTheNewOne() =>
         // y_0(t) = y_1(t − 2), y_1(t) = −y_0(t − 1), by hand: the history [a b c d] becomes [c d b −c].
         Assert.That(
             LinearBinding
@@ -103,7 +103,7 @@ public class LinearBindingTests
         );
 
     [Test]
-    public void Terms_add_up()
+    public void TermsAddUp()
     {
         // y_0(t) = y_1(t − 3) + y_0(t − 1), y_1(t) = −y_0(t − 3) + y_1(t − 1)
         var task = LinearBinding.FromTerms(
@@ -133,7 +133,7 @@ public class LinearBindingTests
     }
 
     [Test]
-    public void A_matrix_is_taken_as_it_is()
+    public void AMatrixIsTakenAsItIs()
     {
         var task = LinearBinding.FromMatrix(
             [
@@ -158,74 +158,91 @@ public class LinearBindingTests
     }
 
     [Test]
-    public void Repeat_copy_repeats_at_any_size() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
-                drawn =>
-                {
-                    var ((d, s), seed) = drawn;
-                    var random = new System.Random(seed);
-                    var history = Enumerable
-                        .Range(0, s)
-                        .Select(_ => Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray())
-                        .ToArray();
-                    var y = LinearBinding.RepeatCopy(d, s).Continue(history, 2 * s + 1);
-                    return y.Select((variable, t) => variable.SequenceEqual(history[t % s])).All(same => same);
-                }
-            )
+    public void RepeatCopyRepeatsAtAnySize() =>
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                        drawn =>
+                        {
+                            var ((d, s), seed) = drawn;
+                            var random = new System.Random(seed);
+                            var history = Enumerable
+                                .Range(0, s)
+                                .Select(_ => Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray())
+                                .ToArray();
+                            var y = LinearBinding.RepeatCopy(d, s).Continue(history, 2 * s + 1);
+                            return y.Select((variable, t) => variable.SequenceEqual(history[t % s])).All(same => same);
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
-    public void Any_id_within_the_rules_gives_a_signed_choice() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
-                drawn =>
-                {
-                    var ((d, s), seed) = drawn;
-                    var random = new System.Random(seed);
-                    var mask = Enumerable.Range(0, s * d).ToArray();
-                    random.Shuffle(mask);
-                    var id1 = mask.Take(d).Aggregate(BigInteger.Zero, (sum, bit) => sum + (BigInteger.One << bit));
-                    var id2 = Enumerable
-                        .Range(0, d)
-                        .Aggregate(BigInteger.Zero, (sum, k) => sum + random.Next(d - k) * BigInteger.Pow(d, k));
-                    int id3 = random.Next(1 << d);
-                    var f = LinearBinding.FromId(id1, id2, id3, d, s).F;
-                    // Every output component reads one chosen entry, no entry is read twice, and sign i is bit i of id3.
-                    var read = Enumerable
-                        .Range(0, d)
-                        .Select(i => Enumerable.Range(0, s * d).Single(j => f[j, i] != 0))
-                        .ToArray();
-                    return read.Order().SequenceEqual(mask.Take(d).Order())
-                        && Enumerable.Range(0, d).All(i => f[read[i], i] == ((id3 >> i & 1) == 1 ? -1 : 1));
-                }
-            )
+    public void AnyIdWithinTheRulesGivesASignedChoice() =>
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        Gen.Choose(1, 6).Two().Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                        drawn =>
+                        {
+                            var ((d, s), seed) = drawn;
+                            var random = new System.Random(seed);
+                            var mask = Enumerable.Range(0, s * d).ToArray();
+                            random.Shuffle(mask);
+                            var id1 = mask.Take(d)
+                                .Aggregate(BigInteger.Zero, (sum, bit) => sum + (BigInteger.One << bit));
+                            var id2 = Enumerable
+                                .Range(0, d)
+                                .Aggregate(
+                                    BigInteger.Zero,
+                                    (sum, k) => sum + random.Next(d - k) * BigInteger.Pow(d, k)
+                                );
+                            int id3 = random.Next(1 << d);
+                            var f = LinearBinding.FromId(id1, id2, id3, d, s).F;
+                            // Every output component reads one chosen entry, and no entry is read twice.
+                            // Sign i is bit i of id3.
+                            var read = Enumerable
+                                .Range(0, d)
+                                .Select(i => Enumerable.Range(0, s * d).Single(j => f[j, i] != 0))
+                                .ToArray();
+                            return read.Order().SequenceEqual(mask.Take(d).Order())
+                                && Enumerable.Range(0, d).All(i => f[read[i], i] == ((id3 >> i & 1) == 1 ? -1 : 1));
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [Test]
-    public void A_signed_permutation_with_its_inverse_gives_back_the_input() =>
-        Check.QuickThrowOnFailure(
-            Prop.ForAll(
-                Gen.Choose(1, 7).Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
-                drawn =>
-                {
-                    var (d, seed) = drawn;
-                    var random = new System.Random(seed);
-                    var permutation = Enumerable.Range(0, d).ToArray();
-                    random.Shuffle(permutation);
-                    var u = Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray();
-                    var forward = LinearBinding
-                        .FromTerms([new() { Delay = 1, Permutation = permutation }], d, 1)
-                        .Continue([u], 1);
-                    var inverse = Enumerable.Range(0, d).OrderBy(i => permutation[i]).ToArray();
-                    return LinearBinding
-                        .FromTerms([new() { Delay = 1, Permutation = inverse }], d, 1)
-                        .Continue(forward, 1)[0]
-                        .SequenceEqual(u);
-                }
-            )
+    public void ASignedPermutationWithItsInverseGivesBackTheInput() =>
+        Assert.That(
+            () =>
+                Check.QuickThrowOnFailure(
+                    Prop.ForAll(
+                        Gen.Choose(1, 7).Zip(Gen.Choose(0, int.MaxValue)).ToArbitrary(),
+                        drawn =>
+                        {
+                            var (d, seed) = drawn;
+                            var random = new System.Random(seed);
+                            var permutation = Enumerable.Range(0, d).ToArray();
+                            random.Shuffle(permutation);
+                            var u = Enumerable.Range(0, d).Select(_ => random.NextDouble()).ToArray();
+                            var forward = LinearBinding
+                                .FromTerms([new() { Delay = 1, Permutation = permutation }], d, 1)
+                                .Continue([u], 1);
+                            var inverse = Enumerable.Range(0, d).OrderBy(i => permutation[i]).ToArray();
+                            return LinearBinding
+                                .FromTerms([new() { Delay = 1, Permutation = inverse }], d, 1)
+                                .Continue(forward, 1)[0]
+                                .SequenceEqual(u);
+                        }
+                    )
+                ),
+            Throws.Nothing
         );
 
     [TestCase("7", "0", "0", 2, 3, "id1 chooses 3 history entries")]
@@ -243,7 +260,7 @@ public class LinearBindingTests
     [TestCase("3", "0", "0", 0, 3, "d is 0")]
     [TestCase("3", "0", "0", 2, -1, "s is -1")]
     [TestCase("3", "0", "0", 65536, 65536, "at most 67108864")]
-    public void An_id_that_breaks_a_rule_is_refused(string id1, string id2, string id3, int d, int s, string gist)
+    public void AnIdThatBreaksARuleIsRefused(string id1, string id2, string id3, int d, int s, string gist)
     {
         var (a, b, c) = (BigInteger.Parse(id1), BigInteger.Parse(id2), BigInteger.Parse(id3));
         Assert.That(LinearBinding.CheckId(a, b, c, d, s), Has.One.Contains(gist));
@@ -251,17 +268,17 @@ public class LinearBindingTests
     }
 
     [Test]
-    public void All_broken_rules_are_told() => Assert.That(LinearBinding.CheckId(7, 2, 4, 2, 3), Has.Count.EqualTo(3));
+    public void AllBrokenRulesAreTold() => Assert.That(LinearBinding.CheckId(7, 2, 4, 2, 3), Has.Count.EqualTo(3));
 
     [Test]
-    public void The_paper_ids_break_no_rule()
+    public void ThePaperIdsBreakNoRule()
     {
         Assert.That(LinearBinding.CheckId(Diagonal, 262676, 189, 8, 8), Is.Empty);
         Assert.That(LinearBinding.CheckId(Diagonal, 38637, 145, 8, 8), Is.Empty);
     }
 
     [Test]
-    public void Names_terms_and_matrices_are_checked()
+    public void NamesTermsAndMatricesAreChecked()
     {
         Assert.That(LinearBinding.CheckNamed("t5", 8, 8), Has.One.Contains("no task named t5"));
         Assert.That(LinearBinding.CheckNamed("t2", 8, 4), Has.One.Contains("d is 8 and s is 4"));

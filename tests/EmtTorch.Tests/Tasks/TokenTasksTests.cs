@@ -1,3 +1,4 @@
+using EmtTorch.Configuration;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -141,5 +142,30 @@ public sealed class TokenTasksTests
             nn.functional.cross_entropy(even, target).item<float>(),
             Is.EqualTo(Math.Log(task.VocabularySize)).Within(1e-5)
         );
+    }
+
+    [TestCase("""{ "associative_recall": { "pairs": 2, "vocabulary": 64 } }""")]
+    [TestCase("""{ "segment_recall": { "pairs": 2, "segment_length": 7 } }""")]
+    [TestCase("""{ "rebinding": { "pairs": 2, "rebindings": 1, "questions": 2 } }""")]
+    [TestCase("""{ "copy": { "length": 3, "segment_length": 7 } }""")]
+    public void TokensAreThoseOfADocument(string task)
+    {
+        using var scope = NewDisposeScope();
+        var configuration = ConfigurationFile.Parse(
+            $$"""
+            {
+              "name": "t", "task": {{task}}, "model": { "type": "episodic_transformer" },
+              "training": { "curriculum": { "horizons": [20] } }, "evaluation": { "horizon": 40 }
+            }
+            """
+        );
+        using var generator = new Generator(1);
+        foreach (int horizon in new[] { 20, 40 })
+        {
+            Assert.That(
+                configuration.Task.TokensAt(horizon),
+                Is.EqualTo(configuration.Task.ToTokenTask(horizon, CPU).Batch(1, generator).Sum(s => s.Input.shape[1]))
+            );
+        }
     }
 }

@@ -284,7 +284,7 @@ public sealed class TorchFunctionTests
             {
                 using var scope = NewDisposeScope();
                 var loss = Compared.Loss(function.Function(parameters));
-                together.SignalAndWait();
+                Assert.That(together.SignalAndWait(TimeSpan.FromMinutes(1)), "the other thread is there");
                 var found = BackwardCall.Gradients(loss, parameters, alone: false);
                 Compared.AreEqual(found!, expected, 1e-15);
             }
@@ -545,7 +545,7 @@ public sealed class TorchFunctionTests
             {
                 using var scope = NewDisposeScope();
                 var loss = Product.Apply(p[0], p[1], fails ? Told.Throw : new Told())[0].sum();
-                together.SignalAndWait();
+                Assert.That(together.SignalAndWait(TimeSpan.FromMinutes(1)), "the other thread is there");
                 if (fails)
                 {
                     Assert.That(

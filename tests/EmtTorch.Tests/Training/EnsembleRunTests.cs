@@ -224,7 +224,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
         var (whole, parts) = (WithOptions("whole"), WithOptions("parts"));
         Together(whole);
         using var stop = new CancellationTokenSource();
-        Together(
+        var stopped = Together(
             parts,
             stop: stop.Token,
             progress: p =>
@@ -233,6 +233,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                     stop.Cancel();
             }
         );
+        Assert.That(stopped, Is.All.EqualTo(new MemberOutcome(null, null)));
         foreach (var run in parts)
             Alone(run, resume: true);
         for (int i = 0; i < 3; i++)
@@ -240,35 +241,39 @@ public sealed class EnsembleRunTests : InTemporaryFolder
     }
 
     [Test]
-    public void AnInterruptedEnsembleGoesOnToTheSameBits([Values(7, 33, 120, 149)] int after)
+    public void AnInterruptedEnsembleGoesOnToTheSameBits()
     {
-        var (whole, parts) = (Seeds("whole", "training.log_interval=1"), Seeds("parts", "training.log_interval=1"));
+        var whole = Seeds("whole", "training.log_interval=1");
         Together(whole);
-        using var stop = new CancellationTokenSource();
-        var outcomes = Together(
-            parts,
-            stop: stop.Token,
-            progress: p =>
-            {
-                if (p.Metrics.Step == after)
-                    stop.Cancel();
-            }
-        );
-        Assert.That(outcomes, Is.All.EqualTo(new MemberOutcome(null, null)));
-        var resumed = Together(parts, resume: true);
-        using (Assert.EnterMultipleScope())
+        foreach (int after in new[] { 7, 33, 120, 149 })
         {
-            for (int i = 0; i < 3; i++)
-            {
-                Assert.That(resumed[i].Result!.Steps, Is.EqualTo(150));
-                AssertEqual(parts[i], whole[i], 0);
-                foreach (var (name, tensor) in Checkpoint(parts[i], 150).Tensors)
+            var parts = Seeds($"parts-{after}", "training.log_interval=1");
+            using var stop = new CancellationTokenSource();
+            var outcomes = Together(
+                parts,
+                stop: stop.Token,
+                progress: p =>
                 {
-                    Assert.That(
-                        tensor.Data.ToArray(),
-                        Is.EqualTo(Checkpoint(whole[i], 150).Tensors[name].Data.ToArray()),
-                        name
-                    );
+                    if (p.Metrics.Step == after)
+                        stop.Cancel();
+                }
+            );
+            Assert.That(outcomes, Is.All.EqualTo(new MemberOutcome(null, null)));
+            var resumed = Together(parts, resume: true);
+            using (Assert.EnterMultipleScope())
+            {
+                for (int i = 0; i < 3; i++)
+                {
+                    Assert.That(resumed[i].Result!.Steps, Is.EqualTo(150));
+                    AssertEqual(parts[i], whole[i], 0);
+                    foreach (var (name, tensor) in Checkpoint(parts[i], 150).Tensors)
+                    {
+                        Assert.That(
+                            tensor.Data.ToArray(),
+                            Is.EqualTo(Checkpoint(whole[i], 150).Tensors[name].Data.ToArray()),
+                            $"after step {after}: {name}"
+                        );
+                    }
                 }
             }
         }
@@ -285,7 +290,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
         {
             using var early = new CancellationTokenSource();
             int end = 10 + 25 * i;
-            Alone(
+            var result = Alone(
                 parts[i],
                 stop: early.Token,
                 progress: p =>
@@ -294,9 +299,10 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                         early.Cancel();
                 }
             );
+            Assert.That(result, Is.Null, "stopped early");
         }
         using var stop = new CancellationTokenSource();
-        Together(
+        var stopped = Together(
             parts,
             resume: true,
             stop: stop.Token,
@@ -306,6 +312,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                     stop.Cancel();
             }
         );
+        Assert.That(stopped, Is.All.EqualTo(new MemberOutcome(null, null)));
         foreach (var run in parts)
             Alone(run, resume: true);
         for (int i = 0; i < 3; i++)

@@ -214,7 +214,7 @@ public sealed class TokenLearnerTests : InTemporaryFolder
         Assert.That(result.TestAccuracy, Is.GreaterThan(0.3));
     }
 
-    [Test]
+    [Test, Category(Layer.Slow)] // trains until it has learned
     public void OneShotBindingIsLearnedWithFastWeightsAndNotWithout()
     {
         // Two of two keys and values in a window of one token: what was bound can only be in the memory.
@@ -239,7 +239,7 @@ public sealed class TokenLearnerTests : InTemporaryFolder
         Assert.That(without.TestAccuracy, Is.LessThan(0.65));
     }
 
-    [Test]
+    [Test, Category(Layer.Slow)] // trains until it has learned
     public void TwoHopsAreLearnedWithAGraphAndNotByFastWeightsAlone()
     {
         var text = Small.Replace(

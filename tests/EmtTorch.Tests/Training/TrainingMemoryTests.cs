@@ -10,7 +10,7 @@ namespace EmtTorch.Tests;
 /// A process that trains holds no more after many steps than after a few: resident memory, TorchSharp's functions of autograd, and its tensors. The longer
 /// form, for thousands of steps of real configurations, is `Benchmarks memory`.
 /// </summary>
-[NonParallelizable]
+[Category(Layer.Slow)] // memory that leaks is seen after hundreds of steps
 public sealed class TrainingMemoryTests : InTemporaryFolder
 {
     private const string Elman = """

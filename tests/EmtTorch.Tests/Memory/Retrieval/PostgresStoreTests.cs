@@ -7,6 +7,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests;
 
 /// <summary>Against a real PostgreSQL with pgvector, over a socket: PGlite, and the system's own where it has one.</summary>
+[Category(Layer.External)]
 [TestFixture(false)]
 [TestFixture(true)]
 public sealed class PostgresStoreTests(bool native)
@@ -216,8 +217,7 @@ public sealed class PostgresStoreTests(bool native)
             _server.Kill();
             store.Write(MemoryStoreTests.Entries(0, 0, 1, 10, 10, 4, 2)); // doesn't wait
             var search = store.Search(MemoryStoreTests.Query(0, 0, 1, [100], 4, 3, 50));
-            while (said.IsEmpty)
-                Thread.Sleep(20);
+            Assert.That(() => said.IsEmpty, Is.False.After(120).Seconds.PollEvery(20).MilliSeconds);
             _server.Start();
             var found = search();
             Assert.That(found.Found.to(ScalarType.Int64).sum().item<long>(), Is.EqualTo(20));
@@ -255,6 +255,7 @@ public sealed class PostgresStoreTests(bool native)
 }
 
 /// <summary>Against one that has no pgvector.</summary>
+[Category(Layer.External)]
 public sealed class PostgresWithoutPgvectorTests
 {
     [Test]

@@ -60,7 +60,6 @@ public sealed class RetrievalMemoryTests
                             Tokens(2, 11),
                             relative,
                             [1, 4, 6],
-                            [3, 3, 3, 2],
                             Enumerable.Repeat(1L, 11)
                         );
                         Assert.That(
