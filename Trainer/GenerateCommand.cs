@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using EmtTorch.Analysis;
 using EmtTorch.Settings;
+using EmtTorch.Studies;
 using EmtTorch.Tasks;
 using static EmtTorch.Trainer.Options;
 using static TorchSharp.torch;

@@ -1,7 +1,6 @@
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using EmtTorch.Studies;
-using EmtTorch.Trainer;
 
 namespace EmtTorch.Reports.Tests;
 

@@ -199,7 +199,8 @@ internal sealed class ElmanEnsemble : IDisposable
     public void AddSpectralPenalty(Tensor gradient, Tensor betas)
     {
         using var scope = NewDisposeScope();
-        View(gradient, "rnn.weight_hh")!.addcmul_(SpectralPenalty.Gradient(Weight("rnn.weight_hh")!), betas, 1);
+        View(gradient, "rnn.weight_hh")!
+            .addcmul_(SpectralPenalty.Gradient(Weight("rnn.weight_hh")!), betas, TorchSharpDefects.One);
     }
 
     /// <summary>h(1) … h(T) of all in Torch's operators, (N, T, B, H); zero after a network's own horizon.</summary>
@@ -262,7 +263,12 @@ internal sealed class ElmanEnsemble : IDisposable
         List<(long Members, long Start, long End)> stretches
     )
     {
-        var slope = addcmul(ones(1, dtype: states.dtype, device: states.device), states, states, -1); // D (N, T, B, H)
+        var slope = addcmul(
+            ones(1, dtype: states.dtype, device: states.device),
+            states,
+            states,
+            TorchSharpDefects.MinusOne
+        ); // D (N, T, B, H)
         var delta = given.mul_(slope); // δ, all of it at first D ∘ g
         Tensor? after = null;
         foreach (var (members, start, end) in stretches.AsEnumerable().Reverse())
@@ -279,9 +285,9 @@ internal sealed class ElmanEnsemble : IDisposable
                     // Disposed of at once: the next product is written where this one was, while that is in the cache.
                     using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
                     if (going == members)
-                        d[t].addcmul_(by[t], through, 1);
+                        d[t].addcmul_(by[t], through, TorchSharpDefects.One);
                     else
-                        d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, 1);
+                        d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, TorchSharpDefects.One);
                 }
                 after = d[t];
             }

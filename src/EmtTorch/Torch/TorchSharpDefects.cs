@@ -13,6 +13,11 @@ namespace EmtTorch;
 /// </summary>
 internal static class TorchSharpDefects
 {
+    // A number given to an operator becomes a Scalar that nothing holds while libtorch reads it: a collection of garbage at
+    // that moment frees it under libtorch's hands. These are held, for what is called at every step from several threads.
+    public static readonly Scalar One = 1,
+        MinusOne = -1;
+
     /// <summary>
     /// Takes a module's parameters out of every dispose scope: `new Parameter` in one dies with it, and `state_dict` then lacks it without a word.
     /// The last line of a module's constructor.
