@@ -176,7 +176,9 @@ internal static class AnalyzeCommand
                 grounding = known;
             }
             else
+            {
                 problems.Add("--grounding", $"'{name}' is not one of realization, output and algorithm1");
+            }
         }
         if (settings.Alpha is not (>= 0 and <= 1))
         {

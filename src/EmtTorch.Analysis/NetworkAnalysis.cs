@@ -106,7 +106,9 @@ public sealed class NetworkAnalysis : IDisposable
         var analysis = new NetworkAnalysis(weights, task);
         using var quiet = no_grad();
         if (weights.WhyUnusable() is { } reason)
+        {
             analysis._problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
+        }
         else if (weights.Dimension != task.D)
         {
             analysis._problems.Add(
@@ -114,7 +116,9 @@ public sealed class NetworkAnalysis : IDisposable
             );
         }
         else
+        {
             analysis.Compute(options);
+        }
         return analysis;
     }
 

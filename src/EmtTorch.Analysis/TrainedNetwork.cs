@@ -114,7 +114,9 @@ public sealed record TrainedNetwork : IDisposable
                 try
                 {
                     if (folder.Load(best) is { } kept)
+                    {
                         found = kept;
+                    }
                     else
                     {
                         warn(

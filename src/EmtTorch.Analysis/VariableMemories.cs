@@ -292,7 +292,9 @@ public sealed class VariableMemories : IDisposable
             error = Matrices.Norm(phi - reference) / norm;
         }
         else
+        {
             problems.Add($"No Φ error: {noGain}.");
+        }
 
         var memories = new VariableMemories(task, live, grounding, basis, inverse, onto, condition, problems)
         {

@@ -149,7 +149,9 @@ public static class SweepTableText
             + "test's horizon. They are of the weights with the lowest test loss. A run has converged where it has "
             + "as many persistent eigenvalues as the circuit; where a seed has no run that did, there is no error.";
         if (published is null)
+        {
             yield return new("Results", [.. runs, .. own], figures);
+        }
         else
         {
             yield return new(

@@ -26,9 +26,11 @@ public sealed class LineLengthTests
             $"Lines in {folder} of more than {Most} characters; the new ones are among them:\n{string.Join('\n', tooLong)}"
         );
         if (tooLong.Length < known)
+        {
             TestContext.Out.WriteLine(
                 $"{tooLong.Length} lines in {folder} are too long: write that in place of {known}."
             );
+        }
     }
 
     /// <summary>The C# files below a folder, without what a build makes.</summary>

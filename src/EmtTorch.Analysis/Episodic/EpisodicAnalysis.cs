@@ -138,7 +138,9 @@ public sealed class EpisodicAnalysis
             );
         }
         else
+        {
             MakeExample();
+        }
         ReadGraphs();
         Capacity = Curve(PairCounts(), pairs => _task.WithPairs(pairs, HorizonTrained));
         Distance = Curve(Horizons(), horizon => (_task, horizon));
@@ -300,7 +302,9 @@ public sealed class EpisodicAnalysis
             Text = new(score.Bits(0), score.Bits(1), score.Bits(2), prompt, sample);
         }
         else
+        {
             score.Add(_network, Batch(task, count));
+        }
 
         (Accuracy, Loss) = (score.Loss is null ? null : score.Accuracy, score.Loss);
         if (Loss is null)

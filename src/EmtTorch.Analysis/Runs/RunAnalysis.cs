@@ -742,7 +742,9 @@ public sealed record RunAnalysis
             }
         }
         else
+        {
             yield return new(path, node?.ToJsonString() ?? "null");
+        }
     }
 
     private static JsonNode? Value(double? value) => value is { } v && double.IsFinite(v) ? JsonValue.Create(v) : null;

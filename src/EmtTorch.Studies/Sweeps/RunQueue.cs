@@ -90,7 +90,9 @@ public sealed record RunQueue
                         End(i, new(RunEnd.Interrupted));
                 }
                 else
+                {
                     TrainTogether([.. some.Select(i => (runs[i], i))], End, stop);
+                }
             }
 
             return outcomes;

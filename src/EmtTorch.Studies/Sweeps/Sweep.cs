@@ -235,7 +235,9 @@ public sealed partial class Sweep
                     seeds.Add(s);
             }
             else
+            {
                 problem ??= $"'{part}' is not a range of seeds; 1-20 or 1,2,5 is";
+            }
         }
         // Two runs can't share a folder.
         return [.. seeds.Distinct()];
@@ -261,7 +263,9 @@ public sealed partial class Sweep
                 return json;
             }
             else
+            {
                 problems.Add(path, "is not a JSON object {…}");
+            }
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -412,7 +416,9 @@ public sealed partial class Sweep
         )
         {
             if (setting is "seed" or "name" or "out")
+            {
                 problems.Add(at, $"can't set {setting}: {Own}");
+            }
             else if (RunConfiguration.Rule.Find(setting, out var unknown) is null)
             {
                 problems.Add(

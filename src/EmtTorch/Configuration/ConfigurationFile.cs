@@ -127,9 +127,13 @@ public static partial class ConfigurationFile
     {
         JsonObject? settings = null;
         if (text is null)
+        {
             problems.Add(new(source, unreadable));
+        }
         else if (string.IsNullOrWhiteSpace(text))
+        {
             problems.Add(new(source, "is empty; a configuration is a JSON object {…}"));
+        }
         else
         {
             try

@@ -144,7 +144,9 @@ internal sealed unsafe class ClippedAdam
             CudaAdam.Step(pieces, largestNorm, _options.weight_decay!.Value, 1 - rate * _decoupled, a, b)
             is not { } norm
         )
+        {
             return null;
+        }
         foreach (var state in _states)
             state.step = step;
         return norm.ToDouble();

@@ -72,13 +72,18 @@ internal static class CudaAdam
         if (pieces.Length > MostPieces || networks is 0 or > int.MaxValue)
             return null;
         foreach (var piece in pieces)
-        foreach (var tensor in (ReadOnlySpan<Tensor>)[piece.Parameters, piece.Gradient, piece.Means, piece.Squares])
-            if (tensor.dtype != first.dtype || tensor.device_type != first.device_type || !tensor.is_contiguous())
-                return null;
+        {
+            foreach (var tensor in (ReadOnlySpan<Tensor>)[piece.Parameters, piece.Gradient, piece.Means, piece.Squares])
+            {
+                if (tensor.dtype != first.dtype || tensor.device_type != first.device_type || !tensor.is_contiguous())
+                    return null;
+            }
+        }
         if (Find(first) is not { } loaded)
             return null;
 
         for (int i = 0; i < pieces.Length; i++)
+        {
             call.Pieces[i] = new()
             {
                 Parameters = CudaModule.Memory(pieces[i].Parameters),
@@ -87,6 +92,7 @@ internal static class CudaAdam
                 Squares = CudaModule.Memory(pieces[i].Squares),
                 Count = pieces[i].Parameters.numel() / networks,
             };
+        }
         var norms = empty(networks, dtype: first.dtype, device: first.device);
         call.Norms = CudaModule.Memory(norms);
         call.PieceCount = pieces.Length;

@@ -58,14 +58,18 @@ public static partial class Parts
                 if (!SettingName().IsMatch(name))
                     throw new ArgumentException($"{type} is named '{name}': small letters, digits and '_' are allowed");
                 if (type.IsAbstract || type.GetConstructors().Length == 0)
+                {
                     throw new ArgumentException(
                         $"{type} is named {name}, but can't be made: it is abstract or has no public constructor"
                     );
+                }
                 if (
                     _assemblies.SelectMany(Named).FirstOrDefault(t => NameOf(t) == name && SameKind(t, type)) is
                     { } other
                 )
+                {
                     throw new ArgumentException($"{type} is named {name}, and so is {other}");
+                }
             }
             _assemblies = [.. _assemblies, assembly];
         }

@@ -48,9 +48,11 @@ internal sealed unsafe partial class CudaModule
         catch (Exception e) when (e is ExternalException or DllNotFoundException or EntryPointNotFoundException)
         {
             if (Interlocked.CompareExchange(ref s_problem, e.Message, null) is null)
+            {
                 Console.Error.WriteLine(
                     $"Torch's operators serve in place of this project's CUDA kernels, which cannot be used: {e.Message}"
                 );
+            }
             return null;
         }
     }
@@ -220,8 +222,10 @@ internal sealed unsafe partial class CudaModule
                 !f.Contains("builtins", StringComparison.Ordinal) && !f.Contains(".alt.", StringComparison.Ordinal)
             );
         foreach (string name in files.Prepend("libnvrtc.so").Prepend("libnvrtc.so.12").Prepend("libnvrtc.so.13"))
+        {
             if (NativeLibrary.TryLoad(name, out nint handle))
                 return handle;
+        }
         return 0;
 
         static string[] Folders(string parent) => Directory.Exists(parent) ? Directory.GetDirectories(parent) : [];

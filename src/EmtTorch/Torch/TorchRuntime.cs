@@ -44,7 +44,9 @@ public static partial class TorchRuntime
                 $"'{name}' was asked for, but this machine has no CUDA device that this libtorch can use; allowed here: auto, cpu";
         }
         else if (device.index >= cuda.device_count())
+        {
             problem = $"'{name}' was asked for, but there are only {cuda.device_count()} CUDA devices, numbered from 0";
+        }
         return problem is null ? device : CPU;
     }
 

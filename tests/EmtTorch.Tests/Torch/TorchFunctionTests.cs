@@ -554,7 +554,9 @@ public sealed class TorchFunctionTests
                     );
                 }
                 else
+                {
                     Assert.That(BackwardCall.Gradients(loss, p, alone: false)[0]!.Equals(p[1]));
+                }
             }
         }
         var other = Task.Factory.StartNew(() => Work(fails: true), TaskCreationOptions.LongRunning);

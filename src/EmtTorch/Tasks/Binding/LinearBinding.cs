@@ -142,12 +142,18 @@ public sealed class LinearBinding
         }
 
         if (id2 < 0)
+        {
             broken.Add($"id2 is {id2}: the swaps, read in base d, can't be negative");
+        }
         else if (d == 1 && id2 > 0)
+        {
             broken.Add($"id2 is {id2}: with d = 1 there is nothing to swap, so that it must be 0");
+        }
         // d digits need at most d · log2(d) bits; the check spares Digits a number of any length.
         else if (id2 >= BigInteger.Pow(d, d))
+        {
             broken.Add($"id2 has more than d = {d} digits in base {d}: it must be below {d}^{d}");
+        }
         else
         {
             foreach (var (k, digit) in Digits(id2, d))
@@ -162,7 +168,9 @@ public sealed class LinearBinding
         }
 
         if (id3 < 0)
+        {
             broken.Add($"id3 is {id3}: a mask of signs can't be negative");
+        }
         else if (id3.GetBitLength() > d)
         {
             broken.Add(

@@ -117,7 +117,9 @@ internal sealed record PairTokens(
         if (noise < 1)
             broken.Add($"there are {noise} noise tokens: at least one is needed, to fill what is left");
         if (vocabularies < 1 || vocabulary < 1 || vocabulary > vocabularies)
+        {
             broken.Add($"vocabulary {vocabulary} of {vocabularies}: they are counted from 1");
+        }
         else if (((long)keys + values) * vocabularies + noise >= LargestVocabulary)
         {
             broken.Add(

@@ -26,7 +26,9 @@ internal static class ReadableText
                         )
                 );
             if (shown)
+            {
                 text.Append(character.ToString());
+            }
             else
             {
                 foreach (byte one in bytes[..size])

@@ -126,9 +126,13 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         long needed = (long)segments * segmentLength + 1;
         long shortest = Enum.GetValues<TextPart>().Min(part => Bounds(part, length).Length);
         if (length == 0)
+        {
             broken.Add($"{path} is empty");
+        }
         else if (length > Array.MaxLength)
+        {
             broken.Add($"{path} has {length} characters: at most {Array.MaxLength} are allowed");
+        }
         else if (broken.Count == 0 && shortest < needed)
         {
             broken.Add(

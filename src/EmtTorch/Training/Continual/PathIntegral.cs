@@ -41,12 +41,14 @@ internal sealed class PathIntegral : IDisposable
     {
         using var quiet = no_grad();
         for (int i = 0; i < _paths.Count; i++)
+        {
             _paths[i]
                 .Sum.addcmul_(
                     _before[i].Gradient,
                     _paths[i].Parameter - _before[i].Weights,
                     TorchSharpDefects.MinusOne
                 );
+        }
         _before.Clear();
     }
 

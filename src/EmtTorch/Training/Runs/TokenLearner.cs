@@ -119,7 +119,9 @@ internal sealed class TokenLearner : Learner
                             before.add_(gradient);
                     }
                     else
+                    {
                         gradients[p] = gradient.DetachFromDisposeScope();
+                    }
                 }
                 using (no_grad())
                     sums.add_(stack([loss.detach().to(ScalarType.Float64), right.to(ScalarType.Float64)]));
