@@ -26,7 +26,7 @@ var jobs = Value<int?>(
 var weights = Value<string?>(
     "--weights",
     "FILE",
-    "Start from the weights in a safetensors file: a checkpoint's, or PyTorch's"
+    "Start from the weights in a safetensors file with a checkpoint's names"
 );
 
 var together = Together();

@@ -5,19 +5,23 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis;
 
 /// <summary>A part of the circuit that goes on by itself, and in how many copies.</summary>
-/// <param name="Length">Its persistent eigenvalues: in a signed permutation the steps after which its content comes back, up to its sign.</param>
+/// <param name="Length">Its persistent eigenvalues: in a signed permutation the steps after which its content comes
+/// back, up to its sign.</param>
 /// <param name="Eigenvalues">They themselves.</param>
 /// <param name="Count">How many of the circuit's cycles have just these eigenvalues.</param>
 /// <param name="Learned">How many of them the network has.</param>
 public sealed record Cycle(int Length, IReadOnlyList<Complex> Eigenvalues, int Count, int Learned);
 
 /// <summary>
-/// Which parts of the circuit a network has. Φ falls apart into cycles, the strongly connected components of its graph, and its
-/// spectrum is the union of theirs; a network whose spectrum is not the circuit's may still be that of some of its cycles: of T2's, say,
+/// Which parts of the circuit a network has. Φ falls apart into cycles, the strongly connected components of its graph,
+/// and its
+/// spectrum is the union of theirs; a network whose spectrum is not the circuit's may still be that of some of its
+/// cycles: of T2's, say,
 /// whose lengths are 1 to 8, all but the longest.
 /// </summary>
 /// <param name="All">The cycles, shortest first.</param>
-/// <param name="Error">The mean absolute difference of the learned cycles' arguments, in radians; null where there is none.</param>
+/// <param name="Error">The mean absolute difference of the learned cycles' arguments, in radians; null where there is
+/// none.</param>
 /// <param name="Left">Persistent eigenvalues of the network that belong to no cycle.</param>
 public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, int Left)
 {
@@ -30,7 +34,10 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
     public int Count => All.Sum(c => c.Count);
     public int Learned => All.Sum(c => c.Learned);
 
-    /// <summary>Finds the cycles that explain the most eigenvalues, each within <see cref="Tolerance"/> of one of the network's own; among several the ones with the least error.</summary>
+    /// <summary>
+    /// Finds the cycles that explain the most eigenvalues, each within <see cref="Tolerance"/> of one of the network's
+    /// own; among several the ones with the least error.
+    /// </summary>
     /// <param name="task">The task.</param>
     /// <param name="learned">The network's eigenvalues.</param>
     /// <param name="threshold">Those of greater magnitude persist.</param>
@@ -104,7 +111,9 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
         return [.. found.OrderBy(c => c.Length)];
     }
 
-    /// <summary>The strongly connected components of a matrix's graph: i and j are in one where each is reached from the other.</summary>
+    /// <summary>
+    /// The strongly connected components of a matrix's graph: i and j are in one where each is reached from the other.
+    /// </summary>
     private static List<int[]> Components(double[][] matrix)
     {
         int n = matrix.Length;
@@ -152,7 +161,10 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
             (some, n) => some.SelectMany(one => Enumerable.Range(0, n + 1), (one, count) => (int[])[.. one, count])
         );
 
-    /// <summary>The mean difference of theory's arguments from those of as many of the network's, best matched; null where one is beyond the tolerance.</summary>
+    /// <summary>
+    /// The mean difference of theory's arguments from those of as many of the network's, best matched; null where one
+    /// is beyond the tolerance.
+    /// </summary>
     private static double? ErrorOf(IReadOnlyList<Complex> theory, IReadOnlyList<Complex> own)
     {
         // Whatever is left over may be left over at no cost.

@@ -12,12 +12,15 @@ public sealed record FixedPointOptions
     public double Tolerance { get; init; } = 1e-10;
 
     /// <summary>
-    /// Two states nearer than this (Euclidean distance) are one fixed point. A state's distance from the true point is of the order of
+    /// Two states nearer than this (Euclidean distance) are one fixed point. A state's distance from the true point is
+    /// of the order of
     /// the tolerance over |1 − λ|, so that this resolves what is not degenerate, by far.
     /// </summary>
     public double MergeDistance { get; init; } = 1e-4;
 
-    /// <summary>Steps at most, accepted and refused ones; 10 to 40 do where there is a fixed point to be found.</summary>
+    /// <summary>
+    /// Steps at most, accepted and refused ones; 10 to 40 do where there is a fixed point to be found.
+    /// </summary>
     public int MaxIterations { get; init; } = 200;
 
     /// <summary>Starts whose Jacobians are in memory at once; null: as many as fit into 256 MiB.</summary>
@@ -62,13 +65,15 @@ public sealed class FixedPoint
     public int UnstableDirections { get; }
 
     /// <summary>
-    /// False where an eigenvalue is 1 (to 1e-5), so that J − I is singular: the point may be one of a line of fixed points, or lie
+    /// False where an eigenvalue is 1 (to 1e-5), so that J − I is singular: the point may be one of a line of fixed
+    /// points, or lie
     /// where two are about to meet, and then where it is and how many there are of its kind mean little.
     /// </summary>
     public bool IsIsolated { get; }
 
     /// <summary>
-    /// J = diag(1 − h*²) W_hh, (H, H), of h(t+1) − h* = J (h(t) − h*) (Karuvally et al. 2023, Eq. 35): what is read in place of
+    /// J = diag(1 − h*²) W_hh, (H, H), of h(t+1) − h* = J (h(t) − h*) (Karuvally et al. 2023, Eq. 35): what is read in
+    /// place of
     /// W_hh. Computed at each call.
     /// </summary>
     public double[,] Jacobian()
@@ -86,19 +91,26 @@ public sealed class FixedPoint
 }
 
 /// <summary>
-/// The fixed points of F(h) = tanh(W_hh h + drive), where the drive is b + W_uh u for a constant input u: found from many
+/// The fixed points of F(h) = tanh(W_hh h + drive), where the drive is b + W_uh u for a constant input u: found from
+/// many
 /// starts at once, in float64, as Sussillo and Barak 2013 look for them, by making q(h) = ½‖F(h) − h‖² small.
 /// </summary>
 /// <remarks>
 /// Each start goes down q by Levenberg and Marquardt's steps, with A = J(h) − I and r = F(h) − h:
-/// (AᵀA + μI) δ = −Aᵀr. Where it is far from a fixed point μ keeps the step short; a step is taken only if q falls; and as
-/// μ goes to 0 with ‖r‖ the steps become Newton's. Other than Newton's they are defined where J − I is singular, too, so
-/// that lines of fixed points do no harm. A start that ends in a minimum of q above 0 (a slow point), or that is not there after
+/// (AᵀA + μI) δ = −Aᵀr. Where it is far from a fixed point μ keeps the step short; a step is taken only if q falls; and
+/// as
+/// μ goes to 0 with ‖r‖ the steps become Newton's. Other than Newton's they are defined where J − I is singular, too,
+/// so
+/// that lines of fixed points do no harm. A start that ends in a minimum of q above 0 (a slow point), or that is not
+/// there after
 /// the last iteration, is counted in <see cref="Unconverged"/> and is nowhere among the points.
 /// <para>
-/// On two CPU cores 1,024 starts take about a second at H = 64 and three at H = 128. A step costs about 3 H³ multiplications and
-/// additions a start, which at H = 1,024 comes to one or two seconds a start, half an hour for all: take a few dozen starts there, or
-/// weights on a GPU, where all of this then runs. Memory stays below about 500 MB, since Jacobians are made a chunk at a time.
+/// On two CPU cores 1,024 starts take about a second at H = 64 and three at H = 128. A step costs about 3 H³
+/// multiplications and
+/// additions a start, which at H = 1,024 comes to one or two seconds a start, half an hour for all: take a few dozen
+/// starts there, or
+/// weights on a GPU, where all of this then runs. Memory stays below about 500 MB, since Jacobians are made a chunk at
+/// a time.
 /// </para>
 /// </remarks>
 /// <example><code>
@@ -117,7 +129,10 @@ public sealed class FixedPoints
         IReadOnlyList<string> problems
     ) => (Points, Starts, Unconverged, Problems) = (points, starts, unconverged, problems);
 
-    /// <summary>The distinct fixed points: those with the fewest unstable directions first, and of these those reached most often.</summary>
+    /// <summary>
+    /// The distinct fixed points: those with the fewest unstable directions first, and of these those reached most
+    /// often.
+    /// </summary>
     public IReadOnlyList<FixedPoint> Points { get; }
 
     /// <summary>How many starts there were.</summary>
@@ -137,7 +152,8 @@ public sealed class FixedPoints
     /// <param name="starts">(N, H).</param>
     /// <param name="input">u (κ); null: zero.</param>
     /// <param name="options">Null: the defaults.</param>
-    /// <exception cref="ArgumentException">A shape does not fit, a number is not finite, or an option makes no sense.</exception>
+    /// <exception cref="ArgumentException">A shape does not fit, a number is not finite, or an option makes no
+    /// sense.</exception>
     public static FixedPoints Find(
         ElmanRnn network,
         Tensor starts,
@@ -168,9 +184,11 @@ public sealed class FixedPoints
     /// <summary>The fixed points of h = tanh(W_hh h + drive).</summary>
     /// <param name="weightHh">W_hh (H, H), of any floating type; where it is, is computed.</param>
     /// <param name="drive">b + W_uh u (H), what does not depend on h; null: zero.</param>
-    /// <param name="starts">(N, H): states that the network visits, with some noise, find the points that matter to it (<see cref="StartsFrom(Tensor, int, double, ulong)"/>).</param>
+    /// <param name="starts">(N, H): states that the network visits, with some noise, find the points that matter to it
+    /// (<see cref="StartsFrom(Tensor, int, double, ulong)"/>).</param>
     /// <param name="options">Null: the defaults.</param>
-    /// <exception cref="ArgumentException">A shape does not fit, a number is not finite, or an option makes no sense.</exception>
+    /// <exception cref="ArgumentException">A shape does not fit, a number is not finite, or an option makes no
+    /// sense.</exception>
     public static FixedPoints Find(Tensor weightHh, Tensor? drive, Tensor starts, FixedPointOptions? options = null)
     {
         options ??= new();
@@ -249,7 +267,8 @@ public sealed class FixedPoints
     /// <param name="noise">The noise's standard deviation.</param>
     /// <param name="seed">The same seed gives the same starts.</param>
     /// <returns>(N, H), float64, on the states' device.</returns>
-    /// <exception cref="ArgumentException">There are no states, fewer than one start is asked for, or the noise is negative.</exception>
+    /// <exception cref="ArgumentException">There are no states, fewer than one start is asked for, or the noise is
+    /// negative.</exception>
     public static Tensor StartsFrom(Tensor states, int count, double noise = 0.5, ulong seed = 1)
     {
         if (states.dim() < 2 || states.numel() == 0)
@@ -301,7 +320,8 @@ public sealed class FixedPoints
             var normal = transposed.bmm(a); // AᵀA
             var gradient = transposed.bmm((f - x).unsqueeze(2)).squeeze(2); // Aᵀr, (m, H)
             var diagonal = normal.diagonal(0, 1, 2);
-            // The floor keeps AᵀA + μI invertible in float64 whatever A is, and is far too small to slow the last steps down.
+            // The floor keeps AᵀA + μI invertible in float64 whatever A is, and is far too small to slow the last steps
+            // down.
             var mu = lambda.mul(old).maximum(diagonal.sum(1).mul_(1e-14)).clamp_min_(1e-300);
             diagonal.add_(mu.unsqueeze(1));
             // The solver may throw at a matrix that is not finite: such a start stands still, and is lost.
@@ -317,7 +337,8 @@ public sealed class FixedPoints
             var trial = x + step;
             var norm = Next(w, c, trial).sub_(trial).norm(1);
             var better = norm.lt(old); // false for NaN
-            // By how much q fell, and by how much it would have in a linear network: their ratio says how far to trust the next step.
+            // By how much q fell, and by how much it would have in a linear network: their ratio says how far to trust
+            // the next step.
             var fell = old.square().sub_(norm.square()).div_(2);
             var promised = step.mul(step.mul(mu.unsqueeze(1)).sub_(gradient)).sum(1).div_(2);
             var trusted = better.logical_and(fell.gt(promised * 0.75));

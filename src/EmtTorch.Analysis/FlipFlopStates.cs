@@ -8,8 +8,10 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis;
 
 /// <summary>
-/// How a trained network keeps the bits of <see cref="FlipFlop"/> (Sussillo and Barak 2013): each of the 2^d patterns is to be
-/// a stable fixed point without input, which the readout reads as the pattern's signs; pulses lead from one to another past the
+/// How a trained network keeps the bits of <see cref="FlipFlop"/> (Sussillo and Barak 2013): each of the 2^d patterns
+/// is to be
+/// a stable fixed point without input, which the readout reads as the pattern's signs; pulses lead from one to another
+/// past the
 /// unstable ones between them.
 /// </summary>
 /// <example><code>
@@ -49,7 +51,9 @@ public sealed class FlipFlopStates
     /// <summary>The fixed points without input.</summary>
     public FixedPoints FixedPoints { get; }
 
-    /// <summary>For each fixed point, in their order, the signs of the outputs there: "+-+", the first bit first.</summary>
+    /// <summary>
+    /// For each fixed point, in their order, the signs of the outputs there: "+-+", the first bit first.
+    /// </summary>
     public IReadOnlyList<string> Signs { get; }
 
     /// <summary>How many stable fixed points each pattern of signs has; patterns without any are not in it.</summary>
@@ -61,7 +65,10 @@ public sealed class FlipFlopStates
     /// <summary>Whether every pattern has exactly one stable fixed point.</summary>
     public bool IsComplete => Patterns.Count == PatternCount && Patterns.Values.All(n => n == 1);
 
-    /// <summary>The fixed points in the first principal components (three, or H if that is less) of the visited states, from their mean.</summary>
+    /// <summary>
+    /// The fixed points in the first principal components (three, or H if that is less) of the visited states, from
+    /// their mean.
+    /// </summary>
     public IReadOnlyList<IReadOnlyList<double>> Projected { get; }
 
     /// <summary>The share of the visited states' variance that each of these components has.</summary>
@@ -73,7 +80,8 @@ public sealed class FlipFlopStates
     /// <param name="noise">The noise's standard deviation; 0.5 as in FixedPointFinder's example.</param>
     /// <param name="seed">The same seed gives the same sequences and starts.</param>
     /// <param name="options">Null: the defaults.</param>
-    /// <exception cref="ArgumentException">Fewer than one start, a negative noise, weights that are not finite, or an option that makes no sense.</exception>
+    /// <exception cref="ArgumentException">Fewer than one start, a negative noise, weights that are not finite, or an
+    /// option that makes no sense.</exception>
     public static FlipFlopStates Of(
         ElmanRnn network,
         int starts = 1024,

@@ -25,7 +25,8 @@ public enum InterventionKind
 /// <param name="Variable">To which variable, from 1, the oldest; 0 for none.</param>
 /// <param name="Other">The other one of a swap; 0 else.</param>
 /// <param name="Accuracy">Share of the output bits that follow that are as the circuit says.</param>
-/// <param name="AffectedAccuracy">The same over those bits that the intervention changes, by the circuit; NaN where there is none.</param>
+/// <param name="AffectedAccuracy">The same over those bits that the intervention changes, by the circuit; NaN where
+/// there is none.</param>
 public sealed record InterventionResult(
     InterventionKind Kind,
     int Variable,
@@ -37,7 +38,10 @@ public sealed record InterventionResult(
 /// <summary>How interventions are made.</summary>
 public sealed record InterventionOptions
 {
-    /// <summary>The step t after which the hidden state is changed; null: 2·s, when what loading left beside the variables has decayed.</summary>
+    /// <summary>
+    /// The step t after which the hidden state is changed; null: 2·s, when what loading left beside the variables has
+    /// decayed.
+    /// </summary>
     public int? Time { get; init; }
 
     /// <summary>How many steps of output are compared; null: 2·s.</summary>
@@ -50,12 +54,14 @@ public sealed record InterventionOptions
 }
 
 /// <summary>
-/// Interventions on a network's variables through Ψ: h ← h + Ψ (x' − Ψ* h) on the entries to be changed; and Φ's prediction
+/// Interventions on a network's variables through Ψ: h ← h + Ψ (x' − Ψ* h) on the entries to be changed; and Φ's
+/// prediction
 /// of all outputs that follow. That they agree shows that Ψ is not only where the variables can be read, but what
 /// the network computes with.
 /// </summary>
 /// <remarks>
-/// A predicted bit is right where the output has its sign; where the prediction is zero (erased), where |y| &lt; 0.5, nearer
+/// A predicted bit is right where the output has its sign; where the prediction is zero (erased), where |y| &lt; 0.5,
+/// nearer
 /// to zero than to ±1.
 /// </remarks>
 public static class Interventions
@@ -206,7 +212,9 @@ public static class Interventions
             .DefaultIfEmpty(double.NaN)
             .Average();
 
-    /// <summary>Entry receives entry From, where that is not negative; else component Value of the values to write; else 0.</summary>
+    /// <summary>
+    /// Entry receives entry From, where that is not negative; else component Value of the values to write; else 0.
+    /// </summary>
     private sealed record Step(
         InterventionKind Kind,
         int Variable,

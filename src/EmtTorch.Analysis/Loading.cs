@@ -4,10 +4,14 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>One step of the input phase: what variable s holds, and what it would have held in a linear network of one phase.</summary>
+/// <summary>
+/// One step of the input phase: what variable s holds, and what it would have held in a linear network of one phase.
+/// </summary>
 /// <param name="Step">t, from 1 to s.</param>
-/// <param name="InputWeight">a of the least squares fit c_s(t) = a u(t) + b f(x(t−1)), over live components and sequences.</param>
-/// <param name="FeedbackWeight">b of it: 1 in the linear network, 0 where input overwrites. NaN where nothing feeds back yet.</param>
+/// <param name="InputWeight">a of the least squares fit c_s(t) = a u(t) + b f(x(t−1)), over live components and
+/// sequences.</param>
+/// <param name="FeedbackWeight">b of it: 1 in the linear network, 0 where input overwrites. NaN where nothing feeds
+/// back yet.</param>
 /// <param name="Explained">R² of the fit.</param>
 /// <param name="Agree">Mean of c_s(t) u(t) where the feedback f has u's sign; NaN where there is no such bit.</param>
 /// <param name="Disagree">The same where it has the other sign. In the linear network of one phase: 0.</param>
@@ -26,7 +30,8 @@ public sealed record LoadingStep(
 
 /// <summary>How a network loads its variables, step by step, and how their size settles afterwards.</summary>
 /// <param name="Steps">The input phase.</param>
-/// <param name="AgreeAfter">Mean of content times value for entries that were loaded with the feedback's help, at t = s, s + 1, …, 3s, averaged over their entries wherever they have moved.</param>
+/// <param name="AgreeAfter">Mean of content times value for entries that were loaded with the feedback's help, at t =
+/// s, s + 1, …, 3s, averaged over their entries wherever they have moved.</param>
 /// <param name="DisagreeAfter">The same for entries loaded against the feedback.</param>
 /// <param name="Saturated">Share of hidden units with |h(t)| > 0.9 over the output phase.</param>
 public sealed record LoadingResult(
@@ -37,7 +42,8 @@ public sealed record LoadingResult(
 );
 
 /// <summary>
-/// How a network of one phase loads what a linear one can't: for T2–T4 the last row of Φ feeds f of the half-filled memory into
+/// How a network of one phase loads what a linear one can't: for T2–T4 the last row of Φ feeds f of the half-filled
+/// memory into
 /// variable s while input is written there. In a linear network content would be u + f: 2u where they agree and 0 where
 /// they don't. What a trained tanh network does is measured in its variable memories.
 /// </summary>
@@ -148,7 +154,8 @@ public static class Loading
             Share(saturated.narrow(0, s, after))
         );
 
-        // The value u_i(t) moves down one variable a step; by T1's rule and its like it comes back to variable s. As long as it is
+        // The value u_i(t) moves down one variable a step; by T1's rule and its like it comes back to variable s. As
+        // long as it is
         // only moved, entry (s − 1 − steps)·d + i holds it.
         void Follow(int b, int t, int i, double given, Mean[] into)
         {

@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis;
 
 /// <summary>
-/// A network's recurrence as memories and their interactions, (Ξ, Φ): W_hh = Ξ Φᵀ Ξ†, so Φᵀ = Ξ† W_hh Ξ (§3). Any basis gives one:
+/// A network's recurrence as memories and their interactions, (Ξ, Φ): W_hh = Ξ Φᵀ Ξ†, so Φᵀ = Ξ† W_hh Ξ (§3). Any basis
+/// gives one:
 /// the eigenbasis, the variable memories, or one's own; the spectrum of Φ is W_hh's in every invertible one.
 /// </summary>
 /// <example><code>
@@ -29,7 +30,9 @@ public sealed class MemoryDecomposition : IDisposable
     /// <summary>Ξ's largest singular value over its smallest.</summary>
     public double Condition { get; }
 
-    /// <summary>‖W_hh Ξ − Ξ Φᵀ‖ / ‖W_hh Ξ‖: 0 where the span of Ξ is closed under W_hh, as it is for every invertible Ξ.</summary>
+    /// <summary>
+    /// ‖W_hh Ξ − Ξ Φᵀ‖ / ‖W_hh Ξ‖: 0 where the span of Ξ is closed under W_hh, as it is for every invertible Ξ.
+    /// </summary>
     public double Residual { get; }
 
     /// <summary>The eigenvalues of Φ: W_hh's, where the span is closed.</summary>

@@ -31,7 +31,8 @@ public sealed record GroundingResult(
 );
 
 /// <summary>
-/// Frobenius norms of the four blocks of W_hh in the basis [Ψ; Ψ⊥]: how strongly memory and the rest of the hidden space act
+/// Frobenius norms of the four blocks of W_hh in the basis [Ψ; Ψ⊥]: how strongly memory and the rest of the hidden
+/// space act
 /// on each other (paper, Fig. 3A).
 /// </summary>
 public sealed record InteractionBlocks(
@@ -42,7 +43,8 @@ public sealed record InteractionBlocks(
 );
 
 /// <summary>
-/// Everything that the theory says of one trained network: spectrum, variable memories, interventions, loading. What can't be
+/// Everything that the theory says of one trained network: spectrum, variable memories, interventions, loading. What
+/// can't be
 /// computed is null, and <see cref="Problems"/> says why.
 /// </summary>
 /// <example><code>

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis;
 
 /// <summary>
-/// The weights of an Elman network, h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b), y(t) = W_r h(t+1) + c: float64, on the CPU.
+/// The weights of an Elman network, h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b), y(t) = W_r h(t+1) + c: float64, on the
+/// CPU.
 /// </summary>
 /// <param name="WeightIh">W_uh (H, κ).</param>
 /// <param name="WeightHh">W_hh (H, H).</param>
@@ -24,7 +25,9 @@ public sealed record NetworkWeights(
     // Everything that is computed from weights takes these for granted.
     private readonly bool _checked = Check(WeightIh, WeightHh, Readout, Bias, ReadoutBias);
 
-    /// <summary>float32 ends at 3.4e38, so that no training comes near; two products of such numbers still are numbers.</summary>
+    /// <summary>
+    /// float32 ends at 3.4e38, so that no training comes near; two products of such numbers still are numbers.
+    /// </summary>
     private const double Largest = 1e100;
 
     /// <summary>H.</summary>
@@ -68,11 +71,14 @@ public sealed record NetworkWeights(
     }
 
     /// <summary>Weights from a checkpoint, or from a safetensors file that Python wrote.</summary>
-    /// <param name="file">The file. Understood are the names of this project (`rnn.weight_ih`, `rnn.weight_hh`, `rnn.bias`, `readout.weight`,
-    /// `readout.bias`), and those of PyTorch's RNN and RNNCell (`…weight_ih_l0`, `…bias_ih_l0` and `…bias_hh_l0`, which are
+    /// <param name="file">The file. Understood are the names of this project (`rnn.weight_ih`, `rnn.weight_hh`,
+    /// `rnn.bias`, `readout.weight`,
+    /// `readout.bias`), and those of PyTorch's RNN and RNNCell (`…weight_ih_l0`, `…bias_ih_l0` and `…bias_hh_l0`, which
+    /// are
     /// added) with a Linear of any name.</param>
     /// <param name="name">What to call it in messages.</param>
-    /// <exception cref="InvalidDataException">It holds no Elman network, or more than one; the message says what was looked for and what is there.</exception>
+    /// <exception cref="InvalidDataException">It holds no Elman network, or more than one; the message says what was
+    /// looked for and what is there.</exception>
     public static NetworkWeights From(SafetensorsFile file, string name)
     {
         var tensors = file

@@ -10,7 +10,8 @@ namespace EmtTorch.Analysis;
 /// <param name="Learned">All eigenvalues of W_hh, or of the Jacobian that stands in its place.</param>
 /// <param name="Threshold">Those of greater magnitude are counted and matched.</param>
 /// <param name="Pairs">Indices into Theory and Learned of the matched ones; none where the counts differ.</param>
-/// <param name="Error">The mean absolute difference of the matched arguments, in radians; null where the counts differ.</param>
+/// <param name="Error">The mean absolute difference of the matched arguments, in radians; null where the counts
+/// differ.</param>
 public sealed record SpectralComparison(
     IReadOnlyList<Complex> Theory,
     IReadOnlyList<Complex> Learned,
@@ -81,7 +82,10 @@ public static class Spectrum
         );
     }
 
-    /// <summary>What a run writes into metrics.jsonl at each test. With a bias W_hh's own eigenvalues say nothing (<see cref="NetworkAnalysis.Rest"/>): null then.</summary>
+    /// <summary>
+    /// What a run writes into metrics.jsonl at each test. With a bias W_hh's own eigenvalues say nothing (<see
+    /// cref="NetworkAnalysis.Rest"/>): null then.
+    /// </summary>
     public static SpectrumReader Reader(LinearBinding task)
     {
         var theory = Eigenvalues(Circuit.Phi(task));

@@ -5,7 +5,10 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>A trained network with all that is known of it: from a run's folder, a checkpoint, or bare weights. It is an Elman network or a transformer.</summary>
+/// <summary>
+/// A trained network with all that is known of it: from a run's folder, a checkpoint, or bare weights. It is an Elman
+/// network or a transformer.
+/// </summary>
 public sealed record TrainedNetwork : IDisposable
 {
     private readonly NetworkWeights? _weights;
@@ -53,11 +56,14 @@ public sealed record TrainedNetwork : IDisposable
 
     /// <summary>Loads one.</summary>
     /// <param name="path">A run's folder, a checkpoint, or weights that Python wrote.</param>
-    /// <param name="configuration">A file that says what the task is, in place of the checkpoint's own; needed for weights that carry none.</param>
-    /// <param name="checkpoint">`best` (the lowest test loss; the newest where that is not known), `latest`, or a step; for a folder.</param>
+    /// <param name="configuration">A file that says what the task is, in place of the checkpoint's own; needed for
+    /// weights that carry none.</param>
+    /// <param name="checkpoint">`best` (the lowest test loss; the newest where that is not known), `latest`, or a step;
+    /// for a folder.</param>
     /// <param name="warn">Told of checkpoints that can't be used.</param>
     /// <exception cref="ConfigurationException">The path or the configuration is wrong.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged, or holds no Elman network, or not the transformer that its configuration describes.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged, or holds no Elman network, or not the transformer
+    /// that its configuration describes.</exception>
     /// <exception cref="CheckpointException">All checkpoints of the run are damaged.</exception>
     public static TrainedNetwork Load(
         string path,

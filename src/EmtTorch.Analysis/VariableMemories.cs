@@ -10,20 +10,24 @@ namespace EmtTorch.Analysis;
 public enum Grounding
 {
     /// <summary>
-    /// The network and the circuit are two realizations of the same output sequence, so that the basis is the similarity
+    /// The network and the circuit are two realizations of the same output sequence, so that the basis is the
+    /// similarity
     /// transform between them: Ψ = O(W)† O(Φ), O(A) = [C; CA; CA²; …]. It needs the spectra to agree in count.
     /// </summary>
     Realization,
 
     /// <summary>
-    /// Forward from the readout: Ψ_s = W_r†, Ψ_k = W_hh^{s−k} Ψ_s. Of exact circuits it gives back Φ for T1, and on the live
+    /// Forward from the readout: Ψ_s = W_r†, Ψ_k = W_hh^{s−k} Ψ_s. Of exact circuits it gives back Φ for T1, and on the
+    /// live
     /// entries of T2–T4 where Ψ is orthonormal, so that W_r† = Ψ_s.
     /// </summary>
     Output,
 
     /// <summary>
-    /// The paper's Algorithm 1 (Eq. 14, 15): Ψ_s = α W_uh + (1−α) W_r†, Ψ_k = α W_hh^{s−k} W_uh + (1−α) (W_hhᵀ)^k W_r†. With
-    /// α = 1 it gives back Φ of exact circuits where every output reads a single entry: T1, and the live entries of T2–T4 once what
+    /// The paper's Algorithm 1 (Eq. 14, 15): Ψ_s = α W_uh + (1−α) W_r†, Ψ_k = α W_hh^{s−k} W_uh + (1−α) (W_hhᵀ)^k W_r†.
+    /// With
+    /// α = 1 it gives back Φ of exact circuits where every output reads a single entry: T1, and the live entries of
+    /// T2–T4 once what
     /// decays is removed. Its second term does so for T1 alone, in an orthonormal Ψ.
     /// </summary>
     Algorithm1,
@@ -53,7 +57,8 @@ public sealed record VariableMemoryOptions
 /// circuit's Φ, so that Ψ* h(t) is what each variable holds.
 /// </summary>
 /// <remarks>
-/// Only the live entries of the history have a column in Ψ (see <see cref="LiveEntries"/>). Columns are not normalised: that would rescale Φ's entries.
+/// Only the live entries of the history have a column in Ψ (see <see cref="LiveEntries"/>). Columns are not normalised:
+/// that would rescale Φ's entries.
 /// </remarks>
 /// <example><code>
 /// var memories = VariableMemories.Of(weights, LinearBinding.Named("t4"));
@@ -103,8 +108,10 @@ public sealed class VariableMemories : IDisposable
     public Tensor Basis { get; }
 
     /// <summary>
-    /// Ψ* = Ψ† P (live, H), P the projector on the persistent part of W_hh. Ψ† alone, the paper's, also takes in the shadow that
-    /// decaying directions cast on Ψ where they are not orthogonal to it: in a trained T1 network variable s then seems to
+    /// Ψ* = Ψ† P (live, H), P the projector on the persistent part of W_hh. Ψ† alone, the paper's, also takes in the
+    /// shadow that
+    /// decaying directions cast on Ψ where they are not orthogonal to it: in a trained T1 network variable s then seems
+    /// to
     /// hold −0.64 u when it is written, and holds 1.02 u in what persists.
     /// </summary>
     public Tensor Dual { get; }
@@ -112,18 +119,25 @@ public sealed class VariableMemories : IDisposable
     /// <summary>Ψ† (live, H), the pseudoinverse.</summary>
     public Tensor PseudoInverse { get; }
 
-    /// <summary>Ψ's largest singular value over its smallest: what an error in h is multiplied by, at most, relative to its contents.</summary>
+    /// <summary>
+    /// Ψ's largest singular value over its smallest: what an error in h is multiplied by, at most, relative to its
+    /// contents.
+    /// </summary>
     public double Condition { get; }
 
-    /// <summary>Φ_learned = Ψ† W̃_hh Ψ (live, live), W̃ with tanh's gain taken out (see <see cref="PhiError"/>).</summary>
+    /// <summary>
+    /// Φ_learned = Ψ† W̃_hh Ψ (live, live), W̃ with tanh's gain taken out (see <see cref="PhiError"/>).
+    /// </summary>
     public required Tensor Phi { get; init; }
 
     /// <summary>Φ on the live entries, from theory.</summary>
     public required Tensor PhiTheory { get; init; }
 
     /// <summary>
-    /// ‖Φ_learned − Φ‖ / ‖Φ‖ (Frobenius), with the persistent eigenvalues of W_hh scaled to the magnitude that theory gives
-    /// them: where |λ| > 1 the state grows until tanh holds it, and W_hh alone overstates what a step does. Null where the
+    /// ‖Φ_learned − Φ‖ / ‖Φ‖ (Frobenius), with the persistent eigenvalues of W_hh scaled to the magnitude that theory
+    /// gives
+    /// them: where |λ| > 1 the state grows until tanh holds it, and W_hh alone overstates what a step does. Null where
+    /// the
     /// spectra differ in count.
     /// </summary>
     public required double? PhiError { get; init; }
@@ -320,7 +334,9 @@ public sealed class VariableMemories : IDisposable
         return matmul(matmul(hidden.to_type(ScalarType.Float64), Dual.t()), _scatter).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The hidden state that holds given contents: Ψ x; entries that are not live have no part in it.</summary>
+    /// <summary>
+    /// The hidden state that holds given contents: Ψ x; entries that are not live have no part in it.
+    /// </summary>
     /// <param name="contents">(…, s·κ).</param>
     /// <returns>(…, H).</returns>
     /// <exception cref="ArgumentException">The contents are not (…, s·κ).</exception>
@@ -333,7 +349,8 @@ public sealed class VariableMemories : IDisposable
     }
 
     /// <summary>
-    /// Ψ⊥: an orthonormal basis of what Ψ† does not see, its directions the principal components of the hidden states after
+    /// Ψ⊥: an orthonormal basis of what Ψ† does not see, its directions the principal components of the hidden states
+    /// after
     /// their projection on the variable memories is taken out, the strongest first.
     /// </summary>
     /// <param name="hidden">Hidden states, (…, H).</param>
@@ -356,7 +373,9 @@ public sealed class VariableMemories : IDisposable
         return matmul(outside, Matrices.PrincipalComponents(coordinates).Directions).MoveToOuterDisposeScope();
     }
 
-    /// <summary>How strongly each hidden unit takes part in each variable: the norm of its row in Ψ_k over the norm of Ψ_k.</summary>
+    /// <summary>
+    /// How strongly each hidden unit takes part in each variable: the norm of its row in Ψ_k over the norm of Ψ_k.
+    /// </summary>
     /// <returns>(H, s); a column's squares add up to 1, or it is 0 where the variable has no live entry.</returns>
     public double[][] Participation()
     {

@@ -6,16 +6,21 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>How well a linear function of h(t) gives the task's variable y(t + Ahead), on sequences that it was not fitted to.</summary>
-/// <param name="Ahead">From 1 − s, the oldest of the s variables, to 0, the newest, which is the output; above 0: outputs that are still to come.</param>
+/// <summary>
+/// How well a linear function of h(t) gives the task's variable y(t + Ahead), on sequences that it was not fitted to.
+/// </summary>
+/// <param name="Ahead">From 1 − s, the oldest of the s variables, to 0, the newest, which is the output; above 0:
+/// outputs that are still to come.</param>
 /// <param name="Explained">R², over all components.</param>
 /// <param name="SignRight">Share of components whose sign it gives.</param>
 public sealed record LinearReading(int Ahead, double Explained, double SignRight);
 
 /// <summary>Outputs after interventions through one basis.</summary>
-/// <param name="Superposition">Share of the hidden state's variance that Σ Ψ_k x_k is, on sequences that Ψ was not fitted to.</param>
+/// <param name="Superposition">Share of the hidden state's variance that Σ Ψ_k x_k is, on sequences that Ψ was not
+/// fitted to.</param>
 /// <param name="Interventions">Nothing done, then each variable written, and each swapped with the next.</param>
-/// <param name="AffectedAccuracy">Of the bits that interventions change, by the circuit, the share that is as the circuit says, over all interventions.</param>
+/// <param name="AffectedAccuracy">Of the bits that interventions change, by the circuit, the share that is as the
+/// circuit says, over all interventions.</param>
 public sealed record SuperpositionResult(
     double Superposition,
     IReadOnlyList<InterventionResult> Interventions,
@@ -27,30 +32,45 @@ public sealed record SuperpositionResult(
 }
 
 /// <summary>
-/// What a network trained on <see cref="Xor"/> keeps, beside two predictions: the circuit's, a shift register on s variables whose last block multiplies,
+/// What a network trained on <see cref="Xor"/> keeps, beside two predictions: the circuit's, a shift register on s
+/// variables whose last block multiplies,
 /// and the unrolled register's, a larger circuit that is linear.
 /// </summary>
 /// <remarks>
 /// <para>
-/// The circuit, x_s(t+1) = −x_i(t) · x_j(t) and x_k(t+1) = x_{k+1}(t), has no linear part in f: linearised at 0 it is a shift without
-/// feedback, whose eigenvalues are all 0. So the linear theory predicts no persistent mode at all. At contents x its Jacobian is that shift with
-/// −diag(x_j) and −diag(x_i) in the last block row. Where the contents are ±1, D = diag(x) makes it the same matrix at each step,
-/// J(t) = D(t+1) C D(t)⁻¹, C the companion matrix of z^s = z^{s−a} + z^{s−b}: an error, relative to each content, is multiplied by C. C's largest root is
+/// The circuit, x_s(t+1) = −x_i(t) · x_j(t) and x_k(t+1) = x_{k+1}(t), has no linear part in f: linearised at 0 it is a
+/// shift without
+/// feedback, whose eigenvalues are all 0. So the linear theory predicts no persistent mode at all. At contents x its
+/// Jacobian is that shift with
+/// −diag(x_j) and −diag(x_i) in the last block row. Where the contents are ±1, D = diag(x) makes it the same matrix at
+/// each step,
+/// J(t) = D(t+1) C D(t)⁻¹, C the companion matrix of z^s = z^{s−a} + z^{s−b}: an error, relative to each content, is
+/// multiplied by C. C's largest root is
 /// above 1, so that this circuit alone would lose the bits to any noise.
 /// </para>
 /// <para>
-/// The unrolled register: every history comes again after p steps (<see cref="Xor.Period"/>), so that p variables in a row, the s of the history and the p − s
-/// outputs that come next, only rotate: x̂_k(t+1) = x̂_{k+1}(t), x̂_p(t+1) = x̂_1(t). That is repeat copy of p variables, linear, with the p-th roots of 1
-/// as eigenvalues, d times each. All products are taken while input comes; after that none is. It needs d·p dimensions where the circuit needs d·s.
-/// Its p numbers are products of s bits; where p = 2^s − 1 they are all products there are, and any function of one component's history is a sum of them. That
-/// a state is their superposition says there only that components are kept side by side; whether the network rotates, as this register does, is told by its spectrum.
+/// The unrolled register: every history comes again after p steps (<see cref="Xor.Period"/>), so that p variables in a
+/// row, the s of the history and the p − s
+/// outputs that come next, only rotate: x̂_k(t+1) = x̂_{k+1}(t), x̂_p(t+1) = x̂_1(t). That is repeat copy of p
+/// variables, linear, with the p-th roots of 1
+/// as eigenvalues, d times each. All products are taken while input comes; after that none is. It needs d·p dimensions
+/// where the circuit needs d·s.
+/// Its p numbers are products of s bits; where p = 2^s − 1 they are all products there are, and any function of one
+/// component's history is a sum of them. That
+/// a state is their superposition says there only that components are kept side by side; whether the network rotates,
+/// as this register does, is told by its spectrum.
 /// </para>
 /// <para>
-/// Measured: how well each of these variables is read off h(t) linearly; the superposition h ≈ h₀ + Σ Ψ_k x_k by least squares, once over the s variables and once
-/// over the p, and how much of h it is; interventions h ← h + Σ Ψ_k (x'_k − x_k), after which the outputs must be the circuit's from the new history
-/// (over p variables x̂' is that history with what follows it); the eigenvalues of G W_hh, the network linearised over all states that
-/// it visits: G = diag(cov(tanh a_i, a_i) / var a_i), a = W_hh h + b, is tanh's best linear form there (there need be no fixed point in
-/// their middle, and the mean of the Jacobians shrinks everything where tanh saturates); the fixed points all the same; and the growth of a small error a step, exp of
+/// Measured: how well each of these variables is read off h(t) linearly; the superposition h ≈ h₀ + Σ Ψ_k x_k by least
+/// squares, once over the s variables and once
+/// over the p, and how much of h it is; interventions h ← h + Σ Ψ_k (x'_k − x_k), after which the outputs must be the
+/// circuit's from the new history
+/// (over p variables x̂' is that history with what follows it); the eigenvalues of G W_hh, the network linearised over
+/// all states that
+/// it visits: G = diag(cov(tanh a_i, a_i) / var a_i), a = W_hh h + b, is tanh's best linear form there (there need be
+/// no fixed point in
+/// their middle, and the mean of the Jacobians shrinks everything where tanh saturates); the fixed points all the same;
+/// and the growth of a small error a step, exp of
 /// the mean of log |J(t) v| / |v| along trajectories, J(t) = diag(1 − h(t+1)²) W_hh (the largest Lyapunov exponent).
 /// </para>
 /// </remarks>
@@ -76,7 +96,9 @@ public sealed class XorVariables
     /// <summary>Share of output bits with the right sign on fresh sequences at the test's horizon.</summary>
     public double Accuracy { get; private set; }
 
-    /// <summary>The s variables, oldest first, and the outputs that come next: p − s of them, or s where p is null.</summary>
+    /// <summary>
+    /// The s variables, oldest first, and the outputs that come next: p − s of them, or s where p is null.
+    /// </summary>
     public IReadOnlyList<LinearReading> Readings { get; private set; } = [];
 
     /// <summary>Through the circuit's s variables.</summary>
@@ -88,7 +110,9 @@ public sealed class XorVariables
     /// <summary>What a small error is multiplied by in a step, on the geometric mean.</summary>
     public double Growth { get; private set; }
 
-    /// <summary>C's eigenvalues, the roots of z^s = z^{s−a} + z^{s−b}: what an error of the circuit is multiplied by.</summary>
+    /// <summary>
+    /// C's eigenvalues, the roots of z^s = z^{s−a} + z^{s−b}: what an error of the circuit is multiplied by.
+    /// </summary>
     public IReadOnlyList<Complex> CircuitEigenvalues { get; }
 
     /// <summary>The fixed points without input.</summary>
@@ -97,7 +121,9 @@ public sealed class XorVariables
     /// <summary>The fixed point nearest to the mean of the visited states; null where none was found.</summary>
     public FixedPoint? Rest { get; private set; }
 
-    /// <summary>The eigenvalues of G W_hh, linearised over the visited states, against the unrolled register's; null where p is.</summary>
+    /// <summary>
+    /// The eigenvalues of G W_hh, linearised over the visited states, against the unrolled register's; null where p is.
+    /// </summary>
     public SpectralComparison? Spectrum { get; private set; }
 
     /// <summary>What is to be known before the figures are read, a sentence each.</summary>
@@ -106,8 +132,10 @@ public sealed class XorVariables
     /// <summary>Reads a network.</summary>
     /// <param name="network">A network of float64 on the CPU.</param>
     /// <param name="task">What it was trained on, in float64 on the CPU; to be disposed of after the result.</param>
-    /// <param name="options">Null: the defaults. Of its interventions the batch is as large as the least squares need, if that is more.</param>
-    /// <exception cref="ArgumentException">The network's inputs are not the task's variables, its weights are not finite, or the time of interventions is in the input phase.</exception>
+    /// <param name="options">Null: the defaults. Of its interventions the batch is as large as the least squares need,
+    /// if that is more.</param>
+    /// <exception cref="ArgumentException">The network's inputs are not the task's variables, its weights are not
+    /// finite, or the time of interventions is in the input phase.</exception>
     public static XorVariables Of(ElmanRnn network, Xor task, AnalysisOptions? options = null)
     {
         options ??= new();
@@ -358,7 +386,9 @@ public sealed class XorVariables
         return Analysis.Spectrum.Eigenvalues(gain.unsqueeze(1) * network.RecurrentWeights);
     }
 
-    /// <summary>exp of the mean of log |J(t) v| / |v| along trajectories, once v has turned to the direction that grows most.</summary>
+    /// <summary>
+    /// exp of the mean of log |J(t) v| / |v| along trajectories, once v has turned to the direction that grows most.
+    /// </summary>
     /// <param name="network">The network.</param>
     /// <param name="states">h(1) … h(T), (T, B, H), without input.</param>
     /// <param name="generator">Of the first v.</param>
@@ -401,7 +431,10 @@ public sealed class XorVariables
 
     private static Tensor Affine(Tensor from, Tensor coefficients) => matmul(WithConstant(from), coefficients);
 
-    /// <summary>For least squares with a constant; by the pseudoinverse, as units that never differ, or always together, make columns dependent.</summary>
+    /// <summary>
+    /// For least squares with a constant; by the pseudoinverse, as units that never differ, or always together, make
+    /// columns dependent.
+    /// </summary>
     private static Tensor WithConstant(Tensor matrix) =>
         cat([ones([matrix.shape[0], 1], dtype: ScalarType.Float64), matrix], 1);
 

@@ -6,8 +6,10 @@ using TorchSharp;
 using static TorchSharp.torch;
 
 /// <summary>
-/// Networks that learned segment recall with a store for each document, asked in one document for what another one told: the pairs of a document's first segment, its questions in a document of
-/// their own, and in between whole segments of pairs of other documents. With a store for each document, and with one shared by all.
+/// Networks that learned segment recall with a store for each document, asked in one document for what another one
+/// told: the pairs of a document's first segment, its questions in a document of
+/// their own, and in between whole segments of pairs of other documents. With a store for each document, and with one
+/// shared by all.
 /// </summary>
 internal static class AcrossDocuments
 {

@@ -124,7 +124,9 @@ internal static class AttentionChoice
 /// <summary>Whether several ways give the same.</summary>
 internal static class Agreement
 {
-    /// <summary>Compares the gradients that the sides add to what they are given, which come from the results.</summary>
+    /// <summary>
+    /// Compares the gradients that the sides add to what they are given, which come from the results.
+    /// </summary>
     /// <exception cref="InvalidOperationException">They differ.</exception>
     public static void Check(string what, Tensor[] inputs, IEnumerable<Action> sides, double tolerance)
     {

@@ -2,7 +2,10 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 
-/// <summary>Other processes, of this program among them: threads and what libraries read as they are loaded are settled once a process.</summary>
+/// <summary>
+/// Other processes, of this program among them: threads and what libraries read as they are loaded are settled once a
+/// process.
+/// </summary>
 internal static class Child
 {
     /// <summary>Runs this program with a command that prints one JSON line.</summary>

@@ -2,7 +2,8 @@ using System.Text.Json.Nodes;
 using EmtTorch.Kernels;
 
 /// <summary>
-/// What this project has of its own beside what TorchSharp brings, and the settings of libtorch's threads: in turn, medians
+/// What this project has of its own beside what TorchSharp brings, and the settings of libtorch's threads: in turn,
+/// medians
 /// and ratios. Where the ratio is below 1, what is of our own has no place.
 /// </summary>
 internal sealed class Choices(Arguments arguments)

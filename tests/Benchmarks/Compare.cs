@@ -221,7 +221,9 @@ internal sealed class Compare(Arguments arguments)
         }
     }
 
-    /// <summary>How time and memory go with the length: attention over all tokens, attention in a window, fast weights.</summary>
+    /// <summary>
+    /// How time and memory go with the length: attention over all tokens, attention in a window, fast weights.
+    /// </summary>
     private void MixingByLength(string json, string markdown)
     {
         var table = new ResultTable(
@@ -282,7 +284,10 @@ internal sealed class Compare(Arguments arguments)
         }
     }
 
-    /// <summary>configs/t4.json from start to finish, processes and all; nn.RNN with the same curriculum and tests, without checkpoints.</summary>
+    /// <summary>
+    /// configs/t4.json from start to finish, processes and all; nn.RNN with the same curriculum and tests, without
+    /// checkpoints.
+    /// </summary>
     private void WholeRun(string json, string markdown)
     {
         int steps = arguments.Number("steps", arguments.Full ? 20_000 : 2_000);
@@ -333,7 +338,9 @@ internal sealed class Compare(Arguments arguments)
         }
     }
 
-    /// <summary>20 seeds of T4: one process here; nn.RNN as a process a seed, as many at a time as there are processors.</summary>
+    /// <summary>
+    /// 20 seeds of T4: one process here; nn.RNN as a process a seed, as many at a time as there are processors.
+    /// </summary>
     private void Sweep(string json, string markdown)
     {
         int steps = arguments.Number("steps", arguments.Full ? 20_000 : 400),

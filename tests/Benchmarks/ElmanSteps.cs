@@ -6,8 +6,10 @@ using TorchSharp;
 using static TorchSharp.torch;
 
 /// <summary>
-/// A training step of T1 (d = s = 8), with its batch, loss, clipping and Adam: this project's and nn.RNN's, in turn in this
-/// process. Of this project either one network, as a run trains it alone, or several in lockstep, as a sweep does on CUDA.
+/// A training step of T1 (d = s = 8), with its batch, loss, clipping and Adam: this project's and nn.RNN's, in turn in
+/// this
+/// process. Of this project either one network, as a run trains it alone, or several in lockstep, as a sweep does on
+/// CUDA.
 /// </summary>
 internal static class ElmanSteps
 {
@@ -35,7 +37,9 @@ internal static class ElmanSteps
         );
     }
 
-    /// <summary>Products of a step of one network: of the recurrence, there, back and for the weights; of input and readout.</summary>
+    /// <summary>
+    /// Products of a step of one network: of the recurrence, there, back and for the weights; of input and readout.
+    /// </summary>
     public static double Operations(int hidden, int batch, int horizon) =>
         6.0 * batch * hidden * ((double)(horizon + Inputs) * hidden + Inputs * (Inputs * 2 / 3.0 + horizon));
 
@@ -165,5 +169,7 @@ internal static class ElmanSteps
 /// <param name="Device">Where.</param>
 internal sealed record StepSettings(int Hidden, int? Networks, int Batch, int Horizon, Device Device);
 
-/// <summary>Steps a second of both sides by round, and operations a second of a product of two large matrices.</summary>
+/// <summary>
+/// Steps a second of both sides by round, and operations a second of a product of two large matrices.
+/// </summary>
 internal sealed record StepRates(double[] EmtTorch, double[] Torch, double[] LargeProduct);

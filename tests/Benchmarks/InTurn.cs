@@ -2,7 +2,9 @@ using System.Diagnostics;
 using TorchSharp;
 using static TorchSharp.torch;
 
-/// <summary>Several sides that do the same work, timed in turn: what else the machine does meanwhile meets all of them.</summary>
+/// <summary>
+/// Several sides that do the same work, timed in turn: what else the machine does meanwhile meets all of them.
+/// </summary>
 internal static class InTurn
 {
     /// <summary>Times the sides, stretch by stretch.</summary>

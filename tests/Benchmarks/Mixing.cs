@@ -3,12 +3,16 @@ using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
-/// <summary>One block with one way of mixing tokens, at a length: tokens a second forward and backward, and the most memory that the process had.</summary>
+/// <summary>
+/// One block with one way of mixing tokens, at a length: tokens a second forward and backward, and the most memory that
+/// the process had.
+/// </summary>
 internal static class Mixing
 {
     public static readonly string[] Mixers = ["attention", "window", "hebbian", "delta"];
 
-    /// <param name="mixer">attention over all tokens, attention in a window of 64, or fast weights by either rule, without the others.</param>
+    /// <param name="mixer">attention over all tokens, attention in a window of 64, or fast weights by either rule,
+    /// without the others.</param>
     /// <param name="batch">Sequences.</param>
     /// <param name="width">d; one head of fast weights, four of attention.</param>
     /// <param name="tokens">The sequences' length.</param>

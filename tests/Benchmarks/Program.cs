@@ -1,30 +1,41 @@
 // Speed beside libtorch's own parts, and what a step is spent on.
 //
-//   Benchmarks compare [--only steps|scan|mixing|run|sweep] [--out FOLDER]    all parts, or one, as Markdown and JSON: scripts/benchmark.sh
+//   Benchmarks compare [--only steps|scan|mixing|run|sweep] [--out FOLDER]    all parts, or one, as Markdown and JSON:
+// scripts/benchmark.sh
 //   Benchmarks steps [--hidden N,…] [--networks N,…] [--batch N] [--horizon N]
-//                                     training steps of T1 a second, beside nn.RNN; networks in lockstep, H = 128, as a sweep trains them on CUDA
+//                                     training steps of T1 a second, beside nn.RNN; networks in lockstep, H = 128, as a
+// sweep trains them on CUDA
 //   Benchmarks scan [--rule hebbian,delta] [--tokens N,…] [--batch N] [--heads N] [--width N] [--chunk N]
 //                                     tokens a second through fast weights, beside chunks in Torch's operators
-//     These three take [--device cpu|cuda] [--threads 1,2] [--processes N] [--rounds N] [--seconds S] [--json FILE] [--markdown FILE] [--full]:
+//     These three take [--device cpu|cuda] [--threads 1,2] [--processes N] [--rounds N] [--seconds S] [--json FILE]
+// [--markdown FILE] [--full]:
 //     processes of each number of threads (on CUDA none), rounds in each, about how long each side is timed in a round.
 //
-//   Benchmarks choices [--only attention|adam|threads] [--out FOLDER] [--threads 1,2] [--processes N] [--rounds N] [--seconds S]
-//                                     what this project has of its own beside what TorchSharp brings, and settings of libtorch's threads
+//   Benchmarks choices [--only attention|adam|threads] [--out FOLDER] [--threads 1,2] [--processes N] [--rounds N]
+// [--seconds S]
+//                                     what this project has of its own beside what TorchSharp brings, and settings of
+// libtorch's threads
 //
 //   Benchmarks phases [--threads N] [--hidden N] [--batch N] [--horizon N] [--steps N]
-//                                     microseconds of each phase of a training step, the kernel's of the first thread; the clock itself is some 50
+//                                     microseconds of each phase of a training step, the kernel's of the first thread;
+// the clock itself is some 50
 //                                     of them, most of it in "rest"
 //   Benchmarks calls                  nanoseconds for one small operator call, forward and with its backward
 //   Benchmarks matmul [--threads N] [--size N]       the rate of one large float32 matrix product
-//   Benchmarks mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N] [--steps N]
-//                                     tokens a second through a transformer's block that mixes tokens in that way alone, forward and backward, and the
+//   Benchmarks mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N]
+// [--steps N]
+//                                     tokens a second through a transformer's block that mixes tokens in that way
+// alone, forward and backward, and the
 //                                     most memory that the process had
 //   Benchmarks retrieval [--threads N] [--store memory|exact|hnsw] [--keys N] [--width N] [--seconds N]
-//                                     of keys in memory or in PostgreSQL (EMTTORCH_POSTGRES): seconds to write and to index them, queries a second,
+//                                     of keys in memory or in PostgreSQL (EMTTORCH_POSTGRES): seconds to write and to
+// index them, queries a second,
 //                                     recall of the nearest 10
 //   Benchmarks memory [--config FILE] [--threads N] [--steps N] [--every N] [KEY=VALUE…]
-//                                     what the process holds while it trains: resident memory, live autograd nodes, tensors
-//   Benchmarks across RUN…            of runs that learned segment recall with retrieval: how many questions about another document are answered
+//                                     what the process holds while it trains: resident memory, live autograd nodes,
+// tensors
+//   Benchmarks across RUN…            of runs that learned segment recall with retrieval: how many questions about
+// another document are answered
 //
 //   Benchmarks step-rates, scan-rates, choice-rates, train        one process's part of the comparisons
 using System.Diagnostics;

@@ -7,7 +7,9 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch;
 
-/// <summary>A part's results: rows as JSON, and the same as a Markdown table. Both files are written anew after every row.</summary>
+/// <summary>
+/// A part's results: rows as JSON, and the same as a Markdown table. Both files are written anew after every row.
+/// </summary>
 /// <param name="name">The rows' key.</param>
 /// <param name="caption">What is measured.</param>
 /// <param name="columns">A row's keys, and how each is shown.</param>

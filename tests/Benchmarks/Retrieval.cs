@@ -4,7 +4,10 @@ using EmtTorch.Settings;
 using TorchSharp;
 using static TorchSharp.torch;
 
-/// <summary>Stores of many keys, N(0, 1) and of length 1 as a network's are: how fast they are written, indexed and searched, and how many of the nearest ten are found. One JSON line.</summary>
+/// <summary>
+/// Stores of many keys, N(0, 1) and of length 1 as a network's are: how fast they are written, indexed and searched,
+/// and how many of the nearest ten are found. One JSON line.
+/// </summary>
 internal static class Retrieval
 {
     private const int Nearest = 10,

@@ -7,7 +7,10 @@ using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
-/// <summary>Work whose speed depends on what libtorch's OpenMP threads do between two operators. One side: the settings are a process's.</summary>
+/// <summary>
+/// Work whose speed depends on what libtorch's OpenMP threads do between two operators. One side: the settings are a
+/// process's.
+/// </summary>
 internal static class ThreadChoice
 {
     public static readonly string[] Works = ["segment_recall", "elman", "scan", "chunks", "nn.RNN"];

@@ -3,7 +3,9 @@ using EmtTorch.Training;
 using TorchSharp;
 using static TorchSharp.torch;
 
-/// <summary>configs/t4.json with nn.RNN in place of this project's network, training and tests; no checkpoints, no log.</summary>
+/// <summary>
+/// configs/t4.json with nn.RNN in place of this project's network, training and tests; no checkpoints, no log.
+/// </summary>
 internal static class TorchTraining
 {
     public static void Run(int seed, int steps)

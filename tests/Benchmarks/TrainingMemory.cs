@@ -3,7 +3,9 @@ using EmtTorch.Training;
 using Serilog;
 using TorchSharp;
 
-/// <summary>What a process holds while it trains: it should be the same after thousands of steps as after some.</summary>
+/// <summary>
+/// What a process holds while it trains: it should be the same after thousands of steps as after some.
+/// </summary>
 internal static class TrainingMemory
 {
     /// <summary>Trains in a temporary folder and prints a line now and then.</summary>

@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
 
-/// <summary>Arguments that do not fit are exceptions. Most of these would end the process otherwise, and with it the test run.</summary>
+/// <summary>
+/// Arguments that do not fit are exceptions. Most of these would end the process otherwise, and with it the test run.
+/// </summary>
 public sealed class BadArgumentsTests
 {
     private DisposeScope _scope = null!;

@@ -9,7 +9,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
 
-/// <summary>Networks that did not learn, are broken, or don't fit: what can't be computed is said, and no number stands in its place.</summary>
+/// <summary>
+/// Networks that did not learn, are broken, or don't fit: what can't be computed is said, and no number stands in its
+/// place.
+/// </summary>
 public sealed class DegenerateNetworksTests : InTemporaryFolder
 {
     private const string T1 = """{ "name": "t1" }""";
@@ -48,7 +51,10 @@ public sealed class DegenerateNetworksTests : InTemporaryFolder
         return matmul(turn, matmul(matrix, turn.t())).contiguous();
     }
 
-    /// <summary>The circuit's network at a resting state h* other than 0: W_hh = D⁻¹ g Ψ Φ Ψ*, b = artanh h* − W_hh h*, D = diag(1 − h*²), so that the Jacobian there is g Ψ Φ Ψ*.</summary>
+    /// <summary>
+    /// The circuit's network at a resting state h* other than 0: W_hh = D⁻¹ g Ψ Φ Ψ*, b = artanh h* − W_hh h*, D =
+    /// diag(1 − h*²), so that the Jacobian there is g Ψ Φ Ψ*.
+    /// </summary>
     private static NetworkWeights Biased(double gain, double epsilon = 1e-4, int h = 16)
     {
         var circuit = new Circuit(Binding(Copy(2, 3)), Orthogonal(h).narrow(1, 0, 6));
@@ -321,7 +327,8 @@ public sealed class DegenerateNetworksTests : InTemporaryFolder
         [Values(0.89, 0.9, 0.91)] double value
     )
     {
-        // A Jordan block of n dimensions in a turned basis: rounding moves its eigenvalues by 1e-16 to the power of 1/n.
+        // A Jordan block of n dimensions in a turned basis: rounding moves its eigenvalues by 1e-16 to the power of
+        // 1/n.
         Assert.That(SpectralProjector.Of(Turned(Jordan(size, value)), 0.9, out var problem), Is.Null);
         Assert.That(problem, Does.Contain("rounding decides"));
     }

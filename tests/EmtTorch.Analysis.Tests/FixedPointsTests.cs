@@ -89,7 +89,8 @@ public sealed class FixedPointsTests
     [Test]
     public void ABiasMovesTheFixedPointsAndTakesTwoAway()
     {
-        // h = tanh(2h + b): three roots for |b| < 0.5328 (where 2(1 − h²) = 1, h² = 1/2: b = 2h − artanh h), one beyond.
+        // h = tanh(2h + b): three roots for |b| < 0.5328 (where 2(1 − h²) = 1, h² = 1/2: b = 2h − artanh h), one
+        // beyond.
         double critical = Math.Sqrt(2) - Math.Atanh(Math.Sqrt(0.5));
         var three = Find(
             new double[,]
@@ -207,7 +208,8 @@ public sealed class FixedPointsTests
     [Test]
     public void NearlyLinearWeightsHaveALineOfFixedPointsWithoutHarm()
     {
-        // States of 1e-4 and less: tanh is linear to 1e-12, and with an eigenvalue of 1 every state along (1, 1) is a fixed point to 1e-10.
+        // States of 1e-4 and less: tanh is linear to 1e-12, and with an eigenvalue of 1 every state along (1, 1) is a
+        // fixed point to 1e-10.
         using var scope = NewDisposeScope();
         var along = linspace(-1e-4, 1e-4, 21, dtype: ScalarType.Float64)
             .unsqueeze(1)
@@ -295,7 +297,9 @@ public sealed class FixedPointsTests
         return (w, b);
     }
 
-    /// <summary>Newton's method as one writes it down: a loop, elimination with pivots, steps halved until the residual falls.</summary>
+    /// <summary>
+    /// Newton's method as one writes it down: a loop, elimination with pivots, steps halved until the residual falls.
+    /// </summary>
     private static double[]? PlainNewton(double[,] w, double[] b, double[] start)
     {
         int n = start.Length;

@@ -9,7 +9,10 @@ namespace EmtTorch.Analysis.Tests;
 
 public sealed class FlipFlopStatesTests
 {
-    /// <summary>One unit for each bit, h = tanh(2h + 4u): it has three fixed points, and a pulse takes it to either of the outer ones.</summary>
+    /// <summary>
+    /// One unit for each bit, h = tanh(2h + 4u): it has three fixed points, and a pulse takes it to either of the outer
+    /// ones.
+    /// </summary>
     private static ElmanRnn UnitForEachBit(int bits)
     {
         using var quiet = no_grad();
@@ -159,7 +162,8 @@ public sealed class FlipFlopStatesTests
             Assert.That(states.IsComplete);
             Assert.That(states.FixedPoints.Stable.Count(), Is.EqualTo(4));
         }
-        // What the fixed point says is what the network does: left alone in its neighbourhood, it goes on giving these signs.
+        // What the fixed point says is what the network does: left alone in its neighbourhood, it goes on giving these
+        // signs.
         foreach (var (point, signs) in states.FixedPoints.Points.Zip(states.Signs).Where(p => p.First.IsStable))
         {
             var input = signs.Select(s => s == '+' ? 1f : -1f).ToArray();

@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
 
-/// <summary>GSEMM by plain loops over arrays, with columns as the paper has them: what the tests compare with.</summary>
+/// <summary>
+/// GSEMM by plain loops over arrays, with columns as the paper has them: what the tests compare with.
+/// </summary>
 internal sealed class GsemmLoops(double[,] xi, double[,] phi, GsemmSettings settings)
 {
     public readonly double[,] Xi = xi,

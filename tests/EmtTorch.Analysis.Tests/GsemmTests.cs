@@ -179,7 +179,8 @@ public class GsemmTests
     [Test]
     public void TheOdeTendsToTheDiscreteLimitsOwnAsTheTimescalesShrink()
     {
-        // T_h = T_d = ε → 0 at first order; then forward Euler of step Δ, which is Eq. 20 at Δ = T_f, at first order too.
+        // T_h = T_d = ε → 0 at first order; then forward Euler of step Δ, which is Eq. 20 at Δ = T_f, at first order
+        // too.
         var (xi, phi) = (Gaussian(6, 3, 31), Gaussian(3, 3, 32));
         var cue = Values(tensor(Gaussian(1, 6, 33)));
         var limit = new GsemmLoops(xi, phi, new()).Solve(cue, 1.0 / 1024, 2048).F;

@@ -18,7 +18,8 @@ public class InterventionsTests
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 1));
         using var memories = VariableMemories.Of(circuit.ToWeights(), task);
         var results = Interventions.Run(circuit, task, memories, new() { Time = time, Horizon = 40 });
-        // 8 variables are live in all four; so each is written and erased, and swapped with the next where both share a component.
+        // 8 variables are live in all four; so each is written and erased, and swapped with the next where both share a
+        // component.
         Assert.That(results.Count(r => r.Kind == InterventionKind.Write), Is.EqualTo(8));
         Assert.That(results.Count(r => r.Kind == InterventionKind.Erase), Is.EqualTo(8));
         Assert.That(results.Count(r => r.Kind == InterventionKind.Swap), Is.EqualTo(8));

@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
 
-/// <summary>Weights under every name and dtype that they come with, and every way in which a file is not an Elman network.</summary>
+/// <summary>
+/// Weights under every name and dtype that they come with, and every way in which a file is not an Elman network.
+/// </summary>
 public sealed class NetworkWeightsTests : InTemporaryFolder
 {
     private const int H = 3,

@@ -9,7 +9,10 @@ using Serilog.Core;
 
 namespace EmtTorch.Analysis.Tests;
 
-/// <summary>From a run's folder to analysis.json and report.html: which weights are taken, what is written, and what is left alone.</summary>
+/// <summary>
+/// From a run's folder to analysis.json and report.html: which weights are taken, what is written, and what is left
+/// alone.
+/// </summary>
 public sealed class RunAnalysisTests : InTemporaryFolder
 {
     private const string Small = """

@@ -8,7 +8,8 @@ namespace EmtTorch.Analysis.Tests;
 
 public class VariableMemoriesTests
 {
-    // Φ on the live entries comes from the task's definition; nothing of the code under test is in it but the choice of entries,
+    // Φ on the live entries comes from the task's definition; nothing of the code under test is in it but the choice of
+    // entries,
     // which LiveEntriesTests checks.
     [TestCaseSource(typeof(BindingTasks), nameof(BindingTasks.All))]
     public void RealizationGivesBackPhiOfExactCircuits(LinearBinding task)
@@ -34,7 +35,8 @@ public class VariableMemoriesTests
         );
     }
 
-    // Of T1 all 64 columns come back; of T2–T4 those of the live entries, up to what lies in the circuit's own null space.
+    // Of T1 all 64 columns come back; of T2–T4 those of the live entries, up to what lies in the circuit's own null
+    // space.
     [Test]
     public void RealizationGivesBackTheBasisOfT1()
     {
@@ -148,8 +150,10 @@ public class VariableMemoriesTests
         Assert.That(exact.PhiError, Is.LessThan(1e-9));
     }
 
-    // With nothing removed and dead entries kept, going forward mixes what f feeds back into the basis: Ψ_k = Ψ Φ^{s−k} e_s, and
-    // so Φ_learned = K⁻¹ Φ K with K = [Φ^{s−1} e_s, …, e_s], whatever Ψ is. Over all 64 entries that is 0.47 off for T2–T4.
+    // With nothing removed and dead entries kept, going forward mixes what f feeds back into the basis: Ψ_k = Ψ Φ^{s−k}
+    // e_s, and
+    // so Φ_learned = K⁻¹ Φ K with K = [Φ^{s−1} e_s, …, e_s], whatever Ψ is. Over all 64 entries that is 0.47 off for
+    // T2–T4.
     [TestCase("t1", 0)]
     [TestCase("t2", 0.4677)]
     [TestCase("t3", 0.4677)]

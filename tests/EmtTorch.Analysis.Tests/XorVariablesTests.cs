@@ -15,8 +15,10 @@ namespace EmtTorch.Analysis.Tests;
 public sealed class XorVariablesTests : InTemporaryFolder
 {
     /// <summary>
-    /// The shift register with xor by hand, delays 2 and 3. Units a, b, r, q of each component: a = sign(x + y + 1), b = sign(x + y − 1) with x = y(t−2), y = y(t−3),
-    /// so that a − b − 1 is −x·y; r and q hold the two outputs before. Input u comes in as ±4 and makes a = u, b = −u: 1 or −3, whose sign the register takes.
+    /// The shift register with xor by hand, delays 2 and 3. Units a, b, r, q of each component: a = sign(x + y + 1), b
+    /// = sign(x + y − 1) with x = y(t−2), y = y(t−3),
+    /// so that a − b − 1 is −x·y; r and q hold the two outputs before. Input u comes in as ±4 and makes a = u, b = −u:
+    /// 1 or −3, whose sign the register takes.
     /// </summary>
     private static NetworkWeights ByHand(int d)
     {
@@ -62,7 +64,8 @@ public sealed class XorVariablesTests : InTemporaryFolder
             Assert.That(variables.Accuracy, Is.EqualTo(1));
             Assert.That(variables.Readings.Take(3).Select(r => r.Explained), Is.All.EqualTo(1).Within(1e-9));
             Assert.That(variables.Readings.Take(3).Select(r => r.SignRight), Is.All.EqualTo(1));
-            // a = ½ + ½x₃ + ½x₂ − ½x₂x₃ and b = −½ − ½x₃ + ½x₂ − ½x₂x₃ of the newest and the second: variance ¾ each, of which ½ is linear; r and q 1. So 3 of 3½.
+            // a = ½ + ½x₃ + ½x₂ − ½x₂x₃ and b = −½ − ½x₃ + ½x₂ − ½x₂x₃ of the newest and the second: variance ¾ each,
+            // of which ½ is linear; r and q 1. So 3 of 3½.
             Assert.That(variables.Variables.Superposition, Is.EqualTo(6.0 / 7).Within(0.01));
             Assert.That((variables.Variables.Accuracy, variables.Variables.AffectedAccuracy), Is.EqualTo((1.0, 1.0)));
             // 4 + 3 outputs to come, but 7 · 2 numbers are more than 8 units.

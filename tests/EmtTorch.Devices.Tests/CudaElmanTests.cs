@@ -7,8 +7,10 @@ using static TorchSharp.torch;
 namespace EmtTorch.Devices.Tests;
 
 /// <summary>
-/// The recurrence's own kernels on the device under test against Torch's operators there: of every size that divides a block's
-/// threads in another way. Which kernel that is, the device says: on a GPU it must be the one of <see cref="CudaElman"/>.
+/// The recurrence's own kernels on the device under test against Torch's operators there: of every size that divides a
+/// block's
+/// threads in another way. Which kernel that is, the device says: on a GPU it must be the one of
+/// <see cref="CudaElman"/>.
 /// </summary>
 public sealed class CudaElmanTests
 {
@@ -126,7 +128,9 @@ public sealed class CudaElmanTests
         Assert.That(CudaElman.Launches, Is.EqualTo(before));
     }
 
-    /// <summary>One network alone: loss and gradients without autograd, and its optimizer's step in one launch.</summary>
+    /// <summary>
+    /// One network alone: loss and gradients without autograd, and its optimizer's step in one launch.
+    /// </summary>
     [Test]
     public void StepsOfOneNetwork(
         [Values(ScalarType.Float32, ScalarType.Float64)] ScalarType dtype,

@@ -125,7 +125,9 @@ public sealed class NetworkTests
         AreNear(Run(On), expected, dtype == "float64" ? 1e-9 : 1e-3);
     }
 
-    /// <summary>To another type in place of another device, which there may not be: the same way through TorchSharp.</summary>
+    /// <summary>
+    /// To another type in place of another device, which there may not be: the same way through TorchSharp.
+    /// </summary>
     [Test]
     public void ANetworkThatIsMovedIsMovedWholeAndStays()
     {

@@ -21,7 +21,8 @@ internal static class TestDevice
     public static string Name => Tested.type == DeviceType.CUDA ? "cuda" : "cpu";
 
     /// <summary>
-    /// What is computed on the device under test. Where that is the CPU, this project's kernels are off: it is Torch's operators
+    /// What is computed on the device under test. Where that is the CPU, this project's kernels are off: it is Torch's
+    /// operators
     /// against the kernels then, as it is on a GPU.
     /// </summary>
     public static T Run<T>(Func<torch.Device, T> work)
@@ -38,7 +39,10 @@ internal static class TestDevice
         }
     }
 
-    /// <summary>What a function of tensors gives, then the gradients of Σ cos(0, 1, 2, …) · result in its arguments, all on the CPU.</summary>
+    /// <summary>
+    /// What a function of tensors gives, then the gradients of Σ cos(0, 1, 2, …) · result in its arguments, all on the
+    /// CPU.
+    /// </summary>
     public static Tensor[] ResultsAndGradients(
         Func<Tensor[], Tensor[]> function,
         Tensor[] arguments,
@@ -65,7 +69,9 @@ internal static class TestDevice
         AreNear(found, expected, relative);
     }
 
-    /// <summary>Each tensor within a share of the largest number in it, or of a hundredth of the largest of all.</summary>
+    /// <summary>
+    /// Each tensor within a share of the largest number in it, or of a hundredth of the largest of all.
+    /// </summary>
     public static void AreNear(IReadOnlyList<Tensor> found, IReadOnlyList<Tensor> expected, double relative)
     {
         Assert.That(found, Has.Count.EqualTo(expected.Count));

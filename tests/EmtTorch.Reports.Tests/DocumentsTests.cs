@@ -5,7 +5,8 @@ using EmtTorch.Studies;
 namespace EmtTorch.Reports.Tests;
 
 /// <summary>
-/// What the documents point at exists: the files and headings of links; the verbs, options, settings and files of commands.
+/// What the documents point at exists: the files and headings of links; the verbs, options, settings and files of
+/// commands.
 /// Verbs and options are read from the source of Trainer, so that nothing has to be started.
 /// </summary>
 public sealed partial class DocumentsTests

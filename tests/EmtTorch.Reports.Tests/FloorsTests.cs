@@ -6,7 +6,9 @@ using NetArchTest.Rules;
 
 namespace EmtTorch.Reports.Tests;
 
-/// <summary>Namespaces are floors, and arrows go down. Between projects the compiler sees to it, and within them these tests.</summary>
+/// <summary>
+/// Namespaces are floors, and arrows go down. Between projects the compiler sees to it, and within them these tests.
+/// </summary>
 public sealed class FloorsTests
 {
     // From the ground up. Those of one line do not know each other. A floor below is open to all above.

@@ -1,12 +1,14 @@
 namespace EmtTorch.Reports.Tests;
 
-/// <summary>Lines of C# have at most 120 characters. CSharpier sees to code; comments and strings it leaves alone.</summary>
+/// <summary>
+/// Lines of C# have at most 120 characters. CSharpier sees to code; comments and strings it leaves alone.
+/// </summary>
 public sealed class LineLengthTests
 {
     private const int Most = 120;
 
     /// <summary>Lines that were longer when this test was written. The numbers may only go down.</summary>
-    private static readonly TestCaseData[] Longer = [new("src", 1025), new("Trainer", 43), new("tests", 277)];
+    private static readonly TestCaseData[] Longer = [new("src", 235), new("Trainer", 13), new("tests", 163)];
 
     [TestCaseSource(nameof(Longer))]
     public void NoLineIsAddedThatIsTooLong(string folder, int known)

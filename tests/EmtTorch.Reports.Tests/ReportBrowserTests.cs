@@ -9,7 +9,8 @@ using EmtTorch.Training;
 namespace EmtTorch.Reports.Tests;
 
 /// <summary>
-/// Opens pages from file:// in a headless Chromium without a network. REPORT_SHOTS=folder keeps the pages and pictures of them there.
+/// Opens pages from file:// in a headless Chromium without a network. REPORT_SHOTS=folder keeps the pages and pictures
+/// of them there.
 /// </summary>
 [Category(Layer.External)]
 public sealed class ReportBrowserTests

@@ -6,7 +6,9 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Reports.Tests;
 
-/// <summary>Runs of a sweep with figures of one's choice: what a folder would have after training, but the weights.</summary>
+/// <summary>
+/// Runs of a sweep with figures of one's choice: what a folder would have after training, but the weights.
+/// </summary>
 internal static class SweepSamples
 {
     private const string Base = """
@@ -133,7 +135,8 @@ internal static class SweepSamples
         ($"{task}-threshold_{threshold}", [$"task.name={task}", $"training.curriculum.threshold={threshold}"]);
 
     /// <summary>
-    /// The small sweep with all runs finished. t1: seed 1 converges with both thresholds, to 0.004 and 0.002, seed 2 with one, to 0.001.
+    /// The small sweep with all runs finished. t1: seed 1 converges with both thresholds, to 0.004 and 0.002, seed 2
+    /// with one, to 0.001.
     /// t2: seed 1 converges, to 0.003, seed 2 does not.
     /// </summary>
     public static void Full(string folder, string published = "null")

@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>Tests of kernels on every vector path that this processor has; the path and the threads are afterwards what they were.</summary>
+/// <summary>
+/// Tests of kernels on every vector path that this processor has; the path and the threads are afterwards what they
+/// were.
+/// </summary>
 public abstract class OnSimdPaths
 {
     private SimdPath _path;

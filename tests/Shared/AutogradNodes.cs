@@ -4,7 +4,9 @@ using TorchSharp;
 
 namespace EmtTorch.Tests;
 
-/// <summary>TorchSharp's own record of the functions of autograd that live: one that is never freed stays in it.</summary>
+/// <summary>
+/// TorchSharp's own record of the functions of autograd that live: one that is never freed stays in it.
+/// </summary>
 internal static class AutogradNodes
 {
     private static readonly IList Alive = (IList)(

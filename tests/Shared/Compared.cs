@@ -7,7 +7,9 @@ namespace EmtTorch.Tests;
 /// <summary>Two functions of the same tensors: their results and their gradients.</summary>
 internal static class Compared
 {
-    /// <summary>The results, then the gradient of Σ cos(0, 1, 2, …) · result over all results, in each argument.</summary>
+    /// <summary>
+    /// The results, then the gradient of Σ cos(0, 1, 2, …) · result over all results, in each argument.
+    /// </summary>
     public static Tensor[] ResultsAndGradients(Func<Tensor[], Tensor[]> function, Tensor[] arguments)
     {
         var leaves = arguments.Select(t => t.detach().clone().requires_grad_()).ToArray();
@@ -22,7 +24,8 @@ internal static class Compared
             .Aggregate((a, b) => a + b);
 
     /// <summary>Each tensor within a share of the largest number in it.</summary>
-    /// <param name="ofAll">In a tensor of small numbers, within that share of this part of the largest number of all: gradients are sums, with the rounding of what is summed.</param>
+    /// <param name="ofAll">In a tensor of small numbers, within that share of this part of the largest number of all:
+    /// gradients are sums, with the rounding of what is summed.</param>
     public static void AreEqual(Tensor[] found, Tensor[] expected, double relative, double ofAll = 0)
     {
         Assert.That(found, Has.Length.EqualTo(expected.Length));

@@ -7,8 +7,10 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests;
 
 /// <summary>
-/// A transformer of one block that solves segment_recall with weights set by hand. The stream's numbers 0 to 3 say which key a token is, 4 to 7 which value, 8 to 11 which key was before it, and 12 balances the sum, so that
-/// the norm only scales: by a = 1/√(2/16 + ε). The context is the key before. A token is written under the key before it (k = e_i, of length 1), as its own value (v = a e_j), and a key asks for itself (q = e_i).
+/// A transformer of one block that solves segment_recall with weights set by hand. The stream's numbers 0 to 3 say
+/// which key a token is, 4 to 7 which value, 8 to 11 which key was before it, and 12 balances the sum, so that
+/// the norm only scales: by a = 1/√(2/16 + ε). The context is the key before. A token is written under the key before
+/// it (k = e_i, of length 1), as its own value (v = a e_j), and a key asks for itself (q = e_i).
 /// </summary>
 internal static class HandMadeNetwork
 {

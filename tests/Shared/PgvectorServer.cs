@@ -123,7 +123,8 @@ internal sealed class PgvectorServer : IDisposable
     /// <summary>Ends it at once, as a crash does.</summary>
     public void Kill()
     {
-        // Killed, PostgreSQL would leave its children to find out; at SIGQUIT it takes them along, and writes nothing more.
+        // Killed, PostgreSQL would leave its children to find out; at SIGQUIT it takes them along, and writes nothing
+        // more.
         if (_native)
         {
             using var kill = Command.Start("/", "kill", ["-QUIT", $"{_process!.Id}"]);

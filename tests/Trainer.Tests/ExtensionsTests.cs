@@ -2,7 +2,9 @@ using System.Text.Json.Nodes;
 
 namespace EmtTorch.Trainer.Tests;
 
-/// <summary>The sample of docs/extending.md, as a user runs it: a task, a memory and an analysis from another assembly.</summary>
+/// <summary>
+/// The sample of docs/extending.md, as a user runs it: a task, a memory and an analysis from another assembly.
+/// </summary>
 [Category(Layer.Process)]
 public sealed class ExtensionsTests : InTemporaryFolder
 {

@@ -4,7 +4,9 @@ using EmtTorch.Studies;
 
 namespace EmtTorch.Trainer.Tests;
 
-/// <summary>scripts/slurm/sweep.sbatch: on a cluster of one node, which tests/slurm/local.sh starts, and by itself.</summary>
+/// <summary>
+/// scripts/slurm/sweep.sbatch: on a cluster of one node, which tests/slurm/local.sh starts, and by itself.
+/// </summary>
 [Category(Layer.External)]
 public sealed class SlurmTests
 {

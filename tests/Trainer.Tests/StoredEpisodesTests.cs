@@ -7,7 +7,9 @@ using Serilog.Events;
 
 namespace EmtTorch.Trainer.Tests;
 
-/// <summary>Runs whose networks retrieve: with either store, broken off and gone on with, with a server that goes away.</summary>
+/// <summary>
+/// Runs whose networks retrieve: with either store, broken off and gone on with, with a server that goes away.
+/// </summary>
 [NonParallelizable] // an environment variable, and the memory of the process
 public sealed class StoredEpisodesTests : InTemporaryFolder
 {

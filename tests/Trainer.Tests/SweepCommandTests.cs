@@ -5,7 +5,9 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Trainer.Tests;
 
-/// <summary>`Trainer sweep` as a user runs it: interrupted, killed, failing, and in several processes at once.</summary>
+/// <summary>
+/// `Trainer sweep` as a user runs it: interrupted, killed, failing, and in several processes at once.
+/// </summary>
 [Category(Layer.Process)]
 public sealed class SweepCommandTests : InTemporaryFolder
 {

@@ -10,7 +10,8 @@ internal static class FlipFlopFigure
     /// <summary>
     /// Visited states as thin lines on the first two principal components, and the fixed points over them.
     /// </summary>
-    /// <remarks>The third component is the colour, by viridis, which the colour-blind can read; stable or not is told by filled or open and by the shape.</remarks>
+    /// <remarks>The third component is the colour, by viridis, which the colour-blind can read; stable or not is told
+    /// by filled or open and by the shape.</remarks>
     public static Figure Of(FlipFlopStates states)
     {
         var points = states

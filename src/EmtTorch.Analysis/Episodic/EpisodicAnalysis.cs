@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>
-/// What an <see cref="EpisodicTransformer"/> does with its episodic memory, read on documents of its own task: what the gates let in, what the reads return, how the fast weights fill up, and how accuracy falls
+/// What an <see cref="EpisodicTransformer"/> does with its episodic memory, read on documents of its own task: what the
+/// gates let in, what the reads return, how the fast weights fill up, and how accuracy falls
 /// with the number of pairs to keep and with the distance to them.
 /// </summary>
 /// <example><code>
@@ -18,7 +19,9 @@ namespace EmtTorch.Analysis.Episodic;
 /// </code></example>
 public sealed class EpisodicAnalysis
 {
-    /// <summary>Tokens that are read at once: without a window, attention's memory grows with this times what is before.</summary>
+    /// <summary>
+    /// Tokens that are read at once: without a window, attention's memory grows with this times what is before.
+    /// </summary>
     private const int Piece = 512;
 
     /// <summary>Places at which the fast weights are looked at, about.</summary>
@@ -42,7 +45,9 @@ public sealed class EpisodicAnalysis
     /// <summary>The mean cross entropy there, in nats.</summary>
     public double? Loss { get; private set; }
 
-    /// <summary>Each head's gate; without one, what is written of each kind of token. None without fast weights.</summary>
+    /// <summary>
+    /// Each head's gate; without one, what is written of each kind of token. None without fast weights.
+    /// </summary>
     public IReadOnlyList<GateReading> Gates { get; private set; } = [];
 
     /// <summary>Each head's reads, where the task has pairs and the blocks fast weights.</summary>
@@ -54,7 +59,9 @@ public sealed class EpisodicAnalysis
     /// <summary>Each block's fast weights along a document.</summary>
     public IReadOnlyList<FastWeightCourse> FastWeights { get; private set; } = [];
 
-    /// <summary>Accuracy by the number of pairs, at the longest trained horizon; none of a task without pairs.</summary>
+    /// <summary>
+    /// Accuracy by the number of pairs, at the longest trained horizon; none of a task without pairs.
+    /// </summary>
     public IReadOnlyList<CurvePoint> Capacity { get; private set; } = [];
 
     /// <summary>Accuracy by the horizon; none of text.</summary>
@@ -248,7 +255,10 @@ public sealed class EpisodicAnalysis
         );
     }
 
-    /// <summary>The longest stretch of a curve at 90 % or more, in words: "up to 64" from its beginning on, "from 16 to 64" or "at 16" else; "" where there is none, null where there is no curve.</summary>
+    /// <summary>
+    /// The longest stretch of a curve at 90 % or more, in words: "up to 64" from its beginning on, "from 16 to 64" or
+    /// "at 16" else; "" where there is none, null where there is no curve.
+    /// </summary>
     /// <param name="curve">The curve.</param>
     /// <param name="before">Put before its first number.</param>
     /// <param name="after">Put behind its last one.</param>
@@ -396,7 +406,10 @@ public sealed class EpisodicAnalysis
             document[0].Words is null ? null : cat(document.Select(s => s.Words!).ToArray(), 1)
         );
 
-    /// <summary>Where to look at the fast weights: at the segments' ends, or, where there is one segment or too many, at places evenly apart.</summary>
+    /// <summary>
+    /// Where to look at the fast weights: at the segments' ends, or, where there is one segment or too many, at places
+    /// evenly apart.
+    /// </summary>
     private static List<int> Ends(IReadOnlyList<TokenBatch> document)
     {
         int tokens = (int)document.Sum(s => s.Input.shape[1]);
@@ -532,7 +545,9 @@ public sealed class EpisodicAnalysis
         return new(block + 1, width, ends, values, ranks);
     }
 
-    /// <summary>exp(−Σ p ln p), p = σ²/Σσ² (the effective rank of Roy and Vetterli 2007, of squares); NaN where all are 0.</summary>
+    /// <summary>
+    /// exp(−Σ p ln p), p = σ²/Σσ² (the effective rank of Roy and Vetterli 2007, of squares); NaN where all are 0.
+    /// </summary>
     internal static double EffectiveRank(double[] sigma)
     {
         double largest = sigma.DefaultIfEmpty(0).Max();
@@ -583,7 +598,9 @@ public sealed class EpisodicAnalysis
             ? []
             : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
 
-    /// <summary>1, 2, 4, … and the longest trained horizon; none of text. What the task can't have is left out by the curve.</summary>
+    /// <summary>
+    /// 1, 2, 4, … and the longest trained horizon; none of text. What the task can't have is left out by the curve.
+    /// </summary>
     private IEnumerable<int> Horizons()
     {
         if (!_task.HasDistances)

@@ -9,10 +9,16 @@ public sealed record EpisodicOptions
     /// <summary>Documents of a test and of a curve's point, at most.</summary>
     public int TestDocuments { get; init; } = 32;
 
-    /// <summary>Tokens of a curve's point, at most, for a network of two blocks and d = 64; of larger ones fewer, in proportion to their weights.</summary>
+    /// <summary>
+    /// Tokens of a curve's point, at most, for a network of two blocks and d = 64; of larger ones fewer, in proportion
+    /// to their weights.
+    /// </summary>
     public long Tokens { get; init; } = 1 << 16;
 
-    /// <summary>The longest distance that is tested in segments of segment_recall; copies and sequences go to four times the longest trained.</summary>
+    /// <summary>
+    /// The longest distance that is tested in segments of segment_recall; copies and sequences go to four times the
+    /// longest trained.
+    /// </summary>
     public int LongestDistance { get; init; } = 64;
 
     /// <summary>Characters of the sample of a text that is generated.</summary>
@@ -38,13 +44,16 @@ public sealed record GateReading(int Block, int Head, double Rate, double Decay,
 public sealed record KindReading(string Kind, long Count, double? Gate, double Strength);
 
 /// <summary>
-/// Where a head's reads come from at questions. A read is a weighted sum of the values that were written, r_t = Σ a_ts v_s, and Σ |a_ts| ‖v_s‖ over a pair's tokens, its key, its value and the token after it, is what the pair gives.
+/// Where a head's reads come from at questions. A read is a weighted sum of the values that were written, r_t = Σ a_ts
+/// v_s, and Σ |a_ts| ‖v_s‖ over a pair's tokens, its key, its value and the token after it, is what the pair gives.
 /// </summary>
 /// <param name="Block">From 1.</param>
 /// <param name="Head">From 1.</param>
-/// <param name="Asked">The mean share of the asked pair in all that is read, 0 to 1; null where it is no number.</param>
+/// <param name="Asked">The mean share of the asked pair in all that is read, 0 to 1; null where it is no
+/// number.</param>
 /// <param name="Others">The mean share of all other pairs; the rest comes from tokens of none.</param>
-/// <param name="Share">Of questions in documents of several pairs, the share where the asked one gives more than every other.</param>
+/// <param name="Share">Of questions in documents of several pairs, the share where the asked one gives more than every
+/// other.</param>
 /// <param name="Questions">How many questions there were.</param>
 public sealed record ReadReading(int Block, int Head, double? Asked, double? Others, double? Share, long Questions);
 
@@ -105,7 +114,8 @@ public sealed record TextReading(double? Bits, double? NewWords, double? SeenWor
 /// <param name="Pairs">The pairs that it binds.</param>
 /// <param name="Questions">The asked keys.</param>
 /// <param name="Right">Of each question, which pair it asks for.</param>
-/// <param name="Shares">Of each head, question and pair the share of the read that comes from the pair, 0 to 1. Heads of the first block first, as in <see cref="EpisodicAnalysis.Reads"/>.</param>
+/// <param name="Shares">Of each head, question and pair the share of the read that comes from the pair, 0 to 1. Heads
+/// of the first block first, as in <see cref="EpisodicAnalysis.Reads"/>.</param>
 public sealed record ExampleReading(
     IReadOnlyList<string> Tokens,
     IReadOnlyList<string> Kinds,

@@ -6,7 +6,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Episodic;
 
-/// <summary>Whether the graphs of a network join the facts that questions ask to join: is the strongest edge of a → b the one to b → c?</summary>
+/// <summary>
+/// Whether the graphs of a network join the facts that questions ask to join: is the strongest edge of a → b the one to
+/// b → c?
+/// </summary>
 internal static class GraphEdges
 {
     /// <param name="network">With graphs.</param>

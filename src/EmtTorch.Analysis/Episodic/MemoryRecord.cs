@@ -7,7 +7,8 @@ namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>What one block's fast weights did with whole documents.</summary>
 /// <param name="Queries">q (B, heads, T, d_k).</param>
-/// <param name="Keys">k (B, heads · r, T, d_k), a head's r one after the other: one, but for writes by a hypernetwork.</param>
+/// <param name="Keys">k (B, heads · r, T, d_k), a head's r one after the other: one, but for writes by a
+/// hypernetwork.</param>
 /// <param name="Values">v (B, heads · r, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T).</param>
 /// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
@@ -29,7 +30,8 @@ internal sealed record MemoryRecord(
     /// <param name="network">The network.</param>
     /// <param name="tokens">(B, T).</param>
     /// <param name="ends">Where the pieces end, ascending, the last at T.</param>
-    /// <returns>A record for each block, in the caller's dispose scope; none for a network without fast weights.</returns>
+    /// <returns>A record for each block, in the caller's dispose scope; none for a network without fast
+    /// weights.</returns>
     public static IReadOnlyList<MemoryRecord> Of(EpisodicTransformer network, Tensor tokens, IReadOnlyList<int> ends)
     {
         using var quiet = no_grad();

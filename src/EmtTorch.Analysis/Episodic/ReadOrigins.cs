@@ -6,15 +6,19 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>
-/// Where reads come from. The recurrence of fast weights never mixes the columns of F, so that a read is a weighted sum of the values that were written, r_t = Σ_{s&lt;t} a_ts v_s, by either rule and with any gate
-/// and decay; and the weights a_ts are what it reads when the values are unit vectors, v_s = e_s. Nothing is fitted. Of a hypernetwork's writes each of a token's r values has a weight of its own.
+/// Where reads come from. The recurrence of fast weights never mixes the columns of F, so that a read is a weighted sum
+/// of the values that were written, r_t = Σ_{s&lt;t} a_ts v_s, by either rule and with any gate
+/// and decay; and the weights a_ts are what it reads when the values are unit vectors, v_s = e_s. Nothing is fitted. Of
+/// a hypernetwork's writes each of a token's r values has a weight of its own.
 /// </summary>
 internal static class ReadOrigins
 {
     /// <summary>Columns of one scan.</summary>
     private const int Columns = 512;
 
-    /// <summary>Tokens after a pair's value that still count as the pair's: its context has key and value both.</summary>
+    /// <summary>
+    /// Tokens after a pair's value that still count as the pair's: its context has key and value both.
+    /// </summary>
     private const int After = 1;
 
     /// <summary>a (T, T): row t, column s; 0 where s ≥ t.</summary>
@@ -52,7 +56,10 @@ internal static class ReadOrigins
     /// <summary>The pairs that a token writes.</summary>
     private static long Rank(MemoryRecord record) => record.Keys.shape[1] / record.Queries.shape[1];
 
-    /// <summary>Of each question the share of its read that comes from each pair, |a_ts| ‖v_s‖ over the pair's tokens (and each one's r values) against all tokens; 0 where nothing was read, NaN where it is no number.</summary>
+    /// <summary>
+    /// Of each question the share of its read that comes from each pair, |a_ts| ‖v_s‖ over the pair's tokens (and each
+    /// one's r values) against all tokens; 0 where nothing was read, NaN where it is no number.
+    /// </summary>
     public static double[][] Shares(MemoryRecord record, long document, long head, BoundPairs bound)
     {
         using var scope = NewDisposeScope();

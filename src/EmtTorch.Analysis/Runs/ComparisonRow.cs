@@ -36,10 +36,15 @@ public sealed record ComparisonRow
     /// <summary>Of a transformer on text, on the test part.</summary>
     public double? BitsPerCharacter { get; init; }
 
-    /// <summary>Of a transformer, the share of questions at which the asked pair gives the most of what a block reads, of the block that has the highest.</summary>
+    /// <summary>
+    /// Of a transformer, the share of questions at which the asked pair gives the most of what a block reads, of the
+    /// block that has the highest.
+    /// </summary>
     public double? ReadsRight { get; init; }
 
-    /// <summary>Of a transformer, the effective rank of fast weights at a document's end, of the block that has the highest.</summary>
+    /// <summary>
+    /// Of a transformer, the effective rank of fast weights at a document's end, of the block that has the highest.
+    /// </summary>
     public double? EffectiveRank { get; init; }
 
     /// <summary>Of a transformer, the bytes of a document's state at its end.</summary>

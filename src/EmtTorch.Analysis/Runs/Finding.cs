@@ -4,7 +4,8 @@ using EmtTorch.Settings;
 namespace EmtTorch.Analysis.Runs;
 
 /// <summary>
-/// An analysis of a trained network beside those of the library, found by its name (<see cref="Settings.NamedAttribute"/>).
+/// An analysis of a trained network beside those of the library, found by its name
+/// (<see cref="Settings.NamedAttribute"/>).
 /// It has a public constructor without arguments.
 /// </summary>
 /// <example><code>
@@ -29,13 +30,17 @@ public interface INetworkAnalysis
 /// <param name="Value">The number; NaN where it can't be had.</param>
 public sealed record Finding(string Key, double Value)
 {
-    /// <summary>The same of a network without the structure: untrained, shuffled. Null: there is nothing to compare.</summary>
+    /// <summary>
+    /// The same of a network without the structure: untrained, shuffled. Null: there is nothing to compare.
+    /// </summary>
     public double? Null { get; init; }
 
     /// <summary>Whether a value below <see cref="Null"/> is the finding, and not one above it.</summary>
     public bool Below { get; init; }
 
-    /// <summary>What it says, with {0} for the value and {1} for the null. It is printed where the value beats the null.</summary>
+    /// <summary>
+    /// What it says, with {0} for the value and {1} for the null. It is printed where the value beats the null.
+    /// </summary>
     public string? Sentence { get; init; }
 
     /// <summary>A figure for the report.</summary>

@@ -26,10 +26,15 @@ public sealed record ReportData
     /// <summary>Share of output bits with the right sign, 0 to 1.</summary>
     public double? TestAccuracy { get; init; }
 
-    /// <summary>False for a task that has no variables in the theory's sense: all parts about them are left out.</summary>
+    /// <summary>
+    /// False for a task that has no variables in the theory's sense: all parts about them are left out.
+    /// </summary>
     public bool HasVariables { get; init; } = true;
 
-    /// <summary>Whether it is a transformer, on tokens: there are no recurrent weights, and the words of its settings are others.</summary>
+    /// <summary>
+    /// Whether it is a transformer, on tokens: there are no recurrent weights, and the words of its settings are
+    /// others.
+    /// </summary>
     public bool OnTokens { get; init; }
 
     /// <summary>s, the variables; with κ, where the grid lines of the variable-memory basis lie.</summary>

@@ -23,7 +23,7 @@ namespace EmtTorch.Analysis.Runs;
 /// using var network = TrainedNetwork.Load("runs/t1/seed-1");
 /// var analysis = RunAnalysis.Of(network);
 /// foreach (var line in analysis.Lines) Console.WriteLine(line);
-/// analysis.Write(network.Folder);
+/// analysis.WriteNumbers(network.Folder); // RunReport.Write in EmtTorch.Reports makes the page too
 /// </code></example>
 public sealed record RunAnalysis
 {
@@ -120,7 +120,10 @@ public sealed record RunAnalysis
         };
     }
 
-    /// <summary>The numbers of a finished run: its analysis.json, which is made where it is not there, is damaged, is of another version, or is of other weights than the run's best.</summary>
+    /// <summary>
+    /// The numbers of a finished run: its analysis.json, which is made where it is not there, is damaged, is of another
+    /// version, or is of other weights than the run's best.
+    /// </summary>
     /// <param name="folder">The run's folder.</param>
     /// <param name="warn">Told of damaged files, and where analysis.json can't be written.</param>
     /// <param name="making">Told when an analysis is made.</param>
@@ -196,7 +199,10 @@ public sealed record RunAnalysis
     /// <summary>The file with all numbers of an analysis.</summary>
     public const string FileName = "analysis.json";
 
-    /// <summary>Stands in analysis.json. To be raised when a figure is added there or comes out otherwise, so that files from before are made again.</summary>
+    /// <summary>
+    /// Stands in analysis.json. To be raised when a figure is added there or comes out otherwise, so that files from
+    /// before are made again.
+    /// </summary>
     public const int Version = 2;
 
     private static RunAnalysis OfBinding(TrainedNetwork network, AnalysisOptions options, string input)
@@ -402,7 +408,10 @@ public sealed record RunAnalysis
         );
     }
 
-    /// <summary>The matrix with empty rows and columns for history entries that are not live, so that every variable has its place.</summary>
+    /// <summary>
+    /// The matrix with empty rows and columns for history entries that are not live, so that every variable has its
+    /// place.
+    /// </summary>
     private static double[][] Spread(MemoryDecomposition decomposition, VariableMemories memories, int entries)
     {
         var compact = Matrices.Rows(decomposition.Interactions);

@@ -7,12 +7,15 @@ using static TorchSharp.torch;
 namespace EmtTorch.Analysis;
 
 /// <summary>
-/// The circuit that the theory predicts for a linear variable binding task (Eq. 9–13), in a basis Ψ of the hidden space with
-/// its dual Ψ* = Ψ†: W_hh = Ψ Φ Ψ*, W_uh = Ψ_s, W_r = Ψ_s*. A linear network with two phases: while input comes, variable s
+/// The circuit that the theory predicts for a linear variable binding task (Eq. 9–13), in a basis Ψ of the hidden space
+/// with
+/// its dual Ψ* = Ψ†: W_hh = Ψ Φ Ψ*, W_uh = Ψ_s, W_r = Ψ_s*. A linear network with two phases: while input comes,
+/// variable s
 /// is overwritten, h(t+1) = (I − Ψ_s Ψ_s*) W_hh h(t) + Ψ_s u(t); then it runs free, h(t+1) = W_hh h(t).
 /// </summary>
 /// <remarks>
-/// Two phases, since no linear time-invariant network can do both unless f reads the oldest variable alone (T1): with one,
+/// Two phases, since no linear time-invariant network can do both unless f reads the oldest variable alone (T1): with
+/// one,
 /// f of the half-filled memory would be added to each input.
 /// </remarks>
 /// <example><code>
@@ -84,7 +87,8 @@ public sealed class Circuit : IDisposable
     /// </summary>
     /// <param name="input">(s, B, κ).</param>
     /// <param name="steps">All steps, T.</param>
-    /// <param name="hook">Given t, from 1, and h(t) (B, H); returns h(t) or what is to stand in its place. Null: none.</param>
+    /// <param name="hook">Given t, from 1, and h(t) (B, H); returns h(t) or what is to stand in its place. Null:
+    /// none.</param>
     /// <returns>h(1) … h(T), (T, B, H); h(s) = Σ Ψ_i u(i).</returns>
     /// <exception cref="ArgumentException">The input is not (s, B, κ), or the hook returns what is no h(t).</exception>
     public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor>? hook = null)
@@ -139,11 +143,13 @@ public sealed class Circuit : IDisposable
     }
 
     /// <summary>
-    /// The circuit as an Elman network, kept in tanh's linear range by a small input: W_uh = ε Ψ_s, W_r = Ψ_s* / ε. An Elman
+    /// The circuit as an Elman network, kept in tanh's linear range by a small input: W_uh = ε Ψ_s, W_r = Ψ_s* / ε. An
+    /// Elman
     /// network has one phase, so the task must read the oldest variable alone (T1).
     /// </summary>
     /// <param name="epsilon">ε: tanh's relative error is up to (ε |Ψ u|)²/3 a step, and adds up over steps.</param>
-    /// <exception cref="InvalidOperationException">The task reads newer variables: no network of one phase loads them exactly.</exception>
+    /// <exception cref="InvalidOperationException">The task reads newer variables: no network of one phase loads them
+    /// exactly.</exception>
     public ElmanRnn ToElmanRnn(double epsilon = 1e-4)
     {
         if (!ReadsOldestOnly(_task))

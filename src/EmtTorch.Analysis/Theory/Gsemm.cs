@@ -31,7 +31,9 @@ public sealed record GsemmSettings
     /// <summary>T_f > 0, in the unit of time in which the model is integrated, as are T_h and T_d.</summary>
     public double FeatureTimescale { get; init; } = 1;
 
-    /// <summary>T_h ≥ 0. At 0 the hidden neurons follow without delay: V_h is what its equation's right side makes 0 (Eq. 16).</summary>
+    /// <summary>
+    /// T_h ≥ 0. At 0 the hidden neurons follow without delay: V_h is what its equation's right side makes 0 (Eq. 16).
+    /// </summary>
     public double HiddenTimescale { get; init; }
 
     /// <summary>T_d ≥ 0. At 0 the delay neurons follow without delay: V_d = σ_f(V_f) (Eq. 16).</summary>
@@ -82,13 +84,15 @@ public sealed class GsemmDivergedException(double time, string message) : Arithm
 }
 
 /// <summary>
-/// The General Sequential Episodic Memory Model with the pseudoinverse learning rule (Karuvally et al. 2023, Eq. 1), in float64:
+/// The General Sequential Episodic Memory Model with the pseudoinverse learning rule (Karuvally et al. 2023, Eq. 1), in
+/// float64:
 /// <code>
 /// T_f dV_f/dt = √α_s Ξ σ_h(V_h) − V_f
 /// T_h dV_h/dt = √α_s Ξ† σ_f(V_f) + α_c Φ'ᵀ Ξ† V_d − V_h
 /// T_d dV_d/dt = σ_f(V_f) − V_d
 /// </code>
-/// The columns of Ξ (N_f, N_h) are the memories; Φ' (N_h, N_h) says how they follow each other: Φ'[i, j] is what memory i,
+/// The columns of Ξ (N_f, N_h) are the memories; Φ' (N_h, N_h) says how they follow each other: Φ'[i, j] is what memory
+/// i,
 /// delayed, adds to memory j. States are rows here, so that a batch of them is (B, N_f).
 /// </summary>
 /// <remarks>
@@ -123,7 +127,8 @@ public sealed class Gsemm : IDisposable
     /// <param name="memories">Ξ (N_f, N_h), its columns linearly independent.</param>
     /// <param name="sequence">Φ' (N_h, N_h); <see cref="Sequence"/> makes one.</param>
     /// <param name="settings">The numbers.</param>
-    /// <exception cref="ArgumentException">A shape is wrong, a number is not finite or out of its range, or the memories are linearly dependent.</exception>
+    /// <exception cref="ArgumentException">A shape is wrong, a number is not finite or out of its range, or the
+    /// memories are linearly dependent.</exception>
     public Gsemm(Tensor memories, Tensor sequence, GsemmSettings? settings = null)
     {
         Settings = settings ?? new();
@@ -187,11 +192,14 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// Φ' of a sequence, by Φ = I + Φ' (Eq. 20): Φ[i, i+1] = 1 and nothing else in row i, so that Φᵀ takes memory i to memory i+1
-    /// alone. The last one goes on to the first where the sequence is cyclic, and stays where it is not. So Φ'[i, i+1] = 1 and
+    /// Φ' of a sequence, by Φ = I + Φ' (Eq. 20): Φ[i, i+1] = 1 and nothing else in row i, so that Φᵀ takes memory i to
+    /// memory i+1
+    /// alone. The last one goes on to the first where the sequence is cyclic, and stays where it is not. So Φ'[i, i+1]
+    /// = 1 and
     /// Φ'[i, i] = −1: the delayed memory brings up the next one, and puts itself down.
     /// </summary>
-    /// <remarks>Without the −1, which the paper neither asks for nor rules out, mixtures of memories last, and often end the sequence (experiments/gsemm/README.md).</remarks>
+    /// <remarks>Without the −1, which the paper neither asks for nor rules out, mixtures of memories last, and often
+    /// end the sequence (experiments/gsemm/README.md).</remarks>
     /// <param name="memories">N_h.</param>
     /// <param name="cyclic">Whether the first follows the last.</param>
     /// <returns>(memories, memories), float64.</returns>
@@ -208,7 +216,10 @@ public sealed class Gsemm : IDisposable
         return tensor(phi);
     }
 
-    /// <summary>A state to start from. The paper gives none: the delay neurons are 0, as if nothing had come before, unless given; the hidden neurons are where these two hold them still.</summary>
+    /// <summary>
+    /// A state to start from. The paper gives none: the delay neurons are 0, as if nothing had come before, unless
+    /// given; the hidden neurons are where these two hold them still.
+    /// </summary>
     /// <param name="feature">V_f (B, N_f).</param>
     /// <param name="delay">V_d (B, N_f), or null for 0.</param>
     /// <exception cref="ArgumentException">A shape is wrong or a number not finite.</exception>
@@ -230,14 +241,20 @@ public sealed class Gsemm : IDisposable
         return new(f.MoveToOuterDisposeScope(), hidden.MoveToOuterDisposeScope(), delayed.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Integrates Eq. 1. With T_h = T_d = 0 it integrates T_f dV_f/dt = Ξ Φᵀ Ξ† σ_f(V_f) − V_f, of which one Euler step of T_f is Eq. 20.</summary>
-    /// <param name="start">V_f (B, N_f), V_h (B, N_h), V_d (B, N_f); neurons whose timescale is 0 take the value that they follow instead.</param>
+    /// <summary>
+    /// Integrates Eq. 1. With T_h = T_d = 0 it integrates T_f dV_f/dt = Ξ Φᵀ Ξ† σ_f(V_f) − V_f, of which one Euler step
+    /// of T_f is Eq. 20.
+    /// </summary>
+    /// <param name="start">V_f (B, N_f), V_h (B, N_h), V_d (B, N_f); neurons whose timescale is 0 take the value that
+    /// they follow instead.</param>
     /// <param name="integrator">Euler or RK4.</param>
     /// <param name="step">Δt, in the settings' unit of time.</param>
     /// <param name="length">Of the whole, in the same unit: a whole number of steps, to rounding.</param>
     /// <param name="recordEvery">Steps between two records, a divisor of all steps.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range, a shape is wrong, or a number is not finite.</exception>
-    /// <exception cref="GsemmDivergedException">At a record the state is not finite, or, where σ_f is bounded, beyond twice the bound that the exact solution keeps to.</exception>
+    /// <exception cref="ArgumentException">An argument is out of its range, a shape is wrong, or a number is not
+    /// finite.</exception>
+    /// <exception cref="GsemmDivergedException">At a record the state is not finite, or, where σ_f is bounded, beyond
+    /// twice the bound that the exact solution keeps to.</exception>
     public GsemmTrajectory Integrate(
         GsemmState start,
         Integrator integrator,
@@ -349,8 +366,10 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// One step of the discrete limit, T_f = 1 and T_h = T_d = 0 (Eq. 20): V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), with Φᵀ = I + Φ'ᵀ
-    /// for α_s = α_c = 1, and α_s I + √α_s α_c Φ'ᵀ in general. A σ_h that is not the identity stays where Eq. 17 has it.
+    /// One step of the discrete limit, T_f = 1 and T_h = T_d = 0 (Eq. 20): V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), with Φᵀ = I
+    /// + Φ'ᵀ
+    /// for α_s = α_c = 1, and α_s I + √α_s α_c Φ'ᵀ in general. A σ_h that is not the identity stays where Eq. 17 has
+    /// it.
     /// The settings' timescales have no part in it.
     /// </summary>
     /// <param name="feature">V_f(t) (B, N_f).</param>
@@ -367,26 +386,34 @@ public sealed class Gsemm : IDisposable
     /// <param name="feature">V_f(0) (B, N_f).</param>
     /// <param name="steps">How many steps.</param>
     /// <returns>(steps + 1, B, N_f).</returns>
-    /// <exception cref="ArgumentException">The shape is wrong, a number not finite, or there are fewer than 0 steps.</exception>
+    /// <exception cref="ArgumentException">The shape is wrong, a number not finite, or there are fewer than 0
+    /// steps.</exception>
     public Tensor Discrete(Tensor feature, int steps) => Orbit(feature, nameof(feature), steps, DiscreteOf);
 
     /// <summary>
-    /// The Elman form of the discrete limit (Eq. 23): h(t+1) = σ_f(Ξ Φᵀ Ξ† h(t)), h(0) … h(steps). With h(0) = σ_f(V_f(0)) it is
+    /// The Elman form of the discrete limit (Eq. 23): h(t+1) = σ_f(Ξ Φᵀ Ξ† h(t)), h(0) … h(steps). With h(0) =
+    /// σ_f(V_f(0)) it is
     /// h(t) = σ_f(V_f(t)) for all t (Eq. 24).
     /// </summary>
     /// <remarks>
-    /// The paper asks for ‖Ξ Φᵀ Ξ†‖ ≤ 1. The identity h⁻¹ ∘ g ∘ h = f of Eq. 24 uses only that σ_f is invertible from V_f to h,
+    /// The paper asks for ‖Ξ Φᵀ Ξ†‖ ≤ 1. The identity h⁻¹ ∘ g ∘ h = f of Eq. 24 uses only that σ_f is invertible from
+    /// V_f to h,
     /// which holds at any norm; no norm is asked for here.
     /// </remarks>
     /// <param name="hidden">h(0) (B, N_f).</param>
     /// <param name="steps">How many steps.</param>
     /// <returns>(steps + 1, B, N_f).</returns>
-    /// <exception cref="ArgumentException">The shape is wrong, a number not finite, or there are fewer than 0 steps.</exception>
+    /// <exception cref="ArgumentException">The shape is wrong, a number not finite, or there are fewer than 0
+    /// steps.</exception>
     public Tensor Elman(Tensor hidden, int steps) => Orbit(hidden, nameof(hidden), steps, h => FeatureOutput(Drive(h)));
 
-    /// <summary>W_hh of the <see cref="Models.ElmanRnn"/>, h(t+1) = tanh(W_hh h(t)), that is the discrete limit's Elman form: gain · Ξ Φᵀ Ξ†.</summary>
+    /// <summary>
+    /// W_hh of the <see cref="Models.ElmanRnn"/>, h(t+1) = tanh(W_hh h(t)), that is the discrete limit's Elman form:
+    /// gain · Ξ Φᵀ Ξ†.
+    /// </summary>
     /// <returns>(N_f, N_f), float64.</returns>
-    /// <exception cref="InvalidOperationException">σ_f is not tanh or σ_h not the identity: then the network is no such one.</exception>
+    /// <exception cref="InvalidOperationException">σ_f is not tanh or σ_h not the identity: then the network is no such
+    /// one.</exception>
     public Tensor ElmanWeights()
     {
         if (Settings.FeatureNonlinearity != Nonlinearity.Tanh || Settings.HiddenNonlinearity != Nonlinearity.Identity)
@@ -405,7 +432,8 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// How much of each memory the output of the feature neurons holds: m = Ξ† σ_f(V_f), the coordinates in the memories. At
+    /// How much of each memory the output of the feature neurons holds: m = Ξ† σ_f(V_f), the coordinates in the
+    /// memories. At
     /// σ_f(V_f) = memory i it is 1 for i and 0 for all others, however correlated they are, which a cosine is not.
     /// </summary>
     /// <param name="feature">V_f (…, N_f).</param>
@@ -421,7 +449,8 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// Why <see cref="Energy"/> has no value, or null where it has one. It needs a σ_h whose output is a gradient in the metric
+    /// Why <see cref="Energy"/> has no value, or null where it has one. It needs a σ_h whose output is a gradient in
+    /// the metric
     /// G = ΞᵀΞ that the pseudoinverse rule brings: σ_h linear, or G diagonal (orthogonal memories).
     /// </summary>
     public string? NoEnergy =>
@@ -438,12 +467,16 @@ public sealed class Gsemm : IDisposable
     /// E = [V_f·σ_f(V_f) − L_f(V_f)] + [V_hᵀ G σ_h(V_h) − L_h(V_h)] − √α_s σ_f(V_f)ᵀ Ξ σ_h(V_h) − α_c V_dᵀ Ξ†ᵀ Φ' G σ_h(V_h)
     /// dE/dt = −T_f V̇_fᵀ σ_f'(V_f) V̇_f − T_h V̇_hᵀ G σ_h'(V_h) V̇_h − α_c V̇_dᵀ Ξ†ᵀ Φ' G σ_h(V_h)
     /// </code>
-    /// The first two parts of dE/dt are never above 0. The third is what a sequence does: while V_d moves, E may rise, and E is
-    /// no Lyapunov function unless α_c Φ' = 0 (<see cref="EnergyNeverRises"/>) or V_d stands still (T_d → ∞, the adiabatic limit).
+    /// The first two parts of dE/dt are never above 0. The third is what a sequence does: while V_d moves, E may rise,
+    /// and E is
+    /// no Lyapunov function unless α_c Φ' = 0 (<see cref="EnergyNeverRises"/>) or V_d stands still (T_d → ∞, the
+    /// adiabatic limit).
     /// </summary>
     /// <remarks>
-    /// The paper of Eq. 1 gives no energy. This is the Lagrangian energy of associative memories (Krotov and Hopfield 2020; GSEMM's own
-    /// in Karuvally et al. 2022) carried over to the pseudoinverse rule: the hidden layer is measured in G, since Ξ† = G⁻¹ Ξᵀ.
+    /// The paper of Eq. 1 gives no energy. This is the Lagrangian energy of associative memories (Krotov and Hopfield
+    /// 2020; GSEMM's own
+    /// in Karuvally et al. 2022) carried over to the pseudoinverse rule: the hidden layer is measured in G, since Ξ† =
+    /// G⁻¹ Ξᵀ.
     /// With orthonormal memories G = I and it is theirs.
     /// </remarks>
     /// <param name="state">V_f (…, N_f), V_h (…, N_h), V_d (…, N_f): a trajectory's tensors too.</param>
@@ -486,7 +519,8 @@ public sealed class Gsemm : IDisposable
             tensor.Dispose();
     }
 
-    // Eq. 1, solved for the derivatives; a neuron whose timescale is 0 has none, and its value is replaced by what it follows.
+    // Eq. 1, solved for the derivatives; a neuron whose timescale is 0 has none, and its value is replaced by what it
+    // follows.
     private (Tensor F, Tensor H, Tensor D) Rates(Tensor f, Tensor h, Tensor d)
     {
         var output = FeatureOutput(f); // σ_f(V_f) (B, N_f)
@@ -502,7 +536,8 @@ public sealed class Gsemm : IDisposable
         );
     }
 
-    // The hidden (N_h) and delay (N_f) neurons, each replaced by what it follows where its timescale is 0 (or it is not given).
+    // The hidden (N_h) and delay (N_f) neurons, each replaced by what it follows where its timescale is 0 (or it is not
+    // given).
     private (Tensor Hidden, Tensor Delay) Followers(Tensor f, Tensor? h, Tensor d)
     {
         var delay = Settings.DelayTimescale == 0 ? FeatureOutput(f) : d;
@@ -550,7 +585,8 @@ public sealed class Gsemm : IDisposable
         return stack(states).MoveToOuterDisposeScope();
     }
 
-    // What no component of an exact solution exceeds: each layer relaxes towards a value that the others bound. Infinite where
+    // What no component of an exact solution exceeds: each layer relaxes towards a value that the others bound.
+    // Infinite where
     // σ_f is not bounded. In the infinity norm, row j of a transposed matrix being column j.
     private double Bound(Tensor f, Tensor h, Tensor d)
     {

@@ -5,7 +5,8 @@ namespace EmtTorch.Analysis;
 
 /// <summary>
 /// The entries of a task's history [u(t−s); …; u(t−1)] that matter for ever: those on which the persistent part of Φ
-/// depends, P e_j ≠ 0, P the projector on the eigenvalues |λ| above a threshold. Of T2–T4's 64 entries 28 are never read again.
+/// depends, P e_j ≠ 0, P the projector on the eigenvalues |λ| above a threshold. Of T2–T4's 64 entries 28 are never
+/// read again.
 /// </summary>
 public sealed class LiveEntries : IDisposable
 {
@@ -15,7 +16,9 @@ public sealed class LiveEntries : IDisposable
     /// <summary>Which ones, ascending: entry k·κ + i is component i of variable k + 1, the oldest first.</summary>
     public IReadOnlyList<int> Indices { get; }
 
-    /// <summary>The dimensions of the persistent part. Fewer than the live entries where only sums of them persist.</summary>
+    /// <summary>
+    /// The dimensions of the persistent part. Fewer than the live entries where only sums of them persist.
+    /// </summary>
     public int Rank { get; }
 
     /// <summary>Φ (s·κ, s·κ).</summary>
@@ -25,7 +28,8 @@ public sealed class LiveEntries : IDisposable
     internal Tensor Projector { get; }
 
     /// <summary>
-    /// What is left of Φ on the live entries when decaying directions are taken out: (P† P) Φ. Φ itself where the rank is the
+    /// What is left of Φ on the live entries when decaying directions are taken out: (P† P) Φ. Φ itself where the rank
+    /// is the
     /// number of live entries.
     /// </summary>
     internal Tensor Reference { get; }

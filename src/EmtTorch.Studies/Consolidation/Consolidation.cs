@@ -11,8 +11,10 @@ namespace EmtTorch.Studies;
 
 /// <summary>What a night did.</summary>
 /// <param name="ReplayLoss">The replay's loss in the last step; null where there was none.</param>
-/// <param name="RehearsalLoss">The rehearsal's, the cross entropy to what the network answered before the night.</param>
-/// <param name="Cues">The tokens that were found to ask for stored writes, with the documents that these are of; of distilled replay alone.</param>
+/// <param name="RehearsalLoss">The rehearsal's, the cross entropy to what the network answered before the
+/// night.</param>
+/// <param name="Cues">The tokens that were found to ask for stored writes, with the documents that these are of; of
+/// distilled replay alone.</param>
 public sealed record NightResult(
     double? ReplayLoss,
     double? RehearsalLoss,
@@ -20,7 +22,8 @@ public sealed record NightResult(
 );
 
 /// <summary>
-/// Moves what was written to the fast weights into the slow ones (the source's 1.5): a reservoir of writes is filled by day, and replayed at night, when Adam moves the slow weights.
+/// Moves what was written to the fast weights into the slow ones (the source's 1.5): a reservoir of writes is filled by
+/// day, and replayed at night, when Adam moves the slow weights.
 /// <code>
 /// literal:    Σ ‖W_Q h − k‖² + ‖FFN(h) − v‖²                                         over stored writes (h, k, v)
 /// distilled:  −Σ p log p̂,  p = network(cues | F of a document's stored writes),  p̂ = network(cues | F = 0)
@@ -28,8 +31,10 @@ public sealed record NightResult(
 /// </code>
 /// </summary>
 /// <remarks>
-/// Literally the loss has FFN answer at the place of the write, with v as it is before W_o. The answer is wanted at a question, of which nothing is stored. Distilled replay finds questions by itself: tokens whose query, where
-/// the task asks for them, has a cosine with a stored key above a threshold, each for the document whose key it is nearest to. The network with that document's writes put back into F is the teacher, itself with F = 0 the pupil.
+/// Literally the loss has FFN answer at the place of the write, with v as it is before W_o. The answer is wanted at a
+/// question, of which nothing is stored. Distilled replay finds questions by itself: tokens whose query, where
+/// the task asks for them, has a cosine with a stored key above a threshold, each for the document whose key it is
+/// nearest to. The network with that document's writes put back into F is the teacher, itself with F = 0 the pupil.
 /// It sees no document of the day again, and no answers.
 /// </remarks>
 public sealed class Consolidation
@@ -259,7 +264,10 @@ public sealed class Consolidation
         return Against(before, null, _network, null, input, places);
     }
 
-    /// <summary>What each block asks for at tokens that the task asks: by token, the mean of q (heads, d_k) with F = 0, brought back to length 1.</summary>
+    /// <summary>
+    /// What each block asks for at tokens that the task asks: by token, the mean of q (heads, d_k) with F = 0, brought
+    /// back to length 1.
+    /// </summary>
     private SortedDictionary<long, Tensor[]> QueriesOfTokens()
     {
         const int Documents = 32;
@@ -299,7 +307,10 @@ public sealed class Consolidation
         return sums;
     }
 
-    /// <summary>What distilled replay goes by: of each document that was recognised its stored writes as F, block by block (heads, d_k, d_v), and its cues.</summary>
+    /// <summary>
+    /// What distilled replay goes by: of each document that was recognised its stored writes as F, block by block
+    /// (heads, d_k, d_v), and its cues.
+    /// </summary>
     private sealed record Replay(IReadOnlyList<(long Episode, IReadOnlyList<long> Cues, Tensor[] FastWeights)> Episodes)
     {
         public IReadOnlyList<(long Token, long Episode)> Cues =>

@@ -6,7 +6,10 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Studies;
 
-/// <summary>All that the consolidation experiment depends on, beside the trained networks: experiments/outer-memories/consolidation/consolidation.json.</summary>
+/// <summary>
+/// All that the consolidation experiment depends on, beside the trained networks:
+/// experiments/outer-memories/consolidation/consolidation.json.
+/// </summary>
 public sealed record ConsolidationConfiguration
 {
     [Description("The runs whose networks are taken, of segment_recall.")]

@@ -17,12 +17,16 @@ namespace EmtTorch.Studies;
 public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IReadOnlyDictionary<string, double> Loss);
 
 /// <summary>
-/// One network that learns the tasks of a sequence one after the other by one method. Each stage is a run's folder, RUNS/METHOD/seed-N/2-t3, that begins with the
-/// weights of the stage before, Adam anew, with the parameters that a task has for itself drawn anew; the first, RUNS/first/seed-N/1-t2, is the same for all methods.
+/// One network that learns the tasks of a sequence one after the other by one method. Each stage is a run's folder,
+/// RUNS/METHOD/seed-N/2-t3, that begins with the
+/// weights of the stage before, Adam anew, with the parameters that a task has for itself drawn anew; the first,
+/// RUNS/first/seed-N/1-t2, is the same for all methods.
 /// </summary>
 /// <remarks>
-/// Beside a run's files a stage has `initial.safetensors`, `kept.safetensors` (the penalty's importance and anchor, or the directions that are protected; written before
-/// training, so that it may be killed anywhere), `own.safetensors` (of the task before, where the method changes what it has for itself) and `tests.json`. The weights that are passed on are the last ones.
+/// Beside a run's files a stage has `initial.safetensors`, `kept.safetensors` (the penalty's importance and anchor, or
+/// the directions that are protected; written before
+/// training, so that it may be killed anywhere), `own.safetensors` (of the task before, where the method changes what
+/// it has for itself) and `tests.json`. The weights that are passed on are the last ones.
 /// </remarks>
 /// <example><code>
 /// var sequence = ContinualSequence.Load("experiments/continual/t2_t3_t4.json");
@@ -36,7 +40,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         OwnFile = "own.safetensors",
         HiddenWeights = "rnn.weight_hh";
 
-    /// <summary>Of the states protection, how much of the states' squares the directions take up (GPM's threshold).</summary>
+    /// <summary>
+    /// Of the states protection, how much of the states' squares the directions take up (GPM's threshold).
+    /// </summary>
     private const double StatesShare = 0.999;
     private const int StatesBatch = 64;
 
@@ -74,7 +80,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     /// <summary>How many stages there are.</summary>
     public int Stages => IsJoint ? 1 : Count;
 
-    /// <summary>What is wrong with a sequence that only its networks tell: parameters that there are not, tasks of other sizes.</summary>
+    /// <summary>
+    /// What is wrong with a sequence that only its networks tell: parameters that there are not, tasks of other sizes.
+    /// </summary>
     public static IEnumerable<ConfigurationProblem> Check(ContinualSequence sequence)
     {
         var run = new ContinualRun(sequence, new("naive", "naive", 0, null, "naive"), 0);
@@ -137,7 +145,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     /// <summary>Trains the stages that are missing.</summary>
     /// <returns>False: it was interrupted, with a checkpoint.</returns>
-    /// <exception cref="TrainingException">The loss is not a number any more, or what is to be protected can't be told.</exception>
+    /// <exception cref="TrainingException">The loss is not a number any more, or what is to be protected can't be
+    /// told.</exception>
     /// <exception cref="CheckpointException">All checkpoints of a stage are damaged.</exception>
     public bool Train(CancellationToken stop = default) =>
         Enumerable.Range(0, Stages).All(stage => TrainStage(stage, stop));
@@ -151,7 +160,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             if (stop.IsCancellationRequested)
                 return false;
             Directory.CreateDirectory(folder.Path);
-            // Nothing is trained from what a kill left half done: each file is whole or not there, and comes out the same again.
+            // Nothing is trained from what a kill left half done: each file is whole or not there, and comes out the
+            // same again.
             if (!IsJoint)
                 Begin(stage, configuration);
             var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
@@ -246,7 +256,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     private HashSet<string> Shared(nn.Module network) =>
         [.. network.named_parameters().Select(p => p.name).Where(n => !IsOwn(n))];
 
-    /// <summary>EWC's or SI's importance before a stage: that before the last one, and what the last one adds.</summary>
+    /// <summary>
+    /// EWC's or SI's importance before a stage: that before the last one, and what the last one adds.
+    /// </summary>
     private Dictionary<string, SafetensorsTensor> KeptImportance(int stage)
     {
         var last = Last(stage - 1);
@@ -295,7 +307,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         return penalty.Tensors();
     }
 
-    /// <summary>The directions that a stage must leave alone: those before the last one, and those of the last one.</summary>
+    /// <summary>
+    /// The directions that a stage must leave alone: those before the last one, and those of the last one.
+    /// </summary>
     private Dictionary<string, SafetensorsTensor> KeptDirections(int stage)
     {
         using var scope = NewDisposeScope();
@@ -319,7 +333,10 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         return tensors;
     }
 
-    /// <summary>A task's own weights, writing into its memories and reading from them alone: P W_uh and W_r P. What else the input did in the hidden space would now move what later tasks put there, and the readout would see it.</summary>
+    /// <summary>
+    /// A task's own weights, writing into its memories and reading from them alone: P W_uh and W_r P. What else the
+    /// input did in the hidden space would now move what later tasks put there, and the readout would see it.
+    /// </summary>
     private Dictionary<string, SafetensorsTensor> Restricted(SafetensorsFile weights, Tensor projector)
     {
         var own = weights.Tensors.Where(t => IsOwn(t.Key)).ToDictionary();
@@ -341,7 +358,10 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             ? SafetensorsFile.Read(In(task + 1, OwnFile))
             : Last(task);
 
-    /// <summary>The principal directions of a task's hidden states, h = 0 taken as the middle: as many as take up a share of their squares.</summary>
+    /// <summary>
+    /// The principal directions of a task's hidden states, h = 0 taken as the middle: as many as take up a share of
+    /// their squares.
+    /// </summary>
     private Tensor StateDirections(int stage, SafetensorsFile weights)
     {
         using var learner = (SequenceLearner)Fresh(stage);
@@ -380,7 +400,10 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         StoredTensors.RestoreWeights(network, tensors);
     }
 
-    /// <summary>The tests of all tasks after a stage: the shared parameters are the stage's, a task's own those that it had when it was learned, or random ones before that.</summary>
+    /// <summary>
+    /// The tests of all tasks after a stage: the shared parameters are the stage's, a task's own those that it had when
+    /// it was learned, or random ones before that.
+    /// </summary>
     private StageTests Tests(int stage)
     {
         var last = Last(stage);

@@ -36,8 +36,10 @@ public sealed partial class ContinualSequence
     public const string FileName = "sequence.json";
 
     /// <summary>
-    /// What project may protect: what W_hh does with variable memories (from), what it writes into them (into), both; both, with the old task's input and output
-    /// restricted to its memories (memories); or what W_hh does with the directions that the old task's hidden states take (states).
+    /// What project may protect: what W_hh does with variable memories (from), what it writes into them (into), both;
+    /// both, with the old task's input and output
+    /// restricted to its memories (memories); or what W_hh does with the directions that the old task's hidden states
+    /// take (states).
     /// </summary>
     public static readonly string[] Protections = ["from", "into", "both", "memories", "states"];
 
@@ -68,13 +70,18 @@ public sealed partial class ContinualSequence
     /// <summary>Each task's name and configuration; the seed and the folder are a stage's own.</summary>
     public required IReadOnlyList<(string Name, RunConfiguration Configuration)> Tasks { get; init; }
 
-    /// <summary>Parameters that each task has for itself: they begin anew with each task, and a task is tested with its own.</summary>
+    /// <summary>
+    /// Parameters that each task has for itself: they begin anew with each task, and a task is tested with its own.
+    /// </summary>
     public required IReadOnlyList<string> OwnParameters { get; init; }
 
     public required IReadOnlyList<ContinualMethod> Methods { get; init; }
     public required IReadOnlyList<long> Seeds { get; init; }
 
-    /// <summary>The seed by which a group's strength is chosen: none of <see cref="Seeds"/>, so that a choice is not tested on what it was made by.</summary>
+    /// <summary>
+    /// The seed by which a group's strength is chosen: none of <see cref="Seeds"/>, so that a choice is not tested on
+    /// what it was made by.
+    /// </summary>
     public required long SweepSeed { get; init; }
 
     /// <summary>Sequences, or documents, that the Fisher information is estimated from.</summary>
@@ -94,7 +101,10 @@ public sealed partial class ContinualSequence
     /// <summary>The sequence by itself, with the base configuration in it.</summary>
     public string ToJson() => Whole.ToJsonString(SettingJson.Options) + "\n";
 
-    /// <summary>In what a sequence is another experiment than one in the same folder: all but the methods and seeds, of which there may be more, and where it is computed.</summary>
+    /// <summary>
+    /// In what a sequence is another experiment than one in the same folder: all but the methods and seeds, of which
+    /// there may be more, and where it is computed.
+    /// </summary>
     public static IEnumerable<string> Differences(string before, string now)
     {
         JsonNode? a = Experiment(before),
@@ -118,7 +128,8 @@ public sealed partial class ContinualSequence
 
     /// <summary>The configuration of a stage.</summary>
     /// <param name="task">From 0.</param>
-    /// <param name="seed">Of the whole sequence; each stage has its own, so that batches and first weights are others: 1000 · seed + stage, from 1.</param>
+    /// <param name="seed">Of the whole sequence; each stage has its own, so that batches and first weights are others:
+    /// 1000 · seed + stage, from 1.</param>
     public RunConfiguration Stage(int task, long seed) =>
         Tasks[task].Configuration with
         {

@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Studies;
 
 /// <summary>
-/// The variable memories Ψ of a task that was learned, while the same W_hh learns others: Ψ and Ψ* stay as they were read then, and W_hh is
+/// The variable memories Ψ of a task that was learned, while the same W_hh learns others: Ψ and Ψ* stay as they were
+/// read then, and W_hh is
 /// looked at through them.
 /// </summary>
 public sealed class OldMemories : IDisposable
@@ -28,7 +29,10 @@ public sealed class OldMemories : IDisposable
     /// <summary>How Ψ was found.</summary>
     public Grounding Grounding => _memories.Grounding;
 
-    /// <summary>Of a network that has just learned a task; null where the task has no circuit, or no variable memories can be read.</summary>
+    /// <summary>
+    /// Of a network that has just learned a task; null where the task has no circuit, or no variable memories can be
+    /// read.
+    /// </summary>
     public static OldMemories? Of(RunConfiguration task, SafetensorsFile weights)
     {
         if (!task.Task.IsLinearBinding || task.Model.IsTransformer)
@@ -57,8 +61,10 @@ public sealed class OldMemories : IDisposable
     ) => Of(task, weights) is { } memories ? network => memories.Measure(((ElmanRnn)network).RecurrentWeights) : null;
 
     /// <summary>
-    /// The directions that hold a task: the spans of Ψ and of Ψ*ᵀ, which are the persistent invariant subspace of W_hh and that of W_hhᵀ. They are taken as such, so
-    /// that a network that holds several tasks, whose spectrum is none of theirs, can be read too, and one whose memories are not those of the circuit.
+    /// The directions that hold a task: the spans of Ψ and of Ψ*ᵀ, which are the persistent invariant subspace of W_hh
+    /// and that of W_hhᵀ. They are taken as such, so
+    /// that a network that holds several tasks, whose spectrum is none of theirs, can be read too, and one whose
+    /// memories are not those of the circuit.
     /// </summary>
     /// <exception cref="TrainingException">Nothing persists, or it can't be told apart.</exception>
     public static ProtectedDirections Directions(RunConfiguration task, SafetensorsFile weights)
@@ -80,7 +86,10 @@ public sealed class OldMemories : IDisposable
         }
     }
 
-    /// <summary>Φ as W_hh has it now, in the old basis: Ψ† W_hh Ψ / g (live, live), g the old gain (<see cref="VariableMemories.Gain"/>).</summary>
+    /// <summary>
+    /// Φ as W_hh has it now, in the old basis: Ψ† W_hh Ψ / g (live, live), g the old gain (<see
+    /// cref="VariableMemories.Gain"/>).
+    /// </summary>
     public double[][] Phi(Tensor recurrentWeights)
     {
         Require.Shape(recurrentWeights, [_memories.Basis.shape[0], _memories.Basis.shape[0]]);
@@ -94,8 +103,10 @@ public sealed class OldMemories : IDisposable
     /// <summary>What has become of them.</summary>
     /// <param name="recurrentWeights">W_hh (H, H).</param>
     /// <returns>
-    /// `phi_error`: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖, how far the memories' motion is from the circuit's. `leak`: ‖(I − ΨΨ†) W Ψ‖ / ‖W Ψ‖, the share of the motion that
-    /// leads out of them. `intrusion`: ‖Ψ* W (I − ΨΨ*)‖ / ‖Ψ* W‖, what is written into them from elsewhere. `overlap`: the mean squared cosine between Ψ's span and what
+    /// `phi_error`: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖, how far the memories' motion is from the circuit's. `leak`: ‖(I − ΨΨ†) W Ψ‖
+    /// / ‖W Ψ‖, the share of the motion that
+    /// leads out of them. `intrusion`: ‖Ψ* W (I − ΨΨ*)‖ / ‖Ψ* W‖, what is written into them from elsewhere. `overlap`:
+    /// the mean squared cosine between Ψ's span and what
     /// persists in W now, 1 where all of the old span does; not there where that can't be told.
     /// </returns>
     public IReadOnlyDictionary<string, double> Measure(Tensor recurrentWeights)

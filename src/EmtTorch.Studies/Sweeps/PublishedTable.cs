@@ -19,15 +19,22 @@ public enum Verdict
     /// <summary>Rounded as the published one is, it is as good or better.</summary>
     EqualOrBetter,
 
-    /// <summary>Rounded as the published one is, it is worse, but that one lies within the 95 % interval of ours: seeds differ by more.</summary>
+    /// <summary>
+    /// Rounded as the published one is, it is worse, but that one lies within the 95 % interval of ours: seeds differ
+    /// by more.
+    /// </summary>
     WithinInterval,
 
-    /// <summary>Rounded as the published one is, it is worse; or there is none because some seed has not converged, and a published one there is.</summary>
+    /// <summary>
+    /// Rounded as the published one is, it is worse; or there is none because some seed has not converged, and a
+    /// published one there is.
+    /// </summary>
     Worse,
 }
 
 /// <summary>
-/// Published results: `columns` and `rows`, and optionally `source`. The columns task, hidden and l2 say which network a row is of
+/// Published results: `columns` and `rows`, and optionally `source`. The columns task, hidden and l2 say which network
+/// a row is of
 /// (task.name, model.hidden_size, training.weight_decay), spectral_error and accuracy what it comes to.
 /// </summary>
 public sealed class PublishedTable
@@ -111,7 +118,9 @@ public sealed class PublishedTable
         return new(Text(json["source"]), rows);
     }
 
-    /// <summary>The row of such a network, the same object for all networks that it is of; null where there is none.</summary>
+    /// <summary>
+    /// The row of such a network, the same object for all networks that it is of; null where there is none.
+    /// </summary>
     public PublishedRow? Find(RunConfiguration network)
     {
         static bool Is(JsonObject row, string column, double value) =>

@@ -9,11 +9,13 @@ namespace EmtTorch.Studies;
 /// <summary>A test along a run.</summary>
 /// <param name="Step">After how many steps.</param>
 /// <param name="Accuracy">Share of output bits with the right sign, at the test's horizon.</param>
-/// <param name="SpectralError">In radians; null where theory and network differ in the number of persistent eigenvalues.</param>
+/// <param name="SpectralError">In radians; null where theory and network differ in the number of persistent
+/// eigenvalues.</param>
 public sealed record TestPoint(long Step, double? Accuracy, double? SpectralError);
 
 /// <summary>
-/// One run of a sweep, as the files of its folder have it. Unless they say otherwise, figures are of the checkpoint with the lowest
+/// One run of a sweep, as the files of its folder have it. Unless they say otherwise, figures are of the checkpoint
+/// with the lowest
 /// test loss, which analysis.json is of.
 /// </summary>
 public sealed record RunFigures
@@ -50,7 +52,9 @@ public sealed record RunFigures
     /// <summary>Whether it has failed and not finished since.</summary>
     public bool Failed => !Finished && Failures > 0;
 
-    /// <summary>Whether it has as many persistent eigenvalues as the circuit, so that a spectral error can be had.</summary>
+    /// <summary>
+    /// Whether it has as many persistent eigenvalues as the circuit, so that a spectral error can be had.
+    /// </summary>
     public bool Converged => Analysis.SpectralError is not null;
 
     /// <summary>Test accuracy of the checkpoint with the lowest test loss.</summary>

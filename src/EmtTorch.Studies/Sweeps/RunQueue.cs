@@ -27,7 +27,8 @@ public enum RunEnd
 public sealed record RunOutcome(RunEnd End, string? Failure = null);
 
 /// <summary>
-/// Trains runs, several at a time: on the CPU each of a number of workers takes the next one when it is done; on a GPU all of
+/// Trains runs, several at a time: on the CPU each of a number of workers takes the next one when it is done; on a GPU
+/// all of
 /// one shape are in each launch. A run's result is what it would be alone. No two processes train the same run.
 /// </summary>
 /// <example><code>
@@ -113,7 +114,10 @@ public sealed record RunQueue
     public static bool OnCpu(RunConfiguration run) =>
         TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU;
 
-    /// <summary>On the CPU a network for each processor, with one thread each; a GPU takes all of them in each launch, in place of this.</summary>
+    /// <summary>
+    /// On the CPU a network for each processor, with one thread each; a GPU takes all of them in each launch, in place
+    /// of this.
+    /// </summary>
     public static int DefaultJobs(RunConfiguration run) =>
         OnCpu(run) ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
 
@@ -218,7 +222,10 @@ public sealed record RunQueue
     private static SpectrumReader? Reader(RunConfiguration configuration) =>
         configuration.Task.IsLinearBinding ? Spectrum.Reader(configuration.Task.ToLinearBinding()) : null;
 
-    /// <summary>The run's folder, held for this process, with what was in it before out of the way, and its log; or how the run has ended already.</summary>
+    /// <summary>
+    /// The run's folder, held for this process, with what was in it before out of the way, and its log; or how the run
+    /// has ended already.
+    /// </summary>
     private (RunOutcome? Ended, IDisposable? Held, Logger? Log) Begin(RunConfiguration configuration, RunFolder folder)
     {
         if (folder.TryLock() is not { } held)
@@ -256,7 +263,9 @@ public sealed record RunQueue
         return (null, held, log);
     }
 
-    /// <summary>The result of a run that is finished; a damaged one is named, and made again from the last checkpoint.</summary>
+    /// <summary>
+    /// The result of a run that is finished; a damaged one is named, and made again from the last checkpoint.
+    /// </summary>
     /// <param name="folder">The run's folder.</param>
     /// <param name="configuration">The run.</param>
     /// <param name="warn">Told of a damaged result.</param>

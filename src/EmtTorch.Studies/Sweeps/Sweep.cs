@@ -9,11 +9,14 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Studies;
 
-/// <summary>One of the runs of a sweep: its configuration, and which value of each axis it has, in the axes' order.</summary>
+/// <summary>
+/// One of the runs of a sweep: its configuration, and which value of each axis it has, in the axes' order.
+/// </summary>
 public sealed record SweepRun(RunConfiguration Configuration, IReadOnlyList<SweepValue> Values);
 
 /// <summary>A value on an axis.</summary>
-/// <param name="Name">What it is called in a table: 64, 0.001, t1, or the name given to several settings together.</param>
+/// <param name="Name">What it is called in a table: 64, 0.001, t1, or the name given to several settings
+/// together.</param>
 /// <param name="Overrides">The settings that it stands for, `key=value`.</param>
 public sealed record SweepValue(string Name, IReadOnlyList<string> Overrides);
 
@@ -27,7 +30,8 @@ public sealed record SweepAxis(string Key, IReadOnlyList<SweepValue> Values)
 }
 
 /// <summary>
-/// A sweep: a base configuration and axes, whose every combination is a run for each seed. Runs are named after their values,
+/// A sweep: a base configuration and axes, whose every combination is a run for each seed. Runs are named after their
+/// values,
 /// so that another value on an axis renames none of the others.
 /// </summary>
 /// <example>
@@ -46,7 +50,9 @@ public sealed record SweepAxis(string Key, IReadOnlyList<SweepValue> Values)
 /// </example>
 public sealed partial class Sweep
 {
-    /// <summary>The copy of a sweep in the folder of its runs, with which the folder can be read without the original.</summary>
+    /// <summary>
+    /// The copy of a sweep in the folder of its runs, with which the folder can be read without the original.
+    /// </summary>
     public const string FileName = "sweep.json";
 
     private const string Own = "seeds are in the sweep's file, names are made of values, and the folder is --out";
@@ -88,7 +94,9 @@ public sealed partial class Sweep
 
     private JsonObject Whole { get; init; } = [];
 
-    /// <summary>The sweep by itself, with the base configuration and the published results in it in place of their files' names.</summary>
+    /// <summary>
+    /// The sweep by itself, with the base configuration and the published results in it in place of their files' names.
+    /// </summary>
     public string ToJson() => Whole.ToJsonString(SettingJson.Options) + "\n";
 
     /// <summary>Reads a sweep and checks all of its runs.</summary>

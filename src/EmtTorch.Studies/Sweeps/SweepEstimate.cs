@@ -10,7 +10,9 @@ namespace EmtTorch.Studies;
 /// <param name="Seconds">From where it is to its end; 0 where it is done.</param>
 public sealed record RunEstimate(SweepItem Run, double Seconds);
 
-/// <summary>How long the runs of a sweep would take on this machine, by a short measurement of each shape of network.</summary>
+/// <summary>
+/// How long the runs of a sweep would take on this machine, by a short measurement of each shape of network.
+/// </summary>
 /// <param name="Runs">Each run.</param>
 /// <param name="AtOnce">How many of them train at the same time.</param>
 /// <param name="Seconds">All of them together, so many at a time.</param>

@@ -9,7 +9,8 @@ using EmtTorch.Training;
 namespace EmtTorch.Studies;
 
 /// <summary>
-/// The runs of a sweep, finished or not, read from their folder. With a sweep.json there they are the sweep's. Without, they
+/// The runs of a sweep, finished or not, read from their folder. With a sweep.json there they are the sweep's. Without,
+/// they
 /// are those in FOLDER/NAME/seed-N or FOLDER/seed-N, and the axes are the settings in which they differ.
 /// </summary>
 public sealed record SweepFolder
@@ -41,7 +42,8 @@ public sealed record SweepFolder
     /// <summary>Reads a folder. A finished run without analysis.json is analysed, and it is written.</summary>
     /// <param name="folder">The folder of the runs, or the one that holds sweep.json and runs/.</param>
     /// <param name="progress">Told a run's name when it is analysed; from several threads.</param>
-    /// <exception cref="ConfigurationException">The folder is not there, has no run, or its sweep.json is wrong.</exception>
+    /// <exception cref="ConfigurationException">The folder is not there, has no run, or its sweep.json is
+    /// wrong.</exception>
     public static SweepFolder Read(string folder, Action<string>? progress = null)
     {
         if (!Directory.Exists(folder))
@@ -183,7 +185,9 @@ public sealed record SweepFolder
         return found;
     }
 
-    /// <summary>Says which runs lie in a sweep's folder and are none of its own: of values or seeds that it had before, say.</summary>
+    /// <summary>
+    /// Says which runs lie in a sweep's folder and are none of its own: of values or seeds that it had before, say.
+    /// </summary>
     private static void LeftOut(string folder, IEnumerable<RunFolder> own, List<string> warnings)
     {
         const int Named = 3;
@@ -215,7 +219,10 @@ public sealed record SweepFolder
         }
     }
 
-    /// <summary>The settings in which runs differ, with their values ascending; the name too, where two runs would be one otherwise.</summary>
+    /// <summary>
+    /// The settings in which runs differ, with their values ascending; the name too, where two runs would be one
+    /// otherwise.
+    /// </summary>
     private static List<SweepAxis> Differences(IReadOnlyList<(RunFolder Folder, SweepRun Run)> runs)
     {
         var settings = runs.Select(r => Settings(r.Run.Configuration)).ToList();

@@ -7,7 +7,8 @@ namespace EmtTorch.Studies;
 public sealed record SeedFigures(long Seed, IReadOnlyList<RunFigures> Runs)
 {
     /// <summary>
-    /// The run that stands for the seed: of the finished ones that with the lowest spectral error, and with none converged that
+    /// The run that stands for the seed: of the finished ones that with the lowest spectral error, and with none
+    /// converged that
     /// with the highest accuracy. Null: none is finished.
     /// </summary>
     public RunFigures? Best { get; } =
@@ -57,7 +58,10 @@ public sealed class SweepCell
     /// <summary>Seeds of which a run has converged.</summary>
     public int ConvergedCount => Best.Count(r => r.Converged);
 
-    /// <summary>The mean over seeds of each seed's lowest spectral error; null where some seed has none, as in the published table. Of the seeds with a finished run while the sweep goes on.</summary>
+    /// <summary>
+    /// The mean over seeds of each seed's lowest spectral error; null where some seed has none, as in the published
+    /// table. Of the seeds with a finished run while the sweep goes on.
+    /// </summary>
     public double? SpectralError => ConvergedCount == Best.Count ? SpectralErrors?.Mean : null;
 
     /// <summary>The mean over seeds of each seed's highest accuracy.</summary>
@@ -88,7 +92,9 @@ public sealed class SweepCell
     /// <summary>Of the last weights of the runs that stand for their seeds.</summary>
     public Sample? AccuraciesLast { get; }
 
-    /// <summary>The mean number of the circuit's cycles that they have, and how many there are; null where no run says it.</summary>
+    /// <summary>
+    /// The mean number of the circuit's cycles that they have, and how many there are; null where no run says it.
+    /// </summary>
     public (double Learned, double All)? Cycles =>
         Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesLearned)) is { } learned
         && Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesTheory)) is { } all
@@ -119,7 +125,8 @@ public sealed class SweepCell
 }
 
 /// <summary>
-/// The table of a sweep: a row for each combination of the axes' values, but for those over which a seed's best run counts.
+/// The table of a sweep: a row for each combination of the axes' values, but for those over which a seed's best run
+/// counts.
 /// </summary>
 /// <example><code>
 /// var table = SweepTable.Of(SweepFolder.Read("experiments/table1"));
@@ -144,7 +151,10 @@ public sealed record SweepTable
 
     public int FinishedCount => Runs.Count(r => r.Finished);
 
-    /// <summary>The axes that the published table lacks: rows that differ in one of them alone stand beside one and the same published row.</summary>
+    /// <summary>
+    /// The axes that the published table lacks: rows that differ in one of them alone stand beside one and the same
+    /// published row.
+    /// </summary>
     public IReadOnlyList<SweepAxis> Unpublished =>
         [
             .. Axes.Where(
@@ -199,7 +209,10 @@ public sealed record SweepTable
         }
     }
 
-    /// <summary>What an axis is called: the last part of its key, the one before where that is only `name`, and the whole key where two would be the same.</summary>
+    /// <summary>
+    /// What an axis is called: the last part of its key, the one before where that is only `name`, and the whole key
+    /// where two would be the same.
+    /// </summary>
     public string Title(SweepAxis axis)
     {
         static string Short(SweepAxis a) =>

@@ -16,7 +16,8 @@ namespace EmtTorch.Studies;
 public sealed record SweepEvent(SweepItem Item, RunOutcome Outcome, JsonNode? Analysis, int Ended, TimeSpan? Left);
 
 /// <summary>
-/// Trains the runs of a sweep that are missing, and reads what each has learned. A run that fails is tried once more. Several
+/// Trains the runs of a sweep that are missing, and reads what each has learned. A run that fails is tried once more.
+/// Several
 /// processes may share a sweep: each run is one's at a time.
 /// </summary>
 /// <param name="items">The runs, as <see cref="SweepItem.Of"/> found them.</param>
@@ -98,7 +99,9 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
         return [.. open.Zip(outcomes)];
     }
 
-    /// <summary>analysis.json of a finished run, where it is not there yet or is of other weights; null where it can't be made.</summary>
+    /// <summary>
+    /// analysis.json of a finished run, where it is not there yet or is of other weights; null where it can't be made.
+    /// </summary>
     private JsonNode? Analyze(SweepItem item, Action? making = null)
     {
         try

@@ -15,7 +15,8 @@ namespace EmtTorch.Configuration;
 
 /// <summary>Reads configurations: JSON with snake_case keys; comments and trailing commas are allowed.</summary>
 /// <remarks>
-/// Microsoft's configuration turns every value into text and ignores what it does not know. So the JSON itself is checked
+/// Microsoft's configuration turns every value into text and ignores what it does not know. So the JSON itself is
+/// checked
 /// first, with all problems collected, and then bound.
 /// </remarks>
 /// <example><code>
@@ -28,7 +29,8 @@ public static partial class ConfigurationFile
 
     /// <summary>Reads and checks a configuration.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="overrides">`key.path=value`, a value being JSON where it parses as JSON and text otherwise. A later one wins over an earlier one; a list or an object is replaced as a whole.</param>
+    /// <param name="overrides">`key.path=value`, a value being JSON where it parses as JSON and text otherwise. A later
+    /// one wins over an earlier one; a list or an object is replaced as a whole.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
     public static RunConfiguration Load(string path, IReadOnlyList<string>? overrides = null)
     {
@@ -38,11 +40,15 @@ public static partial class ConfigurationFile
         return Read(text, problem, path, overrides ?? [], name.Length is > 0 and <= 100 ? name : "run");
     }
 
-    /// <summary>Reads and checks an experiment's own configuration in the same way: its records are described as a run's are (RunConfiguration.cs), and all have defaults.</summary>
+    /// <summary>
+    /// Reads and checks an experiment's own configuration in the same way: its records are described as a run's are
+    /// (RunConfiguration.cs), and all have defaults.
+    /// </summary>
     /// <typeparam name="T">The record of the whole.</typeparam>
     /// <param name="path">The file.</param>
     /// <param name="overrides">As for a run.</param>
-    /// <param name="check">What is wrong with several settings together: a problem, and the keys that it is about. It is left out where one of these is wrong by itself.</param>
+    /// <param name="check">What is wrong with several settings together: a problem, and the keys that it is about. It
+    /// is left out where one of these is wrong by itself.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
     public static T Load<T>(
         string path,
@@ -213,7 +219,9 @@ public static partial class ConfigurationFile
         return record;
     }
 
-    /// <summary>The binder adds to a list that is there already: a list with a default gives way to the settings' own.</summary>
+    /// <summary>
+    /// The binder adds to a list that is there already: a list with a default gives way to the settings' own.
+    /// </summary>
     private static void EmptyLists(JsonObject settings, object record)
     {
         foreach (var property in record.GetType().GetProperties().Where(p => p.CanWrite))
@@ -227,7 +235,8 @@ public static partial class ConfigurationFile
     }
 
     /// <summary>
-    /// Puts one override into the settings. Not as a second configuration source: those are laid over each other value by
+    /// Puts one override into the settings. Not as a second configuration source: those are laid over each other value
+    /// by
     /// value, so that a shorter list would keep the longer one's end.
     /// </summary>
     private static void Override(

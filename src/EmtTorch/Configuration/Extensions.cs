@@ -5,7 +5,9 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Configuration;
 
-/// <summary>Assemblies of a user's own, with tasks, memories and analyses that configurations then ask for by their names.</summary>
+/// <summary>
+/// Assemblies of a user's own, with tasks, memories and analyses that configurations then ask for by their names.
+/// </summary>
 public static class Extensions
 {
     private const string Key = "extensions";

@@ -22,7 +22,9 @@ public static class Resumption
         "model.retrieval.wait",
     ];
 
-    /// <summary>In what a configuration is another experiment than the one that was begun in its folder; nothing where none was.</summary>
+    /// <summary>
+    /// In what a configuration is another experiment than the one that was begun in its folder; nothing where none was.
+    /// </summary>
     public static IEnumerable<ConfigurationProblem> Differences(RunFolder folder, RunConfiguration configuration)
     {
         if (!folder.HoldsRun)

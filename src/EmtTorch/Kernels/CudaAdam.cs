@@ -5,11 +5,14 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
-/// <summary>Some of N networks' parameters with their gradient, averages and averages of squares, (N, …) each.</summary>
+/// <summary>
+/// Some of N networks' parameters with their gradient, averages and averages of squares, (N, …) each.
+/// </summary>
 internal readonly record struct AdamPiece(Tensor Parameters, Tensor Gradient, Tensor Means, Tensor Squares);
 
 /// <summary>
-/// Clipping and Adam on a GPU in one launch, `adam.cu`, by the equations and names of `EnsembleAdam` (Models): in operators it is
+/// Clipping and Adam on a GPU in one launch, `adam.cu`, by the equations and names of `EnsembleAdam` (Models): in
+/// operators it is
 /// a dozen launches of 10 µs for each parameter.
 /// </summary>
 internal static class CudaAdam

@@ -4,8 +4,10 @@ using System.Runtime.CompilerServices;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// One head of one sequence through its chunks, there or back, in a thread's scratch memory. The equations are those of `FastWeightChunks` (Memory); the
-/// keys' reads are reads by queries γk, so that X = [Q; γK] has one table of decays. With S = X Kᵀ, W_ij = γ^{i−1−j} S_ij for j &lt; i, X̃_i = γ^i x_i, K̃_j = γ^{C−1−j} k_j:
+/// One head of one sequence through its chunks, there or back, in a thread's scratch memory. The equations are those of
+/// `FastWeightChunks` (Memory); the
+/// keys' reads are reads by queries γk, so that X = [Q; γK] has one table of decays. With S = X Kᵀ, W_ij = γ^{i−1−j}
+/// S_ij for j &lt; i, X̃_i = γ^i x_i, K̃_j = γ^{C−1−j} k_j:
 /// <code>
 /// [r; p] = X̃F + W u     e = v − p (delta), v (Hebbian)     u = β e     F' = γ^C F + K̃ᵀu
 /// </code>
@@ -17,7 +19,8 @@ namespace EmtTorch.Kernels;
 /// where dp_i asks for du_i alone, and so row by row from the last. Nothing here divides.
 /// </summary>
 /// <remarks>
-/// Rows in scratch memory are padded with zeros to whole tiles, in number too; of what is triangular, only tiles on and below the diagonal exist.
+/// Rows in scratch memory are padded with zeros to whole tiles, in number too; of what is triangular, only tiles on and
+/// below the diagonal exist.
 /// </remarks>
 internal sealed unsafe class FastWeightHead<S, V, T>
     where S : struct, ISimd<V, T>
@@ -114,7 +117,10 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         Store(_states, _c.KeySize, _c.ValueSize, State(_c.After));
     }
 
-    /// <summary>All gradients, from the last chunk to the first. The states inside a part are computed again from the one kept before it.</summary>
+    /// <summary>
+    /// All gradients, from the last chunk to the first. The states inside a part are computed again from the one kept
+    /// before it.
+    /// </summary>
     public void Backward()
     {
         double ofDecay = 0;

@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
-/// <summary>What a call of the kernel is given: sizes, and where the tensors' numbers are, each contiguous, shapes as for `FastWeights.Scan` (Memory).</summary>
+/// <summary>
+/// What a call of the kernel is given: sizes, and where the tensors' numbers are, each contiguous, shapes as for
+/// `FastWeights.Scan` (Memory).
+/// </summary>
 internal unsafe struct FastWeightCall
 {
     /// <summary>B, heads, T, d_k, d_v, and C, the tokens in a chunk.</summary>
@@ -29,14 +32,19 @@ internal unsafe struct FastWeightCall
         Read,
         After;
 
-    /// <summary>The states before chunks 0, Stride, 2 Stride … (B, heads, n, d_k, d_v): written on the way there, read on the way back.</summary>
+    /// <summary>
+    /// The states before chunks 0, Stride, 2 Stride … (B, heads, n, d_k, d_v): written on the way there, read on the
+    /// way back.
+    /// </summary>
     public void* Kept;
 
     /// <summary>The way back: gradients in r and F_T, read.</summary>
     public void* OfRead,
         OfAfter;
 
-    /// <summary>Gradients, written; γ's for each head of each sequence (B, heads) in float64, and null where it is not wanted.</summary>
+    /// <summary>
+    /// Gradients, written; γ's for each head of each sequence (B, heads) in float64, and null where it is not wanted.
+    /// </summary>
     public void* OfQ,
         OfK,
         OfV,
@@ -49,12 +57,15 @@ internal unsafe struct FastWeightCall
 }
 
 /// <summary>
-/// `FastWeightScan` (Memory) on the CPU: each head of each sequence is an item that a thread takes through all chunks, <see cref="FastWeightHead{S,V,T}"/>.
-/// No item knows of another, and what is summed over them is summed in their order: the number of threads changes no bit.
+/// `FastWeightScan` (Memory) on the CPU: each head of each sequence is an item that a thread takes through all chunks,
+/// <see cref="FastWeightHead{S,V,T}"/>.
+/// No item knows of another, and what is summed over them is summed in their order: the number of threads changes no
+/// bit.
 /// </summary>
 internal static unsafe class FastWeightKernel
 {
-    // The most tokens in a chunk: with more, the operations for each grow, with fewer, products become small. At 4 × 16 and at 64 columns 16 and 64
+    // The most tokens in a chunk: with more, the operations for each grow, with fewer, products become small. At 4 × 16
+    // and at 64 columns 16 and 64
     // take up to a third longer.
     private const long MostTokens = 32;
 
@@ -77,7 +88,9 @@ internal static unsafe class FastWeightKernel
             && FusedTensors.Served([.. arguments]);
     }
 
-    /// <summary>r, F_T and the states that <see cref="Gradients"/> asks for, where <see cref="Fits"/> says so.</summary>
+    /// <summary>
+    /// r, F_T and the states that <see cref="Gradients"/> asks for, where <see cref="Fits"/> says so.
+    /// </summary>
     public static (Tensor Read, Tensor After, Tensor Kept) Forward(
         IReadOnlyList<Tensor> arguments,
         bool delta,
@@ -147,7 +160,10 @@ internal static unsafe class FastWeightKernel
         return [.. found.Select(t => t?.MoveToOuterDisposeScope()!)];
     }
 
-    /// <summary>Tokens in a chunk, and chunks from one kept state to the next: the states take no more than keys and values, however short the chunks.</summary>
+    /// <summary>
+    /// Tokens in a chunk, and chunks from one kept state to the next: the states take no more than keys and values,
+    /// however short the chunks.
+    /// </summary>
     private static (long Size, long Stride) Sizes(long tokens, long keys, long values, long chunk)
     {
         long size = Math.Min(Math.Min(chunk, MostTokens), tokens),
@@ -224,7 +240,10 @@ internal static unsafe class FastWeightKernel
             }
         );
 
-    /// <summary>This thread's memory, kept from call to call: fresh pages would cost more than the arithmetic of a short sequence.</summary>
+    /// <summary>
+    /// This thread's memory, kept from call to call: fresh pages would cost more than the arithmetic of a short
+    /// sequence.
+    /// </summary>
     public static byte* Scratch(nint bytes)
     {
         if (s_scratch is null || s_scratch.Length < bytes + 64)

@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// What one call of the kernel is given: sizes, and where the tensors' numbers are, each contiguous; null for what there is
+/// What one call of the kernel is given: sizes, and where the tensors' numbers are, each contiguous; null for what
+/// there is
 /// not. Which pointers are there says what is done.
 /// </summary>
 internal unsafe struct ElmanCall
@@ -67,11 +68,13 @@ internal sealed class PhaseTimes
 /// The Elman recurrence and its readout, forward and back through time:
 ///   h(t) = tanh(W_hh h(t−1) + W_uh u(t) + b),  y(t) = W_r h(t) + b_r,  L = 1/N Σ (y − y*)²,
 ///   g(t) = 2/N (y(t) − y*(t)),  δ(t) = (1 − h(t)²) ∘ (W_hhᵀ δ(t+1) + W_rᵀ g(t)),
-///   dW_hh = Σ δ(t) h(t−1)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  dW_r = Σ g(t) h(t)ᵀ,  db_r = Σ g(t),  du(t) = W_uhᵀ δ(t).
+///   dW_hh = Σ δ(t) h(t−1)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  dW_r = Σ g(t) h(t)ᵀ,  db_r = Σ g(t),  du(t) = W_uhᵀ
+/// δ(t).
 /// </summary>
 /// <remarks>
 /// The sequences of a batch have nothing to do with each other, so the batch is cut into slices, and a thread takes a
-/// slice through all time steps, there and back, waiting for nobody. Slices and the order in which their weight gradients
+/// slice through all time steps, there and back, waiting for nobody. Slices and the order in which their weight
+/// gradients
 /// are summed depend on the sizes alone: the number of threads changes no bit. A slice's states at two steps, the
 /// weights, a few steps' δ and the gradient that is being summed are all that is touched at a time, and stay in cache;
 /// δ of the whole sequence never exists.
@@ -79,7 +82,8 @@ internal sealed class PhaseTimes
 internal abstract class FusedElman
 {
     /// <summary>
-    /// What a thread's hidden states may take. Where a slice's whole sequence takes more, the states at the ends of segments are
+    /// What a thread's hidden states may take. Where a slice's whole sequence takes more, the states at the ends of
+    /// segments are
     /// kept, and the way back computes each segment's again: a third more work, and the same bits.
     /// </summary>
     internal static long MostStateBytes { get; set; } = 64 << 20;
@@ -125,7 +129,8 @@ internal abstract class FusedElman
             ),
         };
 
-    // Memory is kept from call to call, one for each caller at a time: the pages of fresh memory would cost more than the arithmetic of a small network.
+    // Memory is kept from call to call, one for each caller at a time: the pages of fresh memory would cost more than
+    // the arithmetic of a small network.
     private static ElmanScore Rented<K>(in ElmanCall call, int threads, PhaseTimes? times)
         where K : FusedElman, new()
     {
@@ -148,7 +153,8 @@ internal abstract class FusedElman
 }
 
 /// <inheritdoc/>
-/// <remarks>S and V are the vectors of the recurrence; N and W, of at most eight float32, are the readout's, whose κ columns are few.</remarks>
+/// <remarks>S and V are the vectors of the recurrence; N and W, of at most eight float32, are the readout's, whose κ
+/// columns are few.</remarks>
 internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     where S : struct, ISimd<V, T>
     where V : struct
@@ -250,8 +256,10 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         _inputs = Up(_c.Inputs, _width);
         _outputs = Up(_c.Outputs, Math.Max(S.Rows, N.Count));
         _ld = _hidden + (_hidden * sizeof(T) % 512 == 0 ? 64 / sizeof(T) : 0);
-        // Several slices for each thread, so that one that is held up, or begins late, leaves its share to the others: eight of them
-        // at B = 64 where the weights fit the first-level cache anyway, else four, which share what is read of the weights.
+        // Several slices for each thread, so that one that is held up, or begins late, leaves its share to the others:
+        // eight of them
+        // at B = 64 where the weights fit the first-level cache anyway, else four, which share what is read of the
+        // weights.
         int slices = _c.Hidden <= 64 ? 8 : 4;
         _rows = Math.Clamp(Up((_c.Batch + slices - 1) / slices, 8), 8, MostRows);
         _slices = (_c.Batch + _rows - 1) / _rows;
@@ -471,7 +479,10 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             Buffer.MemoryCopy(from, to, count * sizeof(T), count * sizeof(T));
     }
 
-    /// <summary>A slice of the batch: its rows, and a thread's memory for it. Rows are padded to eights with copies of the last sequence, whose gradients are zero.</summary>
+    /// <summary>
+    /// A slice of the batch: its rows, and a thread's memory for it. Rows are padded to eights with copies of the last
+    /// sequence, whose gradients are zero.
+    /// </summary>
     private struct Slice
     {
         public int From,

@@ -22,7 +22,9 @@ internal readonly record struct ElmanWeights(
 /// <summary>The fused kernel's calls, from tensors. Their memory is read and written where it is.</summary>
 internal static unsafe class FusedTensors
 {
-    /// <summary>Where a contiguous CPU tensor's numbers are; null for none. The tensor must be kept alive meanwhile.</summary>
+    /// <summary>
+    /// Where a contiguous CPU tensor's numbers are; null for none. The tensor must be kept alive meanwhile.
+    /// </summary>
     public static void* Memory(Tensor? tensor) =>
         tensor is null ? null : Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
 
@@ -38,7 +40,9 @@ internal static unsafe class FusedTensors
         return Served(tensors);
     }
 
-    /// <summary>Whether all are on the CPU, of one dtype that the kernels have, and no larger than a span can be.</summary>
+    /// <summary>
+    /// Whether all are on the CPU, of one dtype that the kernels have, and no larger than a span can be.
+    /// </summary>
     public static bool Served(params ReadOnlySpan<Tensor> tensors)
     {
         var dtype = tensors[0].dtype;
@@ -69,7 +73,9 @@ internal static unsafe class FusedTensors
         return states;
     }
 
-    /// <summary>∂L/∂u (where it is wanted), ∂L/∂W_uh, ∂L/∂W_hh and ∂L/∂b (where there is one), from ∂L/∂h (T, B, H).</summary>
+    /// <summary>
+    /// ∂L/∂u (where it is wanted), ∂L/∂W_uh, ∂L/∂W_hh and ∂L/∂b (where there is one), from ∂L/∂h (T, B, H).
+    /// </summary>
     public static (Tensor? Input, Tensor InputWeights, Tensor RecurrentWeights, Tensor? Bias) Gradients(
         Tensor input,
         Tensor inputWeights,
@@ -98,7 +104,9 @@ internal static unsafe class FusedTensors
         return (u, ih, hh, b);
     }
 
-    /// <summary>A batch's loss and accuracy, with the gradients written into the weights' grad; null where the kernel can't.</summary>
+    /// <summary>
+    /// A batch's loss and accuracy, with the gradients written into the weights' grad; null where the kernel can't.
+    /// </summary>
     /// <param name="weights">The network's.</param>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="target">y* (T − from, B, κ).</param>

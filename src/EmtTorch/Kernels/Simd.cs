@@ -19,7 +19,8 @@ internal enum SimdPath
 }
 
 /// <summary>What this processor can do, and what is used of it.</summary>
-/// <remarks>.NET's own switches hold here too: with DOTNET_EnableAVX512=0 (before .NET 10 it was DOTNET_EnableAVX512F) the choice is AVX2, with DOTNET_EnableAVX2=0 the portable path.</remarks>
+/// <remarks>.NET's own switches hold here too: with DOTNET_EnableAVX512=0 (before .NET 10 it was DOTNET_EnableAVX512F)
+/// the choice is AVX2, with DOTNET_EnableAVX2=0 the portable path.</remarks>
 internal static class Simd
 {
     /// <summary>Whether the kernels are used at all, or Torch's operators in their place; for tests.</summary>
@@ -41,14 +42,16 @@ internal static class Simd
 }
 
 /// <summary>
-/// What the kernels need of a vector V of numbers T, so that they are written once for all widths. Everything is a value
+/// What the kernels need of a vector V of numbers T, so that they are written once for all widths. Everything is a
+/// value
 /// type and static: the compiler makes one specialised copy for each width and type, with nothing left of these calls.
 /// </summary>
 internal unsafe interface ISimd<V, T>
     where V : struct
     where T : unmanaged
 {
-    /// <summary>Rows of a register tile, R. A tile of R × 2 vectors of sums, two of weights and one of a broadcast state fit
+    /// <summary>Rows of a register tile, R. A tile of R × 2 vectors of sums, two of weights and one of a broadcast
+    /// state fit
     /// the registers: 8 rows in AVX-512's 32, 4 in the 16 of AVX2 and SSE.</summary>
     static abstract int Rows { get; }
 
@@ -226,7 +229,8 @@ internal readonly unsafe struct Simd128<T> : ISimd<Vector128<T>, T>
             ? Vector128.Create((float)value).As<float, T>()
             : Vector128.Create(value).As<double, T>();
 
-    // The estimate is a fused one where there is an instruction for it, and two roundings elsewhere; FusedMultiplyAdd would be a call there.
+    // The estimate is a fused one where there is an instruction for it, and two roundings elsewhere; FusedMultiplyAdd
+    // would be a call there.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<T> MultiplyAdd(Vector128<T> a, Vector128<T> b, Vector128<T> c) =>
         typeof(T) == typeof(float)

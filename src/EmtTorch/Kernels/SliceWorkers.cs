@@ -6,7 +6,8 @@ namespace EmtTorch.Kernels;
 /// Threads that stay, for work of a fraction of a millisecond a call: the items of a job are handed out one by one, the
 /// caller works too, and nothing is said about which thread does which item.
 /// </summary>
-/// <remarks>One job at a time uses the threads. A second caller meanwhile, another network in the same process say, does its own items on its own thread, and so does an item that has a job of its own.</remarks>
+/// <remarks>One job at a time uses the threads. A second caller meanwhile, another network in the same process say,
+/// does its own items on its own thread, and so does an item that has a job of its own.</remarks>
 internal static class SliceWorkers
 {
     private sealed class Job(int items, int threads, Action<int, int> work)

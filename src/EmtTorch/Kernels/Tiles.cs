@@ -4,7 +4,8 @@ using System.Runtime.CompilerServices;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// The inner loops: products of a tile of R rows × 2 vectors of columns whose sums stay in registers over the whole of k
+/// The inner loops: products of a tile of R rows × 2 vectors of columns whose sums stay in registers over the whole of
+/// k
 /// (R = <see cref="ISimd{V,T}.Rows"/>), and tanh. The 16 sums are locals with names: a struct or an array of them the
 /// compiler keeps in memory, at a third of the speed.
 /// </summary>
@@ -17,11 +18,13 @@ internal static unsafe class Tiles<S, V, T>
     public static int Width => 2 * S.Count;
 
     /// <summary>
-    /// o = (init + a1·p1 + a2·p2) ∘ (1 − h²), a tile: R rows × Width columns. The two products are one sum: the state's and the
+    /// o = (init + a1·p1 + a2·p2) ∘ (1 − h²), a tile: R rows × Width columns. The two products are one sum: the state's
+    /// and the
     /// input's on the way forward, δ(t+1)'s and the output's gradient's on the way back.
     /// </summary>
     /// <remarks>
-    /// a: R rows of k numbers, lda apart. p, a panel: k rows of Width numbers. init, h and o: R rows, ldi, ldh and ldo apart; ldi = 0 for
+    /// a: R rows of k numbers, lda apart. p, a panel: k rows of Width numbers. init, h and o: R rows, ldi, ldh and ldo
+    /// apart; ldi = 0 for
     /// the same row each time, a bias; h null for no factor.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -186,10 +189,12 @@ internal static unsafe class Tiles<S, V, T>
     }
 
     /// <summary>
-    /// o = init + a·p, a tile of 8 rows × one vector: for the readout, whose few columns (κ = 8 as a rule) would leave most of a
+    /// o = init + a·p, a tile of 8 rows × one vector: for the readout, whose few columns (κ = 8 as a rule) would leave
+    /// most of a
     /// wide tile empty.
     /// </summary>
-    /// <remarks>a: 8 rows of k numbers, lda apart. p: k rows of one vector. init: one vector, the same for each row. o: 8 rows, ldo apart.</remarks>
+    /// <remarks>a: 8 rows of k numbers, lda apart. p: k rows of one vector. init: one vector, the same for each row. o:
+    /// 8 rows, ldo apart.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void NarrowProduct(T* a, nint lda, T* p, nint k, T* init, T* o, nint ldo)
     {
@@ -234,10 +239,15 @@ internal static unsafe class Tiles<S, V, T>
         S.Store(c7, o);
     }
 
-    /// <summary>o = init + a·b, a tile of R × Width, of matrices with any strides: the fast weights' products, and dᵀh, the weights' gradient.</summary>
+    /// <summary>
+    /// o = init + a·b, a tile of R × Width, of matrices with any strides: the fast weights' products, and dᵀh, the
+    /// weights' gradient.
+    /// </summary>
     /// <remarks>
-    /// a: R rows of k numbers, rows at distance lda and numbers at distance step; a transposed matrix has lda = 1. b: k rows, ldb apart, of which
-    /// Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0 for the same row each time.
+    /// a: R rows of k numbers, rows at distance lda and numbers at distance step; a transposed matrix has lda = 1. b: k
+    /// rows, ldb apart, of which
+    /// Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0 for the same row each
+    /// time.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void StridedProduct(
@@ -351,7 +361,9 @@ internal static unsafe class Tiles<S, V, T>
         }
     }
 
-    /// <summary>tanh of a tile of R × Width where it lies. Apart from the product, since 16 copies of it inside would not pay.</summary>
+    /// <summary>
+    /// tanh of a tile of R × Width where it lies. Apart from the product, since 16 copies of it inside would not pay.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Tanh(T* o, nint ldo)
     {
@@ -365,8 +377,10 @@ internal static unsafe class Tiles<S, V, T>
     }
 
     /// <summary>
-    /// tanh x = e / (e + 2) with e = exp(2|x|) − 1 and x's sign. e = 2ⁿ p + (2ⁿ − 1), p = exp(r) − 1, r = 2|x| − n ln 2, keeps small x
-    /// exact where (exp(2x) − 1) / (exp(2x) + 1) cancels. r is in [−0.3, 0.7] ln 2 and not in the middle: n = 1 begins where
+    /// tanh x = e / (e + 2) with e = exp(2|x|) − 1 and x's sign. e = 2ⁿ p + (2ⁿ − 1), p = exp(r) − 1, r = 2|x| − n ln
+    /// 2, keeps small x
+    /// exact where (exp(2x) − 1) / (exp(2x) + 1) cancels. r is in [−0.3, 0.7] ln 2 and not in the middle: n = 1 begins
+    /// where
     /// e is 0.62 and not 0.41, and less cancels there. Never above 1 in magnitude; NaN gives NaN.
     /// The largest error over all floats is LARGEST ulp (see FusedTanhTests).
     /// </summary>
@@ -383,7 +397,8 @@ internal static unsafe class Tiles<S, V, T>
         V shifted = S.Add(S.MultiplyAdd(y, S.Constant(1.4426950408889634), S.Constant(-0.2)), magic);
         V n = S.Subtract(shifted, magic),
             scale = S.BitsToExponent(shifted);
-        // In float64 ln 2 is in two parts, the first short enough that its product with n is exact. In float32 one part does: where
+        // In float64 ln 2 is in two parts, the first short enough that its product with n is exact. In float32 one part
+        // does: where
         // n is so large that the rest would show in exp(r), tanh is 1.
         V r = S.MultiplyAdd(n, S.Constant(single ? -0.69314718055994531 : -6.93147180369123816490e-01), y);
         if (!single)
@@ -417,7 +432,8 @@ internal static unsafe class Tiles<S, V, T>
         }
         V p = S.MultiplyAdd(S.Multiply(r, r), q, r);
         V e = S.MultiplyAdd(scale, p, S.Subtract(scale, S.Constant(1)));
-        // A quotient of rounded numbers would be off by up to 2.4 ulp: what the denominator d lost and t leaves over is divided by d too.
+        // A quotient of rounded numbers would be off by up to 2.4 ulp: what the denominator d lost and t leaves over is
+        // divided by d too.
         V one = S.Constant(1),
             two = S.Constant(2),
             d = S.Add(e, two),

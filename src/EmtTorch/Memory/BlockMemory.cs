@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// The settings of a memory for the transformer's blocks: a record with a name (<see cref="Settings.NamedAttribute"/>), whose
+/// The settings of a memory for the transformer's blocks: a record with a name (<see cref="Settings.NamedAttribute"/>),
+/// whose
 /// properties are the keys of <c>"model": { "memories": { "NAME": { … } } }</c>.
 /// </summary>
 /// <example><code>
@@ -48,7 +49,10 @@ public sealed record BlockInput(Tensor Hidden, Tensor? Contexts, long Position);
 /// </code></example>
 public abstract class BlockMemory(string name) : nn.Module(name)
 {
-    /// <summary>The state at the beginning of documents: tensors whose first dimension is the batch, by names of the memory's own.</summary>
+    /// <summary>
+    /// The state at the beginning of documents: tensors whose first dimension is the batch, by names of the memory's
+    /// own.
+    /// </summary>
     /// <param name="batch">Documents, B.</param>
     /// <param name="device">Where they are.</param>
     public abstract IReadOnlyDictionary<string, Tensor> FirstState(long batch, Device device);
@@ -56,7 +60,8 @@ public abstract class BlockMemory(string name) : nn.Module(name)
     /// <summary>Reads tokens. A token must not see those after it.</summary>
     /// <param name="input">The tokens.</param>
     /// <param name="state">What the tokens before left, of the same names as the first state.</param>
-    /// <returns>What is added to the stream (B, T, d), and the state after the last token; both in the caller's dispose scope.</returns>
+    /// <returns>What is added to the stream (B, T, d), and the state after the last token; both in the caller's dispose
+    /// scope.</returns>
     public abstract (Tensor Added, IReadOnlyDictionary<string, Tensor> State) Read(
         BlockInput input,
         IReadOnlyDictionary<string, Tensor> state

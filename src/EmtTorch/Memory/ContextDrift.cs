@@ -2,7 +2,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
-/// <summary>The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: one token at a time, or a sequence at once.</summary>
+/// <summary>
+/// The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: one token at a
+/// time, or a sequence at once.
+/// </summary>
 /// <remarks>bfloat16 and float16 are computed in float32; contexts have x's type, the last one that of c_0.</remarks>
 public static class ContextDrift
 {

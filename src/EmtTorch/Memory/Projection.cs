@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
-/// <summary>W x + b, computed in bfloat16 where the block says so and given back in x's own. First weights are PyTorch's of a Linear: uniform within ±1/√inputs.</summary>
+/// <summary>
+/// W x + b, computed in bfloat16 where the block says so and given back in x's own. First weights are PyTorch's of a
+/// Linear: uniform within ±1/√inputs.
+/// </summary>
 internal sealed class Projection : nn.Module<Tensor, Tensor>
 {
     public readonly Parameter weight; // (outputs, inputs)

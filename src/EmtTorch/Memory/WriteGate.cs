@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
-/// <summary>How much of each token is written: g_t = σ(w_gᵀ [h̃_t; c_t] + b_g), one for each head of the fast weights (the source's 1.4). Without a context, of h̃ alone.</summary>
+/// <summary>
+/// How much of each token is written: g_t = σ(w_gᵀ [h̃_t; c_t] + b_g), one for each head of the fast weights (the
+/// source's 1.4). Without a context, of h̃ alone.
+/// </summary>
 internal sealed class WriteGate : nn.Module
 {
     private readonly Projection gate;

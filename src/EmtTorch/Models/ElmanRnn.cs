@@ -59,7 +59,8 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// <param name="steps">All steps, T ≥ S.</param>
     /// <param name="from">The first step to read out.</param>
     /// <returns>y (T − from, B, κ). Differentiable once: with `create_graph` backward fails.</returns>
-    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or a step is out of its range.</exception>
+    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or a step is out
+    /// of its range.</exception>
     public Tensor forward(Tensor input, long steps, long from = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(from);
@@ -67,13 +68,18 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         return readout.forward(rnn.forward(input, steps).narrow(0, from, steps - from));
     }
 
-    /// <summary>The hidden states h(1) … h(T), (T, B, H). Differentiable once: with `create_graph` backward fails.</summary>
-    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or longer than all steps.</exception>
+    /// <summary>
+    /// The hidden states h(1) … h(T), (T, B, H). Differentiable once: with `create_graph` backward fails.
+    /// </summary>
+    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or longer than
+    /// all steps.</exception>
     public Tensor HiddenStates(Tensor input, long steps) => rnn.forward(input, steps);
 
     /// <summary>
-    /// The hidden states, step by step, each passing through a hook that records it or puts another in its place: what the
-    /// hook returns for h(t) is what h(t+1) and the output come from. Differentiable as often as one likes, and slower than without a hook.
+    /// The hidden states, step by step, each passing through a hook that records it or puts another in its place: what
+    /// the
+    /// hook returns for h(t) is what h(t+1) and the output come from. Differentiable as often as one likes, and slower
+    /// than without a hook.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="steps">All steps, T.</param>
@@ -84,7 +90,8 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// var states = network.HiddenStates(input, 108, (t, h) => t &lt; 8 ? h : h.index_fill(1, tensor(5L), 0));
     /// var outputs = network.ReadOut(states);
     /// </code></example>
-    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or the hook returns what is no h(t).</exception>
+    /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or the hook
+    /// returns what is no h(t).</exception>
     public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor> hook)
     {
         ElmanRecurrence.Check(input, rnn.weight_ih, rnn.weight_hh, rnn.bias, steps);
@@ -107,13 +114,15 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
 
     /// <summary>
     /// What training needs of a batch, in one pass where a fused kernel serves (float32 and float64), else through
-    /// autograd: L = mean (y − y*)² over the steps from `from` on, the share of outputs with the target's sign (0 counts as
+    /// autograd: L = mean (y − y*)² over the steps from `from` on, the share of outputs with the target's sign (0
+    /// counts as
     /// positive), and, if asked for, ∂L/∂θ written into every parameter's grad.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="target">y* (T − from, B, κ), of which T follows.</param>
     /// <param name="from">The first step whose output counts.</param>
-    /// <param name="gradients">Whether the gradients are wanted. What the grads held before is overwritten, not added to.</param>
+    /// <param name="gradients">Whether the gradients are wanted. What the grads held before is overwritten, not added
+    /// to.</param>
     /// <param name="times">Where to add what the kernel's phases take.</param>
     internal (double Loss, double Accuracy) Score(
         Tensor input,

@@ -8,18 +8,22 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context and a write gate; beside them, maybe, a graph (<see cref="GraphMemory"/>)
-/// and a store of earlier tokens (<see cref="RetrievalMemory"/>), each on its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go through the blocks, are normed and read out:
+/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context
+/// and a write gate; beside them, maybe, a graph (<see cref="GraphMemory"/>)
+/// and a store of earlier tokens (<see cref="RetrievalMemory"/>), each on its own switch of
+/// <see cref="ModelConfiguration"/>. Tokens are embedded, go through the blocks, are normed and read out:
 /// <code>
 /// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
 /// x ← x + Attention(h̃) + Read(F₋₁),  F = γ F₋₁ + g η k vᵀ   <see cref="CausalAttention"/>, <see cref="FastWeightMemory"/>, <see cref="WriteGate"/>
 ///       + Graph(h, h̃ − h)                                   <see cref="GraphMemory"/>
 /// x ← x + FFN(LN(x))
 /// </code>
-/// or, with residual "seed", x ← x + FFN(Attention(x̃) + Read(F₋₁)), the literal form of the source, with one norm before the readout.
+/// or, with residual "seed", x ← x + FFN(Attention(x̃) + Read(F₋₁)), the literal form of the source, with one norm
+/// before the readout.
 /// </summary>
 /// <remarks>
-/// What a token is depends on the tokens before it through the state alone, so that a document gives the same logits, to rounding, in one piece, in segments, and token by token.
+/// What a token is depends on the tokens before it through the state alone, so that a document gives the same logits,
+/// to rounding, in one piece, in segments, and token by token.
 /// </remarks>
 /// <example><code>
 /// using var network = new EpisodicTransformer(vocabularySize: 145, configuration.Model);
@@ -49,7 +53,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model)).ToArray());
         norm = nn.LayerNorm(d, dtype: Dtype);
         readout = model.TieWeights ? null : new Projection(d, vocabularySize, model.Block);
-        // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of the size 1.
+        // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of
+        // the size 1.
         using (no_grad())
             embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
@@ -85,7 +90,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     /// <summary>Logits of the token after each, from the start of a document.</summary>
     /// <param name="input">Tokens (B, T), int64.</param>
     /// <returns>(B, T, V).</returns>
-    /// <exception cref="ArgumentException">The input is no (B, T) of int64, or has a token that the vocabulary hasn't.</exception>
+    /// <exception cref="ArgumentException">The input is no (B, T) of int64, or has a token that the vocabulary
+    /// hasn't.</exception>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
@@ -94,11 +100,16 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         return ReadOut(hidden).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Reads a document, or its next segment. Where documents are stored, <see cref="EpisodicStores.Close"/> says when they are over.</summary>
+    /// <summary>
+    /// Reads a document, or its next segment. Where documents are stored, <see cref="EpisodicStores.Close"/> says when
+    /// they are over.
+    /// </summary>
     /// <param name="tokens">(B, T), int64; T ≥ 0.</param>
     /// <param name="state">What the segment before left; null at the document's start.</param>
-    /// <returns>What <see cref="ReadOut"/> makes logits of (B, T, d), and the state after the segment, both in the caller's dispose scope.</returns>
-    /// <exception cref="ArgumentException">The tokens are no (B, T) of int64, there is one that the vocabulary hasn't, or the state is of another batch or network.</exception>
+    /// <returns>What <see cref="ReadOut"/> makes logits of (B, T, d), and the state after the segment, both in the
+    /// caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">The tokens are no (B, T) of int64, there is one that the vocabulary hasn't,
+    /// or the state is of another batch or network.</exception>
     public (Tensor Hidden, EpisodicState State) Read(Tensor tokens, EpisodicState? state = null)
     {
         Require.Shape(tokens, [Require.Any, Require.Any]);
@@ -169,7 +180,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     /// <summary>Goes on with documents token by token.</summary>
     /// <param name="prompt">Their beginnings (B, T), T ≥ 1.</param>
     /// <param name="tokens">How many tokens to add.</param>
-    /// <param name="temperature">What logits are divided by before a token is drawn; 0: the likeliest one is taken.</param>
+    /// <param name="temperature">What logits are divided by before a token is drawn; 0: the likeliest one is
+    /// taken.</param>
     /// <param name="generator">Where random numbers come from, on the network's device; null: Torch's own.</param>
     /// <returns>The added tokens (B, tokens).</returns>
     /// <exception cref="ArgumentException">The prompt is empty or wrong, or a number is negative.</exception>

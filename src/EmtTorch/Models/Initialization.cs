@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Models;
 
-/// <summary>First weights other than a new network's own, which are uniform within ±1/√H. They are made from these and from the default generator.</summary>
+/// <summary>
+/// First weights other than a new network's own, which are uniform within ±1/√H. They are made from these and from the
+/// default generator.
+/// </summary>
 internal static class Initialization
 {
     /// <summary>W_hh becomes a random orthogonal matrix (Saxe et al. 2014); the other weights stay.</summary>
@@ -17,7 +20,8 @@ internal static class Initialization
     }
 
     /// <summary>
-    /// Near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ + U, W_uh = Ψ_s + U, W_r = Ψ_sᵀ + U,
+    /// Near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ + U, W_uh = Ψ_s +
+    /// U, W_r = Ψ_sᵀ + U,
     /// b = U, where U are the network's uniform weights times the noise.
     /// </summary>
     /// <param name="network">With uniform weights.</param>
@@ -48,7 +52,8 @@ internal static class Initialization
     }
 
     /// <summary>
-    /// Orthonormal columns, uniform over all such matrices: Q of a Gaussian's QR, each column with the sign of R's diagonal, without
+    /// Orthonormal columns, uniform over all such matrices: Q of a Gaussian's QR, each column with the sign of R's
+    /// diagonal, without
     /// which Q would have the signs that the algorithm happens to choose (Mezzadri 2007).
     /// </summary>
     private static Tensor Orthonormal(long rows, long columns)

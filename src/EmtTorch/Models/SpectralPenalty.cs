@@ -2,7 +2,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Models;
 
-/// <summary>Soft orthogonality: β ‖WᵀW − I‖² (Frobenius) in what is minimised, which draws the singular values of W to 1 (Vorontsov et al. 2017).</summary>
+/// <summary>
+/// Soft orthogonality: β ‖WᵀW − I‖² (Frobenius) in what is minimised, which draws the singular values of W to 1
+/// (Vorontsov et al. 2017).
+/// </summary>
 internal static class SpectralPenalty
 {
     /// <summary>The gradient for β = 1: 4 W (WᵀW − I).</summary>

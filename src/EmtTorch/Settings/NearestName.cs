@@ -18,7 +18,9 @@ internal static class NearestName
             : null;
     }
 
-    /// <summary>Edit distance in which two neighbours in the wrong order are one mistake (optimal string alignment).</summary>
+    /// <summary>
+    /// Edit distance in which two neighbours in the wrong order are one mistake (optimal string alignment).
+    /// </summary>
     internal static int Distance(string a, string b)
     {
         var d = new int[a.Length + 1, b.Length + 1];

@@ -12,7 +12,8 @@ public sealed class NamedAttribute(string name) : Attribute
 }
 
 /// <summary>
-/// A setting that is one of the named classes of the property's type: its name is a key beside the others, and its settings
+/// A setting that is one of the named classes of the property's type: its name is a key beside the others, and its
+/// settings
 /// are below that. A list holds several: the names are keys of an object that is called as the property.
 /// </summary>
 [AttributeUsage(AttributeTargets.Property)]
@@ -45,7 +46,8 @@ public static partial class Parts
 
     /// <summary>Adds the named classes of an assembly. One that is added already changes nothing.</summary>
     /// <param name="assembly">The assembly.</param>
-    /// <exception cref="ArgumentException">A name is taken, or is none for a setting, or a class can't be made.</exception>
+    /// <exception cref="ArgumentException">A name is taken, or is none for a setting, or a class can't be
+    /// made.</exception>
     public static void Add(Assembly assembly)
     {
         lock (Adding)
@@ -88,7 +90,8 @@ public static partial class Parts
     private static IEnumerable<Type> Named(Assembly assembly) =>
         assembly.GetTypes().Where(t => t.IsDefined(typeof(NamedAttribute), inherit: false));
 
-    // A task and a memory may have the same name, two tasks may not: they have a base in common that is not everybody's.
+    // A task and a memory may have the same name, two tasks may not: they have a base in common that is not
+    // everybody's.
     private static bool SameKind(Type one, Type other)
     {
         for (

@@ -12,7 +12,8 @@ using System.Text.RegularExpressions;
 namespace EmtTorch.Settings;
 
 /// <summary>
-/// What one value of a configuration may be, read from a record's property and its attributes. It checks a value, says in
+/// What one value of a configuration may be, read from a record's property and its attributes. It checks a value, says
+/// in
 /// words what is allowed, and writes its JSON schema, so that the three can't differ.
 /// </summary>
 internal sealed class SettingRule
@@ -151,7 +152,9 @@ internal sealed class SettingRule
         }
     }
 
-    /// <summary>The rule of a setting by its path, training.steps; null where there is none, and what is wrong with the path.</summary>
+    /// <summary>
+    /// The rule of a setting by its path, training.steps; null where there is none, and what is wrong with the path.
+    /// </summary>
     public SettingRule? Find(string path, out ConfigurationProblem? problem)
     {
         var (rule, keys) = (this, path.Split('.'));
@@ -198,7 +201,8 @@ internal sealed class SettingRule
         } + (_nullable ? ", or null" : "");
 
     /// <summary>
-    /// Checks a value and all that is in it. Keys with a bad value are taken out of their object, so that the rest can still
+    /// Checks a value and all that is in it. Keys with a bad value are taken out of their object, so that the rest can
+    /// still
     /// be bound and checked further.
     /// </summary>
     /// <returns>Whether the value can be bound.</returns>

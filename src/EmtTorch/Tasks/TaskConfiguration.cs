@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
-/// <summary>A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or xor, or flip_flop; or a task on tokens.</summary>
+/// <summary>
+/// A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or xor, or flip_flop; or a task on tokens.
+/// </summary>
 [ExactlyOne(nameof(Name), nameof(Id), nameof(Matrix), nameof(Terms), nameof(Own))]
 public sealed record TaskConfiguration
 {
@@ -89,7 +91,8 @@ public sealed record TaskConfiguration
     /// <summary>The task's generator, where it is one on tokens.</summary>
     /// <param name="horizon">How long documents are, in what the task counts.</param>
     /// <param name="device">Where batches are made.</param>
-    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration that was loaded.</exception>
+    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration
+    /// that was loaded.</exception>
     public ITokenTask ToTokenTask(int horizon, Device device) =>
         Tokens?.Create(horizon, device) ?? throw new ArgumentException("the task is not one on tokens");
 
@@ -99,7 +102,8 @@ public sealed record TaskConfiguration
     /// <summary>The task's generator, where it is one on sequences of numbers.</summary>
     /// <param name="dtype">The numbers' type.</param>
     /// <param name="device">Where batches are made.</param>
-    /// <exception cref="ArgumentException">It is one on tokens, or a rule is broken; the latter never for a configuration that was loaded.</exception>
+    /// <exception cref="ArgumentException">It is one on tokens, or a rule is broken; the latter never for a
+    /// configuration that was loaded.</exception>
     public ISequenceTask ToSequenceTask(ScalarType dtype, Device device) =>
         Own switch
         {
@@ -109,7 +113,8 @@ public sealed record TaskConfiguration
         };
 
     /// <summary>The task itself, where it is a linear variable binding task.</summary>
-    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration that was loaded.</exception>
+    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration
+    /// that was loaded.</exception>
     public LinearBinding ToLinearBinding() =>
         this switch
         {

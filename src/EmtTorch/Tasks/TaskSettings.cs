@@ -4,8 +4,10 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tasks;
 
 /// <summary>
-/// A task with settings of its own: a record with a name (<see cref="Settings.NamedAttribute"/>), whose properties are the
-/// keys of <c>"task": { "NAME": { … } }</c>. Each has a Description, and a Range or the like where not all values are allowed.
+/// A task with settings of its own: a record with a name (<see cref="Settings.NamedAttribute"/>), whose properties are
+/// the
+/// keys of <c>"task": { "NAME": { … } }</c>. Each has a Description, and a Range or the like where not all values are
+/// allowed.
 /// </summary>
 public abstract record TaskSettings
 {
@@ -53,7 +55,9 @@ public abstract record TokenTaskSettings : TaskSettings
     /// <summary>Whether answers at other horizons than the trained ones mean anything.</summary>
     public virtual bool HasDistances => true;
 
-    /// <summary>The kinds of tokens over which a write gate is averaged, in the order in which they are shown.</summary>
+    /// <summary>
+    /// The kinds of tokens over which a write gate is averaged, in the order in which they are shown.
+    /// </summary>
     public virtual IReadOnlyList<string> Kinds => ["token"];
 
     /// <summary>The kind of a token, as a number in <see cref="Kinds"/>.</summary>

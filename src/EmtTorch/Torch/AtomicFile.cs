@@ -9,7 +9,9 @@ public static partial class AtomicFile
     /// <summary>What unfinished files end in; a folder's owner removes those that a kill left behind.</summary>
     internal const string Unfinished = ".tmp";
 
-    /// <summary>Writes to another name in the same folder, flushes to the disk, renames, and flushes the folder.</summary>
+    /// <summary>
+    /// Writes to another name in the same folder, flushes to the disk, renames, and flushes the folder.
+    /// </summary>
     /// <exception cref="IOException">The file can't be written; the one that was there stays.</exception>
     public static void Write(string path, Action<FileStream> write)
     {

@@ -6,12 +6,15 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// Going back through a graph that has functions of ours (<see cref="TorchFunction{T}"/>): an exception in their backward is thrown as
+/// Going back through a graph that has functions of ours (<see cref="TorchFunction{T}"/>): an exception in their
+/// backward is thrown as
 /// it is, and what they saved is freed on the way, so that the graph cannot be used again.
 /// </summary>
 /// <remarks>
-/// There is one object for each thread. A function's forward keeps its thread's, for the case that backward runs on a thread of the
-/// engine (CUDA): there what is said here holds if <see cref="Run"/> is called by the thread that called forward. By another thread
+/// There is one object for each thread. A function's forward keeps its thread's, for the case that backward runs on a
+/// thread of the
+/// engine (CUDA): there what is said here holds if <see cref="Run"/> is called by the thread that called forward. By
+/// another thread
 /// an exception is Torch's, and what was saved lives as long as the loss.
 /// </remarks>
 internal sealed class BackwardCall
@@ -53,11 +56,15 @@ internal sealed class BackwardCall
             }
         );
 
-    /// <summary>∂loss/∂θ for each of the parameters; null for one that the loss does not depend on. Their grads stay as they are.</summary>
+    /// <summary>
+    /// ∂loss/∂θ for each of the parameters; null for one that the loss does not depend on. Their grads stay as they
+    /// are.
+    /// </summary>
     /// <param name="loss">One number that depends on parameters.</param>
     /// <param name="parameters">The parameters.</param>
     /// <param name="alone">
-    /// Whether no other thread uses the parameters' grads meanwhile. Then an error of Torch, such as a want of memory, is an exception.
+    /// Whether no other thread uses the parameters' grads meanwhile. Then an error of Torch, such as a want of memory,
+    /// is an exception.
     /// Otherwise it ends the process, since TorchSharp's `autograd.grad` catches none.
     /// </param>
     public static Tensor?[] Gradients(Tensor loss, IReadOnlyList<Parameter> parameters, bool alone)
@@ -105,7 +112,9 @@ internal sealed class BackwardCall
             Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(exception), null);
     }
 
-    /// <summary>A gradient that the engine takes for no argument, whatever its shape: complex numbers for real ones.</summary>
+    /// <summary>
+    /// A gradient that the engine takes for no argument, whatever its shape: complex numbers for real ones.
+    /// </summary>
     internal static Tensor InvalidGradient()
     {
         var invalid = zeros(1, dtype: ScalarType.ComplexFloat32).DetachFromDisposeScope();
@@ -114,8 +123,10 @@ internal sealed class BackwardCall
     }
 
     /// <summary>
-    /// Takes care of gradients that are returned to the engine, which has them when this thread comes here again or its call is over.
-    /// TorchSharp's handles would keep them until the caller's scope ends or, on the engine's own threads, where there is none, until
+    /// Takes care of gradients that are returned to the engine, which has them when this thread comes here again or its
+    /// call is over.
+    /// TorchSharp's handles would keep them until the caller's scope ends or, on the engine's own threads, where there
+    /// is none, until
     /// the garbage collector comes by.
     /// </summary>
     internal static void FreeLater(IReadOnlyList<Tensor> gradients)

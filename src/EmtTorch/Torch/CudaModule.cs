@@ -7,11 +7,14 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// CUDA C of our own: compiled by NVRTC at first use, loaded into the context in which Torch works on a device, and launched on
-/// Torch's stream. NVRTC comes with every libtorch for CUDA, and the driver with the card, so that no compiler is needed.
+/// CUDA C of our own: compiled by NVRTC at first use, loaded into the context in which Torch works on a device, and
+/// launched on
+/// Torch's stream. NVRTC comes with every libtorch for CUDA, and the driver with the card, so that no compiler is
+/// needed.
 /// </summary>
 /// <remarks>
-/// TorchSharp has no other stream than the default one, so that a launch comes after what Torch launched before, and before what
+/// TorchSharp has no other stream than the default one, so that a launch comes after what Torch launched before, and
+/// before what
 /// it launches later, on every thread.
 /// </remarks>
 internal sealed unsafe partial class CudaModule
@@ -30,7 +33,8 @@ internal sealed unsafe partial class CudaModule
     private static string? s_problem;
 
     /// <summary>
-    /// A source of this assembly, compiled and loaded; null where that cannot be done. The first time it is said on the standard error
+    /// A source of this assembly, compiled and loaded; null where that cannot be done. The first time it is said on the
+    /// standard error
     /// stream why, and after that nothing is tried any more.
     /// </summary>
     /// <param name="resource">Its name among the assembly's resources.</param>
@@ -103,7 +107,8 @@ internal sealed unsafe partial class CudaModule
     public void Launch<T>(nint kernel, int blocks, int threads, int sharedBytes, T argument)
         where T : unmanaged
     {
-        // Autograd's threads may not have the context yet. It is Torch's own, and what was current is so again afterwards.
+        // Autograd's threads may not have the context yet. It is Torch's own, and what was current is so again
+        // afterwards.
         Check(PushContext(_context));
         void* parameter = &argument;
         int code = LaunchKernel(
@@ -123,7 +128,9 @@ internal sealed unsafe partial class CudaModule
         Check(code);
     }
 
-    /// <summary>Multiprocessors of a device, and bytes of shared memory that a block may have; zeros where it cannot be asked.</summary>
+    /// <summary>
+    /// Multiprocessors of a device, and bytes of shared memory that a block may have; zeros where it cannot be asked.
+    /// </summary>
     public static (int Multiprocessors, int SharedMemory) Size(int device)
     {
         try
@@ -136,7 +143,9 @@ internal sealed unsafe partial class CudaModule
         }
     }
 
-    /// <summary>Where a tensor's numbers are, on whatever device; null for none. The tensor must be kept alive meanwhile.</summary>
+    /// <summary>
+    /// Where a tensor's numbers are, on whatever device; null for none. The tensor must be kept alive meanwhile.
+    /// </summary>
     public static nint Memory(Tensor? tensor) => tensor is null ? 0 : Data(tensor.Handle);
 
     private T InContext<T>(Func<T> work)
@@ -204,7 +213,8 @@ internal sealed unsafe partial class CudaModule
         throw new ExternalException($"NVRTC: error {code}{log}");
     }
 
-    // pip's packages have it beside torch, libtorch's archives beside libtorch, there with a number of its own in the name.
+    // pip's packages have it beside torch, libtorch's archives beside libtorch, there with a number of its own in the
+    // name.
     private static nint FindNvrtc(string library, Assembly assembly, DllImportSearchPath? path)
     {
         if (library != "nvrtc")

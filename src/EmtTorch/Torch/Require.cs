@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// What public functions ask of the tensors that they are given. TorchSharp's `matmul` ends the process where shapes, types or devices do not
+/// What public functions ask of the tensors that they are given. TorchSharp's `matmul` ends the process where shapes,
+/// types or devices do not
 /// fit, and the kernels of this library read memory by shapes that they take for granted.
 /// </summary>
 internal static class Require

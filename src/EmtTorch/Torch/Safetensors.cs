@@ -12,7 +12,8 @@ namespace EmtTorch;
 public sealed record SafetensorsTensor(string DType, long[] Shape, ReadOnlyMemory<byte> Data);
 
 /// <summary>
-/// The safetensors format, as Python's package reads and writes it: the header's length (8 bytes, little-endian), the header
+/// The safetensors format, as Python's package reads and writes it: the header's length (8 bytes, little-endian), the
+/// header
 /// (JSON: each tensor's dtype, shape and place; text under `__metadata__`), the tensors back to back. Beside what the
 /// format asks for, files written here carry a SHA-256 of themselves in the metadata, so that any flipped bit is found.
 /// </summary>
@@ -48,13 +49,16 @@ public sealed class SafetensorsFile
     /// <summary>Whether the file carried a checksum, which then was right.</summary>
     internal bool HasChecksum => Metadata.ContainsKey(Checksum);
 
-    /// <summary>Sets a network's parameters to the tensors of their names; what training keeps beside them is passed over.</summary>
+    /// <summary>
+    /// Sets a network's parameters to the tensors of their names; what training keeps beside them is passed over.
+    /// </summary>
     /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
     public void RestoreInto(TorchSharp.torch.nn.Module network) => StoredTensors.RestoreWeights(network, this);
 
     /// <summary>Reads a file whole, and checks all that can be checked.</summary>
     /// <param name="path">The file.</param>
-    /// <exception cref="InvalidDataException">The file is not one, or is damaged; the message names it and says how.</exception>
+    /// <exception cref="InvalidDataException">The file is not one, or is damaged; the message names it and says
+    /// how.</exception>
     /// <exception cref="IOException">The file can't be read.</exception>
     public static SafetensorsFile Read(string path)
     {

@@ -9,7 +9,9 @@ internal static class StoredTensors
     // What the names of a checkpoint's other tensors begin with.
     private static readonly string[] BesideWeights = ["optimizer.", "random.", "store."];
 
-    /// <summary>Sets a network's parameters from a checkpoint, or from weights that Python's safetensors wrote.</summary>
+    /// <summary>
+    /// Sets a network's parameters from a checkpoint, or from weights that Python's safetensors wrote.
+    /// </summary>
     /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
     public static void RestoreWeights(nn.Module network, SafetensorsFile file)
     {

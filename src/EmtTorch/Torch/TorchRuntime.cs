@@ -50,7 +50,9 @@ public static partial class TorchRuntime
         return problem is null ? device : CPU;
     }
 
-    /// <summary>The version of the libtorch that is loaded; where it does not tell, of the one that TorchSharp was built for.</summary>
+    /// <summary>
+    /// The version of the libtorch that is loaded; where it does not tell, of the one that TorchSharp was built for.
+    /// </summary>
     public static string TorchVersion { get; } = LoadedVersion() ?? __version__;
 
     private static string? LoadedVersion()

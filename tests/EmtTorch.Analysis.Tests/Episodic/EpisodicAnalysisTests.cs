@@ -255,7 +255,8 @@ public sealed class EpisodicAnalysisTests
     [Test]
     public void APairThatIsWrittenOneTokenLateIsFoundThere()
     {
-        // The context keeps key and value: the token after the value writes v from it under k from it, λ = 1/2 and what is newer taken off.
+        // The context keeps key and value: the token after the value writes v from it under k from it, λ = 1/2 and what
+        // is newer taken off.
         var configuration = HandMadeNetwork.Configuration("task.segment_recall.noise=1", "model.gate=false");
         using var network = HandMadeNetwork.Of(configuration);
         using (no_grad())
@@ -265,7 +266,8 @@ public sealed class EpisodicAnalysisTests
             for (int i = 0; i < 4; i++)
             {
                 parameters["blocks.0.drift.input.weight"][4 + i, 4 + i] = 1;
-                // The value of the token before comes into 12 to 15, which nothing else uses but the norm's balance in 12.
+                // The value of the token before comes into 12 to 15, which nothing else uses but the norm's balance in
+                // 12.
                 parameters["blocks.0.drift.output.weight"][12 + i, 4 + i] = 1;
                 parameters["blocks.0.memory.qkv.weight"][32 + 4 + i, 4 + i] = 0;
                 parameters["blocks.0.memory.qkv.weight"][32 + 4 + i, 12 + i] = i == 0 ? 0 : 1;
@@ -551,7 +553,8 @@ public sealed class EpisodicAnalysisTests
     // ---- A graph
 
     /// <summary>
-    /// A graph with its first weights and gates set by hand. A name is one number less another that all names have, so that two names have the cosine 1/2; noise and the question are 0. The context is the token before.
+    /// A graph with its first weights and gates set by hand. A name is one number less another that all names have, so
+    /// that two names have the cosine 1/2; noise and the question are 0. The context is the token before.
     /// The gate is σ(a/2) at a fact's value and σ(−a/2) or less elsewhere.
     /// </summary>
     private static (EpisodicTransformer Network, RunConfiguration Configuration) HandMadeGraph(
@@ -588,7 +591,8 @@ public sealed class EpisodicAnalysisTests
         {
             var analysis = EpisodicAnalysis.Of(network, configuration);
             var graph = analysis.Graphs.Single();
-            // 16 documents of two questions; the four nodes are the four facts, whose keys are the asked one and three others.
+            // 16 documents of two questions; the four nodes are the four facts, whose keys are the asked one and three
+            // others.
             Assert.That((graph.Block, graph.Kept, graph.Linked, graph.Questions), Is.EqualTo((1, 1.0, 1.0, 32L)));
             Assert.That(graph.Read, Is.EqualTo(Math.Exp(8) / (Math.Exp(8) + 3 * Math.Exp(4))).Within(1e-6));
             Assert.That(graph.Facts, Has.Count.EqualTo(4).And.All.Matches("k[0-5] → k[0-5]"));

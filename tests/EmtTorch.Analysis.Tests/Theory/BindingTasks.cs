@@ -69,7 +69,10 @@ internal static class BindingTasks
         return LinearBinding.FromMatrix(f, d, s);
     }
 
-    /// <summary>d channels, mixed by an orthogonal matrix, each with s characteristic roots on the unit circle but some of magnitude 0.5.</summary>
+    /// <summary>
+    /// d channels, mixed by an orthogonal matrix, each with s characteristic roots on the unit circle but some of
+    /// magnitude 0.5.
+    /// </summary>
     public static LinearBinding UnitRoots(int seed, int d, int s, int decaying)
     {
         var random = new Random(seed + 100);

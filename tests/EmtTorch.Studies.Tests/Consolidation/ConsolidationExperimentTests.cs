@@ -59,7 +59,8 @@ public sealed class ConsolidationExperimentTests : InTemporaryFolder
     {
         var outcomes = ConsolidationExperiment.Run(Settings()).Outcomes;
         var (idle, night) = (outcomes[0], outcomes[1]);
-        // Without a night the memory is all that knows. Without it all logits are those of the key alone, so that one value at most is guessed right by each.
+        // Without a night the memory is all that knows. Without it all logits are those of the key alone, so that one
+        // value at most is guessed right by each.
         Assert.That((idle.Evening, idle.NewBefore, idle.ReboundBefore), Is.EqualTo((1.0, 1.0, 1.0)));
         Assert.That(
             (idle.WipedBefore, idle.NewAfter, idle.ReboundAfter, idle.ReboundOld),

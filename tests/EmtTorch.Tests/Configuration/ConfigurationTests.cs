@@ -356,7 +356,9 @@ public class ConfigurationTests
             Assert.That(message, Does.Contain(text));
     }
 
-    /// <summary>Whatever one does to the text, it is refused in words or it loads, and what loads is written and loads again.</summary>
+    /// <summary>
+    /// Whatever one does to the text, it is refused in words or it loads, and what loads is written and loads again.
+    /// </summary>
     [Test]
     public void DamagedTextIsRefusedOrLoads() =>
         Assert.That(

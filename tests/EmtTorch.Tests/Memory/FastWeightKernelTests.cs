@@ -105,7 +105,9 @@ public sealed class FastWeightKernelTests : OnSimdPaths
         Compared.AgreeWithFiniteDifferences(Scan(rule, 5), Arguments(2, 2, 7, 3, 5, 0.8, ScalarType.Float64));
     }
 
-    /// <summary>A loss of the reads or of the last state alone, and gradients wanted in one argument alone or in two.</summary>
+    /// <summary>
+    /// A loss of the reads or of the last state alone, and gradients wanted in one argument alone or in two.
+    /// </summary>
     [Test]
     public void WhatIsNotAskedForIsNotMissed(
         [Values] WriteRule rule,
@@ -128,7 +130,9 @@ public sealed class FastWeightKernelTests : OnSimdPaths
         Compared.AreEqual(Gradients(Scan(rule)), Gradients(Sequential(rule)), 1e-9);
     }
 
-    /// <summary>Scratch memory is not cleared: what an earlier call left there, padding too, must count for nothing.</summary>
+    /// <summary>
+    /// Scratch memory is not cleared: what an earlier call left there, padding too, must count for nothing.
+    /// </summary>
     [Test]
     public void NothingIsLeftOfAnEarlierCall(
         [ValueSource(nameof(Paths))] string path,

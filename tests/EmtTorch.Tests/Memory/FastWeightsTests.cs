@@ -94,7 +94,9 @@ public sealed class FastWeightsTests(bool kernel)
         );
     }
 
-    /// <summary>Several parts, the last one shorter: 2^18 numbers are 64 chunks of 64², of 6 sequences 10 each.</summary>
+    /// <summary>
+    /// Several parts, the last one shorter: 2^18 numbers are 64 chunks of 64², of 6 sequences 10 each.
+    /// </summary>
     [Test]
     public void LongSequencesGoInParts([Values] WriteRule rule)
     {
@@ -181,7 +183,9 @@ public sealed class FastWeightsTests(bool kernel)
         );
     }
 
-    /// <summary>Keys e_1, e_2: both values come back; then e_1 anew: under delta the newest counts, under Hebb the sum.</summary>
+    /// <summary>
+    /// Keys e_1, e_2: both values come back; then e_1 anew: under delta the newest counts, under Hebb the sum.
+    /// </summary>
     [Test]
     public void PairsStoredAreReadBack([Values] WriteRule rule)
     {

@@ -246,7 +246,8 @@ public sealed class GraphMemoryTests
     [Test]
     public void TwoFactsAreJoinedByHand()
     {
-        // Names a, b, c, x, y of unit vectors 0 to 4; the tokens noise b c y with what was before them: nothing, a, b, x. At a the first weights find a → b, and its edge b → c.
+        // Names a, b, c, x, y of unit vectors 0 to 4; the tokens noise b c y with what was before them: nothing, a, b,
+        // x. At a the first weights find a → b, and its edge b → c.
         using var scope = NewDisposeScope();
         using var memory = Memory(
             Small with
@@ -408,7 +409,10 @@ public sealed class GraphMemoryTests
 
     private static Tensor Tokens(long batch, long length) => Pieces.Tokens(Vocabulary, batch, length, seed: 5);
 
-    /// <summary>No token twice in a document: without a drift their gates would be equal but for rounding, and either could be the node.</summary>
+    /// <summary>
+    /// No token twice in a document: without a drift their gates would be equal but for rounding, and either could be
+    /// the node.
+    /// </summary>
     private static Tensor Distinct(long batch, long length)
     {
         using var generator = new Generator(5);

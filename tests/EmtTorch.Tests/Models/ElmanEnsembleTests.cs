@@ -11,7 +11,9 @@ namespace EmtTorch.Tests;
 /// <summary>The networks of an ensemble against the same networks alone.</summary>
 public sealed class ElmanEnsembleTests
 {
-    /// <summary>Sizes κ, H, B, S, whether there are biases, the first output that counts, and each member's horizon.</summary>
+    /// <summary>
+    /// Sizes κ, H, B, S, whether there are biases, the first output that counts, and each member's horizon.
+    /// </summary>
     private static IEnumerable<TestCaseData> Shapes() =>
         [
             new(3, 7, 5, 4, false, 4, new[] { 9 }),

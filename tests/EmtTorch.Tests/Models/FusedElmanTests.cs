@@ -5,7 +5,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>The fused kernel, on every path that this processor has: DOTNET_EnableAVX512=0 and DOTNET_EnableAVX2=0 take the wider ones away, as a processor without them would.</summary>
+/// <summary>
+/// The fused kernel, on every path that this processor has: DOTNET_EnableAVX512=0 and DOTNET_EnableAVX2=0 take the
+/// wider ones away, as a processor without them would.
+/// </summary>
 public sealed class FusedElmanTests : OnSimdPaths
 {
     /// <summary>S, T, B, κ, H, bias: every size once below, at and above the vectors' and the slices' edges.</summary>

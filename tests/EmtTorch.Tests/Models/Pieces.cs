@@ -8,7 +8,8 @@ namespace EmtTorch.Tests;
 internal static class Pieces
 {
     /// <summary>A network, the same for the same seed.</summary>
-    /// <param name="random">What the names of weights end in that are random, where new ones are 0 and a part would add nothing.</param>
+    /// <param name="random">What the names of weights end in that are random, where new ones are 0 and a part would add
+    /// nothing.</param>
     public static EpisodicTransformer Network(
         int vocabulary,
         ModelConfiguration model,
@@ -37,7 +38,10 @@ internal static class Pieces
         return randint(0, vocabulary, [batch, length], dtype: ScalarType.Int64, generator: generator);
     }
 
-    /// <summary>Logits (B, T, V) of a document read in pieces of these lengths, and the last state; the network's gradients are none.</summary>
+    /// <summary>
+    /// Logits (B, T, V) of a document read in pieces of these lengths, and the last state; the network's gradients are
+    /// none.
+    /// </summary>
     public static (Tensor Logits, EpisodicState State) Read(
         EpisodicTransformer network,
         Tensor tokens,
@@ -57,7 +61,10 @@ internal static class Pieces
         return (cat(logits, 1), state!);
     }
 
-    /// <summary>Logits of a document read in pieces, the last state's tensors, and the gradients of all parameters, are the same however it is cut.</summary>
+    /// <summary>
+    /// Logits of a document read in pieces, the last state's tensors, and the gradients of all parameters, are the same
+    /// however it is cut.
+    /// </summary>
     /// <returns>Those of one piece.</returns>
     public static Tensor[] CheckCuts(
         EpisodicTransformer network,
@@ -112,7 +119,9 @@ internal static class Pieces
         return checkedOnes;
     }
 
-    /// <summary>Documents that are none, or have no tokens yet, are read; a segment of nothing changes nothing.</summary>
+    /// <summary>
+    /// Documents that are none, or have no tokens yet, are read; a segment of nothing changes nothing.
+    /// </summary>
     public static void CheckEmpty(EpisodicTransformer network, int vocabulary, int hiddenSize, long batch, long length)
     {
         var (hidden, state) = network.Read(Tokens(vocabulary, batch, length));

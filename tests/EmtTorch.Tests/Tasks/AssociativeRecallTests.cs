@@ -89,7 +89,8 @@ public sealed class AssociativeRecallTests
 
         using (Assert.EnterMultipleScope())
         {
-            // 99.9 % quantiles with 31 and 32 degrees of freedom (distinct within a row: a little less than independent).
+            // 99.9 % quantiles with 31 and 32 degrees of freedom (distinct within a row: a little less than
+            // independent).
             Assert.That(keys.Sum(n => Math.Pow(n - 12000.0 / 32, 2) / (12000.0 / 32)), Is.LessThan(61.1));
             Assert.That(values.Sum(n => Math.Pow(n - 12000.0 / 33, 2) / (12000.0 / 33)), Is.LessThan(62.5));
         }
@@ -98,7 +99,8 @@ public sealed class AssociativeRecallTests
     [TestCase(0.01), TestCase(0.5), TestCase(1.0)]
     public void GapsFollowThePowerLaw(double power)
     {
-        // Two pairs, ten slots: the first pair's slot has p itself; the second's what is left after the first was taken.
+        // Two pairs, ten slots: the first pair's slot has p itself; the second's what is left after the first was
+        // taken.
         const int B = 20000,
             Slots = 10;
         var p = Enumerable.Range(1, Slots).Select(i => Math.Pow(i, power - 1)).ToArray();

@@ -23,7 +23,9 @@ public sealed class TwoHopTests
 
     private static bool IsName(long token) => token is >= FirstName and < FirstName + Names;
 
-    /// <summary>The facts of a segment in their order; everything else in it must be noise, and noise must follow each.</summary>
+    /// <summary>
+    /// The facts of a segment in their order; everything else in it must be noise, and noise must follow each.
+    /// </summary>
     private static List<(long Key, long Value)> Facts(long[] input)
     {
         var facts = new List<(long, long)>();
@@ -109,7 +111,8 @@ public sealed class TwoHopTests
     [Test]
     public void NeitherOrderNorPlaceNorNameSaysWhichEndIsAskedFor()
     {
-        // Of two chains, the right end of the first question: told before the other, told after its first fact, the lesser name: half the time each.
+        // Of two chains, the right end of the first question: told before the other, told after its first fact, the
+        // lesser name: half the time each.
         const int B = 6000;
         var segments = Segments(new(2, 2, 0, 14, Names, Noise, CPU), B);
         int[] agree = new int[4];

@@ -48,7 +48,10 @@ public sealed class VariableBindingTests
         Assert.That(input.mean().item<float>(), Is.EqualTo(0).Within(4 / Math.Sqrt(64_000)));
     }
 
-    /// <summary>The batches of a seed stay what they have always been: Torch's random bits, history by history, and the rule's product.</summary>
+    /// <summary>
+    /// The batches of a seed stay what they have always been: Torch's random bits, history by history, and the rule's
+    /// product.
+    /// </summary>
     [Test]
     public void ASeedsBatchesAreTorchsBitsTimesTheRule(
         [Values("t1", "t4", "sum")] string name,

@@ -75,7 +75,10 @@ public sealed class XorTests
         Assert.That(task.Batch(6, 2, one).Input.Equals(copy.Batch(6, 2, other).Input), Is.True);
     }
 
-    /// <summary>Periods of x^s = x^(s−a) + x^(s−b) over GF(2): primitive ones have 2^s − 1; x^5 + x^4 + 1 = (x² + x + 1)(x³ + x + 1) has 3 · 7, and x^4 + x² + 1 = (x² + x + 1)² has 2 · 3.</summary>
+    /// <summary>
+    /// Periods of x^s = x^(s−a) + x^(s−b) over GF(2): primitive ones have 2^s − 1; x^5 + x^4 + 1 = (x² + x + 1)(x³ + x
+    /// + 1) has 3 · 7, and x^4 + x² + 1 = (x² + x + 1)² has 2 · 3.
+    /// </summary>
     [
         TestCase(1, 2, 3),
         TestCase(1, 3, 7),
@@ -110,7 +113,10 @@ public sealed class XorTests
         Assert.That(steps, Is.EqualTo(period));
     }
 
-    /// <summary>A network without a bias is odd; where the rule takes a product of an even number of inputs, it has half of u's and −u's bits right, exactly.</summary>
+    /// <summary>
+    /// A network without a bias is odd; where the rule takes a product of an even number of inputs, it has half of u's
+    /// and −u's bits right, exactly.
+    /// </summary>
     [TestCase(1, 3), TestCase(2, 4), TestCase(1, 2)]
     public void WithoutABiasHalfOfTheEvenBitsAreRight(int a, int b)
     {

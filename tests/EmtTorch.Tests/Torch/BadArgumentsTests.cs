@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests;
 
 /// <summary>
-/// Arguments that do not fit are exceptions. Most of these would end the process otherwise, in Torch or in a kernel that reads beyond a tensor's
+/// Arguments that do not fit are exceptions. Most of these would end the process otherwise, in Torch or in a kernel
+/// that reads beyond a tensor's
 /// end, and with it the test run.
 /// </summary>
 public sealed class BadArgumentsTests

@@ -9,7 +9,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tests;
 
 /// <summary>
-/// Functions of autograd with a backward of their own: the right gradient or a normal exception, never the end of the process. What fails here may
+/// Functions of autograd with a backward of their own: the right gradient or a normal exception, never the end of the
+/// process. What fails here may
 /// end the test run instead of a test.
 /// </summary>
 public sealed class TorchFunctionTests
@@ -70,7 +71,9 @@ public sealed class TorchFunctionTests
         ) => [null];
     }
 
-    /// <summary>One of the project's functions, with tensors to call it with, and the same in Torch's own operators.</summary>
+    /// <summary>
+    /// One of the project's functions, with tensors to call it with, and the same in Torch's own operators.
+    /// </summary>
     public sealed record Case(
         string Name,
         Func<Tensor[]> Arguments,
@@ -295,7 +298,9 @@ public sealed class TorchFunctionTests
         Assert.That(parameters.All(p => p.grad is null));
     }
 
-    /// <summary>Twice the same, or an exception: `backward` lets the graph be used again, what is of this project does not.</summary>
+    /// <summary>
+    /// Twice the same, or an exception: `backward` lets the graph be used again, what is of this project does not.
+    /// </summary>
     [TestCaseSource(nameof(Cases))]
     public void GoingBackTwice(Case function)
     {

@@ -98,7 +98,8 @@ public sealed class SafetensorsTests : InTemporaryFolder
                 bad[i] ^= flip;
                 try
                 {
-                    // Only the checksum's own name can go unnoticed here; a checkpoint without a checksum is refused by its folder.
+                    // Only the checksum's own name can go unnoticed here; a checkpoint without a checksum is refused by
+                    // its folder.
                     var file = SafetensorsFile.Read(Write(bad));
                     Assert.That(file.HasChecksum, Is.False, $"byte {i}");
                     lost++;

@@ -8,10 +8,14 @@ namespace EmtTorch.Memory;
 /// r_i = γ^i Fᵀq_i + Σ_{j&lt;i} γ^{i−1−j} (q_i·k_j) u_j          F' = γ^C F + Σ_j γ^{C−1−j} k_j u_jᵀ
 /// Hebbian: u_j = β_j v_j          delta: u_i = β_i (v_i − p_i),  p_i = γ^{i+1} Fᵀk_i + Σ_{j&lt;i} γ^{i−j} (k_i·k_j) u_j
 /// </code>
-/// The prediction p that delta corrects is a read by the keys, one decay later: keys stand below the queries, and all that reads is done for both
-/// at once, X = [Q; K]. With L_ij = β_i γ^{i−j} (k_i·k_j) below the diagonal, u = (I + L)⁻¹ β(v − γ^{i+1} KF) = Ũ − W̃F: one triangular solve
-/// for all chunks (the UT transform, DeltaNet, arXiv 2406.06484), and F' = A F + M with A = γ^C I − K̃ᵀW̃, M = K̃ᵀŨ, K̃_j = γ^{C−1−j} k_j.
-/// Only F' is a loop over chunks; it runs backwards, with Aᵀ, for the gradients. Powers of γ have exponents ≥ 0 and never divide.
+/// The prediction p that delta corrects is a read by the keys, one decay later: keys stand below the queries, and all
+/// that reads is done for both
+/// at once, X = [Q; K]. With L_ij = β_i γ^{i−j} (k_i·k_j) below the diagonal, u = (I + L)⁻¹ β(v − γ^{i+1} KF) = Ũ −
+/// W̃F: one triangular solve
+/// for all chunks (the UT transform, DeltaNet, arXiv 2406.06484), and F' = A F + M with A = γ^C I − K̃ᵀW̃, M = K̃ᵀŨ,
+/// K̃_j = γ^{C−1−j} k_j.
+/// Only F' is a loop over chunks; it runs backwards, with Aᵀ, for the gradients. Powers of γ have exponents ≥ 0 and
+/// never divide.
 /// </summary>
 /// <remarks>Everything made here belongs to the dispose scope around. Run it without recording gradients.</remarks>
 internal sealed class FastWeightChunks
@@ -111,7 +115,10 @@ internal sealed class FastWeightChunks
     /// <summary>r (B, h, T, d_v).</summary>
     public Tensor Read() => Tokens(matmul(Queries(_weights), _u).add_(matmul(Queries(_decayedX), _states)));
 
-    /// <summary>Gradients of a loss, from its gradients in r and in the state after; that in γ is added to <paramref name="ofDecay"/>, where there is one.</summary>
+    /// <summary>
+    /// Gradients of a loss, from its gradients in r and in the state after; that in γ is added to <paramref
+    /// name="ofDecay"/>, where there is one.
+    /// </summary>
     public (Tensor Q, Tensor K, Tensor V, Tensor Strength, Tensor State) Gradients(
         Tensor ofRead,
         Tensor ofAfter,
@@ -160,12 +167,16 @@ internal sealed class FastWeightChunks
         return (Tokens(Queries(dx)), Tokens(dk), Tokens(dv), Tokens(dStrength), dState);
     }
 
-    /// <summary>What each chunk starts from and what the last one leaves, of S ← A S + added; backwards with Aᵀ, from the last chunk to the first.</summary>
+    /// <summary>
+    /// What each chunk starts from and what the last one leaves, of S ← A S + added; backwards with Aᵀ, from the last
+    /// chunk to the first.
+    /// </summary>
     private (Tensor Each, Tensor Last) Carry(Tensor first, Tensor added, bool backwards)
     {
         if (_transition is null)
         {
-            // All chunks at once: Σ γ^{C(c − j)} over what is before chunk c, in one product. A loop would be one call after another.
+            // All chunks at once: Σ γ^{C(c − j)} over what is before chunk c, in one product. A loop would be one call
+            // after another.
             var all = cat([first.unsqueeze(2), backwards ? added.flip(2) : added], 2); // (B, h, 1 + n, d_k, d_v)
             var places = arange(_chunks + 1, dtype: added.dtype, device: added.device);
             var apart = (places.unsqueeze(1) - places).clamp_min(0);

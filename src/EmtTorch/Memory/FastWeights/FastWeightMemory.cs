@@ -4,9 +4,12 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
-/// <summary>What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.</summary>
+/// <summary>
+/// What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.
+/// </summary>
 /// <param name="Queries">q (B, heads, T, d_k), of length 1.</param>
-/// <param name="Keys">k (B, heads, T, d_k), of length 1; of writes by a hypernetwork of rank r a (B, heads · r, T, d_k), a head's one after the other.</param>
+/// <param name="Keys">k (B, heads, T, d_k), of length 1; of writes by a hypernetwork of rank r a (B, heads · r, T,
+/// d_k), a head's one after the other.</param>
 /// <param name="Values">v (B, heads, T, d_v), or b (B, heads · r, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
 /// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
@@ -39,16 +42,20 @@ public sealed record MemoryActivity(
 internal sealed record FastWeightSettings(int Heads, string Write, string Read, bool Decay, int HypernetworkRank);
 
 /// <summary>
-/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} + g_t η k_t v_tᵀ (or by the delta rule, or by a hypernetwork), r_t = F_{t−1}ᵀ q_t: a token
-/// retrieves before it writes. q, k, v are projections of h̃, keys and queries have length 1, each head has its η and γ. What a read adds to the stream is
+/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} +
+/// g_t η k_t v_tᵀ (or by the delta rule, or by a hypernetwork), r_t = F_{t−1}ᵀ q_t: a token
+/// retrieves before it writes. q, k, v are projections of h̃, keys and queries have length 1, each head has its η and
+/// γ. What a read adds to the stream is
 /// <code>
 /// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
 /// </code>
 /// (the source's 1.2). The recurrence itself, a token at a time and in parallel, is <see cref="FastWeights"/>.
 /// </summary>
 /// <remarks>
-/// At first W_Q = W_K: a token asks for what was written by tokens like it. The softmax over d numbers is nearly uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d),
-/// so that reads come through. η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2,
+/// At first W_Q = W_K: a token asks for what was written by tokens like it. The softmax over d numbers is nearly
+/// uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d),
+/// so that reads come through. η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots
+/// where η > 1 and diverges where η > 2,
 /// as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
 /// </remarks>
 public sealed class FastWeightMemory : nn.Module

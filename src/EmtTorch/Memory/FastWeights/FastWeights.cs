@@ -4,11 +4,14 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// The recurrence of fast weights: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t = γF_{t−1} + β_t k_t u_tᵀ, with u_t = v_t (Hebbian)
-/// or u_t = v_t − γF_{t−1}ᵀ k_t (delta; Gated DeltaNet, arXiv 2412.06464). One token at a time, or all of a sequence at once.
+/// The recurrence of fast weights: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t = γF_{t−1} + β_t k_t u_tᵀ, with
+/// u_t = v_t (Hebbian)
+/// or u_t = v_t − γF_{t−1}ᵀ k_t (delta; Gated DeltaNet, arXiv 2412.06464). One token at a time, or all of a sequence at
+/// once.
 /// </summary>
 /// <remarks>
-/// γ is in [0, 1], one for each head. bfloat16 and float16 are computed in float32; reads have the queries' type, the state keeps its own.
+/// γ is in [0, 1], one for each head. bfloat16 and float16 are computed in float32; reads have the queries' type, the
+/// state keeps its own.
 /// <code>
 /// var (read, state) = FastWeights.Scan(q, k, v, strength, decay, zeros([B, heads, dk, dv]), WriteRule.Delta);
 /// (read, state) = FastWeights.Step(q1, k1, v1, strength1, decay, state, WriteRule.Delta);   // and on, token by token
@@ -47,7 +50,9 @@ public static class FastWeights
         return (read.to(type).MoveToOuterDisposeScope(), after.to(stateType).MoveToOuterDisposeScope());
     }
 
-    /// <summary><see cref="Scan"/> by <see cref="Step"/>, token after token: exact and slow, what the scan is held against.</summary>
+    /// <summary>
+    /// <see cref="Scan"/> by <see cref="Step"/>, token after token: exact and slow, what the scan is held against.
+    /// </summary>
     /// <inheritdoc cref="Scan" path="/param"/>
     /// <inheritdoc cref="Scan" path="/returns"/>
     /// <inheritdoc cref="Scan" path="/exception"/>
@@ -78,8 +83,10 @@ public static class FastWeights
     }
 
     /// <summary>
-    /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>, in float32 and float64 on the CPU <see cref="FastWeightHead{S,V,T}"/>. Kept for the
-    /// gradients are the arguments and a state for every few chunks, none for a token. Differentiable once, in every tensor.
+    /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>, in float32 and float64 on the CPU
+    /// <see cref="FastWeightHead{S,V,T}"/>. Kept for the
+    /// gradients are the arguments and a state for every few chunks, none for a token. Differentiable once, in every
+    /// tensor.
     /// </summary>
     /// <param name="q">What each token asks for (B, heads, T, d_k).</param>
     /// <param name="k">Keys (B, heads, T, d_k).</param>

@@ -4,14 +4,16 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// The small network that says what a token writes, G_φ(h̃) = A(h̃) B(h̃)ᵀ of rank r (the source's 2.1), as what it adds to the plain write k vᵀ, k = W_K h̃, v = W_V h̃:
+/// The small network that says what a token writes, G_φ(h̃) = A(h̃) B(h̃)ᵀ of rank r (the source's 2.1), as what it
+/// adds to the plain write k vᵀ, k = W_K h̃, v = W_V h̃:
 /// <code>
 /// [A'; B'] = W₂ gelu(W₁ h̃ + b₁)          a_i = (k + a'_i) / ‖k + a'_i‖          b_1 = v + b'_1,  b_i = b'_i
 /// </code>
 /// It is trained with all the rest, through what later tokens read.
 /// </summary>
 /// <remarks>
-/// At first a'_1 = 0 and all b'_i = 0: the first pair is the plain write, the others write nothing, under keys near to it. With random writes binding would not begin, as
+/// At first a'_1 = 0 and all b'_i = 0: the first pair is the plain write, the others write nothing, under keys near to
+/// it. With random writes binding would not begin, as
 /// reads would not be of what was written.
 /// </remarks>
 internal sealed class HypernetworkWrite : nn.Module

@@ -3,13 +3,17 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// Fast weights to which each token writes a matrix of rank r: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t = γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ
+/// Fast weights to which each token writes a matrix of rank r: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t =
+/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ
 /// (the source's 2.1, ΔF_t = G_φ(h_t)). One token at a time, or all of a sequence at once.
 /// </summary>
 /// <remarks>
-/// F is linear in what is written. So the r pairs of a token are those of r Hebbian heads with one query: the first head begins with F, the others with 0, and reads
-/// and last states are summed. <see cref="FastWeights.Scan"/> does that with its gradients, at r times the work of rank 1.
-/// With γ = 1 the pairs could as well be r tokens one after the other; that is as much work, and with γ &lt; 1 it would divide by powers of γ.
+/// F is linear in what is written. So the r pairs of a token are those of r Hebbian heads with one query: the first
+/// head begins with F, the others with 0, and reads
+/// and last states are summed. <see cref="FastWeights.Scan"/> does that with its gradients, at r times the work of rank
+/// 1.
+/// With γ = 1 the pairs could as well be r tokens one after the other; that is as much work, and with γ &lt; 1 it would
+/// divide by powers of γ.
 /// </remarks>
 public static class LowRankWrites
 {
@@ -52,7 +56,8 @@ public static class LowRankWrites
     /// <param name="strength">β = g·η (B, heads, T).</param>
     /// <param name="decay">γ (heads).</param>
     /// <param name="state">F_0 (B, heads, d_k, d_v).</param>
-    /// <returns>r (B, heads, T, d_v) and F_T (B, heads, d_k, d_v); for T = 0 an empty r and F_0. Differentiable once, in every tensor.</returns>
+    /// <returns>r (B, heads, T, d_v) and F_T (B, heads, d_k, d_v); for T = 0 an empty r and F_0. Differentiable once,
+    /// in every tensor.</returns>
     /// <exception cref="ArgumentException">Shapes do not agree.</exception>
     public static (Tensor Read, Tensor State) Scan(
         Tensor q,

@@ -5,10 +5,15 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
-/// <summary>What a <see cref="GraphMemory"/> did with a segment of T tokens, in M intervals; the tensors are the observer's for the call alone.</summary>
-/// <param name="Origins">Of each interval's nodes the segment's token that each was, from 0 (B, M, N); below 0: it was there before, or the place is empty.</param>
+/// <summary>
+/// What a <see cref="GraphMemory"/> did with a segment of T tokens, in M intervals; the tensors are the observer's for
+/// the call alone.
+/// </summary>
+/// <param name="Origins">Of each interval's nodes the segment's token that each was, from 0 (B, M, N); below 0: it was
+/// there before, or the place is empty.</param>
 /// <param name="Gates">g of each node (B, M, N); 0 where the place is empty.</param>
-/// <param name="Edges">E of each interval (B, M, N, N): row i, column j is by how much node j is added to node i, without g.</param>
+/// <param name="Edges">E of each interval (B, M, N, N): row i, column j is by how much node j is added to node i,
+/// without g.</param>
 /// <param name="Weights">The read's softmax over the nodes of a token's interval (B, T, N).</param>
 /// <param name="Written">g of each token (B, T).</param>
 /// <param name="Interval">Tokens in an interval; of the segment's first one some may be in the segment before.</param>
@@ -28,7 +33,8 @@ public sealed record GraphActivity(
 internal sealed record GraphSettings(int Nodes, int Interval, string Read);
 
 /// <summary>
-/// A graph beside the fast weights (the source's 2.3): N nodes, the tokens that were written most strongly so far, edges between them learned, one graph convolution, read by attention. A token t
+/// A graph beside the fast weights (the source's 2.3): N nodes, the tokens that were written most strongly so far,
+/// edges between them learned, one graph convolution, read by attention. A token t
 /// makes of what it is, h, and of what its context brings to it, b = h̃ − h,
 /// <code>
 /// k = norm(W_K [h; b]),  v = norm(W_V [h; b]),  n = [k; v],  g = σ(w_gᵀ [h; b] + b_g),  q = norm(W_Q [h; b])
@@ -40,13 +46,18 @@ internal sealed record GraphSettings(int Nodes, int Interval, string Read);
 /// seed:       W_o softmax(τ q K'ᵀ + ln g) N'             the source's form: a node's address is what its edges make of it
 /// no_edges:   W_o softmax(τ q Kᵀ + ln g) N               E = 0: attention to the strongest writes, and no more
 /// </code>
-/// Nodes are refreshed at every interval of R tokens, counted from the document's start: the N largest g of the nodes and the interval's tokens stay, of equal ones the later. A token reads the nodes from before its interval.
+/// Nodes are refreshed at every interval of R tokens, counted from the document's start: the N largest g of the nodes
+/// and the interval's tokens stay, of equal ones the later. A token reads the nodes from before its interval.
 /// </summary>
 /// <remarks>
-/// Choosing by g passes no gradient; g learns as the weight that a node has in reads and in sums. Who is a node depends on all tokens before an interval alone, however a document is cut into segments
-/// (of tokens that are the same, in the same context, rounding may choose: their nodes are the same too). At first W_Q and W_V take h as it is and W_K takes b,
-/// so that a node's key is what stood before the token and its value the token: asking for a finds the fact a → b. W_e is 8 · (value of i against key of j) and b_e = −3.2, so that edges lead
-/// from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to itself, and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
+/// Choosing by g passes no gradient; g learns as the weight that a node has in reads and in sums. Who is a node depends
+/// on all tokens before an interval alone, however a document is cut into segments
+/// (of tokens that are the same, in the same context, rounding may choose: their nodes are the same too). At first W_Q
+/// and W_V take h as it is and W_K takes b,
+/// so that a node's key is what stood before the token and its value the token: asking for a finds the fact a → b. W_e
+/// is 8 · (value of i against key of j) and b_e = −3.2, so that edges lead
+/// from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to itself,
+/// and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
 /// </remarks>
 public sealed class GraphMemory : nn.Module
 {
@@ -183,7 +194,10 @@ public sealed class GraphMemory : nn.Module
         );
     }
 
-    /// <summary>Who the nodes are: at first, and after each of so many intervals; places among the old nodes and the tokens after them, ascending (B, N).</summary>
+    /// <summary>
+    /// Who the nodes are: at first, and after each of so many intervals; places among the old nodes and the tokens
+    /// after them, ascending (B, N).
+    /// </summary>
     private List<Tensor> Choose(Tensor gates, long refreshments)
     {
         using var quiet = no_grad();

@@ -29,7 +29,8 @@ public sealed record StoredWrite(
 }
 
 /// <summary>
-/// The writes of a block with the highest gates, at most as many as its capacity (the source's 1.5 stores {(h_i, k_i, v_i)}). A new one takes the place of that with the lowest gate, if its own is higher:
+/// The writes of a block with the highest gates, at most as many as its capacity (the source's 1.5 stores {(h_i, k_i,
+/// v_i)}). A new one takes the place of that with the lowest gate, if its own is higher:
 /// among equals the earlier stays.
 /// </summary>
 /// <example><code>

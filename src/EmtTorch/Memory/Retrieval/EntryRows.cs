@@ -2,7 +2,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory.Retrieval;
 
-/// <summary>Rows of keys, values and sources in blocks: the last one doubles until it has its full size, then another begins, so that millions of rows are never copied.</summary>
+/// <summary>
+/// Rows of keys, values and sources in blocks: the last one doubles until it has its full size, then another begins, so
+/// that millions of rows are never copied.
+/// </summary>
 internal sealed class EntryRows : IDisposable
 {
     private const long FullBlock = 1 << 16,

@@ -33,7 +33,9 @@ public sealed class EpisodicStores : IDisposable
     /// <summary>A new generation of documents: its number.</summary>
     public long Begin() => Interlocked.Increment(ref _next) - 1;
 
-    /// <summary>A generation's documents are over: what is stored of them is removed, unless the store is shared.</summary>
+    /// <summary>
+    /// A generation's documents are over: what is stored of them is removed, unless the store is shared.
+    /// </summary>
     public void Close(long generation)
     {
         if (!IsShared)

@@ -3,13 +3,17 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// An external store of episodes: entries of a key, a value, where they come from, and maybe a text. Documents come in generations, a batch of them (a step of training) in each, and are
-/// written from their beginning on. A search gives the entries whose keys have the largest products with a query among those that it may see: its own document's before a
+/// An external store of episodes: entries of a key, a value, where they come from, and maybe a text. Documents come in
+/// generations, a batch of them (a step of training) in each, and are
+/// written from their beginning on. A search gives the entries whose keys have the largest products with a query among
+/// those that it may see: its own document's before a
 /// position, and in a store that is shared those of all earlier generations.
 /// </summary>
 /// <remarks>
-/// Products are in float32, equal ones are in the order (generation, document, position). Where keys and queries are such that products are exact in any order of summation, as
-/// <see cref="RetrievalMemory"/> makes them, two stores that search exactly find the same entries in the same order, bit for bit.
+/// Products are in float32, equal ones are in the order (generation, document, position). Where keys and queries are
+/// such that products are exact in any order of summation, as
+/// <see cref="RetrievalMemory"/> makes them, two stores that search exactly find the same entries in the same order,
+/// bit for bit.
 /// Calls may come from several threads, each about documents of its own.
 /// </remarks>
 public interface IEpisodicStore : IDisposable
@@ -20,13 +24,17 @@ public interface IEpisodicStore : IDisposable
     /// <summary>Entries that are there.</summary>
     long Count { get; }
 
-    /// <summary>Writes entries; a search that begins later finds them. What these documents held from <see cref="EpisodicEntries.From"/> on is replaced: a document that is read again goes on from there.</summary>
+    /// <summary>
+    /// Writes entries; a search that begins later finds them. What these documents held from <see
+    /// cref="EpisodicEntries.From"/> on is replaced: a document that is read again goes on from there.
+    /// </summary>
     /// <exception cref="ArgumentException">Shapes don't agree, with each other or with what is stored.</exception>
     /// <exception cref="StoreException">The store can't be reached.</exception>
     void Write(EpisodicEntries entries);
 
     /// <summary>Begins a search.</summary>
-    /// <returns>What gives the entries found, and waits for them if it must: between the two calls, made in the same dispose scope, there is time for other work.</returns>
+    /// <returns>What gives the entries found, and waits for them if it must: between the two calls, made in the same
+    /// dispose scope, there is time for other work.</returns>
     /// <exception cref="ArgumentException">Shapes don't agree, with each other or with what is stored.</exception>
     /// <exception cref="StoreException">The store can't be reached; of either call.</exception>
     Func<Neighbours> Search(EpisodicQuery query);
@@ -90,8 +98,12 @@ public sealed record EpisodicQuery(long Generation, long FirstDocument, Tensor K
     }
 }
 
-/// <summary>The entries found for T tokens of each of B documents, the best first. K is what was asked for, or 0 where there is nothing to be found.</summary>
-/// <param name="Found">Whether there is a K-th entry (B, T, K); where there is none the others hold anything finite.</param>
+/// <summary>
+/// The entries found for T tokens of each of B documents, the best first. K is what was asked for, or 0 where there is
+/// nothing to be found.
+/// </summary>
+/// <param name="Found">Whether there is a K-th entry (B, T, K); where there is none the others hold anything
+/// finite.</param>
 /// <param name="Values">(B, T, K, d_v).</param>
 /// <param name="Sources">Generation, document and position (B, T, K, 3), int64.</param>
 /// <param name="Products">q·k (B, T, K), float32.</param>

@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// Entries in memory, on the device that they are written from, searched exactly by matrix products over blocks of keys. Each document has its own rows; in a shared store those of
+/// Entries in memory, on the device that they are written from, searched exactly by matrix products over blocks of
+/// keys. Each document has its own rows; in a shared store those of
 /// earlier generations are joined to one list, which grows as long as it is written to.
 /// </summary>
 /// <remarks>Searches are done at once: on a GPU that means launched, and nothing waits.</remarks>
@@ -194,7 +195,10 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
         }
     }
 
-    /// <summary>All entries of a shared store, for a checkpoint: keys (E, d_k), values (E, d_v), sources (E, 3), in the caller's dispose scope, and their texts. Nothing where it is empty.</summary>
+    /// <summary>
+    /// All entries of a shared store, for a checkpoint: keys (E, d_k), values (E, d_v), sources (E, 3), in the caller's
+    /// dispose scope, and their texts. Nothing where it is empty.
+    /// </summary>
     internal (Tensor Keys, Tensor Values, Tensor Sources, IReadOnlyList<byte[]?> Texts)? Content()
     {
         lock (_lock)

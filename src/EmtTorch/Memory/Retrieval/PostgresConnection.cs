@@ -5,11 +5,14 @@ using Npgsql;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// One connection to PostgreSQL for one run, with a queue: work is done in its order in the background. Where the server is away, the work at hand waits and is tried again, up to a time.
+/// One connection to PostgreSQL for one run, with a queue: work is done in its order in the background. Where the
+/// server is away, the work at hand waits and is tried again, up to a time.
 /// </summary>
 /// <remarks>
-/// A run has a row in a table of its own with the number of its writes, which every transaction that writes counts up from the number it knows. So a transaction whose commit was cut off is
-/// known to be done or not, a server that came back with less than it had is found out, and of two programs that write for one run the second fails.
+/// A run has a row in a table of its own with the number of its writes, which every transaction that writes counts up
+/// from the number it knows. So a transaction whose commit was cut off is
+/// known to be done or not, a server that came back with less than it had is found out, and of two programs that write
+/// for one run the second fails.
 /// The connection string goes to Npgsql and nowhere else: no message holds it.
 /// </remarks>
 public sealed class PostgresConnection : IDisposable
@@ -55,7 +58,8 @@ public sealed class PostgresConnection : IDisposable
     {
         try
         {
-            // One connection that nobody else gets. A command that takes too long is not cancelled over a second connection, which the server may not have.
+            // One connection that nobody else gets. A command that takes too long is not cancelled over a second
+            // connection, which the server may not have.
             return new(connectionString)
             {
                 Pooling = false,
@@ -71,7 +75,10 @@ public sealed class PostgresConnection : IDisposable
         }
     }
 
-    /// <summary>What is wrong with a database, before anything is done; null where nothing is. One that is starting is waited for, a minute at most.</summary>
+    /// <summary>
+    /// What is wrong with a database, before anything is done; null where nothing is. One that is starting is waited
+    /// for, a minute at most.
+    /// </summary>
     internal static string? Problem(string connectionString, Func<NpgsqlConnection, string?> check)
     {
         for (var clock = Stopwatch.StartNew(); ; Thread.Sleep(Pause))
@@ -307,7 +314,8 @@ public sealed class PostgresConnection : IDisposable
                 or TimeoutException
                 or ObjectDisposedException;
 
-    // Server shut down or starting, connection lost, out of something, read-only for the time being, deadlock. What a server says otherwise it will say again.
+    // Server shut down or starting, connection lost, out of something, read-only for the time being, deadlock. What a
+    // server says otherwise it will say again.
     private static bool MayPass(Exception e) =>
         e is PostgresException p
             ? p.SqlState

@@ -9,7 +9,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// Entries in a table of PostgreSQL with pgvector: keys as vector(d), values and texts as their bytes. Written by COPY in the background, a transaction for each call; searched exactly, by
+/// Entries in a table of PostgreSQL with pgvector: keys as vector(d), values and texts as their bytes. Written by COPY
+/// in the background, a transaction for each call; searched exactly, by
 /// products in the database, or in a shared store by an HNSW index. One table holds many runs, each with its blocks.
 /// </summary>
 /// <example><code>
@@ -38,7 +39,9 @@ public sealed partial class PostgresStore : IEpisodicStore
     private bool _copies;
     private long _rows; // about as many as there are
 
-    /// <summary>Opens a run's entries of one block; makes the table, its index, and the extension where they are missing.</summary>
+    /// <summary>
+    /// Opens a run's entries of one block; makes the table, its index, and the extension where they are missing.
+    /// </summary>
     /// <param name="connection">The connection of the run; it may have other blocks' stores.</param>
     /// <param name="table">The table's name.</param>
     /// <param name="run">Whose entries these are.</param>
@@ -49,7 +52,8 @@ public sealed partial class PostgresStore : IEpisodicStore
     /// <param name="shared">Whether earlier generations' entries are found too.</param>
     /// <param name="hnsw">Whether these are found by an HNSW index: fast, and now and then not the nearest.</param>
     /// <exception cref="ArgumentException">The table's name is none.</exception>
-    /// <exception cref="StoreException">The database can't be used: it can't be reached, is read-only, has no pgvector, or has another table of this name.</exception>
+    /// <exception cref="StoreException">The database can't be used: it can't be reached, is read-only, has no pgvector,
+    /// or has another table of this name.</exception>
     public PostgresStore(
         PostgresConnection connection,
         string table,
@@ -75,7 +79,8 @@ public sealed partial class PostgresStore : IEpisodicStore
         );
         _hnsw = hnsw;
         _connection.Counter = (counter, run);
-        // The index gives candidates until there are enough among them that may be seen. A server that has no statistics of the table yet takes it for small and would rather sort all of it.
+        // The index gives candidates until there are enough among them that may be seen. A server that has no
+        // statistics of the table yet takes it for small and would rather sort all of it.
         if (hnsw)
         {
             _connection.Session =
@@ -112,7 +117,8 @@ public sealed partial class PostgresStore : IEpisodicStore
                 await _connection.Begin(c);
                 await using (var session = new NpgsqlCommand(_connection.Session, c))
                     await session.ExecuteNonQueryAsync(); // it may have been another when the connection was opened
-                // PGlite, a PostgreSQL inside Node, answers to no COPY FROM STDIN and is lost after one; where it does, it says so by this setting.
+                // PGlite, a PostgreSQL inside Node, answers to no COPY FROM STDIN and is lost after one; where it does,
+                // it says so by this setting.
                 await using var copies = new NpgsqlCommand(
                     "SELECT coalesce(nullif(current_setting('emttorch.copy', true), ''), CASE WHEN version() LIKE '%PGlite%' THEN 'off' ELSE 'on' END) = 'on'",
                     c

@@ -4,7 +4,10 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Memory.Retrieval;
 
-/// <summary>Settings of <see cref="Memory.Retrieval.RetrievalMemory"/> and its store. The connection string of PostgreSQL is in none of them.</summary>
+/// <summary>
+/// Settings of <see cref="Memory.Retrieval.RetrievalMemory"/> and its store. The connection string of PostgreSQL is in
+/// none of them.
+/// </summary>
 [KeysOf(nameof(Store))]
 public sealed record RetrievalConfiguration
 {

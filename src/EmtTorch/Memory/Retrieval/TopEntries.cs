@@ -2,9 +2,13 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory.Retrieval;
 
-/// <summary>The largest K of many numbers in each row, equal ones in the order of their places, which Torch's topk doesn't promise.</summary>
+/// <summary>
+/// The largest K of many numbers in each row, equal ones in the order of their places, which Torch's topk doesn't
+/// promise.
+/// </summary>
 /// <remarks>
-/// In float64 a place is taken off each number that is too small to matter otherwise: by 2⁻²⁵ of the row's largest at most, half of what rounding a product to float32 does. Of long rows only groups are looked at in which one
+/// In float64 a place is taken off each number that is too small to matter otherwise: by 2⁻²⁵ of the row's largest at
+/// most, half of what rounding a product to float32 does. Of long rows only groups are looked at in which one
 /// of the K largest can be: those with the K largest maxima, if of equal maxima the first count.
 /// </remarks>
 internal static class TopEntries

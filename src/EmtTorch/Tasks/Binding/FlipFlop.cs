@@ -8,7 +8,8 @@ namespace EmtTorch.Tasks;
 /// example): each channel is a bit that pulses of +1 and -1 set, and that is to be kept until the next pulse.
 /// </summary>
 /// <remarks>
-/// At every step and on every channel there is a pulse with the probability p, its sign fair, and on the first step there
+/// At every step and on every channel there is a pulse with the probability p, its sign fair, and on the first step
+/// there
 /// is one for certain. The target is the sign of the channel's last pulse, this step's included, at every step.
 /// </remarks>
 public sealed class FlipFlop : ISequenceTask

@@ -27,11 +27,13 @@ public sealed record DelayedPermutation
 }
 
 /// <summary>
-/// A linear variable binding task (arXiv 2310.02430): y(t) = Fᵀ [y(t−s); …; y(t−1)], the history oldest first, F (s·d, d).
+/// A linear variable binding task (arXiv 2310.02430): y(t) = Fᵀ [y(t−s); …; y(t−1)], the history oldest first, F (s·d,
+/// d).
 /// </summary>
 /// <remarks>
 /// A task id of three integers names an F that reads d history entries, each once: id1 chooses them, id2 permutes them,
-/// id3 gives them signs. F[choice[i], i] = sign[i], all else 0. Every `Check…` returns all the rules that are broken, in
+/// id3 gives them signs. F[choice[i], i] = sign[i], all else 0. Every `Check…` returns all the rules that are broken,
+/// in
 /// words; the factory beside it throws an <see cref="ArgumentException"/> with the same words.
 /// </remarks>
 /// <example><code>
@@ -92,8 +94,10 @@ public sealed class LinearBinding
     }
 
     /// <summary>A task by its id.</summary>
-    /// <param name="id1">A bit mask with exactly d ones over the s·d history entries; bit 0 is entry 0, the oldest variable's first component. The chosen entries, ascending, are `choice`.</param>
-    /// <param name="id2">In base d, least digit first: digit k, if not 0, is below d − k and swaps choice[k] with choice[k + digit].</param>
+    /// <param name="id1">A bit mask with exactly d ones over the s·d history entries; bit 0 is entry 0, the oldest
+    /// variable's first component. The chosen entries, ascending, are `choice`.</param>
+    /// <param name="id2">In base d, least digit first: digit k, if not 0, is below d − k and swaps choice[k] with
+    /// choice[k + digit].</param>
     /// <param name="id3">In binary, least bit first: bit i set makes sign[i] = −1.</param>
     /// <param name="d">Numbers in a variable.</param>
     /// <param name="s">Variables in the history.</param>
@@ -270,7 +274,8 @@ public sealed class LinearBinding
     }
 
     /// <summary>
-    /// Φ (s·d, s·d), what one step does to the history x = [y(t−s); …; y(t−1)]: block i receives block i+1, and the last block
+    /// Φ (s·d, s·d), what one step does to the history x = [y(t−s); …; y(t−1)]: block i receives block i+1, and the
+    /// last block
     /// f(x) = Fᵀ x (Eq. 9).
     /// </summary>
     public double[,] Phi()

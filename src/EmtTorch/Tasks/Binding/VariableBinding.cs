@@ -12,7 +12,8 @@ namespace EmtTorch.Tasks;
 /// <remarks>
 /// The continuation is linear in the s·d input numbers, so that all of it is one matrix product with P, whose rows are
 /// the horizon's steps unrolled: no loop over time. Where each row of P has one entry only, as in T1 to T4, y is a
-/// choice of inputs and their signs, and on the CPU is copied in place of multiplied: the same numbers at a tenth of the time.
+/// choice of inputs and their signs, and on the CPU is copied in place of multiplied: the same numbers at a tenth of
+/// the time.
 /// </remarks>
 public sealed class VariableBinding : ISequenceTask, IDisposable
 {
@@ -88,7 +89,8 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
         var factors = new T[y.Length / batchSize];
         for (int i = 0; i < factors.Length; i++)
             factors[i] = T.CreateTruncating(choice.Factor[i]);
-        // Pointers: checked indices are half the time of a small network's batch. Entries are below s·d by construction. The
+        // Pointers: checked indices are half the time of a small network's batch. Entries are below s·d by
+        // construction. The
         // target is written from its beginning to its end: it lies in other processors' caches from the batch before.
         fixed (
             T* all = history,

@@ -4,18 +4,24 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tasks;
 
 /// <summary>
-/// A composition that is not linear: y(t) = −y(t−a) · y(t−b), component by component, on s variables of ±1s, max(a, b) = s.
+/// A composition that is not linear: y(t) = −y(t−a) · y(t−b), component by component, on s variables of ±1s, max(a, b)
+/// = s.
 /// With +1 for true that is the exclusive or of the two delayed vectors.
 /// </summary>
 /// <remarks>
 /// <para>
-/// Over GF(2), with the bits (1 + y)/2, it is linear: each component is a shift register with feedback, x(t) = x(t−a) + x(t−b) mod 2, whose
-/// history comes again after at most 2^s − 1 steps. So the continuation is one matrix product, the bits times P, mod 2, and no loop over time.
+/// Over GF(2), with the bits (1 + y)/2, it is linear: each component is a shift register with feedback, x(t) = x(t−a) +
+/// x(t−b) mod 2, whose
+/// history comes again after at most 2^s − 1 steps. So the continuation is one matrix product, the bits times P, mod 2,
+/// and no loop over time.
 /// </para>
 /// <para>
-/// A network without a bias can't learn it. Its outputs are odd functions of its inputs: −u gives −y, by induction from h(0) = 0 and tanh(−x) = −tanh(x).
-/// The output at step t is, but for its sign, the product of the inputs in row t of P: an even function where these are an even number, as they are at the
-/// first step. There the network's sign is right for u or for −u and wrong for the other: half of these bits are right, on average.
+/// A network without a bias can't learn it. Its outputs are odd functions of its inputs: −u gives −y, by induction from
+/// h(0) = 0 and tanh(−x) = −tanh(x).
+/// The output at step t is, but for its sign, the product of the inputs in row t of P: an even function where these are
+/// an even number, as they are at the
+/// first step. There the network's sign is right for u or for −u and wrong for the other: half of these bits are right,
+/// on average.
 /// </para>
 /// </remarks>
 public sealed class Xor : ISequenceTask, IDisposable
@@ -97,7 +103,8 @@ public sealed class Xor : ISequenceTask, IDisposable
     /// <param name="history">(s, …) of ±1s, oldest variable first.</param>
     /// <param name="horizon">How many variables to continue by.</param>
     /// <returns>(horizon, …).</returns>
-    /// <exception cref="ArgumentException">The history is of other numbers than the task's type, or on another device.</exception>
+    /// <exception cref="ArgumentException">The history is of other numbers than the task's type, or on another
+    /// device.</exception>
     public Tensor Continue(Tensor history, long horizon)
     {
         Require.Type(history, _dtype);
@@ -118,7 +125,10 @@ public sealed class Xor : ISequenceTask, IDisposable
             .MoveToOuterDisposeScope();
     }
 
-    /// <summary>After how many steps every history has come again, the period of x^s = x^{s−a} + x^{s−b} over GF(2); null where it is above a limit.</summary>
+    /// <summary>
+    /// After how many steps every history has come again, the period of x^s = x^{s−a} + x^{s−b} over GF(2); null where
+    /// it is above a limit.
+    /// </summary>
     public int? Period(int limit)
     {
         var p = Unroll(limit);

@@ -4,7 +4,8 @@ namespace EmtTorch.Tasks;
 
 /// <summary>A task on sequences of tokens.</summary>
 /// <remarks>
-/// Every task has a static `Check` with its constructor's parameters that returns all the rules they break, in words; the
+/// Every task has a static `Check` with its constructor's parameters that returns all the rules they break, in words;
+/// the
 /// constructor throws an <see cref="ArgumentException"/> with the same words.
 /// </remarks>
 /// <example><code>
@@ -19,7 +20,8 @@ public interface ITokenTask
     /// <summary>One batch of documents; the same state of the generator gives the same batch.</summary>
     /// <param name="batchSize">Documents, B.</param>
     /// <param name="generator">Where the random numbers come from; on the task's device.</param>
-    /// <returns>The documents' segments in their order; a plain sequence is one segment. Nothing else is left in the caller's dispose scope.</returns>
+    /// <returns>The documents' segments in their order; a plain sequence is one segment. Nothing else is left in the
+    /// caller's dispose scope.</returns>
     IReadOnlyList<TokenBatch> Batch(long batchSize, Generator generator);
 
     /// <exception cref="ArgumentException">There are broken rules.</exception>

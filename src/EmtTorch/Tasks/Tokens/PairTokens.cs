@@ -27,7 +27,8 @@ public abstract record PairsConfiguration : TokenTaskSettings
     public override IReadOnlyList<string> Kinds => KindsOfPairs;
 
     /// <summary>
-    /// Tokens: 0 the question's, then noise, keys, values. A key is one of a question where a question's token is before
+    /// Tokens: 0 the question's, then noise, keys, values. A key is one of a question where a question's token is
+    /// before
     /// it, and one of a binding elsewhere.
     /// </summary>
     public override int KindOf(TokenDocument document, int t) =>
@@ -64,7 +65,8 @@ public abstract record PairsConfiguration : TokenTaskSettings
 /// <param name="Values">Values in a vocabulary.</param>
 /// <param name="Noise">Noise tokens.</param>
 /// <param name="Device">Where they are drawn.</param>
-/// <param name="Vocabularies">How many vocabularies of as many keys and values there are; the question's token and the noise are common to them.</param>
+/// <param name="Vocabularies">How many vocabularies of as many keys and values there are; the question's token and the
+/// noise are common to them.</param>
 /// <param name="Vocabulary">Which of them is drawn from, from 1.</param>
 internal sealed record PairTokens(
     int Keys,
@@ -152,9 +154,13 @@ internal sealed record PairTokens(
     public static Tensor Distinct(long rows, int count, long n, Generator generator, Device device) =>
         Draw.Uniform([rows, n], generator, device).topk(count).indexes;
 
-    /// <summary>Where tokens two by two (or by another width) go in a sequence: positions of the first of each (rows, count), ascending, every arrangement without overlaps as likely as any other.</summary>
+    /// <summary>
+    /// Where tokens two by two (or by another width) go in a sequence: positions of the first of each (rows, count),
+    /// ascending, every arrangement without overlaps as likely as any other.
+    /// </summary>
     public static Tensor Places(long rows, int count, long length, Generator generator, Device device, int width = 2) =>
-        // With each two drawn together to one place there are length − count places; drawn apart, each moves those after it by one.
+        // With each two drawn together to one place there are length − count places; drawn apart, each moves those
+        // after it by one.
         Distinct(rows, count, length - (width - 1) * count, generator, device)
             .sort(1)
             .Values.add_(arange(count, dtype: ScalarType.Int64, device: device).mul_(width - 1));

@@ -3,7 +3,10 @@ using System.Text;
 
 namespace EmtTorch.Tasks;
 
-/// <summary>Bytes as text that can be shown anywhere: UTF-8 where they are, and \xNN for every byte that is none or a control character other than a line's end.</summary>
+/// <summary>
+/// Bytes as text that can be shown anywhere: UTF-8 where they are, and \xNN for every byte that is none or a control
+/// character other than a line's end.
+/// </summary>
 internal static class ReadableText
 {
     public static string Of(ReadOnlySpan<byte> bytes)

@@ -54,16 +54,22 @@ public enum TextPart
 
 /// <summary>A language model's task on a text file: each character's target is the character after it.</summary>
 /// <remarks>
-/// A character is a byte, as in the figures for enwik8 and text8, and a token is its value: any file can be read, any text can be gone on with, and
-/// a network does not depend on which bytes the file happens to have. The first 90 % of the file are for training, 5 % for
+/// A character is a byte, as in the figures for enwik8 and text8, and a token is its value: any file can be read, any
+/// text can be gone on with, and
+/// a network does not depend on which bytes the file happens to have. The first 90 % of the file are for training, 5 %
+/// for
 /// validation, the last 5 % for the test.
 ///
-/// A document is a stretch of segments·L characters within a part, and each row of a batch is one: row b of a segment goes
-/// on where row b of the segment before ended. Training draws where documents begin; evaluation reads all of a part, one
+/// A document is a stretch of segments·L characters within a part, and each row of a batch is one: row b of a segment
+/// goes
+/// on where row b of the segment before ended. Training draws where documents begin; evaluation reads all of a part,
+/// one
 /// document after the other. As many segments as a part has make one row read it as one stream.
 ///
-/// A word is a run of letters and digits of UTF-8, and the same word where its bytes are the same. It counts as seen where
-/// an earlier occurrence lies in the document from its first character on, so that the average loss over <see cref="TokenBatch.Words"/> = 1
+/// A word is a run of letters and digits of UTF-8, and the same word where its bytes are the same. It counts as seen
+/// where
+/// an earlier occurrence lies in the document from its first character on, so that the average loss over
+/// <see cref="TokenBatch.Words"/> = 1
 /// and = 2 tells what a memory of the document gains. All characters of a word count, its first ones as well.
 /// </remarks>
 public sealed class TextCorpus : ITokenTask, IDisposable
@@ -143,7 +149,9 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         return broken;
     }
 
-    /// <summary>A batch of documents of the training part that begin anywhere in it, each place as likely as the others.</summary>
+    /// <summary>
+    /// A batch of documents of the training part that begin anywhere in it, each place as likely as the others.
+    /// </summary>
     /// <param name="batchSize">Documents, B.</param>
     /// <param name="generator">Where the random numbers come from; on the same device.</param>
     /// <returns>The segments, (B, L) each.</returns>
@@ -154,7 +162,9 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         return Cut(Draw.Integers(0, places, [batchSize], generator, _tokens.device));
     }
 
-    /// <summary>How many documents a part has. What is left at its end, less than a document, is not evaluated.</summary>
+    /// <summary>
+    /// How many documents a part has. What is left at its end, less than a document, is not evaluated.
+    /// </summary>
     public long DocumentCount(TextPart part) => (Bounds(part, _length).Length - 1) / ((long)_segments * _segmentLength);
 
     /// <summary>Documents of a part in their order.</summary>
@@ -214,7 +224,10 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         };
     }
 
-    /// <summary>For each character where its word began the last time before this, −1 if never, <see cref="NoWord"/> if it is in none.</summary>
+    /// <summary>
+    /// For each character where its word began the last time before this, −1 if never, <see cref="NoWord"/> if it is in
+    /// none.
+    /// </summary>
     private static int[] WordsBefore(ReadOnlySpan<byte> text)
     {
         var before = new int[text.Length];
@@ -239,7 +252,9 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         return before;
     }
 
-    /// <summary>Whether the text's first character is of a word. Bytes that are no UTF-8 decode to a character that is not.</summary>
+    /// <summary>
+    /// Whether the text's first character is of a word. Bytes that are no UTF-8 decode to a character that is not.
+    /// </summary>
     private static bool IsInWord(ReadOnlySpan<byte> text, out int size)
     {
         Rune.DecodeFromUtf8(text, out var character, out size);

@@ -11,7 +11,8 @@ public sealed class CheckpointException(string message) : Exception(message);
 public sealed record LoadedCheckpoint(string Path, long Step, SafetensorsFile File);
 
 /// <summary>
-/// A run's checkpoints: step-00000500.safetensors and so on, and `latest`, which names the newest. The last few are kept, and
+/// A run's checkpoints: step-00000500.safetensors and so on, and `latest`, which names the newest. The last few are
+/// kept, and
 /// the one with the best score.
 /// </summary>
 public sealed partial class CheckpointFolder
@@ -24,7 +25,8 @@ public sealed partial class CheckpointFolder
 
     /// <param name="folder">Where; it is made when there is something to save.</param>
     /// <param name="keepLast">How many of the newest are kept.</param>
-    /// <param name="keepBest">Whether the one with the highest score is kept besides; the earliest, where several have it.</param>
+    /// <param name="keepBest">Whether the one with the highest score is kept besides; the earliest, where several have
+    /// it.</param>
     public CheckpointFolder(string folder, int keepLast, bool keepBest) =>
         (_folder, _keepLast, _keepBest) = (folder, keepLast, keepBest);
 
@@ -58,7 +60,8 @@ public sealed partial class CheckpointFolder
     }
 
     /// <summary>
-    /// The newest checkpoint that is whole. What a kill left unfinished is removed; what is damaged is named, left where it is,
+    /// The newest checkpoint that is whole. What a kill left unfinished is removed; what is damaged is named, left
+    /// where it is,
     /// and the one before it is tried.
     /// </summary>
     /// <param name="warn">Told of each checkpoint that can't be used, and why.</param>

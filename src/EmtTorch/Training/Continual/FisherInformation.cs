@@ -4,14 +4,19 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// The diagonal of a network's Fisher information on a task (Kirkpatrick et al. 2017; Martens 2014 on why labels are the model's own):
-/// F_i = E_x E_{y ~ p(y|x, θ)} [ (∂/∂θ_i −log p(y|x, θ))² ] / n, n the outputs of a sequence, or the answers of a document.
+/// The diagonal of a network's Fisher information on a task (Kirkpatrick et al. 2017; Martens 2014 on why labels are
+/// the model's own):
+/// F_i = E_x E_{y ~ p(y|x, θ)} [ (∂/∂θ_i −log p(y|x, θ))² ] / n, n the outputs of a sequence, or the answers of a
+/// document.
 /// </summary>
 /// <remarks>
-/// p is the distribution whose negative log-likelihood is the loss that is trained: of the squared error a Gaussian of variance ½ around the
-/// outputs, of the cross entropy the softmax. So F is the Gauss–Newton diagonal of the mean loss, and ½ Σ F_i (θ_i − θ*_i)² is that loss's second
+/// p is the distribution whose negative log-likelihood is the loss that is trained: of the squared error a Gaussian of
+/// variance ½ around the
+/// outputs, of the cross entropy the softmax. So F is the Gauss–Newton diagonal of the mean loss, and ½ Σ F_i (θ_i −
+/// θ*_i)² is that loss's second
 /// order at its minimum, for one sequence as for many: with strength 1 the old task weighs as much as the new one.
-/// The squares are of each sequence's gradient by itself: of a batch's mean gradient they would be smaller by the batch's size.
+/// The squares are of each sequence's gradient by itself: of a batch's mean gradient they would be smaller by the
+/// batch's size.
 /// </remarks>
 internal static class FisherInformation
 {

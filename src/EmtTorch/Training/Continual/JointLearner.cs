@@ -4,9 +4,13 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
-/// <summary>All tasks at once: each step has a batch of each, and the mean of their losses is what is minimised. What learning one after the other is measured against.</summary>
+/// <summary>
+/// All tasks at once: each step has a batch of each, and the mean of their losses is what is minimised. What learning
+/// one after the other is measured against.
+/// </summary>
 /// <remarks>
-/// Each task has a network of its own, alike in all but what it has for itself: the gradients of the shared parameters are averaged and
+/// Each task has a network of its own, alike in all but what it has for itself: the gradients of the shared parameters
+/// are averaged and
 /// given to all of them, and Adam, which sees the same numbers in each, keeps them the same bit for bit.
 /// </remarks>
 internal sealed class JointLearner : Learner

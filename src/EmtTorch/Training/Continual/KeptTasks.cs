@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
-/// <summary>What a stage of continual learning does at each step beside training, for the tasks before it and for those after it.</summary>
+/// <summary>
+/// What a stage of continual learning does at each step beside training, for the tasks before it and for those after
+/// it.
+/// </summary>
 internal sealed class KeptTasks : IDisposable
 {
     public SynapticPenalty? Penalty { get; init; }
@@ -15,7 +18,10 @@ internal sealed class KeptTasks : IDisposable
     /// <summary>SI's sum over this stage.</summary>
     public PathIntegral? Path { get; init; }
 
-    /// <summary>Between the gradient of the loss and the optimizer's step, which clips: what is clipped is the gradient of the loss and the penalty together.</summary>
+    /// <summary>
+    /// Between the gradient of the loss and the optimizer's step, which clips: what is clipped is the gradient of the
+    /// loss and the penalty together.
+    /// </summary>
     public void BeforeStep(nn.Module network)
     {
         Path?.BeforeStep();

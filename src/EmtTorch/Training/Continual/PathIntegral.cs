@@ -5,8 +5,10 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// Synaptic Intelligence's running sum (Zenke et al. 2017, Eq. 3): ω_i ← ω_i − g_i Δθ_i at each step, g the gradient of the task's own loss,
-/// without penalty and before clipping, Δθ what the step then did. Over small steps Σ_i ω_i is what the loss has fallen by.
+/// Synaptic Intelligence's running sum (Zenke et al. 2017, Eq. 3): ω_i ← ω_i − g_i Δθ_i at each step, g the gradient of
+/// the task's own loss,
+/// without penalty and before clipping, Δθ what the step then did. Over small steps Σ_i ω_i is what the loss has fallen
+/// by.
 /// </summary>
 internal sealed class PathIntegral : IDisposable
 {
@@ -53,7 +55,8 @@ internal sealed class PathIntegral : IDisposable
     }
 
     /// <summary>Ω = max(ω, 0) / (Δ² + ξ), Δ what a weight has moved by over the task (Eq. 5).</summary>
-    /// <remarks>Where ω is below 0 the loss rose along that weight's way; a negative Ω would push the weight away, so it counts as 0.</remarks>
+    /// <remarks>Where ω is below 0 the loss rose along that weight's way; a negative Ω would push the weight away, so
+    /// it counts as 0.</remarks>
     /// <param name="sum">ω.</param>
     /// <param name="start">The weight at the task's start.</param>
     /// <param name="end">And at its end.</param>

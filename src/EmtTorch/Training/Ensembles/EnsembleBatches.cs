@@ -5,7 +5,8 @@ namespace EmtTorch.Training;
 
 /// <summary>
 /// The batches of several networks at once, each from its own generator and at its own horizon, and the same numbers as
-/// <see cref="ISequenceTask.Batch"/> gives each alone. Of a linear task and of xor only the drawing is a launch for each network; the
+/// <see cref="ISequenceTask.Batch"/> gives each alone. Of a linear task and of xor only the drawing is a launch for
+/// each network; the
 /// continuation is one product for all.
 /// </summary>
 internal sealed class EnsembleBatches : IDisposable
@@ -41,7 +42,8 @@ internal sealed class EnsembleBatches : IDisposable
     /// <param name="batchSize">Sequences of each, B.</param>
     /// <param name="horizons">Outputs that count, of each; not increasing.</param>
     /// <param name="generators">Where the random numbers of each come from.</param>
-    /// <returns>Input (N, S, B, κ) and target (N, L, B, κ) for the longest horizon, the first; what is after a network's own is not to be used.</returns>
+    /// <returns>Input (N, S, B, κ) and target (N, L, B, κ) for the longest horizon, the first; what is after a
+    /// network's own is not to be used.</returns>
     public (Tensor Input, Tensor Target) Batch(
         long batchSize,
         IReadOnlyList<int> horizons,

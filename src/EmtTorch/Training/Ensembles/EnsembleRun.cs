@@ -15,28 +15,41 @@ public sealed record EnsembleMember(RunConfiguration Configuration, RunFolder Fo
     /// <summary>Where weights come from in place of random ones.</summary>
     public string? InitialWeights { get; init; }
 
-    /// <summary>Told how far the member is, every log interval; for several members at a time, from several threads.</summary>
+    /// <summary>
+    /// Told how far the member is, every log interval; for several members at a time, from several threads.
+    /// </summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
-    /// <summary>Reads the network's eigenvalues at each test, for metrics.jsonl; for several members at a time, from several threads.</summary>
+    /// <summary>
+    /// Reads the network's eigenvalues at each test, for metrics.jsonl; for several members at a time, from several
+    /// threads.
+    /// </summary>
     public SpectrumReader? Spectrum { get; init; }
 
-    /// <summary>Told what became of the member, as soon as that is known; the others go on. From several threads, too.</summary>
+    /// <summary>
+    /// Told what became of the member, as soon as that is known; the others go on. From several threads, too.
+    /// </summary>
     public Action<MemberOutcome>? Ended { get; init; }
 }
 
-/// <summary>What became of a member: its result, or what went wrong with it, or neither where it was interrupted.</summary>
+/// <summary>
+/// What became of a member: its result, or what went wrong with it, or neither where it was interrupted.
+/// </summary>
 public sealed record MemberOutcome(RunResult? Result, Exception? Failure);
 
 /// <summary>
-/// Trains networks of one shape in lockstep on one device, all of them in each launch: on a GPU a small network's step is
-/// hundreds of launches that leave the GPU idle, and those of a hundred networks are no more. Each member has its own seed,
+/// Trains networks of one shape in lockstep on one device, all of them in each launch: on a GPU a small network's step
+/// is
+/// hundreds of launches that leave the GPU idle, and those of a hundred networks are no more. Each member has its own
+/// seed,
 /// batches, curriculum and what else is in <see cref="Own"/>, its own run folder, tests and checkpoints, as
 /// <see cref="TrainingRun"/> would give it alone, to rounding; a checkpoint of the one is gone on from by the other.
 /// </summary>
 /// <remarks>
-/// Losses and accuracies stay on the device, and are read in one transfer where something depends on them: every step while a
-/// member's horizon may change, else at lines of the log, tests and checkpoints. A member that is done, or failed, is taken
+/// Losses and accuracies stay on the device, and are read in one transfer where something depends on them: every step
+/// while a
+/// member's horizon may change, else at lines of the log, tests and checkpoints. A member that is done, or failed, is
+/// taken
 /// out at once: that is one copy of the weights and averages, less than a step.
 /// Seconds and steps per second are those of all members together, of which each has its step.
 /// </remarks>
@@ -74,7 +87,8 @@ public sealed class EnsembleRun
     private EnsembleAdam? _optimizer;
     private Tensor? _penalties; // β (N, 1, 1); null where all are 0
 
-    /// <exception cref="ArgumentException">The members differ in more than <see cref="Own"/>, or two have one folder.</exception>
+    /// <exception cref="ArgumentException">The members differ in more than <see cref="Own"/>, or two have one
+    /// folder.</exception>
     public EnsembleRun(IReadOnlyList<EnsembleMember> members)
     {
         if (members.Count == 0)
@@ -91,7 +105,10 @@ public sealed class EnsembleRun
         (_members, _common, _outcomes) = (members, members[0].Configuration, new MemberOutcome?[members.Count]);
     }
 
-    /// <summary>Whether a configuration can be trained beside others at all: an Elman network, and a learning rate that stays the same.</summary>
+    /// <summary>
+    /// Whether a configuration can be trained beside others at all: an Elman network, and a learning rate that stays
+    /// the same.
+    /// </summary>
     public static bool Takes(RunConfiguration configuration) =>
         !configuration.Model.IsTransformer && configuration.Training is { Schedule: "constant", WarmupSteps: 0 };
 
@@ -138,14 +155,16 @@ public sealed class EnsembleRun
                 {
                     Arrange();
                     unread.Add(Step(batches));
-                    // Until something depends on them, scores stay where they are and the next step is launched behind this one.
+                    // Until something depends on them, scores stay where they are and the next step is launched behind
+                    // this one.
                     if (!_running.Exists(m => m.Course.Matters(m.State.Step + unread.Count)))
                         continue;
                 }
                 Take(unread);
                 var due = _running.Where(m => m.GoesOn && m.Course.TestDue).ToList();
                 var tests = unread.Count > 0 && due.Count > 0 ? Evaluate(due, batches, device) : [];
-                // Side by side: a checkpoint waits for the disk, and hundreds of them after each other would take longer than the training between.
+                // Side by side: a checkpoint waits for the disk, and hundreds of them after each other would take
+                // longer than the training between.
                 if (unread.Count > 0)
                 {
                     Each(
@@ -298,7 +317,9 @@ public sealed class EnsembleRun
         return cat([scores, norms.to(ScalarType.Float64).unsqueeze(1)], 1).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Each member's noise on its gradient, as it would draw it alone (N, P); null where none has any.</summary>
+    /// <summary>
+    /// Each member's noise on its gradient, as it would draw it alone (N, P); null where none has any.
+    /// </summary>
     private Tensor? Noise()
     {
         if (!_running.Exists(m => m.Member.Configuration.Training.GradientNoise > 0))
@@ -313,7 +334,9 @@ public sealed class EnsembleRun
         return noise;
     }
 
-    /// <summary>Counts the steps whose scores were not read yet; a member whose loss is no number any more is taken out.</summary>
+    /// <summary>
+    /// Counts the steps whose scores were not read yet; a member whose loss is no number any more is taken out.
+    /// </summary>
     private void Take(List<Tensor> unread)
     {
         if (unread.Count == 0)

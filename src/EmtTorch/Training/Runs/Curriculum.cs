@@ -1,7 +1,8 @@
 namespace EmtTorch.Training;
 
 /// <summary>
-/// Horizons from easy to hard: the next one is taken when a batch's accuracy exceeds the threshold, and the last one is kept.
+/// Horizons from easy to hard: the next one is taken when a batch's accuracy exceeds the threshold, and the last one is
+/// kept.
 /// </summary>
 public sealed class Curriculum(IReadOnlyList<int> horizons, double threshold)
 {

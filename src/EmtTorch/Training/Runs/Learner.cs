@@ -7,11 +7,15 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>A test on fresh batches.</summary>
-/// <param name="Loss">Mean squared error over the output phase; on tokens, mean cross entropy of what is asked, in nats.</param>
+/// <param name="Loss">Mean squared error over the output phase; on tokens, mean cross entropy of what is asked, in
+/// nats.</param>
 /// <param name="Accuracy">Share of output bits with the right sign; on tokens, of right answers.</param>
 internal readonly record struct TestScore(double Loss, double Accuracy)
 {
-    /// <summary>Of text: bits per character, of all, of characters in words that are new in their document, and in words seen in it before.</summary>
+    /// <summary>
+    /// Of text: bits per character, of all, of characters in words that are new in their document, and in words seen in
+    /// it before.
+    /// </summary>
     public TextScore? Text { get; init; }
 }
 
@@ -32,7 +36,8 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     public abstract (double Loss, double Accuracy) Gradients(int horizon, Generator data);
 
     /// <summary>
-    /// Writes the gradients of one sequence's mean loss against labels drawn from the network's own distribution, exp(−loss) / Z, into the
+    /// Writes the gradients of one sequence's mean loss against labels drawn from the network's own distribution,
+    /// exp(−loss) / Z, into the
     /// parameters, without penalties: for the Fisher information.
     /// </summary>
     /// <param name="horizon">The sequence's horizon.</param>
@@ -66,7 +71,9 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
 
     private static readonly Lock FirstWeights = new();
 
-    /// <summary>A network with its first weights: drawn on the CPU, so that they are the same on every device.</summary>
+    /// <summary>
+    /// A network with its first weights: drawn on the CPU, so that they are the same on every device.
+    /// </summary>
     protected static T First<T>(RunConfiguration configuration, Func<T> make)
     {
         // The generator that modules draw from is the process's one, and runs may go on side by side.
@@ -78,7 +85,10 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     }
 }
 
-/// <summary>An Elman network on variable binding, xor or flip_flop: mean squared error over the output phase (in flip_flop over the whole sequence).</summary>
+/// <summary>
+/// An Elman network on variable binding, xor or flip_flop: mean squared error over the output phase (in flip_flop over
+/// the whole sequence).
+/// </summary>
 internal sealed class SequenceLearner : Learner
 {
     private readonly ElmanRnn _network;

@@ -12,7 +12,10 @@ namespace EmtTorch.Training;
 /// <param name="GradientNorm">‖g‖ before clipping.</param>
 internal readonly record struct StepScore(double Loss, double Accuracy, double GradientNorm);
 
-/// <summary>The persistent eigenvalues of a network that is being trained: how far they are from theory's, in radians (null where they differ in number), and how many there are; null where that says nothing.</summary>
+/// <summary>
+/// The persistent eigenvalues of a network that is being trained: how far they are from theory's, in radians (null
+/// where they differ in number), and how many there are; null where that says nothing.
+/// </summary>
 public delegate (double? Error, int Count)? SpectrumReader(ElmanRnn network);
 
 /// <summary>
@@ -34,7 +37,9 @@ internal sealed class RunCourse : IDisposable
     private long _horizon;
     private TestScore? _test;
 
-    /// <summary>Begins: at the newest good checkpoint, at given weights, or at the random ones that the state holds.</summary>
+    /// <summary>
+    /// Begins: at the newest good checkpoint, at given weights, or at the random ones that the state holds.
+    /// </summary>
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
     public RunCourse(
         RunConfiguration configuration,
@@ -88,7 +93,9 @@ internal sealed class RunCourse : IDisposable
     /// <summary>Whether a test belongs to the step just taken.</summary>
     public bool TestDue => TestAt(State.Step);
 
-    /// <summary>Whether something comes of a step: a line, a test, a checkpoint, the end, or maybe another horizon.</summary>
+    /// <summary>
+    /// Whether something comes of a step: a line, a test, a checkpoint, the end, or maybe another horizon.
+    /// </summary>
     public bool Matters(long step) =>
         !State.Curriculum.AtEnd
         || TestAt(step)
@@ -199,7 +206,8 @@ internal sealed class RunCourse : IDisposable
     /// <param name="Step">Steps done.</param>
     /// <param name="Random">Where batches come from.</param>
     /// <param name="Generation">The next generation of documents that are stored.</param>
-    /// <param name="Whole">All of the state, where the step may be broken off after the weights have moved: in its test, or when it is saved.</param>
+    /// <param name="Whole">All of the state, where the step may be broken off after the weights have moved: in its
+    /// test, or when it is saved.</param>
     internal sealed record Mark(
         long Step,
         SafetensorsTensor Random,

@@ -6,12 +6,17 @@ using System.Text.Json.Serialization;
 
 namespace EmtTorch.Training;
 
-/// <summary>One line of metrics.jsonl: the training batch of one step, and the evaluation where there was one.</summary>
+/// <summary>
+/// One line of metrics.jsonl: the training batch of one step, and the evaluation where there was one.
+/// </summary>
 public sealed record Metrics
 {
     public required long Step { get; init; }
 
-    /// <summary>Mean squared error over the output phase of this step's batch; on tokens, mean cross entropy of what is asked, in nats.</summary>
+    /// <summary>
+    /// Mean squared error over the output phase of this step's batch; on tokens, mean cross entropy of what is asked,
+    /// in nats.
+    /// </summary>
     public required double Loss { get; init; }
 
     /// <summary>Share of output bits with the right sign in this step's batch; on tokens, of right answers.</summary>
@@ -35,13 +40,19 @@ public sealed record Metrics
     /// <summary>Of the characters in words that were in their document before.</summary>
     public double? TestBitsSeenWords { get; init; }
 
-    /// <summary>At a test: the mean difference of the arguments of theory's and the network's persistent eigenvalues, in radians; null where they differ in number.</summary>
+    /// <summary>
+    /// At a test: the mean difference of the arguments of theory's and the network's persistent eigenvalues, in
+    /// radians; null where they differ in number.
+    /// </summary>
     public double? SpectralError { get; init; }
 
     /// <summary>At a test: how many persistent eigenvalues the network has.</summary>
     public int? EigenvaluesLearned { get; init; }
 
-    /// <summary>At a test: what else was measured, by name; of a stage of continual learning, the accuracy on other tasks and the like.</summary>
+    /// <summary>
+    /// At a test: what else was measured, by name; of a stage of continual learning, the accuracy on other tasks and
+    /// the like.
+    /// </summary>
     public IReadOnlyDictionary<string, double>? Measures { get; init; }
     public double StepsPerSecond { get; init; }
 
@@ -80,7 +91,8 @@ public sealed record RunResult
 }
 
 /// <summary>
-/// The folder of one run: config.json, metrics.jsonl, log.jsonl, checkpoints/, result.json. Every file but the growing ones
+/// The folder of one run: config.json, metrics.jsonl, log.jsonl, checkpoints/, result.json. Every file but the growing
+/// ones
 /// is written under another name first and renamed, so that a kill leaves the old one or the new one.
 /// </summary>
 public sealed class RunFolder
@@ -118,8 +130,10 @@ public sealed class RunFolder
     public bool HoldsRun => File.Exists(ConfigFile);
 
     /// <summary>
-    /// Takes the folder for this process until it is disposed of or the process ends, however that comes; null where another one has it. The lock is the
-    /// operating system's, on an empty file beside the folder: on a file system that has none, such as some networks', it is always given.
+    /// Takes the folder for this process until it is disposed of or the process ends, however that comes; null where
+    /// another one has it. The lock is the
+    /// operating system's, on an empty file beside the folder: on a file system that has none, such as some networks',
+    /// it is always given.
     /// </summary>
     /// <exception cref="IOException">The file can't be made.</exception>
     /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
@@ -142,7 +156,8 @@ public sealed class RunFolder
     private string In(string name) => System.IO.Path.Combine(Path, name);
 
     /// <summary>
-    /// Why the folder can't be written, or null. Asked of the nearest folder that is there, since a folder made to try it and removed again would be
+    /// Why the folder can't be written, or null. Asked of the nearest folder that is there, since a folder made to try
+    /// it and removed again would be
     /// removed under another process that has just found it.
     /// </summary>
     public string? WhyNotWritable()
@@ -221,7 +236,9 @@ public sealed class RunFolder
     public RunResult? ReadFinished(long steps) =>
         ReadResult() is { } result && (result.Steps >= steps || result.Outcome == "early_stop") ? result : null;
 
-    /// <summary>The lines of metrics.jsonl; one that was cut short, as the last may be while the run goes on, is left out.</summary>
+    /// <summary>
+    /// The lines of metrics.jsonl; one that was cut short, as the last may be while the run goes on, is left out.
+    /// </summary>
     /// <param name="damaged">Told the number of a line, from 1 on, that is no metrics and not the last.</param>
     public IReadOnlyList<Metrics> ReadMetrics(Action<int>? damaged = null)
     {
@@ -248,7 +265,9 @@ public sealed class RunFolder
         return metrics;
     }
 
-    /// <summary>The metrics up to a step: what came after it, or was cut short by a kill, is dropped from the file.</summary>
+    /// <summary>
+    /// The metrics up to a step: what came after it, or was cut short by a kill, is dropped from the file.
+    /// </summary>
     public MetricsWriter OpenMetrics(long upToStep)
     {
         if (File.Exists(MetricsFile))

@@ -10,8 +10,10 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// What a run and its stores have to do with each other. A shared store in memory is in the checkpoint, `store.0.keys` and so on for each block. One in PostgreSQL is not: the checkpoint has the next
-/// generation's number, what is of that generation or later is dropped when the run goes on, and what is left must be as much as the checkpoint says.
+/// What a run and its stores have to do with each other. A shared store in memory is in the checkpoint, `store.0.keys`
+/// and so on for each block. One in PostgreSQL is not: the checkpoint has the next
+/// generation's number, what is of that generation or later is dropped when the run goes on, and what is left must be
+/// as much as the checkpoint says.
 /// </summary>
 internal static class StoredEpisodes
 {

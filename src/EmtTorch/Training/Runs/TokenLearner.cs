@@ -9,11 +9,14 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// A transformer on a task of tokens: mean cross entropy of what is asked in a batch's documents, all their segments together. A document is read from its start
-/// with the state carried on; gradients go back through `bptt_segments` segments, which are read in one piece, since the network gives
+/// A transformer on a task of tokens: mean cross entropy of what is asked in a batch's documents, all their segments
+/// together. A document is read from its start
+/// with the state carried on; gradients go back through `bptt_segments` segments, which are read in one piece, since
+/// the network gives
 /// the same in one and in several.
 /// </summary>
-/// <remarks>On the CPU each thread takes a slice of the batch through the whole document and back, and the slices' gradients are added in their order.</remarks>
+/// <remarks>On the CPU each thread takes a slice of the batch through the whole document and back, and the slices'
+/// gradients are added in their order.</remarks>
 internal sealed class TokenLearner : Learner
 {
     private readonly EpisodicTransformer _network;
@@ -202,7 +205,9 @@ internal sealed class TokenLearner : Learner
         };
     }
 
-    /// <summary>A slice's sums over what is asked, in no dispose scope. Segment by segment, so that no length is too long.</summary>
+    /// <summary>
+    /// A slice's sums over what is asked, in no dispose scope. Segment by segment, so that no length is too long.
+    /// </summary>
     private Tensor Examine(IReadOnlyList<TokenBatch> document, (long Generation, long FirstDocument) documents)
     {
         using var quiet = no_grad();
@@ -246,7 +251,9 @@ internal sealed class TokenLearner : Learner
         return sums;
     }
 
-    /// <summary>The sum of cross entropies where something is asked, the number of right answers, and each cross entropy.</summary>
+    /// <summary>
+    /// The sum of cross entropies where something is asked, the number of right answers, and each cross entropy.
+    /// </summary>
     private (Tensor Loss, Tensor Right, Tensor Each) Score(Tensor hidden, Tensor target, Tensor places)
     {
         // Logits of what is asked alone: with a large vocabulary they are most of the work.

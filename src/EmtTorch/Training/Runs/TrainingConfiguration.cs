@@ -93,7 +93,10 @@ public sealed record TrainingConfiguration
         }
     }
 
-    /// <summary>The learning rate of a step, from 0: the first ones rise, the others keep it or follow half a cosine down to its tenth.</summary>
+    /// <summary>
+    /// The learning rate of a step, from 0: the first ones rise, the others keep it or follow half a cosine down to its
+    /// tenth.
+    /// </summary>
     internal double RateAt(long step)
     {
         if (step < WarmupSteps)

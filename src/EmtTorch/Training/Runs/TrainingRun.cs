@@ -14,8 +14,10 @@ public sealed record TrainingProgress(Metrics Metrics, long Steps, TimeSpan? Tim
 public sealed class TrainingException(string message) : Exception(message);
 
 /// <summary>
-/// Trains one network from its configuration: batches from the task and their loss (<see cref="Learner"/>), Adam or AdamW with the
-/// gradient's norm clipped, the learning rate by its schedule, horizons by curriculum, evaluation at a horizon of its own.
+/// Trains one network from its configuration: batches from the task and their loss (<see cref="Learner"/>), Adam or
+/// AdamW with the
+/// gradient's norm clipped, the learning rate by its schedule, horizons by curriculum, evaluation at a horizon of its
+/// own.
 /// </summary>
 /// <example><code>
 /// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=1000"]);
@@ -48,7 +50,10 @@ public sealed class TrainingRun
     /// <summary>What is done at each step for other tasks, given the network.</summary>
     internal Func<nn.Module, KeptTasks>? Keeps { get; init; }
 
-    /// <summary>Why what a run's network stores can't be stored, before anything is written; null where it can, or where nothing is.</summary>
+    /// <summary>
+    /// Why what a run's network stores can't be stored, before anything is written; null where it can, or where nothing
+    /// is.
+    /// </summary>
     public static ConfigurationProblem? StoreProblem(RunConfiguration configuration) =>
         StoredEpisodes.Problem(configuration);
 

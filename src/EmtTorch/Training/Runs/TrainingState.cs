@@ -10,7 +10,8 @@ namespace EmtTorch.Training;
 
 /// <summary>
 /// All that training goes on from, and its form in a safetensors file: every parameter under its module path, Adam's
-/// averages under `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` and the path, its step counts under `optimizer.step`,
+/// averages under `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` and the path, its step counts under
+/// `optimizer.step`,
 /// the generators under `random.`, and the counters in the metadata.
 /// </summary>
 internal sealed class TrainingState
@@ -84,7 +85,9 @@ internal sealed class TrainingState
             ["random_device"] = nameof(DeviceType.CPU),
         };
 
-    /// <summary>Goes on from a checkpoint. A file with weights alone sets the weights and leaves the rest as at the start.</summary>
+    /// <summary>
+    /// Goes on from a checkpoint. A file with weights alone sets the weights and leaves the rest as at the start.
+    /// </summary>
     /// <param name="file">The checkpoint, or weights.</param>
     /// <param name="warn">Told what could not be taken over.</param>
     /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>

@@ -6,7 +6,10 @@ namespace EmtTorch.Tests;
 
 public sealed class MemoryStoreTests
 {
-    /// <summary>Entries of documents, N of each at positions from <paramref name="from"/> on, with keys of these few numbers, so that many products are the same.</summary>
+    /// <summary>
+    /// Entries of documents, N of each at positions from <paramref name="from"/> on, with keys of these few numbers, so
+    /// that many products are the same.
+    /// </summary>
     internal static EpisodicEntries Entries(
         long generation,
         long first,
@@ -53,7 +56,10 @@ public sealed class MemoryStoreTests
         );
     }
 
-    /// <summary>By plain loops, in float64: of the entries that may be seen those with the largest products, then of the lowest generation, document, position.</summary>
+    /// <summary>
+    /// By plain loops, in float64: of the entries that may be seen those with the largest products, then of the lowest
+    /// generation, document, position.
+    /// </summary>
     private static List<(double Product, long Generation, long Document, long Position, double Value)>[] BruteForce(
         IEnumerable<EpisodicEntries> entries,
         EpisodicQuery query,
@@ -156,7 +162,8 @@ public sealed class MemoryStoreTests
     {
         using var scope = NewDisposeScope();
         using var store = new MemoryStore(shared);
-        // 340 of 4 numbers each, 7 different ones: many products are equal. Three generations, the last read in two parts.
+        // 340 of 4 numbers each, 7 different ones: many products are equal. Three generations, the last read in two
+        // parts.
         EpisodicEntries[] entries =
         [
             Entries(0, 0, 2, 0, 90, 4, 1),

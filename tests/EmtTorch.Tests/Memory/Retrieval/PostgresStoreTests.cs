@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>Against a real PostgreSQL with pgvector, over a socket: PGlite, and the system's own where it has one.</summary>
+/// <summary>
+/// Against a real PostgreSQL with pgvector, over a socket: PGlite, and the system's own where it has one.
+/// </summary>
 [Category(Layer.External)]
 [TestFixture(false)]
 [TestFixture(true)]

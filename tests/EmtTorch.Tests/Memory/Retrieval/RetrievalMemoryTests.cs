@@ -81,7 +81,8 @@ public sealed class RetrievalMemoryTests
     public void GradientsAgreeWithFiniteDifferences(int? entries)
     {
         using var scope = NewDisposeScope();
-        // Values that are stored have no gradient: with nothing before the block that learns, that is the whole truth, so only what reads is compared.
+        // Values that are stored have no gradient: with nothing before the block that learns, that is the whole truth,
+        // so only what reads is compared.
         using var network = Network(
             Small with
             {

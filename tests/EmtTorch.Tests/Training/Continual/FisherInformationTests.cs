@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>The diagonal Fisher information against a loop over samples, and against its expectation where that can be computed.</summary>
+/// <summary>
+/// The diagonal Fisher information against a loop over samples, and against its expectation where that can be computed.
+/// </summary>
 public sealed class FisherInformationTests
 {
     private static RunConfiguration Rnn(int s = 2, int d = 2) =>
@@ -65,7 +67,9 @@ public sealed class FisherInformationTests
             Assert.That(Values(fisher[name]), Is.EqualTo(Values(sum / (samples * horizon * 2))).Within(1e-10), name);
     }
 
-    /// <summary>y = W_r h: ∂(y_i)/∂W_ij = h_j, so that F_ij = 2 E[h_j²] / d at a horizon of one. All 16 inputs, by hand.</summary>
+    /// <summary>
+    /// y = W_r h: ∂(y_i)/∂W_ij = h_j, so that F_ij = 2 E[h_j²] / d at a horizon of one. All 16 inputs, by hand.
+    /// </summary>
     [Test]
     public void OfAReadoutItIsTheSecondMomentOfTheStates()
     {
@@ -108,7 +112,10 @@ public sealed class FisherInformationTests
             Assert.That(fisher[i], Is.EqualTo(expected[i % 5]).Within(0.1 * expected[i % 5]), $"{i}");
     }
 
-    /// <summary>Of a softmax: F of W_vj is E Σ p_v (1 − p_v) h_j² / n over a document's n answers, since labels are drawn each for itself.</summary>
+    /// <summary>
+    /// Of a softmax: F of W_vj is E Σ p_v (1 − p_v) h_j² / n over a document's n answers, since labels are drawn each
+    /// for itself.
+    /// </summary>
     [Test]
     public void OfASoftmaxReadoutItIsTheVarianceOfItsLabelsTimesTheStates()
     {

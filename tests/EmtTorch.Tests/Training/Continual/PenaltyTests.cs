@@ -271,7 +271,10 @@ public sealed class PenaltyTests
         }
     }
 
-    /// <summary>A network whose states stay in its first units whatever the input: their directions are all that a task needs protected.</summary>
+    /// <summary>
+    /// A network whose states stay in its first units whatever the input: their directions are all that a task needs
+    /// protected.
+    /// </summary>
     [Test]
     public void WhatANetworkDoesWithProtectedStatesStays()
     {
