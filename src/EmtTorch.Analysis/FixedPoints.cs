@@ -247,14 +247,16 @@ public sealed class FixedPoints
         if (points.Count(p => !p.IsIsolated) is > 0 and var degenerate)
         {
             problems.Add(
-                $"{degenerate} of {points.Length} fixed points have an eigenvalue of 1, to 1e-5: they may lie on lines of fixed points, and then their number depends on the starts"
+                $"{degenerate} of {points.Length} fixed points have an eigenvalue of 1, to 1e-5: they may lie on "
+                    + "lines of fixed points, and then their number depends on the starts"
             );
         }
 
         if (points.Count(p => !p.IsStable && p.UnstableDirections == 0) is > 0 and var marginal)
         {
             problems.Add(
-                $"{marginal} of {points.Length} fixed points have an eigenvalue of magnitude 1 and none above: the linearisation does not tell whether they are stable"
+                $"{marginal} of {points.Length} fixed points have an eigenvalue of magnitude 1 and none above: the "
+                    + "linearisation does not tell whether they are stable"
             );
         }
 

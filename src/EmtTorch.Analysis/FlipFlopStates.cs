@@ -96,7 +96,8 @@ public sealed class FlipFlopStates
         int bits = (int)network.InputWeights.shape[1];
         using var generator = new Generator(seed);
         var input = new FlipFlop(bits, weights.dtype, CPU).Batch(Sequences, Steps, generator).Input;
-        var visited = network.HiddenStates(input.to(weights.device), Steps).cpu().to_type(ScalarType.Float64); // (T, B, H)
+        // (T, B, H)
+        var visited = network.HiddenStates(input.to(weights.device), Steps).cpu().to_type(ScalarType.Float64);
         var found = FixedPoints.Find(network, FixedPoints.StartsFrom(visited, starts, noise, seed), options: options);
 
         // y at each point; in plain loops, since there may be no point, and then no tensor of points.
@@ -133,7 +134,8 @@ public sealed class FlipFlopStates
                 axesRows.Select(axis => axis.Select((a, i) => a * (p.State[i] - centre[i])).Sum()).ToArray()
             ),
         ];
-        var lines = centred.mm(axes).view(Steps, Sequences, kept).narrow(1, 0, Drawn).transpose(0, 1).contiguous(); // (Drawn, T, kept)
+        // (Drawn, T, kept)
+        var lines = centred.mm(axes).view(Steps, Sequences, kept).narrow(1, 0, Drawn).transpose(0, 1).contiguous();
         double[][][] trajectories = [.. Enumerable.Range(0, Drawn).Select(k => Rows(lines[k]))];
         return new(found, signs, patterns, bits, projected, trajectories, variance);
     }

@@ -114,7 +114,8 @@ public sealed class NetworkAnalysis : IDisposable
         else if (weights.Dimension != task.D)
         {
             analysis._problems.Add(
-                $"Nothing can be compared: the network's inputs have {weights.Dimension} numbers, the task's variables {task.D}."
+                $"Nothing can be compared: the network's inputs have {weights.Dimension} numbers, the task's "
+                    + $"variables {task.D}."
             );
         }
         else
@@ -149,7 +150,8 @@ public sealed class NetworkAnalysis : IDisposable
         if (Spectrum.Error is null)
         {
             _problems.Add(
-                $"No spectral error: above {Spectrum.Threshold} in magnitude theory has {Spectrum.CountTheory} of the eigenvalues, the network {Spectrum.CountLearned}."
+                $"No spectral error: above {Spectrum.Threshold} in magnitude theory has {Spectrum.CountTheory} of "
+                    + $"the eigenvalues, the network {Spectrum.CountLearned}."
             );
         }
 
@@ -395,7 +397,8 @@ public sealed class NetworkAnalysis : IDisposable
         if (nearest is null)
         {
             _problems.Add(
-                $"The network has a bias, and no fixed point was found from {found.Starts} starts: there is no resting state to linearise it at, so its spectrum and variable memories can't be read."
+                $"The network has a bias, and no fixed point was found from {found.Starts} starts: there is no "
+                    + "resting state to linearise it at, so its spectrum and variable memories can't be read."
             );
         }
 

@@ -232,7 +232,10 @@ public sealed record NetworkWeights(
             if (tensor is null)
                 continue;
             if (!Matrices.IsFinite(tensor))
-                return $"{what} has numbers that are not finite (NaN or infinity): nothing can be read out of this network";
+            {
+                return $"{what} has numbers that are not finite (NaN or infinity): nothing can be read out of this "
+                    + "network";
+            }
             if (tensor.numel() > 0 && tensor.abs().max().ToDouble() is var largest && largest > Largest)
             {
                 return FormattableString.Invariant(

@@ -20,7 +20,8 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
         if (rank == 0)
         {
             throw new AnalysisException(
-                $"no eigenvalue of W_hh is above {threshold} in magnitude: the network forgets everything, so there are no variable memories"
+                $"no eigenvalue of W_hh is above {threshold} in magnitude: the network forgets everything, so "
+                    + "there are no variable memories"
             );
         }
 
@@ -47,7 +48,8 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
         if (learned.Length != theory.Count)
         {
             throw new AnalysisException(
-                $"the spectra differ in count: theory has {theory.Count} persistent eigenvalues, the network {learned.Length}; the circuit is not (or not only) what was learned"
+                $"the spectra differ in count: theory has {theory.Count} persistent eigenvalues, the network "
+                    + $"{learned.Length}; the circuit is not (or not only) what was learned"
             );
         }
 
@@ -61,7 +63,8 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
         if (!(condition < 1e8))
         {
             throw new AnalysisException(
-                $"the persistent eigenvectors of W_hh are nearly dependent (condition number {condition:G2}): its gain can't be told from its structure"
+                $"the persistent eigenvectors of W_hh are nearly dependent (condition number {condition:G2}): its "
+                    + "gain can't be told from its structure"
             );
         }
 

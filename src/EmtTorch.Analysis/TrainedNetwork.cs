@@ -126,7 +126,8 @@ public sealed record TrainedNetwork : IDisposable
                     else
                     {
                         warn(
-                            $"The best checkpoint, that of step {best}, is not in {run.Checkpoints}. The newest, of step {found.Step}, is used."
+                            $"The best checkpoint, that of step {best}, is not in {run.Checkpoints}. The newest, "
+                                + $"of step {found.Step}, is used."
                         );
                     }
                 }
@@ -173,7 +174,8 @@ public sealed record TrainedNetwork : IDisposable
             throw new ConfigurationException([
                 new(
                     "--config",
-                    $"{path} does not say what it was trained on: give the configuration with its task, --config configs/t1.json for example"
+                    $"{path} does not say what it was trained on: give the configuration with its task, --config "
+                        + "configs/t1.json for example"
                 ),
             ]);
         }

@@ -216,7 +216,8 @@ public sealed class VariableMemories : IDisposable
         if (weights.HiddenSize < live.Rank)
         {
             throw new AnalysisException(
-                $"the network has {weights.HiddenSize} hidden units, and the task needs {live.Rank} dimensions for its live entries: it can't hold the circuit"
+                $"the network has {weights.HiddenSize} hidden units, and the task needs {live.Rank} dimensions for "
+                    + "its live entries: it can't hold the circuit"
             );
         }
 
@@ -251,7 +252,8 @@ public sealed class VariableMemories : IDisposable
             if (Matrices.Condition(network) is var seen && !(seen < 1e10))
             {
                 throw new AnalysisException(
-                    "the readout does not see all of what persists in the hidden state: the outputs don't determine a basis"
+                    "the readout does not see all of what persists in the hidden state: the outputs don't "
+                        + "determine a basis"
                 );
             }
 
@@ -273,21 +275,25 @@ public sealed class VariableMemories : IDisposable
         if (!(condition < 1e10))
         {
             throw new AnalysisException(
-                $"the {live.Rank} directions of the {Name(grounding)} basis are dependent: it has no dual, and the contents of variables can't be told apart"
+                $"the {live.Rank} directions of the {Name(grounding)} basis are dependent: it has no dual, and the "
+                    + "contents of variables can't be told apart"
             );
         }
 
         if (condition > 100)
         {
             problems.Add(
-                $"The basis is badly conditioned ({condition:G3}): contents carry up to that many times the relative error of the hidden state. What depends on its dual (contents, Φ, interventions) is to be taken with care."
+                $"The basis is badly conditioned ({condition:G3}): contents carry up to that many times the "
+                    + "relative error of the hidden state. What depends on its dual (contents, Φ, interventions) "
+                    + "is to be taken with care."
             );
         }
 
         if (live.Rank < live.Indices.Count)
         {
             problems.Add(
-                $"{live.Indices.Count} history entries are live, but only {live.Rank} combinations of them persist: contents are known up to the part that decays."
+                $"{live.Indices.Count} history entries are live, but only {live.Rank} combinations of them "
+                    + "persist: contents are known up to the part that decays."
             );
         }
 

@@ -176,21 +176,25 @@ public sealed class XorVariables
         if (Period is null)
         {
             _problems.Add(
-                $"The unrolled register has more numbers than the network has hidden units, {hidden}: it can't be held in superposition, and is not looked for."
+                $"The unrolled register has more numbers than the network has hidden units, {hidden}: it can't be "
+                    + "held in superposition, and is not looked for."
             );
         }
 
         if (s * d < 31 && 1L << s * d <= hidden + 1)
         {
             _problems.Add(
-                $"There are no more than 2^{s * d} = {1L << s * d} histories for {hidden} units: that variables can be read off linearly says little then."
+                $"There are no more than 2^{s * d} = {1L << s * d} histories for {hidden} units: that variables "
+                    + "can be read off linearly says little then."
             );
         }
 
         if (Period is { } all && s < 31 && all == (1 << s) - 1)
         {
             _problems.Add(
-                $"With {all} = 2^{s} − 1 variables the unrolled register can hold any function of one component's history: its share of the state and its interventions say that components are kept side by side; the spectrum says whether they rotate."
+                $"With {all} = 2^{s} − 1 variables the unrolled register can hold any function of one component's "
+                    + "history: its share of the state and its interventions say that components are kept side by "
+                    + "side; the spectrum says whether they rotate."
             );
         }
 
@@ -255,7 +259,8 @@ public sealed class XorVariables
         if (Spectrum.Error is null)
         {
             _problems.Add(
-                $"No spectral error: above {Spectrum.Threshold} in magnitude the unrolled register has {Spectrum.CountTheory} of the eigenvalues, the network {Spectrum.CountLearned}."
+                $"No spectral error: above {Spectrum.Threshold} in magnitude the unrolled register has "
+                    + $"{Spectrum.CountTheory} of the eigenvalues, the network {Spectrum.CountLearned}."
             );
         }
     }
@@ -268,7 +273,8 @@ public sealed class XorVariables
         string Signs(IEnumerable<LinearReading> readings) =>
             Percent(readings.Select(r => r.SignRight).DefaultIfEmpty(double.NaN).Min());
         string Through(string what, SuperpositionResult r) =>
-            $"{what} are {Percent(r.Superposition)} of its state; after they are changed {Percent(r.Accuracy)} of outputs are as predicted, of the bits that change {Percent(r.AffectedAccuracy)}.";
+            $"{what} are {Percent(r.Superposition)} of its state; after they are changed {Percent(r.Accuracy)} of "
+            + $"outputs are as predicted, of the bits that change {Percent(r.AffectedAccuracy)}.";
         List<string> lines =
         [
             FormattableString.Invariant(

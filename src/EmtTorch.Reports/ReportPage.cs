@@ -146,7 +146,8 @@ public static class ReportPage
 
     private static void Examples(Page page, ReportData data)
     {
-        page.Add("<section><h2>C, D. One sequence through the network</h2>"); // a section, so that the slider stays in view no further than its end
+        // A section, so that the slider stays in view no further than its end
+        page.Add("<section><h2>C, D. One sequence through the network</h2>");
         var examples = (data.Examples ?? []).Where(example => Steps(example) > 0).ToList();
         int s = data.Variables ?? 0,
             kappa = data.Components ?? 0;

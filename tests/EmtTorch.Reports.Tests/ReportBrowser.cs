@@ -73,7 +73,8 @@ internal sealed class ReportBrowser : IAsyncDisposable
             while (line is not null && !line.StartsWith(Listening, StringComparison.Ordinal));
             if (line is null)
                 throw new InvalidOperationException($"{chromium} did not start.");
-            _ = browser._process.StandardError.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None); // a full pipe would stop it
+            // A full pipe would stop it
+            _ = browser._process.StandardError.BaseStream.CopyToAsync(Stream.Null, CancellationToken.None);
             await browser._socket.ConnectAsync(new Uri(line[Listening.Length..]), cancel);
             browser._reading = browser.Read();
             return browser;

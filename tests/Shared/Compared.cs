@@ -39,7 +39,8 @@ internal static class Compared
             if (found[i].numel() == 0)
                 continue;
             double scale = Math.Max(expected[i].abs().max().ToDouble(), least);
-            Assert.That((found[i] - expected[i]).abs().max().ToDouble() / scale, Is.LessThan(relative), $"tensor {i}"); // NaN is not less
+            // NaN is not less
+            Assert.That((found[i] - expected[i]).abs().max().ToDouble() / scale, Is.LessThan(relative), $"tensor {i}");
         }
     }
 

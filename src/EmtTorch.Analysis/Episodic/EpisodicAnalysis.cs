@@ -122,7 +122,10 @@ public sealed class EpisodicAnalysis
         foreach (var (name, parameter) in _network.named_parameters())
         {
             if (!Matrices.IsFinite(parameter))
-                return $"The weights {name} have numbers that are not finite (NaN or infinity): nothing can be read out of this network.";
+            {
+                return $"The weights {name} have numbers that are not finite (NaN or infinity): nothing can be "
+                    + "read out of this network.";
+            }
         }
 
         using var scope = NewDisposeScope();
@@ -141,7 +144,8 @@ public sealed class EpisodicAnalysis
         if (KeyWidth is null)
         {
             _problems.Add(
-                "There is no episodic memory (memory is none), so that there is no gate, no read and no fast weight to look at."
+                "There is no episodic memory (memory is none), so that there is no gate, no read and no fast "
+                    + "weight to look at."
             );
         }
         else
@@ -532,7 +536,8 @@ public sealed class EpisodicAnalysis
         for (int i = 0; i < ends.Count; i++)
         {
             using var scope = NewDisposeScope();
-            var state = record.States[i].narrow(0, 0, documents).flatten(0, 1).to(ScalarType.Float64); // (documents · heads, d_k, d_v)
+            // (documents · heads, d_k, d_v)
+            var state = record.States[i].narrow(0, 0, documents).flatten(0, 1).to(ScalarType.Float64);
             if (!Matrices.IsFinite(state))
             {
                 (values[i], ranks[i]) = ([.. Enumerable.Repeat(double.NaN, width)], double.NaN);

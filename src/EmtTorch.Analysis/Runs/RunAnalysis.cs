@@ -162,7 +162,8 @@ public sealed record RunAnalysis
             if (!current)
             {
                 warn(
-                    $"{file} is of another version of this program, and without a checkpoint it can't be made again: what it lacks is left out."
+                    $"{file} is of another version of this program, and without a checkpoint it can't be made "
+                        + "again: what it lacks is left out."
                 );
             }
 
@@ -537,7 +538,8 @@ public sealed record RunAnalysis
         else if (network.Weights.Dimension != task.Dimension)
         {
             problems.Add(
-                $"Nothing can be compared: the network's inputs have {network.Weights.Dimension} numbers, the task's variables {task.Dimension}."
+                $"Nothing can be compared: the network's inputs have {network.Weights.Dimension} numbers, the "
+                    + $"task's variables {task.Dimension}."
             );
         }
         else
@@ -545,7 +547,8 @@ public sealed record RunAnalysis
             if (network.Weights.Bias is null)
             {
                 problems.Add(
-                    "The network has no bias: its outputs are odd functions of its inputs, and the exclusive or of two is an even one, which it can't give."
+                    "The network has no bias: its outputs are odd functions of its inputs, and the exclusive or of "
+                        + "two is an even one, which it can't give."
                 );
             }
 
@@ -622,7 +625,8 @@ public sealed record RunAnalysis
                         new(
                             "sample",
                             "What it writes",
-                            $"The test part's beginning, paler, and what the network goes on with, drawn at temperature 0.8. Bytes that are no characters stand as \\xNN.",
+                            "The test part's beginning, paler, and what the network goes on with, drawn at "
+                                + "temperature 0.8. Bytes that are no characters stand as \\xNN.",
                             text.Prompt,
                             text.Sample
                         ),

@@ -155,7 +155,8 @@ public sealed class Circuit : IDisposable
         if (!ReadsOldestOnly(_task))
         {
             throw new InvalidOperationException(
-                "the task reads other variables than the oldest: f of the half-filled memory would be added to the input, and no linear network of one phase can load it; Run does it in two"
+                "the task reads other variables than the oldest: f of the half-filled memory would be added to the "
+                    + "input, and no linear network of one phase can load it; Run does it in two"
             );
         }
 

@@ -161,7 +161,8 @@ public sealed class Gsemm : IDisposable
         if (Memories > Features)
         {
             throw new ArgumentException(
-                $"{Memories} memories of {Features} features are linearly dependent; the pseudoinverse rule (Ξ†Ξ = I) needs independent ones, N_h ≤ N_f",
+                $"{Memories} memories of {Features} features are linearly dependent; the pseudoinverse rule (Ξ†Ξ = "
+                    + "I) needs independent ones, N_h ≤ N_f",
                 nameof(memories)
             );
         }
@@ -171,7 +172,8 @@ public sealed class Gsemm : IDisposable
         if (!(singular[^1] > 1e-10 * singular[0]))
         {
             throw new ArgumentException(
-                $"the memories are linearly dependent: Ξ's smallest singular value is {singular[^1]:0.###e+0}, its largest {singular[0]:0.###e+0}; the pseudoinverse rule (Ξ†Ξ = I) needs a ratio above 1e-10",
+                $"the memories are linearly dependent: Ξ's smallest singular value is {singular[^1]:0.###e+0}, its "
+                    + $"largest {singular[0]:0.###e+0}; the pseudoinverse rule (Ξ†Ξ = I) needs a ratio above 1e-10",
                 nameof(memories)
             );
         }
@@ -419,7 +421,8 @@ public sealed class Gsemm : IDisposable
         if (Settings.FeatureNonlinearity != Nonlinearity.Tanh || Settings.HiddenNonlinearity != Nonlinearity.Identity)
         {
             throw new InvalidOperationException(
-                $"an Elman network needs σ_f = tanh and σ_h = identity; found {Settings.FeatureNonlinearity} and {Settings.HiddenNonlinearity}"
+                $"an Elman network needs σ_f = tanh and σ_h = identity; found {Settings.FeatureNonlinearity} and "
+                    + $"{Settings.HiddenNonlinearity}"
             );
         }
 

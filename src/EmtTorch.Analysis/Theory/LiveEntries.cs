@@ -47,7 +47,8 @@ public sealed class LiveEntries : IDisposable
         if (rank == 0)
         {
             throw new AnalysisException(
-                $"no eigenvalue of the task's operator Φ is above {threshold} in magnitude: whatever the network stores decays, and there are no variables to look for"
+                $"no eigenvalue of the task's operator Φ is above {threshold} in magnitude: whatever the network "
+                    + "stores decays, and there are no variables to look for"
             );
         }
         // P's row space: the complement of what decays.

@@ -39,7 +39,8 @@ public sealed record NightResult(
 /// </remarks>
 public sealed class Consolidation
 {
-    private const int ProbeBatches = 16; // documents of questions in which tokens' queries are looked up: this many batches of 32
+    // Documents of questions in which tokens' queries are looked up: this many batches of 32
+    private const int ProbeBatches = 16;
 
     private readonly EpisodicTransformer _network;
     private readonly ConsolidationConfiguration _settings;
@@ -222,7 +223,8 @@ public sealed class Consolidation
         var questions = Task(0).Batch(chosen.Length, _generator)[1];
         // The cues in place of the questions' keys, in random order, each once until all were asked.
         var input = questions.Input.clone();
-        long[] asked = questions.Target.ne(TokenBatch.Ignored).nonzero().contiguous().data<long>().ToArray(); // row, place, row, place, …
+        // Row, place, row, place, …
+        long[] asked = questions.Target.ne(TokenBatch.Ignored).nonzero().contiguous().data<long>().ToArray();
         var orders = chosen.Select(e => Shuffled(replay.Episodes[e].Cues)).ToArray();
         var count = new int[chosen.Length];
         var tokens = MemoryMarshal.Cast<byte, long>(input.bytes); // data<T> has no flat index to write to
@@ -278,7 +280,8 @@ public sealed class Consolidation
         for (int i = 0; i < seen.Length; i++)
         {
             int block = i;
-            _network.Memories[i].Observer = a => seen[block] = a.Queries.clone().MoveToOtherDisposeScope(scope); // (B, heads, T, d_k)
+            // (B, heads, T, d_k)
+            _network.Memories[i].Observer = a => seen[block] = a.Queries.clone().MoveToOtherDisposeScope(scope);
         }
         try
         {
@@ -332,9 +335,11 @@ public sealed class Consolidation
                 if (writes[block].Count == 0 || queries.Count == 0)
                     continue;
                 long heads = writes[block][0].Strength.shape[0];
-                var keys = stack(writes[block].Select(w => w.Keys.view(heads, -1, w.Keys.shape[^1])).ToArray()); // (n, heads, r, d_k)
+                // (n, heads, r, d_k)
+                var keys = stack(writes[block].Select(w => w.Keys.view(heads, -1, w.Keys.shape[^1])).ToArray());
                 var asks = stack(queries.Values.Select(q => q[block]).ToArray()); // (tokens, heads, d_k)
-                var cosines = einsum("thd,nhrd->tnhr", asks, keys).amax([3L]).mean([2L]).to(ScalarType.Float64); // (tokens, n)
+                // (tokens, n)
+                var cosines = einsum("thd,nhrd->tnhr", asks, keys).amax([3L]).mean([2L]).to(ScalarType.Float64);
                 double[] values = cosines.contiguous().data<double>().ToArray();
                 int n = writes[block].Count,
                     t = 0;

@@ -129,13 +129,16 @@ public sealed record NightConfiguration
     public string Name { get; init; } = "night";
 
     [Description(
-        "What is replayed. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes; distilled: the stored writes are put back into the fast weights, and what the network then answers to their cues it is to answer without."
+        "What is replayed. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes; distilled: the "
+            + "stored writes are put back into the fast weights, and what the network then answers to their cues "
+            + "it is to answer without."
     )]
     [AllowedValues("literal", "distilled", "none")]
     public string Replay { get; init; } = "distilled";
 
     [Description(
-        "What must stay as it was. episodes: answers in documents of other, random pairs; noise: all outputs on documents without pairs; none."
+        "What must stay as it was. episodes: answers in documents of other, random pairs; noise: all outputs on "
+            + "documents without pairs; none."
     )]
     [AllowedValues("none", "noise", "episodes")]
     public string Rehearsal { get; init; } = "episodes";

@@ -186,7 +186,10 @@ public sealed class ConsolidationExperiment
         if (task.BothWays || task.Distractors > 0 || task.Vocabularies > 1)
             return "was trained with distractors, both ways, or on one of several vocabularies: facts are plain pairs";
         if (task.SegmentLength < 2 * settings.FactsPerDocument)
-            return $"has segments of {task.SegmentLength} tokens: {settings.FactsPerDocument} facts in a document need {2 * settings.FactsPerDocument}";
+        {
+            return $"has segments of {task.SegmentLength} tokens: {settings.FactsPerDocument} facts in a document "
+                + $"need {2 * settings.FactsPerDocument}";
+        }
         return null;
     }
 

@@ -212,7 +212,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         if (found is null || found.Step != folder.ReadResult()?.Steps)
         {
             throw new CheckpointException(
-                $"{folder.Path} is finished, and the checkpoint of its last step is missing or damaged: remove that folder, and it is trained again"
+                $"{folder.Path} is finished, and the checkpoint of its last step is missing or damaged: remove "
+                    + "that folder, and it is trained again"
             );
         }
 

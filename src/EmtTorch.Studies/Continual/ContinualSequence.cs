@@ -198,7 +198,8 @@ public sealed partial class ContinualSequence
         {
             problems.Add(
                 "sweep_seed",
-                $"found {sweepSeed}, which is one of the seeds: a strength chosen by it would be tested on what it was chosen by"
+                $"found {sweepSeed}, which is one of the seeds: a strength chosen by it would be tested on what it "
+                    + "was chosen by"
             );
         }
 
@@ -276,10 +277,12 @@ public sealed partial class ContinualSequence
                 problems.AddRange(e.Problems.Except(problems));
             }
         }
-        if (tasks.Select(t => (t.Item2.Model, t.Item2.Device, t.Item2.Threads)).Distinct().Count() > 1)
+        if (tasks.Select(t => (ModelOf(t.Item2), t.Item2.Device, t.Item2.Threads)).Distinct().Count() > 1)
             problems.Add("tasks", "differ in model, device or threads: one network learns them all");
         return tasks;
     }
+
+    private static string ModelOf(RunConfiguration task) => JsonNode.Parse(task.ToJson())!["model"]!.ToJsonString();
 
     private static List<ContinualMethod> MethodsOf(JsonObject json, List<ConfigurationProblem> problems)
     {

@@ -116,7 +116,8 @@ public sealed record RunFigures
         if (result is not null && step < result.Steps)
         {
             warn(
-                $"{folder.MetricsFile} ends at step {step}, and the run at {result.Steps}: what is said of its course is not all of it."
+                $"{folder.MetricsFile} ends at step {step}, and the run at {result.Steps}: what is said of its "
+                    + "course is not all of it."
             );
         }
 

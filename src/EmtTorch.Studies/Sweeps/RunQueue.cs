@@ -237,7 +237,8 @@ public sealed record RunQueue
         {
             held.Dispose();
             Skipped?.Invoke(
-                $"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} steps. Nothing to do."
+                $"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} "
+                    + "steps. Nothing to do."
             );
             return (new(RunEnd.Done), null, null);
         }
@@ -291,7 +292,8 @@ public sealed record RunQueue
             return new(RunEnd.Interrupted);
         }
         log.Information(
-            "Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; everything is in {Folder}",
+            "Test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon} after {Steps} steps in {Seconds:0.0} s; "
+                + "everything is in {Folder}",
             result.TestAccuracy,
             result.TestHorizon,
             result.Steps,

@@ -193,7 +193,8 @@ public sealed partial class Sweep
                 {
                     problems.Add(
                         "axes",
-                        $"{twice.Count()} runs are called {twice.Key.Name}, seed {twice.Key.Seed}: give their values different names"
+                        $"{twice.Count()} runs are called {twice.Key.Name}, seed {twice.Key.Seed}: give their "
+                            + "values different names"
                     );
                 }
             }

@@ -194,7 +194,7 @@ public static partial class ConfigurationFile
         var configuration = new RunConfiguration
         {
             Task = new() { Own = own },
-            Model = new() { Memories = memories.Count > 0 ? memories : [] },
+            Model = new() { Memories = memories },
         };
         // An object without keys is nothing to the binder, where here it is one with all defaults.
         if (rest["model"]?["retrieval"] is not null)

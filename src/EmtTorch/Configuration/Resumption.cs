@@ -42,7 +42,8 @@ public static class Resumption
         return Compare("", JsonNode.Parse(before.ToJson()), JsonNode.Parse(configuration.ToJson()))
             .Select(d => new ConfigurationProblem(
                 d.Path,
-                $"is {d.New}, but the run in {folder.Path} was begun with {d.Old}: --resume goes on with the same experiment. Without --resume it is begun anew, and the old folder is kept under earlier/"
+                $"is {d.New}, but the run in {folder.Path} was begun with {d.Old}: --resume goes on with the same "
+                    + "experiment. Without --resume it is begun anew, and the old folder is kept under earlier/"
             ));
     }
 

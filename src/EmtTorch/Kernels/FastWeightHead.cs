@@ -54,7 +54,8 @@ internal sealed unsafe class FastWeightHead<S, V, T>
     private T* _powers,
         _slopes; // γ^e and e γ^{e−1}, e = 0 … C
     private T* _among,
-        _amongSlopes; // of e = i−1−j for j < i, 0 for the others; row i begins C before its place in the diagonal: see Decays
+        // Of e = i−1−j for j < i, 0 for the others; row i begins C before its place in the diagonal: see Decays
+        _amongSlopes;
     private T* _strength,
         _ofStrength; // β, dβ
     private Matrix _k,

@@ -163,7 +163,9 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     private const int MostRows = 32; // of a slice
-    private const int MostGroups = 64; // of slices whose gradients are summed one after the other: the most threads that help
+
+    // Of slices whose gradients are summed one after the other: the most threads that help
+    private const int MostGroups = 64;
     private const int ChunkRows = 128; // rows (steps × sequences) of δ that become weight gradients at a time
     private const nuint KeptBytes = 256 << 20;
 

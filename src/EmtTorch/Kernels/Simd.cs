@@ -127,7 +127,8 @@ internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T>
 
     public static Vector512<T> Abs(Vector512<T> a) => Vector512.Abs(a);
 
-    public static Vector512<T> Min(Vector512<T> a, Vector512<T> b) => Vector512.MinNative(b, a); // x86 gives the second where one is NaN
+    // x86 gives the second where one is NaN
+    public static Vector512<T> Min(Vector512<T> a, Vector512<T> b) => Vector512.MinNative(b, a);
 
     public static Vector512<T> Max(Vector512<T> a, Vector512<T> b) => Vector512.MaxNative(b, a);
 

@@ -62,7 +62,8 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
             places[i].addcmul_(places[i - 1], decay, TorchSharpDefects.One);
         if (chunks > 1)
         {
-            var ends = Scan(places[^1].narrow(1, 0, chunks - 1), decay.pow(size), before); // c after each chunk but the last
+            // C after each chunk but the last
+            var ends = Scan(places[^1].narrow(1, 0, chunks - 1), decay.pow(size), before);
             var starts = cat([before.unsqueeze(1), ends], 1).unsqueeze(2); // (B, n, 1, d)
             var exponents = arange(1, size + 1, dtype: x.dtype, device: x.device).unsqueeze(-1);
             contexts.addcmul_(starts, decay.pow(exponents), TorchSharpDefects.One); // λ^{i+1}, (C, d)

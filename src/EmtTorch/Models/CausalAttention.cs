@@ -48,7 +48,8 @@ internal sealed class CausalAttention : nn.Module
         long batch = h.shape[0],
             tokens = h.shape[1],
             width = h.shape[2];
-        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_h)
+        // 3 × (B, heads, T, d_h)
+        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0);
         Tensor q = span.Rotate(parts[0]),
             k = span.Rotate(parts[1]),
             v = parts[2];
@@ -74,8 +75,13 @@ internal sealed class AttentionSpan
 
     private readonly Tensor _cos,
         _sin; // (T, d_h/2)
-    private readonly Tensor? _mask; // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) where the first differs
-    private readonly bool _causal; // where there is no mask: whether a query sees itself and what is before it, or everything
+
+    // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) where the first
+    // differs
+    private readonly Tensor? _mask;
+
+    // Where there is no mask: whether a query sees itself and what is before it, or everything
+    private readonly bool _causal;
     private readonly long _past,
         _tokens,
         _band;
@@ -118,7 +124,8 @@ internal sealed class AttentionSpan
         Tensor Places(long from, long to) => arange(from, to, dtype: ScalarType.Int64, device: device);
         if (model.Window is { } window && tokens > window)
         {
-            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window); // how far back a key lies, (W, 2W)
+            // How far back a key lies, (W, 2W)
+            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window);
             var hidden = behind.lt(0).logical_or(behind.ge(window));
             if (past < window - 1)
             {

@@ -147,7 +147,8 @@ internal sealed class ElmanEnsemble : IDisposable
             readoutBias = Weight("readout.bias"); // (N, H), (N, κ)
         var stretches = Stretches(horizons, from);
 
-        var (counts, twiceShare, beyond, lengths) = Horizons(horizons, from, batch, width, input.dtype); // (N, 1), (N, 1, 1), (N, L·B, 1), (N)
+        // (N, 1), (N, 1, 1), (N, L·B, 1), (N)
+        var (counts, twiceShare, beyond, lengths) = Horizons(horizons, from, batch, width, input.dtype);
         var last = stretches.Count > 1 ? lengths : null;
 
         // What does not depend on h, for all steps at once (N, S, B, H).
@@ -155,7 +156,8 @@ internal sealed class ElmanEnsemble : IDisposable
             s == 0
                 ? empty([n, 0, batch, hidden], dtype: input.dtype, device: input.device)
                 : Affine(input.view(n, s * batch, width), weightIh, bias).view(n, s, batch, hidden);
-        var states = CudaElman.States(drive, weightHh, bias, steps, last) ?? States(drive, weightHh, bias, stretches); // (N, T, B, H)
+        // (N, T, B, H)
+        var states = CudaElman.States(drive, weightHh, bias, steps, last) ?? States(drive, weightHh, bias, stretches);
         var read = states.narrow(1, from, length).view(n, length * batch, hidden); // (N, L·B, H)
         var output = Affine(read, readout, readoutBias); // (N, L·B, κ)
         var wanted = target.view(n, length * batch, width);
@@ -181,7 +183,8 @@ internal sealed class ElmanEnsemble : IDisposable
         var outputs =
             from == 0 ? dy : cat([zeros([n, from * batch, width], dtype: dy.dtype, device: dy.device), dy], 1);
         var given = bmm(outputs, readout).view(n, steps, batch, hidden); // g (N, T, B, H)
-        var delta = CudaElman.Deltas(given, weightHh, states, last) ?? Deltas(given, weightHh, states, stretches); // (N, T, B, H)
+        // (N, T, B, H)
+        var delta = CudaElman.Deltas(given, weightHh, states, last) ?? Deltas(given, weightHh, states, stretches);
         var later = delta.narrow(1, 1, steps - 1).view(n, (steps - 1) * batch, hidden); // δ(2) … δ(T)
         var before = states.narrow(1, 0, steps - 1).view(n, (steps - 1) * batch, hidden); // h(1) … h(T−1)
         var first = delta.narrow(1, 0, s).view(n, s * batch, hidden); // δ(1) … δ(S)
@@ -347,7 +350,8 @@ internal sealed class ElmanEnsemble : IDisposable
         if (_horizons is { } kept && kept.Batch == batch && kept.Horizons.AsSpan().SequenceEqual([.. horizons]))
             return (kept.Counts, kept.TwiceShare, kept.Beyond, kept.Lengths);
         Forget();
-        var own = tensor(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1); // (N, 1)
+        // (N, 1)
+        var own = tensor(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1);
         var counts = own.mul(batch * width);
         var twiceShare = counts.reciprocal().mul_(2).to(dtype).unsqueeze(2);
         var beyond = arange(horizons[0], dtype: ScalarType.Float64, device: Parameters.device)

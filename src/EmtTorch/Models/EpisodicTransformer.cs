@@ -118,7 +118,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         if (tokens.numel() > 0 && (tokens.min().item<long>() < 0 || tokens.max().item<long>() >= _vocabularySize))
         {
             throw new ArgumentException(
-                $"has the token {(tokens.min().item<long>() < 0 ? tokens.min() : tokens.max()).item<long>()}: the vocabulary has 0 to {_vocabularySize - 1}",
+                $"has the token {(tokens.min().item<long>() < 0 ? tokens.min() : tokens.max()).item<long>()}: the "
+                    + $"vocabulary has 0 to {_vocabularySize - 1}",
                 nameof(tokens)
             );
         }

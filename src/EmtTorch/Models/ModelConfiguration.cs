@@ -18,7 +18,8 @@ public sealed record ModelConfiguration
         EpisodicTransformer = "episodic_transformer";
 
     [Description(
-        "The kind of network: elman_rnn for variable binding, xor and flip_flop, episodic_transformer for tasks on tokens."
+        "The kind of network: elman_rnn for variable binding, xor and flip_flop, episodic_transformer for tasks on "
+            + "tokens."
     )]
     [AllowedValues(ElmanRnn, EpisodicTransformer)]
     public string Type { get; init; } = ElmanRnn;
@@ -35,7 +36,8 @@ public sealed record ModelConfiguration
     public string Dtype { get; init; } = "float32";
 
     [Description(
-        "First weights. uniform: within ±1/√H, PyTorch's; orthogonal: W_hh random orthogonal, the rest uniform; circuit: near the theory's circuit of the task, which takes H of s·d or more."
+        "First weights. uniform: within ±1/√H, PyTorch's; orthogonal: W_hh random orthogonal, the rest uniform; "
+            + "circuit: near the theory's circuit of the task, which takes H of s·d or more."
     )]
     [AllowedValues("uniform", "orthogonal", "circuit")]
     [OnlyFor(ElmanRnn)]
@@ -73,7 +75,8 @@ public sealed record ModelConfiguration
     public int? FeedForwardSize { get; init; }
 
     [Description(
-        "The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: the source's H + FFN(H_att), without norms."
+        "The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: the source's H + "
+            + "FFN(H_att), without norms."
     )]
     [AllowedValues("pre_norm", "seed")]
     [OnlyFor(EpisodicTransformer)]
@@ -94,7 +97,8 @@ public sealed record ModelConfiguration
     public int MemoryHeads { get; init; } = 1;
 
     [Description(
-        "What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token."
+        "What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a "
+            + "key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token."
     )]
     [AllowedValues("hebbian", "delta", "hypernetwork")]
     [OnlyFor(EpisodicTransformer)]
@@ -106,7 +110,8 @@ public sealed record ModelConfiguration
     public int HypernetworkRank { get; init; } = 1;
 
     [Description(
-        "How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, the source's form."
+        "How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, "
+            + "the source's form."
     )]
     [AllowedValues("linear", "softmax")]
     [OnlyFor(EpisodicTransformer)]
@@ -125,7 +130,8 @@ public sealed record ModelConfiguration
     public bool Drift { get; init; } = true;
 
     [Description(
-        "Nodes of the graph memory in each block, the tokens that were written most strongly so far; null: there is none. It goes with any memory, also none."
+        "Nodes of the graph memory in each block, the tokens that were written most strongly so far; null: there "
+            + "is none. It goes with any memory, also none."
     )]
     [Range(1, 65536)]
     [OnlyFor(EpisodicTransformer)]
@@ -137,14 +143,16 @@ public sealed record ModelConfiguration
     public int GraphInterval { get; init; } = 32;
 
     [Description(
-        "How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: softmax(q N') N', the source's form; no_edges: softmax(q N) N."
+        "How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: "
+            + "softmax(q N') N', the source's form; no_edges: softmax(q N) N."
     )]
     [AllowedValues("addressed", "seed", "no_edges")]
     [OnlyFor(EpisodicTransformer)]
     public string GraphRead { get; init; } = "addressed";
 
     [Description(
-        "The type that matrix products are computed in: bfloat16, or null for dtype's. Weights, sums over the sequence and the loss keep theirs."
+        "The type that matrix products are computed in: bfloat16, or null for dtype's. Weights, sums over the "
+            + "sequence and the loss keep theirs."
     )]
     [AllowedValues("bfloat16")]
     [OnlyFor(EpisodicTransformer)]
@@ -203,7 +211,8 @@ public sealed record ModelConfiguration
             {
                 yield return new(
                     "model.heads",
-                    $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a head's numbers are rotated two by two)"
+                    $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a "
+                        + "head's numbers are rotated two by two)"
                 );
             }
 
@@ -243,14 +252,16 @@ public sealed record ModelConfiguration
         {
             yield return new(
                 "model.initialization",
-                $"found circuit; {task.Name} is no linear variable binding task, so that there is no circuit for it; allowed: uniform, orthogonal"
+                $"found circuit; {task.Name} is no linear variable binding task, so that there is no circuit for "
+                    + "it; allowed: uniform, orthogonal"
             );
         }
         else if (HiddenSize < task.S * task.D)
         {
             yield return new(
                 "model.hidden_size",
-                $"found {HiddenSize}; initialization circuit needs an orthonormal basis of s·d = {task.S} · {task.D} = {task.S * task.D} vectors: allowed are as many hidden units or more"
+                $"found {HiddenSize}; initialization circuit needs an orthonormal basis of s·d = {task.S} · "
+                    + $"{task.D} = {task.S * task.D} vectors: allowed are as many hidden units or more"
             );
         }
     }

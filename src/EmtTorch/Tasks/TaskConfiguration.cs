@@ -14,7 +14,8 @@ namespace EmtTorch.Tasks;
 public sealed record TaskConfiguration
 {
     [Description(
-        "A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any size; so has xor, the exclusive or of two delayed vectors; flip_flop keeps d bits and has no s."
+        "A task by name: t1 to t4 and compose_copy (T2) have d = s = 8; repeat_copy, y(t) = y(t - s), has any "
+            + "size; so has xor, the exclusive or of two delayed vectors; flip_flop keeps d bits and has no s."
     )]
     [AllowedValues("repeat_copy", "compose_copy", "t1", "t2", "t3", "t4"), OrNameOf(typeof(NamedTask))]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]

@@ -54,7 +54,8 @@ internal sealed unsafe partial class CudaModule
             if (Interlocked.CompareExchange(ref s_problem, e.Message, null) is null)
             {
                 Console.Error.WriteLine(
-                    $"Torch's operators serve in place of this project's CUDA kernels, which cannot be used: {e.Message}"
+                    "Torch's operators serve in place of this project's CUDA kernels, which cannot be used: "
+                        + $"{e.Message}"
                 );
             }
             return null;

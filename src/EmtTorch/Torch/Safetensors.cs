@@ -100,7 +100,8 @@ public sealed class SafetensorsFile
             if (Length(tensor.DType, tensor.Shape) != tensor.Data.Length)
             {
                 throw new ArgumentException(
-                    $"the tensor {name} has {tensor.Data.Length} bytes, and its shape and dtype say {Length(tensor.DType, tensor.Shape)}"
+                    $"the tensor {name} has {tensor.Data.Length} bytes, and its shape and dtype say "
+                        + $"{Length(tensor.DType, tensor.Shape)}"
                 );
             }
         }
@@ -210,7 +211,8 @@ public sealed class SafetensorsFile
             if (Length(dtype, shape) != end - begin)
             {
                 throw new InvalidDataException(
-                    $"the tensor {entry.Name} has {end - begin} bytes, and its shape and dtype say {Length(dtype, shape)}"
+                    $"the tensor {entry.Name} has {end - begin} bytes, and its shape and dtype say "
+                        + $"{Length(dtype, shape)}"
                 );
             }
 

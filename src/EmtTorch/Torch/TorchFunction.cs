@@ -99,7 +99,8 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
             if (found.Count != isTensor.Length || found.Where((g, i) => g is not null && !isTensor[i]).Any())
             {
                 throw new InvalidOperationException(
-                    $"{Name} returned {found.Count} gradients for {isTensor.Length} arguments, or one for an argument that is no tensor"
+                    $"{Name} returned {found.Count} gradients for {isTensor.Length} arguments, or one for an "
+                        + "argument that is no tensor"
                 );
             }
 

@@ -41,7 +41,8 @@ public static partial class TorchRuntime
         if (!available)
         {
             problem =
-                $"'{name}' was asked for, but this machine has no CUDA device that this libtorch can use; allowed here: auto, cpu";
+                $"'{name}' was asked for, but this machine has no CUDA device that this libtorch can use; allowed "
+                + "here: auto, cpu";
         }
         else if (device.index >= cuda.device_count())
         {

@@ -53,7 +53,8 @@ internal static class TorchSharpDefects
         if (state.dtype != own.dtype || state.numel() != own.numel())
         {
             throw new InvalidDataException(
-                $"the random state has {state.numel()} numbers of {state.dtype}; this libtorch's has {own.numel()} of {own.dtype}"
+                $"the random state has {state.numel()} numbers of {state.dtype}; this libtorch's has {own.numel()} "
+                    + $"of {own.dtype}"
             );
         }
         // Of the Mersenne twister: the seed, then how many of its 624 numbers are left, whether it is seeded, and the

@@ -93,7 +93,8 @@ public sealed class FastWeightKernelTests : OnSimdPaths
         using var scope = NewDisposeScope();
         var arguments = Arguments(batch, heads, tokens, keys, values, decay, dtype);
         var found = Compared.ResultsAndGradients(Scan(rule, chunk), arguments);
-        var expected = Compared.ResultsAndGradients(Sequential(rule), [.. arguments.Select(t => t.to(float64))]); // of the same, rounded numbers
+        // Of the same, rounded numbers
+        var expected = Compared.ResultsAndGradients(Sequential(rule), [.. arguments.Select(t => t.to(float64))]);
         Compared.AreEqual([.. found.Select(t => t.to(float64))], expected, dtype == ScalarType.Float64 ? 1e-9 : 1e-4);
     }
 

@@ -282,7 +282,8 @@ public sealed class FastWeightsTests(bool kernel)
     public void NothingIsLeftBehind([Values] WriteRule rule)
     {
         using var scope = NewDisposeScope();
-        var leaves = Arguments(2000, ScalarType.Float32).Select(t => t.requires_grad_()).ToArray(); // about 10 MB of intermediates in a call
+        // About 10 MB of intermediates in a call
+        var leaves = Arguments(2000, ScalarType.Float32).Select(t => t.requires_grad_()).ToArray();
         void Call()
         {
             using var inner = NewDisposeScope();

@@ -215,7 +215,8 @@ public sealed class FusedElmanTests : OnSimdPaths
             .item<float>();
         double loss = network.Score(input, target, 3, gradients: true).Loss;
         if (float.IsFinite(expected))
-            Assert.That(loss, Is.EqualTo(expected).Within(1e-4 * expected)); // an infinite bias is only a saturated unit
+            // An infinite bias is only a saturated unit
+            Assert.That(loss, Is.EqualTo(expected).Within(1e-4 * expected));
         else
             Assert.That(double.IsFinite(loss), Is.False);
     }

@@ -143,7 +143,8 @@ public sealed class FastWeightMemory : nn.Module
         long batch = h.shape[0],
             tokens = h.shape[1],
             width = h.shape[2];
-        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0); // 3 × (B, heads, T, d_k)
+        // 3 × (B, heads, T, d_k)
+        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0);
         var q = nn.functional.normalize(parts[0], dim: -1);
         var (k, v) = hypernetwork is null
             ? (nn.functional.normalize(parts[1], dim: -1), parts[2])

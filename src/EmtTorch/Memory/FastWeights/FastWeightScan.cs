@@ -67,7 +67,8 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
         if ((bool)ctx.get_data("by kernel"))
             return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null, null];
         var parts = Parts(saved[0], chunk);
-        var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray(); // q, k, v, β
+        // Q, k, v, β
+        var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray();
         var ofDecay = ofDecayWanted ? zeros_like(saved[4]) : null;
         for (int i = parts.Count - 1; i >= 0; i--)
         {

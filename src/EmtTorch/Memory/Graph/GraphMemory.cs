@@ -151,7 +151,8 @@ public sealed class GraphMemory : nn.Module
 
         var chosen = Choose(gates, (waiting + tokens) / _interval);
         long intervals = (waiting + tokens + _interval - 1) / _interval; // M, those that tokens lie in
-        var (n, g) = (Gather(nodes, chosen.Take((int)intervals)), Gather(gates, chosen.Take((int)intervals))); // (B, M, N, 2d), (B, M, N)
+        // (B, M, N, 2d), (B, M, N)
+        var (n, g) = (Gather(nodes, chosen.Take((int)intervals)), Gather(gates, chosen.Take((int)intervals)));
         Tensor? edges = null,
             read = n;
         if (edge is not null)
@@ -169,7 +170,8 @@ public sealed class GraphMemory : nn.Module
                 : nn
                     .functional.pad(q, [0, 0, waiting, intervals * _interval - waiting - tokens])
                     .unflatten(1, [intervals, _interval]);
-        var weights = (matmul(queries * log_sharpness.exp(), keys.transpose(-2, -1)) + bias).softmax(-1); // (B, M, R, N)
+        // (B, M, R, N)
+        var weights = (matmul(queries * log_sharpness.exp(), keys.transpose(-2, -1)) + bias).softmax(-1);
         Tensor Tokens(Tensor padded) =>
             intervals == 1 ? padded.squeeze(1) : padded.flatten(1, 2).narrow(1, waiting, tokens);
         Observer?.Invoke(

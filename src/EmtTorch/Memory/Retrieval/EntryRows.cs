@@ -51,7 +51,8 @@ internal sealed class EntryRows : IDisposable
             if (first.Values.shape[1] != values.shape[1] || first.Values.dtype != values.dtype)
             {
                 throw new ArgumentException(
-                    $"values are {values.shape[1]} of {values.dtype}, those that are stored {first.Values.shape[1]} of {first.Values.dtype}"
+                    $"values are {values.shape[1]} of {values.dtype}, those that are stored "
+                        + $"{first.Values.shape[1]} of {first.Values.dtype}"
                 );
             }
         }

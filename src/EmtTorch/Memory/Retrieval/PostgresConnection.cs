@@ -70,7 +70,8 @@ public sealed class PostgresConnection : IDisposable
         catch (Exception e) when (e is ArgumentException or FormatException or KeyNotFoundException)
         {
             throw new StoreException(
-                "the connection string of PostgreSQL can't be read; it is like Host=…;Port=5432;Database=…;Username=…;Password=…"
+                "the connection string of PostgreSQL can't be read; it is like "
+                    + "Host=…;Port=5432;Database=…;Username=…;Password=…"
             ); // not the exception's words: they quote it
         }
     }
@@ -152,7 +153,9 @@ public sealed class PostgresConnection : IDisposable
 
     private StoreException Differs() =>
         new(
-            $"the entries of {Counter.Run} in PostgreSQL are not those that this run wrote: another program writes there, or the server has lost some. A run of this name is in progress elsewhere, or begin anew or from a checkpoint (--resume)"
+            $"the entries of {Counter.Run} in PostgreSQL are not those that this run wrote: another program writes "
+                + "there, or the server has lost some. A run of this name is in progress elsewhere, or begin anew "
+                + "or from a checkpoint (--resume)"
         );
 
     private Task<T> Enqueue<T>(Func<Task<T>> work)
@@ -212,7 +215,8 @@ public sealed class PostgresConnection : IDisposable
                 if (away is null)
                 {
                     _say(
-                        $"PostgreSQL is away: {Reason(e).TrimEnd('.')}. The run waits for it, {_wait.TotalSeconds:0} s at most"
+                        $"PostgreSQL is away: {Reason(e).TrimEnd('.')}. The run waits for it, "
+                            + $"{_wait.TotalSeconds:0} s at most"
                     );
                 }
                 else if (away.Elapsed - reminded > Reminder)
@@ -224,7 +228,8 @@ public sealed class PostgresConnection : IDisposable
                 if (away.Elapsed >= _wait)
                 {
                     throw new StoreException(
-                        $"PostgreSQL has been away for {away.Elapsed.TotalSeconds:0} s, and model.retrieval.wait is {_wait.TotalSeconds:0}: {Reason(e)}"
+                        $"PostgreSQL has been away for {away.Elapsed.TotalSeconds:0} s, and model.retrieval.wait "
+                            + $"is {_wait.TotalSeconds:0}: {Reason(e)}"
                     );
                 }
 
@@ -285,7 +290,8 @@ public sealed class PostgresConnection : IDisposable
     internal async Task Begin(NpgsqlConnection connection)
     {
         await using var begin = new NpgsqlCommand(
-            $"INSERT INTO {Counter.Table} (run, writes) VALUES ($1, 0) ON CONFLICT (run) DO UPDATE SET writes = {Counter.Table}.writes RETURNING writes",
+            $"INSERT INTO {Counter.Table} (run, writes) VALUES ($1, 0) ON CONFLICT (run) DO UPDATE SET writes = "
+                + $"{Counter.Table}.writes RETURNING writes",
             connection
         )
         {

@@ -84,7 +84,8 @@ public sealed partial class PostgresStore : IEpisodicStore
         if (hnsw)
         {
             _connection.Session =
-                "SET jit = off; SET enable_sort = off; SET hnsw.iterative_scan = strict_order; SET hnsw.ef_search = 100";
+                "SET jit = off; SET enable_sort = off; SET hnsw.iterative_scan = strict_order; SET hnsw.ef_search "
+                + "= 100";
         }
 
         Wait(
@@ -112,7 +113,8 @@ public sealed partial class PostgresStore : IEpisodicStore
                         await command.ExecuteNonQueryAsync();
                         break;
                     }
-                    catch (PostgresException e) when (left > 0 && e.SqlState is "23505" or "42P07" or "42710") { } // another run makes it at the same moment
+                    // Another run makes it at the same moment
+                    catch (PostgresException e) when (left > 0 && e.SqlState is "23505" or "42P07" or "42710") { }
                 }
                 await _connection.Begin(c);
                 await using (var session = new NpgsqlCommand(_connection.Session, c))
@@ -120,7 +122,8 @@ public sealed partial class PostgresStore : IEpisodicStore
                 // PGlite, a PostgreSQL inside Node, answers to no COPY FROM STDIN and is lost after one; where it does,
                 // it says so by this setting.
                 await using var copies = new NpgsqlCommand(
-                    "SELECT coalesce(nullif(current_setting('emttorch.copy', true), ''), CASE WHEN version() LIKE '%PGlite%' THEN 'off' ELSE 'on' END) = 'on'",
+                    "SELECT coalesce(nullif(current_setting('emttorch.copy', true), ''), CASE WHEN version() LIKE "
+                        + "'%PGlite%' THEN 'off' ELSE 'on' END) = 'on'",
                     c
                 );
                 _copies = (bool)(await copies.ExecuteScalarAsync())!;
@@ -131,7 +134,8 @@ public sealed partial class PostgresStore : IEpisodicStore
         // A sum is what the index is not of: an order by it is exact.
         string exactly = $"{product} + 0, generation, document, position";
         string Arm(string which, string by) =>
-            $"(SELECT generation, document, position, value, {product} AS distance FROM {_table} WHERE run = $1 AND block = $2 AND {which} ORDER BY {by} LIMIT $7)";
+            $"(SELECT generation, document, position, value, {product} AS distance FROM {_table} WHERE run = $1 "
+            + $"AND block = $2 AND {which} ORDER BY {by} LIMIT $7)";
         var arms = Arm("generation = $3 AND document = q.document AND position < q.before", exactly);
         if (shared)
             arms += $" UNION ALL {Arm("generation < $3", hnsw ? product : exactly)}";
@@ -195,7 +199,10 @@ public sealed partial class PostgresStore : IEpisodicStore
         if ((string?)Ask("SELECT current_setting('transaction_read_only')") == "on")
             return "the database is read-only";
         if (Ask("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'") is null)
-            return "PostgreSQL has no pgvector: its package must be installed on the server (https://github.com/pgvector/pgvector)";
+        {
+            return "PostgreSQL has no pgvector: its package must be installed on the server "
+                + "(https://github.com/pgvector/pgvector)";
+        }
         foreach (var name in new[] { table, table + "_runs" })
         {
             if (Ask("SELECT to_regclass($1)::oid::bigint", $"\"{name}\"") is not { } id)
@@ -208,11 +215,13 @@ public sealed partial class PostgresStore : IEpisodicStore
                 continue;
             var columns = (string)
                 Ask(
-                    "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped",
+                    "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) "
+                        + "FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped",
                     id
                 )!;
             string Wanted(string key) =>
-                $"run text, block integer, generation bigint, document bigint, position bigint, key {key}, value bytea, text bytea";
+                $"run text, block integer, generation bigint, document bigint, position bigint, key {key}, value "
+                + "bytea, text bytea";
             if (columns != Wanted($"vector({keySize})"))
             {
                 return
@@ -267,7 +276,8 @@ public sealed partial class PostgresStore : IEpisodicStore
         if (entries.Values.shape[2] != _valueSize || entries.Values.dtype != _valueType)
         {
             throw new ArgumentException(
-                $"values are {entries.Values.shape[2]} of {entries.Values.dtype}, those that are stored {_valueSize} of {_valueType}"
+                $"values are {entries.Values.shape[2]} of {entries.Values.dtype}, those that are stored "
+                    + $"{_valueSize} of {_valueType}"
             );
         }
 
@@ -280,7 +290,8 @@ public sealed partial class PostgresStore : IEpisodicStore
                 await using (
                     var delete = Command(
                         c,
-                        $"DELETE FROM {_table} WHERE run = $1 AND block = $2 AND generation = $3 AND document BETWEEN $4 AND $5 AND position >= $6",
+                        $"DELETE FROM {_table} WHERE run = $1 AND block = $2 AND generation = $3 AND document "
+                            + "BETWEEN $4 AND $5 AND position >= $6",
                         generation,
                         first,
                         first + batch - 1,
@@ -485,7 +496,8 @@ public sealed partial class PostgresStore : IEpisodicStore
             {
                 await using var command = Command(
                     c,
-                    $"SELECT text FROM {_table} WHERE run = $1 AND block = $2 AND generation = $3 AND document = $4 AND position = $5",
+                    $"SELECT text FROM {_table} WHERE run = $1 AND block = $2 AND generation = $3 AND document = "
+                        + "$4 AND position = $5",
                     generation,
                     document,
                     position

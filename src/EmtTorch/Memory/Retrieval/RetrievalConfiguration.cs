@@ -19,7 +19,8 @@ public sealed record RetrievalConfiguration
     public string Store { get; init; } = Memory;
 
     [Description(
-        "What a token finds. document: entries of its own document; shared: also those of all documents of earlier batches, which are kept."
+        "What a token finds. document: entries of its own document; shared: also those of all documents of earlier "
+            + "batches, which are kept."
     )]
     [AllowedValues("document", "shared")]
     public string Scope { get; init; } = "document";
@@ -37,7 +38,8 @@ public sealed record RetrievalConfiguration
     public int? Entries { get; init; }
 
     [Description(
-        "The table, made where there is none; another, its name with _runs, is beside it. Runs share it, told apart by name and seed."
+        "The table, made where there is none; another, its name with _runs, is beside it. Runs share it, told "
+            + "apart by name and seed."
     )]
     [RegularExpression(
         "^[A-Za-z_][A-Za-z0-9_]{0,49}$",
@@ -52,7 +54,8 @@ public sealed record RetrievalConfiguration
     public string Connection { get; init; } = "EMTTORCH_POSTGRES";
 
     [Description(
-        "How entries of earlier batches are found. none: exactly, looking at all; hnsw: by an index, fast and now and then not the nearest."
+        "How entries of earlier batches are found. none: exactly, looking at all; hnsw: by an index, fast and now "
+            + "and then not the nearest."
     )]
     [AllowedValues("none", "hnsw")]
     [OnlyFor(Postgres)]

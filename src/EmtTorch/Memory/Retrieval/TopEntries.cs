@@ -53,7 +53,8 @@ internal static class TopEntries
                 );
             }
 
-            var best = Of(rows.view(all, groups, Group).amax([2L]), count).Places.sort(-1).Values; // in order again, (N, K)
+            // In order again, (N, K)
+            var best = Of(rows.view(all, groups, Group).amax([2L]), count).Places.sort(-1).Values;
             var candidates = (
                 best.unsqueeze(-1) * Group + arange(Group, dtype: ScalarType.Int64, device: rows.device)
             ).view(all, (long)count * Group);

@@ -89,7 +89,8 @@ public sealed class LinearBinding
             ? []
             :
             [
-                $"{name} is a task of the paper with d = 8 and s = 8, but d is {d} and s is {s}; repeat_copy, an id, terms or a matrix allow other sizes",
+                $"{name} is a task of the paper with d = 8 and s = 8, but d is {d} and s is {s}; repeat_copy, an "
+                    + "id, terms or a matrix allow other sizes",
             ];
     }
 
@@ -132,7 +133,8 @@ public sealed class LinearBinding
             if (id1.GetBitLength() > (long)s * d)
             {
                 broken.Add(
-                    $"id1 has its highest bit at {id1.GetBitLength() - 1}: the history has s·d = {s * d} entries, bits 0 to {s * d - 1}"
+                    $"id1 has its highest bit at {id1.GetBitLength() - 1}: the history has s·d = {s * d} entries, "
+                        + $"bits 0 to {s * d - 1}"
                 );
             }
 
@@ -140,7 +142,8 @@ public sealed class LinearBinding
             if (ones != d)
             {
                 broken.Add(
-                    $"id1 chooses {ones} history entries (ones in its binary form): it must be exactly d = {d}, one for each output component"
+                    $"id1 chooses {ones} history entries (ones in its binary form): it must be exactly d = {d}, "
+                        + "one for each output component"
                 );
             }
         }
@@ -165,7 +168,8 @@ public sealed class LinearBinding
                 if (digit >= d - k)
                 {
                     broken.Add(
-                        $"id2's digit {k} in base {d} (least first) is {digit}: it must be below d − {k} = {d - k}, as choice[{k}] is swapped with choice[{k} + digit] and there are only {d}"
+                        $"id2's digit {k} in base {d} (least first) is {digit}: it must be below d − {k} = "
+                            + $"{d - k}, as choice[{k}] is swapped with choice[{k} + digit] and there are only {d}"
                     );
                 }
             }
@@ -178,7 +182,8 @@ public sealed class LinearBinding
         else if (id3.GetBitLength() > d)
         {
             broken.Add(
-                $"id3 has its highest bit at {id3.GetBitLength() - 1}: there is one sign for each of the d = {d} components, so that it must be below 2^{d}"
+                $"id3 has its highest bit at {id3.GetBitLength() - 1}: there is one sign for each of the d = {d} "
+                    + $"components, so that it must be below 2^{d}"
             );
         }
 
@@ -218,7 +223,8 @@ public sealed class LinearBinding
             if (matrix[j].Count != d)
             {
                 broken.Add(
-                    $"the matrix's row {j} has {matrix[j].Count} numbers: it must be d = {d}, one for each output component"
+                    $"the matrix's row {j} has {matrix[j].Count} numbers: it must be d = {d}, one for each output "
+                        + "component"
                 );
             }
 

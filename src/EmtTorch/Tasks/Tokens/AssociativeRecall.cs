@@ -152,7 +152,8 @@ public sealed class AssociativeRecall : ITokenTask
             slots = (_length - context) / 2;
         var shape = new[] { batchSize, _length };
         var keys = PairTokens.Distinct(batchSize, _pairs, half - 1, generator, _device).add_(1); // (B, K)
-        var values = PairTokens.Distinct(batchSize, _pairs, VocabularySize - half, generator, _device).add_(half); // (B, K)
+        // (B, K)
+        var values = PairTokens.Distinct(batchSize, _pairs, VocabularySize - half, generator, _device).add_(half);
         // Without replacement, multinomial draws one after another, and gives them in that order.
         var slot = Draw.On(
             _device,

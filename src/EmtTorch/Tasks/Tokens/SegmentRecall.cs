@@ -23,12 +23,14 @@ public sealed record SegmentRecallConfiguration : PairsConfiguration
     public int Distractors { get; init; }
 
     [Description(
-        "Whether every second question, by chance, gives the value and asks for its key; values are then distinct in a document, as keys are."
+        "Whether every second question, by chance, gives the value and asks for its key; values are then distinct "
+            + "in a document, as keys are."
     )]
     public bool BothWays { get; init; }
 
     [Description(
-        "How many vocabularies, of as many keys and values each, the network's tokens are: one for each of several tasks."
+        "How many vocabularies, of as many keys and values each, the network's tokens are: one for each of several "
+            + "tasks."
     )]
     [Range(1, 1024)]
     public int Vocabularies { get; init; } = 1;

@@ -142,7 +142,8 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         else if (broken.Count == 0 && shortest < needed)
         {
             broken.Add(
-                $"{path} has {length} characters, and {shortest} in its shortest part, 5 %: a document of {segments} segments of {segmentLength} needs {needed}"
+                $"{path} has {length} characters, and {shortest} in its shortest part, 5 %: a document of "
+                    + $"{segments} segments of {segmentLength} needs {needed}"
             );
         }
 

@@ -8,7 +8,8 @@ namespace EmtTorch.Tasks;
 /// <summary>Settings of <see cref="TwoHop"/>; horizons are segments between facts and questions.</summary>
 [Named("two_hop")]
 [Description(
-    "Facts a → b and b → c in a document's first segment, in its last a is asked for c; horizons are segments between them."
+    "Facts a → b and b → c in a document's first segment, in its last a is asked for c; horizons are segments "
+        + "between them."
 )]
 public sealed record TwoHopConfiguration : TokenTaskSettings
 {
@@ -17,7 +18,8 @@ public sealed record TwoHopConfiguration : TokenTaskSettings
     public int Chains { get; init; } = 4;
 
     [Description(
-        "Facts that a question goes along from a chain's first name: 2 joins two of them, 1 asks the same documents for the next name; with more, chains are as long."
+        "Facts that a question goes along from a chain's first name: 2 joins two of them, 1 asks the same "
+            + "documents for the next name; with more, chains are as long."
     )]
     [Range(1, 1024)]
     public int Hops { get; init; } = 2;

@@ -123,7 +123,8 @@ internal sealed class SequenceLearner : Learner
 
     public override (double Loss, double Accuracy) Gradients(int horizon, Generator data)
     {
-        var (input, target) = _task.Batch(Configuration.Training.BatchSize, horizon, data); // (s, B, d), (horizon, B, d)
+        // (s, B, d), (horizon, B, d)
+        var (input, target) = _task.Batch(Configuration.Training.BatchSize, horizon, data);
         var score = _network.Score(input, target, from: _task.InputSteps, gradients: true);
         if (Configuration.Training.SpectralPenalty > 0)
             _network.AddSpectralPenalty(Configuration.Training.SpectralPenalty);

@@ -44,7 +44,9 @@ public sealed record RunConfiguration
     public IReadOnlyList<string> Extensions { get; init; } = [];
 
     [Description(
-        "What is to be learned. Variable binding: exactly one of name, id, matrix and terms, in a size d, s. On tokens, for a transformer: one of associative_recall, segment_recall, rebinding, two_hop, copy and text."
+        "What is to be learned. Variable binding: exactly one of name, id, matrix and terms, in a size d, s. On "
+            + "tokens, for a transformer: one of associative_recall, segment_recall, rebinding, two_hop, copy and "
+            + "text."
     )]
     public required TaskConfiguration Task { get; init; }
 
@@ -52,7 +54,8 @@ public sealed record RunConfiguration
     public ModelConfiguration Model { get; init; } = new();
 
     [Description(
-        "The optimisation: Adam on the mean squared error of the output phase; on tokens, on the cross entropy of what is asked."
+        "The optimisation: Adam on the mean squared error of the output phase; on tokens, on the cross entropy of "
+            + "what is asked."
     )]
     public TrainingConfiguration Training { get; init; } = new();
 

@@ -117,7 +117,8 @@ internal sealed class RunCourse : IDisposable
         if (!double.IsFinite(score.Loss))
         {
             throw new TrainingException(
-                $"The loss is {score.Loss} at step {State.Step}: training has diverged. Try a smaller training.learning_rate or training.max_grad_norm. The checkpoints before it are kept."
+                $"The loss is {score.Loss} at step {State.Step}: training has diverged. Try a smaller "
+                    + "training.learning_rate or training.max_grad_norm. The checkpoints before it are kept."
             );
         }
 
@@ -182,7 +183,8 @@ internal sealed class RunCourse : IDisposable
             if (test is not null)
             {
                 _log.Information(
-                    "Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss {Loss:0.00000}",
+                    "Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss "
+                        + "{Loss:0.00000}",
                     State.Step,
                     test.Value.Accuracy,
                     _configuration.Evaluation.Horizon,

@@ -27,7 +27,8 @@ internal static class StoredEpisodes
         Environment.GetEnvironmentVariable(settings.Connection) is { Length: > 0 } set ? set : null;
 
     private static string Unset(RetrievalConfiguration settings) =>
-        $"the environment variable {settings.Connection} is not set: it holds the connection string of PostgreSQL, Host=…;Database=…;Username=…;Password=…";
+        $"the environment variable {settings.Connection} is not set: it holds the connection string of PostgreSQL, "
+        + "Host=…;Database=…;Username=…;Password=…";
 
     /// <summary>Why a run's store can't be used, before anything is written; null where it can.</summary>
     public static ConfigurationProblem? Problem(RunConfiguration configuration)
@@ -170,7 +171,8 @@ internal static class StoredEpisodes
             if (counts is not null && store.Count is var there && there != counts[i])
             {
                 throw new InvalidDataException(
-                    $"the store of block {i} holds {there} of the {counts[i]} entries that the checkpoint knows: the run can't go on from it. Without --resume it begins anew"
+                    $"the store of block {i} holds {there} of the {counts[i]} entries that the checkpoint knows: "
+                        + "the run can't go on from it. Without --resume it begins anew"
                 );
             }
         }

@@ -31,13 +31,15 @@ public sealed record TrainingConfiguration
     public int WarmupSteps { get; init; }
 
     [Description(
-        "What becomes of the learning rate afterwards: constant, or down to a tenth of it along a cosine that ends with the last step."
+        "What becomes of the learning rate afterwards: constant, or down to a tenth of it along a cosine that ends "
+            + "with the last step."
     )]
     [AllowedValues("constant", "cosine")]
     public string Schedule { get; init; } = "constant";
 
     [Description(
-        "adam: L2, this times the weights is added to the gradient; adamw: beside the gradient, at each step the weights shrink by this times the learning rate."
+        "adam: L2, this times the weights is added to the gradient; adamw: beside the gradient, at each step the "
+            + "weights shrink by this times the learning rate."
     )]
     [Range(0, double.MaxValue)]
     public double WeightDecay { get; init; }
@@ -47,19 +49,22 @@ public sealed record TrainingConfiguration
     public double MaxGradNorm { get; init; } = 1;
 
     [Description(
-        "Gaussian noise on every gradient after clipping, of variance this / (1 + step)^0.55 (Neelakantan et al. 2015: 0.01, 0.3, 1)."
+        "Gaussian noise on every gradient after clipping, of variance this / (1 + step)^0.55 (Neelakantan et al. "
+            + "2015: 0.01, 0.3, 1)."
     )]
     [Range(0, double.MaxValue)]
     public double GradientNoise { get; init; }
 
     [Description(
-        "What is minimised has this times ‖W_hhᵀ W_hh − I‖² added, which draws W_hh to an orthogonal matrix; the loss that is reported has not."
+        "What is minimised has this times ‖W_hhᵀ W_hh − I‖² added, which draws W_hh to an orthogonal matrix; the "
+            + "loss that is reported has not."
     )]
     [Range(0, double.MaxValue)]
     public double SpectralPenalty { get; init; }
 
     [Description(
-        "Segments of a document that gradients go back through; null: all. What is carried goes on beyond. For tasks on tokens."
+        "Segments of a document that gradients go back through; null: all. What is carried goes on beyond. For "
+            + "tasks on tokens."
     )]
     [Range(1, 1_048_576)]
     public int? BpttSegments { get; init; }
@@ -116,7 +121,8 @@ public sealed record TrainingConfiguration
 public sealed record CurriculumConfiguration
 {
     [Description(
-        "Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says), strictly increasing; the last one is kept to the end."
+        "Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says), strictly "
+            + "increasing; the last one is kept to the end."
     )]
     [MinLength(1), Range(1, 1_000_000)]
     public IReadOnlyList<int> Horizons { get; init; } = [10, 20, 40, 60, 100];
@@ -186,7 +192,8 @@ public sealed record CheckpointConfiguration
     public int KeepLast { get; init; } = 3;
 
     [Description(
-        "Whether a checkpoint is written whenever the test loss is the lowest so far, and the last of these kept besides."
+        "Whether a checkpoint is written whenever the test loss is the lowest so far, and the last of these kept "
+            + "besides."
     )]
     public bool KeepBest { get; init; } = true;
 }

@@ -342,7 +342,8 @@ public sealed class RetrievalMemoryTests
             Assert.That(hidden.shape, Is.EqualTo(new long[] { batch, length, 8 }));
             var next = Tokens(batch, 7, seed: 3);
             var (after, _) = network.Read(next, network.Read(zeros(batch, 0, dtype: ScalarType.Int64), state).State);
-            Compared.AreEqual([after], [network.Read(next, state).Hidden], 1e-12); // the second reading goes on from there, too
+            // The second reading goes on from there, too
+            Compared.AreEqual([after], [network.Read(next, state).Hidden], 1e-12);
         }
     }
 

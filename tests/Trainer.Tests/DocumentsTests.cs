@@ -2,12 +2,11 @@ using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using EmtTorch.Studies;
 
-namespace EmtTorch.Reports.Tests;
+namespace EmtTorch.Trainer.Tests;
 
 /// <summary>
 /// What the documents point at exists: the files and headings of links; the verbs, options, settings and files of
-/// commands.
-/// Verbs and options are read from the source of Trainer, so that nothing has to be started.
+/// commands. Verbs and options are those of the program.
 /// </summary>
 public sealed partial class DocumentsTests
 {
@@ -208,15 +207,14 @@ public sealed partial class DocumentsTests
     /// <summary>Of each verb its options, and whether an option has a value.</summary>
     private static Dictionary<string, Dictionary<string, bool>> ReadVerbs()
     {
-        var verbs = new Dictionary<string, Dictionary<string, bool>> { ["schema"] = [] };
-        foreach (var file in Directory.EnumerateFiles(In("Trainer"), "*.cs"))
-        {
-            var text = File.ReadAllText(file);
-            var verb = Path.GetFileName(file) == "Program.cs" ? Train : Verb().Match(text).Groups[1].Value;
-            var options = Option().Matches(text).ToDictionary(m => m.Groups[2].Value, m => m.Groups[1].Value != "bool");
-            if (verb != Train || options.Count > 0)
-                verbs[verb] = options;
-        }
+        var root = CommandLine.Create();
+        Dictionary<string, bool> OptionsOf(System.CommandLine.Command command) =>
+            command
+                .Options.Concat(root.Options.Where(o => o.Recursive))
+                .DistinctBy(o => o.Name)
+                .ToDictionary(o => o.Name, o => o.ValueType != typeof(bool));
+        var verbs = root.Subcommands.ToDictionary(c => c.Name, OptionsOf);
+        verbs[Train] = OptionsOf(root);
         return verbs;
     }
 
@@ -294,10 +292,4 @@ public sealed partial class DocumentsTests
     /// <summary>A place in the repository; not one that runs make, and not several.</summary>
     [GeneratedRegex(@"^(configs|docs|experiments|scripts|src|tests)/(?!.*(\bruns\b|[*…{<=]))")]
     private static partial Regex Place();
-
-    [GeneratedRegex("new Command\\(\\s*\"([a-z]+)\"")]
-    private static partial Regex Verb();
-
-    [GeneratedRegex("new Option<([^>]+)>\\(\\s*\"(--[a-z-]+)\"")]
-    private static partial Regex Option();
 }
