@@ -73,7 +73,7 @@ public static class ContinualPage
     private static readonly Channel Step = new("s", "step, over all stages") { Axis = Axis.Steps };
 
     private static Channel Coloured(string field, IEnumerable<string> names) =>
-        Coloured(field, [.. names]) is { Legend: { } legend } channel
+        Channel.Coloured(field, [.. names]) is { Legend: { } legend } channel
             ? channel with
             {
                 Legend = legend with { Orient = "top" },
