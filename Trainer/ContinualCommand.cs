@@ -14,9 +14,8 @@ namespace EmtTorch.Trainer;
 
 /// <summary>
 /// `Trainer continual SEQUENCE.json`: one network learns tasks one after the other, by several methods. First the
-/// strengths of penalties are tried with the
-/// sweep's seed, then each method, at its best strength, is trained with all seeds, then tables and figures are
-/// written. What is finished is passed over.
+/// strengths of penalties are tried with the sweep's seed, then each method, at its best strength, is trained with all
+/// seeds, then tables and figures are written. What is finished is passed over.
 /// </summary>
 internal static class ContinualCommand
 {

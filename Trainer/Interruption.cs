@@ -28,8 +28,7 @@ internal sealed class Interruption : IDisposable
     private void Interrupt(PosixSignalContext context)
     {
         // Only a person presses twice in impatience. Slurm and others send SIGTERM to a script and to its children
-        // alike, and the
-        // script passes its own on; what must end at once gets SIGKILL.
+        // alike, and the script passes its own on; what must end at once gets SIGKILL.
         if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT)
             return;
         context.Cancel = true;

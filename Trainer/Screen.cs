@@ -12,8 +12,7 @@ namespace EmtTorch.Trainer;
 
 /// <summary>
 /// What a person sees of runs: log lines, and below them, on a terminal, one live line of progress. Several runs share
-/// one
-/// screen, each with its label; it may be used from several threads.
+/// one screen, each with its label; it may be used from several threads.
 /// </summary>
 internal sealed class Screen : IDisposable
 {

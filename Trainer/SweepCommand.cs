@@ -12,8 +12,7 @@ namespace EmtTorch.Trainer;
 
 /// <summary>
 /// `Trainer sweep SWEEP.json`: trains the runs of a sweep that are missing, and reads what each has learned. A run that
-/// fails is
-/// tried once more. Several processes may share a sweep: each run is one's at a time.
+/// fails is tried once more. Several processes may share a sweep: each run is one's at a time.
 /// </summary>
 internal static class SweepCommand
 {

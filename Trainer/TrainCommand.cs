@@ -11,9 +11,8 @@ namespace EmtTorch.Trainer;
 
 /// <summary>
 /// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the configurations and
-/// seeds, several at a time: each of a
-/// number of workers takes the next one when it is done; on a GPU all of one shape in each launch. A run's result is
-/// what it would be alone.
+/// seeds, several at a time: each of a number of workers takes the next one when it is done; on a GPU all of one shape
+/// in each launch. A run's result is what it would be alone.
 /// </summary>
 internal static class TrainCommand
 {

@@ -14,10 +14,8 @@ public sealed record Cycle(int Length, IReadOnlyList<Complex> Eigenvalues, int C
 
 /// <summary>
 /// Which parts of the circuit a network has. Φ falls apart into cycles, the strongly connected components of its graph,
-/// and its
-/// spectrum is the union of theirs; a network whose spectrum is not the circuit's may still be that of some of its
-/// cycles: of T2's, say,
-/// whose lengths are 1 to 8, all but the longest.
+/// and its spectrum is the union of theirs; a network whose spectrum is not the circuit's may still be that of some of
+/// its cycles: of T2's, say, whose lengths are 1 to 8, all but the longest.
 /// </summary>
 /// <param name="All">The cycles, shortest first.</param>
 /// <param name="Error">The mean absolute difference of the learned cycles' arguments, in radians; null where there is

@@ -10,8 +10,7 @@ public static class ExampleInput
 
     /// <summary>Reads one.</summary>
     /// <param name="text">Digits, such as 3141: each is a vector of its bits, the highest first, 1 for a set bit and −1
-    /// for one that
-    /// is not; repeated to fill the s steps. Or a JSON array of s vectors of κ numbers.</param>
+    /// for one that is not; repeated to fill the s steps. Or a JSON array of s vectors of κ numbers.</param>
     /// <param name="s">Vectors.</param>
     /// <param name="d">Numbers in one, κ.</param>
     /// <returns>(s, κ).</returns>

@@ -13,8 +13,7 @@ public sealed record FixedPointOptions
 
     /// <summary>
     /// Two states nearer than this (Euclidean distance) are one fixed point. A state's distance from the true point is
-    /// of the order of
-    /// the tolerance over |1 − λ|, so that this resolves what is not degenerate, by far.
+    /// of the order of the tolerance over |1 − λ|, so that this resolves what is not degenerate, by far.
     /// </summary>
     public double MergeDistance { get; init; } = 1e-4;
 
@@ -66,15 +65,13 @@ public sealed class FixedPoint
 
     /// <summary>
     /// False where an eigenvalue is 1 (to 1e-5), so that J − I is singular: the point may be one of a line of fixed
-    /// points, or lie
-    /// where two are about to meet, and then where it is and how many there are of its kind mean little.
+    /// points, or lie where two are about to meet, and then where it is and how many there are of its kind mean little.
     /// </summary>
     public bool IsIsolated { get; }
 
     /// <summary>
     /// J = diag(1 − h*²) W_hh, (H, H), of h(t+1) − h* = J (h(t) − h*) (Karuvally et al. 2023, Eq. 35): what is read in
-    /// place of
-    /// W_hh. Computed at each call.
+    /// place of W_hh. Computed at each call.
     /// </summary>
     public double[,] Jacobian()
     {
@@ -92,25 +89,19 @@ public sealed class FixedPoint
 
 /// <summary>
 /// The fixed points of F(h) = tanh(W_hh h + drive), where the drive is b + W_uh u for a constant input u: found from
-/// many
-/// starts at once, in float64, as Sussillo and Barak 2013 look for them, by making q(h) = ½‖F(h) − h‖² small.
+/// many starts at once, in float64, as Sussillo and Barak 2013 look for them, by making q(h) = ½‖F(h) − h‖² small.
 /// </summary>
 /// <remarks>
 /// Each start goes down q by Levenberg and Marquardt's steps, with A = J(h) − I and r = F(h) − h:
 /// (AᵀA + μI) δ = −Aᵀr. Where it is far from a fixed point μ keeps the step short; a step is taken only if q falls; and
-/// as
-/// μ goes to 0 with ‖r‖ the steps become Newton's. Other than Newton's they are defined where J − I is singular, too,
-/// so
-/// that lines of fixed points do no harm. A start that ends in a minimum of q above 0 (a slow point), or that is not
-/// there after
-/// the last iteration, is counted in <see cref="Unconverged"/> and is nowhere among the points.
+/// as μ goes to 0 with ‖r‖ the steps become Newton's. Other than Newton's they are defined where J − I is singular,
+/// too, so that lines of fixed points do no harm. A start that ends in a minimum of q above 0 (a slow point), or that
+/// is not there after the last iteration, is counted in <see cref="Unconverged"/> and is nowhere among the points.
 /// <para>
 /// On two CPU cores 1,024 starts take about a second at H = 64 and three at H = 128. A step costs about 3 H³
-/// multiplications and
-/// additions a start, which at H = 1,024 comes to one or two seconds a start, half an hour for all: take a few dozen
-/// starts there, or
-/// weights on a GPU, where all of this then runs. Memory stays below about 500 MB, since Jacobians are made a chunk at
-/// a time.
+/// multiplications and additions a start, which at H = 1,024 comes to one or two seconds a start, half an hour for all:
+/// take a few dozen starts there, or weights on a GPU, where all of this then runs. Memory stays below about 500 MB,
+/// since Jacobians are made a chunk at a time.
 /// </para>
 /// </remarks>
 /// <example><code>

@@ -9,10 +9,8 @@ namespace EmtTorch.Analysis;
 
 /// <summary>
 /// How a trained network keeps the bits of <see cref="FlipFlop"/> (Sussillo and Barak 2013): each of the 2^d patterns
-/// is to be
-/// a stable fixed point without input, which the readout reads as the pattern's signs; pulses lead from one to another
-/// past the
-/// unstable ones between them.
+/// is to be a stable fixed point without input, which the readout reads as the pattern's signs; pulses lead from one to
+/// another past the unstable ones between them.
 /// </summary>
 /// <example><code>
 /// var states = FlipFlopStates.Of(network);

@@ -55,14 +55,12 @@ public sealed record InterventionOptions
 
 /// <summary>
 /// Interventions on a network's variables through Ψ: h ← h + Ψ (x' − Ψ* h) on the entries to be changed; and Φ's
-/// prediction
-/// of all outputs that follow. That they agree shows that Ψ is not only where the variables can be read, but what
-/// the network computes with.
+/// prediction of all outputs that follow. That they agree shows that Ψ is not only where the variables can be read, but
+/// what the network computes with.
 /// </summary>
 /// <remarks>
 /// A predicted bit is right where the output has its sign; where the prediction is zero (erased), where |y| &lt; 0.5,
-/// nearer
-/// to zero than to ±1.
+/// nearer to zero than to ±1.
 /// </remarks>
 public static class Interventions
 {

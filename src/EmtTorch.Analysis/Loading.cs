@@ -43,9 +43,8 @@ public sealed record LoadingResult(
 
 /// <summary>
 /// How a network of one phase loads what a linear one can't: for T2–T4 the last row of Φ feeds f of the half-filled
-/// memory into
-/// variable s while input is written there. In a linear network content would be u + f: 2u where they agree and 0 where
-/// they don't. What a trained tanh network does is measured in its variable memories.
+/// memory into variable s while input is written there. In a linear network content would be u + f: 2u where they agree
+/// and 0 where they don't. What a trained tanh network does is measured in its variable memories.
 /// </summary>
 public static class Loading
 {
@@ -155,8 +154,7 @@ public static class Loading
         );
 
         // The value u_i(t) moves down one variable a step; by T1's rule and its like it comes back to variable s. As
-        // long as it is
-        // only moved, entry (s − 1 − steps)·d + i holds it.
+        // long as it is only moved, entry (s − 1 − steps)·d + i holds it.
         void Follow(int b, int t, int i, double given, Mean[] into)
         {
             for (int k = 0; k <= after; k++)

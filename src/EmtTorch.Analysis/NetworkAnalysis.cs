@@ -32,8 +32,7 @@ public sealed record GroundingResult(
 
 /// <summary>
 /// Frobenius norms of the four blocks of W_hh in the basis [Ψ; Ψ⊥]: how strongly memory and the rest of the hidden
-/// space act
-/// on each other (paper, Fig. 3A).
+/// space act on each other (paper, Fig. 3A).
 /// </summary>
 public sealed record InteractionBlocks(
     double MemoryToMemory,
@@ -44,8 +43,7 @@ public sealed record InteractionBlocks(
 
 /// <summary>
 /// Everything that the theory says of one trained network: spectrum, variable memories, interventions, loading. What
-/// can't be
-/// computed is null, and <see cref="Problems"/> says why.
+/// can't be computed is null, and <see cref="Problems"/> says why.
 /// </summary>
 /// <example><code>
 /// var weights = NetworkWeights.From(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");

@@ -72,10 +72,8 @@ public sealed record NetworkWeights(
 
     /// <summary>Weights from a checkpoint, or from a safetensors file that Python wrote.</summary>
     /// <param name="file">The file. Understood are the names of this project (`rnn.weight_ih`, `rnn.weight_hh`,
-    /// `rnn.bias`, `readout.weight`,
-    /// `readout.bias`), and those of PyTorch's RNN and RNNCell (`…weight_ih_l0`, `…bias_ih_l0` and `…bias_hh_l0`, which
-    /// are
-    /// added) with a Linear of any name.</param>
+    /// `rnn.bias`, `readout.weight`, `readout.bias`), and those of PyTorch's RNN and RNNCell (`…weight_ih_l0`,
+    /// `…bias_ih_l0` and `…bias_hh_l0`, which are added) with a Linear of any name.</param>
     /// <param name="name">What to call it in messages.</param>
     /// <exception cref="InvalidDataException">It holds no Elman network, or more than one; the message says what was
     /// looked for and what is there.</exception>

@@ -35,8 +35,7 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
 
     /// <summary>
     /// W on the subspace with each eigenvalue's magnitude that of the theory's eigenvalue it is matched with (1, for
-    /// the
-    /// paper's tasks). tanh holds back what grows: |λ| > 1 ends in a limit cycle, where the effective gain is 1.
+    /// the paper's tasks). tanh holds back what grows: |λ| > 1 ends in a limit cycle, where the effective gain is 1.
     /// </summary>
     /// <returns>(m, m).</returns>
     /// <exception cref="AnalysisException">The counts differ, or the eigenvectors are nearly dependent.</exception>

@@ -11,24 +11,21 @@ public enum Grounding
 {
     /// <summary>
     /// The network and the circuit are two realizations of the same output sequence, so that the basis is the
-    /// similarity
-    /// transform between them: Ψ = O(W)† O(Φ), O(A) = [C; CA; CA²; …]. It needs the spectra to agree in count.
+    /// similarity transform between them: Ψ = O(W)† O(Φ), O(A) = [C; CA; CA²; …]. It needs the spectra to agree in
+    /// count.
     /// </summary>
     Realization,
 
     /// <summary>
     /// Forward from the readout: Ψ_s = W_r†, Ψ_k = W_hh^{s−k} Ψ_s. Of exact circuits it gives back Φ for T1, and on the
-    /// live
-    /// entries of T2–T4 where Ψ is orthonormal, so that W_r† = Ψ_s.
+    /// live entries of T2–T4 where Ψ is orthonormal, so that W_r† = Ψ_s.
     /// </summary>
     Output,
 
     /// <summary>
     /// The paper's Algorithm 1 (Eq. 14, 15): Ψ_s = α W_uh + (1−α) W_r†, Ψ_k = α W_hh^{s−k} W_uh + (1−α) (W_hhᵀ)^k W_r†.
-    /// With
-    /// α = 1 it gives back Φ of exact circuits where every output reads a single entry: T1, and the live entries of
-    /// T2–T4 once what
-    /// decays is removed. Its second term does so for T1 alone, in an orthonormal Ψ.
+    /// With α = 1 it gives back Φ of exact circuits where every output reads a single entry: T1, and the live entries
+    /// of T2–T4 once what decays is removed. Its second term does so for T1 alone, in an orthonormal Ψ.
     /// </summary>
     Algorithm1,
 }
@@ -109,10 +106,8 @@ public sealed class VariableMemories : IDisposable
 
     /// <summary>
     /// Ψ* = Ψ† P (live, H), P the projector on the persistent part of W_hh. Ψ† alone, the paper's, also takes in the
-    /// shadow that
-    /// decaying directions cast on Ψ where they are not orthogonal to it: in a trained T1 network variable s then seems
-    /// to
-    /// hold −0.64 u when it is written, and holds 1.02 u in what persists.
+    /// shadow that decaying directions cast on Ψ where they are not orthogonal to it: in a trained T1 network variable
+    /// s then seems to hold −0.64 u when it is written, and holds 1.02 u in what persists.
     /// </summary>
     public Tensor Dual { get; }
 
@@ -135,10 +130,8 @@ public sealed class VariableMemories : IDisposable
 
     /// <summary>
     /// ‖Φ_learned − Φ‖ / ‖Φ‖ (Frobenius), with the persistent eigenvalues of W_hh scaled to the magnitude that theory
-    /// gives
-    /// them: where |λ| > 1 the state grows until tanh holds it, and W_hh alone overstates what a step does. Null where
-    /// the
-    /// spectra differ in count.
+    /// gives them: where |λ| > 1 the state grows until tanh holds it, and W_hh alone overstates what a step does. Null
+    /// where the spectra differ in count.
     /// </summary>
     public required double? PhiError { get; init; }
 
@@ -356,8 +349,7 @@ public sealed class VariableMemories : IDisposable
 
     /// <summary>
     /// Ψ⊥: an orthonormal basis of what Ψ† does not see, its directions the principal components of the hidden states
-    /// after
-    /// their projection on the variable memories is taken out, the strongest first.
+    /// after their projection on the variable memories is taken out, the strongest first.
     /// </summary>
     /// <param name="hidden">Hidden states, (…, H).</param>
     /// <returns>(H, H − rank).</returns>

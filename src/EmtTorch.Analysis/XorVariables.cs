@@ -33,43 +33,35 @@ public sealed record SuperpositionResult(
 
 /// <summary>
 /// What a network trained on <see cref="Xor"/> keeps, beside two predictions: the circuit's, a shift register on s
-/// variables whose last block multiplies,
-/// and the unrolled register's, a larger circuit that is linear.
+/// variables whose last block multiplies, and the unrolled register's, a larger circuit that is linear.
 /// </summary>
 /// <remarks>
 /// <para>
 /// The circuit, x_s(t+1) = −x_i(t) · x_j(t) and x_k(t+1) = x_{k+1}(t), has no linear part in f: linearised at 0 it is a
-/// shift without
-/// feedback, whose eigenvalues are all 0. So the linear theory predicts no persistent mode at all. At contents x its
-/// Jacobian is that shift with
-/// −diag(x_j) and −diag(x_i) in the last block row. Where the contents are ±1, D = diag(x) makes it the same matrix at
-/// each step,
-/// J(t) = D(t+1) C D(t)⁻¹, C the companion matrix of z^s = z^{s−a} + z^{s−b}: an error, relative to each content, is
-/// multiplied by C. C's largest root is
+/// shift without feedback, whose eigenvalues are all 0. So the linear theory predicts no persistent mode at all. At
+/// contents x its Jacobian is that shift with −diag(x_j) and −diag(x_i) in the last block row. Where the contents are
+/// ±1, D = diag(x) makes it the same matrix at each step, J(t) = D(t+1) C D(t)⁻¹, C the companion matrix of z^s =
+/// z^{s−a} + z^{s−b}: an error, relative to each content, is multiplied by C. C's largest root is
 /// above 1, so that this circuit alone would lose the bits to any noise.
 /// </para>
 /// <para>
 /// The unrolled register: every history comes again after p steps (<see cref="Xor.Period"/>), so that p variables in a
-/// row, the s of the history and the p − s
-/// outputs that come next, only rotate: x̂_k(t+1) = x̂_{k+1}(t), x̂_p(t+1) = x̂_1(t). That is repeat copy of p
-/// variables, linear, with the p-th roots of 1
+/// row, the s of the history and the p − s outputs that come next, only rotate: x̂_k(t+1) = x̂_{k+1}(t), x̂_p(t+1) =
+/// x̂_1(t). That is repeat copy of p variables, linear, with the p-th roots of 1
 /// as eigenvalues, d times each. All products are taken while input comes; after that none is. It needs d·p dimensions
 /// where the circuit needs d·s.
 /// Its p numbers are products of s bits; where p = 2^s − 1 they are all products there are, and any function of one
-/// component's history is a sum of them. That
-/// a state is their superposition says there only that components are kept side by side; whether the network rotates,
-/// as this register does, is told by its spectrum.
+/// component's history is a sum of them. That a state is their superposition says there only that components are kept
+/// side by side; whether the network rotates, as this register does, is told by its spectrum.
 /// </para>
 /// <para>
 /// Measured: how well each of these variables is read off h(t) linearly; the superposition h ≈ h₀ + Σ Ψ_k x_k by least
-/// squares, once over the s variables and once
-/// over the p, and how much of h it is; interventions h ← h + Σ Ψ_k (x'_k − x_k), after which the outputs must be the
-/// circuit's from the new history
-/// (over p variables x̂' is that history with what follows it); the eigenvalues of G W_hh, the network linearised over
-/// all states that
+/// squares, once over the s variables and once over the p, and how much of h it is; interventions h ← h + Σ Ψ_k (x'_k −
+/// x_k), after which the outputs must be the circuit's from the new history (over p variables x̂' is that history with
+/// what follows it); the eigenvalues of G W_hh, the network linearised over all states that
 /// it visits: G = diag(cov(tanh a_i, a_i) / var a_i), a = W_hh h + b, is tanh's best linear form there (there need be
-/// no fixed point in
-/// their middle, and the mean of the Jacobians shrinks everything where tanh saturates); the fixed points all the same;
+/// no fixed point in their middle, and the mean of the Jacobians shrinks everything where tanh saturates); the fixed
+/// points all the same;
 /// and the growth of a small error a step, exp of
 /// the mean of log |J(t) v| / |v| along trajectories, J(t) = diag(1 − h(t+1)²) W_hh (the largest Lyapunov exponent).
 /// </para>

@@ -10,8 +10,7 @@ namespace EmtTorch.Reports;
 
 /// <summary>
 /// A sequence's table as a page of figures: accuracies along training, the accuracy matrices, what strengths do, and
-/// what
-/// becomes of the first task's variable memories.
+/// what becomes of the first task's variable memories.
 /// </summary>
 public static class ContinualPage
 {

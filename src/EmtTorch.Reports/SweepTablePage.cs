@@ -8,8 +8,7 @@ namespace EmtTorch.Reports;
 
 /// <summary>
 /// A sweep's table as a page: beside the published results, each seed's figures, and how spectral errors go on as
-/// training
-/// does.
+/// training does.
 /// </summary>
 public static class SweepTablePage
 {

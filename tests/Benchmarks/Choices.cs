@@ -3,8 +3,7 @@ using EmtTorch.Kernels;
 
 /// <summary>
 /// What this project has of its own beside what TorchSharp brings, and the settings of libtorch's threads: in turn,
-/// medians
-/// and ratios. Where the ratio is below 1, what is of our own has no place.
+/// medians and ratios. Where the ratio is below 1, what is of our own has no place.
 /// </summary>
 internal sealed class Choices(Arguments arguments)
 {

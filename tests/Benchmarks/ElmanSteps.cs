@@ -7,9 +7,8 @@ using static TorchSharp.torch;
 
 /// <summary>
 /// A training step of T1 (d = s = 8), with its batch, loss, clipping and Adam: this project's and nn.RNN's, in turn in
-/// this
-/// process. Of this project either one network, as a run trains it alone, or several in lockstep, as a sweep does on
-/// CUDA.
+/// this process. Of this project either one network, as a run trains it alone, or several in lockstep, as a sweep does
+/// on CUDA.
 /// </summary>
 internal static class ElmanSteps
 {

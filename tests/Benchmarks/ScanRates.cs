@@ -6,8 +6,7 @@ using static TorchSharp.torch;
 /// <summary>
 /// Fast weights through a sequence, forward and backward, in float32, three ways in turn in this process: as
 /// <see cref="FastWeights.Scan"/> does it on the device; by this project's chunk form in Torch's operators, which on
-/// CUDA is
-/// the same; and by a chunk form in Torch's operators alone, with autograd through them.
+/// CUDA is the same; and by a chunk form in Torch's operators alone, with autograd through them.
 /// </summary>
 internal static class ScanRates
 {
@@ -73,8 +72,7 @@ internal static class ScanRates
 
 /// <summary>
 /// The recurrence of <see cref="FastWeights"/> in Torch's operators alone, chunk by chunk as DeltaNet's authors write
-/// it
-/// (arXiv 2406.06484, with decay 2412.06464): what a user of Torch would write, and autograd goes back through it.
+/// it (arXiv 2406.06484, with decay 2412.06464): what a user of Torch would write, and autograd goes back through it.
 /// </summary>
 internal static class OperatorScan
 {

@@ -9,8 +9,7 @@ namespace EmtTorch.Analysis.Tests;
 public class VariableMemoriesTests
 {
     // Φ on the live entries comes from the task's definition; nothing of the code under test is in it but the choice of
-    // entries,
-    // which LiveEntriesTests checks.
+    // entries, which LiveEntriesTests checks.
     [TestCaseSource(typeof(BindingTasks), nameof(BindingTasks.All))]
     public void RealizationGivesBackPhiOfExactCircuits(LinearBinding task)
     {
@@ -151,9 +150,8 @@ public class VariableMemoriesTests
     }
 
     // With nothing removed and dead entries kept, going forward mixes what f feeds back into the basis: Ψ_k = Ψ Φ^{s−k}
-    // e_s, and
-    // so Φ_learned = K⁻¹ Φ K with K = [Φ^{s−1} e_s, …, e_s], whatever Ψ is. Over all 64 entries that is 0.47 off for
-    // T2–T4.
+    // e_s, and so Φ_learned = K⁻¹ Φ K with K = [Φ^{s−1} e_s, …, e_s], whatever Ψ is. Over all 64 entries that is 0.47
+    // off for T2–T4.
     [TestCase("t1", 0)]
     [TestCase("t2", 0.4677)]
     [TestCase("t3", 0.4677)]

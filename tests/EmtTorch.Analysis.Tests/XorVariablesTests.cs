@@ -16,8 +16,8 @@ public sealed class XorVariablesTests : InTemporaryFolder
 {
     /// <summary>
     /// The shift register with xor by hand, delays 2 and 3. Units a, b, r, q of each component: a = sign(x + y + 1), b
-    /// = sign(x + y − 1) with x = y(t−2), y = y(t−3),
-    /// so that a − b − 1 is −x·y; r and q hold the two outputs before. Input u comes in as ±4 and makes a = u, b = −u:
+    /// = sign(x + y − 1) with x = y(t−2), y = y(t−3), so that a − b − 1 is −x·y; r and q hold the two outputs before.
+    /// Input u comes in as ±4 and makes a = u, b = −u:
     /// 1 or −3, whose sign the register takes.
     /// </summary>
     private static NetworkWeights ByHand(int d)

@@ -8,8 +8,7 @@ namespace EmtTorch.Devices.Tests;
 
 /// <summary>
 /// The recurrence's own kernels on the device under test against Torch's operators there: of every size that divides a
-/// block's
-/// threads in another way. Which kernel that is, the device says: on a GPU it must be the one of
+/// block's threads in another way. Which kernel that is, the device says: on a GPU it must be the one of
 /// <see cref="CudaElman"/>.
 /// </summary>
 public sealed class CudaElmanTests

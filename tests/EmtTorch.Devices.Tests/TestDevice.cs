@@ -22,8 +22,7 @@ internal static class TestDevice
 
     /// <summary>
     /// What is computed on the device under test. Where that is the CPU, this project's kernels are off: it is Torch's
-    /// operators
-    /// against the kernels then, as it is on a GPU.
+    /// operators against the kernels then, as it is on a GPU.
     /// </summary>
     public static T Run<T>(Func<torch.Device, T> work)
     {

@@ -5,8 +5,7 @@ namespace EmtTorch.Analysis.Charts;
 
 /// <summary>
 /// A matrix as coloured cells. The specification holds one array a row; Vega-Lite's flatten makes cells of them, so
-/// that
-/// a matrix of 128 x 128 takes 100 kB and not a megabyte.
+/// that a matrix of 128 x 128 takes 100 kB and not a megabyte.
 /// </summary>
 internal sealed record HeatMap
 {
@@ -71,8 +70,7 @@ internal sealed record HeatMap
 
     /// <summary>
     /// Where colours end: the greatest finite magnitude, or, where a few outliers would pale all the rest, what 99 of
-    /// 100
-    /// numbers that are not 0 stay within. 1 where there is none.
+    /// 100 numbers that are not 0 stay within. 1 where there is none.
     /// </summary>
     public static double ColourLimit(IEnumerable<double[]?>? rows)
     {

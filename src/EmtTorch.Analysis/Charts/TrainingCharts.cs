@@ -4,8 +4,7 @@ namespace EmtTorch.Analysis.Charts;
 
 /// <summary>
 /// The curves of metrics.jsonl by step: loss, accuracy, horizon, of text the bits per character, and how the
-/// eigenvalues
-/// come to theory's.
+/// eigenvalues come to theory's.
 /// </summary>
 internal static class TrainingCharts
 {

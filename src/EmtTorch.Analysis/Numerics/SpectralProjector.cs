@@ -5,13 +5,12 @@ namespace EmtTorch.Analysis;
 
 /// <summary>
 /// The projector P on the persistent part of a linear map A: along the invariant subspace of its eigenvalues |λ| &lt;
-/// r, onto
-/// that of its eigenvalues |λ| &gt; r. A P = P A, P² = P.
+/// r, onto that of its eigenvalues |λ| &gt; r. A P = P A, P² = P.
 /// </summary>
 /// <remarks>
 /// By the matrix sign function (Roberts 1980; Higham, Functions of Matrices, ch. 5): z → (z − r)/(z + r) takes the
-/// outside of
-/// the circle to the right half plane, so P = (I + sign((A + rI)⁻¹(A − rI)))/2, the sign by Newton's S ← (S + S⁻¹)/2.
+/// outside of the circle to the right half plane, so P = (I + sign((A + rI)⁻¹(A − rI)))/2, the sign by Newton's S ← (S
+/// + S⁻¹)/2.
 /// Unlike
 /// a sum over eigenvectors it is exact for a defective A too: the operators of T2–T4 have Jordan blocks at 0.
 /// </remarks>
@@ -51,8 +50,7 @@ internal static class SpectralProjector
                 if (Math.Abs(trace - Math.Round(trace)) > 1e-3)
                     return null;
                 // Where rounding decides (a Jordan block near the circle) Newton's method can end in another involution
-                // than
-                // A's sign: a projector, but not one of A's.
+                // than A's sign: a projector, but not one of A's.
                 if (
                     !(
                         Matrices.Norm(matmul(projector, matrix) - matmul(matrix, projector))

@@ -8,15 +8,12 @@ namespace EmtTorch.Analysis;
 
 /// <summary>
 /// The circuit that the theory predicts for a linear variable binding task (Eq. 9–13), in a basis Ψ of the hidden space
-/// with
-/// its dual Ψ* = Ψ†: W_hh = Ψ Φ Ψ*, W_uh = Ψ_s, W_r = Ψ_s*. A linear network with two phases: while input comes,
-/// variable s
-/// is overwritten, h(t+1) = (I − Ψ_s Ψ_s*) W_hh h(t) + Ψ_s u(t); then it runs free, h(t+1) = W_hh h(t).
+/// with its dual Ψ* = Ψ†: W_hh = Ψ Φ Ψ*, W_uh = Ψ_s, W_r = Ψ_s*. A linear network with two phases: while input comes,
+/// variable s is overwritten, h(t+1) = (I − Ψ_s Ψ_s*) W_hh h(t) + Ψ_s u(t); then it runs free, h(t+1) = W_hh h(t).
 /// </summary>
 /// <remarks>
 /// Two phases, since no linear time-invariant network can do both unless f reads the oldest variable alone (T1): with
-/// one,
-/// f of the half-filled memory would be added to each input.
+/// one, f of the half-filled memory would be added to each input.
 /// </remarks>
 /// <example><code>
 /// using var circuit = new Circuit(LinearBinding.Named("t4"), randn(128, 64, dtype: ScalarType.Float64));
@@ -144,8 +141,7 @@ public sealed class Circuit : IDisposable
 
     /// <summary>
     /// The circuit as an Elman network, kept in tanh's linear range by a small input: W_uh = ε Ψ_s, W_r = Ψ_s* / ε. An
-    /// Elman
-    /// network has one phase, so the task must read the oldest variable alone (T1).
+    /// Elman network has one phase, so the task must read the oldest variable alone (T1).
     /// </summary>
     /// <param name="epsilon">ε: tanh's relative error is up to (ε |Ψ u|)²/3 a step, and adds up over steps.</param>
     /// <exception cref="InvalidOperationException">The task reads newer variables: no network of one phase loads them

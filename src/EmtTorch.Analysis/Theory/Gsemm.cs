@@ -92,8 +92,7 @@ public sealed class GsemmDivergedException(double time, string message) : Arithm
 /// T_d dV_d/dt = σ_f(V_f) − V_d
 /// </code>
 /// The columns of Ξ (N_f, N_h) are the memories; Φ' (N_h, N_h) says how they follow each other: Φ'[i, j] is what memory
-/// i,
-/// delayed, adds to memory j. States are rows here, so that a batch of them is (B, N_f).
+/// i, delayed, adds to memory j. States are rows here, so that a batch of them is (B, N_f).
 /// </summary>
 /// <remarks>
 /// Where the paper differs with itself, this follows its section 3: Ξ† (the appendix writes Ξᵀ), and Φᵀ = I + Φ'ᵀ (the
@@ -195,10 +194,8 @@ public sealed class Gsemm : IDisposable
 
     /// <summary>
     /// Φ' of a sequence, by Φ = I + Φ' (Eq. 20): Φ[i, i+1] = 1 and nothing else in row i, so that Φᵀ takes memory i to
-    /// memory i+1
-    /// alone. The last one goes on to the first where the sequence is cyclic, and stays where it is not. So Φ'[i, i+1]
-    /// = 1 and
-    /// Φ'[i, i] = −1: the delayed memory brings up the next one, and puts itself down.
+    /// memory i+1 alone. The last one goes on to the first where the sequence is cyclic, and stays where it is not. So
+    /// Φ'[i, i+1] = 1 and Φ'[i, i] = −1: the delayed memory brings up the next one, and puts itself down.
     /// </summary>
     /// <remarks>Without the −1, which the paper neither asks for nor rules out, mixtures of memories last, and often
     /// end the sequence (experiments/gsemm/README.md).</remarks>
@@ -369,9 +366,8 @@ public sealed class Gsemm : IDisposable
 
     /// <summary>
     /// One step of the discrete limit, T_f = 1 and T_h = T_d = 0 (Eq. 20): V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), with Φᵀ = I
-    /// + Φ'ᵀ
-    /// for α_s = α_c = 1, and α_s I + √α_s α_c Φ'ᵀ in general. A σ_h that is not the identity stays where Eq. 17 has
-    /// it.
+    /// + Φ'ᵀ for α_s = α_c = 1, and α_s I + √α_s α_c Φ'ᵀ in general. A σ_h that is not the identity stays where Eq. 17
+    /// has it.
     /// The settings' timescales have no part in it.
     /// </summary>
     /// <param name="feature">V_f(t) (B, N_f).</param>
@@ -394,13 +390,11 @@ public sealed class Gsemm : IDisposable
 
     /// <summary>
     /// The Elman form of the discrete limit (Eq. 23): h(t+1) = σ_f(Ξ Φᵀ Ξ† h(t)), h(0) … h(steps). With h(0) =
-    /// σ_f(V_f(0)) it is
-    /// h(t) = σ_f(V_f(t)) for all t (Eq. 24).
+    /// σ_f(V_f(0)) it is h(t) = σ_f(V_f(t)) for all t (Eq. 24).
     /// </summary>
     /// <remarks>
     /// The paper asks for ‖Ξ Φᵀ Ξ†‖ ≤ 1. The identity h⁻¹ ∘ g ∘ h = f of Eq. 24 uses only that σ_f is invertible from
-    /// V_f to h,
-    /// which holds at any norm; no norm is asked for here.
+    /// V_f to h, which holds at any norm; no norm is asked for here.
     /// </remarks>
     /// <param name="hidden">h(0) (B, N_f).</param>
     /// <param name="steps">How many steps.</param>
@@ -436,8 +430,8 @@ public sealed class Gsemm : IDisposable
 
     /// <summary>
     /// How much of each memory the output of the feature neurons holds: m = Ξ† σ_f(V_f), the coordinates in the
-    /// memories. At
-    /// σ_f(V_f) = memory i it is 1 for i and 0 for all others, however correlated they are, which a cosine is not.
+    /// memories. At σ_f(V_f) = memory i it is 1 for i and 0 for all others, however correlated they are, which a cosine
+    /// is not.
     /// </summary>
     /// <param name="feature">V_f (…, N_f).</param>
     /// <returns>(…, N_h).</returns>
@@ -453,8 +447,7 @@ public sealed class Gsemm : IDisposable
 
     /// <summary>
     /// Why <see cref="Energy"/> has no value, or null where it has one. It needs a σ_h whose output is a gradient in
-    /// the metric
-    /// G = ΞᵀΞ that the pseudoinverse rule brings: σ_h linear, or G diagonal (orthogonal memories).
+    /// the metric G = ΞᵀΞ that the pseudoinverse rule brings: σ_h linear, or G diagonal (orthogonal memories).
     /// </summary>
     public string? NoEnergy =>
         Settings.HiddenNonlinearity == Nonlinearity.Identity || _orthogonal
@@ -471,15 +464,13 @@ public sealed class Gsemm : IDisposable
     /// dE/dt = −T_f V̇_fᵀ σ_f'(V_f) V̇_f − T_h V̇_hᵀ G σ_h'(V_h) V̇_h − α_c V̇_dᵀ Ξ†ᵀ Φ' G σ_h(V_h)
     /// </code>
     /// The first two parts of dE/dt are never above 0. The third is what a sequence does: while V_d moves, E may rise,
-    /// and E is
-    /// no Lyapunov function unless α_c Φ' = 0 (<see cref="EnergyNeverRises"/>) or V_d stands still (T_d → ∞, the
-    /// adiabatic limit).
+    /// and E is no Lyapunov function unless α_c Φ' = 0 (<see cref="EnergyNeverRises"/>) or V_d stands still (T_d → ∞,
+    /// the adiabatic limit).
     /// </summary>
     /// <remarks>
     /// The paper of Eq. 1 gives no energy. This is the Lagrangian energy of associative memories (Krotov and Hopfield
-    /// 2020; GSEMM's own
-    /// in Karuvally et al. 2022) carried over to the pseudoinverse rule: the hidden layer is measured in G, since Ξ† =
-    /// G⁻¹ Ξᵀ.
+    /// 2020; GSEMM's own in Karuvally et al. 2022) carried over to the pseudoinverse rule: the hidden layer is measured
+    /// in G, since Ξ† = G⁻¹ Ξᵀ.
     /// With orthonormal memories G = I and it is theirs.
     /// </remarks>
     /// <param name="state">V_f (…, N_f), V_h (…, N_h), V_d (…, N_f): a trajectory's tensors too.</param>
@@ -589,8 +580,7 @@ public sealed class Gsemm : IDisposable
     }
 
     // What no component of an exact solution exceeds: each layer relaxes towards a value that the others bound.
-    // Infinite where
-    // σ_f is not bounded. In the infinity norm, row j of a transposed matrix being column j.
+    // Infinite where σ_f is not bounded. In the infinity norm, row j of a transposed matrix being column j.
     private double Bound(Tensor f, Tensor h, Tensor d)
     {
         if (Settings.FeatureNonlinearity != Nonlinearity.Tanh)

@@ -29,8 +29,7 @@ public sealed class LiveEntries : IDisposable
 
     /// <summary>
     /// What is left of Φ on the live entries when decaying directions are taken out: (P† P) Φ. Φ itself where the rank
-    /// is the
-    /// number of live entries.
+    /// is the number of live entries.
     /// </summary>
     internal Tensor Reference { get; }
 

@@ -18,15 +18,14 @@ public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IR
 
 /// <summary>
 /// One network that learns the tasks of a sequence one after the other by one method. Each stage is a run's folder,
-/// RUNS/METHOD/seed-N/2-t3, that begins with the
-/// weights of the stage before, Adam anew, with the parameters that a task has for itself drawn anew; the first,
-/// RUNS/first/seed-N/1-t2, is the same for all methods.
+/// RUNS/METHOD/seed-N/2-t3, that begins with the weights of the stage before, Adam anew, with the parameters that a
+/// task has for itself drawn anew; the first, RUNS/first/seed-N/1-t2, is the same for all methods.
 /// </summary>
 /// <remarks>
 /// Beside a run's files a stage has `initial.safetensors`, `kept.safetensors` (the penalty's importance and anchor, or
-/// the directions that are protected; written before
-/// training, so that it may be killed anywhere), `own.safetensors` (of the task before, where the method changes what
-/// it has for itself) and `tests.json`. The weights that are passed on are the last ones.
+/// the directions that are protected; written before training, so that it may be killed anywhere), `own.safetensors`
+/// (of the task before, where the method changes what it has for itself) and `tests.json`. The weights that are passed
+/// on are the last ones.
 /// </remarks>
 /// <example><code>
 /// var sequence = ContinualSequence.Load("experiments/continual/t2_t3_t4.json");

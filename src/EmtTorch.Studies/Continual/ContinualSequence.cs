@@ -37,9 +37,8 @@ public sealed partial class ContinualSequence
 
     /// <summary>
     /// What project may protect: what W_hh does with variable memories (from), what it writes into them (into), both;
-    /// both, with the old task's input and output
-    /// restricted to its memories (memories); or what W_hh does with the directions that the old task's hidden states
-    /// take (states).
+    /// both, with the old task's input and output restricted to its memories (memories); or what W_hh does with the
+    /// directions that the old task's hidden states take (states).
     /// </summary>
     public static readonly string[] Protections = ["from", "into", "both", "memories", "states"];
 

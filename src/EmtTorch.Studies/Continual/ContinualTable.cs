@@ -74,8 +74,7 @@ public sealed class ContinualTable
 
     /// <summary>
     /// The method of a group that stands for it: the only one, or the one with the highest average accuracy on the
-    /// sweep's seed (where two
-    /// are equal, the weaker). Null while one is missing.
+    /// sweep's seed (where two are equal, the weaker). Null while one is missing.
     /// </summary>
     public ContinualMethod? Chosen(IEnumerable<ContinualMethod> group)
     {

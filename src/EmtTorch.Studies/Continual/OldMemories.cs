@@ -8,8 +8,7 @@ namespace EmtTorch.Studies;
 
 /// <summary>
 /// The variable memories Ψ of a task that was learned, while the same W_hh learns others: Ψ and Ψ* stay as they were
-/// read then, and W_hh is
-/// looked at through them.
+/// read then, and W_hh is looked at through them.
 /// </summary>
 public sealed class OldMemories : IDisposable
 {
@@ -62,9 +61,8 @@ public sealed class OldMemories : IDisposable
 
     /// <summary>
     /// The directions that hold a task: the spans of Ψ and of Ψ*ᵀ, which are the persistent invariant subspace of W_hh
-    /// and that of W_hhᵀ. They are taken as such, so
-    /// that a network that holds several tasks, whose spectrum is none of theirs, can be read too, and one whose
-    /// memories are not those of the circuit.
+    /// and that of W_hhᵀ. They are taken as such, so that a network that holds several tasks, whose spectrum is none of
+    /// theirs, can be read too, and one whose memories are not those of the circuit.
     /// </summary>
     /// <exception cref="TrainingException">Nothing persists, or it can't be told apart.</exception>
     public static ProtectedDirections Directions(RunConfiguration task, SafetensorsFile weights)
@@ -104,8 +102,8 @@ public sealed class OldMemories : IDisposable
     /// <param name="recurrentWeights">W_hh (H, H).</param>
     /// <returns>
     /// `phi_error`: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖, how far the memories' motion is from the circuit's. `leak`: ‖(I − ΨΨ†) W Ψ‖
-    /// / ‖W Ψ‖, the share of the motion that
-    /// leads out of them. `intrusion`: ‖Ψ* W (I − ΨΨ*)‖ / ‖Ψ* W‖, what is written into them from elsewhere. `overlap`:
+    /// / ‖W Ψ‖, the share of the motion that leads out of them. `intrusion`: ‖Ψ* W (I − ΨΨ*)‖ / ‖Ψ* W‖, what is written
+    /// into them from elsewhere. `overlap`:
     /// the mean squared cosine between Ψ's span and what
     /// persists in W now, 1 where all of the old span does; not there where that can't be told.
     /// </returns>

@@ -34,8 +34,7 @@ public enum Verdict
 
 /// <summary>
 /// Published results: `columns` and `rows`, and optionally `source`. The columns task, hidden and l2 say which network
-/// a row is of
-/// (task.name, model.hidden_size, training.weight_decay), spectral_error and accuracy what it comes to.
+/// a row is of (task.name, model.hidden_size, training.weight_decay), spectral_error and accuracy what it comes to.
 /// </summary>
 public sealed class PublishedTable
 {

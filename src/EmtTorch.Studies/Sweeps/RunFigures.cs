@@ -15,8 +15,7 @@ public sealed record TestPoint(long Step, double? Accuracy, double? SpectralErro
 
 /// <summary>
 /// One run of a sweep, as the files of its folder have it. Unless they say otherwise, figures are of the checkpoint
-/// with the lowest
-/// test loss, which analysis.json is of.
+/// with the lowest test loss, which analysis.json is of.
 /// </summary>
 public sealed record RunFigures
 {

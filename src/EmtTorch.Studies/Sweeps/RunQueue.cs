@@ -28,8 +28,7 @@ public sealed record RunOutcome(RunEnd End, string? Failure = null);
 
 /// <summary>
 /// Trains runs, several at a time: on the CPU each of a number of workers takes the next one when it is done; on a GPU
-/// all of
-/// one shape are in each launch. A run's result is what it would be alone. No two processes train the same run.
+/// all of one shape are in each launch. A run's result is what it would be alone. No two processes train the same run.
 /// </summary>
 /// <example><code>
 /// var queue = new RunQueue { Log = (run, folder) => new LoggerConfiguration().WriteTo.File(folder.LogFile).CreateLogger() };

@@ -31,8 +31,7 @@ public sealed record SweepAxis(string Key, IReadOnlyList<SweepValue> Values)
 
 /// <summary>
 /// A sweep: a base configuration and axes, whose every combination is a run for each seed. Runs are named after their
-/// values,
-/// so that another value on an axis renames none of the others.
+/// values, so that another value on an axis renames none of the others.
 /// </summary>
 /// <example>
 /// <code>

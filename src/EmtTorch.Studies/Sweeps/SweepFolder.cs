@@ -10,8 +10,7 @@ namespace EmtTorch.Studies;
 
 /// <summary>
 /// The runs of a sweep, finished or not, read from their folder. With a sweep.json there they are the sweep's. Without,
-/// they
-/// are those in FOLDER/NAME/seed-N or FOLDER/seed-N, and the axes are the settings in which they differ.
+/// they are those in FOLDER/NAME/seed-N or FOLDER/seed-N, and the axes are the settings in which they differ.
 /// </summary>
 public sealed record SweepFolder
 {

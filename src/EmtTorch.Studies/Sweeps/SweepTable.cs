@@ -8,8 +8,7 @@ public sealed record SeedFigures(long Seed, IReadOnlyList<RunFigures> Runs)
 {
     /// <summary>
     /// The run that stands for the seed: of the finished ones that with the lowest spectral error, and with none
-    /// converged that
-    /// with the highest accuracy. Null: none is finished.
+    /// converged that with the highest accuracy. Null: none is finished.
     /// </summary>
     public RunFigures? Best { get; } =
         Runs.Where(r => r.Converged).MinBy(r => r.Analysis.SpectralError)

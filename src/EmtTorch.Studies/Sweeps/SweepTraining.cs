@@ -17,8 +17,7 @@ public sealed record SweepEvent(SweepItem Item, RunOutcome Outcome, JsonNode? An
 
 /// <summary>
 /// Trains the runs of a sweep that are missing, and reads what each has learned. A run that fails is tried once more.
-/// Several
-/// processes may share a sweep: each run is one's at a time.
+/// Several processes may share a sweep: each run is one's at a time.
 /// </summary>
 /// <param name="items">The runs, as <see cref="SweepItem.Of"/> found them.</param>
 /// <param name="queue">Trains them; it goes on from checkpoints whatever it says.</param>

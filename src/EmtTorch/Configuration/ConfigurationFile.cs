@@ -16,8 +16,7 @@ namespace EmtTorch.Configuration;
 /// <summary>Reads configurations: JSON with snake_case keys; comments and trailing commas are allowed.</summary>
 /// <remarks>
 /// Microsoft's configuration turns every value into text and ignores what it does not know. So the JSON itself is
-/// checked
-/// first, with all problems collected, and then bound.
+/// checked first, with all problems collected, and then bound.
 /// </remarks>
 /// <example><code>
 /// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=500", "training.curriculum.horizons=[100]"]);
@@ -236,8 +235,7 @@ public static partial class ConfigurationFile
 
     /// <summary>
     /// Puts one override into the settings. Not as a second configuration source: those are laid over each other value
-    /// by
-    /// value, so that a shorter list would keep the longer one's end.
+    /// by value, so that a shorter list would keep the longer one's end.
     /// </summary>
     private static void Override(
         JsonObject settings,

@@ -13,11 +13,10 @@ namespace EmtTorch.Kernels;
 /// c = min(1, max / (‖g‖ + 1e-6)),  g ← c g,  g' = g + decay · θ,  m ← β₁ m + (1 − β₁) g',  v ← β₂ v + (1 − β₂) g'²,
 /// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε).
 /// m, v and n stay in the optimizer's own state, so that its checkpoints are what they were. On a GPU it is one launch
-/// (<see cref="CudaAdam"/>). Elsewhere it is
-/// clip_grad_norm_ and the optimizer's own step, to whose results these are equal to rounding.
+/// (<see cref="CudaAdam"/>). Elsewhere it is clip_grad_norm_ and the optimizer's own step, to whose results these are
+/// equal to rounding.
 /// Before the move θ ← θ − lr · decoupled · θ, which makes it AdamW (Loshchilov and Hutter 2019): all that AdamW has
-/// beside
-/// Adam, with the same state, so that there is no second class of it.
+/// beside Adam, with the same state, so that there is no second class of it.
 /// </summary>
 internal sealed unsafe class ClippedAdam
 {

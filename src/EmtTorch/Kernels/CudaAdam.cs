@@ -12,8 +12,7 @@ internal readonly record struct AdamPiece(Tensor Parameters, Tensor Gradient, Te
 
 /// <summary>
 /// Clipping and Adam on a GPU in one launch, `adam.cu`, by the equations and names of `EnsembleAdam` (Models): in
-/// operators it is
-/// a dozen launches of 10 µs for each parameter.
+/// operators it is a dozen launches of 10 µs for each parameter.
 /// </summary>
 internal static class CudaAdam
 {

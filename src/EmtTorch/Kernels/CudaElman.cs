@@ -6,16 +6,14 @@ namespace EmtTorch.Kernels;
 
 /// <summary>
 /// All time steps of the Elman recurrence in one launch on a GPU, for one network or several: `elman.cu`, in float32
-/// and float64,
-/// while W fits into a multiprocessor's registers and shared memory (on an H100 up to H = 300 in float32, 220 in
-/// float64).
+/// and float64, while W fits into a multiprocessor's registers and shared memory (on an H100 up to H = 300 in float32,
+/// 220 in float64).
 /// Elsewhere the results are null, and the caller takes Torch's operators.
 /// </summary>
 /// <remarks>
 /// A launch through TorchSharp takes about 10 µs, the arithmetic of a time step of a small network less than 1: with
-/// operators a
-/// GPU waits for launches. Both kernels add in plain float32 or float64, so that results are the CPU's to rounding. The
-/// source is compiled for each H, type and number of rows when it is first used, which takes
+/// operators a GPU waits for launches. Both kernels add in plain float32 or float64, so that results are the CPU's to
+/// rounding. The source is compiled for each H, type and number of rows when it is first used, which takes
 /// about a second.
 /// </remarks>
 internal static class CudaElman

@@ -4,14 +4,12 @@ namespace EmtTorch.Kernels;
 
 /// <summary>
 /// All steps of h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b) as one function of autograd, h(0) = 0. Written out, since the
-/// graph
-/// of single steps costs PyTorch three weight gradients a step; here each weight's gradient is one product over all
-/// steps at the end:
+/// graph of single steps costs PyTorch three weight gradients a step; here each weight's gradient is one product over
+/// all steps at the end:
 /// with δ(t) = (1 − h(t)²) ∘ (∂L/∂h(t) + W_hhᵀ δ(t+1)):  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t+1) u(t)ᵀ,
 /// db = Σ δ(t),  du(t) = W_uhᵀ δ(t+1).
 /// In float32 and float64 <see cref="FusedElman"/> does both ways on the CPU, and <see cref="CudaElman"/> the
-/// recurrence on a GPU, in one
-/// launch; elsewhere it is Torch's products, step by step.
+/// recurrence on a GPU, in one launch; elsewhere it is Torch's products, step by step.
 /// </summary>
 /// <remarks>Arguments: input (S, B, κ), W_uh (H, κ), W_hh (H, H), steps T ≥ S as a long, and b (H) where there is one.
 /// Result: (T, B, H).

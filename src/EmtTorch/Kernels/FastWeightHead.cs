@@ -5,9 +5,8 @@ namespace EmtTorch.Kernels;
 
 /// <summary>
 /// One head of one sequence through its chunks, there or back, in a thread's scratch memory. The equations are those of
-/// `FastWeightChunks` (Memory); the
-/// keys' reads are reads by queries γk, so that X = [Q; γK] has one table of decays. With S = X Kᵀ, W_ij = γ^{i−1−j}
-/// S_ij for j &lt; i, X̃_i = γ^i x_i, K̃_j = γ^{C−1−j} k_j:
+/// `FastWeightChunks` (Memory); the keys' reads are reads by queries γk, so that X = [Q; γK] has one table of decays.
+/// With S = X Kᵀ, W_ij = γ^{i−1−j} S_ij for j &lt; i, X̃_i = γ^i x_i, K̃_j = γ^{C−1−j} k_j:
 /// <code>
 /// [r; p] = X̃F + W u     e = v − p (delta), v (Hebbian)     u = β e     F' = γ^C F + K̃ᵀu
 /// </code>

@@ -65,8 +65,7 @@ internal unsafe struct FastWeightCall
 internal static unsafe class FastWeightKernel
 {
     // The most tokens in a chunk: with more, the operations for each grow, with fewer, products become small. At 4 × 16
-    // and at 64 columns 16 and 64
-    // take up to a third longer.
+    // and at 64 columns 16 and 64 take up to a third longer.
     private const long MostTokens = 32;
 
     // The largest d_k and d_v. Beyond them a thread's scratch memory would be hundreds of MB.

@@ -9,8 +9,7 @@ namespace EmtTorch.Kernels;
 
 /// <summary>
 /// What one call of the kernel is given: sizes, and where the tensors' numbers are, each contiguous; null for what
-/// there is
-/// not. Which pointers are there says what is done.
+/// there is not. Which pointers are there says what is done.
 /// </summary>
 internal unsafe struct ElmanCall
 {
@@ -74,17 +73,16 @@ internal sealed class PhaseTimes
 /// <remarks>
 /// The sequences of a batch have nothing to do with each other, so the batch is cut into slices, and a thread takes a
 /// slice through all time steps, there and back, waiting for nobody. Slices and the order in which their weight
-/// gradients
-/// are summed depend on the sizes alone: the number of threads changes no bit. A slice's states at two steps, the
-/// weights, a few steps' δ and the gradient that is being summed are all that is touched at a time, and stay in cache;
+/// gradients are summed depend on the sizes alone: the number of threads changes no bit. A slice's states at two steps,
+/// the weights, a few steps' δ and the gradient that is being summed are all that is touched at a time, and stay in
+/// cache;
 /// δ of the whole sequence never exists.
 /// </remarks>
 internal abstract class FusedElman
 {
     /// <summary>
     /// What a thread's hidden states may take. Where a slice's whole sequence takes more, the states at the ends of
-    /// segments are
-    /// kept, and the way back computes each segment's again: a third more work, and the same bits.
+    /// segments are kept, and the way back computes each segment's again: a third more work, and the same bits.
     /// </summary>
     internal static long MostStateBytes { get; set; } = 64 << 20;
 
@@ -259,9 +257,8 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         _outputs = Up(_c.Outputs, Math.Max(S.Rows, N.Count));
         _ld = _hidden + (_hidden * sizeof(T) % 512 == 0 ? 64 / sizeof(T) : 0);
         // Several slices for each thread, so that one that is held up, or begins late, leaves its share to the others:
-        // eight of them
-        // at B = 64 where the weights fit the first-level cache anyway, else four, which share what is read of the
-        // weights.
+        // eight of them at B = 64 where the weights fit the first-level cache anyway, else four, which share what is
+        // read of the weights.
         int slices = _c.Hidden <= 64 ? 8 : 4;
         _rows = Math.Clamp(Up((_c.Batch + slices - 1) / slices, 8), 8, MostRows);
         _slices = (_c.Batch + _rows - 1) / _rows;

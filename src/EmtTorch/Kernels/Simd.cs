@@ -43,16 +43,15 @@ internal static class Simd
 
 /// <summary>
 /// What the kernels need of a vector V of numbers T, so that they are written once for all widths. Everything is a
-/// value
-/// type and static: the compiler makes one specialised copy for each width and type, with nothing left of these calls.
+/// value type and static: the compiler makes one specialised copy for each width and type, with nothing left of these
+/// calls.
 /// </summary>
 internal unsafe interface ISimd<V, T>
     where V : struct
     where T : unmanaged
 {
     /// <summary>Rows of a register tile, R. A tile of R × 2 vectors of sums, two of weights and one of a broadcast
-    /// state fit
-    /// the registers: 8 rows in AVX-512's 32, 4 in the 16 of AVX2 and SSE.</summary>
+    /// state fit the registers: 8 rows in AVX-512's 32, 4 in the 16 of AVX2 and SSE.</summary>
     static abstract int Rows { get; }
 
     /// <summary>Numbers in a vector.</summary>

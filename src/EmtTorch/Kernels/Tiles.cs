@@ -5,8 +5,7 @@ namespace EmtTorch.Kernels;
 
 /// <summary>
 /// The inner loops: products of a tile of R rows × 2 vectors of columns whose sums stay in registers over the whole of
-/// k
-/// (R = <see cref="ISimd{V,T}.Rows"/>), and tanh. The 16 sums are locals with names: a struct or an array of them the
+/// k (R = <see cref="ISimd{V,T}.Rows"/>), and tanh. The 16 sums are locals with names: a struct or an array of them the
 /// compiler keeps in memory, at a third of the speed.
 /// </summary>
 internal static unsafe class Tiles<S, V, T>
@@ -19,13 +18,11 @@ internal static unsafe class Tiles<S, V, T>
 
     /// <summary>
     /// o = (init + a1·p1 + a2·p2) ∘ (1 − h²), a tile: R rows × Width columns. The two products are one sum: the state's
-    /// and the
-    /// input's on the way forward, δ(t+1)'s and the output's gradient's on the way back.
+    /// and the input's on the way forward, δ(t+1)'s and the output's gradient's on the way back.
     /// </summary>
     /// <remarks>
     /// a: R rows of k numbers, lda apart. p, a panel: k rows of Width numbers. init, h and o: R rows, ldi, ldh and ldo
-    /// apart; ldi = 0 for
-    /// the same row each time, a bias; h null for no factor.
+    /// apart; ldi = 0 for the same row each time, a bias; h null for no factor.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Product(
@@ -190,8 +187,7 @@ internal static unsafe class Tiles<S, V, T>
 
     /// <summary>
     /// o = init + a·p, a tile of 8 rows × one vector: for the readout, whose few columns (κ = 8 as a rule) would leave
-    /// most of a
-    /// wide tile empty.
+    /// most of a wide tile empty.
     /// </summary>
     /// <remarks>a: 8 rows of k numbers, lda apart. p: k rows of one vector. init: one vector, the same for each row. o:
     /// 8 rows, ldo apart.</remarks>
@@ -245,9 +241,8 @@ internal static unsafe class Tiles<S, V, T>
     /// </summary>
     /// <remarks>
     /// a: R rows of k numbers, rows at distance lda and numbers at distance step; a transposed matrix has lda = 1. b: k
-    /// rows, ldb apart, of which
-    /// Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0 for the same row each
-    /// time.
+    /// rows, ldb apart, of which Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0
+    /// for the same row each time.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void StridedProduct(
@@ -378,10 +373,9 @@ internal static unsafe class Tiles<S, V, T>
 
     /// <summary>
     /// tanh x = e / (e + 2) with e = exp(2|x|) − 1 and x's sign. e = 2ⁿ p + (2ⁿ − 1), p = exp(r) − 1, r = 2|x| − n ln
-    /// 2, keeps small x
-    /// exact where (exp(2x) − 1) / (exp(2x) + 1) cancels. r is in [−0.3, 0.7] ln 2 and not in the middle: n = 1 begins
-    /// where
-    /// e is 0.62 and not 0.41, and less cancels there. Never above 1 in magnitude; NaN gives NaN.
+    /// 2, keeps small x exact where (exp(2x) − 1) / (exp(2x) + 1) cancels. r is in [−0.3, 0.7] ln 2 and not in the
+    /// middle: n = 1 begins where e is 0.62 and not 0.41, and less cancels there. Never above 1 in magnitude; NaN gives
+    /// NaN.
     /// The largest error over all floats is LARGEST ulp (see FusedTanhTests).
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -398,8 +392,7 @@ internal static unsafe class Tiles<S, V, T>
         V n = S.Subtract(shifted, magic),
             scale = S.BitsToExponent(shifted);
         // In float64 ln 2 is in two parts, the first short enough that its product with n is exact. In float32 one part
-        // does: where
-        // n is so large that the rest would show in exp(r), tanh is 1.
+        // does: where n is so large that the rest would show in exp(r), tanh is 1.
         V r = S.MultiplyAdd(n, S.Constant(single ? -0.69314718055994531 : -6.93147180369123816490e-01), y);
         if (!single)
             r = S.MultiplyAdd(n, S.Constant(-1.90821492927058770002e-10), r);

@@ -6,8 +6,7 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// The settings of a memory for the transformer's blocks: a record with a name (<see cref="Settings.NamedAttribute"/>),
-/// whose
-/// properties are the keys of <c>"model": { "memories": { "NAME": { … } } }</c>.
+/// whose properties are the keys of <c>"model": { "memories": { "NAME": { … } } }</c>.
 /// </summary>
 /// <example><code>
 /// [Named("oja"), Description("Fast weights that forget by Oja's rule.")]

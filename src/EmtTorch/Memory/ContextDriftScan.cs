@@ -4,12 +4,9 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// c_t = λ c_{t−1} + x_t for all t as one function of autograd. Chunks of C tokens go token by token, all chunks at
-/// once, from c = 0; what the chunks
-/// end with is carried from chunk to chunk by the same scan with λ^C, and its λ^{i+1} part is added. With C = 32 that
-/// is some hundred calls
-/// for any length, and three passes over the memory. The gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1},
-/// dx = δ,
-/// dλ = Σ δ_t c_{t−1}, dc_0 = λ δ_1.
+/// once, from c = 0; what the chunks end with is carried from chunk to chunk by the same scan with λ^C, and its λ^{i+1}
+/// part is added. With C = 32 that is some hundred calls for any length, and three passes over the memory. The
+/// gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ, dλ = Σ δ_t c_{t−1}, dc_0 = λ δ_1.
 /// </summary>
 /// <remarks>Arguments: x (B, T, d), λ (d), c_0 (B, d). Result: c (B, T, d). T ≥ 1.</remarks>
 internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>

@@ -6,13 +6,13 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// A context that drifts as tokens come, c_t = λ ⊙ c_{t−1} + U h_t, c_0 = 0, and colours the next one: h̃_t = h_t + W_c
-/// c_{t−1} (Polyn et al.; the source's 1.3). λ in (0, 1) is
-/// learned for each dimension. It is driven by h, never by h̃, so that it is a linear scan: <see cref="ContextDrift"/>.
+/// c_{t−1} (Polyn et al.; the source's 1.3). λ in (0, 1) is learned for each dimension. It is driven by h, never by h̃,
+/// so that it is a linear scan: <see cref="ContextDrift"/>.
 /// </summary>
 /// <remarks>
 /// At first λ goes evenly from 0.01, where c is little more than the last token, to 0.99, a hundred tokens; U = diag(1
-/// − λ), which makes c moving averages of
-/// h, and W_c = I: what a token sees of those before it is in the same coordinates as itself.
+/// − λ), which makes c moving averages of h, and W_c = I: what a token sees of those before it is in the same
+/// coordinates as itself.
 /// </remarks>
 internal sealed class DriftingContext : nn.Module
 {

@@ -6,10 +6,8 @@ namespace EmtTorch.Models;
 
 /// <summary>
 /// Causal multi-head attention, softmax(QKᵀ/√d_h) V, each token seeing itself and the tokens before it, all or those of
-/// a window. Positions are
-/// rotary (Su et al. 2021, arXiv 2104.09864): only differences count, so that no length is too long. Keys and values of
-/// the tokens that can
-/// still be seen are the state.
+/// a window. Positions are rotary (Su et al. 2021, arXiv 2104.09864): only differences count, so that no length is too
+/// long. Keys and values of the tokens that can still be seen are the state.
 /// </summary>
 internal sealed class CausalAttention : nn.Module
 {
@@ -65,9 +63,8 @@ internal sealed class CausalAttention : nn.Module
 
 /// <summary>
 /// What attention needs to know of T tokens that follow P kept ones: the same for all blocks. A window shorter than T
-/// makes bands: queries in
-/// blocks of the window's W tokens see their own block's keys and those of the block before, so that time and memory
-/// are linear in T.
+/// makes bands: queries in blocks of the window's W tokens see their own block's keys and those of the block before, so
+/// that time and memory are linear in T.
 /// </summary>
 internal sealed class AttentionSpan
 {

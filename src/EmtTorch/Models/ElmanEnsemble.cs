@@ -7,8 +7,7 @@ namespace EmtTorch.Models;
 
 /// <summary>
 /// N Elman networks of one shape, all in each launch: <see cref="ElmanRnn"/>'s equations with a leading dimension for
-/// the
-/// network, batched matrix products in place of products. Loss and gradients are written out, there is no autograd
+/// the network, batched matrix products in place of products. Loss and gradients are written out, there is no autograd
 /// graph:
 /// with g(t) = ∂L/∂h(t) through the readout and D(t) = 1 − h(t)²,
 /// δ(t) = D(t) ∘ (g(t) + W_hhᵀ δ(t+1)),  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  dW_r = Σ dy(t)
@@ -16,19 +15,15 @@ namespace EmtTorch.Models;
 /// </summary>
 /// <remarks>
 /// <para>On a GPU <see cref="CudaElman"/> goes through all time steps in one launch, forward and backward. In Torch's
-/// operators, wherever it
-/// does not serve, a time step is two launches forward (product, tanh) and two backward (product; its multiple by D
-/// added to D ∘ g in
-/// place), whatever N is; the input phase has one more, since a product that adds to something copies that first. All
-/// else
-/// is a fixed number of launches: one product over all steps for inputs, outputs and each weight's gradient.</para>
+/// operators, wherever it does not serve, a time step is two launches forward (product, tanh) and two backward
+/// (product; its multiple by D added to D ∘ g in place), whatever N is; the input phase has one more, since a product
+/// that adds to something copies that first. All else is a fixed number of launches: one product over all steps for
+/// inputs, outputs and each weight's gradient.</para>
 /// <para>Members may be at different horizons. They come longest first, so that those still going at time t are the
-/// first
-/// n(t), a view: the recurrence has the launches of the longest horizon and only the arithmetic that the members need,
-/// and
-/// nothing in it has to be masked. Groups by horizon would cost a whole set of launches each, and launches are what a
-/// step of
-/// small networks consists of. The few products over all steps do go over the longest horizon for all, on zeros.</para>
+/// first n(t), a view: the recurrence has the launches of the longest horizon and only the arithmetic that the members
+/// need, and nothing in it has to be masked. Groups by horizon would cost a whole set of launches each, and launches
+/// are what a step of small networks consists of. The few products over all steps do go over the longest horizon for
+/// all, on zeros.</para>
 /// <para>Time is the second dimension, (N, T, B, H): what goes over all steps is then one product per network, on a
 /// view.</para>
 /// </remarks>
@@ -336,8 +331,8 @@ internal sealed class ElmanEnsemble : IDisposable
 
     /// <summary>
     /// Numbers that count of each member, twice their reciprocal, which outputs are beyond its horizon, and its last
-    /// time step. They
-    /// are kept until the horizons change: a transfer to the device would wait for all that was launched before it.
+    /// time step. They are kept until the horizons change: a transfer to the device would wait for all that was
+    /// launched before it.
     /// </summary>
     private (Tensor Counts, Tensor TwiceShare, Tensor Beyond, Tensor Lengths) Horizons(
         IReadOnlyList<int> horizons,

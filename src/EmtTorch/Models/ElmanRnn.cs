@@ -77,9 +77,8 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
 
     /// <summary>
     /// The hidden states, step by step, each passing through a hook that records it or puts another in its place: what
-    /// the
-    /// hook returns for h(t) is what h(t+1) and the output come from. Differentiable as often as one likes, and slower
-    /// than without a hook.
+    /// the hook returns for h(t) is what h(t+1) and the output come from. Differentiable as often as one likes, and
+    /// slower than without a hook.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="steps">All steps, T.</param>
@@ -115,8 +114,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// <summary>
     /// What training needs of a batch, in one pass where a fused kernel serves (float32 and float64), else through
     /// autograd: L = mean (y − y*)² over the steps from `from` on, the share of outputs with the target's sign (0
-    /// counts as
-    /// positive), and, if asked for, ∂L/∂θ written into every parameter's grad.
+    /// counts as positive), and, if asked for, ∂L/∂θ written into every parameter's grad.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="target">y* (T − from, B, κ), of which T follows.</param>

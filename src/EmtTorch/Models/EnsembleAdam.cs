@@ -16,14 +16,12 @@ internal sealed record AdamSettings(
 /// count n.
 /// For a member:  g ← g · min(1, max / (‖g‖ + 1e-6)) + decay · θ,  m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,
 /// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε). Where the decay is decoupled (AdamW), θ ← θ − lr · decay · θ
-/// before that
-/// and nothing is added to g.
+/// before that and nothing is added to g.
 /// </summary>
 /// <remarks>
 /// The last line is written as θ + m / (a √v + b), where a = −(1 − β₁ⁿ) / (lr √(1 − β₂ⁿ)) and b = −ε (1 − β₁ⁿ) / lr:
-/// two numbers
-/// a member and step. They are computed on the host, in float64, a hundred steps ahead, and go to the device in one
-/// piece.
+/// two numbers a member and step. They are computed on the host, in float64, a hundred steps ahead, and go to the
+/// device in one piece.
 /// On a GPU <see cref="CudaAdam"/> does all of it in one launch, unless there is noise to add.
 /// </remarks>
 internal sealed class EnsembleAdam : IDisposable

@@ -9,9 +9,9 @@ namespace EmtTorch.Models;
 
 /// <summary>
 /// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context
-/// and a write gate; beside them, maybe, a graph (<see cref="GraphMemory"/>)
-/// and a store of earlier tokens (<see cref="RetrievalMemory"/>), each on its own switch of
-/// <see cref="ModelConfiguration"/>. Tokens are embedded, go through the blocks, are normed and read out:
+/// and a write gate; beside them, maybe, a graph (<see cref="GraphMemory"/>) and a store of earlier tokens
+/// (<see cref="RetrievalMemory"/>), each on its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go
+/// through the blocks, are normed and read out:
 /// <code>
 /// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
 /// x ← x + Attention(h̃) + Read(F₋₁),  F = γ F₋₁ + g η k vᵀ   <see cref="CausalAttention"/>, <see cref="FastWeightMemory"/>, <see cref="WriteGate"/>

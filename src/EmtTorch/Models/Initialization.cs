@@ -21,8 +21,7 @@ internal static class Initialization
 
     /// <summary>
     /// Near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ + U, W_uh = Ψ_s +
-    /// U, W_r = Ψ_sᵀ + U,
-    /// b = U, where U are the network's uniform weights times the noise.
+    /// U, W_r = Ψ_sᵀ + U, b = U, where U are the network's uniform weights times the noise.
     /// </summary>
     /// <param name="network">With uniform weights.</param>
     /// <param name="task">Its task, of no more than H numbers in the history.</param>
@@ -53,8 +52,7 @@ internal static class Initialization
 
     /// <summary>
     /// Orthonormal columns, uniform over all such matrices: Q of a Gaussian's QR, each column with the sign of R's
-    /// diagonal, without
-    /// which Q would have the signs that the algorithm happens to choose (Mezzadri 2007).
+    /// diagonal, without which Q would have the signs that the algorithm happens to choose (Mezzadri 2007).
     /// </summary>
     private static Tensor Orthonormal(long rows, long columns)
     {

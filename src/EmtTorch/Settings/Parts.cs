@@ -13,8 +13,7 @@ public sealed class NamedAttribute(string name) : Attribute
 
 /// <summary>
 /// A setting that is one of the named classes of the property's type: its name is a key beside the others, and its
-/// settings
-/// are below that. A list holds several: the names are keys of an object that is called as the property.
+/// settings are below that. A list holds several: the names are keys of an object that is called as the property.
 /// </summary>
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class PartAttribute : Attribute;

@@ -1,10 +1,9 @@
 namespace EmtTorch.Settings;
 
 // The records of settings are the one place where these are described. Names (in snake_case), types, defaults, ranges
-// and
-// descriptions are read off them by validation, by the messages and by configs/schema.json (SettingRule). On a list,
-// Range
-// and AllowedValues hold for each element. What may be left out but not be null is marked JsonIgnore WhenWritingNull.
+// and descriptions are read off them by validation, by the messages and by configs/schema.json (SettingRule). On a
+// list, Range and AllowedValues hold for each element. What may be left out but not be null is marked JsonIgnore
+// WhenWritingNull.
 
 /// <summary>Of these properties exactly one must be given.</summary>
 [AttributeUsage(AttributeTargets.Class)]

@@ -13,8 +13,7 @@ namespace EmtTorch.Settings;
 
 /// <summary>
 /// What one value of a configuration may be, read from a record's property and its attributes. It checks a value, says
-/// in
-/// words what is allowed, and writes its JSON schema, so that the three can't differ.
+/// in words what is allowed, and writes its JSON schema, so that the three can't differ.
 /// </summary>
 internal sealed class SettingRule
 {
@@ -202,8 +201,7 @@ internal sealed class SettingRule
 
     /// <summary>
     /// Checks a value and all that is in it. Keys with a bad value are taken out of their object, so that the rest can
-    /// still
-    /// be bound and checked further.
+    /// still be bound and checked further.
     /// </summary>
     /// <returns>Whether the value can be bound.</returns>
     public bool Check(JsonNode? node, string path, List<ConfigurationProblem> problems)

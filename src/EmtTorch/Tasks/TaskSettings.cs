@@ -5,9 +5,8 @@ namespace EmtTorch.Tasks;
 
 /// <summary>
 /// A task with settings of its own: a record with a name (<see cref="Settings.NamedAttribute"/>), whose properties are
-/// the
-/// keys of <c>"task": { "NAME": { … } }</c>. Each has a Description, and a Range or the like where not all values are
-/// allowed.
+/// the keys of <c>"task": { "NAME": { … } }</c>. Each has a Description, and a Range or the like where not all values
+/// are allowed.
 /// </summary>
 public abstract record TaskSettings
 {

@@ -7,15 +7,12 @@ namespace EmtTorch;
 
 /// <summary>
 /// Going back through a graph that has functions of ours (<see cref="TorchFunction{T}"/>): an exception in their
-/// backward is thrown as
-/// it is, and what they saved is freed on the way, so that the graph cannot be used again.
+/// backward is thrown as it is, and what they saved is freed on the way, so that the graph cannot be used again.
 /// </summary>
 /// <remarks>
 /// There is one object for each thread. A function's forward keeps its thread's, for the case that backward runs on a
-/// thread of the
-/// engine (CUDA): there what is said here holds if <see cref="Run"/> is called by the thread that called forward. By
-/// another thread
-/// an exception is Torch's, and what was saved lives as long as the loss.
+/// thread of the engine (CUDA): there what is said here holds if <see cref="Run"/> is called by the thread that called
+/// forward. By another thread an exception is Torch's, and what was saved lives as long as the loss.
 /// </remarks>
 internal sealed class BackwardCall
 {
@@ -126,8 +123,7 @@ internal sealed class BackwardCall
     /// Takes care of gradients that are returned to the engine, which has them when this thread comes here again or its
     /// call is over.
     /// TorchSharp's handles would keep them until the caller's scope ends or, on the engine's own threads, where there
-    /// is none, until
-    /// the garbage collector comes by.
+    /// is none, until the garbage collector comes by.
     /// </summary>
     internal static void FreeLater(IReadOnlyList<Tensor> gradients)
     {

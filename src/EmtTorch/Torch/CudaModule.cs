@@ -8,14 +8,12 @@ namespace EmtTorch;
 
 /// <summary>
 /// CUDA C of our own: compiled by NVRTC at first use, loaded into the context in which Torch works on a device, and
-/// launched on
-/// Torch's stream. NVRTC comes with every libtorch for CUDA, and the driver with the card, so that no compiler is
-/// needed.
+/// launched on Torch's stream. NVRTC comes with every libtorch for CUDA, and the driver with the card, so that no
+/// compiler is needed.
 /// </summary>
 /// <remarks>
 /// TorchSharp has no other stream than the default one, so that a launch comes after what Torch launched before, and
-/// before what
-/// it launches later, on every thread.
+/// before what it launches later, on every thread.
 /// </remarks>
 internal sealed unsafe partial class CudaModule
 {
@@ -34,8 +32,7 @@ internal sealed unsafe partial class CudaModule
 
     /// <summary>
     /// A source of this assembly, compiled and loaded; null where that cannot be done. The first time it is said on the
-    /// standard error
-    /// stream why, and after that nothing is tried any more.
+    /// standard error stream why, and after that nothing is tried any more.
     /// </summary>
     /// <param name="resource">Its name among the assembly's resources.</param>
     /// <param name="definitions">Macros, such as `H=128`.</param>

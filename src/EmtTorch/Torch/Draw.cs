@@ -4,9 +4,8 @@ namespace EmtTorch;
 
 /// <summary>
 /// Random numbers on any device. TorchSharp 0.107 makes every `Generator` one of the CPU, whatever device it is asked
-/// for, and
-/// Torch refuses to draw with it on another. So numbers are drawn on the CPU and moved: the same seed gives the same
-/// numbers everywhere.
+/// for, and Torch refuses to draw with it on another. So numbers are drawn on the CPU and moved: the same seed gives
+/// the same numbers everywhere.
 /// </summary>
 internal static class Draw
 {

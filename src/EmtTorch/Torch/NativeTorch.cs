@@ -33,8 +33,7 @@ internal static partial class NativeTorch
 
     /// <summary>
     /// Settles how libtorch's threads wait, and loads a libtorch from elsewhere, if one is named. Does nothing the
-    /// second
-    /// time, and never throws.
+    /// second time, and never throws.
     /// </summary>
     public static void Prepare()
     {
@@ -64,8 +63,8 @@ internal static partial class NativeTorch
 
     /// <summary>
     /// Has libtorch's OpenMP threads sleep between two operators. By themselves they look for work for about a
-    /// millisecond,
-    /// on cores that this project's own threads want, or other runs. Whoever sets one of the two variables has it so.
+    /// millisecond, on cores that this project's own threads want, or other runs. Whoever sets one of the two variables
+    /// has it so.
     /// </summary>
     private static void LetIdleThreadsSleep()
     {

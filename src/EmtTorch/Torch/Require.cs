@@ -5,8 +5,7 @@ namespace EmtTorch;
 
 /// <summary>
 /// What public functions ask of the tensors that they are given. TorchSharp's `matmul` ends the process where shapes,
-/// types or devices do not
-/// fit, and the kernels of this library read memory by shapes that they take for granted.
+/// types or devices do not fit, and the kernels of this library read memory by shapes that they take for granted.
 /// </summary>
 internal static class Require
 {

@@ -13,9 +13,9 @@ public sealed record SafetensorsTensor(string DType, long[] Shape, ReadOnlyMemor
 
 /// <summary>
 /// The safetensors format, as Python's package reads and writes it: the header's length (8 bytes, little-endian), the
-/// header
-/// (JSON: each tensor's dtype, shape and place; text under `__metadata__`), the tensors back to back. Beside what the
-/// format asks for, files written here carry a SHA-256 of themselves in the metadata, so that any flipped bit is found.
+/// header (JSON: each tensor's dtype, shape and place; text under `__metadata__`), the tensors back to back. Beside
+/// what the format asks for, files written here carry a SHA-256 of themselves in the metadata, so that any flipped bit
+/// is found.
 /// </summary>
 public sealed class SafetensorsFile
 {

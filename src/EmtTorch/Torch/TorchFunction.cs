@@ -5,17 +5,15 @@ namespace EmtTorch;
 
 /// <summary>
 /// A function of autograd with a backward of its own, over TorchSharp's. It keeps from its subclasses what TorchSharp
-/// 0.107 does
-/// wrong there; each workaround below names the defect, so that it can go when that is mended.
+/// 0.107 does wrong there; each workaround below names the defect, so that it can go when that is mended.
 /// </summary>
 /// <typeparam name="T">The function itself.</typeparam>
 /// <remarks>
 /// Differentiable once: backward runs without a graph of its own, and with `create_graph` it fails.
 /// A subclass is used through <see cref="Apply"/>, never through TorchSharp's `apply`. An exception in forward comes
-/// out of Apply as it
-/// is. One in backward comes out of <see cref="BackwardCall"/> as it is, and out of `Tensor.backward` as Torch's
-/// exception of an
-/// invalid gradient. TorchSharp's `autograd.grad` lets no error of Torch through and ends the process:
+/// out of Apply as it is. One in backward comes out of <see cref="BackwardCall"/> as it is, and out of
+/// `Tensor.backward` as Torch's exception of an invalid gradient. TorchSharp's `autograd.grad` lets no error of Torch
+/// through and ends the process:
 /// <see cref="BackwardCall.Gradients"/>
 /// is there in its place.
 /// </remarks>
@@ -48,8 +46,7 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
     public static List<Tensor> Apply(params object[] arguments)
     {
         // TorchSharp makes an `empty_like` of each result in the caller's scope, to be used as a gradient that is not
-        // there. In a scope of
-        // its own it is gone at once; materialize_grads(false) keeps it from being used.
+        // there. In a scope of its own it is gone at once; materialize_grads(false) keeps it from being used.
         using var scope = NewDisposeScope();
         var results = apply(arguments);
         var failure = s_forwardFailure;

@@ -7,19 +7,17 @@ namespace EmtTorch;
 
 /// <summary>
 /// What TorchSharp 0.107 does wrong, and what is done instead; each member names its defect, so that it can go when
-/// that is
-/// mended. Functions of autograd have theirs in <see cref="TorchFunction{T}"/>, loading in <see cref="NativeTorch"/>.
+/// that is mended. Functions of autograd have theirs in <see cref="TorchFunction{T}"/>, loading in
+/// <see cref="NativeTorch"/>.
 /// Random numbers on a device in <see cref="Draw"/>. And two have nothing here
 /// but a rule: `baddbmm` and `addbmm` compute b2 + input b1, so a sum and `bmm` stand for them; and `from_array` shares
-/// the array's
-/// memory, so `tensor` is used, which copies.
+/// the array's memory, so `tensor` is used, which copies.
 /// </summary>
 internal static class TorchSharpDefects
 {
     // A number given to an operator becomes a Scalar that nothing holds while libtorch reads it: a collection of
-    // garbage at
-    // that moment frees it under libtorch's hands. These are held, for what is called at every step from several
-    // threads.
+    // garbage at that moment frees it under libtorch's hands. These are held, for what is called at every step from
+    // several threads.
     public static readonly Scalar One = 1,
         MinusOne = -1;
 

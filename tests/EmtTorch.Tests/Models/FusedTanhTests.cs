@@ -8,8 +8,7 @@ namespace EmtTorch.Tests;
 
 /// <summary>
 /// The kernel's tanh, in units in the last place of the exact result. Over all floats (the explicit test) the largest
-/// error
-/// is 1.45 with fused multiply-add and 2.2 without; in float64 below 1.5 and 2 on the points tried.
+/// error is 1.45 with fused multiply-add and 2.2 without; in float64 below 1.5 and 2 on the points tried.
 /// </summary>
 public sealed unsafe class FusedTanhTests
 {

@@ -11,8 +11,7 @@ public class LinearBindingTests
     private const ulong Diagonal = 9241421688590303745; // 0x8040201008040201: bits 0, 9, 18, …, 63
 
     // Worked out by hand from the ids: which variable (0 = oldest) each output component reads, and its sign. The
-    // component
-    // read is the variable's number (the mask's bits are 9k), but for T1, whose mask is the oldest variable.
+    // component read is the variable's number (the mask's bits are 9k), but for T1, whose mask is the oldest variable.
     // T3: 262676 is 4,2,0,1,0,0,1 in base 8, least first; 189 is 1,0,1,1,1,1,0,1 in binary, least first.
     // T4: 38637 is 5,5,3,3,1,1; 145 is 1,0,0,0,1,0,0,1.
     private static readonly object[] Expectations =

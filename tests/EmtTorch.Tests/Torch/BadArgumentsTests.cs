@@ -9,8 +9,7 @@ namespace EmtTorch.Tests;
 
 /// <summary>
 /// Arguments that do not fit are exceptions. Most of these would end the process otherwise, in Torch or in a kernel
-/// that reads beyond a tensor's
-/// end, and with it the test run.
+/// that reads beyond a tensor's end, and with it the test run.
 /// </summary>
 public sealed class BadArgumentsTests
 {

@@ -10,8 +10,7 @@ namespace EmtTorch.Tests;
 
 /// <summary>
 /// Functions of autograd with a backward of their own: the right gradient or a normal exception, never the end of the
-/// process. What fails here may
-/// end the test run instead of a test.
+/// process. What fails here may end the test run instead of a test.
 /// </summary>
 public sealed class TorchFunctionTests
 {

@@ -8,8 +8,7 @@ namespace EmtTorch.Tests;
 
 /// <summary>
 /// A process that trains holds no more after many steps than after a few: resident memory, TorchSharp's functions of
-/// autograd, and its tensors. The longer
-/// form, for thousands of steps of real configurations, is `Benchmarks memory`.
+/// autograd, and its tensors. The longer form, for thousands of steps of real configurations, is `Benchmarks memory`.
 /// </summary>
 [Category(Layer.Slow)] // memory that leaks is seen after hundreds of steps
 public sealed class TrainingMemoryTests : InTemporaryFolder
@@ -55,8 +54,7 @@ public sealed class TrainingMemoryTests : InTemporaryFolder
     }
 
     // Fast weights and drift save 1.6 MB a block and step, a megabyte more is attention's; 80 steps are 300 MB. Tensors
-    // are not counted: TorchSharp counts
-    // each undefined gradient for ever.
+    // are not counted: TorchSharp counts each undefined gradient for ever.
     [Test]
     public void ATransformerHoldsNoMore()
     {

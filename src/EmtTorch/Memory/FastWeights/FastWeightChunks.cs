@@ -9,11 +9,9 @@ namespace EmtTorch.Memory;
 /// Hebbian: u_j = β_j v_j          delta: u_i = β_i (v_i − p_i),  p_i = γ^{i+1} Fᵀk_i + Σ_{j&lt;i} γ^{i−j} (k_i·k_j) u_j
 /// </code>
 /// The prediction p that delta corrects is a read by the keys, one decay later: keys stand below the queries, and all
-/// that reads is done for both
-/// at once, X = [Q; K]. With L_ij = β_i γ^{i−j} (k_i·k_j) below the diagonal, u = (I + L)⁻¹ β(v − γ^{i+1} KF) = Ũ −
-/// W̃F: one triangular solve
-/// for all chunks (the UT transform, DeltaNet, arXiv 2406.06484), and F' = A F + M with A = γ^C I − K̃ᵀW̃, M = K̃ᵀŨ,
-/// K̃_j = γ^{C−1−j} k_j.
+/// that reads is done for both at once, X = [Q; K]. With L_ij = β_i γ^{i−j} (k_i·k_j) below the diagonal, u = (I + L)⁻¹
+/// β(v − γ^{i+1} KF) = Ũ − W̃F: one triangular solve for all chunks (the UT transform, DeltaNet, arXiv 2406.06484), and
+/// F' = A F + M with A = γ^C I − K̃ᵀW̃, M = K̃ᵀŨ, K̃_j = γ^{C−1−j} k_j.
 /// Only F' is a loop over chunks; it runs backwards, with Aᵀ, for the gradients. Powers of γ have exponents ≥ 0 and
 /// never divide.
 /// </summary>

@@ -53,9 +53,8 @@ internal sealed record FastWeightSettings(int Heads, string Write, string Read, 
 /// </summary>
 /// <remarks>
 /// At first W_Q = W_K: a token asks for what was written by tokens like it. The softmax over d numbers is nearly
-/// uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d),
-/// so that reads come through. η is learned as its logarithm and is 1 at first; for the delta rule, which overshoots
-/// where η > 1 and diverges where η > 2,
+/// uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d), so that reads come through. η is learned as
+/// its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2,
 /// as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
 /// </remarks>
 public sealed class FastWeightMemory : nn.Module

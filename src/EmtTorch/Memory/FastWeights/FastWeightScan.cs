@@ -9,16 +9,15 @@ namespace EmtTorch.Memory;
 /// All tokens' reads and the last fast weights as one function of autograd: by <see cref="FastWeightKernel"/> where it
 /// serves, else by Torch's operators.
 /// These go through the sequence by parts of several chunks, as many as keep a part's intermediates small. Either way
-/// the state before each part is
-/// saved and no more; going back, each part is computed again.
+/// the state before each part is saved and no more; going back, each part is computed again.
 /// </summary>
 /// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in
 /// a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>
 internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
 {
     // Numbers in an intermediate of a part, (B, heads, n, C, C), unless one chunk has more. On the CPU 1 MB in float32:
-    // less costs calls, more
-    // costs fresh pages, and at 4 MB the system took a third of the time. On a GPU calls are what costs: 64 MB.
+    // less costs calls, more costs fresh pages, and at 4 MB the system took a third of the time. On a GPU calls are
+    // what costs: 64 MB.
     private static long PartSize(Tensor tensor) => tensor.device_type == DeviceType.CPU ? 1 << 18 : 1 << 24;
 
     protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)

@@ -5,9 +5,8 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// The recurrence of fast weights: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t = γF_{t−1} + β_t k_t u_tᵀ, with
-/// u_t = v_t (Hebbian)
-/// or u_t = v_t − γF_{t−1}ᵀ k_t (delta; Gated DeltaNet, arXiv 2412.06464). One token at a time, or all of a sequence at
-/// once.
+/// u_t = v_t (Hebbian) or u_t = v_t − γF_{t−1}ᵀ k_t (delta; Gated DeltaNet, arXiv 2412.06464). One token at a time, or
+/// all of a sequence at once.
 /// </summary>
 /// <remarks>
 /// γ is in [0, 1], one for each head. bfloat16 and float16 are computed in float32; reads have the queries' type, the
@@ -84,9 +83,8 @@ public static class FastWeights
 
     /// <summary>
     /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>, in float32 and float64 on the CPU
-    /// <see cref="FastWeightHead{S,V,T}"/>. Kept for the
-    /// gradients are the arguments and a state for every few chunks, none for a token. Differentiable once, in every
-    /// tensor.
+    /// <see cref="FastWeightHead{S,V,T}"/>. Kept for the gradients are the arguments and a state for every few chunks,
+    /// none for a token. Differentiable once, in every tensor.
     /// </summary>
     /// <param name="q">What each token asks for (B, heads, T, d_k).</param>
     /// <param name="k">Keys (B, heads, T, d_k).</param>

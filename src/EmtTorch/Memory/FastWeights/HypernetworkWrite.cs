@@ -13,8 +13,7 @@ namespace EmtTorch.Memory;
 /// </summary>
 /// <remarks>
 /// At first a'_1 = 0 and all b'_i = 0: the first pair is the plain write, the others write nothing, under keys near to
-/// it. With random writes binding would not begin, as
-/// reads would not be of what was written.
+/// it. With random writes binding would not begin, as reads would not be of what was written.
 /// </remarks>
 internal sealed class HypernetworkWrite : nn.Module
 {

@@ -4,13 +4,13 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// Fast weights to which each token writes a matrix of rank r: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t =
-/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ
-/// (the source's 2.1, ΔF_t = G_φ(h_t)). One token at a time, or all of a sequence at once.
+/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ (the source's 2.1, ΔF_t = G_φ(h_t)). One token at a time, or all
+/// of a sequence at once.
 /// </summary>
 /// <remarks>
 /// F is linear in what is written. So the r pairs of a token are those of r Hebbian heads with one query: the first
-/// head begins with F, the others with 0, and reads
-/// and last states are summed. <see cref="FastWeights.Scan"/> does that with its gradients, at r times the work of rank
+/// head begins with F, the others with 0, and reads and last states are summed. <see cref="FastWeights.Scan"/> does
+/// that with its gradients, at r times the work of rank
 /// 1.
 /// With γ = 1 the pairs could as well be r tokens one after the other; that is as much work, and with γ &lt; 1 it would
 /// divide by powers of γ.

@@ -53,11 +53,10 @@ internal sealed record GraphSettings(int Nodes, int Interval, string Read);
 /// Choosing by g passes no gradient; g learns as the weight that a node has in reads and in sums. Who is a node depends
 /// on all tokens before an interval alone, however a document is cut into segments
 /// (of tokens that are the same, in the same context, rounding may choose: their nodes are the same too). At first W_Q
-/// and W_V take h as it is and W_K takes b,
-/// so that a node's key is what stood before the token and its value the token: asking for a finds the fact a → b. W_e
-/// is 8 · (value of i against key of j) and b_e = −3.2, so that edges lead
-/// from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to itself,
-/// and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
+/// and W_V take h as it is and W_K takes b, so that a node's key is what stood before the token and its value the
+/// token: asking for a finds the fact a → b. W_e is 8 · (value of i against key of j) and b_e = −3.2, so that edges
+/// lead from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to
+/// itself, and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
 /// </remarks>
 public sealed class GraphMemory : nn.Module
 {

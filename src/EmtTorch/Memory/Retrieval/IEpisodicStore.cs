@@ -4,16 +4,14 @@ namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
 /// An external store of episodes: entries of a key, a value, where they come from, and maybe a text. Documents come in
-/// generations, a batch of them (a step of training) in each, and are
-/// written from their beginning on. A search gives the entries whose keys have the largest products with a query among
-/// those that it may see: its own document's before a
-/// position, and in a store that is shared those of all earlier generations.
+/// generations, a batch of them (a step of training) in each, and are written from their beginning on. A search gives
+/// the entries whose keys have the largest products with a query among those that it may see: its own document's before
+/// a position, and in a store that is shared those of all earlier generations.
 /// </summary>
 /// <remarks>
 /// Products are in float32, equal ones are in the order (generation, document, position). Where keys and queries are
-/// such that products are exact in any order of summation, as
-/// <see cref="RetrievalMemory"/> makes them, two stores that search exactly find the same entries in the same order,
-/// bit for bit.
+/// such that products are exact in any order of summation, as <see cref="RetrievalMemory"/> makes them, two stores that
+/// search exactly find the same entries in the same order, bit for bit.
 /// Calls may come from several threads, each about documents of its own.
 /// </remarks>
 public interface IEpisodicStore : IDisposable

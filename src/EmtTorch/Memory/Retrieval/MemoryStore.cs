@@ -4,8 +4,8 @@ namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
 /// Entries in memory, on the device that they are written from, searched exactly by matrix products over blocks of
-/// keys. Each document has its own rows; in a shared store those of
-/// earlier generations are joined to one list, which grows as long as it is written to.
+/// keys. Each document has its own rows; in a shared store those of earlier generations are joined to one list, which
+/// grows as long as it is written to.
 /// </summary>
 /// <remarks>Searches are done at once: on a GPU that means launched, and nothing waits.</remarks>
 /// <example><code>

@@ -10,9 +10,8 @@ namespace EmtTorch.Memory.Retrieval;
 /// </summary>
 /// <remarks>
 /// A run has a row in a table of its own with the number of its writes, which every transaction that writes counts up
-/// from the number it knows. So a transaction whose commit was cut off is
-/// known to be done or not, a server that came back with less than it had is found out, and of two programs that write
-/// for one run the second fails.
+/// from the number it knows. So a transaction whose commit was cut off is known to be done or not, a server that came
+/// back with less than it had is found out, and of two programs that write for one run the second fails.
 /// The connection string goes to Npgsql and nowhere else: no message holds it.
 /// </remarks>
 public sealed class PostgresConnection : IDisposable

@@ -10,8 +10,8 @@ namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
 /// Entries in a table of PostgreSQL with pgvector: keys as vector(d), values and texts as their bytes. Written by COPY
-/// in the background, a transaction for each call; searched exactly, by
-/// products in the database, or in a shared store by an HNSW index. One table holds many runs, each with its blocks.
+/// in the background, a transaction for each call; searched exactly, by products in the database, or in a shared store
+/// by an HNSW index. One table holds many runs, each with its blocks.
 /// </summary>
 /// <example><code>
 /// using var connection = new PostgresConnection(connectionString, wait: TimeSpan.FromMinutes(5));

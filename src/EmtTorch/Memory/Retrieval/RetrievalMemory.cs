@@ -25,9 +25,8 @@ internal readonly record struct DocumentPlace(long Position, long Generation, lo
 /// Which chunk a token is in follows from its place in the document alone, so that it finds the same however the
 /// document is cut into segments.
 /// <para>Keys in the store and the queries they are searched by are rounded to multiples of 2⁻¹¹. Their products are
-/// multiples of 2⁻²² then, no partial sum of one reaches 2, and 24 bits hold
-/// each of these: every product is exact in float32, in whatever order it is summed up. So all stores that search
-/// exactly find the same, ties included.</para>
+/// multiples of 2⁻²² then, no partial sum of one reaches 2, and 24 bits hold each of these: every product is exact in
+/// float32, in whatever order it is summed up. So all stores that search exactly find the same, ties included.</para>
 /// <para>By contexts, what is found is what followed something like this: the source's binding of items to contexts
 /// (Polyn et al.). By h̃ alone a key that is asked for finds itself, where it was bound, and not what it was bound to
 /// (experiments/outer-memories/retrieval: without drift recall stays at chance). At first W_q = W_k, τ = 3, and W_h of

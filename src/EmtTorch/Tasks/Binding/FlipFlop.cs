@@ -9,8 +9,7 @@ namespace EmtTorch.Tasks;
 /// </summary>
 /// <remarks>
 /// At every step and on every channel there is a pulse with the probability p, its sign fair, and on the first step
-/// there
-/// is one for certain. The target is the sign of the channel's last pulse, this step's included, at every step.
+/// there is one for certain. The target is the sign of the channel's last pulse, this step's included, at every step.
 /// </remarks>
 public sealed class FlipFlop : ISequenceTask
 {

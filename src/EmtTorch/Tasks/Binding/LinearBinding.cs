@@ -33,8 +33,7 @@ public sealed record DelayedPermutation
 /// <remarks>
 /// A task id of three integers names an F that reads d history entries, each once: id1 chooses them, id2 permutes them,
 /// id3 gives them signs. F[choice[i], i] = sign[i], all else 0. Every `Check…` returns all the rules that are broken,
-/// in
-/// words; the factory beside it throws an <see cref="ArgumentException"/> with the same words.
+/// in words; the factory beside it throws an <see cref="ArgumentException"/> with the same words.
 /// </remarks>
 /// <example><code>
 /// var copy = LinearBinding.RepeatCopy(d: 8, s: 8);
@@ -281,8 +280,7 @@ public sealed class LinearBinding
 
     /// <summary>
     /// Φ (s·d, s·d), what one step does to the history x = [y(t−s); …; y(t−1)]: block i receives block i+1, and the
-    /// last block
-    /// f(x) = Fᵀ x (Eq. 9).
+    /// last block f(x) = Fᵀ x (Eq. 9).
     /// </summary>
     public double[,] Phi()
     {

@@ -90,8 +90,8 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
         for (int i = 0; i < factors.Length; i++)
             factors[i] = T.CreateTruncating(choice.Factor[i]);
         // Pointers: checked indices are half the time of a small network's batch. Entries are below s·d by
-        // construction. The
-        // target is written from its beginning to its end: it lies in other processors' caches from the batch before.
+        // construction. The target is written from its beginning to its end: it lies in other processors' caches from
+        // the batch before.
         fixed (
             T* all = history,
                 to = y,

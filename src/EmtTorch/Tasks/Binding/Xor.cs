@@ -11,17 +11,15 @@ namespace EmtTorch.Tasks;
 /// <remarks>
 /// <para>
 /// Over GF(2), with the bits (1 + y)/2, it is linear: each component is a shift register with feedback, x(t) = x(t−a) +
-/// x(t−b) mod 2, whose
-/// history comes again after at most 2^s − 1 steps. So the continuation is one matrix product, the bits times P, mod 2,
-/// and no loop over time.
+/// x(t−b) mod 2, whose history comes again after at most 2^s − 1 steps. So the continuation is one matrix product, the
+/// bits times P, mod 2, and no loop over time.
 /// </para>
 /// <para>
 /// A network without a bias can't learn it. Its outputs are odd functions of its inputs: −u gives −y, by induction from
 /// h(0) = 0 and tanh(−x) = −tanh(x).
 /// The output at step t is, but for its sign, the product of the inputs in row t of P: an even function where these are
-/// an even number, as they are at the
-/// first step. There the network's sign is right for u or for −u and wrong for the other: half of these bits are right,
-/// on average.
+/// an even number, as they are at the first step. There the network's sign is right for u or for −u and wrong for the
+/// other: half of these bits are right, on average.
 /// </para>
 /// </remarks>
 public sealed class Xor : ISequenceTask, IDisposable

@@ -58,22 +58,19 @@ public sealed record AssociativeRecallConfiguration : TokenTaskSettings
 
 /// <summary>
 /// Multi-query associative recall as Zoology publishes it (Arora et al. 2023, arXiv 2312.04927; the generator is
-/// `multiquery_ar`
-/// of zoology/data/associative_recall.py): pairs of a key and a value, then each key once more, where its value is
-/// asked.
+/// `multiquery_ar` of zoology/data/associative_recall.py): pairs of a key and a value, then each key once more, where
+/// its value is asked.
 /// </summary>
 /// <remarks>
 /// With a vocabulary of V, K pairs and the length T:
 /// <list type="bullet">
 /// <item>Keys are K distinct tokens of 1 … V/2 − 1, values K distinct ones of V/2 … V − 1, both uniform. The sequence
-/// begins with
-/// key, value, key, value, …: 2K tokens.</item>
+/// begins with key, value, key, value, …: 2K tokens.</item>
 /// <item>The rest is (T − 2K)/2 slots of two tokens. Each key gets a slot of its own and is repeated at its first
 /// token:
 /// position 2K + 2·slot. Slots are drawn without replacement, the first pair's first, with p(slot) ∝ (slot + 1)^(a −
-/// 1): near
-/// the pairs with a = 0.01, anywhere with a = 1. The target there is the key's value, at the very position of the
-/// key.</item>
+/// 1): near the pairs with a = 0.01, anywhere with a = 1. The target there is the key's value, at the very position of
+/// the key.</item>
 /// <item>Nothing is asked elsewhere. There the input is a random token of all V (`random_non_queries`), or 0.</item>
 /// </list>
 /// The paper's figure 2 has V = 8192, T and K from 64 and 4 to 512 and 64, a = 0.01, and 0 where nothing is asked.

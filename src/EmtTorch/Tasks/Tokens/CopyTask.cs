@@ -50,14 +50,12 @@ public sealed record CopyConfiguration : TokenTaskSettings
 
 /// <summary>
 /// The copy memory task (Hochreiter and Schmidhuber 1997; in this form Arjovsky et al. 2016, arXiv 1511.06464, section
-/// 4.1): a
-/// random string, a delay of blanks, a separator, and then blanks while the string is to be reproduced.
+/// 4.1): a random string, a delay of blanks, a separator, and then blanks while the string is to be reproduced.
 /// </summary>
 /// <remarks>
 /// A document of 2·length + delay + 1 tokens, cut into segments. A symbol and the place where it is asked are
 /// length + delay + 1 apart: with a delay of the segment's length or more no segment holds both, nor do two that follow
-/// each
-/// other where the delay is twice that. Tokens: 0 the blank, 1 the separator, then symbols, drawn each for itself.
+/// each other where the delay is twice that. Tokens: 0 the blank, 1 the separator, then symbols, drawn each for itself.
 /// </remarks>
 public sealed class CopyTask : ITokenTask
 {

@@ -5,8 +5,7 @@ namespace EmtTorch.Tasks;
 /// <summary>A task on sequences of tokens.</summary>
 /// <remarks>
 /// Every task has a static `Check` with its constructor's parameters that returns all the rules they break, in words;
-/// the
-/// constructor throws an <see cref="ArgumentException"/> with the same words.
+/// the constructor throws an <see cref="ArgumentException"/> with the same words.
 /// </remarks>
 /// <example><code>
 /// ITokenTask task = new SegmentRecall(pairs: 4, between: 2, segmentLength: 64, keys: 512, values: 512, noise: 16, device);

@@ -28,8 +28,7 @@ public abstract record PairsConfiguration : TokenTaskSettings
 
     /// <summary>
     /// Tokens: 0 the question's, then noise, keys, values. A key is one of a question where a question's token is
-    /// before
-    /// it, and one of a binding elsewhere.
+    /// before it, and one of a binding elsewhere.
     /// </summary>
     public override int KindOf(TokenDocument document, int t) =>
         document.Input[t] switch

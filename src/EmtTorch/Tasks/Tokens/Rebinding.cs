@@ -38,16 +38,15 @@ public sealed record RebindingConfiguration : PairsConfiguration
 
 /// <summary>
 /// One-shot binding with rebinding: a sequence binds keys to values, some keys again to new ones, and asks in between;
-/// what
-/// counts is the newest value so far. A binding is a key and its value, a question its token and a key, the target at
-/// the key's position.
+/// what counts is the newest value so far. A binding is a key and its value, a question its token and a key, the target
+/// at the key's position.
 /// </summary>
 /// <remarks>
 /// Each of `pairs` distinct keys is bound once, and `rebindings` times a key among them again, each as likely as the
-/// others; the order
-/// of all of these is random, and each value is drawn for itself. A question asks for the key of one of the bindings
-/// before it, each as likely as the others, so that a key may be asked for any number of times. Which events are
-/// questions is random but for the first, a binding, and events lie anywhere without overlaps, noise around them.
+/// others; the order of all of these is random, and each value is drawn for itself. A question asks for the key of one
+/// of the bindings before it, each as likely as the others, so that a key may be asked for any number of times. Which
+/// events are questions is random but for the first, a binding, and events lie anywhere without overlaps, noise around
+/// them.
 /// Tokens: 0 the question's, then noise, keys, values.
 /// </remarks>
 public sealed class Rebinding : ITokenTask

@@ -87,11 +87,9 @@ public sealed record SegmentRecallConfiguration : PairsConfiguration
 /// </summary>
 /// <remarks>
 /// Every pair is asked for once, in random order. Pairs and questions lie anywhere in their segments without overlaps,
-/// noise
-/// around them. The segments between may hold pairs too, of other keys, that are never asked for. Keys are distinct in
-/// a
-/// document, values are drawn each for itself. Tokens: 0 the question's, then noise, keys, values; with several
-/// vocabularies each one's keys and values.
+/// noise around them. The segments between may hold pairs too, of other keys, that are never asked for. Keys are
+/// distinct in a document, values are drawn each for itself. Tokens: 0 the question's, then noise, keys, values; with
+/// several vocabularies each one's keys and values.
 /// Asked both ways, a question gives with probability ½ the value in place of the key, and its target is the key;
 /// values are distinct then too.
 /// </remarks>

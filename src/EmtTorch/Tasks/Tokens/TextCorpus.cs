@@ -55,22 +55,17 @@ public enum TextPart
 /// <summary>A language model's task on a text file: each character's target is the character after it.</summary>
 /// <remarks>
 /// A character is a byte, as in the figures for enwik8 and text8, and a token is its value: any file can be read, any
-/// text can be gone on with, and
-/// a network does not depend on which bytes the file happens to have. The first 90 % of the file are for training, 5 %
-/// for
-/// validation, the last 5 % for the test.
+/// text can be gone on with, and a network does not depend on which bytes the file happens to have. The first 90 % of
+/// the file are for training, 5 % for validation, the last 5 % for the test.
 ///
 /// A document is a stretch of segments·L characters within a part, and each row of a batch is one: row b of a segment
-/// goes
-/// on where row b of the segment before ended. Training draws where documents begin; evaluation reads all of a part,
-/// one
-/// document after the other. As many segments as a part has make one row read it as one stream.
+/// goes on where row b of the segment before ended. Training draws where documents begin; evaluation reads all of a
+/// part, one document after the other. As many segments as a part has make one row read it as one stream.
 ///
 /// A word is a run of letters and digits of UTF-8, and the same word where its bytes are the same. It counts as seen
-/// where
-/// an earlier occurrence lies in the document from its first character on, so that the average loss over
-/// <see cref="TokenBatch.Words"/> = 1
-/// and = 2 tells what a memory of the document gains. All characters of a word count, its first ones as well.
+/// where an earlier occurrence lies in the document from its first character on, so that the average loss over
+/// <see cref="TokenBatch.Words"/> = 1 and = 2 tells what a memory of the document gains. All characters of a word
+/// count, its first ones as well.
 /// </remarks>
 public sealed class TextCorpus : ITokenTask, IDisposable
 {

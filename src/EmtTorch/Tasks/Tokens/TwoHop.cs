@@ -88,16 +88,15 @@ public sealed record TwoHopConfiguration : TokenTaskSettings
 
 /// <summary>
 /// Facts that have to be joined: chains of them, a → b and b → c, in a document's first segment, segments of noise, and
-/// in the last one questions, a question's token
-/// and then a chain's first name a, whose target is the name two facts on, c, at a's position.
+/// in the last one questions, a question's token and then a chain's first name a, whose target is the name two facts
+/// on, c, at a's position.
 /// </summary>
 /// <remarks>
 /// A fact is two names in a row; all facts of the first segment lie in random order anywhere in it, each with noise
-/// after it, so that where a fact begins can be told from
-/// the tokens around it. Every name is of the one vocabulary and in one chain of the document alone: b is the value of
-/// one fact and the key of another, and nothing but these two facts says
-/// which end belongs to which beginning. With `hops` = 1 the same documents are asked for b, with h > 2 chains have h
-/// facts and the last name is asked. Each chain is asked for once, in
+/// after it, so that where a fact begins can be told from the tokens around it. Every name is of the one vocabulary and
+/// in one chain of the document alone: b is the value of one fact and the key of another, and nothing but these two
+/// facts says which end belongs to which beginning. With `hops` = 1 the same documents are asked for b, with h > 2
+/// chains have h facts and the last name is asked. Each chain is asked for once, in
 /// random order. Distractors are facts of no chain, in the first segment and in those between. Tokens: 0 the
 /// question's, then noise, names.
 /// </remarks>

@@ -12,8 +12,7 @@ public sealed record LoadedCheckpoint(string Path, long Step, SafetensorsFile Fi
 
 /// <summary>
 /// A run's checkpoints: step-00000500.safetensors and so on, and `latest`, which names the newest. The last few are
-/// kept, and
-/// the one with the best score.
+/// kept, and the one with the best score.
 /// </summary>
 public sealed partial class CheckpointFolder
 {
@@ -61,8 +60,7 @@ public sealed partial class CheckpointFolder
 
     /// <summary>
     /// The newest checkpoint that is whole. What a kill left unfinished is removed; what is damaged is named, left
-    /// where it is,
-    /// and the one before it is tried.
+    /// where it is, and the one before it is tried.
     /// </summary>
     /// <param name="warn">Told of each checkpoint that can't be used, and why.</param>
     /// <returns>It, or null where there is no checkpoint at all.</returns>

@@ -11,10 +11,9 @@ namespace EmtTorch.Training;
 /// </summary>
 /// <remarks>
 /// p is the distribution whose negative log-likelihood is the loss that is trained: of the squared error a Gaussian of
-/// variance ½ around the
-/// outputs, of the cross entropy the softmax. So F is the Gauss–Newton diagonal of the mean loss, and ½ Σ F_i (θ_i −
-/// θ*_i)² is that loss's second
-/// order at its minimum, for one sequence as for many: with strength 1 the old task weighs as much as the new one.
+/// variance ½ around the outputs, of the cross entropy the softmax. So F is the Gauss–Newton diagonal of the mean loss,
+/// and ½ Σ F_i (θ_i − θ*_i)² is that loss's second order at its minimum, for one sequence as for many: with strength 1
+/// the old task weighs as much as the new one.
 /// The squares are of each sequence's gradient by itself: of a batch's mean gradient they would be smaller by the
 /// batch's size.
 /// </remarks>

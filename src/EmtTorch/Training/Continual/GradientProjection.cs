@@ -20,10 +20,9 @@ public sealed record ProtectedDirections(Tensor? From, Tensor? Into, Tensor? Pro
 
 /// <summary>
 /// Keeps W's changes away from directions R and L: W ← W₀ + (I − L Lᵀ)(W − W₀)(I − R Rᵀ), so that (W − W₀) R = 0 and Lᵀ
-/// (W − W₀) = 0
-/// to rounding, however long training goes on. With the span of a task's variable memories Ψ as R, what the network
-/// does with states of that task
-/// stays; with that of Ψ*ᵀ as L, what it writes into them. (Directions as in Zeng et al. 2019, OWM, and Saha et al.
+/// (W − W₀) = 0 to rounding, however long training goes on. With the span of a task's variable memories Ψ as R, what
+/// the network does with states of that task stays; with that of Ψ*ᵀ as L, what it writes into them. (Directions as in
+/// Zeng et al. 2019, OWM, and Saha et al.
 /// 2021, GPM, which take R from data.)
 /// </summary>
 /// <remarks>The gradient is projected before it is clipped, and the weights after the step: Adam divides element by

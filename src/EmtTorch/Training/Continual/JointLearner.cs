@@ -10,8 +10,8 @@ namespace EmtTorch.Training;
 /// </summary>
 /// <remarks>
 /// Each task has a network of its own, alike in all but what it has for itself: the gradients of the shared parameters
-/// are averaged and
-/// given to all of them, and Adam, which sees the same numbers in each, keeps them the same bit for bit.
+/// are averaged and given to all of them, and Adam, which sees the same numbers in each, keeps them the same bit for
+/// bit.
 /// </remarks>
 internal sealed class JointLearner : Learner
 {

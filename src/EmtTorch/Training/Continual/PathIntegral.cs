@@ -6,9 +6,8 @@ namespace EmtTorch.Training;
 
 /// <summary>
 /// Synaptic Intelligence's running sum (Zenke et al. 2017, Eq. 3): ω_i ← ω_i − g_i Δθ_i at each step, g the gradient of
-/// the task's own loss,
-/// without penalty and before clipping, Δθ what the step then did. Over small steps Σ_i ω_i is what the loss has fallen
-/// by.
+/// the task's own loss, without penalty and before clipping, Δθ what the step then did. Over small steps Σ_i ω_i is
+/// what the loss has fallen by.
 /// </summary>
 internal sealed class PathIntegral : IDisposable
 {

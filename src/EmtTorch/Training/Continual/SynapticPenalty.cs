@@ -5,14 +5,12 @@ namespace EmtTorch.Training;
 
 /// <summary>
 /// λ/2 Σ_i A_i (θ_i − c_i)² in what is minimised: weights that mattered to the tasks before are held near where they
-/// were. EWC (Kirkpatrick et
-/// al. 2017, Eq. 3) and SI (Zenke et al. 2017, Eq. 4) differ in the importance A alone.
+/// were. EWC (Kirkpatrick et al. 2017, Eq. 3) and SI (Zenke et al. 2017, Eq. 4) differ in the importance A alone.
 /// </summary>
 /// <remarks>
 /// Of several old tasks EWC has a sum of such penalties, each with its own θ*. Squares add up to one square and a
-/// constant,
-/// Σ_k F_k (θ − θ*_k)² = A (θ − c)² + const, A = Σ F_k, c = Σ F_k θ*_k / A, so that one A and one c are all that has to
-/// be kept.
+/// constant, Σ_k F_k (θ − θ*_k)² = A (θ − c)² + const, A = Σ F_k, c = Σ F_k θ*_k / A, so that one A and one c are all
+/// that has to be kept.
 /// </remarks>
 internal sealed class SynapticPenalty : IDisposable
 {

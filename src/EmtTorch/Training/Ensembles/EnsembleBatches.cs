@@ -6,8 +6,7 @@ namespace EmtTorch.Training;
 /// <summary>
 /// The batches of several networks at once, each from its own generator and at its own horizon, and the same numbers as
 /// <see cref="ISequenceTask.Batch"/> gives each alone. Of a linear task and of xor only the drawing is a launch for
-/// each network; the
-/// continuation is one product for all.
+/// each network; the continuation is one product for all.
 /// </summary>
 internal sealed class EnsembleBatches : IDisposable
 {

@@ -39,18 +39,14 @@ public sealed record MemberOutcome(RunResult? Result, Exception? Failure);
 
 /// <summary>
 /// Trains networks of one shape in lockstep on one device, all of them in each launch: on a GPU a small network's step
-/// is
-/// hundreds of launches that leave the GPU idle, and those of a hundred networks are no more. Each member has its own
-/// seed,
-/// batches, curriculum and what else is in <see cref="Own"/>, its own run folder, tests and checkpoints, as
+/// is hundreds of launches that leave the GPU idle, and those of a hundred networks are no more. Each member has its
+/// own seed, batches, curriculum and what else is in <see cref="Own"/>, its own run folder, tests and checkpoints, as
 /// <see cref="TrainingRun"/> would give it alone, to rounding; a checkpoint of the one is gone on from by the other.
 /// </summary>
 /// <remarks>
 /// Losses and accuracies stay on the device, and are read in one transfer where something depends on them: every step
-/// while a
-/// member's horizon may change, else at lines of the log, tests and checkpoints. A member that is done, or failed, is
-/// taken
-/// out at once: that is one copy of the weights and averages, less than a step.
+/// while a member's horizon may change, else at lines of the log, tests and checkpoints. A member that is done, or
+/// failed, is taken out at once: that is one copy of the weights and averages, less than a step.
 /// Seconds and steps per second are those of all members together, of which each has its step.
 /// </remarks>
 /// <example><code>

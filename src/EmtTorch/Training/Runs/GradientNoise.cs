@@ -7,8 +7,7 @@ namespace EmtTorch.Training;
 /// Gaussian noise on the gradients that fades out: g ← g + N(0, η / (1 + t)^0.55), t the steps taken before
 /// (Neelakantan et al.
 /// 2015, arXiv 1511.06807, Eq. 1). It is added after clipping: before it, the noise itself, of norm σ√P, would be
-/// clipped away
-/// and the gradient with it.
+/// clipped away and the gradient with it.
 /// </summary>
 internal static class GradientNoise
 {

@@ -37,8 +37,7 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
 
     /// <summary>
     /// Writes the gradients of one sequence's mean loss against labels drawn from the network's own distribution,
-    /// exp(−loss) / Z, into the
-    /// parameters, without penalties: for the Fisher information.
+    /// exp(−loss) / Z, into the parameters, without penalties: for the Fisher information.
     /// </summary>
     /// <param name="horizon">The sequence's horizon.</param>
     /// <param name="data">Where random numbers come from.</param>

@@ -92,8 +92,7 @@ public sealed record RunResult
 
 /// <summary>
 /// The folder of one run: config.json, metrics.jsonl, log.jsonl, checkpoints/, result.json. Every file but the growing
-/// ones
-/// is written under another name first and renamed, so that a kill leaves the old one or the new one.
+/// ones is written under another name first and renamed, so that a kill leaves the old one or the new one.
 /// </summary>
 public sealed class RunFolder
 {
@@ -131,9 +130,8 @@ public sealed class RunFolder
 
     /// <summary>
     /// Takes the folder for this process until it is disposed of or the process ends, however that comes; null where
-    /// another one has it. The lock is the
-    /// operating system's, on an empty file beside the folder: on a file system that has none, such as some networks',
-    /// it is always given.
+    /// another one has it. The lock is the operating system's, on an empty file beside the folder: on a file system
+    /// that has none, such as some networks', it is always given.
     /// </summary>
     /// <exception cref="IOException">The file can't be made.</exception>
     /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
@@ -157,8 +155,7 @@ public sealed class RunFolder
 
     /// <summary>
     /// Why the folder can't be written, or null. Asked of the nearest folder that is there, since a folder made to try
-    /// it and removed again would be
-    /// removed under another process that has just found it.
+    /// it and removed again would be removed under another process that has just found it.
     /// </summary>
     public string? WhyNotWritable()
     {

@@ -10,10 +10,8 @@ namespace EmtTorch.Training;
 
 /// <summary>
 /// A transformer on a task of tokens: mean cross entropy of what is asked in a batch's documents, all their segments
-/// together. A document is read from its start
-/// with the state carried on; gradients go back through `bptt_segments` segments, which are read in one piece, since
-/// the network gives
-/// the same in one and in several.
+/// together. A document is read from its start with the state carried on; gradients go back through `bptt_segments`
+/// segments, which are read in one piece, since the network gives the same in one and in several.
 /// </summary>
 /// <remarks>On the CPU each thread takes a slice of the batch through the whole document and back, and the slices'
 /// gradients are added in their order.</remarks>

@@ -15,9 +15,8 @@ public sealed class TrainingException(string message) : Exception(message);
 
 /// <summary>
 /// Trains one network from its configuration: batches from the task and their loss (<see cref="Learner"/>), Adam or
-/// AdamW with the
-/// gradient's norm clipped, the learning rate by its schedule, horizons by curriculum, evaluation at a horizon of its
-/// own.
+/// AdamW with the gradient's norm clipped, the learning rate by its schedule, horizons by curriculum, evaluation at a
+/// horizon of its own.
 /// </summary>
 /// <example><code>
 /// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=1000"]);

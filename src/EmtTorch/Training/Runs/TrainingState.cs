@@ -11,8 +11,7 @@ namespace EmtTorch.Training;
 /// <summary>
 /// All that training goes on from, and its form in a safetensors file: every parameter under its module path, Adam's
 /// averages under `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` and the path, its step counts under
-/// `optimizer.step`,
-/// the generators under `random.`, and the counters in the metadata.
+/// `optimizer.step`, the generators under `random.`, and the counters in the metadata.
 /// </summary>
 internal sealed class TrainingState
 {
