@@ -441,7 +441,7 @@ public sealed record RunAnalysis
             : [];
         List<string> lines =
         [
-            $"There is no circuit to compare with: {network.Configuration.Task.Label} is no linear task.",
+            $"No theory says what a network does that learned {network.Configuration.Task.Label}: only its weights are read.",
         ];
         json["problems"] = new JsonArray([.. problems.Select(p => (JsonNode)p)]);
         return new()
@@ -737,11 +737,10 @@ public sealed record RunAnalysis
     private static string TaskName(TrainedNetwork network) =>
         network.Configuration.Task switch
         {
-            { IsOnTokens: true } task => task.Label,
-            { Name: { } name } => name,
             { Id: { } id } => $"id ({string.Join(", ", id)})",
             { Terms: { } } => "sum of delayed permutations",
-            _ => "matrix",
+            { Matrix: { } } => "matrix",
+            var task => task.Label,
         };
 
     private static IEnumerable<ReportSetting> Settings(string path, JsonNode? node)

@@ -1,19 +1,15 @@
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using EmtTorch.Settings;
 
 namespace EmtTorch.Analysis;
 
 /// <summary>JSON of the files that analyses and studies write and read again.</summary>
 internal static class OutputJson
 {
-    /// <summary>Indented, in snake_case, the same on every system; letters stand as they are.</summary>
-    public static readonly JsonSerializerOptions Options = new()
+    /// <summary>As settings are written, and NaN and infinities by their names.</summary>
+    public static readonly JsonSerializerOptions Options = new(SettingJson.Options)
     {
-        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
-        WriteIndented = true,
-        NewLine = "\n",
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     };
 }

@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Runtime.Loader;
 using System.Text.Json.Nodes;
 using EmtTorch.Settings;
+using EmtTorch.Tasks;
 
 namespace EmtTorch.Configuration;
 
@@ -56,7 +57,12 @@ public static class Extensions
             var file = Path.GetFullPath(path);
             if (!File.Exists(file))
                 return new(Key, $"there is no file {path} (looked for {file})");
-            Parts.Add(AssemblyLoadContext.Default.LoadFromAssemblyPath(file));
+            var assembly = AssemblyLoadContext.Default.LoadFromAssemblyPath(file);
+            // A task's name stands beside these keys.
+            var own = typeof(TaskConfiguration).GetProperties().Select(p => SettingRule.KeyOf(p.Name)).ToHashSet();
+            if (Parts.In(assembly).Select(Parts.NameOf).FirstOrDefault(own.Contains) is { } name)
+                return new(Key, $"{path} can't be added: {name} is a key of every task, and no name for one");
+            Parts.Add(assembly);
             return null;
         }
         catch (Exception e) when (e is BadImageFormatException or IOException or UnauthorizedAccessException)

@@ -330,11 +330,14 @@ internal sealed class EpisodicBlock : nn.Module
         var others = new IReadOnlyDictionary<string, Tensor>[_others.Length];
         for (int i = 0; i < others.Length; i++)
         {
-            others[i] = state.Memories[i];
             if (x.shape[1] == 0)
-                continue; // no token, nothing read
+            {
+                others[i] = Aliases(state.Memories[i]); // no token, nothing read
+                continue;
+            }
             var input = new BlockInput(h, contexts, before.Position);
-            (var read, others[i]) = _others[i].Read(input, state.Memories[i]);
+            var (read, left) = _others[i].Read(input, state.Memories[i]);
+            others[i] = Aliases(left);
             Require.Shape(read, x.shape, nameof(BlockMemory.Read));
             added = added is null ? read : added + read;
         }
@@ -358,6 +361,10 @@ internal sealed class EpisodicBlock : nn.Module
         next.MoveToOuterDisposeScope();
         return (after.MoveToOuterDisposeScope(), next);
     }
+
+    // What a memory leaves may be what it was given, which belongs to another dispose scope.
+    private static Dictionary<string, Tensor> Aliases(IReadOnlyDictionary<string, Tensor> state) =>
+        state.ToDictionary(p => p.Key, p => p.Value.alias());
 
     /// <summary>The feed-forward network's own weights.</summary>
     public IEnumerable<Parameter> FeedForwardWeights => expand.parameters().Concat(contract.parameters());

@@ -35,76 +35,52 @@ internal sealed class OrNameOfAttribute(Type type) : Attribute
 public static partial class Parts
 {
     private static readonly Lock Adding = new();
-    private static Assembly[] _assemblies = [typeof(Parts).Assembly];
+    private static readonly List<Assembly> Added = [];
+    private static SortedDictionary<string, Type> _all = With(new(StringComparer.Ordinal), typeof(Parts).Assembly);
 
     /// <summary>Changes whenever an assembly is added.</summary>
-    internal static int Version => _assemblies.Length;
-
-    /// <summary>The assemblies that were added, by their files.</summary>
-    internal static IEnumerable<string> Files => _assemblies.Select(a => a.Location);
+    internal static int Version => _all.Count;
 
     /// <summary>Adds the named classes of an assembly. One that is added already changes nothing.</summary>
     /// <param name="assembly">The assembly.</param>
-    /// <exception cref="ArgumentException">A name is taken, or is none for a setting, or a class can't be
-    /// made.</exception>
+    /// <exception cref="ArgumentException">
+    /// A name is taken, or is none for a setting, or a class can't be made.
+    /// </exception>
     public static void Add(Assembly assembly)
     {
         lock (Adding)
         {
-            if (_assemblies.Contains(assembly))
+            if (Added.Contains(assembly))
                 return;
-            foreach (var type in Named(assembly))
-            {
-                var name = NameOf(type);
-                if (!SettingName().IsMatch(name))
-                    throw new ArgumentException($"{type} is named '{name}': small letters, digits and '_' are allowed");
-                if (type.IsAbstract || type.GetConstructors().Length == 0)
-                {
-                    throw new ArgumentException(
-                        $"{type} is named {name}, but can't be made: it is abstract or has no public constructor"
-                    );
-                }
-                if (
-                    _assemblies.SelectMany(Named).FirstOrDefault(t => NameOf(t) == name && SameKind(t, type)) is
-                    { } other
-                )
-                {
-                    throw new ArgumentException($"{type} is named {name}, and so is {other}");
-                }
-            }
-            _assemblies = [.. _assemblies, assembly];
+            _all = With(new(_all, StringComparer.Ordinal), assembly);
+            Added.Add(assembly);
         }
     }
 
     /// <summary>The named classes of a kind, by name.</summary>
     internal static IReadOnlyDictionary<string, Type> Of(Type kind) =>
-        new SortedDictionary<string, Type>(
-            _assemblies.SelectMany(Named).Where(t => !t.IsAbstract && t.IsAssignableTo(kind)).ToDictionary(NameOf),
-            StringComparer.Ordinal
-        );
+        _all.Where(p => p.Value.IsAssignableTo(kind)).ToDictionary();
+
+    /// <summary>The named classes of an assembly.</summary>
+    internal static IEnumerable<Type> In(Assembly assembly) =>
+        assembly.GetTypes().Where(t => t.IsDefined(typeof(NamedAttribute), inherit: false));
 
     /// <summary>A class's name.</summary>
     internal static string NameOf(Type type) => type.GetCustomAttribute<NamedAttribute>()!.Name;
 
-    private static IEnumerable<Type> Named(Assembly assembly) =>
-        assembly.GetTypes().Where(t => t.IsDefined(typeof(NamedAttribute), inherit: false));
-
-    // A task and a memory may have the same name, two tasks may not: they have a base in common that is not
-    // everybody's.
-    private static bool SameKind(Type one, Type other)
+    private static SortedDictionary<string, Type> With(SortedDictionary<string, Type> all, Assembly assembly)
     {
-        for (
-            var type = one.BaseType;
-            type is not null && type.Assembly != typeof(object).Assembly;
-            type = type.BaseType
-        )
+        foreach (var type in In(assembly))
         {
-            if (type.Namespace?.StartsWith("EmtTorch", StringComparison.Ordinal) == true && other.IsAssignableTo(type))
-                return true;
+            var name = NameOf(type);
+            if (!SettingName().IsMatch(name))
+                throw new ArgumentException($"{type} is named '{name}': small letters, digits and '_' are allowed");
+            if (type.IsAbstract || type.GetConstructor([]) is null)
+                throw new ArgumentException($"{type} has no public constructor without arguments");
+            if (!all.TryAdd(name, type))
+                throw new ArgumentException($"{type} is named {name}, and so is {all[name]}");
         }
-        return one.GetInterfaces()
-            .Intersect(other.GetInterfaces())
-            .Any(i => i.Namespace?.StartsWith("EmtTorch", StringComparison.Ordinal) == true);
+        return all;
     }
 
     [GeneratedRegex("^[a-z][a-z0-9_]{0,99}$")]

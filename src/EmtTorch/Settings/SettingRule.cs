@@ -170,7 +170,7 @@ internal sealed class SettingRule
         return rule;
     }
 
-    private static string KeyOf(string property) => JsonNamingPolicy.SnakeCaseLower.ConvertName(property);
+    internal static string KeyOf(string property) => JsonNamingPolicy.SnakeCaseLower.ConvertName(property);
 
     /// <summary>What is allowed, in words.</summary>
     public string Allowed =>
