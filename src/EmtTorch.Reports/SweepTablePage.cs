@@ -25,9 +25,7 @@ public static class SweepTablePage
         page.Add($"<p>{Page.Escape(table.Progress)}.</p>");
         var parts = SweepTableText.Parts(table).ToList();
         Add(page, table, parts[0]);
-        if (table.OnTokens)
-        {
-            page.Add("<div class=\"pair\">");
+        void Accuracies() =>
             Strip(
                 page,
                 table,
@@ -37,9 +35,13 @@ public static class SweepTablePage
                 log: false,
                 s => s.Accuracy,
                 c => c.Accuracy,
-                _ => null,
+                p => p?.Accuracy,
                 "Each seed's highest."
             );
+        if (table.OnTokens)
+        {
+            page.Add("<div class=\"pair\">");
+            Accuracies();
             Strip(
                 page,
                 table,
@@ -87,18 +89,7 @@ public static class SweepTablePage
             p => p?.SpectralError,
             "Each seed's lowest. The mean is drawn where every seed has converged."
         );
-        Strip(
-            page,
-            table,
-            "accuracy",
-            "Accuracy by seed",
-            "accuracy",
-            log: false,
-            s => s.Accuracy,
-            c => c.Accuracy,
-            p => p?.Accuracy,
-            "Each seed's highest."
-        );
+        Accuracies();
         page.Add("</div>");
         Add(page, table, parts[1]);
         Courses(page, table);

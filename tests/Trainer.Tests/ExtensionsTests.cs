@@ -53,7 +53,10 @@ public sealed class ExtensionsTests : InTemporaryFolder
         var result = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "result.json")))!;
         Assert.That((double)result["test_accuracy"]!, Is.GreaterThan(0.99));
         // The run remembers the assembly.
-        Assert.That(Run("analyze", folder), Does.Match("W_hh writes into [0-9.]+ directions"));
+        Assert.That(
+            Run("analyze", folder),
+            Does.Contain("task delayed_negation").And.Match("W_hh writes into [0-9.]+ directions")
+        );
         var finding = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "analysis.json")))!["findings"]![
             "participation_ratio"
         ]!["directions"]!;

@@ -52,6 +52,7 @@ internal sealed class SettingRule
     private readonly string? _onlyFor; // the kind that this key is for, by…
     private readonly string? _kindKey; // …this key of the object that it is in
     private readonly JsonNode[] _choices = [];
+    private readonly bool _takesParts; // some keys are names of parts
     private readonly RegularExpressionAttribute? _pattern;
     private readonly string? _minimum,
         _maximum; // as text, which holds every type of number
@@ -91,6 +92,7 @@ internal sealed class SettingRule
         switch (_kind)
         {
             case "object" when property?.IsDefined(typeof(PartAttribute)) == true:
+                _takesParts = true;
                 foreach (var (name, part) in Parts.Of(type.GetGenericArguments()[0]))
                     Keys.Add(name, new(part, null, null));
                 break;
@@ -103,6 +105,7 @@ internal sealed class SettingRule
                     List<string> names = [];
                     if (p.IsDefined(typeof(PartAttribute)) && !p.PropertyType.IsGenericType)
                     {
+                        _takesParts = true;
                         foreach (var (name, part) in Parts.Of(p.PropertyType))
                         {
                             names.Add(name);
@@ -313,7 +316,7 @@ internal sealed class SettingRule
     public string UnknownKey(string key) =>
         NearestName.To(key, Keys.Keys) is { } near ? $"unknown key; did you mean {near}?"
         : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}"
-        : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}";
+        : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}{(_takesParts ? " (and what --extensions adds)" : "")}";
 
     public static string Join(string path, string key) => path.Length == 0 ? key : $"{path}.{key}";
 
