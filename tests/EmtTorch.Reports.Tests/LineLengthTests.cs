@@ -8,7 +8,7 @@ public sealed class LineLengthTests
     private const int Most = 120;
 
     /// <summary>Lines that were longer when this test was written. The numbers may only go down.</summary>
-    private static readonly TestCaseData[] Longer = [new("src", 103), new("Trainer", 13), new("tests", 157)];
+    private static readonly TestCaseData[] Longer = [new("src", 102), new("Trainer", 13), new("tests", 155)];
 
     [TestCaseSource(nameof(Longer))]
     public void NoLineIsAddedThatIsTooLong(string folder, int known)

@@ -21,12 +21,15 @@ public sealed class ExtensionsTests : InTemporaryFolder
 
     private const string Task = """
         { "name": "negation", "task": { "delayed_negation": { "size": 3, "delay": 4 } }, "model": { "hidden_size": 32 },
-          "training": { "steps": 300, "curriculum": { "horizons": [5] } }, "evaluation": { "horizon": 5, "interval": 150 } }
+          "training": { "steps": 300, "curriculum": { "horizons": [5] } },
+          "evaluation": { "horizon": 5, "interval": 150 } }
         """;
 
     private const string Memory = """
-        { "name": "average", "task": { "segment_recall": { "pairs": 2, "segment_length": 8, "keys": 4, "values": 4, "noise": 2 } },
-          "model": { "type": "episodic_transformer", "hidden_size": 16, "layers": 1, "heads": 2, "memories": { "leaky_average": { "rho": 0.8 } } },
+        { "name": "average",
+          "task": { "segment_recall": { "pairs": 2, "segment_length": 8, "keys": 4, "values": 4, "noise": 2 } },
+          "model": { "type": "episodic_transformer", "hidden_size": 16, "layers": 1, "heads": 2,
+                     "memories": { "leaky_average": { "rho": 0.8 } } },
           "training": { "steps": 20, "batch_size": 8, "curriculum": { "horizons": [1] } },
           "evaluation": { "horizon": 1, "batches": 1, "interval": 20 } }
         """;

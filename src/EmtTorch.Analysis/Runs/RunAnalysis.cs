@@ -441,7 +441,7 @@ public sealed record RunAnalysis
             : [];
         List<string> lines =
         [
-            $"No theory says what a network does that learned {network.Configuration.Task.Label}: only its weights are read.",
+            $"There is no theory of {network.Configuration.Task.Label} here: only the weights are read.",
         ];
         json["problems"] = new JsonArray([.. problems.Select(p => (JsonNode)p)]);
         return new()

@@ -30,7 +30,8 @@ internal sealed class OrNameOfAttribute(Type type) : Attribute
 /// Tasks, memories and analyses, found by their names: those of this library and those of assemblies that were added.
 /// </summary>
 /// <example><code>
-/// Parts.Add(Assembly.LoadFrom("MyLab.dll")); // a task [Named("delayed_match")] in it is "task": { "delayed_match": { … } }
+/// Parts.Add(Assembly.LoadFrom("MyLab.dll"));
+/// // A task [Named("delayed_match")] in it is "task": { "delayed_match": { … } }.
 /// </code></example>
 public static partial class Parts
 {

@@ -316,7 +316,8 @@ internal sealed class SettingRule
     public string UnknownKey(string key) =>
         NearestName.To(key, Keys.Keys) is { } near ? $"unknown key; did you mean {near}?"
         : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}"
-        : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}{(_takesParts ? " (and what --extensions adds)" : "")}";
+        : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}"
+            + (_takesParts ? ", and what --extensions adds" : "");
 
     public static string Join(string path, string key) => path.Length == 0 ? key : $"{path}.{key}";
 

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>A memory of a user's own in the blocks: it is read, carried on, and belongs to nobody's scope but the caller's.</summary>
+/// <summary>A memory of a user's own in the blocks: it is read and carried on, and its state stays its owner's.</summary>
 public sealed class FurtherMemoriesTests
 {
     private const int Vocabulary = 5;
@@ -23,7 +23,7 @@ public sealed class FurtherMemoriesTests
         Memories = [new SumSettings()],
     };
 
-    /// <summary>Adds the sum of the tokens before; where a document is only zeros, it leaves what it was given.</summary>
+    /// <summary>A token reads the sum of those before it.</summary>
     [Named("test_sum")]
     private sealed record SumSettings : MemorySettings
     {
