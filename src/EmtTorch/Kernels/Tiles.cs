@@ -385,12 +385,42 @@ internal static unsafe class Tiles<S, V, T>
         // Beyond 20 (40 in float64) e / (e + 2) is 1 to the last bit long since, and 2ⁿ must not overflow.
         V y = S.Abs(x);
         y = S.Min(S.Add(y, y), S.Constant(single ? 20 : 40));
+        V p = ExpMinusOne(y, out V scale);
+        V e = S.MultiplyAdd(scale, p, S.Subtract(scale, S.Constant(1)));
+        // A quotient of rounded numbers would be off by up to 2.4 ulp: what the denominator d lost and t leaves over is
+        // divided by d too.
+        V one = S.Constant(1),
+            two = S.Constant(2),
+            d = S.Add(e, two),
+            inverse = S.Divide(one, d),
+            t = S.Multiply(e, inverse),
+            minus = S.Subtract(S.All(T.Zero), t);
+        V left = S.MultiplyAdd(minus, S.Add(S.Subtract(S.Max(e, two), d), S.Min(e, two)), S.MultiplyAdd(minus, d, e));
+        t = S.Min(S.MultiplyAdd(left, inverse, t), one);
+        return S.CopySign(t, x);
+    }
+
+    /// <summary>
+    /// exp x for x ≤ 1. Below −87 (−708 in float64) it is exp of that, which is almost 0. NaN gives NaN.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static V Exp(V x)
+    {
+        V p = ExpMinusOne(S.Max(x, S.Constant(typeof(T) == typeof(float) ? -87 : -708)), out V scale);
+        return S.MultiplyAdd(scale, p, scale);
+    }
+
+    /// <summary>p = exp(r) − 1 and 2ⁿ of y = n ln 2 + r, r in [−0.3, 0.7] ln 2, so that exp y = 2ⁿ (1 + p).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static V ExpMinusOne(V y, out V scale)
+    {
+        bool single = typeof(T) == typeof(float);
         // Added to 1.5 · 2^(mantissa bits), a number is rounded to an integer that stands in the lowest bits; with the
         // exponent's bias added too, these are 2ⁿ's exponent.
         V magic = S.Constant(single ? 12582912 + 127 : 6755399441055744 + 1023);
         V shifted = S.Add(S.MultiplyAdd(y, S.Constant(1.4426950408889634), S.Constant(-0.2)), magic);
-        V n = S.Subtract(shifted, magic),
-            scale = S.BitsToExponent(shifted);
+        V n = S.Subtract(shifted, magic);
+        scale = S.BitsToExponent(shifted);
         // In float64 ln 2 is in two parts, the first short enough that its product with n is exact. In float32 one part
         // does: where n is so large that the rest would show in exp(r), tanh is 1.
         V r = S.MultiplyAdd(n, S.Constant(single ? -0.69314718055994531 : -6.93147180369123816490e-01), y);
@@ -423,18 +453,6 @@ internal static unsafe class Tiles<S, V, T>
             q = S.MultiplyAdd(q, r, S.Constant(1.0 / 6));
             q = S.MultiplyAdd(q, r, S.Constant(0.5));
         }
-        V p = S.MultiplyAdd(S.Multiply(r, r), q, r);
-        V e = S.MultiplyAdd(scale, p, S.Subtract(scale, S.Constant(1)));
-        // A quotient of rounded numbers would be off by up to 2.4 ulp: what the denominator d lost and t leaves over is
-        // divided by d too.
-        V one = S.Constant(1),
-            two = S.Constant(2),
-            d = S.Add(e, two),
-            inverse = S.Divide(one, d),
-            t = S.Multiply(e, inverse),
-            minus = S.Subtract(S.All(T.Zero), t);
-        V left = S.MultiplyAdd(minus, S.Add(S.Subtract(S.Max(e, two), d), S.Min(e, two)), S.MultiplyAdd(minus, d, e));
-        t = S.Min(S.MultiplyAdd(left, inverse, t), one);
-        return S.CopySign(t, x);
+        return S.MultiplyAdd(S.Multiply(r, r), q, r);
     }
 }

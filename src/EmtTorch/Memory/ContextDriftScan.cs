@@ -1,9 +1,11 @@
+using EmtTorch.Kernels;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// c_t = λ c_{t−1} + x_t for all t as one function of autograd. Chunks of C tokens go token by token, all chunks at
+/// c_t = λ c_{t−1} + x_t for all t as one function of autograd: by <see cref="ContextDriftKernel"/> where it serves, else
+/// by Torch's operators. There chunks of C tokens go token by token, all chunks at
 /// once, from c = 0; what the chunks end with is carried from chunk to chunk by the same scan with λ^C, and its λ^{i+1}
 /// part is added. With C = 32 that is some hundred calls for any length, and three passes over the memory. The
 /// gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ, dλ = Σ δ_t c_{t−1}, dc_0 = λ δ_1.
@@ -18,7 +20,9 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
         Tensor x = (Tensor)arguments[0],
             decay = (Tensor)arguments[1],
             before = (Tensor)arguments[2];
-        var contexts = Scan(x, decay, before);
+        var contexts = ContextDriftKernel.Fits(x, decay, before)
+            ? ContextDriftKernel.Forward(x, decay, before)
+            : Scan(x, decay, before);
         ctx.save_for_backward([decay, before, contexts]);
         return [contexts];
     }
@@ -33,6 +37,11 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
         Tensor decay = saved[0],
             before = saved[1],
             contexts = saved[2];
+        if (ContextDriftKernel.Fits(contexts, decay, before))
+        {
+            var found = ContextDriftKernel.Gradients(ofContexts, decay, before, contexts);
+            return [found.Input, found.Decay, found.Before];
+        }
         var ofInput = Scan(ofContexts.flip(1), decay, zeros_like(before)).flip(1); // δ, (B, T, d)
         var first = ofInput.select(1, 0);
         long rest = contexts.shape[1] - 1;

@@ -1,3 +1,4 @@
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -46,15 +47,42 @@ internal sealed class CausalAttention : nn.Module
         long batch = h.shape[0],
             tokens = h.shape[1],
             width = h.shape[2];
+        long size = width / _heads,
+            seen = (pastKeys?.shape[2] ?? 0) + tokens,
+            kept = _window is { } window ? Math.Min(seen, window - 1) : seen;
+        var projected = qkv.forward(h); // (B, T, 3d)
+        if (tokens > 1 && span.Cos.device_type == DeviceType.CPU)
+        {
+            // Made only where needed: a document's beginning has no past.
+            pastKeys ??= empty([batch, _heads, 0, size], dtype: h.dtype);
+            pastValues ??= empty([batch, _heads, 0, size], dtype: h.dtype);
+            if (AttentionKernel.Fits(projected, pastKeys, _heads))
+            {
+                var found = RotaryAttention.Apply(
+                    projected,
+                    span.Cos,
+                    span.Sin,
+                    pastKeys,
+                    pastValues,
+                    _heads,
+                    _window ?? long.MaxValue,
+                    kept
+                );
+                return (
+                    output.forward(found[0]).MoveToOuterDisposeScope(),
+                    found[1].MoveToOuterDisposeScope(),
+                    found[2].MoveToOuterDisposeScope()
+                );
+            }
+        }
         // 3 × (B, heads, T, d_h)
-        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0);
+        var parts = projected.view(batch, tokens, 3, _heads, size).permute(2, 0, 3, 1, 4).unbind(0);
         Tensor q = span.Rotate(parts[0]),
             k = span.Rotate(parts[1]),
             v = parts[2];
         if (pastKeys is not null)
             (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2)); // (B, heads, P + T, d_h)
         var attended = span.Attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width);
-        long kept = _window is { } window ? Math.Min(k.shape[2], window - 1) : k.shape[2];
         // Copies: a view would keep all of the segment alive.
         Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone().MoveToOuterDisposeScope();
         return (output.forward(attended).MoveToOuterDisposeScope(), Last(k), Last(v));
@@ -147,6 +175,12 @@ internal sealed class AttentionSpan
             0
         );
     }
+
+    /// <summary>Cosines of the tokens' angles (T, d_h/2).</summary>
+    public Tensor Cos => _cos;
+
+    /// <summary>Sines of the tokens' angles (T, d_h/2).</summary>
+    public Tensor Sin => _sin;
 
     /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by position · Base^(−2i/d_h).</summary>
     /// <param name="x">(B, heads, T, d_h).</param>

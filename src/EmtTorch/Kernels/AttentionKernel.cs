@@ -1,0 +1,120 @@
+using System.Numerics;
+using System.Runtime.Intrinsics;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Kernels;
+
+/// <summary>The arguments of one call of the attention kernel: sizes, and where each contiguous tensor's numbers are.</summary>
+internal unsafe struct AttentionCall
+{
+    /// <summary>B, heads, T, P (tokens before these), d_h.</summary>
+    public int Batch,
+        Heads,
+        Tokens,
+        Past,
+        Size;
+
+    /// <summary>How many keys a query sees: its own and those right before it.</summary>
+    public int Window;
+
+    /// <summary>How many of the last keys and values are given back.</summary>
+    public int Kept;
+
+    /// <summary>Read: queries, keys and values (B, T, 3, heads, d_h), and the rotations (T, d_h/2).</summary>
+    public void* Projected,
+        Cos,
+        Sin;
+
+    /// <summary>Read: rotated keys and values of the tokens before (B, heads, P, d_h).</summary>
+    public void* PastKeys,
+        PastValues;
+
+    /// <summary>o (B, T, heads, d_h) and ln Σ exp of each query's scores (B, heads, T): written, and read by backward.</summary>
+    public void* Attended,
+        LogSums;
+
+    /// <summary>Written by forward: the last rotated keys and values (B, heads, Kept, d_h).</summary>
+    public void* Keys,
+        Values;
+
+    /// <summary>Read by backward: gradients in o and in the kept keys and values, or null for zeros.</summary>
+    public void* OfAttended,
+        OfKeys,
+        OfValues;
+
+    /// <summary>Written by backward: gradients, in the shapes of what they belong to.</summary>
+    public void* OfProjected,
+        OfPastKeys,
+        OfPastValues;
+}
+
+/// <summary>
+/// Causal attention within a window on the CPU, rotary positions included: one head of one document is an item that one
+/// thread takes from its queries to its output, <see cref="AttentionHead{S,V,T}"/>. No item adds to what another writes,
+/// so the number of threads changes no bit.
+/// </summary>
+internal static unsafe class AttentionKernel
+{
+    // The largest d_h. Beyond it a thread's scratch memory would be hundreds of MB.
+    private const long MostColumns = 1024;
+
+    /// <summary>Whether the kernel serves these projections and these past keys.</summary>
+    public static bool Fits(Tensor projected, Tensor pastKeys, long heads)
+    {
+        long size = projected.shape[2] / 3 / heads;
+        return size is > 0 and <= MostColumns
+            && size % 2 == 0
+            && projected.numel() > 0
+            && (pastKeys.shape[2] + projected.shape[1]) * size * 8 <= int.MaxValue / 8
+            && FusedTensors.Served(projected, pastKeys);
+    }
+
+    /// <summary>Runs all heads of all documents.</summary>
+    /// <param name="dtype">The tensors' type.</param>
+    /// <param name="call">The arguments.</param>
+    /// <param name="back">Whether gradients are wanted, of what forward left.</param>
+    public static void Run(ScalarType dtype, in AttentionCall call, bool back)
+    {
+        // Where a head's numbers fit the half of a wide tile, the narrower one wastes nothing.
+        switch (Simd.Path, dtype)
+        {
+            case (SimdPath.Avx512, ScalarType.Float32)
+                when call.Size > Tiles<Simd256<float>, Vector256<float>, float>.Width:
+                Run<Simd512<float>, Vector512<float>, float>(call, back);
+                break;
+            case (SimdPath.Avx512, ScalarType.Float64)
+                when call.Size > Tiles<Simd256<double>, Vector256<double>, double>.Width:
+                Run<Simd512<double>, Vector512<double>, double>(call, back);
+                break;
+            case (SimdPath.Portable, ScalarType.Float32):
+                Run<Simd128<float>, Vector128<float>, float>(call, back);
+                break;
+            case (SimdPath.Portable, _):
+                Run<Simd128<double>, Vector128<double>, double>(call, back);
+                break;
+            case (_, ScalarType.Float32):
+                Run<Simd256<float>, Vector256<float>, float>(call, back);
+                break;
+            default:
+                Run<Simd256<double>, Vector256<double>, double>(call, back);
+                break;
+        }
+    }
+
+    private static void Run<S, V, T>(AttentionCall call, bool back)
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
+        SliceWorkers.Run(
+            call.Batch * call.Heads,
+            get_num_threads(),
+            (_, item) =>
+            {
+                var head = new AttentionHead<S, V, T>(call, item, back);
+                if (back)
+                    head.Backward();
+                else
+                    head.Forward();
+            }
+        );
+}

@@ -1,0 +1,204 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Kernels;
+
+/// <summary>
+/// The context's recurrence c_t = λ c_{t−1} + x_t on the CPU, there and back, in one pass over the memory. A document is
+/// an item that one thread takes; what is summed over documents is summed in their order, so that the number of threads
+/// changes no bit.
+/// </summary>
+internal static unsafe class ContextDriftKernel
+{
+    // Tokens whose part of λ's gradient is added up in the tensors' own type before it goes into a sum in float64.
+    private const int Chunk = 32;
+
+    /// <summary>Whether the kernel serves x, λ and c_0.</summary>
+    public static bool Fits(Tensor x, Tensor decay, Tensor before) =>
+        x.numel() > 0 && FusedTensors.Served(x, decay, before);
+
+    /// <summary>All contexts.</summary>
+    /// <param name="x">(B, T, d).</param>
+    /// <param name="decay">λ (d).</param>
+    /// <param name="before">c_0 (B, d).</param>
+    /// <returns>c (B, T, d).</returns>
+    public static Tensor Forward(Tensor x, Tensor decay, Tensor before)
+    {
+        using var scope = NewDisposeScope();
+        Tensor[] given = [x.contiguous(), decay.contiguous(), before.contiguous()];
+        var contexts = empty(x.shape, dtype: x.dtype);
+        var call = new Call(x.shape)
+        {
+            Input = FusedTensors.Memory(given[0]),
+            Decay = FusedTensors.Memory(given[1]),
+            Before = FusedTensors.Memory(given[2]),
+            Contexts = FusedTensors.Memory(contexts),
+        };
+        Run(x.dtype, call, back: false);
+        GC.KeepAlive(given);
+        return contexts.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>δ_t = dc_t + λ δ_{t+1}: dx = δ, dλ = Σ δ_t c_{t−1}, dc_0 = λ δ_1.</summary>
+    /// <param name="ofContexts">dc (B, T, d).</param>
+    /// <param name="decay">λ (d).</param>
+    /// <param name="before">c_0 (B, d).</param>
+    /// <param name="contexts">c (B, T, d).</param>
+    public static (Tensor Input, Tensor Decay, Tensor Before) Gradients(
+        Tensor ofContexts,
+        Tensor decay,
+        Tensor before,
+        Tensor contexts
+    )
+    {
+        using var scope = NewDisposeScope();
+        Tensor[] given = [ofContexts.contiguous(), decay.contiguous(), before.contiguous(), contexts.contiguous()];
+        Tensor ofInput = empty(contexts.shape, dtype: decay.dtype),
+            ofBefore = empty(before.shape, dtype: decay.dtype);
+        var call = new Call(contexts.shape)
+        {
+            Decay = FusedTensors.Memory(given[1]),
+            Before = FusedTensors.Memory(given[2]),
+            Contexts = FusedTensors.Memory(given[3]),
+            OfContexts = FusedTensors.Memory(given[0]),
+            OfInput = FusedTensors.Memory(ofInput),
+            OfBefore = FusedTensors.Memory(ofBefore),
+        };
+        double[] sums = new double[(long)call.Batch * call.Width],
+            ofDecay = new double[call.Width];
+        fixed (double* memory = sums)
+        {
+            call.OfDecay = memory;
+            Run(decay.dtype, call, back: true);
+        }
+        for (int i = 0; i < sums.Length; i++)
+            ofDecay[i % call.Width] += sums[i];
+        GC.KeepAlive(given);
+        return (
+            ofInput.MoveToOuterDisposeScope(),
+            tensor(ofDecay, dtype: decay.dtype).MoveToOuterDisposeScope(),
+            ofBefore.MoveToOuterDisposeScope()
+        );
+    }
+
+    private struct Call(long[] shape)
+    {
+        public readonly int Batch = (int)shape[0],
+            Tokens = (int)shape[1],
+            Width = (int)shape[2];
+        public void* Input,
+            Decay,
+            Before,
+            Contexts,
+            OfContexts,
+            OfInput,
+            OfBefore;
+        public double* OfDecay; // (B, d)
+    }
+
+    private static void Run(ScalarType dtype, in Call call, bool back)
+    {
+        switch (Simd.Path, dtype)
+        {
+            case (SimdPath.Avx512, ScalarType.Float32):
+                Run<Simd512<float>, Vector512<float>, float>(call, back);
+                break;
+            case (SimdPath.Avx512, _):
+                Run<Simd512<double>, Vector512<double>, double>(call, back);
+                break;
+            case (SimdPath.Avx2, ScalarType.Float32):
+                Run<Simd256<float>, Vector256<float>, float>(call, back);
+                break;
+            case (SimdPath.Avx2, _):
+                Run<Simd256<double>, Vector256<double>, double>(call, back);
+                break;
+            case (_, ScalarType.Float32):
+                Run<Simd128<float>, Vector128<float>, float>(call, back);
+                break;
+            default:
+                Run<Simd128<double>, Vector128<double>, double>(call, back);
+                break;
+        }
+    }
+
+    private static void Run<S, V, T>(Call call, bool back)
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
+        SliceWorkers.Run(
+            call.Batch,
+            get_num_threads(),
+            (_, item) =>
+            {
+                if (back)
+                    Backward<S, V, T>(call, item);
+                else
+                    Forward<S, V, T>(call, item);
+            }
+        );
+
+    private static void Forward<S, V, T>(in Call c, int item)
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        T* decay = (T*)c.Decay;
+        T* last = (T*)c.Before + (nint)item * c.Width;
+        T* x = (T*)c.Input + (nint)item * c.Tokens * c.Width;
+        T* context = (T*)c.Contexts + (nint)item * c.Tokens * c.Width;
+        for (int t = 0; t < c.Tokens; t++, x += c.Width, last = context, context += c.Width)
+            Step<S, V, T>(c.Width, decay, last, x, context);
+    }
+
+    private static void Backward<S, V, T>(in Call c, int item)
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        int width = c.Width;
+        nint start = (nint)item * c.Tokens * width;
+        T* decay = (T*)c.Decay;
+        T* before = (T*)c.Before + (nint)item * width;
+        T* ofBefore = (T*)c.OfBefore + (nint)item * width;
+        T* products = (T*)FastWeightKernel.Scratch(width * sizeof(T));
+        new Span<T>(ofBefore, width).Clear(); // λ δ_{T+1}
+        new Span<T>(products, width).Clear();
+        T* next = null;
+        for (int t = c.Tokens - 1; t >= 0; t--)
+        {
+            T* of = (T*)c.OfContexts + start + (nint)t * width;
+            T* slope = (T*)c.OfInput + start + (nint)t * width;
+            T* last = t == 0 ? before : (T*)c.Contexts + start + (nint)(t - 1) * width;
+            if (next == null)
+                new Span<T>(of, width).CopyTo(new(slope, width));
+            else
+                Step<S, V, T>(width, decay, next, of, slope);
+            Step<S, V, T>(width, slope, last, products, products);
+            if (t % Chunk == 0)
+            {
+                for (int i = 0; i < width; i++)
+                    c.OfDecay[(nint)item * width + i] += double.CreateTruncating(products[i]);
+                new Span<T>(products, width).Clear();
+            }
+            next = slope;
+        }
+        for (int i = 0; i < width; i++)
+            ofBefore[i] = decay[i] * next[i];
+    }
+
+    /// <summary>into = a ∘ b + c.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Step<S, V, T>(int width, T* a, T* b, T* c, T* into)
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        int i = 0;
+        for (; i + S.Count <= width; i += S.Count)
+            S.Store(S.MultiplyAdd(S.Load(a + i), S.Load(b + i), S.Load(c + i)), into + i);
+        for (; i < width; i++)
+            into[i] = a[i] * b[i] + c[i];
+    }
+}
