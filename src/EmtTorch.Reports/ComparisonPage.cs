@@ -6,69 +6,46 @@ using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Reports;
 
-/// <summary>Several runs side by side: a table to sort, and a dot for each run.</summary>
+/// <summary>Several runs side by side: a table that sorts, and for each number that was found a dot a run.</summary>
 public static class ComparisonPage
 {
+    /// <summary>Writes the page's text.</summary>
     /// <param name="title">The page's heading.</param>
-    /// <param name="rows">The runs, in the order in which they are first shown.</param>
+    /// <param name="analyses">The runs, in the order in which they are first shown.</param>
+    /// <param name="links">The path of each run's report, relative to the page.</param>
     /// <returns>The HTML file's text.</returns>
-    public static string Render(string title, IReadOnlyList<ComparisonRow> rows)
+    public static string Render(string title, IReadOnlyList<RunAnalysis> analyses, IReadOnlyList<string> links) =>
+        Render(title, [.. analyses.Zip(links, (a, link) => a.Row with { Link = link })]);
+
+    internal static string Render(string title, IReadOnlyList<ComparisonRow> rows)
     {
         var page = new Page(title);
         page.Add($"<header><h1>{Page.Escape(title)}</h1></header>");
-        string counts = rows.Any(row => row.CountTheory is not null || row.CountLearned is not null)
-            ? " Eigenvalues above the threshold are counted."
-            : "";
         page.Add(
             Table.Html(
-                Table.Filled(ComparisonTable.Columns, rows),
+                ComparisonTable.Columns(rows),
                 rows,
-                $"{rows.Count} runs. A column's heading sorts by it.{counts}",
+                $"{rows.Count} runs. A column's heading sorts by it.",
                 " class=\"sortable\""
             )
         );
         page.Add("<h2>By run</h2>\n<div class=\"pair\">");
-        if (rows.Any(row => row.StateBytes is null)) // a transformer has none of these
+        foreach (var (path, finding) in ComparisonTable.Found(rows))
         {
-            Dots(page, rows, "spectral-error", "Spectral error", "radians", row => row.SpectralError);
-            Dots(page, rows, "phi-error", "Φ error", "Φ error", row => row.PhiError);
-            Dots(
-                page,
-                rows,
-                "intervention-accuracy",
-                "Intervention accuracy",
-                "accuracy",
-                row => row.InterventionAccuracy
-            );
+            if (Dots(rows, path, finding) is { } figure)
+                page.Add(figure);
         }
-        Dots(page, rows, "test-accuracy", "Test accuracy", "accuracy", row => row.TestAccuracy);
-        if (rows.Any(row => row.BitsPerCharacter is not null))
-            Dots(page, rows, "bits-per-character", "Bits per character", "bits", row => row.BitsPerCharacter);
-        if (rows.Any(row => row.ReadsRight is not null))
-        {
-            const string Title = "Questions at which the asked pair gives the most of a read";
-            Dots(page, rows, "reads-right", Title, "share", row => row.ReadsRight);
-        }
-
         page.Add("</div>");
         return page.Render();
     }
 
-    private static void Dots(
-        Page page,
-        IReadOnlyList<ComparisonRow> rows,
-        string id,
-        string title,
-        string axis,
-        Func<ComparisonRow, double?> value
-    )
+    /// <summary>A dot for each run that has the number; null if none has.</summary>
+    private static Figure? Dots(IReadOnlyList<ComparisonRow> rows, string path, Finding finding)
     {
-        var finite = rows.Where(row => value(row) is double v && double.IsFinite(v)).ToList();
+        double? Value(ComparisonRow row) => row.Findings.GetValueOrDefault(path)?.Value;
+        var finite = rows.Where(row => Value(row) is double v && double.IsFinite(v)).ToList();
         if (finite.Count == 0)
-        {
-            page.Missing(title, "no run has a value.");
-            return;
-        }
+            return null;
         // Runs of one name differ in their seed, or share a line.
         var twice = rows.GroupBy(row => row.Name)
             .Where(group => group.Count() > 1)
@@ -79,31 +56,34 @@ public static class ComparisonPage
             .ToList();
         var tasks = Coloured("task", [.. finite.Select(row => row.Task ?? "no task").Distinct()], columns: 2);
         int left = rows.Count - finite.Count;
-        page.Add(
-            new Chart
+        var values = finite.Select(row => Value(row)!.Value).ToList();
+        bool good = finding.Format.StartsWith('P') && values.Min() >= 0.5 && values.Max() <= 1; // shares, near 1
+        var caption = finding.Meaning is { } meaning ? $"{char.ToUpperInvariant(meaning[0])}{meaning[1..]}." : "";
+        return new Chart
+        {
+            Height = 20 * lines.Distinct().Count(),
+            Rows = finite.Select(
+                (row, i) =>
+                    new
+                    {
+                        run = lines[i],
+                        task = row.Task ?? "no task",
+                        v = values[i],
+                    }
+            ),
+            Mark = Mark.Dots(70) with { Tooltip = true },
+            X = new("v", finding.Heading)
             {
-                Height = 20 * lines.Distinct().Count(),
-                Rows = finite.Select(
-                    (row, i) =>
-                        new
-                        {
-                            run = lines[i],
-                            task = row.Task ?? "no task",
-                            v = value(row),
-                        }
-                ),
-                Mark = Mark.Dots(70) with { Tooltip = true },
-                X = new("v", axis)
-                {
-                    Scale = axis is "accuracy" or "share"
-                        ? Scale.ShareFrom(finite.Min(row => value(row)!.Value))
-                        : Scale.FromZero,
-                    Axis = Axis.Few,
-                },
-                Y = Named("run") with { Scale = new(Domain: lines.Distinct()), Axis = Axis.LongNames },
-                Color = tasks,
-                Shape = tasks.Field is null ? null : tasks with { Scale = new(Domain: tasks.Scale!.Domain) },
-            }.Figure(id, title, left == 0 ? "" : $"{left} of {rows.Count} runs have no value.")
+                Scale = good ? Scale.ShareFrom(values.Min()) : Scale.FromZero,
+                Axis = Axis.Few,
+            },
+            Y = Named("run") with { Scale = new(Domain: lines.Distinct()), Axis = Axis.LongNames },
+            Color = tasks,
+            Shape = tasks.Field is null ? null : tasks with { Scale = new(Domain: tasks.Scale!.Domain) },
+        }.Figure(
+            path.Replace('_', '-').Replace('.', '-'),
+            $"{char.ToUpperInvariant(finding.Heading[0])}{finding.Heading[1..]}",
+            left == 0 ? caption : $"{caption} {left} of {rows.Count} runs have no value.".TrimStart()
         );
     }
 }

@@ -447,7 +447,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     {
         using var network = Load();
         Assert.That(
-            () => RunAnalysis.Of(network, Quick, "[[1, 1]]"),
+            () => RunAnalysis.Of(network, Quick with { Input = "[[1, 1]]" }),
             Throws.ArgumentException.With.Message.Contains("2 vectors of 2 numbers")
         );
     }

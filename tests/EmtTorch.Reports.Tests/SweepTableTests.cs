@@ -168,7 +168,7 @@ public sealed class SweepTableTests : InTemporaryFolder
                 Is.EqualTo((200.0, 2, 300.0, 1, 1))
             );
             Assert.That(
-                (t1.PhiErrors!.Mean, t1.InterventionAccuracies!.Mean, t1.ConvergedCount),
+                (t1.Find("phi_error")!.Mean, t1.Find("intervention_accuracy")!.Mean, t1.ConvergedCount),
                 Is.EqualTo((0.02, 0.98, 2))
             );
 
@@ -267,7 +267,7 @@ public sealed class SweepTableTests : InTemporaryFolder
             "config.json is damaged",
             "result.json is not a result",
             "analysis.json is damaged. It is made again.",
-            "t1-threshold_0.98/seed-2 can't be analysed",
+            "t1-threshold_0.98/seed-2 cannot be analysed",
             "metrics.jsonl is damaged in line 2",
             "metrics.jsonl ends at step 200, and the run at 300",
         ];
@@ -610,6 +610,46 @@ public sealed class SweepTableTests : InTemporaryFolder
             SweepTablePage.Render(table),
             Does.Contain("Accuracy by seed").And.Contain("Test loss by seed").And.Not.Contain("pectral error")
         );
+    }
+
+    [Test]
+    public void AFindingOfAnExtensionIsAColumn()
+    {
+        JsonObject Found(double value) =>
+            new()
+            {
+                ["findings"] = new JsonObject
+                {
+                    ["spread"] = new JsonObject
+                    {
+                        ["width"] = new JsonObject { ["value"] = value, ["null"] = 9 },
+                    },
+                },
+                ["columns"] = new JsonObject
+                {
+                    ["spread.width"] = new JsonObject
+                    {
+                        ["title"] = "width of states",
+                        ["format"] = "F2",
+                        ["meaning"] = "how wide they are",
+                    },
+                },
+            };
+        Transformer(16, 1, 0.5, 1.5, analysis: Found(2));
+        Transformer(16, 2, 0.7, 0.5, analysis: Found(3));
+        Transformer(32, 1, 1, 0.01);
+        var table = Read();
+        Assert.That(
+            SweepTableText.Markdown(table),
+            Does.Contain("width of states: how wide they are.")
+                .And.Contain("| hidden_size | width of states |\n|:--|--:|\n| 16 | 2.50 |\n| 32 | – |\n")
+        );
+        var csv = SweepTableText.Csv(table).Split('\n');
+        Assert.That(csv[0], Does.EndWith(",spread.width"));
+        Assert.That(csv[1..4].Select(line => line.Split(',')[^1]), Is.EqualTo(new[] { "2", "3", "" }));
+        var cell = JsonNode.Parse(SweepTableText.Json(table))!["cells"]![0]!;
+        Assert.That((double)cell["spread.width"]!["mean"]!, Is.EqualTo(2.5));
+        Assert.That(SweepTablePage.Render(table), Does.Contain("Width of states by seed"));
     }
 
     [Test]

@@ -68,6 +68,27 @@ public sealed class ExtensionsTests : InTemporaryFolder
     }
 
     [Test]
+    public void AFindingIsAColumnOfTheComparisonAndOfASweepsTable()
+    {
+        const string Column = "| directions of W_hh |";
+        Run(Write("negation.json", Task), "--extensions", MyLab, "--seeds", "1-2", "--set", "training.steps=50");
+        var folder = Path.Combine(Folder, "runs", "negation");
+        Assert.That(
+            Run("analyze", Path.Combine(folder, "seed-1"), Path.Combine(folder, "seed-2")).Split('\n')[0],
+            Does.Contain(Column)
+        );
+        Assert.That(File.ReadAllText(Path.Combine(folder, "comparison.html")), Does.Contain("Directions of W_hh"));
+        Assert.That(
+            Run("table", Path.Combine(Folder, "runs")),
+            Does.Contain(Column).And.Contain("directions of W_hh: how many directions W_hh writes into")
+        );
+        Assert.That(
+            File.ReadLines(Path.Combine(Folder, "runs", "table.csv")).First(),
+            Does.EndWith(",participation_ratio.directions")
+        );
+    }
+
+    [Test]
     public void AMemoryComesFromAnotherAssembly()
     {
         var config = Write("average.json", Memory);

@@ -33,7 +33,7 @@ public sealed class TransformerCommandsTests
             Assert.That(estimate.Output, Does.Match("small: 4 runs, 0 done; the others take about .* on this machine"));
             var trained = Run("sweep", "sweep.json");
             Assert.That(trained.Code, Is.Zero, trained.Output + trained.Error);
-            Assert.That(trained.Output, Does.Contain("4 of 4 runs done").And.Not.Contain("can't be analysed"));
+            Assert.That(trained.Output, Does.Contain("4 of 4 runs done").And.Not.Contain("cannot be analysed"));
             var table = Run("table", "runs");
             Assert.That(table.Code, Is.Zero, table.Error);
             Assert.That(

@@ -239,7 +239,8 @@ public sealed class EpisodicAnalysisTests
         );
         Assert.That(analysis.Example!.Gates, Is.Empty);
         Assert.That(analysis.Reads.Single().Share, Is.EqualTo(1));
-        Assert.That(analysis.Summary(), Has.Some.Contain("There is no gate"));
+        var said = Said(analysis, HandMadeNetwork.Configuration("model.gate=false"));
+        Assert.That(said, Has.Some.Contain("There is no gate"));
     }
 
     [Test]
@@ -347,6 +348,9 @@ public sealed class EpisodicAnalysisTests
         );
 
     // ---- Networks that can't be read, in whole or in part
+
+    private static IEnumerable<string> Said(EpisodicAnalysis analysis, RunConfiguration configuration) =>
+        TransformerAnalysis.Describe(analysis, configuration).Select(f => f.Said).OfType<string>();
 
     private static (RunAnalysis Analysis, System.Text.Json.JsonElement Json) Written(
         RunConfiguration configuration,
@@ -514,7 +518,7 @@ public sealed class EpisodicAnalysisTests
             );
             Assert.That(
                 (
-                    analysis.Row.BitsPerCharacter is not null,
+                    analysis.Findings["bits_per_character"].Beats,
                     json.TryGetProperty("capacity", out var capacity) && capacity.GetArrayLength() == 0
                 ),
                 Is.EqualTo((true, true))
@@ -547,7 +551,7 @@ public sealed class EpisodicAnalysisTests
                     )
             )
             .ToList();
-        Assert.That(EpisodicAnalysis.Reach(curve, "horizon ", ""), Is.EqualTo(expected));
+        Assert.That(TransformerAnalysis.Reach(curve, "horizon ", ""), Is.EqualTo(expected));
     }
 
     // ---- A graph
@@ -612,8 +616,8 @@ public sealed class EpisodicAnalysisTests
             }
 
             Assert.That(
-                analysis.Summary(),
-                Has.One.EqualTo(
+                Said(analysis, configuration),
+                Has.One.StartsWith(
                     "In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the strongest edge of the first fact leads to the second."
                 )
             );
@@ -631,8 +635,8 @@ public sealed class EpisodicAnalysisTests
             }
 
             Assert.That(
-                analysis.Summary(),
-                Has.One.StartsWith("The gate of block 1's graph lets in most of value (g = ")
+                Said(analysis, configuration),
+                Has.One.Contains("The gate of block 1's graph opens most for value (g = ")
             );
         }
     }
@@ -693,7 +697,8 @@ public sealed class EpisodicAnalysisTests
             Assert.Throws<InvalidOperationException>(() => _ = network.Weights);
             var analysis = RunAnalysis.Of(network);
             // Of two pairs; by chance a half.
-            Assert.That(analysis.Row.ReadsRight, Is.GreaterThan(0.75), string.Join("\n", analysis.Lines));
+            double? right = analysis.Findings["reads_right"].Value;
+            Assert.That(right, Is.GreaterThan(0.75), string.Join("\n", analysis.Lines));
             Assert.That(
                 (double)analysis.Json["reads"]![0]!["from_asked_pair"]!,
                 Is.GreaterThan(0.2 + (double)analysis.Json["reads"]![0]!["from_other_pairs"]!)
@@ -705,7 +710,13 @@ public sealed class EpisodicAnalysisTests
                 ComparisonTable.Runs([analysis.Row]).Split('\n')[0],
                 Is.EqualTo("| run | task | H | test accuracy | reads right | effective rank | state, bytes | notes |")
             );
-            var both = ComparisonTable.Runs([analysis.Row, new() { Name = "elman", SpectralError = 0.1 }]);
+            var error = new Finding("spectral_error", 0.1) { Title = "spectral error" };
+            var elman = new ComparisonRow
+            {
+                Name = "elman",
+                Findings = new Dictionary<string, Finding> { [error.Key] = error },
+            };
+            var both = ComparisonTable.Runs([analysis.Row, elman]);
             Assert.That(both, Does.Contain("| spectral error |").And.Contain("| elman | – |"));
 
             var recorded = RunAnalysis.OfRun(run, _ => { });
