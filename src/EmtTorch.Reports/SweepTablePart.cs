@@ -89,8 +89,8 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 + (
                     text
                         ? " Bits per character are measured on the part of the text that is kept for the test, with "
-                            + "their interval: of all characters, of those in words that are new in their document, and in "
-                            + $"words seen there before. {Bracketed}"
+                            + "their interval: of all characters, of those in words that are new in their document, and "
+                            + $"in words seen there before. {Bracketed}"
                         : ""
                 )
         );
@@ -171,8 +171,8 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 MeanOf("accuracy of the last", c => c.AccuraciesLast, "F4"),
             ],
             $"Each seed's run is the one with the lowest spectral error{Over(table)}, or with none converged the one "
-                + "with the highest accuracy. Of these the mean spectral error: of the weights with the lowest test loss, "
-                + "of the last, and the lowest at any test, known only afterwards, with the median of its step. "
+                + "with the highest accuracy. Of these the mean spectral error: of the weights with the lowest test "
+                + "loss, of the last, and the lowest at any test, known only afterwards, with the median of its step. "
                 + Bracketed
         );
 
@@ -211,8 +211,8 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 Lost,
             ],
             "Of each seed's run: how many of the circuit's cycles it has; how far W_hh in the basis of variables is "
-                + "from the circuit's Φ; the share of output bits as predicted after interventions; the median step of the "
-                + "first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the "
+                + "from the circuit's Φ; the share of output bits as predicted after interventions; the median step of "
+                + "the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the "
                 + $"last. {Bracketed}"
         );
 

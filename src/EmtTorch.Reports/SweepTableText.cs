@@ -28,9 +28,14 @@ public static class SweepTableText
     }
 
     /// <summary>All that depends on the clock.</summary>
-    internal static string Time(SweepTable table) =>
-        $"Training of the finished runs took {(table.Seconds >= 3600
-            ? $"{NumberText.Fixed(table.Seconds / 3600, "0.0")} hours" : $"{NumberText.Fixed(table.Seconds, "0")} seconds")} in all.";
+    internal static string Time(SweepTable table)
+    {
+        var time =
+            table.Seconds >= 3600
+                ? $"{NumberText.Fixed(table.Seconds / 3600, "0.0")} hours"
+                : $"{NumberText.Fixed(table.Seconds, "0")} seconds";
+        return $"Training of the finished runs took {time} in all.";
+    }
 
     internal static IReadOnlyList<Column<SweepCell>> Axes(SweepTable table) =>
         table.Axes.Count == 0
@@ -59,7 +64,7 @@ public static class SweepTableText
             : null;
 
     /// <summary>
-    /// A line a run (RFC 4180, with line feeds), numbers unrounded and nothing where there is none; without times.
+    /// A line a run (RFC 4180, with line feeds), numbers unrounded, empty if there is none; without times.
     /// </summary>
     public static string Csv(SweepTable table) =>
         Table.Csv([
@@ -74,7 +79,7 @@ public static class SweepTableText
         ]);
 
     /// <summary>
-    /// Cells and runs, numbers unrounded, null where there is none; what depends on the clock under `time`.
+    /// Cells and runs, numbers unrounded, null if there is none; what depends on the clock under `time`.
     /// </summary>
     public static string Json(SweepTable table)
     {
@@ -128,10 +133,13 @@ public static class SweepTableText
     /// <summary>Entries that a table has only if there is something to fill them.</summary>
     private static Entry[] If(bool some, params Entry[] entries) => some ? entries : [];
 
+    /// <summary>A sweep without spectra has the same keys whatever its task is, be they empty.</summary>
+    private static bool IsShown(SweepTable table, string key) => !table.HasSpectra || table.Has(key);
+
     private static IEnumerable<Entry> OfCell(SweepTable table, SweepCell c)
     {
         Entry[] Spectra(params Entry[] entries) => If(table.HasSpectra, entries);
-        Entry[] Found(string name, string key) => If(table.Has(key), new Entry(name, Of(c.Find(key))));
+        Entry[] Found(string name, string key) => If(IsShown(table, key), new Entry(name, Of(c.Find(key))));
         return
         [
             new("runs", c.Runs.Count),
@@ -198,7 +206,7 @@ public static class SweepTableText
     {
         Entry[] Spectra(params Entry[] entries) => If(table.HasSpectra, entries);
         Entry Analysis(string key) => new(key, run?.Analysis[key]);
-        Entry[] Found(string name, string key) => If(table.Has(key), new Entry(name, run?.Analysis[key]));
+        Entry[] Found(string name, string key) => If(IsShown(table, key), new Entry(name, run?.Analysis[key]));
         return
         [
             new(

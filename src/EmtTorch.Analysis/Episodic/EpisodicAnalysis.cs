@@ -9,8 +9,8 @@ namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>
 /// What an <see cref="EpisodicTransformer"/> does with its episodic memory, read on documents of its own task: what the
-/// gates let in, what the reads return, how the fast weights fill up, and how accuracy falls with the number of pairs to
-/// keep and with the distance to them.
+/// gates let in, what the reads return, how the fast weights fill up, and how accuracy falls with the number of pairs
+/// to keep and with the distance to them.
 /// </summary>
 /// <example><code>
 /// using var network = TrainedNetwork.Load("runs/segment_recall/seed-1");
@@ -473,7 +473,7 @@ public sealed class EpisodicAnalysis
             : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
 
     /// <summary>
-    /// 1, 2, 4, … and the longest trained horizon; none of text. What the task can't have is left out by the curve.
+    /// 1, 2, 4, … and the longest trained horizon; none of text. The curve leaves out what the task cannot have.
     /// </summary>
     private IEnumerable<int> Horizons()
     {

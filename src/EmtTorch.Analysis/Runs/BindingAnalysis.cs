@@ -200,8 +200,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 }
             ),
             Table = new(
-                "Groundings. Φ error with tanh's gain taken out, and in brackets of W_hh as it is; the condition number "
-                    + "of Ψ; the share of bits as predicted after interventions.",
+                "Groundings. Φ error with tanh's gain taken out, and in brackets of W_hh as it is; the condition "
+                    + "number of Ψ; the share of bits as predicted after interventions.",
                 ["grounding", "Φ error", "condition", "interventions"],
                 [
                     .. analysis.Groundings.Select(g =>
@@ -279,8 +279,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             Table = last is null
                 ? null
                 : new(
-                    "Loading, at the last input step. The newest variable receives a u + b f; its contents times u where "
-                        + "f agrees with u and where it does not; a linear network of one phase has 1, 1, 2 and 0.",
+                    "Loading, at the last input step. The newest variable receives a u + b f; its contents times u "
+                        + "where f agrees with u and where it does not; a linear network of one phase has 1, 1, 2 and 0.",
                     ["a", "b", "R²", "agree", "disagree", "right sign", "saturated units"],
                     [
                         [

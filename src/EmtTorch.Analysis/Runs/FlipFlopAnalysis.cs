@@ -32,12 +32,8 @@ internal sealed class FlipFlopAnalysis : INetworkAnalysis
                 + $"{found.Unconverged} of {found.Starts} searches found none. "
                 + (
                     states.IsComplete
-                        ? FormattableString.Invariant(
-                            $"Each of the {states.PatternCount} patterns of its bits is kept in one stable fixed point."
-                        )
-                        : FormattableString.Invariant(
-                            $"{states.Patterns.Count} of the {states.PatternCount} patterns of its bits have a stable one."
-                        )
+                        ? $"Each of the {states.PatternCount} patterns of its bits is kept in one stable fixed point."
+                        : $"{states.Patterns.Count} of the {states.PatternCount} patterns of its bits have a stable one."
                 ),
             Figures = [FlipFlopFigure.Of(states)],
             Problems = found.Problems,
