@@ -107,7 +107,7 @@ internal static class ConsolidateCommand
         try
         {
             settings = ConsolidationConfiguration.Load(config, set);
-            problems.AddRange(ConsolidationExperiment.Problems(settings));
+            problems.AddRange(ConsolidationExperiment.FindProblems(settings));
         }
         catch (ConfigurationException e)
         {
@@ -123,7 +123,7 @@ internal static class ConsolidateCommand
             return null;
         try
         {
-            return ConsolidationResult.Unfinished(File.ReadAllText(file), settings);
+            return ConsolidationResult.ParseUnfinished(File.ReadAllText(file), settings);
         }
         catch (JsonException e)
         {

@@ -128,22 +128,22 @@ public sealed class BadArgumentsTests
     [Test]
     public void AGsemmRefusesStatesThatAreNotItsOwn()
     {
-        using var model = new Gsemm(eye(5, 3, dtype: float64), Gsemm.Sequence(3, cyclic: true));
+        using var model = new Gsemm(eye(5, 3, dtype: float64), Gsemm.CreateSequence(3, cyclic: true));
         foreach (var wrong in (Tensor[])[zeros(2, 4, dtype: float64), zeros(2, 5), zeros([], dtype: float64)])
         {
-            Assert.That(() => model.Overlaps(wrong), Throws.ArgumentException);
+            Assert.That(() => model.ComputeOverlaps(wrong), Throws.ArgumentException);
             Tensor five = zeros(2, 5, dtype: float64),
                 three = zeros(2, 3, dtype: float64);
             foreach (
                 var state in (GsemmState[])[new(wrong, three, five), new(five, wrong, five), new(five, three, wrong)]
             )
             {
-                Assert.That(() => model.Energy(state), Throws.ArgumentException);
+                Assert.That(() => model.ComputeEnergy(state), Throws.ArgumentException);
                 if (wrong.dtype == float64)
                     Assert.That(() => model.Integrate(state, Integrator.Euler, 0.1, 1), Throws.ArgumentException);
             }
             if (wrong.dtype == float64)
-                Assert.That(() => model.Discrete(wrong, 3), Throws.ArgumentException);
+                Assert.That(() => model.RunDiscrete(wrong, 3), Throws.ArgumentException);
         }
     }
 }
