@@ -287,7 +287,7 @@ public static class ContinualPage
         double[][]? PhiOf(SafetensorsFile file)
         {
             using var scope = NewDisposeScope();
-            using var network = NetworkWeights.From(file, "");
+            using var network = NetworkWeights.Read(file, "");
             return memories.Phi(network.WeightHh);
         }
         var maps = new List<Figure?>

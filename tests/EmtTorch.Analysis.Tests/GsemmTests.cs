@@ -363,7 +363,7 @@ public class GsemmTests
                 d = [-0.5, 0.1, 0.8, -0.2];
             double at(double[] a, double[] b, double[] c) =>
                 model.ComputeEnergy(new(Row(a), Row(b), Row(c))).ToDouble();
-            Assert.That(at(f, h, d), Is.EqualTo(loops.ComputeEnergy(f, h, d)).Within(1e-9));
+            Assert.That(at(f, h, d), Is.EqualTo(loops.Energy(f, h, d)).Within(1e-9));
 
             // dE/dt: the code's energy along the loops' rates, against the docstring's formula by loops.
             var r = loops.Rates(f, h, d);

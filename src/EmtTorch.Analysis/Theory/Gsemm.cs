@@ -17,7 +17,8 @@ namespace EmtTorch.Analysis;
 /// </summary>
 /// <remarks>
 /// Section 3 and Appendix A of the paper differ. This class follows section 3: Ξ† (the appendix has Ξᵀ) and Φᵀ = I +
-/// Φ'ᵀ (the appendix writes Φ for Φ'). The appendix omits the strengths; here they stay, see <see cref="StepDiscrete"/>.
+/// Φ'ᵀ (the appendix writes Φ for Φ'). The appendix omits the strengths; here they stay, see
+/// <see cref="StepDiscrete"/>.
 /// </remarks>
 /// <example><code>
 /// var settings = new GsemmSettings { FeatureGain = 4, HiddenTimescale = 0.2, DelayTimescale = 20 };
@@ -86,8 +87,7 @@ public sealed class Gsemm : IDisposable
     /// </summary>
     /// <remarks>The paper neither asks for the −1 nor rules it out. Without it mixtures of memories last, and often end
     /// the sequence (experiments/gsemm/README.md).</remarks>
-    /// <param name="memories">N_h, at least 1.</param>
-    /// <param name="cyclic">Whether the first follows the last.</param>
+    /// <param name="memories">N_h, at least 1.</param> <param name="cyclic">Whether the first follows the last.</param>
     /// <returns>Φ' (N_h, N_h), float64.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There is no memory.</exception>
     public static Tensor CreateSequence(int memories, bool cyclic)
@@ -106,8 +106,7 @@ public sealed class Gsemm : IDisposable
     /// Creates a state to start from. V_h is the value that makes the right side of its equation 0. V_d is 0 unless
     /// given, as if nothing had come before; the paper names no start.
     /// </summary>
-    /// <param name="feature">V_f (B, N_f).</param>
-    /// <param name="delay">V_d (B, N_f), or null for 0.</param>
+    /// <param name="feature">V_f (B, N_f).</param> <param name="delay">V_d (B, N_f), or null for 0.</param>
     /// <exception cref="ArgumentException">A shape is wrong or a number is not finite.</exception>
     public GsemmState Start(Tensor feature, Tensor? delay = null)
     {
@@ -126,12 +125,10 @@ public sealed class Gsemm : IDisposable
     /// </summary>
     /// <param name="start">V_f (B, N_f), V_h (B, N_h), V_d (B, N_f). The values of neurons whose timescale is 0 are
     /// replaced by those of Eq. 16.</param>
-    /// <param name="integrator">Euler or RK4.</param>
-    /// <param name="step">Δt, in the settings' unit of time.</param>
+    /// <param name="integrator">Euler or RK4.</param> <param name="step">Δt, in the settings' unit of time.</param>
     /// <param name="length">The time to integrate, in the same unit: a whole number of steps, to rounding.</param>
     /// <param name="recordEvery">Steps from one record to the next: a divisor of the number of steps.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range, a shape is wrong, or a number is not
-    /// finite.</exception>
+    /// <exception cref="ArgumentException">An argument is out of its range, or a shape is wrong.</exception>
     /// <exception cref="GsemmDivergedException">A recorded state is not finite or, if σ_f is bounded, larger than twice
     /// the bound of the exact solution.</exception>
     public GsemmTrajectory Integrate(
@@ -197,10 +194,10 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>Iterates <see cref="StepDiscrete"/> (Eq. 20).</summary>
-    /// <param name="feature">V_f(0) (B, N_f).</param>
-    /// <param name="steps">The number of steps.</param>
+    /// <param name="feature">V_f(0) (B, N_f).</param> <param name="steps">The number of steps.</param>
     /// <returns>V_f(0) … V_f(steps), (steps + 1, B, N_f).</returns>
-    /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is negative.</exception>
+    /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is
+    /// negative.</exception>
     public Tensor RunDiscrete(Tensor feature, int steps) =>
         Orbit(feature, nameof(feature), steps, v => Drive(FeatureOutput(v)));
 
@@ -212,10 +209,10 @@ public sealed class Gsemm : IDisposable
     /// The paper asks for ‖Ξ Φᵀ Ξ†‖ ≤ 1. Eq. 24, h⁻¹ ∘ g ∘ h = f, only needs an invertible σ_f, which holds at any
     /// norm. So no norm is required here.
     /// </remarks>
-    /// <param name="hidden">h(0) (B, N_f).</param>
-    /// <param name="steps">The number of steps.</param>
+    /// <param name="hidden">h(0) (B, N_f).</param> <param name="steps">The number of steps.</param>
     /// <returns>h(0) … h(steps), (steps + 1, B, N_f).</returns>
-    /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is negative.</exception>
+    /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is
+    /// negative.</exception>
     public Tensor RunElman(Tensor hidden, int steps) =>
         Orbit(hidden, nameof(hidden), steps, h => FeatureOutput(Drive(h)));
 
@@ -269,8 +266,8 @@ public sealed class Gsemm : IDisposable
     public string? NoEnergy =>
         Settings.HiddenNonlinearity == Nonlinearity.Identity || _orthogonal
             ? null
-            : $"no energy is defined: σ_h is {Settings.HiddenNonlinearity} and the memories are not orthogonal; needed: "
-                + "σ_h = Identity, or ΞᵀΞ diagonal";
+            : $"no energy is defined: σ_h is {Settings.HiddenNonlinearity} and the memories are not orthogonal; "
+                + "needed: σ_h = Identity, or ΞᵀΞ diagonal";
 
     /// <summary>Whether the energy never rises along an exact solution: it is defined, and α_c Φ' = 0.</summary>
     public bool EnergyNeverRises => NoEnergy is null && (Settings.AlphaC == 0 || Largest(_sequence) == 0);
@@ -376,8 +373,7 @@ public sealed class Gsemm : IDisposable
         );
     }
 
-    // V_h (B, N_h) and V_d (B, N_f), each replaced by its value in Eq. 16 if its timescale is 0. The same for V_h if
-    // it is null.
+    // V_h (B, N_h) and V_d (B, N_f), by Eq. 16 if its timescale is 0, V_h also if it is null.
     private (Tensor Hidden, Tensor Delay) Followers(Tensor f, Tensor? h, Tensor d)
     {
         var delay = Settings.DelayTimescale == 0 ? FeatureOutput(f) : d;
@@ -424,8 +420,7 @@ public sealed class Gsemm : IDisposable
     }
 
     // An upper bound of all components of the exact solution: each layer relaxes towards a value that the others
-    // bound. Infinite if σ_f is not bounded. The norm is the infinity norm; row j of a matrix is column j of its
-    // transpose.
+    // bound. Infinite if σ_f is not bounded. Norms are infinity norms; the matrices are transposed.
     private double Bound(Tensor f, Tensor h, Tensor d)
     {
         if (Settings.FeatureNonlinearity != Nonlinearity.Tanh)
@@ -469,10 +464,7 @@ public sealed class Gsemm : IDisposable
         double exact = length / step;
         long steps = (long)Math.Round(Math.Min(exact, 1e12));
         if (steps < 1 || Math.Abs(exact - steps) > 1e-9 * exact)
-            throw new ArgumentException(
-                $"{length} is {exact} steps of {step}, not a whole number of steps",
-                nameof(length)
-            );
+            throw new ArgumentException($"is {exact} steps of {step}, not a whole number of steps", nameof(length));
         return steps % recordEvery == 0
             ? steps
             : throw new ArgumentException($"{recordEvery} is not a divisor of the {steps} steps", nameof(recordEvery));

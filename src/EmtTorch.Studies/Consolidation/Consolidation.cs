@@ -16,13 +16,12 @@ namespace EmtTorch.Studies;
 public sealed record NightResult(double? ReplayLoss, double? RehearsalLoss, IReadOnlyList<Cue> Cues);
 
 /// <summary>A token whose query asks for stored writes.</summary>
-/// <param name="Token">The token.</param>
-/// <param name="Episode">The document of these writes.</param>
+/// <param name="Token">The token.</param> <param name="Episode">The document of these writes.</param>
 public readonly record struct Cue(long Token, long Episode);
 
 /// <summary>
-/// Moves what was written to the fast weights into the slow ones (the source's 1.5). By day a reservoir collects writes;
-/// at night they are replayed while Adam moves the slow weights.
+/// Moves what was written to the fast weights into the slow ones (the source's 1.5). By day a reservoir collects
+/// writes; at night they are replayed while Adam moves the slow weights.
 /// <code>
 /// literal:    Σ ‖W_Q h − k‖² + ‖FFN(h) − v‖²   over stored writes (h, k, v)
 /// distilled:  −Σ p log p̂,  p = network(cues | F of a document's stored writes),  p̂ = network(cues | F = 0)
@@ -31,8 +30,8 @@ public readonly record struct Cue(long Token, long Episode);
 /// </summary>
 /// <remarks>
 /// The literal loss asks FFN for v, as it is before W_o, at the place of the write. But the answer is wanted at a
-/// question, and no question is stored. Distilled replay finds questions by itself: a token is a cue if the cosine of its
-/// query, where the task asks for it, and a stored key exceeds a threshold; the cue belongs to the document of the
+/// question, and no question is stored. Distilled replay finds questions by itself: a token is a cue if the cosine of
+/// its query, where the task asks for it, and a stored key exceeds a threshold; the cue belongs to the document of the
 /// nearest key. The teacher is the network with this document's writes put back into F, the pupil is the network with F
 /// = 0. Distilled replay sees neither the documents of the day again nor their answers.
 /// </remarks>
@@ -81,7 +80,7 @@ public sealed class Consolidation
     /// <param name="network">The network.</param>
     /// <param name="writes">For each block the writes to replay, maybe none.</param>
     /// <returns>A scalar that depends on the network's parameters.</returns>
-    /// <remarks>k and v are the concatenation over heads. A hypernetwork writes r pairs; the first one counts.</remarks>
+    /// <remarks>k and v concatenate all heads. Of a hypernetwork's r pairs the first counts.</remarks>
     public static Tensor ComputeReplayLoss(
         EpisodicTransformer network,
         IReadOnlyList<IReadOnlyList<StoredWrite>> writes
@@ -106,8 +105,7 @@ public sealed class Consolidation
     }
 
     /// <summary>Runs a night: replay and rehearsal for the steps of the settings.</summary>
-    /// <param name="night">The kind of night.</param>
-    /// <param name="reservoirs">The writes of each block.</param>
+    /// <param name="night">The kind of night.</param> <param name="reservoirs">The writes of each block.</param>
     /// <param name="stop">Ends it early.</param>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
     public NightResult RunNight(
@@ -175,7 +173,7 @@ public sealed class Consolidation
         };
     }
 
-    // W_Q, W_K and W_V are rows of one parameter. Without a gradient, and so without averages in Adam, W_K and W_V stay.
+    // W_Q, W_K and W_V are rows of one parameter. Without gradients W_K and W_V stay.
     private void ClearKeyAndValueGradients()
     {
         using var quiet = no_grad();

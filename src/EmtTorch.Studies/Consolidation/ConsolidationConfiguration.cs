@@ -18,56 +18,44 @@ public sealed record ConsolidationConfiguration
     ]
     public IReadOnlyList<string> Runs { get; init; } = ["runs/segment_recall/seed-1"];
 
-    [Description("The seed of facts, replay and tests.")]
-    [Range(typeof(long), "0", "9223372036854775807")]
+    [Description("The seed of facts, replay and tests."), Range(typeof(long), "0", "9223372036854775807")]
     public long Seed { get; init; } = 1;
 
-    [Description("Facts of a day: pairs of a key and a value, with distinct keys.")]
-    [MinLength(1), Range(1, 4096)]
+    [Description("Facts of a day: pairs of a key and a value, with distinct keys."), MinLength(1), Range(1, 4096)]
     public IReadOnlyList<int> Facts { get; init; } = [4, 16, 64];
 
-    [Description("Facts in a document of the day.")]
-    [Range(1, 4096)]
+    [Description("Facts in a document of the day."), Range(1, 4096)]
     public int FactsPerDocument { get; init; } = 4;
 
-    [Description("Documents that are read before each night; null: all of the day.")]
-    [Range(1, 4096)]
+    [Description("Documents that are read before each night; null: all of the day."), Range(1, 4096)]
     public int? DocumentsPerNight { get; init; }
 
-    [Description("Writes that are kept in each block: those with the highest gates.")]
-    [Range(1, 1_048_576)]
+    [Description("Writes that are kept in each block: those with the highest gates."), Range(1, 1_048_576)]
     public int Capacity { get; init; } = 256;
 
-    [Description("Steps of Adam in a night.")]
-    [Range(0, 1_000_000)]
+    [Description("Steps of Adam in a night."), Range(0, 1_000_000)]
     public int Steps { get; init; } = 300;
 
-    [Description("Writes, or documents, in a batch of replay, and documents in a batch of rehearsal.")]
-    [Range(1, 65536)]
+    [Description("Writes, or documents, in a batch of replay, and documents in a batch of rehearsal."), Range(1, 65536)]
     public int BatchSize { get; init; } = 16;
 
-    [Description("Tokens in a segment of the documents that are read at night.")]
-    [Range(2, 65536)]
+    [Description("Tokens in a segment of the documents that are read at night."), Range(2, 65536)]
     public int SegmentLength { get; init; } = 24;
 
-    [Description("Adam's learning rate at night.")]
-    [Range(0, double.MaxValue, MinimumIsExclusive = true)]
+    [Description("Adam's learning rate at night."), Range(0, double.MaxValue, MinimumIsExclusive = true)]
     public double LearningRate { get; init; } = 0.001;
 
-    [Description("The weight of the rehearsal's loss; that of the replay is 1.")]
-    [Range(0, double.MaxValue)]
+    [Description("The weight of the rehearsal's loss; that of the replay is 1."), Range(0, double.MaxValue)]
     public double RehearsalWeight { get; init; } = 1;
 
     [Description("A token is a stored write's cue if the cosine of its query and the write's key is at least this.")]
     [Range(-1.0, 1.0)]
     public double Recognized { get; init; } = 0.5;
 
-    [Description("Answers in each test, about.")]
-    [Range(1, 1_048_576)]
+    [Description("Answers in each test, about."), Range(1, 1_048_576)]
     public int TestAnswers { get; init; } = 1024;
 
-    [Description("The kinds of night to compare.")]
-    [MinLength(1)]
+    [Description("The kinds of night to compare."), MinLength(1)]
     public IReadOnlyList<NightConfiguration> Nights { get; init; } = [new()];
 
     /// <summary>The number of outcomes: one for each night, number of facts and network.</summary>
@@ -129,11 +117,9 @@ public sealed record NightConfiguration
     [AllowedValues("none", "noise", "episodes")]
     public string Rehearsal { get; init; } = "episodes";
 
-    [Description("The slow weights that move.")]
-    [AllowedValues("feed_forward", "query_and_feed_forward", "all")]
+    [Description("The slow weights that move."), AllowedValues("feed_forward", "query_and_feed_forward", "all")]
     public string Moves { get; init; } = "all";
 
-    [Description("Numbers of facts; null: the experiment's.")]
-    [MinLength(1), Range(1, 4096)]
+    [Description("Numbers of facts; null: the experiment's."), MinLength(1), Range(1, 4096)]
     public IReadOnlyList<int>? Facts { get; init; }
 }

@@ -42,8 +42,7 @@ public sealed class ConsolidationExperiment
     /// still the same.</param>
     /// <param name="progress">Called after each new outcome with all outcomes so far.</param>
     /// <param name="stop">Ends it early.</param>
-    /// <exception cref="ConfigurationException">A run is missing or does not fit. The exception lists all
-    /// problems.</exception>
+    /// <exception cref="ConfigurationException">A run is missing or does not fit: all problems.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
     public static ConsolidationResult Run(
         ConsolidationConfiguration settings,

@@ -9,14 +9,12 @@ namespace EmtTorch.Studies;
 /// <summary>
 /// The measures of one network after one kind of night. Accuracies are shares of right answers, from 0 to 1.
 /// </summary>
-/// <param name="Run">The name of the network.</param>
-/// <param name="Night">The name of the kind of night.</param>
+/// <param name="Run">The name of the network.</param> <param name="Night">The name of the kind of night.</param>
 /// <param name="Facts">The number of facts of the day.</param>
 /// <param name="Evening">Recall with the fast memory, in the document that told the fact.</param>
 /// <param name="WipedBefore">Recall with F = 0, before any night.</param>
 /// <param name="Morning">Recall with F = 0, after the last night.</param>
-/// <param name="NewBefore">Accuracy in new episodes, with random pairs of the whole vocabulary, before the
-/// nights.</param>
+/// <param name="NewBefore">Accuracy in new episodes, with random pairs, before the nights.</param>
 /// <param name="NewAfter">The same after the nights.</param>
 /// <param name="ReboundBefore">Accuracy in new episodes that bind the day's keys to other values, before the
 /// nights. The new value is right.</param>
@@ -25,8 +23,7 @@ namespace EmtTorch.Studies;
 /// <param name="Stored">The number of stored writes, in all blocks.</param>
 /// <param name="CuesFound">The share of facts whose key is a cue of the fact's document in the last night. Null
 /// without distilled replay.</param>
-/// <param name="CuesWrong">The number of other cues: of another document, or of no fact. Null without distilled
-/// replay.</param>
+/// <param name="CuesWrong">The cues of another document, or of no fact. Null without distilled replay.</param>
 /// <param name="ReplayLoss">The loss of the replay in the last step.</param>
 /// <param name="RehearsalLoss">The loss of the rehearsal in the last step.</param>
 /// <param name="ParameterNorm">‖θ‖ of the network before the nights. It identifies the network.</param>

@@ -37,10 +37,10 @@ public sealed class OldMemories : IDisposable
         if (!task.Task.IsLinearBinding || task.Model.IsTransformer)
             return null;
         using var scope = NewDisposeScope();
-        using var network = NetworkWeights.From(weights, task.Name);
+        using var network = NetworkWeights.Read(weights, task.Name);
         try
         {
-            var memories = VariableMemories.Of(network, task.Task.ToLinearBinding());
+            var memories = VariableMemories.Find(network, task.Task.ToLinearBinding());
             memories.DetachFromDisposeScope();
             return new(memories);
         }
@@ -68,10 +68,10 @@ public sealed class OldMemories : IDisposable
     public static ProtectedDirections Directions(RunConfiguration task, SafetensorsFile weights)
     {
         using var scope = NewDisposeScope();
-        using var network = NetworkWeights.From(weights, task.Name);
+        using var network = NetworkWeights.Read(weights, task.Name);
         try
         {
-            var part = PersistentPart.Of(network.WeightHh, Threshold);
+            var part = PersistentPart.Find(network.WeightHh, Threshold);
             return new(
                 part.Basis.DetachFromDisposeScope(),
                 Matrices.Range(part.Projector.t(), part.Rank).DetachFromDisposeScope(),
@@ -127,7 +127,7 @@ public sealed class OldMemories : IDisposable
         };
         try
         {
-            var persistent = PersistentPart.Of(w, Threshold).Basis;
+            var persistent = PersistentPart.Find(w, Threshold).Basis;
             measures["overlap"] = matmul(persistent.t(), _span).square().sum().ToDouble() / _memories.PersistentRank;
         }
         catch (AnalysisException) { }

@@ -21,15 +21,13 @@ public sealed record GsemmRetrieval(
 );
 
 /// <summary>The energy E along a run.</summary>
-/// <param name="Times">(T).</param>
-/// <param name="Values">(T).</param>
+/// <param name="Times">(T).</param> <param name="Values">(T).</param>
 /// <param name="LargestRise">The largest rise from one record to the next, 0 if it never rises.</param>
 /// <param name="NeverRises">Whether E cannot rise according to theory.</param>
 public sealed record GsemmEnergy(double[] Times, double[] Values, double LargestRise, bool NeverRises);
 
 /// <summary>The error against the size of a step or a timescale.</summary>
-/// <param name="Name">What is varied.</param>
-/// <param name="Sizes">The steps or timescales, in units of T_f.</param>
+/// <param name="Name">What is varied.</param> <param name="Sizes">The steps or timescales, in units of T_f.</param>
 /// <param name="Errors">The largest difference in V_f at the end.</param>
 /// <param name="Order">The order of convergence: the slope between the last two points in logarithms. Null if rounding
 /// hides the error.</param>
@@ -50,16 +48,14 @@ public sealed record GsemmResult
     /// <summary>The energy along the ODE. Null if no energy is defined.</summary>
     public GsemmEnergy? Energy { get; init; }
 
-    /// <summary>The energy from the same cue with α_c = 0: one memory is retrieved. Null if no energy is
-    /// defined.</summary>
+    /// <summary>The energy from the same cue with α_c = 0, when one memory is retrieved, or null.</summary>
     public GsemmEnergy? EnergyWithoutSequence { get; init; }
 
     /// <summary>Why no energy is defined, or null.</summary>
     public string? NoEnergy { get; init; }
 
     /// <summary>
-    /// The spectral norm ‖Ξ Φᵀ Ξ†‖ without the gain; the paper asks for at most 1 in Eq. 24. Null if σ_h is not the
-    /// identity.
+    /// The spectral norm ‖Ξ Φᵀ Ξ†‖ without the gain; Eq. 24 asks for at most 1. Null without an Elman form.
     /// </summary>
     public double? Norm { get; init; }
 

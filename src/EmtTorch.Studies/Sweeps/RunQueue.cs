@@ -219,7 +219,7 @@ public sealed record RunQueue
     }
 
     private static SpectrumReader? Reader(RunConfiguration configuration) =>
-        configuration.Task.IsLinearBinding ? Spectrum.Reader(configuration.Task.ToLinearBinding()) : null;
+        configuration.Task.IsLinearBinding ? Spectra.CreateReader(configuration.Task.ToLinearBinding()) : null;
 
     /// <summary>
     /// The run's folder, held for this process, with what was in it before out of the way, and its log; or how the run
