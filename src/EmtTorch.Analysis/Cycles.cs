@@ -38,7 +38,8 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
     /// Finds the cycles that explain the most eigenvalues, each within <see cref="Tolerance"/> of a different
     /// eigenvalue of the network. Among several such choices it takes the one with the smallest error.
     /// </summary>
-    /// <param name="task">The task, which gives Φ.</param> <param name="learned">The network's eigenvalues.</param>
+    /// <param name="task">The task, which gives Φ.</param>
+    /// <param name="learned">The network's eigenvalues.</param>
     /// <param name="threshold">Eigenvalues of greater magnitude are persistent.</param>
     /// <returns>The cycles, or null if there are too many choices.</returns>
     public static CycleComparison? Find(LinearBinding task, IReadOnlyList<Complex> learned, double threshold = 0.9)

@@ -11,7 +11,8 @@ public static class ExampleInput
     /// <summary>Parses an input sequence.</summary>
     /// <param name="text">Digits such as 3141, repeated to fill s steps: a digit is the vector of its bits, the highest
     /// first, 1 for a set bit and −1 otherwise. Or a JSON array of s vectors of κ numbers.</param>
-    /// <param name="s">The number of vectors.</param> <param name="d">The numbers in a vector, κ.</param>
+    /// <param name="s">The number of vectors.</param>
+    /// <param name="d">The numbers in a vector, κ.</param>
     /// <returns>(s, κ).</returns>
     /// <exception cref="ArgumentException">The text is neither.</exception>
     public static double[][] Parse(string text, int s, int d)

@@ -157,8 +157,10 @@ public sealed class FixedPoints
         Points.OrderBy(p => p.State.Zip(state, (a, b) => (a - b) * (a - b)).Sum()).FirstOrDefault();
 
     /// <summary>Finds the fixed points of a network at a constant input.</summary>
-    /// <param name="network">The network, with its bias if it has one.</param> <param name="starts">(N, H).</param>
-    /// <param name="input">u (κ); null: zero.</param> <param name="options">Null: the defaults.</param>
+    /// <param name="network">The network, with its bias if it has one.</param>
+    /// <param name="starts">(N, H).</param>
+    /// <param name="input">u (κ); null: zero.</param>
+    /// <param name="options">Null: the defaults.</param>
     /// <exception cref="ArgumentException">A shape, a number or an option does not fit.</exception>
     public static FixedPoints Find(
         ElmanRnn network,
@@ -331,8 +333,10 @@ public sealed class FixedPoints
     }
 
     /// <summary>A step of Levenberg and Marquardt from states x (m, H).</summary>
-    /// <param name="w">W_hh (H, H).</param> <param name="f">F(x) (m, H).</param>
-    /// <param name="x">The states.</param> <param name="damping">λ‖r‖ (m).</param>
+    /// <param name="w">W_hh (H, H).</param>
+    /// <param name="f">F(x) (m, H).</param>
+    /// <param name="x">The states.</param>
+    /// <param name="damping">λ‖r‖ (m).</param>
     private static Step SolveStep(Tensor w, Tensor f, Tensor x, Tensor damping)
     {
         var a = f.square().neg_().add_(1).unsqueeze(2).mul(w); // J, (m, H, H)

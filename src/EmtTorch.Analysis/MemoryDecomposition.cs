@@ -39,7 +39,8 @@ public sealed class MemoryDecomposition : IDisposable
     public Complex[] Eigenvalues() => Spectra.Eigenvalues(Interactions);
 
     /// <summary>Computes the decomposition in a basis.</summary>
-    /// <param name="weights">W_hh (H, H).</param> <param name="basis">Ξ (H, n), with independent columns.</param>
+    /// <param name="weights">W_hh (H, H).</param>
+    /// <param name="basis">Ξ (H, n), with independent columns.</param>
     /// <exception cref="ArgumentException">The shapes do not fit, or a number is not finite.</exception>
     /// <exception cref="AnalysisException">The columns are dependent: there is no dual.</exception>
     public static MemoryDecomposition Compute(Tensor weights, Tensor basis)

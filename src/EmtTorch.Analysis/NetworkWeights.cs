@@ -8,8 +8,10 @@ namespace EmtTorch.Analysis;
 /// The weights of an Elman network, h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b), y(t) = W_r h(t+1) + c (Eq. 6), in
 /// float64 on the CPU.
 /// </summary>
-/// <param name="WeightIh">W_uh (H, κ).</param> <param name="WeightHh">W_hh (H, H).</param>
-/// <param name="Readout">W_r (κ, H).</param> <param name="Bias">b (H), or null.</param>
+/// <param name="WeightIh">W_uh (H, κ).</param>
+/// <param name="WeightHh">W_hh (H, H).</param>
+/// <param name="Readout">W_r (κ, H).</param>
+/// <param name="Bias">b (H), or null.</param>
 /// <param name="ReadoutBias">c (κ), or null.</param>
 public sealed record NetworkWeights(
     Tensor WeightIh,
@@ -78,7 +80,8 @@ public sealed record NetworkWeights(
     public static NetworkWeights Load(string path) => Read(SafetensorsFile.Read(path), path);
 
     /// <summary>The same for a file that is read already.</summary>
-    /// <param name="file">The file.</param> <param name="name">Its name in messages.</param>
+    /// <param name="file">The file.</param>
+    /// <param name="name">Its name in messages.</param>
     internal static NetworkWeights Read(SafetensorsFile file, string name)
     {
         using var scope = NewDisposeScope();

@@ -56,7 +56,8 @@ public static class Spectra
     /// Matches the eigenvalues above the threshold one to one, with the smallest sum of differences of their arguments
     /// (an optimal assignment). Differences are taken around the circle: −π and π are the same.
     /// </summary>
-    /// <param name="theory">All eigenvalues of Φ.</param> <param name="learned">All learned eigenvalues.</param>
+    /// <param name="theory">All eigenvalues of Φ.</param>
+    /// <param name="learned">All learned eigenvalues.</param>
     /// <param name="threshold">Eigenvalues of greater magnitude are counted and matched.</param>
     public static SpectralComparison Compare(
         IReadOnlyList<Complex> theory,

@@ -77,7 +77,8 @@ internal static class Matrices
     }
 
     /// <summary>An orthonormal basis of the columns' span.</summary>
-    /// <param name="matrix">(m, n).</param> <param name="rank">The dimension of the span.</param>
+    /// <param name="matrix">(m, n).</param>
+    /// <param name="rank">The dimension of the span.</param>
     /// <returns>(m, rank).</returns>
     public static Tensor Range(Tensor matrix, long rank)
     {

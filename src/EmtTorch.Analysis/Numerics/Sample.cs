@@ -1,7 +1,8 @@
 namespace EmtTorch.Analysis;
 
 /// <summary>The statistics of a few numbers, such as the results of several seeds.</summary>
-/// <param name="Count">How many there are.</param> <param name="Mean">Their mean.</param>
+/// <param name="Count">How many there are.</param>
+/// <param name="Mean">Their mean.</param>
 /// <param name="Deviation">Their standard deviation, over n − 1. Null for fewer than two.</param>
 /// <param name="Min">The smallest.</param>
 /// <param name="Max">The largest.</param>
@@ -41,7 +42,8 @@ public sealed record Sample(
     }
 
     /// <summary>The number below which a share of the numbers lies, interpolated linearly.</summary>
-    /// <param name="sorted">Ascending, at least one.</param> <param name="share">From 0 to 1.</param>
+    /// <param name="sorted">Ascending, at least one.</param>
+    /// <param name="share">From 0 to 1.</param>
     internal static double Quantile(double[] sorted, double share)
     {
         double at = share * (sorted.Length - 1);

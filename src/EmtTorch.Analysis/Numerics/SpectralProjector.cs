@@ -18,7 +18,8 @@ internal static class SpectralProjector
 {
     private const int MostIterations = 100;
 
-    /// <param name="matrix">A (n, n), float64.</param> <param name="radius">r.</param>
+    /// <param name="matrix">A (n, n), float64.</param>
+    /// <param name="radius">r.</param>
     /// <param name="name">The name of A in messages.</param>
     /// <returns>P (n, n) and its rank.</returns>
     /// <exception cref="AnalysisException">An eigenvalue lies on the circle |λ| = r.</exception>

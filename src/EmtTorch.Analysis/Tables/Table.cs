@@ -4,7 +4,8 @@ using System.Text;
 namespace EmtTorch.Analysis;
 
 /// <summary>A column of a table. A row is a T.</summary>
-/// <param name="Title">Its heading.</param> <param name="Text">The text of a row, or null for nothing.</param>
+/// <param name="Title">Its heading.</param>
+/// <param name="Text">The text of a row, or null for nothing.</param>
 /// <param name="Number">The number of a row, by which the column is sorted. Null: it is sorted as text.</param>
 internal sealed record Column<T>(string Title, Func<T, string?> Text, Func<T, double?>? Number = null)
 {
@@ -45,7 +46,8 @@ internal static class Table
             .Replace("|", "\\|", StringComparison.Ordinal);
 
     /// <summary>An HTML table whose first column is the heading of each row.</summary>
-    /// <param name="columns">The columns.</param> <param name="rows">The rows.</param>
+    /// <param name="columns">The columns.</param>
+    /// <param name="rows">The rows.</param>
     /// <param name="caption">The text above the table. Null: none.</param>
     /// <param name="attributes">The attributes of the table element.</param>
     /// <param name="chosen">Whether a row is highlighted. Null: none is.</param>

@@ -72,7 +72,8 @@ public sealed class Circuit : IDisposable
     /// The hidden states of both phases. Each passes through a hook, as in
     /// <see cref="ElmanRnn.HiddenStates(Tensor, long, Func{long, Tensor, Tensor})"/>.
     /// </summary>
-    /// <param name="input">(s, B, κ).</param> <param name="steps">The number of steps in both phases, T.</param>
+    /// <param name="input">(s, B, κ).</param>
+    /// <param name="steps">The number of steps in both phases, T.</param>
     /// <param name="hook">Receives t, from 1, and h(t) (B, H); returns h(t) or its replacement. Null: none.</param>
     /// <returns>h(1) … h(T), (T, B, H); h(s) = Σ Ψ_i u(i).</returns>
     /// <exception cref="ArgumentException">The input is not (s, B, κ), or the hook returns another shape.</exception>
@@ -109,7 +110,8 @@ public sealed class Circuit : IDisposable
     }
 
     /// <summary>Runs both phases.</summary>
-    /// <param name="input">(s, B, κ).</param> <param name="horizon">The number of steps in the output phase.</param>
+    /// <param name="input">(s, B, κ).</param>
+    /// <param name="horizon">The number of steps in the output phase.</param>
     /// <returns>y (horizon, B, κ).</returns>
     public Tensor Run(Tensor input, int horizon)
     {

@@ -87,7 +87,8 @@ public sealed class Gsemm : IDisposable
     /// </summary>
     /// <remarks>The paper neither asks for the −1 nor rules it out. Without it mixtures of memories last, and often end
     /// the sequence (experiments/gsemm/README.md).</remarks>
-    /// <param name="memories">N_h, at least 1.</param> <param name="cyclic">Whether the first follows the last.</param>
+    /// <param name="memories">N_h, at least 1.</param>
+    /// <param name="cyclic">Whether the first follows the last.</param>
     /// <returns>Φ' (N_h, N_h), float64.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There is no memory.</exception>
     public static Tensor CreateSequence(int memories, bool cyclic)
@@ -106,7 +107,8 @@ public sealed class Gsemm : IDisposable
     /// Creates a state to start from. V_h is the value that makes the right side of its equation 0. V_d is 0 unless
     /// given, as if nothing had come before; the paper names no start.
     /// </summary>
-    /// <param name="feature">V_f (B, N_f).</param> <param name="delay">V_d (B, N_f), or null for 0.</param>
+    /// <param name="feature">V_f (B, N_f).</param>
+    /// <param name="delay">V_d (B, N_f), or null for 0.</param>
     /// <exception cref="ArgumentException">A shape is wrong or a number is not finite.</exception>
     public GsemmState Start(Tensor feature, Tensor? delay = null)
     {
@@ -125,7 +127,8 @@ public sealed class Gsemm : IDisposable
     /// </summary>
     /// <param name="start">V_f (B, N_f), V_h (B, N_h), V_d (B, N_f). The values of neurons whose timescale is 0 are
     /// replaced by those of Eq. 16.</param>
-    /// <param name="integrator">Euler or RK4.</param> <param name="step">Δt, in the settings' unit of time.</param>
+    /// <param name="integrator">Euler or RK4.</param>
+    /// <param name="step">Δt, in the settings' unit of time.</param>
     /// <param name="length">The time to integrate, in the same unit: a whole number of steps, to rounding.</param>
     /// <param name="recordEvery">Steps from one record to the next: a divisor of the number of steps.</param>
     /// <exception cref="ArgumentException">An argument is out of its range, or a shape is wrong.</exception>
@@ -194,7 +197,8 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>Iterates <see cref="StepDiscrete"/> (Eq. 20).</summary>
-    /// <param name="feature">V_f(0) (B, N_f).</param> <param name="steps">The number of steps.</param>
+    /// <param name="feature">V_f(0) (B, N_f).</param>
+    /// <param name="steps">The number of steps.</param>
     /// <returns>V_f(0) … V_f(steps), (steps + 1, B, N_f).</returns>
     /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is
     /// negative.</exception>
@@ -209,7 +213,8 @@ public sealed class Gsemm : IDisposable
     /// The paper asks for ‖Ξ Φᵀ Ξ†‖ ≤ 1. Eq. 24, h⁻¹ ∘ g ∘ h = f, only needs an invertible σ_f, which holds at any
     /// norm. So no norm is required here.
     /// </remarks>
-    /// <param name="hidden">h(0) (B, N_f).</param> <param name="steps">The number of steps.</param>
+    /// <param name="hidden">h(0) (B, N_f).</param>
+    /// <param name="steps">The number of steps.</param>
     /// <returns>h(0) … h(steps), (steps + 1, B, N_f).</returns>
     /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is
     /// negative.</exception>

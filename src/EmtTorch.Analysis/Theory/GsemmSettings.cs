@@ -77,13 +77,16 @@ public sealed record GsemmSettings
 }
 
 /// <summary>B states of <see cref="Gsemm"/>, one per row.</summary>
-/// <param name="Feature">V_f (B, N_f).</param> <param name="Hidden">V_h (B, N_h).</param>
+/// <param name="Feature">V_f (B, N_f).</param>
+/// <param name="Hidden">V_h (B, N_h).</param>
 /// <param name="Delay">V_d (B, N_f).</param>
 public sealed record GsemmState(Tensor Feature, Tensor Hidden, Tensor Delay);
 
 /// <summary>The states that <see cref="Gsemm.Integrate"/> recorded at T moments. The first is the start.</summary>
-/// <param name="Times">(T), in the settings' unit of time.</param> <param name="Feature">V_f (T, B, N_f).</param>
-/// <param name="Hidden">V_h (T, B, N_h).</param> <param name="Delay">V_d (T, B, N_f).</param>
+/// <param name="Times">(T), in the settings' unit of time.</param>
+/// <param name="Feature">V_f (T, B, N_f).</param>
+/// <param name="Hidden">V_h (T, B, N_h).</param>
+/// <param name="Delay">V_d (T, B, N_f).</param>
 public sealed record GsemmTrajectory(double[] Times, Tensor Feature, Tensor Hidden, Tensor Delay)
 {
     /// <summary>The last recorded states.</summary>

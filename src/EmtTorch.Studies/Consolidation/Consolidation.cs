@@ -16,7 +16,8 @@ namespace EmtTorch.Studies;
 public sealed record NightResult(double? ReplayLoss, double? RehearsalLoss, IReadOnlyList<Cue> Cues);
 
 /// <summary>A token whose query asks for stored writes.</summary>
-/// <param name="Token">The token.</param> <param name="Episode">The document of these writes.</param>
+/// <param name="Token">The token.</param>
+/// <param name="Episode">The document of these writes.</param>
 public readonly record struct Cue(long Token, long Episode);
 
 /// <summary>
@@ -105,7 +106,8 @@ public sealed class Consolidation
     }
 
     /// <summary>Runs a night: replay and rehearsal for the steps of the settings.</summary>
-    /// <param name="night">The kind of night.</param> <param name="reservoirs">The writes of each block.</param>
+    /// <param name="night">The kind of night.</param>
+    /// <param name="reservoirs">The writes of each block.</param>
     /// <param name="stop">Ends it early.</param>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
     public NightResult RunNight(

@@ -9,7 +9,8 @@ namespace EmtTorch.Studies;
 /// <summary>
 /// The measures of one network after one kind of night. Accuracies are shares of right answers, from 0 to 1.
 /// </summary>
-/// <param name="Run">The name of the network.</param> <param name="Night">The name of the kind of night.</param>
+/// <param name="Run">The name of the network.</param>
+/// <param name="Night">The name of the kind of night.</param>
 /// <param name="Facts">The number of facts of the day.</param>
 /// <param name="Evening">Recall with the fast memory, in the document that told the fact.</param>
 /// <param name="WipedBefore">Recall with F = 0, before any night.</param>

@@ -108,7 +108,8 @@ public sealed class GsemmExperiment
     }
 
     /// <summary>Reads the retrieved memories off the overlaps.</summary>
-    /// <param name="times">(T).</param> <param name="overlaps">(T, N_h).</param>
+    /// <param name="times">(T).</param>
+    /// <param name="overlaps">(T, N_h).</param>
     /// <param name="cyclic">Whether the first memory follows the last. If so, a whole round is required.</param>
     internal static GsemmRetrieval Retrieve(double[] times, double[][] overlaps, bool cyclic)
     {

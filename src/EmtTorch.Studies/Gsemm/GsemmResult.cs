@@ -21,13 +21,15 @@ public sealed record GsemmRetrieval(
 );
 
 /// <summary>The energy E along a run.</summary>
-/// <param name="Times">(T).</param> <param name="Values">(T).</param>
+/// <param name="Times">(T).</param>
+/// <param name="Values">(T).</param>
 /// <param name="LargestRise">The largest rise from one record to the next, 0 if it never rises.</param>
 /// <param name="NeverRises">Whether E cannot rise according to theory.</param>
 public sealed record GsemmEnergy(double[] Times, double[] Values, double LargestRise, bool NeverRises);
 
 /// <summary>The error against the size of a step or a timescale.</summary>
-/// <param name="Name">What is varied.</param> <param name="Sizes">The steps or timescales, in units of T_f.</param>
+/// <param name="Name">What is varied.</param>
+/// <param name="Sizes">The steps or timescales, in units of T_f.</param>
 /// <param name="Errors">The largest difference in V_f at the end.</param>
 /// <param name="Order">The order of convergence: the slope between the last two points in logarithms. Null if rounding
 /// hides the error.</param>
