@@ -58,7 +58,7 @@ public class LiveEntriesTests
         );
         Assert.That(
             () => LiveEntries.Find(halving),
-            Throws.InstanceOf<AnalysisException>().With.Message.Contains("decays")
+            Throws.InstanceOf<AnalysisException>().With.Message.Contains("all contents decay")
         );
     }
 
