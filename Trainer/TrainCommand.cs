@@ -178,7 +178,16 @@ internal static class TrainCommand
                 break;
             }
             if (arguments.Resume)
-                problems.AddRange(Resumption.Differences(folder, run));
+            {
+                foreach (var difference in Resumption.Differences(folder, run))
+                {
+                    problems.Add(
+                        difference.Path,
+                        $"{SweepCommand.Words(difference, folder)}: --resume goes on with the same experiment. Without "
+                            + "--resume it is begun anew, and the old folder is kept under earlier/"
+                    );
+                }
+            }
             if (TrainingRun.StoreProblem(run) is { } store && !problems.Contains(store))
                 problems.Add(store);
         }
@@ -189,7 +198,7 @@ internal static class TrainCommand
     {
         if (arguments.Seeds is not { } text)
             return [arguments.Seed];
-        IReadOnlyList<long> seeds = Sweep.ParseSeeds(text, out var problem);
+        IReadOnlyList<long> seeds = ExperimentFile.ParseSeeds(text, out var problem);
         if (problem is not null)
             problems.Add("--seeds", problem);
         return seeds.Count > 0 ? [.. seeds] : [null];

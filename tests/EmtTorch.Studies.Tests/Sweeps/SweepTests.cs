@@ -103,10 +103,10 @@ public sealed class SweepTests : InTemporaryFolder
         foreach (
             var start in new[]
             {
-                "axis: is no key of a sweep; did you mean axes?",
+                "axis: unknown key; did you mean axes?",
                 "axes.training.batch_size:",
                 "axes.seed:",
-                "axes.model[0]:",
+                "axes.model[0].hidden_size: unknown key",
                 "axes.training.weight_decay: has 0.001 2 times",
                 "seeds: '3-1'",
                 "best_of:",
@@ -133,7 +133,7 @@ public sealed class SweepTests : InTemporaryFolder
                 {
                     "training.learn_rate: unknown key; did you mean learning_rate? (in axes)",
                     "model.initialisation: unknown key; did you mean initialization? (in axes.start)",
-                    "axes.start: can't set seed: seeds are in the sweep's file, names are made of values, and the folder is --out",
+                    "axes.start: can't set seed: seeds are in the file, runs are named after their values, and their folder is --out",
                     "training.steps: found the text \"many\"; allowed: a whole number from 1 to 2147483647",
                     "seeds: '1-' is not a range of seeds; 1-20 or 1,2,5 is",
                     "best_of: found end, which is no axis; the axes are training.learn_rate, start, training.steps",
@@ -156,11 +156,11 @@ public sealed class SweepTests : InTemporaryFolder
         }
     }
 
-    [TestCase("[]", "is not a JSON object")]
+    [TestCase("[]", "found array at the top; allowed: an object")]
     [TestCase("{ \"base\": ", "is not JSON")]
     [TestCase("{}", "base: is missing")]
     [TestCase("{ \"base\": \"nowhere.json\" }", "there is no such file")]
-    [TestCase("{ \"base\": {}, \"base\": {} }", "is not JSON")]
+    [TestCase("{ \"base\": {}, \"base\": {} }", "base: the key is given more than once")]
     public void AFileThatIsNoSweepIsRefused(string json, string says) =>
         Assert.That(Problems(json), Has.Some.Contains(says));
 }
