@@ -69,7 +69,8 @@ internal sealed class Screen : IDisposable
                 )
                 : string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}"
+                    $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  "
+                        + $"horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}"
                 );
         lock (_lock)
         {
@@ -172,7 +173,8 @@ internal sealed class Screen : IDisposable
                 .Distinct();
             return string.Join(" to ", ends);
         }
-        return $"{runs.Count} runs: {Span(r => r.Percent, "0")} %  accuracy {Span(r => r.Accuracy, "0.000")}{Left(runs.Max(r => r.Left))}";
+        var (percent, accuracy) = (Span(r => r.Percent, "0"), Span(r => r.Accuracy, "0.000"));
+        return $"{runs.Count} runs: {percent} %  accuracy {accuracy}{Left(runs.Max(r => r.Left))}";
     }
 
     private static string Left(TimeSpan? time) => time is { } t ? $", {Duration(t)} left" : "";

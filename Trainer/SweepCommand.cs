@@ -141,10 +141,10 @@ internal static class SweepCommand
         {
             var folder = RunFolder.Of(run.Configuration);
             foreach (var difference in Resumption.Differences(folder, run.Configuration))
-                problems.Add(
-                    difference.Path,
-                    $"{Words(difference, folder)}. Take another --out, or move that run away"
-                );
+            {
+                var why = $"{Words(difference, folder)}. Take another --out, or move that run away";
+                problems.Add(difference.Path, why);
+            }
         }
 
         if (problems.Count > 0)

@@ -110,7 +110,9 @@ internal abstract record ExperimentFile
         foreach (var setting in choices.SelectMany(c => c.Set.Select(p => p.Key)).Distinct())
         {
             if (OwnSettings.Contains(setting))
+            {
                 yield return new(path, $"can't set {setting}: {WhyOwn}");
+            }
             else if (RunConfiguration.Rule.Find(setting, out var unknown) is null)
             {
                 var where = setting == single ? "axes" : path;

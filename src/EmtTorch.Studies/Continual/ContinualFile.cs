@@ -64,10 +64,10 @@ internal sealed record ContinualFile : ExperimentFile
         for (int i = 0; i < Methods.Count; i++)
         {
             if (Methods[i].Name == ContinualFolders.First)
-                yield return (
-                    ["methods"],
-                    new($"methods[{i}].name", "found \"first\", which is every method's first stage")
-                );
+            {
+                var why = "found \"first\", which is the folder of every method's first stage";
+                yield return (["methods"], new($"methods[{i}].name", why));
+            }
         }
         foreach (long seed in seeds.Where(s => s > LargestSeed))
             yield return (["seeds"], new("seeds", $"found {seed}; allowed: 0 to {LargestSeed}"));

@@ -108,10 +108,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
                 var (name, shape) in shapes.Where(s => !run.IsOwn(s.Key) && first.GetValueOrDefault(s.Key) != s.Value)
             )
             {
-                yield return new(
-                    "tasks",
-                    $"{run.TaskName(j)} needs {name} to be {shape}, and {run.TaskName(0)} {first.GetValueOrDefault(name) ?? "has none"}: one network learns them all"
-                );
+                var other = first.GetValueOrDefault(name) ?? "has none";
+                var why = $"{run.TaskName(j)} needs {name} to be {shape}, and {run.TaskName(0)} {other}";
+                yield return new("tasks", $"{why}: one network learns them all");
             }
         }
     }

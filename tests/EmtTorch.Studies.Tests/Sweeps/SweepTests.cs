@@ -1,3 +1,5 @@
+using System.Reflection;
+using System.Reflection.Emit;
 using EmtTorch.Settings;
 
 namespace EmtTorch.Studies.Tests;
@@ -163,4 +165,26 @@ public sealed class SweepTests : InTemporaryFolder
     [TestCase("{ \"base\": {}, \"base\": {} }", "base: the key is given more than once")]
     public void AFileThatIsNoSweepIsRefused(string json, string says) =>
         Assert.That(Problems(json), Has.Some.Contains(says));
+
+    [Test]
+    public void AnExtensionWhoseConstructorThrowsIsRefusedWithItsClass()
+    {
+        var file = Path.Combine(Folder, "broken.dll");
+        var assembly = new PersistedAssemblyBuilder(new("Broken"), typeof(object).Assembly);
+        var type = assembly.DefineDynamicModule("Broken").DefineType("Lab.Broken", TypeAttributes.Public);
+        type.SetCustomAttribute(new(typeof(NamedAttribute).GetConstructor([typeof(string)])!, ["broken"]));
+        var code = type.DefineConstructor(MethodAttributes.Public, CallingConventions.Standard, []).GetILGenerator();
+        code.Emit(OpCodes.Ldstr, "no licence");
+        code.Emit(OpCodes.Newobj, typeof(InvalidOperationException).GetConstructor([typeof(string)])!);
+        code.Emit(OpCodes.Throw);
+        type.CreateType();
+        assembly.Save(file);
+        var basis = $$"""{ "task": { "name": "t1" }, "extensions": ["{{file}}"] }""";
+        Assert.That(
+            Problems($$"""{ "base": {{basis}} }"""),
+            Is.EqualTo(
+                new[] { $"extensions: {file} can't be added: Lab.Broken threw InvalidOperationException: no licence" }
+            )
+        );
+    }
 }
