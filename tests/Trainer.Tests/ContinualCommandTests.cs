@@ -135,7 +135,7 @@ public sealed class ContinualCommandTests : InTemporaryFolder
             foreach (
                 var text in new[]
                 {
-                    "taks: is no key of a sequence; did you mean tasks?",
+                    "taks: unknown key; did you mean tasks?",
                     "unknown key; did you mean name?",
                     "methods[0].method",
                     "methods[1].strengths",

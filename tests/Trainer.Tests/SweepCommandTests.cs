@@ -273,7 +273,7 @@ public sealed class SweepCommandTests : InTemporaryFolder
     [TestCase("--shard=0/2", "--shard")]
     [TestCase("--jobs=0", "--jobs")]
     [TestCase("--set=training.step=5", "training.step: unknown key; did you mean steps? (in --set training.step=5)")]
-    [TestCase("--set=seed=5", "--set: found seed=5: seeds are in the sweep's file")]
+    [TestCase("--set=seed=5", "--set: found seed=5: seeds are in the file")]
     [TestCase("--out=/dev/null/runs", "/dev/null")]
     public void WhatIsWrongIsExit2AndWritesNothing(string option, string says)
     {

@@ -58,6 +58,13 @@ public static partial class Parts
         }
     }
 
+    /// <summary>Whether an assembly was added.</summary>
+    internal static bool IsAdded(Assembly assembly)
+    {
+        lock (Adding)
+            return Added.Contains(assembly);
+    }
+
     /// <summary>The named classes of a kind, by name.</summary>
     internal static IReadOnlyDictionary<string, Type> Of(Type kind) =>
         _all.Where(p => p.Value.IsAssignableTo(kind)).ToDictionary();

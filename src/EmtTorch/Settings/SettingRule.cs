@@ -49,8 +49,10 @@ internal sealed class SettingRule
     private readonly int _minItems,
         _maxItems = int.MaxValue;
     private readonly string[] _exactlyOne = [];
-    private readonly string? _onlyFor; // the kind that this key is for, by…
+    private readonly string[]? _onlyFor; // the kinds that this key is for, by…
     private readonly string? _kindKey; // …this key of the object that it is in
+    private readonly bool _takesAnyKey; // with values by the rule of the items, if there is one
+    private readonly string? _words;
     private readonly JsonNode[] _choices = [];
     private readonly bool _takesParts; // some keys are names of parts
     private readonly RegularExpressionAttribute? _pattern;
@@ -77,20 +79,29 @@ internal sealed class SettingRule
 
         if (property is not null && !element)
         {
-            _required = property.IsDefined(typeof(RequiredMemberAttribute));
-            _onlyFor = property.GetCustomAttribute<OnlyForAttribute>()?.Kind;
+            _required =
+                property.IsDefined(typeof(RequiredMemberAttribute)) || property.IsDefined(typeof(RequiredAttribute));
+            _onlyFor = property.GetCustomAttribute<OnlyForAttribute>()?.Kinds;
             _nullable =
                 new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable
                 && !property.IsDefined(typeof(JsonIgnoreAttribute));
             _description =
                 property.GetCustomAttribute<DescriptionAttribute>()?.Description
-                + (_onlyFor is null ? "" : $" For {_onlyFor} alone.");
+                + (_onlyFor is null ? "" : $" For {string.Join(" and ", _onlyFor)} alone.");
             if (!_required && _kind != "object" && value is not (null or ""))
                 _default = JsonSerializer.SerializeToNode(value, SettingJson.Options);
         }
 
+        _words = _kind == "array" ? null : property?.GetCustomAttribute<InWordsAttribute>()?.Words;
         switch (_kind)
         {
+            case "object" when type == typeof(JsonObject):
+                _takesAnyKey = true;
+                break;
+            case "object" when type.IsGenericType && type.GetGenericTypeDefinition() == typeof(OrderedDictionary<,>):
+                (_takesAnyKey, _words) = (true, null);
+                _items = new(type.GetGenericArguments()[1], property, null);
+                break;
             case "object" when property?.IsDefined(typeof(PartAttribute)) == true:
                 _takesParts = true;
                 foreach (var (name, part) in Parts.Of(type.GetGenericArguments()[0]))
@@ -179,6 +190,8 @@ internal sealed class SettingRule
     public string Allowed =>
         _kind switch
         {
+            _ when _words is not null => _words,
+            "object" when _takesAnyKey => "an object" + (_items is null ? "" : $", each of its keys {_items.Allowed}"),
             "object" => $"an object with the keys {string.Join(", ", Keys.Keys)}",
             "array" => (
                 _minItems == _maxItems ? $"a list of {_minItems}"
@@ -246,7 +259,12 @@ internal sealed class SettingRule
         var given = section.Select(p => p.Key).ToArray();
         foreach (var key in given)
         {
-            if (path.Length == 0 && key == "$schema")
+            if (_takesAnyKey)
+            {
+                if (_items?.Check(section[key], Join(path, key), problems) == false)
+                    section.Remove(key);
+            }
+            else if (path.Length == 0 && key == "$schema")
             {
                 section.Remove(key);
             }
@@ -260,20 +278,17 @@ internal sealed class SettingRule
                 section.Remove(key);
             }
         }
-        if (KindOf(section) is { } kind)
+        var kind = KindOf(section);
+        foreach (var (key, rule) in Keys.Where(k => kind is not null && given.Contains(k.Key) && !k.Value.IsFor(kind)))
         {
-            foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && !k.Value.IsFor(kind)))
-            {
-                problems.Add(
-                    new(Join(path, key), $"is for {_kindKey} {rule._onlyFor} only, and this is {kind}: leave it out")
-                );
-                section.Remove(key);
-            }
+            var kinds = string.Join(" and ", rule._onlyFor!);
+            problems.Add(new(Join(path, key), $"is for {_kindKey} {kinds} only, and this is {kind}: leave it out"));
+            section.Remove(key);
         }
 
         foreach (var (key, rule) in Keys)
         {
-            if (rule._required && !given.Contains(key))
+            if (rule._required && !given.Contains(key) && rule.IsFor(kind))
                 problems.Add(new(Join(path, key), $"is missing; needed: {rule.Allowed}"));
         }
 
@@ -290,7 +305,7 @@ internal sealed class SettingRule
         }
     }
 
-    private bool IsFor(string kind) => _onlyFor is null || _onlyFor == kind;
+    private bool IsFor(string? kind) => _onlyFor is null || _onlyFor.Contains(kind);
 
     // Of which kind an object is: what it says, or the default.
     private string? KindOf(JsonObject section) =>

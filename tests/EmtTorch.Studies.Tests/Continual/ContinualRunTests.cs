@@ -312,7 +312,7 @@ public sealed class ContinualRunTests : InTemporaryFolder
             () => run.Train(),
             Throws
                 .TypeOf<CheckpointException>()
-                .With.Message.Contains("1-copy is finished, and the checkpoint of its last step is missing or damaged")
+                .With.Message.Contains("1-copy is finished, but the checkpoint of its last step is missing or damaged")
         );
     }
 }

@@ -827,7 +827,7 @@ public class ConfigurationTests
             File.WriteAllText(missing, "");
             Assert.That(
                 Problems(() => ConfigurationFile.Load(missing))[0],
-                Is.EqualTo(new ConfigurationProblem(missing, "is empty; a configuration is a JSON object {…}"))
+                Is.EqualTo(new ConfigurationProblem(missing, "is empty; a JSON object {…} is needed"))
             );
         }
         finally
