@@ -179,7 +179,7 @@ internal static class TrainCommand
             }
             if (arguments.Resume)
                 problems.AddRange(Resumption.Differences(folder, run));
-            if (TrainingRun.StoreProblem(run) is { } store && !problems.Contains(store))
+            if (TrainingRun.FindStoreProblem(run) is { } store && !problems.Contains(store))
                 problems.Add(store);
         }
         return problems.Count == 0 ? runs : throw new ConfigurationException(problems);

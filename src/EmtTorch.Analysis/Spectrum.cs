@@ -86,7 +86,7 @@ public static class Spectrum
     /// What a run writes into metrics.jsonl at each test. With a bias W_hh's own eigenvalues say nothing (<see
     /// cref="NetworkAnalysis.Rest"/>): null then.
     /// </summary>
-    public static SpectrumReader Reader(LinearBinding task)
+    internal static SpectrumReader Reader(LinearBinding task)
     {
         var theory = Eigenvalues(Circuit.Phi(task));
         return network =>
