@@ -184,7 +184,7 @@ internal static class TrainCommand
                         + "--resume it is begun anew, and the old folder is kept under earlier/"
                 );
             }
-            if (TrainingRun.StoreProblem(run) is { } store && !problems.Contains(store))
+            if (TrainingRun.FindStoreProblem(run) is { } store && !problems.Contains(store))
                 problems.Add(store);
         }
     }

@@ -93,7 +93,7 @@ public static class Spectra
     /// a network with a bias: W_hh then has to be linearised first (<see cref="NetworkAnalysis.Rest"/>).
     /// </summary>
     /// <param name="task">The task, which gives Φ.</param>
-    public static SpectrumReader CreateReader(LinearBinding task)
+    internal static SpectrumReader CreateReader(LinearBinding task)
     {
         var theory = Eigenvalues(Circuit.Phi(task));
         return network =>

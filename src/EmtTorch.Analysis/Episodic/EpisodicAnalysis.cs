@@ -341,7 +341,7 @@ public sealed class EpisodicAnalysis
         using var generator = new Generator(_options.Seed, CPU);
         var start = text.Documents(TextPart.Test, 0, 1)[0].Input;
         start = start.narrow(1, 0, Math.Min(PromptLength, start.shape[1]));
-        string Readable(Tensor tokens) => ReadableText.Of([.. Numbers(tokens).Select(t => (byte)t)]);
+        string Readable(Tensor tokens) => ReadableText.Show([.. Numbers(tokens).Select(t => (byte)t)]);
         return (Readable(start), Readable(_network.Generate(start, _options.SampleLength, 0.8, generator)));
     }
 

@@ -183,8 +183,8 @@ public sealed class Consolidation
             parameter.grad?.narrow(0, parameter.shape[1], 2 * parameter.shape[1]).zero_();
     }
 
-    private SegmentRecall Task(int between) =>
-        new(_task.Pairs, between, _task.SegmentLength, _task.Keys, _task.Values, _task.Noise, CPU);
+    private ITokenTask Task(int between) =>
+        (_task with { Distractors = 0, BothWays = false, Vocabularies = 1, Vocabulary = 1 }).Create(between, CPU);
 
     private Tensor? Replay(IReadOnlyList<StoredWrite>[] writes) =>
         writes.All(w => w.Count == 0)

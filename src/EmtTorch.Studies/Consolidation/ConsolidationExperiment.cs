@@ -213,7 +213,10 @@ public sealed class ConsolidationExperiment
     }
 
     private ITokenTask CreateTask(int pairs) =>
-        new SegmentRecall(pairs, _between, _task.SegmentLength, _task.Keys, _task.Values, _task.Noise, CPU);
+        (_task with { Pairs = pairs, Distractors = 0, BothWays = false, Vocabularies = 1, Vocabulary = 1 }).Create(
+            _between,
+            CPU
+        );
 
     private int FirstKey => 1 + _task.Noise;
 

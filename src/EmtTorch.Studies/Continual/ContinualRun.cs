@@ -244,11 +244,11 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         {
             // The first stage is every method's.
             Path = stage == 0 || method.Kind == "si" ? new(network, Shared(network)) : null,
-            Penalty = file is not null && method.Kind != "project" ? SynapticPenalty.Of(file, network) : null,
+            Penalty = file is not null && method.Kind != "project" ? SynapticPenalty.Load(file, network) : null,
             Strength = method.Strength,
             Projection =
                 file is not null && method.Kind == "project"
-                    ? GradientProjection.Of(file, ((Models.ElmanRnn)network).RecurrentWeights)
+                    ? GradientProjection.Load(file, ((Models.ElmanRnn)network).RecurrentWeights)
                     : null,
         };
     }
@@ -266,13 +266,13 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         last.RestoreInto(learner.Network);
         var shared = Shared(learner.Network);
         using var penalty =
-            stage > 1 ? SynapticPenalty.Of(SafetensorsFile.Read(In(stage - 1, KeptFile)), learner.Network) : new();
+            stage > 1 ? SynapticPenalty.Load(SafetensorsFile.Read(In(stage - 1, KeptFile)), learner.Network) : new();
         using var scope = NewDisposeScope();
         if (method.Kind == "ewc")
         {
             var configuration = Configuration(stage - 1);
             using var data = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + 0x6A09E667));
-            var fisher = FisherInformation.Of(
+            var fisher = FisherInformation.Estimate(
                 learner,
                 shared,
                 configuration.Training.Curriculum.Horizons[^1],
@@ -320,7 +320,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
                 ? new(StateDirections(stage - 1, last), null)
                 : OldMemories.Directions(Configuration(stage - 1), last);
         using var before =
-            stage > 1 ? GradientProjection.Directions(SafetensorsFile.Read(In(stage - 1, KeptFile))) : new(null, null);
+            stage > 1
+                ? GradientProjection.LoadDirections(SafetensorsFile.Read(In(stage - 1, KeptFile)))
+                : new(null, null);
         bool from = method.Protect != "into",
             into = method.Protect is "into" or "both" or "memories";
         var tensors = GradientProjection.Tensors(
@@ -386,7 +388,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         SafetensorsFile.Write(In(stage, file), tensors, new Dictionary<string, string> { ["format"] = "pt" });
 
     private Learner Fresh(int task) =>
-        Learner.Of(
+        Learner.Create(
             sequence.Stage(task, seed),
             TorchRuntime.ResolveDevice(sequence.Tasks[task].Configuration.Device, out _)
         );

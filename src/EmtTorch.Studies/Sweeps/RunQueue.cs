@@ -88,7 +88,7 @@ public sealed record RunQueue
         }
         if (runs.Count == 0)
             return outcomes;
-        bool together = runs.Count > 1 && (Together || !IsOnCpu(runs[0])) && runs.All(EnsembleRun.Takes);
+        bool together = runs.Count > 1 && (Together || !IsOnCpu(runs[0])) && runs.All(EnsembleRun.CanTrain);
         int jobs = Math.Min(runs.Count, Jobs ?? (together ? runs.Count : DefaultJobs(runs[0])));
         if (together)
         {

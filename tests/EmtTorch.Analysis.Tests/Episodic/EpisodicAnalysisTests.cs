@@ -342,7 +342,7 @@ public sealed class EpisodicAnalysisTests
     [Test]
     public void BytesAreShownSafely() =>
         Assert.That(
-            ReadableText.Of([.. Encoding.UTF8.GetBytes("é <b>\n\u0007\u200e"), 0xff, 0xc3]),
+            ReadableText.Show([.. Encoding.UTF8.GetBytes("é <b>\n\u0007\u200e"), 0xff, 0xc3]),
             Is.EqualTo("é <b>\n\\x07\\xe2\\x80\\x8e\\xff\\xc3")
         );
 

@@ -288,8 +288,8 @@ public sealed class BadArgumentsTests
             return () => found with { Values = change(found.Values) };
         }
 
-        public byte[]? TextOf(long generation, long document, long position) =>
-            store.TextOf(generation, document, position);
+        public byte[]? ReadText(long generation, long document, long position) =>
+            store.ReadText(generation, document, position);
 
         public void Forget(long generation) => store.Forget(generation);
 

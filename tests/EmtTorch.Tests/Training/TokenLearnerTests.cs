@@ -34,7 +34,7 @@ public sealed class TokenLearnerTests : InTemporaryFolder
             set_num_threads(threads);
             using var learner = new TokenLearner(configuration, CPU);
             using var data = new Generator(7);
-            var (loss, accuracy) = learner.Gradients(horizon, data);
+            var (loss, accuracy) = learner.ComputeGradients(horizon, data);
             return [tensor(loss), tensor(accuracy), .. GradientsOf(learner)];
         }
         finally

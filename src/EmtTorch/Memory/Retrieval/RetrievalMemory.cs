@@ -106,7 +106,8 @@ public sealed class RetrievalMemory : nn.Module
                 var strength = gate!.forward(written).view(batch, whole / chunk, chunk);
                 var first = arange(whole / chunk, dtype: ScalarType.Int64, device: h.device).unsqueeze(-1) * chunk;
                 var chosen = (
-                    TopEntries.Of(strength.view(-1, chunk), count).Places.sort(-1).Values.view(batch, -1, count) + first
+                    TopEntries.Find(strength.view(-1, chunk), count).Places.sort(-1).Values.view(batch, -1, count)
+                    + first
                 ).view(batch, -1); // (B, n · count)
                 (written, positions) = (
                     written.gather(1, chosen.unsqueeze(-1).expand(-1, -1, written.shape[2])),

@@ -264,7 +264,7 @@ public sealed class RetrievalMemoryTests
             return () => Neighbours.None(1, 1, 1, ScalarType.Float32, CPU);
         }
 
-        public byte[]? TextOf(long generation, long document, long position) => null;
+        public byte[]? ReadText(long generation, long document, long position) => null;
 
         public void Forget(long generation) { }
 
@@ -325,7 +325,7 @@ public sealed class RetrievalMemoryTests
             .Single(p => p.name.EndsWith("retrieval.gate.weight", StringComparison.Ordinal))
             .parameter.flatten();
         var store = (MemoryStore)network.Stores.Blocks[0];
-        var (_, values, sources, _) = store.Content()!.Value;
+        var (_, values, sources, _) = store.Content()!;
         Assert.That(sources.select(1, 0).data<long>().ToArray().Distinct(), Is.EqualTo(new[] { 0L, 1L }));
         Assert.That(values.shape, Is.EqualTo(new long[] { 6, 8 }));
         Assert.That(gate.shape, Is.EqualTo(new long[] { 8 }));

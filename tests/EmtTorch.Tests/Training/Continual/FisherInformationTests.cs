@@ -38,7 +38,7 @@ public sealed class FisherInformationTests
         using var learner = new SequenceLearner(Rnn(), CPU);
         var network = (ElmanRnn)learner.Network;
         using var data = new Generator(5);
-        var fisher = FisherInformation.Of(
+        var fisher = FisherInformation.Estimate(
             learner,
             ["rnn.weight_ih", "rnn.weight_hh", "readout.weight"],
             horizon,
@@ -78,7 +78,7 @@ public sealed class FisherInformationTests
         var network = (ElmanRnn)learner.Network;
         using var data = new Generator(1);
         var fisher = Values(
-            FisherInformation.Of(learner, ["readout.weight"], horizon: 1, samples: 6000, data)["readout.weight"]
+            FisherInformation.Estimate(learner, ["readout.weight"], horizon: 1, samples: 6000, data)["readout.weight"]
         ); // (2, 5)
 
         double[] ih = Values(network.InputWeights),
@@ -125,7 +125,13 @@ public sealed class FisherInformationTests
         var network = (EpisodicTransformer)learner.Network;
         const int samples = 1500;
         using var data = new Generator(1);
-        var fisher = FisherInformation.Of(learner, ["readout.weight", "embedding.weight"], horizon: 1, samples, data);
+        var fisher = FisherInformation.Estimate(
+            learner,
+            ["readout.weight", "embedding.weight"],
+            horizon: 1,
+            samples,
+            data
+        );
 
         using var fresh = new Generator(2);
         using var quiet = no_grad();
