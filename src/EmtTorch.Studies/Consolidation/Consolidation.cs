@@ -76,10 +76,7 @@ public sealed class Consolidation
 
     /// <summary>The same state with F = 0. Context and attention's window stay.</summary>
     public static EpisodicState Wipe(EpisodicState state) =>
-        state with
-        {
-            Layers = [.. state.Layers.Select(l => l with { FastWeights = l.FastWeights?.zeros_like() })],
-        };
+        state.WithMemory(FastWeightMemory.SettingsName, (_, memory) => memory.Select(f => f.zeros_like()));
 
     /// <summary>The source's replay loss, the mean over stored writes, summed over blocks.</summary>
     /// <param name="network">The network.</param>
@@ -89,7 +86,7 @@ public sealed class Consolidation
     {
         using var scope = NewDisposeScope();
         var loss = zeros([], dtype: network.Dtype, device: network.parameters().First().device);
-        foreach (var (block, stored) in network.Blocks.Zip(writes))
+        foreach (var (block, memory, stored) in network.Blocks.Zip(network.Memories, writes))
         {
             if (stored.Count == 0)
                 continue;
@@ -98,7 +95,7 @@ public sealed class Consolidation
             Tensor First(Tensor pairs, StoredWrite w) =>
                 pairs.view(w.Strength.shape[0], -1, pairs.shape[^1]).select(1, 0).reshape(-1);
             var h = Together(w => w.Hidden); // (n, d)
-            var ofKeys = (block.Memory!.Ask(h) - Together(w => First(w.Keys, w))).pow(2).sum([-1L]);
+            var ofKeys = (memory.Ask(h) - Together(w => First(w.Keys, w))).pow(2).sum([-1L]);
             var ofValues = (block.FeedForward(h) - Together(w => First(w.Values, w))).pow(2).sum([-1L]);
             loss = loss + (ofKeys + ofValues).mean();
         }
@@ -234,19 +231,16 @@ public sealed class Consolidation
             tokens[(int)(row * input.shape[1] + place)] = orders[row][count[row]++ % orders[row].Length];
         }
         var nothing = _network.Run(input.narrow(1, 0, 0), null).State;
-        var full = nothing with
-        {
-            Layers =
-            [
-                .. nothing.Layers.Select(
-                    (l, block) =>
-                        l with
-                        {
-                            FastWeights = stack(chosen.Select(e => replay.Episodes[e].FastWeights[block]).ToArray()),
-                        }
-                ),
-            ],
-        };
+        var full = nothing.WithMemory(
+            FastWeightMemory.SettingsName,
+            (block, _) =>
+                new()
+                {
+                    [FastWeightMemory.StateName] = stack(
+                        chosen.Select(e => replay.Episodes[e].FastWeights[block]).ToArray()
+                    ),
+                }
+        );
         return Against(teacher, full, _network, nothing, input, Asked(questions.Target));
     }
 
@@ -372,7 +366,7 @@ public sealed class Consolidation
                     {
                         var own = all.Where(w => w.Episode == episode).OrderBy(w => w.Position).ToArray();
                         if (own.Length == 0)
-                            return memory.FirstState(1, CPU)[0].MoveToOuterDisposeScope();
+                            return memory.FirstState(1, CPU)[FastWeightMemory.StateName][0].MoveToOuterDisposeScope();
                         Tensor Together(Func<StoredWrite, Tensor> of) =>
                             stack(own.Select(of).ToArray(), 1).unsqueeze(0); // (1, heads, n, …)
                         return memory

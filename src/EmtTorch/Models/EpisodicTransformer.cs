@@ -1,6 +1,5 @@
 using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
-using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -59,8 +58,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
             embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
         this.KeepParameters();
-        if (model.Retrieval is { } retrieval)
-            Stores = new([.. blocks.Select(b => b.Retrieval!)], retrieval.Scope == "shared");
+        if (Find<RetrievalMemory>() is { Count: > 0 } retrievals)
+            Stores = new(retrievals);
     }
 
     /// <summary>What the network stores of documents; null without retrieval.</summary>
@@ -69,15 +68,17 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     /// <summary>The type of weights and states.</summary>
     public ScalarType Dtype { get; }
 
-    /// <summary>The blocks' episodic memories, from the first block on; none without one.</summary>
-    public IReadOnlyList<FastWeightMemory> Memories => [.. blocks.Select(b => b.Memory).OfType<FastWeightMemory>()];
-
-    /// <summary>The blocks' graph memories, from the first block on; none without one.</summary>
-    public IReadOnlyList<GraphMemory> Graphs => [.. blocks.Select(b => b.Graph).OfType<GraphMemory>()];
+    /// <summary>The fast weights of the blocks, from the first block on. Empty if the network has none.</summary>
+    public IReadOnlyList<FastWeightMemory> Memories => Find<FastWeightMemory>();
 
     internal IReadOnlyList<EpisodicBlock> Blocks => [.. blocks];
 
-    /// <summary>Another of the same weights.</summary>
+    /// <summary>The blocks' memories of one class, from the first block on. Empty if the network has none.</summary>
+    /// <typeparam name="T">The class, say <see cref="GraphMemory"/>.</typeparam>
+    public IReadOnlyList<T> Find<T>()
+        where T : BlockMemory => [.. blocks.SelectMany(b => b.Memories).OfType<T>()];
+
+    /// <summary>A second network with the same weights.</summary>
     internal EpisodicTransformer Copy()
     {
         var copy = new EpisodicTransformer(_vocabularySize, _model);
@@ -136,6 +137,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
 
             if (state.Layers.Count != blocks.Count)
                 throw new ArgumentException($"is of {state.Layers.Count} blocks, not of {blocks.Count}", nameof(state));
+            if (!blocks.Zip(state.Layers).All(b => b.First.Fits(b.Second)))
+                throw new ArgumentException("is of a network with other memories", nameof(state));
             foreach (var tensor in state.Tensors)
                 Require.Like(tensor, embedding.weight!, nameof(state));
         }
@@ -150,7 +153,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         using var scope = NewDisposeScope();
         long batch = tokens.shape[0],
             length = tokens.shape[1];
-        state ??= FirstState(batch, tokens.device, (Stores?.Begin() ?? 0, 0));
+        state ??= FirstState(batch, tokens.device, new(Stores?.Begin() ?? 0, 0));
         var span = _model.Attention ? AttentionSpan.Of(_model, state, length, Dtype, tokens.device) : null;
         var x = embedding.forward(tokens); // (B, T, d)
         var layers = new LayerState[state.Layers.Count];
@@ -162,7 +165,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>The state at the beginning of documents.</summary>
-    internal EpisodicState FirstState(long batch, Device device, (long Generation, long FirstDocument) documents) =>
+    internal EpisodicState FirstState(long batch, Device device, DocumentNumbers documents) =>
         new(0, batch, [.. blocks.Select(b => b.FirstState(batch, device))]) { Documents = documents };
 
     /// <summary>Logits (…, V) of what <see cref="Read"/> gives (…, d).</summary>
@@ -219,155 +222,4 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         Stores?.Close(state.Documents.Generation);
         return (tokens == 0 ? prompt.narrow(1, 0, 0).clone() : cat(added, 1)).MoveToOuterDisposeScope();
     }
-}
-
-/// <summary>One block: attention and episodic memory side by side, then the feed-forward network.</summary>
-internal sealed class EpisodicBlock : nn.Module
-{
-    private readonly LayerNorm? norm1,
-        norm2; // none in the seed's form
-    private readonly DriftingContext? drift;
-    private readonly CausalAttention? attention;
-    private readonly FastWeightMemory? memory;
-    private readonly GraphMemory? graph;
-    private readonly RetrievalMemory? retrieval;
-    private readonly Projection expand,
-        contract;
-    private readonly BlockMemory[] _others; // memories of the configuration's "memories"
-
-    public EpisodicBlock(ModelConfiguration model)
-        : base(nameof(EpisodicBlock))
-    {
-        long d = model.HiddenSize,
-            wide = model.FeedForwardSize ?? 4 * d;
-        var block = model.Block;
-        if (model.Residual == "pre_norm")
-            (norm1, norm2) = (nn.LayerNorm(d, dtype: block.Dtype), nn.LayerNorm(d, dtype: block.Dtype));
-        if (model.Drift)
-            drift = new(block);
-        if (model.Attention)
-            attention = new(model);
-        if (model.FastWeights is { } fastWeights)
-            memory = new(block, fastWeights);
-        if (model.Graph is { } nodes)
-            graph = new(block, nodes);
-        expand = new(d, wide, block);
-        contract = new(wide, d, block);
-        if (model.Retrieval is { } store)
-            retrieval = new(block, store);
-        _others = [.. model.Memories.Select(m => m.Create(block))];
-        RegisterComponents();
-        foreach (var (settings, other) in model.Memories.Zip(_others))
-            register_module($"memories_{Parts.NameOf(settings.GetType())}", other);
-        this.KeepParameters();
-    }
-
-    public FastWeightMemory? Memory => memory;
-
-    public GraphMemory? Graph => graph;
-
-    public RetrievalMemory? Retrieval => retrieval;
-
-    public LayerState FirstState(long batch, Device device)
-    {
-        (Tensor? Nodes, Tensor? Gates) first = graph is null ? (null, null) : graph.FirstState(batch, device);
-        return new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device))
-        {
-            Nodes = first.Nodes,
-            NodeGates = first.Gates,
-            Memories = [.. _others.Select(m => m.FirstState(batch, device))],
-        };
-    }
-
-    /// <param name="x">(B, T, d).</param>
-    /// <param name="state">What the tokens before left.</param>
-    /// <param name="span">What attention sees, where there is one.</param>
-    /// <param name="before">What all blocks have of the tokens before: where they are, in which documents.</param>
-    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span, EpisodicState before)
-    {
-        using var scope = NewDisposeScope();
-        Tensor own = norm1 is null ? x : norm1.forward(x),
-            h = own;
-        Tensor? contexts = null,
-            context = null,
-            keys = null,
-            values = null,
-            fast = null,
-            nodes = null,
-            gates = null,
-            added = null;
-        if (drift is not null)
-            (h, contexts, context) = drift.forward(h, state.Context!);
-        var search = retrieval?.Begin(
-            h,
-            contexts,
-            state.Context,
-            state.Recent,
-            new(before.Position, before.Documents.Generation, before.Documents.FirstDocument)
-        ); // goes on while the block attends
-        if (attention is not null)
-            (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
-        if (memory is not null)
-        {
-            (var read, fast) = memory.forward(h, contexts, state.FastWeights!);
-            added = added is null ? read : added + read;
-        }
-        if (graph is not null)
-        {
-            (var read, nodes, gates) = graph.forward(
-                own,
-                drift is null ? null : h - own,
-                state.Nodes!,
-                state.NodeGates!
-            );
-            added = added is null ? read : added + read;
-        }
-        if (search is not null)
-        {
-            var retrieved = retrieval!.End(h, search);
-            added = added is null ? retrieved : added + retrieved;
-        }
-        var others = new IReadOnlyDictionary<string, Tensor>[_others.Length];
-        for (int i = 0; i < others.Length; i++)
-        {
-            if (x.shape[1] == 0)
-            {
-                others[i] = Aliases(state.Memories[i]); // no token, nothing read
-                continue;
-            }
-            var input = new BlockInput(h, contexts, before.Position);
-            var (read, left) = _others[i].Read(input, state.Memories[i]);
-            others[i] = Aliases(left);
-            Require.Shape(read, x.shape, nameof(BlockMemory.Read));
-            added = added is null ? read : added + read;
-        }
-        Tensor after;
-        if (norm2 is null)
-        {
-            after = x + FeedForward(added ?? h);
-        }
-        else
-        {
-            x = added is null ? x : x + added;
-            after = x + FeedForward(norm2.forward(x));
-        }
-        var next = new LayerState(keys, values, fast, context)
-        {
-            Nodes = nodes,
-            NodeGates = gates,
-            Recent = search?.Recent,
-            Memories = others,
-        };
-        next.MoveToOuterDisposeScope();
-        return (after.MoveToOuterDisposeScope(), next);
-    }
-
-    // What a memory leaves may be what it was given, which belongs to another dispose scope.
-    private static Dictionary<string, Tensor> Aliases(IReadOnlyDictionary<string, Tensor> state) =>
-        state.ToDictionary(p => p.Key, p => p.Value.alias());
-
-    /// <summary>The feed-forward network's own weights.</summary>
-    public IEnumerable<Parameter> FeedForwardWeights => expand.parameters().Concat(contract.parameters());
-
-    public Tensor FeedForward(Tensor x) => contract.forward(expand.forward(x).gelu());
 }

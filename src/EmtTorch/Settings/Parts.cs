@@ -27,6 +27,25 @@ internal sealed class OrNameOfAttribute(Type type) : Attribute
 }
 
 /// <summary>
+/// A key that is short for a named part in a list, or for one of the part's settings: a key from before the part had a
+/// name. What the setting says of itself holds for the key too. The key is refused beside the part itself.
+/// </summary>
+/// <param name="list">The property with the list of parts.</param>
+/// <param name="part">The part's class.</param>
+/// <param name="setting">The part's property, or null if the key is short for the part as a whole.</param>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class ShortForAttribute(string list, Type part, string? setting = null) : Attribute
+{
+    public string List { get; } = SettingRule.KeyOf(list);
+
+    public string Part { get; } = Parts.NameOf(part);
+
+    public PropertyInfo? Setting { get; } = setting is null ? null : part.GetProperty(setting)!;
+
+    public string Path => $"{List}.{Part}{(Setting is null ? "" : $".{SettingRule.KeyOf(Setting.Name)}")}";
+}
+
+/// <summary>
 /// Tasks, memories and analyses, found by their names: those of this library and those of assemblies that were added.
 /// </summary>
 /// <example><code>

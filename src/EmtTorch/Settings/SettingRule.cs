@@ -51,6 +51,7 @@ internal sealed class SettingRule
     private readonly string[] _exactlyOne = [];
     private readonly string? _onlyFor; // the kind that this key is for, by…
     private readonly string? _kindKey; // …this key of the object that it is in
+    private readonly ShortForAttribute? _shortFor;
     private readonly JsonNode[] _choices = [];
     private readonly bool _takesParts; // some keys are names of parts
     private readonly RegularExpressionAttribute? _pattern;
@@ -64,6 +65,10 @@ internal sealed class SettingRule
     private SettingRule(Type type, PropertyInfo? property, object? value, bool element = false)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
+        _shortFor = property?.GetCustomAttribute<ShortForAttribute>();
+        T? Said<T>()
+            where T : Attribute =>
+            property?.GetCustomAttribute<T>() ?? _shortFor?.Setting?.GetCustomAttribute<T>();
         _kind =
             type == typeof(string) ? "string"
             : type == typeof(bool) ? "boolean"
@@ -83,7 +88,8 @@ internal sealed class SettingRule
                 new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable
                 && !property.IsDefined(typeof(JsonIgnoreAttribute));
             _description =
-                property.GetCustomAttribute<DescriptionAttribute>()?.Description
+                Said<DescriptionAttribute>()?.Description
+                + (_shortFor is null ? "" : $" Short for {_shortFor.Path}.")
                 + (_onlyFor is null ? "" : $" For {_onlyFor} alone.");
             if (!_required && _kind != "object" && value is not (null or ""))
                 _default = JsonSerializer.SerializeToNode(value, SettingJson.Options);
@@ -134,15 +140,14 @@ internal sealed class SettingRule
                 break;
             default:
                 _choices =
-                    property
-                        ?.GetCustomAttribute<AllowedValuesAttribute>()
+                    Said<AllowedValuesAttribute>()
                         ?.Values.Select(v => JsonSerializer.SerializeToNode(v)!)
                         .ToArray()
                     ?? [];
                 if (property?.GetCustomAttribute<OrNameOfAttribute>() is { } others)
                     _choices = [.. _choices, .. Parts.Of(others.Type).Keys.Select(name => JsonValue.Create(name))];
-                _pattern = property?.GetCustomAttribute<RegularExpressionAttribute>();
-                if (property?.GetCustomAttribute<RangeAttribute>() is { } range)
+                _pattern = Said<RegularExpressionAttribute>();
+                if (Said<RangeAttribute>() is { } range)
                 {
                     _minimum = Convert.ToString(range.Minimum, CultureInfo.InvariantCulture);
                     _maximum = range.Maximum is double.MaxValue
@@ -271,6 +276,12 @@ internal sealed class SettingRule
             }
         }
 
+        foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && k.Value.IsReplaced(section)))
+        {
+            problems.Add(new(Join(path, key), $"is short for {rule._shortFor!.Path}: give one of the two"));
+            section.Remove(key);
+        }
+
         foreach (var (key, rule) in Keys)
         {
             if (rule._required && !given.Contains(key))
@@ -290,13 +301,20 @@ internal sealed class SettingRule
         }
     }
 
+    // Whether the part that a key is short for is given itself.
+    private bool IsReplaced(JsonObject section) =>
+        _shortFor is not null && (section[_shortFor.List] as JsonObject)?.ContainsKey(_shortFor.Part) == true;
+
     private bool IsFor(string kind) => _onlyFor is null || _onlyFor == kind;
 
     // Of which kind an object is: what it says, or the default.
     private string? KindOf(JsonObject section) =>
         _kindKey is null ? null : (string?)(section[_kindKey] ?? Keys[_kindKey]._default);
 
-    /// <summary>Takes the keys out of an object, and of those in it, that are for another kind than theirs.</summary>
+    /// <summary>
+    /// Takes keys out of an object, and out of those in it, that are for another kind than theirs, or short for a part
+    /// that is there itself.
+    /// </summary>
     public void RemoveForeign(JsonObject section)
     {
         if (KindOf(section) is { } kind)
@@ -304,6 +322,8 @@ internal sealed class SettingRule
             foreach (var (key, _) in Keys.Where(k => !k.Value.IsFor(kind)))
                 section.Remove(key);
         }
+        foreach (var (key, _) in Keys.Where(k => k.Value.IsReplaced(section)))
+            section.Remove(key);
 
         foreach (var (key, rule) in Keys)
         {

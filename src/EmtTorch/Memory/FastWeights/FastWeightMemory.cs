@@ -1,3 +1,6 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -33,13 +36,55 @@ public sealed record MemoryActivity(
     Tensor Hidden
 );
 
-/// <summary>The settings of a <see cref="FastWeightMemory"/>, as a model's configuration has them.</summary>
-/// <param name="Heads">Heads, each a matrix.</param>
-/// <param name="Write">hebbian, delta or hypernetwork.</param>
-/// <param name="Read">linear or softmax.</param>
-/// <param name="Decay">Whether γ is learned, and not 1.</param>
-/// <param name="HypernetworkRank">The rank of what a token writes by a hypernetwork.</param>
-internal sealed record FastWeightSettings(int Heads, string Write, string Read, bool Decay, int HypernetworkRank);
+/// <summary>The settings of a <see cref="FastWeightMemory"/>.</summary>
+[Named(FastWeightMemory.SettingsName)]
+[Description("Fast weights: a matrix F that every token reads, Fᵀ q, and then writes, F + g η k vᵀ.")]
+public sealed record FastWeightSettings : MemorySettings
+{
+    [Description("Heads of the fast weights, each a matrix of hidden_size / heads on both sides.")]
+    [Range(1, 1024)]
+    public int Heads { get; init; } = 1;
+
+    [Description(
+        "What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a "
+            + "key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token."
+    )]
+    [AllowedValues("hebbian", "delta", "hypernetwork")]
+    public string Write { get; init; } = "hebbian";
+
+    [Description("The rank r of what a token writes, A Bᵀ = Σ a_i b_iᵀ. For write hypernetwork; 1 otherwise.")]
+    [Range(1, 64)]
+    public int HypernetworkRank { get; init; } = 1;
+
+    [Description(
+        "How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, "
+            + "the source's form."
+    )]
+    [AllowedValues("linear", "softmax")]
+    public string Read { get; init; } = "linear";
+
+    [Description("Whether fast weights decay, with a learned γ for each head; false: γ = 1.")]
+    public bool Decay { get; init; }
+
+    internal override string ModuleName => "memory";
+
+    internal override MemoryPlace Place => MemoryPlace.First;
+
+    public override BlockMemory Create(BlockShape block) => new FastWeightMemory(block, this);
+
+    public override IEnumerable<ConfigurationProblem> Check(BlockShape block)
+    {
+        if (block.Width % Heads != 0)
+            yield return new("heads", $"found {Heads}; allowed: numbers that divide hidden_size, {block.Width}");
+        if (HypernetworkRank > 1 && Write != "hypernetwork")
+        {
+            yield return new(
+                "hypernetwork_rank",
+                $"found {HypernetworkRank} beside write {Write}; allowed: 1, or write hypernetwork"
+            );
+        }
+    }
+}
 
 /// <summary>
 /// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} +
@@ -57,7 +102,7 @@ internal sealed record FastWeightSettings(int Heads, string Write, string Read, 
 /// its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2,
 /// as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
 /// </remarks>
-public sealed class FastWeightMemory : nn.Module
+public sealed class FastWeightMemory : BlockMemory
 {
     private readonly Projection qkv;
     private readonly Projection? output; // W_o, where reads are linear
@@ -93,6 +138,10 @@ public sealed class FastWeightMemory : nn.Module
         this.KeepParameters();
     }
 
+    /// <summary>The name in configurations, and the name of F among the tensors of the state.</summary>
+    internal const string SettingsName = "fast_weights",
+        StateName = "F";
+
     /// <summary>Told of every segment that is read; for analyses.</summary>
     public Action<MemoryActivity>? Observer { get; set; }
 
@@ -119,17 +168,24 @@ public sealed class FastWeightMemory : nn.Module
             zeros([strength.shape[0], _heads, k.shape[2], k.shape[3]], dtype: k.dtype, device: k.device),
             ones_like(rate)
         );
-        var empty = FirstState(strength.shape[0], k.device);
+        var empty = FirstState(strength.shape[0], k.device)[StateName];
         var after = hypernetwork is null
             ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State
             : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
         return after.MoveToOuterDisposeScope();
     }
 
-    internal Tensor FirstState(long batch, Device device)
+    /// <returns>F = 0 (B, heads, d_k, d_v).</returns>
+    public override MemoryState FirstState(long batch, Device device)
     {
         long width = qkv.weight.shape[1] / _heads;
-        return zeros(batch, _heads, width, width, dtype: rate.dtype, device: device);
+        return new() { [StateName] = zeros(batch, _heads, width, width, dtype: rate.dtype, device: device) };
+    }
+
+    public override MemoryRead Read(BlockInput input, MemoryState state)
+    {
+        var (added, after) = forward(input.Hidden, input.Contexts, state[StateName]);
+        return new(added, new() { [StateName] = after });
     }
 
     /// <param name="h">h̃ (B, T, d).</param>

@@ -1,3 +1,5 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -26,11 +28,32 @@ public sealed record GraphActivity(
     long Interval
 );
 
-/// <summary>The settings of a <see cref="GraphMemory"/>, as a model's configuration has them.</summary>
-/// <param name="Nodes">Nodes, the tokens that were written most strongly so far.</param>
-/// <param name="Interval">Tokens after which it takes in new nodes.</param>
-/// <param name="Read">addressed, seed or no_edges.</param>
-internal sealed record GraphSettings(int Nodes, int Interval, string Read);
+/// <summary>The settings of a <see cref="GraphMemory"/>.</summary>
+[Named("graph")]
+[Description("A graph whose nodes are the tokens that were written most strongly so far, read along its edges.")]
+public sealed record GraphSettings : MemorySettings
+{
+    [Description("Nodes of the graph, the tokens that were written most strongly so far.")]
+    [Range(1, 65536)]
+    public int Nodes { get; init; } = 64;
+
+    [Description("Tokens after which the graph memory takes in new nodes; tokens read those from before.")]
+    [Range(1, 1_048_576)]
+    public int Interval { get; init; } = 32;
+
+    [Description(
+        "How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: "
+            + "softmax(q N') N', the source's form; no_edges: softmax(q N) N."
+    )]
+    [AllowedValues("addressed", "seed", "no_edges")]
+    public string Read { get; init; } = "addressed";
+
+    internal override string ModuleName => "graph";
+
+    internal override MemoryPlace Place => MemoryPlace.Second;
+
+    public override BlockMemory Create(BlockShape block) => new GraphMemory(block, this);
+}
 
 /// <summary>
 /// A graph beside the fast weights (the source's 2.3): N nodes, the tokens that were written most strongly so far,
@@ -58,7 +81,7 @@ internal sealed record GraphSettings(int Nodes, int Interval, string Read);
 /// lead from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to
 /// itself, and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
 /// </remarks>
-public sealed class GraphMemory : nn.Module
+public sealed class GraphMemory : BlockMemory
 {
     private readonly Projection content; // W_Q, W_K, W_V (3d, 2d), or (3d, d) without a drift
     private readonly Projection? gate; // w_g, b_g; null: g = 1
@@ -73,6 +96,10 @@ public sealed class GraphMemory : nn.Module
 
     /// <summary>τ at first, and the edges' factor.</summary>
     private const double Sharpness = 8;
+
+    /// <summary>Names of the state's tensors.</summary>
+    internal const string Nodes = "nodes",
+        Gates = "gates";
 
     internal GraphMemory(BlockShape block, GraphSettings settings)
         : base(nameof(GraphMemory))
@@ -115,12 +142,24 @@ public sealed class GraphMemory : nn.Module
     public Action<GraphActivity>? Observer { get; set; }
 
     /// <returns>No nodes: n = 0 and ln g = −∞.</returns>
-    internal (Tensor Nodes, Tensor Gates) FirstState(long batch, Device device)
+    public override MemoryState FirstState(long batch, Device device)
     {
         var dtype = log_sharpness.dtype;
-        return (
-            zeros(batch, _nodes, output.weight.shape[1], dtype: dtype, device: device),
-            full(batch, _nodes, double.NegativeInfinity, dtype: dtype, device: device)
+        return new()
+        {
+            [Nodes] = zeros(batch, _nodes, output.weight.shape[1], dtype: dtype, device: device),
+            [Gates] = full(batch, _nodes, double.NegativeInfinity, dtype: dtype, device: device),
+        };
+    }
+
+    public override MemoryRead Read(BlockInput input, MemoryState state)
+    {
+        using var scope = NewDisposeScope();
+        var brought = input.Contexts is null ? null : input.Hidden - input.Plain;
+        var (added, nodes, gates) = forward(input.Plain, brought, state[Nodes], state[Gates]);
+        return new(
+            added.MoveToOuterDisposeScope(),
+            new() { [Nodes] = nodes.MoveToOuterDisposeScope(), [Gates] = gates.MoveToOuterDisposeScope() }
         );
     }
 

@@ -11,14 +11,13 @@ public sealed class EpisodicStores : IDisposable
     private readonly IReadOnlyList<RetrievalMemory> _blocks;
     private long _next;
 
-    internal EpisodicStores(IReadOnlyList<RetrievalMemory> blocks, bool shared) =>
-        (_blocks, IsShared) = (blocks, shared);
+    internal EpisodicStores(IReadOnlyList<RetrievalMemory> blocks) => _blocks = blocks;
 
     /// <summary>Generations from here on are of tests, which leave nothing behind.</summary>
     internal const long Tests = 1L << 62;
 
     /// <summary>Whether documents of earlier generations are found too.</summary>
-    public bool IsShared { get; }
+    public bool IsShared => _blocks[0].IsShared;
 
     /// <summary>Each block's store.</summary>
     public IReadOnlyList<IEpisodicStore> Blocks => [.. _blocks.Select(b => b.Store)];
