@@ -77,8 +77,7 @@ public sealed class EpisodicAnalysis
     public int HorizonTrained => _configuration.Training.Curriculum.Horizons[^1];
 
     /// <summary>d_k, the rows of a head's fast weights; null without them.</summary>
-    public int? KeyWidth =>
-        _network.Memories.Count == 0 ? null : _configuration.Model.HiddenSize / MemoryHeads;
+    public int? KeyWidth => _network.Memories.Count == 0 ? null : _configuration.Model.HiddenSize / MemoryHeads;
 
     private int MemoryHeads => _configuration.Model.Find<FastWeightSettings>()?.Heads ?? 1;
 

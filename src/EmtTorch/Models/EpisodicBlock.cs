@@ -30,11 +30,11 @@ internal sealed class EpisodicBlock : nn.Module
         if (model.Attention)
             attention = new(model);
 
-        // The order of what follows is older than the list of memories, and seeds and checkpoints depend on it.
+        // Seeds depend on the order in which first weights are drawn, and checkpoints on the order of parameters.
         _memories = Create(p => p < MemoryPlace.Third);
         _feedForward = (new(d, wide, block), new(wide, d, block));
         _memories.AddRange(Create(p => p >= MemoryPlace.Third));
-        RegisterComponents(); // what is a field of its own: norms, context, attention
+        RegisterComponents(); // the fields that are modules: norms, context, attention
         Register(p => p < MemoryPlace.Last);
         register_module("expand", _feedForward.Expand);
         register_module("contract", _feedForward.Contract);
@@ -92,9 +92,10 @@ internal sealed class EpisodicBlock : nn.Module
             Documents = before.Documents,
         };
         // A segment without tokens leaves all memories as they are.
-        Func<MemoryRead>?[] reads = x.shape[1] == 0
-            ? new Func<MemoryRead>?[_memories.Count]
-            : [.. _memories.Select(m => m.Memory.Begin(input, state.Memories[m.Settings.Name]))];
+        Func<MemoryRead>?[] reads =
+            x.shape[1] == 0
+                ? new Func<MemoryRead>?[_memories.Count]
+                : [.. _memories.Select(m => m.Memory.Begin(input, state.Memories[m.Settings.Name]))];
         if (attention is not null)
             (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
         var memories = new Dictionary<string, MemoryState>();

@@ -7,27 +7,26 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context
-/// and a write gate; beside them, maybe, a graph (<see cref="GraphMemory"/>) and a store of earlier tokens
-/// (<see cref="RetrievalMemory"/>), each on its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go
-/// through the blocks, are normed and read out:
+/// A causal transformer (slow, semantic) with episodic memories (fast) in each block. Tokens are embedded, go through the
+/// blocks, are normed and read out. A block has a <see cref="DriftingContext"/>, <see cref="CausalAttention"/> and a list
+/// of memories, each a <see cref="BlockMemory"/>, such as <see cref="FastWeightMemory"/>, <see cref="GraphMemory"/> and
+/// <see cref="RetrievalMemory"/>; <see cref="ModelConfiguration"/> switches each of them:
 /// <code>
-/// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
-/// x ← x + Attention(h̃) + Read(F₋₁),  F = γ F₋₁ + g η k vᵀ   <see cref="CausalAttention"/>, <see cref="FastWeightMemory"/>, <see cref="WriteGate"/>
-///       + Graph(h, h̃ − h)                                   <see cref="GraphMemory"/>
+/// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before
+/// x ← x + Attention(h̃) + Σ Memory(h̃, c)                   for fast weights Read(F₋₁), F = γ F₋₁ + g η k vᵀ
 /// x ← x + FFN(LN(x))
 /// </code>
-/// or, with residual "seed", x ← x + FFN(Attention(x̃) + Read(F₋₁)), the literal form of the source, with one norm
-/// before the readout.
+/// With residual "seed" a block is x ← x + FFN(Attention(x̃) + Σ Memory(x̃, c)), the literal form of the source, with the
+/// one norm before the readout.
 /// </summary>
 /// <remarks>
-/// What a token is depends on the tokens before it through the state alone, so that a document gives the same logits,
-/// to rounding, in one piece, in segments, and token by token.
+/// A token depends on the tokens before it through the state alone. A document therefore gives the same logits up to
+/// rounding in one piece, in segments, and token by token.
 /// </remarks>
 /// <example><code>
 /// using var network = new EpisodicTransformer(vocabularySize: 145, configuration.Model);
 /// var (hidden, state) = network.Read(segment1);                  // (B, T, d)
-/// (hidden, state) = network.Read(segment2, state);               // goes on where the first ended
+/// (hidden, state) = network.Read(segment2, state);               // continues where the first segment ended
 /// var logits = network.ReadOut(hidden);                          // (B, T, V)
 /// var text = network.Generate(prompt, tokens: 100, temperature: 0.8);
 /// </code></example>
@@ -40,8 +39,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     private readonly ModelConfiguration _model;
     private readonly int _vocabularySize;
 
-    /// <param name="vocabularySize">Tokens are 0 … V − 1.</param>
-    /// <param name="model">The sizes and switches, checked already.</param>
+    /// <param name="vocabularySize">V; tokens are 0 … V − 1.</param>
+    /// <param name="model">The sizes and switches, which have been checked.</param>
     public EpisodicTransformer(int vocabularySize, ModelConfiguration model)
         : base(nameof(EpisodicTransformer))
     {
@@ -52,8 +51,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model)).ToArray());
         norm = nn.LayerNorm(d, dtype: Dtype);
         readout = model.TieWeights ? null : new Projection(d, vocabularySize, model.Block);
-        // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of
-        // the size 1.
+        // The first embeddings have length 1: what the blocks add to them is as large, and with tied weights logits are
+        // about 1.
         using (no_grad())
             embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
@@ -62,7 +61,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
             Stores = new(retrievals);
     }
 
-    /// <summary>What the network stores of documents; null without retrieval.</summary>
+    /// <summary>What the network stores of documents, or null without retrieval.</summary>
     public EpisodicStores? Stores { get; }
 
     /// <summary>The type of weights and states.</summary>
@@ -88,11 +87,11 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         return copy.to(embedding.weight!.device);
     }
 
-    /// <summary>Logits of the token after each, from the start of a document.</summary>
+    /// <summary>Computes the logits of the token after each token, from the start of a document.</summary>
     /// <param name="input">Tokens (B, T), int64.</param>
     /// <returns>(B, T, V).</returns>
-    /// <exception cref="ArgumentException">The input is no (B, T) of int64, or has a token that the vocabulary
-    /// hasn't.</exception>
+    /// <exception cref="ArgumentException">The input is not (B, T) of int64, or a token is not in the
+    /// vocabulary.</exception>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
@@ -102,15 +101,15 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// Reads a document, or its next segment. Where documents are stored, <see cref="EpisodicStores.Close"/> says when
-    /// they are over.
+    /// Reads a document, or its next segment. A network that stores documents is told of their end by <see
+    /// cref="EpisodicStores.Close"/>.
     /// </summary>
     /// <param name="tokens">(B, T), int64; T ≥ 0.</param>
-    /// <param name="state">What the segment before left; null at the document's start.</param>
-    /// <returns>What <see cref="ReadOut"/> makes logits of (B, T, d), and the state after the segment, both in the
-    /// caller's dispose scope.</returns>
-    /// <exception cref="ArgumentException">The tokens are no (B, T) of int64, there is one that the vocabulary hasn't,
-    /// or the state is of another batch or network.</exception>
+    /// <param name="state">The state returned for the previous segment, or null to start a new document.</param>
+    /// <returns>The hidden vectors (B, T, d), of which <see cref="ReadOut"/> makes logits, and the state after the
+    /// segment. Both are in the caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">The tokens are not (B, T) of int64, a token is not in the vocabulary, or the
+    /// state belongs to another batch or network.</exception>
     public (Tensor Hidden, EpisodicState State) Read(Tensor tokens, EpisodicState? state = null)
     {
         Require.Shape(tokens, [Require.Any, Require.Any]);
@@ -147,7 +146,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         return (hidden.MoveToOuterDisposeScope(), after);
     }
 
-    /// <summary><see cref="Read"/> of tokens that are known to be good.</summary>
+    /// <summary>The same as <see cref="Read"/>, without checks.</summary>
     internal (Tensor Hidden, EpisodicState State) Run(Tensor tokens, EpisodicState? state)
     {
         using var scope = NewDisposeScope();
@@ -164,11 +163,11 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         return (norm.forward(x).MoveToOuterDisposeScope(), after);
     }
 
-    /// <summary>The state at the beginning of documents.</summary>
+    /// <summary>Creates the state at the beginning of documents.</summary>
     internal EpisodicState FirstState(long batch, Device device, DocumentNumbers documents) =>
         new(0, batch, [.. blocks.Select(b => b.FirstState(batch, device))]) { Documents = documents };
 
-    /// <summary>Logits (…, V) of what <see cref="Read"/> gives (…, d).</summary>
+    /// <summary>Computes the logits (…, V) of hidden vectors (…, d) from <see cref="Read"/>.</summary>
     public Tensor ReadOut(Tensor hidden) =>
         readout is null
             ? Projection.Multiply(hidden, embedding.weight!, null, _model.Autocast is not null)
@@ -181,12 +180,12 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         base.Dispose(disposing);
     }
 
-    /// <summary>Goes on with documents token by token.</summary>
-    /// <param name="prompt">Their beginnings (B, T), T ≥ 1.</param>
+    /// <summary>Continues documents token by token.</summary>
+    /// <param name="prompt">The beginnings of the documents (B, T), T ≥ 1.</param>
     /// <param name="tokens">How many tokens to add.</param>
-    /// <param name="temperature">What logits are divided by before a token is drawn; 0: the likeliest one is
+    /// <param name="temperature">Logits are divided by this before a token is drawn. With 0 the likeliest token is
     /// taken.</param>
-    /// <param name="generator">Where random numbers come from, on the network's device; null: Torch's own.</param>
+    /// <param name="generator">The source of random numbers, or null for Torch's own.</param>
     /// <returns>The added tokens (B, tokens).</returns>
     /// <exception cref="ArgumentException">The prompt is empty or wrong, or a number is negative.</exception>
     public Tensor Generate(Tensor prompt, int tokens, double temperature = 1, Generator? generator = null)

@@ -11,7 +11,15 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Models;
 
-/// <summary>The network.</summary>
+/// <summary>The settings of the network, an Elman network or a transformer with episodic memories.</summary>
+/// <example><code>
+/// var model = new ModelConfiguration
+/// {
+///     Type = "episodic_transformer",
+///     HiddenSize = 64,
+///     Memories = [new FastWeightSettings { Write = "delta" }, new GraphSettings { Nodes = 64 }],
+/// };
+/// </code></example>
 [KeysOf(nameof(Type))]
 public sealed record ModelConfiguration
 {
@@ -155,7 +163,7 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public IReadOnlyList<MemorySettings> Memories { get; init; } = [];
 
-    /// <summary>Of a transformer: what its blocks' parts have in common.</summary>
+    /// <summary>Of a transformer: the sizes and switches that the parts of its blocks share.</summary>
     [JsonIgnore]
     internal BlockShape Block =>
         new(HiddenSize, ScalarType)
@@ -226,7 +234,7 @@ public sealed record ModelConfiguration
     [JsonIgnore]
     internal ScalarType ScalarType => Dtype == "float64" ? torch.ScalarType.Float64 : torch.ScalarType.Float32;
 
-    /// <summary>Whether it is an <see cref="Models.EpisodicTransformer"/>.</summary>
+    /// <summary>Whether the network is an <see cref="Models.EpisodicTransformer"/>.</summary>
     [JsonIgnore]
     public bool IsTransformer => Type == EpisodicTransformer;
 
@@ -240,34 +248,44 @@ public sealed record ModelConfiguration
             );
         }
 
-        if (IsTransformer)
+        foreach (var problem in IsTransformer ? CheckTransformer() : CheckElman(task))
+            yield return problem;
+    }
+
+    private IEnumerable<ConfigurationProblem> CheckTransformer()
+    {
+        if (Attention && HiddenSize % (2 * Heads) != 0)
         {
-            if (Attention && HiddenSize % (2 * Heads) != 0)
-            {
-                yield return new(
-                    "model.heads",
-                    $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a "
-                        + "head's numbers are rotated two by two)"
-                );
-            }
-
-            if (HypernetworkRank > 1 && Memory == "none")
-            {
-                yield return new(
-                    "model.hypernetwork_rank",
-                    $"found {HypernetworkRank} beside memory none; allowed: 1, or write hypernetwork"
-                );
-            }
-
-            foreach (var memory in BlockMemories)
-            {
-                foreach (var problem in memory.Check(Block))
-                    yield return problem with { Path = PathOf(memory, problem.Path) };
-            }
-            if (Autocast is not null && Dtype != "float32")
-                yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
-            yield break;
+            yield return new(
+                "model.heads",
+                $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a "
+                    + "head's numbers are rotated two by two)"
+            );
         }
+
+        if (HypernetworkRank > 1 && Memory == "none")
+        {
+            yield return new(
+                "model.hypernetwork_rank",
+                $"found {HypernetworkRank} beside memory none; allowed: 1, or write hypernetwork"
+            );
+        }
+
+        foreach (var memory in BlockMemories)
+        {
+            foreach (var problem in memory.Check(Block))
+                yield return problem with
+                {
+                    Path = PathOf(memory, problem.Path),
+                };
+        }
+
+        if (Autocast is not null && Dtype != "float32")
+            yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
+    }
+
+    private IEnumerable<ConfigurationProblem> CheckElman(TaskConfiguration task)
+    {
         if (task.Other?.WhyBias is { } why && !Bias)
             yield return new("model.bias", $"found false; {task.Label} needs true: {why}");
 

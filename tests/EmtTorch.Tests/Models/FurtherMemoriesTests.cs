@@ -47,7 +47,8 @@ public sealed class FurtherMemoriesTests
         public override MemoryState FirstState(long batch, Device device) =>
             new() { ["one"] = ones([batch, 1], dtype: block.Dtype, device: device) };
 
-        public override MemoryRead Read(BlockInput input, MemoryState state) => new(input.Hidden * state["one"].unsqueeze(1), state);
+        public override MemoryRead Read(BlockInput input, MemoryState state) =>
+            new(input.Hidden * state["one"].unsqueeze(1), state);
     }
 
     [Named("test_unchanged")]

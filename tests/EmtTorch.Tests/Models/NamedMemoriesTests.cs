@@ -77,13 +77,19 @@ public sealed class NamedMemoriesTests
     [Test]
     public void AMemoryByNameIsWrittenByNameAndWithoutItsShortKeys()
     {
-        var configuration = ConfigurationFile.Parse(Text("""
-            "memories": { "fast_weights": { "write": "delta" } }
-            """));
+        var configuration = ConfigurationFile.Parse(
+            Text(
+                """
+                "memories": { "fast_weights": { "write": "delta" } }
+                """
+            )
+        );
         var model = JsonNode.Parse(configuration.ToJson())!["model"]!.AsObject();
         Assert.That((string?)model["memories"]!["fast_weights"]!["write"], Is.EqualTo("delta"));
         Assert.That(
-            model.Select(p => p.Key).Intersect(["memory", "memory_heads", "write", "read", "decay", "hypernetwork_rank"]),
+            model
+                .Select(p => p.Key)
+                .Intersect(["memory", "memory_heads", "write", "read", "decay", "hypernetwork_rank"]),
             Is.Empty
         );
         Assert.That(model.ContainsKey("graph_nodes"), Is.True, "the graph is not among the memories by name");
@@ -118,10 +124,7 @@ public sealed class NamedMemoriesTests
     [TestCase(""" "graph_read": "sed" """, "model.graph_read: found the text \"sed\"; allowed: one of addressed, seed")]
     [TestCase(""" "memory_heads": 0 """, "model.memory_heads: found 0; allowed: a whole number from 1 to 1024")]
     public void WhatDoesNotGoTogetherIsRefused(string memories, string message) =>
-        Assert.That(
-            () => Parse(memories),
-            Throws.InstanceOf<ConfigurationException>().With.Message.Contains(message)
-        );
+        Assert.That(() => Parse(memories), Throws.InstanceOf<ConfigurationException>().With.Message.Contains(message));
 
     [Test]
     public void AStateOfOtherMemoriesIsRefused()
@@ -131,6 +134,9 @@ public sealed class NamedMemoriesTests
         using var other = new EpisodicTransformer(7, Parse(""" "memory": "none" """));
         var tokens = zeros([1, 3], dtype: ScalarType.Int64);
         var state = other.Read(tokens).State;
-        Assert.That(() => network.Read(tokens, state), Throws.ArgumentException.With.Message.Contains("other memories"));
+        Assert.That(
+            () => network.Read(tokens, state),
+            Throws.ArgumentException.With.Message.Contains("other memories")
+        );
     }
 }

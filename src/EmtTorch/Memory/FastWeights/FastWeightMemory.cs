@@ -8,20 +8,20 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.
+/// What a <see cref="FastWeightMemory"/> computed for a segment. The tensors are valid during the observer's call only.
 /// </summary>
 /// <param name="Queries">q (B, heads, T, d_k), of length 1.</param>
-/// <param name="Keys">k (B, heads, T, d_k), of length 1; of writes by a hypernetwork of rank r a (B, heads · r, T,
-/// d_k), a head's one after the other.</param>
+/// <param name="Keys">k (B, heads, T, d_k), of length 1; with a hypernetwork of rank r, a (B, heads · r, T, d_k), the
+/// pairs of one head together.</param>
 /// <param name="Values">v (B, heads, T, d_v), or b (B, heads · r, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
-/// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
+/// <param name="Gate">g (B, heads, T), or null without a gate.</param>
 /// <param name="Decay">γ (heads).</param>
 /// <param name="Rule">What is written.</param>
 /// <param name="Reads">r (B, heads, T, d_v).</param>
 /// <param name="Before">F before the segment (B, heads, d_k, d_v).</param>
 /// <param name="After">F after it.</param>
-/// <param name="Hidden">h̃ (B, T, d), from which all these are.</param>
+/// <param name="Hidden">h̃ (B, T, d), from which all these are computed.</param>
 public sealed record MemoryActivity(
     Tensor Queries,
     Tensor Keys,
@@ -87,20 +87,19 @@ public sealed record FastWeightSettings : MemorySettings
 }
 
 /// <summary>
-/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} +
-/// g_t η k_t v_tᵀ (or by the delta rule, or by a hypernetwork), r_t = F_{t−1}ᵀ q_t: a token
-/// retrieves before it writes. q, k, v are projections of h̃, keys and queries have length 1, each head has its η and
-/// γ. What a read adds to the stream is
+/// Fast weights F as a block's memory. Every token reads r_t = F_{t−1}ᵀ q_t and then writes F_t = γ F_{t−1} + g_t η k_t
+/// v_tᵀ, or by the delta rule, or by a hypernetwork. q, k, v are projections of h̃; keys and queries have length 1; each
+/// head has its own η and γ. A read adds to the stream
 /// <code>
 /// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
 /// </code>
-/// (the source's 1.2). The recurrence itself, a token at a time and in parallel, is <see cref="FastWeights"/>.
+/// (the source's 1.2). <see cref="FastWeights"/> has the recurrence itself, token by token and in parallel.
 /// </summary>
 /// <remarks>
-/// At first W_Q = W_K: a token asks for what was written by tokens like it. The softmax over d numbers is nearly
-/// uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d), so that reads come through. η is learned as
-/// its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2,
-/// as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
+/// First weights: W_Q = W_K, so that a token asks for what tokens like it have written. The softmax over d numbers is
+/// nearly uniform then, and a read changes it by about |r|/d^1.5; V^fast is drawn from N(0, d), so that reads have an
+/// effect. η is learned as its logarithm and begins at 1. The delta rule overshoots for η > 1 and diverges for η > 2, so
+/// there η is a sigmoid and begins at 0.88. γ is 1, or a sigmoid that begins at 0.98.
 /// </remarks>
 public sealed class FastWeightMemory : BlockMemory
 {
@@ -142,7 +141,7 @@ public sealed class FastWeightMemory : BlockMemory
     internal const string SettingsName = "fast_weights",
         StateName = "F";
 
-    /// <summary>Told of every segment that is read; for analyses.</summary>
+    /// <summary>Called for every segment that is read; for analyses.</summary>
     public Action<MemoryActivity>? Observer { get; set; }
 
     /// <summary>η (heads).</summary>
@@ -151,14 +150,14 @@ public sealed class FastWeightMemory : BlockMemory
     /// <summary>γ (heads).</summary>
     public Tensor DecayFactor => logit_decay is null ? ones_like(rate) : logit_decay.sigmoid();
 
-    /// <summary>W_Q h̃ (…, d), not normed.</summary>
+    /// <summary>Computes W_Q h̃ (…, d), not brought to length 1.</summary>
     internal Tensor Ask(Tensor h) => nn.functional.linear(h, qkv.weight.narrow(0, 0, qkv.weight.shape[1]));
 
-    /// <summary>The part of the parameters that <see cref="Ask"/> is: the first d rows of this one.</summary>
+    /// <summary>W_Q, W_K and W_V (3 d, d). <see cref="Ask"/> uses the first d rows.</summary>
     internal Parameter QueriesKeysAndValues => qkv.weight;
 
-    /// <summary>F of stored writes, one after the other without decay.</summary>
-    /// <param name="k">(B, heads, n, d_k), or of a hypernetwork (B, heads · r, n, d_k).</param>
+    /// <summary>Computes F from stored writes, one after the other without decay.</summary>
+    /// <param name="k">(B, heads, n, d_k), or (B, heads · r, n, d_k) with a hypernetwork.</param>
     /// <param name="v">(B, heads, n, d_v), or (B, heads · r, n, d_v).</param>
     /// <param name="strength">(B, heads, n); 0 writes nothing.</param>
     internal Tensor Rewritten(Tensor k, Tensor v, Tensor strength)
@@ -189,7 +188,7 @@ public sealed class FastWeightMemory : BlockMemory
     }
 
     /// <param name="h">h̃ (B, T, d).</param>
-    /// <param name="contexts">c (B, T, d), where there is one.</param>
+    /// <param name="contexts">c (B, T, d), or null without a drifting context.</param>
     /// <param name="state">F before the first token (B, heads, d_k, d_v).</param>
     /// <returns>What the reads add to the stream (B, T, d), and F after the last token.</returns>
     internal (Tensor Added, Tensor State) forward(Tensor h, Tensor? contexts, Tensor state)

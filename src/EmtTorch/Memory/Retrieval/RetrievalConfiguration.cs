@@ -40,8 +40,8 @@ public sealed record RetrievalConfiguration : MemorySettings
     public int? Entries { get; init; }
 
     [Description(
-        "The table, made where there is none; another, its name with _runs, is beside it. Runs share it, told "
-            + "apart by name and seed."
+        "The table, made if it does not exist, and beside it another with the same name and _runs. Runs share "
+            + "it; their name and seed tell them apart."
     )]
     [RegularExpression(
         "^[A-Za-z_][A-Za-z0-9_]{0,49}$",
@@ -56,8 +56,8 @@ public sealed record RetrievalConfiguration : MemorySettings
     public string Connection { get; init; } = "EMTTORCH_POSTGRES";
 
     [Description(
-        "How entries of earlier batches are found. none: exactly, looking at all; hnsw: by an index, fast and now "
-            + "and then not the nearest."
+        "How entries of earlier batches are found. none: exactly, by comparing with all; hnsw: by an index, faster, "
+            + "and sometimes not the nearest."
     )]
     [AllowedValues("none", "hnsw")]
     [OnlyFor(Postgres)]
@@ -78,10 +78,7 @@ public sealed record RetrievalConfiguration : MemorySettings
     {
         if (Entries > Chunk)
         {
-            yield return new(
-                "entries",
-                $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer"
-            );
+            yield return new("entries", $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer");
         }
 
         if (Entries < Chunk && !block.Gate)

@@ -5,26 +5,26 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// A block's part that looks things up (the source's 2.2). Tokens go to a store, in whole chunks, each under the
-/// context that it came in, with the key k = W_k c₋₁; every token asks with the context that it leaves,
-/// q = W_q c, for the K entries of earlier chunks whose keys are nearest to it in angle, and attends to them:
+/// A store of tokens as a block's memory (the source's 2.2). Tokens go to the store in whole chunks, each under the
+/// context in which it came, with the key k = W_k c₋₁. Every token asks with the context after it, q = W_q c, for the K
+/// entries of earlier chunks whose keys are nearest to it in angle, and attends to them:
 /// <code>
 /// a = softmax_i(τ q·(W_k c₋₁)_i + ln g_i),   r = Σ a_i h̃_i,   what is added to the stream: W [h̃; r]
 /// </code>
-/// with q of length 1. What is stored as a value is [h̃; c₋₁]: W_k c₋₁ and the gate g = σ(w [h̃; c₋₁] + b) are taken
-/// anew from it, so that W_k and w are learned from what is read; what is in the store has no gradient.
-/// τ is learned. Without a drifting context both c and c₋₁ are h̃: a token asks for those like itself.
+/// with q of length 1. The stored value is [h̃; c₋₁]. W_k c₋₁ and the gate g = σ(w [h̃; c₋₁] + b) are computed from it
+/// again, so that W_k and w learn from what is read; what is in the store has no gradient. τ is learned. Without a
+/// drifting context both c and c₋₁ are h̃: a token asks for tokens like itself.
 /// </summary>
 /// <remarks>
-/// Which chunk a token is in follows from its place in the document alone, so that it finds the same however the
-/// document is cut into segments.
-/// <para>Keys in the store and the queries they are searched by are rounded to multiples of 2⁻¹¹. Their products are
-/// multiples of 2⁻²² then, no partial sum of one reaches 2, and 24 bits hold each of these: every product is exact in
-/// float32, in whatever order it is summed up. So all stores that search exactly find the same, ties included.</para>
-/// <para>By contexts, what is found is what followed something like this: the source's binding of items to contexts
-/// (Polyn et al.). By h̃ alone a key that is asked for finds itself, where it was bound, and not what it was bound to
-/// (experiments/outer-memories/retrieval: without drift recall stays at chance). At first W_q = W_k, τ = 3, and W_h of
-/// W = [W_h, W_r] is 0.</para>
+/// The chunk of a token depends on its position in the document only, so that it finds the same however the document is
+/// cut into segments.
+/// <para>Keys in the store, and the queries that search for them, are rounded to multiples of 2⁻¹¹. Their products are
+/// then multiples of 2⁻²², no partial sum reaches 2, and 24 bits hold each of them: every product is exact in float32, in
+/// any order of summation. All stores that search exactly therefore find the same, ties included.</para>
+/// <para>With contexts as keys a token finds what followed something like it: the source's binding of items to contexts
+/// (Polyn et al.). With h̃ alone a key finds itself and not what it was bound to
+/// (experiments/outer-memories/retrieval: without drift recall stays at chance). First weights: W_q = W_k, τ = 3, and W_h
+/// of W = [W_h, W_r] is 0.</para>
 /// </remarks>
 public sealed class RetrievalMemory : BlockMemory
 {
