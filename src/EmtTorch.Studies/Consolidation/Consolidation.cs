@@ -72,10 +72,7 @@ public sealed class Consolidation
 
     /// <summary>Returns the same state with F = 0. The context and the window of attention stay.</summary>
     public static EpisodicState Wipe(EpisodicState state) =>
-        state with
-        {
-            Layers = [.. state.Layers.Select(l => l with { FastWeights = l.FastWeights?.zeros_like() })],
-        };
+        state.WithMemory(FastWeightMemory.SettingsName, (_, memory) => memory.Select(f => f.zeros_like()));
 
     /// <summary>The literal replay loss: the mean over stored writes, summed over blocks.</summary>
     /// <param name="network">The network.</param>
@@ -89,7 +86,7 @@ public sealed class Consolidation
     {
         using var scope = NewDisposeScope();
         var loss = zeros([], dtype: network.Dtype, device: network.parameters().First().device);
-        foreach (var (block, stored) in network.Blocks.Zip(writes))
+        foreach (var (block, memory, stored) in network.Blocks.Zip(network.Memories, writes))
         {
             if (stored.Count == 0)
                 continue;
@@ -98,7 +95,7 @@ public sealed class Consolidation
             Tensor First(Tensor pairs, StoredWrite w) =>
                 pairs.view(w.Strength.shape[0], -1, pairs.shape[^1]).select(1, 0).reshape(-1);
             var h = Stack(w => w.Hidden); // (n, d)
-            var keyErrors = (block.Memory!.Ask(h) - Stack(w => First(w.Keys, w))).pow(2).sum([-1L]);
+            var keyErrors = (memory.Ask(h) - Stack(w => First(w.Keys, w))).pow(2).sum([-1L]);
             var valueErrors = (block.FeedForward(h) - Stack(w => First(w.Values, w))).pow(2).sum([-1L]);
             loss = loss + (keyErrors + valueErrors).mean();
         }
@@ -230,10 +227,10 @@ public sealed class Consolidation
         var input = AskForCues(questions, chosen);
         var pupil = _network.Run(input.narrow(1, 0, 0), null).State;
         Tensor FastWeights(int block) => stack(chosen.Select(e => e.FastWeights[block]).ToArray());
-        var full = pupil with
-        {
-            Layers = [.. pupil.Layers.Select((layer, block) => layer with { FastWeights = FastWeights(block) })],
-        };
+        var full = pupil.WithMemory(
+            FastWeightMemory.SettingsName,
+            (block, _) => new() { [FastWeightMemory.StateName] = FastWeights(block) }
+        );
         return CompareAnswers(teacher, full, pupil, input, FindQuestions(questions.Target));
     }
 

@@ -108,7 +108,7 @@ public sealed class ConsolidationExperiment
     {
         if (run.Task.Own is not SegmentRecallConfiguration task)
             return $"learned {run.Task.Label}: facts are pairs of segment_recall";
-        if (run.Model.Memory == "none")
+        if (run.Model.Find<FastWeightSettings>() is null)
             return "has no fast weights: there is nothing to consolidate";
         int most = settings.Facts.Concat(settings.Nights.SelectMany(n => n.Facts ?? [])).Max();
         if (task.Keys < most)

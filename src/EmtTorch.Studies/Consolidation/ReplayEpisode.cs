@@ -69,7 +69,7 @@ internal sealed record ReplayEpisode(long Episode, IReadOnlyList<long> Cues, Ten
             Tensor Stack(Func<StoredWrite, Tensor> part) => stack(own.Select(part).ToArray(), 1).unsqueeze(0);
             var weights =
                 own.Length == 0
-                    ? memory.FirstState(1, CPU)
+                    ? memory.FirstState(1, CPU)[FastWeightMemory.StateName]
                     : memory.Rewritten(Stack(w => w.Keys), Stack(w => w.Values), Stack(w => w.Strength));
             return weights[0].MoveToOuterDisposeScope();
         }

@@ -20,7 +20,7 @@ internal sealed class SettingRule
     /// <summary>The rule of a record of settings: a run's, or an experiment's.</summary>
     public static SettingRule Of<T>() => Cache<T>.Rule;
 
-    // Made anew where assemblies were added.
+    // Made again after an assembly was added.
     private static class Cache<T>
     {
         private static (int Version, SettingRule Rule) _made = (-1, null!);
@@ -53,6 +53,7 @@ internal sealed class SettingRule
     private readonly string? _kindKey; // …this key of the object that it is in
     private readonly bool _takesAnyKey; // with values by the rule of the items, if there is one
     private readonly string? _words;
+    private readonly ShortForAttribute? _shortFor;
     private readonly JsonNode[] _choices = [];
     private readonly bool _takesParts; // some keys are names of parts
     private readonly RegularExpressionAttribute? _pattern;
@@ -66,16 +67,11 @@ internal sealed class SettingRule
     private SettingRule(Type type, PropertyInfo? property, object? value, bool element = false)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
-        _kind =
-            type == typeof(string) ? "string"
-            : type == typeof(bool) ? "boolean"
-            : type == typeof(double) ? "number"
-            : type == typeof(int) || type == typeof(long) || type == typeof(BigInteger) ? "integer"
-            : type.IsGenericType
-            && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>)
-            && property?.IsDefined(typeof(PartAttribute)) != true
-                ? "array"
-            : "object";
+        _shortFor = property?.GetCustomAttribute<ShortForAttribute>();
+        T? Said<T>()
+            where T : Attribute => property?.GetCustomAttribute<T>() ?? _shortFor?.Setting?.GetCustomAttribute<T>();
+        bool isPart = property?.IsDefined(typeof(PartAttribute)) == true;
+        _kind = isPart ? "object" : JsonTypeOf(type);
 
         if (property is not null && !element)
         {
@@ -86,7 +82,8 @@ internal sealed class SettingRule
                 new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable
                 && !property.IsDefined(typeof(JsonIgnoreAttribute));
             _description =
-                property.GetCustomAttribute<DescriptionAttribute>()?.Description
+                Said<DescriptionAttribute>()?.Description
+                + (_shortFor is null ? "" : $" Short for {_shortFor.Path}.")
                 + (_onlyFor is null ? "" : $" For {string.Join(" and ", _onlyFor)} alone.");
             if (!_required && _kind != "object" && value is not (null or ""))
                 _default = JsonSerializer.SerializeToNode(value, SettingJson.Options);
@@ -102,35 +99,14 @@ internal sealed class SettingRule
                 (_takesAnyKey, _words) = (true, null);
                 _items = new(type.GetGenericArguments()[1], property, null);
                 break;
-            case "object" when property?.IsDefined(typeof(PartAttribute)) == true:
+            case "object" when isPart:
                 _takesParts = true;
-                foreach (var (name, part) in Parts.Of(type.GetGenericArguments()[0]))
-                    Keys.Add(name, new(part, null, null));
+                AddParts(type.GetGenericArguments()[0]);
                 break;
             case "object":
-                value ??= Activator.CreateInstance(type);
                 _description ??= type.GetCustomAttribute<DescriptionAttribute>()?.Description;
-                string[] ways = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties ?? [];
-                foreach (var p in type.GetProperties().Where(p => p.CanWrite))
-                {
-                    List<string> names = [];
-                    if (p.IsDefined(typeof(PartAttribute)) && !p.PropertyType.IsGenericType)
-                    {
-                        _takesParts = true;
-                        foreach (var (name, part) in Parts.Of(p.PropertyType))
-                        {
-                            names.Add(name);
-                            Keys.Add(name, new(part, null, null));
-                        }
-                    }
-                    else
-                    {
-                        names.Add(KeyOf(p.Name));
-                        Keys.Add(names[0], new(p.PropertyType, p, p.GetValue(value)));
-                    }
-                    if (ways.Contains(p.Name))
-                        _exactlyOne = [.. _exactlyOne, .. names];
-                }
+                _takesParts = type.GetProperties().Any(IsOnePart);
+                _exactlyOne = AddProperties(type, value ?? Activator.CreateInstance(type)!);
                 if (type.GetCustomAttribute<KeysOfAttribute>()?.Property is { } kinds)
                     _kindKey = KeyOf(kinds);
                 break;
@@ -145,15 +121,12 @@ internal sealed class SettingRule
                 break;
             default:
                 _choices =
-                    property
-                        ?.GetCustomAttribute<AllowedValuesAttribute>()
-                        ?.Values.Select(v => JsonSerializer.SerializeToNode(v)!)
-                        .ToArray()
+                    Said<AllowedValuesAttribute>()?.Values.Select(v => JsonSerializer.SerializeToNode(v)!).ToArray()
                     ?? [];
                 if (property?.GetCustomAttribute<OrNameOfAttribute>() is { } others)
                     _choices = [.. _choices, .. Parts.Of(others.Type).Keys.Select(name => JsonValue.Create(name))];
-                _pattern = property?.GetCustomAttribute<RegularExpressionAttribute>();
-                if (property?.GetCustomAttribute<RangeAttribute>() is { } range)
+                _pattern = Said<RegularExpressionAttribute>();
+                if (Said<RangeAttribute>() is { } range)
                 {
                     _minimum = Convert.ToString(range.Minimum, CultureInfo.InvariantCulture);
                     _maximum = range.Maximum is double.MaxValue
@@ -165,8 +138,46 @@ internal sealed class SettingRule
         }
     }
 
+    private static string JsonTypeOf(Type type) =>
+        type == typeof(string) ? "string"
+        : type == typeof(bool) ? "boolean"
+        : type == typeof(double) ? "number"
+        : type == typeof(int) || type == typeof(long) || type == typeof(BigInteger) ? "integer"
+        : type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) ? "array"
+        : "object";
+
+    // Whether the names of parts are keys beside the others.
+    private static bool IsOnePart(PropertyInfo property) =>
+        property.IsDefined(typeof(PartAttribute)) && !property.PropertyType.IsGenericType;
+
+    /// <summary>Adds the keys of a record.</summary>
+    /// <returns>The keys of which exactly one must be given; none if there is no such rule.</returns>
+    private string[] AddProperties(Type type, object defaults)
+    {
+        string[] ways = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties ?? [];
+        List<string> exactlyOne = [];
+        foreach (var property in type.GetProperties().Where(p => p.CanWrite))
+        {
+            int before = Keys.Count;
+            if (IsOnePart(property))
+                AddParts(property.PropertyType);
+            else
+                Keys.Add(KeyOf(property.Name), new(property.PropertyType, property, property.GetValue(defaults)));
+            if (ways.Contains(property.Name))
+                exactlyOne.AddRange(Keys.Keys.Skip(before));
+        }
+        return [.. exactlyOne];
+    }
+
+    private void AddParts(Type kind)
+    {
+        foreach (var (name, part) in Parts.Of(kind))
+            Keys.Add(name, new(part, null, null));
+    }
+
     /// <summary>
-    /// The rule of a setting by its path, training.steps; null where there is none, and what is wrong with the path.
+    /// Finds the rule of a setting by its path, such as training.steps. If there is none, the result is null and the
+    /// problem says what is wrong with the path.
     /// </summary>
     public SettingRule? Find(string path, out ConfigurationProblem? problem)
     {
@@ -216,7 +227,7 @@ internal sealed class SettingRule
         } + (_nullable ? ", or null" : "");
 
     /// <summary>
-    /// Checks a value and all that is in it. Keys with a bad value are taken out of their object, so that the rest can
+    /// Checks a value and everything in it. Keys with a bad value are removed from their object, so that the rest can
     /// still be bound and checked further.
     /// </summary>
     /// <returns>Whether the value can be bound.</returns>
@@ -286,6 +297,12 @@ internal sealed class SettingRule
             section.Remove(key);
         }
 
+        foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && k.Value.IsReplaced(section)))
+        {
+            problems.Add(new(Join(path, key), $"is short for {rule._shortFor!.Path}: give one of the two"));
+            section.Remove(key);
+        }
+
         foreach (var (key, rule) in Keys)
         {
             if (rule._required && !given.Contains(key) && rule.IsFor(kind))
@@ -305,13 +322,20 @@ internal sealed class SettingRule
         }
     }
 
+    // Whether the part that a key is short for is given itself.
+    private bool IsReplaced(JsonObject section) =>
+        _shortFor is not null && (section[_shortFor.List] as JsonObject)?.ContainsKey(_shortFor.Part) == true;
+
     private bool IsFor(string? kind) => _onlyFor is null || _onlyFor.Contains(kind);
 
-    // Of which kind an object is: what it says, or the default.
+    // The kind of an object: the one that it names, or the default.
     private string? KindOf(JsonObject section) =>
         _kindKey is null ? null : (string?)(section[_kindKey] ?? Keys[_kindKey]._default);
 
-    /// <summary>Takes the keys out of an object, and of those in it, that are for another kind than theirs.</summary>
+    /// <summary>
+    /// Takes keys out of an object, and out of those in it, that are for another kind than theirs, or short for a part
+    /// that is there itself.
+    /// </summary>
     public void RemoveForeign(JsonObject section)
     {
         if (KindOf(section) is { } kind)
@@ -319,6 +343,8 @@ internal sealed class SettingRule
             foreach (var (key, _) in Keys.Where(k => !k.Value.IsFor(kind)))
                 section.Remove(key);
         }
+        foreach (var (key, _) in Keys.Where(k => k.Value.IsReplaced(section)))
+            section.Remove(key);
 
         foreach (var (key, rule) in Keys)
         {
@@ -327,7 +353,7 @@ internal sealed class SettingRule
         }
     }
 
-    /// <summary>What to say of a key that this object doesn't have.</summary>
+    /// <summary>The message for a key that this object does not have.</summary>
     public string UnknownKey(string key) =>
         NearestName.To(key, Keys.Keys) is { } near ? $"unknown key; did you mean {near}?"
         : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}"
@@ -341,7 +367,7 @@ internal sealed class SettingRule
         var text = node.GetValue<string>();
         if (_choices.Length > 0)
             return _choices.Any(c => Text(c) == text);
-        // All of it: $ alone would let a line's end pass.
+        // The match must be the whole text: $ alone would accept a line break at the end.
         return _pattern is null
             || Regex.Match(text, _pattern.Pattern) is { Success: true } match && match.Length == text.Length;
     }
@@ -352,7 +378,7 @@ internal sealed class SettingRule
         bool plain = text.AsSpan().TrimStart('-').IndexOfAnyExceptInRange('0', '9') < 0;
         if (!plain)
         {
-            // JSON knows no integers: 2e4 and 64.0 are whole too. Beyond 2^53 such forms aren't exact.
+            // JSON has no integers: 2e4 and 64.0 are whole numbers too. Beyond 2^53 these forms are not exact.
             if (
                 !double.TryParse(text, CultureInfo.InvariantCulture, out double d)
                 || !double.IsInteger(d)
@@ -379,7 +405,7 @@ internal sealed class SettingRule
         return (_above ? value > minimum : value >= minimum) && value <= maximum;
     }
 
-    // A text's characters, any other value's JSON.
+    // The characters of a text, or the JSON of any other value.
     private static string Text(JsonNode node) =>
         node.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : node.ToJsonString();
 

@@ -196,7 +196,7 @@ public sealed class ConsolidationTests
         var question = Tokens(2, 4, seed: 9);
         var state = network.Read(Tokens(2, 9)).State;
         var wiped = Consolidation.Wipe(state);
-        Assert.That(wiped.Layers.Select(l => l.FastWeights!.abs().max().item<double>()), Is.All.Zero);
+        Assert.That(wiped.Layers.Select(l => l.Memories["fast_weights"]["F"].abs().max().item<double>()), Is.All.Zero);
         var fresh = network.Read(question).Hidden;
         Compared.AreEqual([network.Read(question, wiped).Hidden], [fresh], 1e-15);
         Assert.That(
@@ -233,7 +233,7 @@ public sealed class ConsolidationTests
             var again = network
                 .Memories[block]
                 .Rewritten(Together(w => w.Keys), Together(w => w.Values), Together(w => w.Strength));
-            Compared.AreEqual([again], [state.Layers[block].FastWeights!], 1e-12);
+            Compared.AreEqual([again], [state.Layers[block].Memories["fast_weights"]["F"]], 1e-12);
         }
         foreach (var reservoir in reservoirs)
             reservoir.Dispose();

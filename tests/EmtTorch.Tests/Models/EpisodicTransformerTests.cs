@@ -323,7 +323,7 @@ public sealed class EpisodicTransformerTests
         var far = network
             .Read(
                 tokens,
-                new EpisodicState(100_000_000, 1, [.. Enumerable.Repeat(new LayerState(null, null, null, null), 2)])
+                new EpisodicState(100_000_000, 1, [.. Enumerable.Repeat(new LayerState(null, null, null), 2)])
             )
             .Hidden;
         Compared.AreEqual([far], [near], 1e-5); // only differences of positions count
