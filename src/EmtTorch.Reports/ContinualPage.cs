@@ -156,7 +156,7 @@ public static class ContinualPage
         }.Facets(
             "matrix",
             "Accuracy on each task after each stage",
-            "Rows: which task has just been learned. Columns: which task is tested. Means over seeds.",
+            $"Rows: which task has just been learned. Columns: which task is tested. Means over n = {methods.Max(m => table.Of(m).Count)} seeds.",
             "method",
             methods.Select(ContinualTable.Name),
             columns: 4
@@ -191,11 +191,11 @@ public static class ContinualPage
                 Width = 420,
                 Height = 200,
                 Rows = rows,
-                Mark = new("line", Point: true, Tooltip: true),
+                Mark = Mark.Line(pointSize: 40),
                 X = new("strength", "strength")
                 {
                     Scale = new(Type: "log"),
-                    Axis = new(Format: "~g", Values: Enumerable.Range(-6, 16).Select(e => Math.Pow(10, e))),
+                    Axis = Axis.PowersOfTen with { Format = "~g" },
                 },
                 Y = new("v", "") { Scale = Scale.Share },
                 Color = Coloured("what", measures.Select(m => m.Title)),

@@ -16,6 +16,9 @@ public interface ITokenTask
     /// <summary>Token ids are from 0 to this, exclusive.</summary>
     int VocabularySize { get; }
 
+    /// <summary>The accuracy of guessing; 0 for a task on which nothing can be said of it, such as text.</summary>
+    double ChanceAccuracy => 0;
+
     /// <summary>One batch of documents; the same state of the generator gives the same batch.</summary>
     /// <param name="batchSize">Documents, B.</param>
     /// <param name="generator">Where the random numbers come from; on the task's device.</param>
