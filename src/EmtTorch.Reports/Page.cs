@@ -134,7 +134,7 @@ internal sealed partial class Page
     /// <summary>Text whose numbers stay on the line of their unit, of "of" and of "=".</summary>
     public static string Prose(string? text) => Escape(Joint().Replace(text ?? "", "\u00a0"));
 
-    [GeneratedRegex(@"(?<=\d) (?=%|rad\b|of \d)|(?<=\d of) (?=\d)|(?<=\w) (?== [\d−-])|(?<=\w[ \u00a0]=) (?=[\d−-])")]
+    [GeneratedRegex(@"(?<=\d) (?=%|rad\b|of \d)|(?<=\d of) (?=\d)|(?<=\w) (?== [\d−])|(?<=\w =) (?=[\d−])")]
     private static partial Regex Joint();
 
     /// <summary>An HTML id that is in no other use on the page.</summary>

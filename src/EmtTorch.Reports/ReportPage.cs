@@ -318,7 +318,9 @@ public static class ReportPage
     private static void Training(Page page, ReportData data)
     {
         page.Add("<h2>Training</h2>");
-        var figures = data.Training is { Count: > 0 } points ? TrainingCharts.Of(points, data.OnTokens, data.Chance).ToList() : [];
+        var figures = data.Training is { Count: > 0 } points
+            ? TrainingCharts.Of(points, data.OnTokens, data.Chance).ToList()
+            : [];
         if (figures.Count == 0)
             page.Missing("Training curves", data.Skipped.GetValueOrDefault(ReportChart.Training));
         page.Add("<div class=\"pair\">");

@@ -131,7 +131,8 @@ internal static class EpisodicFigures
             var of = heads ? $"block {found.Block}, head {found.Head}" : $"block {found.Block}";
             var over = found.Asked is null
                 ? ""
-                : $" Over {found.Questions} questions {NumberText.Percent(found.Asked)} comes from the asked pair and {NumberText.Percent(found.Others)} from the others.";
+                : $" Over {found.Questions} questions {NumberText.Percent(found.Asked)} comes from the asked pair and "
+                    + $"{NumberText.Percent(found.Others)} from the others.";
             yield return new HeatMap
             {
                 Values = shares,
@@ -164,7 +165,8 @@ internal static class EpisodicFigures
                 };
             var over = graph.Linked is null
                 ? ""
-                : $" Over {graph.Questions} questions {NumberText.Percent(graph.Linked)} of the strongest edges from a question's first fact lead to its second.";
+                : $" Over {graph.Questions} questions {NumberText.Percent(graph.Linked)} of the strongest edges from a "
+                    + "question's first fact lead to its second.";
             yield return new HeatMap
             {
                 Values = graph.Edges,
@@ -199,7 +201,9 @@ internal static class EpisodicFigures
                 "σ of F",
                 Enumerable
                     .Range(0, shown)
-                    .SelectMany(i => course.Tokens.Select((t, p) => new Point(t, course.SingularValues[p][i], $"σ{i + 1}")))
+                    .SelectMany(i =>
+                        course.Tokens.Select((t, p) => new Point(t, course.SingularValues[p][i], $"σ{i + 1}"))
+                    )
             ).Draw();
         }
         yield return new Lines(
@@ -260,7 +264,9 @@ internal static class EpisodicFigures
 
     private sealed record Place(double X, string Label);
 
-    /// <summary>Lines over one axis: an accuracy with the interval of each point and a logarithmic axis, or a mean.</summary>
+    /// <summary>
+    /// Lines over one axis: an accuracy, with the interval of each point and a logarithmic axis, or a mean.
+    /// </summary>
     private sealed record Lines(string Id, string Title, string Caption, string X, string Y, IEnumerable<Point> Points)
     {
         public IReadOnlyList<Place> Marks { get; init; } = [];
@@ -293,7 +299,16 @@ internal static class EpisodicFigures
             {
                 X = new("x", X)
                 {
-                    Scale = IsAccuracy ? Scale.Tight with { Type = "log", Base = 2 } : Scale.Tight with { Zero = false },
+                    Scale = IsAccuracy
+                        ? Scale.Tight with
+                        {
+                            Type = "log",
+                            Base = 2,
+                        }
+                        : Scale.Tight with
+                        {
+                            Zero = false,
+                        },
                     Axis = IsAccuracy
                         ? new() { Values = at.Where(v => Math.Log2(v) % 1 == 0), Format = "d" }
                         : new() { TickCount = 6, Format = "d" },
@@ -311,15 +326,29 @@ internal static class EpisodicFigures
                 {
                     Mark = Mark.Line(at.Count <= 40 ? 30 : null),
                     Tooltip = IsAccuracy
-                        ? [Tip("x", X), Tip("y", Y, ".3f"), Tip("low", "from", ".3f"), Tip("high", "to", ".3f"), Tip("n", "answers")]
+                        ?
+                        [
+                            Tip("x", X),
+                            Tip("y", Y, ".3f"),
+                            Tip("low", "from", ".3f"),
+                            Tip("high", "to", ".3f"),
+                            Tip("n", "answers"),
+                        ]
                         : null,
                 },
             ];
             if (IsAccuracy)
-                layers.Add(chart with { Mark = new("rule", StrokeWidth: 1.2), Y = chart.Y with { Field = "low" }, Y2 = new("high") { Type = null } });
+                layers.Add(
+                    chart with
+                    {
+                        Mark = new("rule", StrokeWidth: 1.2),
+                        Y = chart.Y with { Field = "low" },
+                        Y2 = new("high") { Type = null },
+                    }
+                );
             var answers = drawn.Select(p => p.Answers ?? 0).ToList();
             string interval = IsAccuracy
-                ? $" Bars: 95 % intervals of a share (Wilson), of {Range(answers.Min(), answers.Max())} answers at each point."
+                ? $" Bars: 95 % intervals (Wilson), of {Range(answers.Min(), answers.Max())} answers at each point."
                 : "";
             return new Chart
             {

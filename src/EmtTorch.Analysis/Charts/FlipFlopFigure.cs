@@ -81,10 +81,7 @@ internal static class FlipFlopFigure
             {
                 Transform =
                 [
-                    new
-                    {
-                        filter = $"datum.kind === 'stable' && datum.c{2 - across} {(positive ? ">=" : "<")} 0",
-                    },
+                    new { filter = $"datum.kind === 'stable' && datum.c{2 - across} {(positive ? ">=" : "<")} 0" },
                 ],
                 Mark = new("text", Align: positive ? "left" : "right", Dx: positive ? 9 : -9, FontSize: 12),
                 X = x,
@@ -121,7 +118,10 @@ internal static class FlipFlopFigure
 
     private static string Title(FlipFlopStates states, int component) =>
         component < states.Variance.Count
-            ? string.Create(CultureInfo.InvariantCulture, $"component {component + 1} ({states.Variance[component]:P0})")
+            ? string.Create(
+                CultureInfo.InvariantCulture,
+                $"component {component + 1} ({states.Variance[component]:P0})"
+            )
             : $"component {component + 1} (none)";
 
     /// <summary>A component, or 0 of a network that has fewer units than axes.</summary>

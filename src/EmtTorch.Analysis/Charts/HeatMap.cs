@@ -262,7 +262,9 @@ internal sealed record HeatAxis(string Title)
     public string CellLabel(string name) =>
         Names is null
             ? $"'' + (datum.{name}0 + 0.5)"
-            : $"[{string.Join(',', Names.Select(text => $"'{text.Replace("\\", "\\\\").Replace("'", "\\'")}'"))}][datum.{name}0 - 0.5]";
+            : $"[{string.Join(',', Names.Select(Quoted))}][datum.{name}0 - 0.5]";
+
+    private static string Quoted(string text) => $"'{text.Replace("\\", "\\\\").Replace("'", "\\'")}'";
 
     public Axis Axis()
     {

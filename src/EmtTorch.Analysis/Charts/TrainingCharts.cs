@@ -129,7 +129,7 @@ internal static class TrainingCharts
         Channel Looks(IReadOnlyList<object> looks) =>
             Told("of", shown, [.. shown.Select(n => looks[Array.IndexOf(names, n)])]);
         // A line through one point is not seen.
-        var sparse = rows.GroupBy(r => r.of).Where(g => g.Count() < 60).SelectMany(g => g);
+        var sparse = rows.GroupBy(r => r.of).Where(g => g.Count() < 60).SelectMany(g => g).ToList();
         var chart = new Chart
         {
             Rows = rows,
@@ -147,15 +147,16 @@ internal static class TrainingCharts
             },
             Color = Looks(Palette.Series),
         };
-        return new Chart
-        {
-            Height = 200,
-            Layers =
-            [
-                .. Chart.Chance(curves.Kind == Kind.Accuracy ? chance : null),
-                chart with { StrokeDash = Looks(Dashes) },
-                chart with { Rows = sparse, Mark = Mark.Dots(25) with { Tooltip = true } },
-            ],
-        }.Figure(curves.Id, curves.Title, curves.Caption);
+        List<Chart> layers =
+        [
+            .. Chart.Chance(curves.Kind == Kind.Accuracy ? chance : null),
+            chart with
+            {
+                StrokeDash = Looks(Dashes),
+            },
+        ];
+        if (sparse.Count > 0)
+            layers.Add(chart with { Rows = sparse, Mark = Mark.Dots(25) with { Tooltip = true } });
+        return new Chart { Height = 200, Layers = layers }.Figure(curves.Id, curves.Title, curves.Caption);
     }
 }

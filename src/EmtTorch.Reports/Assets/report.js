@@ -27,7 +27,7 @@
     if (!spec.$schema) spec.$schema = 'https://vega.github.io/schema/vega-lite/v6.json';
     if (spec.width === undefined && isSingle(spec)) spec.width = 'container';
     // A square needs no more room than half the page.
-    if (spec.usermeta?.height?.[0] >= .9) box.style.maxWidth = '33rem';
+    figure.classList.toggle('square', spec.usermeta?.height?.[0] >= .9);
     const height = heightOf(spec, box.clientWidth);
     if (height) Object.assign(spec, { height, autosize: { type: 'fit', contains: 'padding' } });
     else if (spec.width === 'container' && spec.autosize === undefined) spec.autosize = { type: 'fit-x', contains: 'padding' };
