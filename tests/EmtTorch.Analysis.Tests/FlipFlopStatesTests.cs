@@ -115,16 +115,19 @@ public sealed class FlipFlopStatesTests
     {
         using var network = UnitForEachBit(2);
         Figure figure = FlipFlopFigure.Of(FlipFlopStates.Find(network));
-        var (lines, points) = (figure.Spec["layer"]![0]!, figure.Spec["layer"]![1]!);
+        var panels = figure.Spec["hconcat"]!.AsArray();
+        var points = panels[0]!["layer"]![1]!;
         JsonArray values = points["data"]!["values"]!.AsArray();
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(lines["data"]!["values"]!.AsArray(), Has.Count.EqualTo(16 * 64));
+            Assert.That(figure.Spec["data"]!["values"]!.AsArray(), Has.Count.EqualTo(16 * 64));
+            Assert.That(panels, Has.Count.EqualTo(1), "two units have no third component");
             Assert.That(values.Count(v => (string)v!["kind"]! == "stable"), Is.EqualTo(4));
             Assert.That(values.Count(v => (string)v!["kind"]! == "unstable"), Is.EqualTo(5));
             Assert.That(
-                points["layer"]!.AsArray().Select(l => (bool)l!["mark"]!["filled"]!),
-                Is.EqualTo(new[] { false, true })
+                points["layer"]!.AsArray().Select(l => (bool?)l!["mark"]!["filled"]),
+                Is.EqualTo(new bool?[] { false, true, null, null }),
+                "open, filled, and the patterns' bits"
             );
             Assert.That(figure.Title, Is.EqualTo("4 stable and 5 unstable fixed points; 4 of 4 patterns are kept"));
         }

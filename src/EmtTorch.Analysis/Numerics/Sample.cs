@@ -53,6 +53,18 @@ public sealed record Sample(
             : sorted[^1];
     }
 
+    /// <summary>The 95 % interval of a share, after Wilson (1927): it stays within 0 and 1.</summary>
+    /// <param name="share">The share that was found, 0 to 1.</param>
+    /// <param name="count">How many it is of, at least 1.</param>
+    internal static (double Low, double High) ShareInterval(double share, long count)
+    {
+        const double z = 1.959964; // the normal distribution's quantile at 0.975
+        double square = z * z / count,
+            middle = (share + square / 2) / (1 + square),
+            half = z / (1 + square) * Math.Sqrt((share * (1 - share) + square / 4) / count);
+        return (Math.Max(0, middle - half), Math.Min(1, middle + half));
+    }
+
     private static (double, double) Bootstrap(double[] numbers)
     {
         var random = new Random(Seed); // a seeded Random is the same in every version of .NET

@@ -172,10 +172,7 @@ public sealed record ConsolidationResult(
                 Color =
                     field == "memory"
                         ? null
-                        : Named("night") with
-                        {
-                            Sort = [.. Rows.Select(r => r.Key.Night).Distinct()],
-                        },
+                        : Coloured("night", [.. Rows.Select(r => r.Key.Night).Distinct()], columns: 4),
             };
         var layers = new List<Chart>
         {
@@ -184,9 +181,9 @@ public sealed record ConsolidationResult(
         };
         if (dotted is not null)
             layers.Add(Layer(new("line", Color: Palette.Grey, StrokeDash: [2, 4]), "memory", mean: true));
+        caption += $" n = {Outcomes.Select(o => o.Run).Distinct().Count()} networks.";
         return new Chart
         {
-            Width = 560,
             Height = 300,
             Rows = Outcomes.Select(o => new
             {

@@ -10,16 +10,19 @@ internal static class GsemmFigures
     public static List<Figure> Draw(GsemmResult result)
     {
         var (ode, discrete) = (result.Continuous, result.Discrete);
+        // One for both, so that their colours can be compared.
+        var overlaps = ode.Overlaps.Concat(discrete.Overlaps).SelectMany(row => row).ToList();
+        var scale = new Scale(Scheme: "viridis", Domain: new[] { Math.Min(0, overlaps.Min()), overlaps.Max() });
         List<Figure> figures =
         [
-            DrawOverlaps(ode, "time, in the timescales' unit")
+            DrawOverlaps(ode, "time, in the timescales' unit", scale)
                 .Figure(
                     "overlaps",
                     "Memories retrieved by the ODE (Eq. 1)",
                     "Rows are memories, in their stored order. Colour is the overlap of the feature neurons' output "
                         + $"with each memory, Ξ†σ_f(V_f). Retrieved: {string.Join(", ", ode.Retrieved)}."
                 ),
-            DrawOverlaps(discrete, "step")
+            DrawOverlaps(discrete, "step", scale)
                 .Figure(
                     "overlaps-discrete",
                     "Memories retrieved by the discrete limit (Eq. 20)",
@@ -48,7 +51,7 @@ internal static class GsemmFigures
         return figures;
     }
 
-    private static Chart DrawOverlaps(GsemmRetrieval retrieval, string time)
+    private static Chart DrawOverlaps(GsemmRetrieval retrieval, string time, Scale scale)
     {
         // A screen shows no more than 400 columns.
         int every = Math.Max(1, retrieval.Times.Length / 400);
@@ -72,11 +75,12 @@ internal static class GsemmFigures
                             }
                     )
                 ),
-            Mark = new("rect", Tooltip: true),
-            X = new("time", time) { Scale = Scale.Tight },
+            // Neighbours overlap by half a pixel, or the background would show between them.
+            Mark = new("rect", Tooltip: true, X2Offset: 0.5),
+            X = new("time", time) { Scale = Scale.Tight with { Padding = 0 } },
             X2 = new("end") { Type = null },
             Y = new("memory", "memory") { Type = "ordinal" },
-            Color = new("overlap", "overlap") { Scale = new(Scheme: "viridis") },
+            Color = new("overlap", "overlap") { Scale = scale },
         };
     }
 
@@ -108,7 +112,7 @@ internal static class GsemmFigures
             })
         );
         Channel Part(string field, string title) =>
-            new(field, title) { Scale = Scale.Tight with { Type = "log" }, Axis = new(Format: ".0e", TickCount: 6) };
+            new(field, title) { Scale = Scale.Tight with { Type = "log" }, Axis = Axis.PowersOfTen };
         var layer = new Chart
         {
             X = Part("size", "step or timescale, in units of T_f"),
