@@ -26,7 +26,7 @@ public class GsemmExperimentTests
     public void TheShippedConfigurationIsTheDefaults() =>
         Assert.That(GsemmConfiguration.Load(Shipped), Is.EqualTo(new GsemmConfiguration()));
 
-    [Test]
+    [Test, Category(Layer.Slow)] // the whole study
     public void TheShippedConfigurationRetrievesInOrderAndAgreesWithTheTheory()
     {
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(Shipped));
@@ -108,6 +108,7 @@ public class GsemmExperimentTests
             new()
             {
                 Strengths = new() { AlphaC = 0 },
+                Timescales = new() { Hidden = 0.5, Delay = 2 },
                 Integration = new() { Length = 20 },
             }
         );
@@ -126,6 +127,7 @@ public class GsemmExperimentTests
                 Features = 16,
                 Memories = 3,
                 Nonlinearity = new() { Hidden = "tanh" },
+                Timescales = new() { Hidden = 0.5, Delay = 2 },
                 Integration = new() { Length = 5 },
             }
         );
