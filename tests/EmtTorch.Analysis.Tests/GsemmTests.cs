@@ -102,7 +102,8 @@ public class GsemmTests
                 })
                 .ToArray();
             TestContext.Out.WriteLine(
-                $"{integrator}: errors {string.Join(", ", errors)}, orders {Order(errors[0], errors[1]):0.000}, {Order(errors[1], errors[2]):0.000}"
+                $"{integrator}: errors {string.Join(", ", errors)}, orders {Order(errors[0], errors[1]):0.000}, "
+                    + $"{Order(errors[1], errors[2]):0.000}"
             );
             Assert.That(Order(errors[1], errors[2]), Is.EqualTo(order).Within(tolerance));
         }

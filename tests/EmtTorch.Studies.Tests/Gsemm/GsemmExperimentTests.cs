@@ -31,10 +31,14 @@ public class GsemmExperimentTests
     {
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(Shipped));
         TestContext.Out.WriteLine(
-            $"ODE {string.Join(" ", result.Continuous.Retrieved)} at {string.Join(" ", result.Continuous.Onsets)}; Eq. 20 {string.Join(" ", result.Discrete.Retrieved)}"
+            $"ODE {string.Join(" ", result.Continuous.Retrieved)} at {string.Join(" ", result.Continuous.Onsets)}; Eq. "
+                + $"20 {string.Join(" ", result.Discrete.Retrieved)}"
         );
         TestContext.Out.WriteLine(
-            $"‖W‖ {result.Norm}, Eq. 24 to {result.ConjugacyError:0.0e+0}; E {result.Energy!.Values.Min():0.0} … {result.Energy.Values.Max():0.0}, rise {result.Energy.LargestRise:0.00}; alone {result.EnergyWithoutSequence!.Values[0]:0.00} … {result.EnergyWithoutSequence.Values[^1]:0.00}, rise {result.EnergyWithoutSequence.LargestRise:0.0e+0}"
+            $"‖W‖ {result.Norm}, Eq. 24 to {result.ConjugacyError:0.0e+0}; E {result.Energy!.Values.Min():0.0} … "
+                + $"{result.Energy.Values.Max():0.0}, rise {result.Energy.LargestRise:0.00}; alone "
+                + $"{result.EnergyWithoutSequence!.Values[0]:0.00} … {result.EnergyWithoutSequence.Values[^1]:0.00}, "
+                + $"rise {result.EnergyWithoutSequence.LargestRise:0.0e+0}"
         );
         TestContext.Out.WriteLine(
             $"Eq. 20: largest overlap {result.Discrete.Overlaps.Skip(1).Min(o => o.Max()):0.0000} or more from step 1, the others {result.Discrete.Overlaps.Skip(1).Max(o => o.Select(Math.Abs).Order().ElementAt(o.Length - 2)):0.0000} or less"

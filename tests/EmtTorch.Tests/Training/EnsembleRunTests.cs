@@ -11,9 +11,12 @@ public sealed class EnsembleRunTests : InTemporaryFolder
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16, "dtype": "float64" },
-          "training": { "steps": 150, "batch_size": 8, "log_interval": 5, "learning_rate": 0.01, "curriculum": { "horizons": [3, 5, 8], "threshold": 0.7 } },
-          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 30, "keep_last": 100 }
+          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 },
+          "model": { "hidden_size": 16, "dtype": "float64" },
+          "training": { "steps": 150, "batch_size": 8, "log_interval": 5, "learning_rate": 0.01,
+            "curriculum": { "horizons": [3, 5, 8], "threshold": 0.7 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 },
+          "checkpoints": { "interval": 30, "keep_last": 100 }
         }
         """;
 
@@ -151,8 +154,10 @@ public sealed class EnsembleRunTests : InTemporaryFolder
     {
         string bits = $$"""
             {
-              "name": "bits", "device": "cpu", "task": { "name": "{{task}}", "d": 2 }, "model": { "hidden_size": 12, "bias": true, "dtype": "float64" },
-              "training": { "steps": 120, "batch_size": 8, "learning_rate": 0.02, "log_interval": 10, "curriculum": { "horizons": [4, 7, 12], "threshold": 0.8 } },
+              "name": "bits", "device": "cpu", "task": { "name": "{{task}}", "d": 2 },
+              "model": { "hidden_size": 12, "bias": true, "dtype": "float64" },
+              "training": { "steps": 120, "batch_size": 8, "learning_rate": 0.02, "log_interval": 10,
+                "curriculum": { "horizons": [4, 7, 12], "threshold": 0.8 } },
               "evaluation": { "horizon": 20, "batches": 2, "batch_size": 8, "interval": 40 }
             }
             """;

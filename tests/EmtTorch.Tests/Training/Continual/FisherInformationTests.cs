@@ -15,15 +15,18 @@ public sealed class FisherInformationTests
     private static RunConfiguration Rnn(int s = 2, int d = 2) =>
         ConfigurationFile.Parse(
             $$"""
-            { "device": "cpu", "task": { "name": "repeat_copy", "d": {{d}}, "s": {{s}} }, "model": { "hidden_size": 5, "dtype": "float64" } }
+            { "device": "cpu", "task": { "name": "repeat_copy", "d": {{d}}, "s": {{s}} },
+              "model": { "hidden_size": 5, "dtype": "float64" } }
             """
         );
 
     private static RunConfiguration Transformer =>
         ConfigurationFile.Parse(
             """
-            { "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 5, "keys": 3, "values": 3, "noise": 2 } },
-              "model": { "type": "episodic_transformer", "hidden_size": 4, "heads": 1, "layers": 1, "memory": "none", "dtype": "float64" }, "training": { "curriculum": { "horizons": [1] } } }
+            { "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 5, "keys": 3, "values": 3,
+              "noise": 2 } },
+              "model": { "type": "episodic_transformer", "hidden_size": 4, "heads": 1, "layers": 1, "memory": "none",
+                "dtype": "float64" }, "training": { "curriculum": { "horizons": [1] } } }
             """
         );
 
