@@ -50,7 +50,7 @@ public sealed class SourceTests
     /// <summary>Files that may share code.</summary>
     private static readonly string[] Shared =
     [
-        // The generic tile's code stands once for each type of number, so that the compiler sees vectors of that type.
+        // A tile's sums stay in registers. A method for what two tiles share would put them into memory.
         "src/EmtTorch/Kernels/Tiles.cs = src/EmtTorch/Kernels/Tiles.cs",
     ];
 
@@ -210,5 +210,4 @@ public sealed class SourceTests
             .EnumerateFiles(Path.Combine(Repository.Root, folder), "*.cs", SearchOption.AllDirectories)
             .Where(f => !Name(f).Split('/').Any(part => part is "bin" or "obj"))
             .Order(StringComparer.Ordinal);
-
 }
