@@ -26,8 +26,7 @@ internal static class AcrossDocuments
                 {
                     Console.WriteLine(
                         FormattableString.Invariant(
-                            $"{{ \"run\": \"{Path.GetFileName(run)}\", \"scope\": \"{scope}\", \"other_documents\": "
-                                + $"{others}, \"accuracy\": {Accuracy(run, scope, others):0.000} }}"
+                            $"{{ \"run\": \"{Path.GetFileName(run)}\", \"scope\": \"{scope}\", \"other_documents\": {others}, \"accuracy\": {Accuracy(run, scope, others):0.000} }}"
                         )
                     );
                 }

@@ -121,10 +121,7 @@ internal static class Retrieval
         store.Dispose();
         Console.WriteLine(
             FormattableString.Invariant(
-                $"{{ \"store\": \"{kind}\", \"keys\": {count}, \"width\": {width}, \"threads\": {get_num_threads()}, "
-                    + $"\"write_seconds\": {writing:0.00}, \"index_seconds\": {indexing:0.0}, \"queries\": {done}, "
-                    + $"\"queries_per_second\": {done / searching:0.0}, \"recall_at_10\": "
-                    + $"{(double)right / (compared * Nearest):0.0000}, \"compared\": {compared} }}"
+                $"{{ \"store\": \"{kind}\", \"keys\": {count}, \"width\": {width}, \"threads\": {get_num_threads()}, \"write_seconds\": {writing:0.00}, \"index_seconds\": {indexing:0.0}, \"queries\": {done}, \"queries_per_second\": {done / searching:0.0}, \"recall_at_10\": {(double)right / (compared * Nearest):0.0000}, \"compared\": {compared} }}"
             )
         );
     }
