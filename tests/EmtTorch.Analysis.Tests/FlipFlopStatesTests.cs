@@ -156,7 +156,8 @@ public sealed class FlipFlopStatesTests
         }
         var states = FlipFlopStates.Find(network);
         TestContext.Out.WriteLine(
-            $"loss {loss:0.0000}: {states.FixedPoints.Points.Count} points, {states.FixedPoints.Unconverged} unconverged"
+            $"loss {loss:0.0000}: {states.FixedPoints.Points.Count} points, {states.FixedPoints.Unconverged} "
+                + "unconverged"
         );
         using (Assert.EnterMultipleScope())
         {

@@ -90,7 +90,7 @@ public class GsemmTests
             var cue = Values(tensor(Gaussian(1, 6, 13)));
             var exact = loops.Solve(cue, 1.0 / 1024, 2048);
             // Euler's steps are shorter, so that its second-order error does not blur the first.
-            var steps = integrator == Integrator.Euler ? new[] { 128, 256, 512 } : [8, 16, 32];
+            var steps = integrator == Integrator.Euler ? new[] { 256, 512 } : [8, 16, 32];
             var errors = steps
                 .Select(n =>
                 {
@@ -102,7 +102,8 @@ public class GsemmTests
                 })
                 .ToArray();
             TestContext.Out.WriteLine(
-                $"{integrator}: errors {string.Join(", ", errors)}, orders {Order(errors[0], errors[1]):0.000}, {Order(errors[1], errors[2]):0.000}"
+                $"{integrator}: errors {string.Join(", ", errors)}, orders {Order(errors[0], errors[1]):0.000}, "
+                    + $"{Order(errors[1], errors[2]):0.000}"
             );
             Assert.That(Order(errors[1], errors[2]), Is.EqualTo(order).Within(tolerance));
         }
@@ -184,7 +185,7 @@ public class GsemmTests
         var (xi, phi) = (Gaussian(6, 3, 31), Gaussian(3, 3, 32));
         var cue = Values(tensor(Gaussian(1, 6, 33)));
         var limit = new GsemmLoops(xi, phi, new()).Solve(cue, 1.0 / 1024, 2048).F;
-        var byTimescale = new[] { 128, 256, 512 }
+        var byTimescale = new[] { 256, 512 }
             .Select(n =>
             {
                 using var model = new Gsemm(
@@ -199,7 +200,7 @@ public class GsemmTests
             })
             .ToArray();
         using var reduced = new Gsemm(tensor(xi), tensor(phi));
-        var byStep = new[] { 128, 256, 512 }
+        var byStep = new[] { 256, 512 }
             .Select(n =>
                 Distance(
                     Values(reduced.Integrate(reduced.Start(Row(cue)), Integrator.Euler, 1.0 / n, 2).Last.Feature),
@@ -210,9 +211,9 @@ public class GsemmTests
         TestContext.Out.WriteLine(
             $"by timescale {string.Join(", ", byTimescale)}; by step {string.Join(", ", byStep)}"
         );
-        Assert.That(Order(byTimescale[1], byTimescale[2]), Is.EqualTo(1).Within(0.05));
-        Assert.That(Order(byStep[1], byStep[2]), Is.EqualTo(1).Within(0.05));
-        Assert.That(byTimescale[2], Is.LessThan(0.05));
+        Assert.That(Order(byTimescale[0], byTimescale[1]), Is.EqualTo(1).Within(0.05));
+        Assert.That(Order(byStep[0], byStep[1]), Is.EqualTo(1).Within(0.05));
+        Assert.That(byTimescale[1], Is.LessThan(0.05));
         // Δ = T_f = 1: two steps of Euler are two steps of Eq. 20.
         Assert.That(
             Values(reduced.Integrate(reduced.Start(Row(cue)), Integrator.Euler, 1, 2).Last.Feature),
@@ -413,11 +414,11 @@ public class GsemmTests
             tensor(Gaussian(16, 3, 83)),
             tensor(Gaussian(16, 4, 84))
         );
-        var run = model.Integrate(start, Integrator.Rk4, 0.01, 10);
+        var run = model.Integrate(start, Integrator.Rk4, 0.02, 10);
         var energy = model.ComputeEnergy(new(run.Feature, run.Hidden, run.Delay)); // (T, B)
         var change = energy[1..] - energy[..^1];
         Assert.That(change.max().ToDouble(), Is.LessThan(1e-10));
-        Assert.That((energy[0] - energy[1000]).min().ToDouble(), Is.GreaterThan(0.01));
+        Assert.That((energy[0] - energy[500]).min().ToDouble(), Is.GreaterThan(0.01));
     }
 
     [Test]
@@ -485,8 +486,8 @@ public class GsemmTests
             }
         );
         var memories = tensor(xi).t() * low; // (4, N_f), a memory each row
-        var still = model.Integrate(model.Start(memories), Integrator.Rk4, 0.05, 20);
-        Assert.That((still.Feature[400] - memories).abs().max().ToDouble(), Is.LessThan(1e-12));
+        var still = model.Integrate(model.Start(memories), Integrator.Rk4, 0.05, 5);
+        Assert.That((still.Feature[100] - memories).abs().max().ToDouble(), Is.LessThan(1e-12));
 
         var cue = memories.clone();
         for (int i = 0; i < 4; i++)
@@ -617,7 +618,7 @@ public class GsemmTests
             () => model.Integrate(start, Integrator.Rk4, 5, 500, recordEvery: 100),
             Throws.InstanceOf<GsemmDivergedException>()
         );
-        Assert.That(() => model.Integrate(start, Integrator.Euler, 0.25, 500, recordEvery: 2), Throws.Nothing);
+        Assert.That(() => model.Integrate(start, Integrator.Euler, 0.25, 100, recordEvery: 2), Throws.Nothing);
 
         // A linear σ_f: the solution itself may grow, and both are named.
         using var linear = new Gsemm(

@@ -17,7 +17,17 @@ public class InterventionsTests
         var task = LinearBinding.Named(name);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 1));
         using var memories = VariableMemories.Find(circuit.ToWeights(), task);
-        var results = VariableInterventions.Measure(circuit, task, memories, new() { Time = time, Horizon = 40 });
+        var results = VariableInterventions.Measure(
+            circuit,
+            task,
+            memories,
+            new()
+            {
+                Time = time,
+                Horizon = 20,
+                BatchSize = 16,
+            }
+        );
         // 8 variables are live in all four; so each is written and erased, and swapped with the next where both share a
         // component.
         Assert.That(results.Count(r => r.Kind == InterventionKind.Write), Is.EqualTo(8));

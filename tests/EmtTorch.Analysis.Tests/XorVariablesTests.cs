@@ -117,8 +117,10 @@ public sealed class XorVariablesTests : InTemporaryFolder
         var configuration = ConfigurationFile.Parse(
             """
             {
-              "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 2, "s": 2 }, "model": { "hidden_size": 64, "bias": true },
-              "training": { "steps": 2000, "learning_rate": 0.002, "curriculum": { "horizons": [5, 20, 40] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
+              "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 2, "s": 2 },
+              "model": { "hidden_size": 64, "bias": true },
+              "training": { "steps": 2000, "learning_rate": 0.002, "curriculum": { "horizons": [5, 20, 40] },
+                "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 100, "interval": 250 }
             }
             """,

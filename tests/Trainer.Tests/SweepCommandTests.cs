@@ -13,8 +13,10 @@ public sealed class SweepCommandTests : InTemporaryFolder
 {
     private const string Base = """
         { "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 3 }, "model": { "hidden_size": 16 },
-          "training": { "steps": 60, "batch_size": 8, "log_interval": 10, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
-          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 10 } }
+          "training": { "steps": 60, "batch_size": 8, "log_interval": 10,
+            "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 },
+          "checkpoints": { "interval": 10 } }
         """;
 
     private const string Rates = """{ "training.learning_rate": [0.001, 0.01] }""";

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using EmtTorch.Settings;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -22,6 +23,10 @@ public abstract record MemorySettings
 {
     /// <summary>The name by which a configuration asks for the memory.</summary>
     internal string Name => Parts.NameOf(GetType());
+
+    /// <summary>The memory in a few words, for the head of a report: "graph (64 nodes)".</summary>
+    [JsonIgnore]
+    public virtual string Summary => Name.Replace('_', ' ');
 
     /// <summary>The name of the memory's module in a block, as it stands in checkpoints.</summary>
     internal virtual string ModuleName => $"memories_{Name}";

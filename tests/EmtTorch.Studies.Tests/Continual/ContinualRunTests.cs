@@ -243,7 +243,8 @@ public sealed class ContinualRunTests : InTemporaryFolder
     [TestCase(
         "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",
         "\"own\": [\"readout\"]",
-        "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, readout.weight"
+        "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, "
+            + "readout.weight"
     )]
     [TestCase(
         "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",

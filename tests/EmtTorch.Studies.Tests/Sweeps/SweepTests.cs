@@ -25,7 +25,9 @@ public sealed class SweepTests : InTemporaryFolder
         var sweep = Load(
             $$"""
             { "base": {{Base}}, "seeds": "3,5-6",
-              "axes": { "task.name": ["t1", "t4"], "training.weight_decay": [0, 1e-3], "kind": [ { "name": "plain", "set": {} }, { "name": "large", "set": { "model.hidden_size": 256, "training.batch_size": 8 } } ] } }
+              "axes": { "task.name": ["t1", "t4"], "training.weight_decay": [0, 1e-3],
+                "kind": [ { "name": "plain", "set": {} },
+                { "name": "large", "set": { "model.hidden_size": 256, "training.batch_size": 8 } } ] } }
             """,
             "training.steps=9"
         );
@@ -99,7 +101,9 @@ public sealed class SweepTests : InTemporaryFolder
     {
         var problems = Problems(
             $$"""
-            { "base": {{Base}}, "axis": {}, "axes": { "training.batch_size": 5, "seed": [1], "model": [ { "hidden_size": 5 } ], "training.weight_decay": [0.001, 1e-3] }, "seeds": "3-1", "best_of": ["task.name"], "published": 5 }
+            { "base": {{Base}}, "axis": {}, "axes": { "training.batch_size": 5, "seed": [1],
+              "model": [ { "hidden_size": 5 } ], "training.weight_decay": [0.001, 1e-3] }, "seeds": "3-1",
+              "best_of": ["task.name"], "published": 5 }
             """
         );
         foreach (
@@ -125,7 +129,10 @@ public sealed class SweepTests : InTemporaryFolder
     {
         var problems = Problems(
             $$"""
-            { "base": {{Base}}, "axes": { "training.learn_rate": [0.1, 0.2], "start": [ { "name": "a", "set": { "model.initialisation": "x" } }, { "name": "b", "set": { "seed": 5 } } ], "training.steps": ["many"] }, "seeds": "1-", "best_of": ["start", "end"] }
+            { "base": {{Base}}, "axes": { "training.learn_rate": [0.1, 0.2],
+              "start": [ { "name": "a", "set": { "model.initialisation": "x" } },
+              { "name": "b", "set": { "seed": 5 } } ], "training.steps": ["many"] }, "seeds": "1-",
+              "best_of": ["start", "end"] }
             """
         );
         Assert.That(
@@ -135,7 +142,8 @@ public sealed class SweepTests : InTemporaryFolder
                 {
                     "training.learn_rate: unknown key; did you mean learning_rate? (in axes)",
                     "model.initialisation: unknown key; did you mean initialization? (in axes.start)",
-                    "axes.start: can't set seed: seeds are in the file, runs are named after their values, and their folder is --out",
+                    "axes.start: can't set seed: seeds are in the file, runs are named after their values, and their "
+                        + "folder is --out",
                     "training.steps: found the text \"many\"; allowed: a whole number from 1 to 2147483647",
                     "seeds: '1-' is not a range of seeds; 1-20 or 1,2,5 is",
                     "best_of: found end, which is no axis; the axes are training.learn_rate, start, training.steps",

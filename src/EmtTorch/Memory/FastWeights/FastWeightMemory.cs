@@ -72,6 +72,11 @@ public sealed record FastWeightSettings : MemorySettings
 
     public override BlockMemory Create(BlockShape block) => new FastWeightMemory(block, this);
 
+    public override string Summary =>
+        $"fast weights ({Write}"
+        + (HypernetworkRank > 1 ? $", rank {HypernetworkRank}" : "")
+        + (Heads > 1 ? $", {Heads} heads)" : ")");
+
     public override IEnumerable<ConfigurationProblem> Check(BlockShape block)
     {
         if (block.Width % Heads != 0)

@@ -53,6 +53,8 @@ public sealed record GraphSettings : MemorySettings
     internal override MemoryPlace Place => MemoryPlace.Second;
 
     public override BlockMemory Create(BlockShape block) => new GraphMemory(block, this);
+
+    public override string Summary => $"graph ({Nodes} nodes)";
 }
 
 /// <summary>
