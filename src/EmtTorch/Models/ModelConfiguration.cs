@@ -273,11 +273,8 @@ public sealed record ModelConfiguration
 
         foreach (var memory in BlockMemories)
         {
-            foreach (var problem in memory.Check(Block))
-                yield return problem with
-                {
-                    Path = PathOf(memory, problem.Path),
-                };
+            foreach (var (path, message) in memory.Check(Block))
+                yield return new(PathOf(memory, path), message);
         }
 
         if (Autocast is not null && Dtype != "float32")
