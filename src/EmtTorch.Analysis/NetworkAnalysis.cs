@@ -61,7 +61,7 @@ public sealed record NetworkRun(double[][] Hidden, double[][]? Contents, double[
 /// that cannot be computed are null, with the reason in <see cref="Problems"/>.
 /// </summary>
 /// <example><code>
-/// var weights = NetworkWeights.From(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");
+/// var weights = NetworkWeights.Read(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");
 /// using var analysis = NetworkAnalysis.Of(weights, LinearBinding.Named("t4"));
 /// Console.WriteLine($"{analysis.Spectrum?.Error} rad, {analysis.Memories?.PhiError:P1}");
 /// </code></example>
@@ -167,18 +167,18 @@ public sealed class NetworkAnalysis : IDisposable
                 ) + "and 0 would be 100 % off. Contents, interventions and loading then say nothing about variables."
             );
         }
-        Loading = Analysis.Loading.Measure(network, Task, Memories, rest: rest);
+        Loading = VariableLoading.Measure(network, Task, Memories, rest: rest);
         Decompose(network, linear, rest);
     }
 
     private void CompareSpectra(NetworkWeights linear, double threshold)
     {
-        Spectrum = Analysis.Spectrum.Compare(
-            Analysis.Spectrum.Eigenvalues(Circuit.Phi(Task)),
-            Analysis.Spectrum.Eigenvalues(linear.WeightHh),
+        Spectrum = Spectra.Compare(
+            Spectra.Eigenvalues(Circuit.Phi(Task)),
+            Spectra.Eigenvalues(linear.WeightHh),
             threshold
         );
-        Cycles = CycleComparison.Of(Task, Spectrum.Learned, threshold);
+        Cycles = CycleComparison.Find(Task, Spectrum.Learned, threshold);
         if (Spectrum.Error is null)
         {
             _problems.Add(
@@ -194,10 +194,10 @@ public sealed class NetworkAnalysis : IDisposable
     {
         string? none = null;
         IReadOnlyList<InterventionResult> Intervene(VariableMemories memories) =>
-            Analysis.Interventions.Run(network, Task, memories, options.Interventions, rest);
+            VariableInterventions.Measure(network, Task, memories, options.Interventions, rest);
         try
         {
-            Memories = VariableMemories.Of(linear, Task, options.Memories);
+            Memories = VariableMemories.Find(linear, Task, options.Memories);
             Memories.MoveToOuterDisposeScope();
             Interventions = Intervene(Memories);
         }
@@ -213,14 +213,14 @@ public sealed class NetworkAnalysis : IDisposable
                     memories.PhiError,
                     memories.PhiErrorUnscaled,
                     memories.Condition,
-                    Analysis.Interventions.Accuracy(interventions),
+                    VariableInterventions.MeanAccuracy(interventions),
                     null
                 );
             if (Memories?.Grounding == grounding)
                 return Result(Memories, Interventions);
             try
             {
-                using var memories = VariableMemories.Of(linear, Task, options.Memories with { Grounding = grounding });
+                using var memories = VariableMemories.Find(linear, Task, options.Memories with { Grounding = grounding });
                 return Result(memories, Intervene(memories));
             }
             catch (AnalysisException e)
@@ -246,7 +246,7 @@ public sealed class NetworkAnalysis : IDisposable
         var complement = Memories.Complement(rest is null ? states : states - rest);
         try
         {
-            Decomposition = MemoryDecomposition.Of(linear.WeightHh, cat([Memories.Basis, complement], 1));
+            Decomposition = MemoryDecomposition.Compute(linear.WeightHh, cat([Memories.Basis, complement], 1));
         }
         catch (AnalysisException e)
         {

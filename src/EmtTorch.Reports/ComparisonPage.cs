@@ -19,6 +19,7 @@ public static class ComparisonPage
 
     internal static string Render(string title, IReadOnlyList<ComparisonRow> rows)
     {
+        rows = SeedsInOrder(rows);
         var page = new Page(title);
         page.Add($"<header><h1>{Page.Escape(title)}</h1></header>");
         page.Add(
@@ -39,6 +40,10 @@ public static class ComparisonPage
         return page.Render();
     }
 
+    /// <summary>The rows as they come, but the seeds of one configuration in the order of their numbers.</summary>
+    private static List<ComparisonRow> SeedsInOrder(IReadOnlyList<ComparisonRow> rows) =>
+        [.. rows.GroupBy(row => RunLabels.WithoutSeed(row.Name)).SelectMany(g => g.OrderBy(row => row.Seed))];
+
     /// <summary>A dot for each run that has the number; null if none has.</summary>
     private static Figure? Dots(IReadOnlyList<ComparisonRow> rows, string path, Finding finding)
     {
@@ -46,40 +51,47 @@ public static class ComparisonPage
         var finite = rows.Where(row => Value(row) is double v && double.IsFinite(v)).ToList();
         if (finite.Count == 0)
             return null;
-        // Runs of one name differ in their seed, or share a line.
-        var twice = rows.GroupBy(row => row.Name)
-            .Where(group => group.Count() > 1)
-            .Select(group => group.Key)
-            .ToHashSet();
-        var lines = finite
-            .Select(row => twice.Contains(row.Name) && row.Seed is not null ? $"{row.Name}, seed {row.Seed}" : row.Name)
-            .ToList();
+        var labels = RunLabels.Create(rows);
+        var lines = finite.Select(row => labels[row]).ToList();
+        double? chance =
+            path == "test_accuracy" && finite.Select(row => row.Chance).Distinct().Count() == 1
+                ? finite[0].Chance
+                : null;
         var tasks = Coloured("task", [.. finite.Select(row => row.Task ?? "no task").Distinct()], columns: 2);
+        bool share = finding.Format.StartsWith('P') && finite.All(row => Value(row) is >= 0.5 and <= 1);
         int left = rows.Count - finite.Count;
-        var values = finite.Select(row => Value(row)!.Value).ToList();
-        bool good = finding.Format.StartsWith('P') && values.Min() >= 0.5 && values.Max() <= 1; // shares, near 1
         var caption = finding.Meaning is { } meaning ? $"{char.ToUpperInvariant(meaning[0])}{meaning[1..]}." : "";
         return new Chart
         {
             Height = 20 * lines.Distinct().Count(),
-            Rows = finite.Select(
-                (row, i) =>
-                    new
+            Layers =
+            [
+                .. Chart.Chance(chance, across: true),
+                new()
+                {
+                    Rows = finite.Select(
+                        (row, i) =>
+                            new
+                            {
+                                run = lines[i],
+                                task = row.Task ?? "no task",
+                                v = Value(row),
+                            }
+                    ),
+                    Mark = Mark.Dots(70) with { Tooltip = true },
+                    X = new("v", finding.Heading)
                     {
-                        run = lines[i],
-                        task = row.Task ?? "no task",
-                        v = values[i],
-                    }
-            ),
-            Mark = Mark.Dots(70) with { Tooltip = true },
-            X = new("v", finding.Heading)
-            {
-                Scale = good ? Scale.ShareFrom(values.Min()) : Scale.FromZero,
-                Axis = Axis.Few,
-            },
-            Y = Named("run") with { Scale = new(Domain: lines.Distinct()), Axis = Axis.LongNames },
-            Color = tasks,
-            Shape = tasks.Field is null ? null : tasks with { Scale = new(Domain: tasks.Scale!.Domain) },
+                        Scale =
+                            path == "test_accuracy" ? Scale.Accuracy(chance, finite.Select(Value))
+                            : share ? Scale.Share
+                            : Scale.FromZero,
+                        Axis = Axis.Few,
+                    },
+                    Y = Named("run") with { Scale = new(Domain: lines.Distinct()), Axis = Axis.LongNames },
+                    Color = tasks,
+                    Shape = tasks.Field is null ? null : tasks with { Scale = new(Domain: tasks.Scale!.Domain) },
+                },
+            ],
         }.Figure(
             path.Replace('_', '-').Replace('.', '-'),
             $"{char.ToUpperInvariant(finding.Heading[0])}{finding.Heading[1..]}",

@@ -60,6 +60,8 @@ internal static class ReportPage
         Fact("Task", data.Task);
         Fact("Seed", data.Seed?.ToString());
         Fact(data.OnTokens ? "Width, d" : "Hidden units, H", data.HiddenSize?.ToString());
+        foreach (var fact in data.Facts)
+            Fact(fact.Key, fact.Value);
         Fact("Variables, s", data.Circuit?.Variables?.ToString());
         Fact("Components of each, κ", data.Circuit?.Components?.ToString());
         Fact("Steps trained", data.Steps?.ToString());
@@ -108,6 +110,8 @@ internal static class ReportPage
             Rows = axis,
             Columns = axis with { Title = "from variable" },
             Value = "weight",
+            Grey = HeatMap.NotLive,
+            Limit = 1,
             Height = (1, 24),
         }.Figure(
             "weights-variables",
@@ -295,6 +299,7 @@ internal static class ReportPage
             ),
             RowsAcross = true,
             Value = "content",
+            Grey = HeatMap.NotLive,
             Limit = limit,
             Height = (0.22, 210),
             TimeRule = true,
@@ -331,7 +336,9 @@ internal static class ReportPage
     private static void Training(Page page, ReportData data)
     {
         page.Add("<h2>Training</h2>");
-        var figures = data.Training is { Count: > 0 } points ? TrainingCharts.Of(points, data.OnTokens).ToList() : [];
+        var figures = data.Training is { Count: > 0 } points
+            ? TrainingCharts.Of(points, data.OnTokens, data.Chance).ToList()
+            : [];
         if (figures.Count == 0)
             page.Missing("Training curves", null);
         page.Add("<div class=\"pair\">");
@@ -361,5 +368,5 @@ internal static class ReportPage
     }
 
     private static string List(IEnumerable<string> items) =>
-        $"<ul>{string.Concat(items.Select(item => $"<li>{Page.Escape(item)}</li>"))}</ul>";
+        $"<ul>{string.Concat(items.Select(item => $"<li>{Page.Prose(item)}</li>"))}</ul>";
 }

@@ -29,6 +29,11 @@ public static class SweepTablePage
         foreach (var strip in Strips(table))
             Add(page, table, strip);
         page.Add("</div>");
+        if (!table.HasSpectra)
+        {
+            foreach (var figure in TokenSweepFigures.Create(table, Chance(table)))
+                page.Add(figure);
+        }
         if (table.HasSpectra)
         {
             Add(page, table, parts[1]);
@@ -46,20 +51,23 @@ public static class SweepTablePage
     /// <param name="Title">What is shown.</param>
     /// <param name="Axis">What the axis is called.</param>
     /// <param name="OfSeed">A seed's number.</param>
-    /// <param name="OfCell">The mean.</param>
+    /// <param name="OfSeeds">Over seeds, with the interval of the mean.</param>
     /// <param name="Caption">How to read it.</param>
     private sealed record Strip(
         string Id,
         string Title,
         string Axis,
         Func<SeedFigures, double?> OfSeed,
-        Func<SweepCell, double?> OfCell,
+        Func<SweepCell, Sample?> OfSeeds,
         string Caption
     )
     {
+        /// <summary>The mean that is drawn.</summary>
+        public Func<SweepCell, double?> OfCell { get; init; } = cell => OfSeeds(cell)?.Mean;
+
         public Func<PublishedRow?, double?> OfPublished { get; init; } = _ => null;
 
-        /// <summary>How it is drawn; null: as a share, from just below the lowest to 1.</summary>
+        /// <summary>How it is drawn; null: as an accuracy, from chance to 1.</summary>
         public Scale? Scale { get; init; } = Scale.Log;
 
         public bool IsDrawn(double? value) => value is { } v && double.IsFinite(v) && (Scale != Scale.Log || v > 0);
@@ -74,10 +82,11 @@ public static class SweepTablePage
                 "Spectral error by seed",
                 "spectral error (rad)",
                 s => s.Best?.Analysis["spectral_error"],
-                c => c.SpectralError,
+                c => c.SpectralErrors,
                 "Each seed's lowest. The mean is drawn if every seed has converged."
             )
             {
+                OfCell = c => c.SpectralError,
                 OfPublished = p => p?.SpectralError,
             };
         }
@@ -86,7 +95,7 @@ public static class SweepTablePage
             "Accuracy by seed",
             "accuracy",
             s => s.Accuracy,
-            c => c.Accuracy,
+            c => c.Accuracies,
             "Each seed's highest."
         )
         {
@@ -100,7 +109,7 @@ public static class SweepTablePage
                 "Test loss by seed",
                 "test loss",
                 s => s.Best?.Loss,
-                c => c.Losses?.Mean,
+                c => c.Losses,
                 "Each seed's lowest."
             );
         }
@@ -111,7 +120,7 @@ public static class SweepTablePage
                 "Bits per character by seed",
                 "bits per character",
                 s => s.Best?.Analysis["bits_per_character"],
-                c => c.Find("bits_per_character")?.Mean,
+                c => c.Find("bits_per_character"),
                 "On the part of the text that is kept for the test."
             );
         }
@@ -122,7 +131,7 @@ public static class SweepTablePage
                 $"{char.ToUpperInvariant(found.Title[0])}{found.Title[1..]} by seed",
                 found.Title,
                 s => s.Best?.Analysis[found.Key],
-                c => c.Find(found.Key)?.Mean,
+                c => c.Find(found.Key),
                 found.Meaning is { } meaning ? $"{char.ToUpperInvariant(meaning[0])}{meaning[1..]}." : ""
             )
             {
@@ -158,26 +167,82 @@ public static class SweepTablePage
         string[] kinds = table.Cells.Any(c => strip.OfPublished(c.Published) is not null)
             ? ["seed", "mean", "published"]
             : ["seed", "mean"];
+        var counts = table.Cells.Select(c => c.Seeds.Count(s => strip.IsDrawn(strip.OfSeed(s)))).ToList();
+        string n = counts.Min() == counts.Max() ? $"{counts.Max()}" : $"{counts.Min()} to {counts.Max()}";
+        caption += $" n = {n} seeds; bars: 95 % intervals of the mean (bootstrap).";
+        var y = Named("cell") with
+        {
+            Scale = new(Domain: table.Cells.Select(c => Label(table, c)).Distinct()),
+            Axis = Axis.LongNames,
+        };
+        double? chance = strip.Scale is null ? Chance(table) : null;
         page.Add(
             new Chart
             {
                 Height = 20 * table.Cells.Count,
-                Rows = points,
-                Mark = new("point", Size: 60, StrokeWidth: 1.6, Opacity: 0.85, Tooltip: new { content = "data" }),
-                X = new("v", strip.Axis)
-                {
-                    Scale = strip.Scale ?? Scale.ShareFrom(points.Min(p => p.V!.Value)),
-                    Axis = Axis.Short,
-                },
-                Y = Named("cell") with
-                {
-                    Scale = new(Domain: table.Cells.Select(table.Label).Distinct()),
-                    Axis = Axis.LongNames,
-                },
-                Color = Told("of", kinds, [Palette.Blue, Palette.Ink, Palette.Vermilion]),
-                Shape = Told("of", kinds, ["circle", "M0,-1V1", "diamond"]),
+                Layers =
+                [
+                    .. Chart.Chance(chance, across: true),
+                    new()
+                    {
+                        Rows = Intervals(table, strip),
+                        Mark = new("rule", StrokeWidth: 1.5, Color: Palette.Ink, Aria: false),
+                        X = new("low", strip.Axis),
+                        X2 = new("high") { Type = null },
+                        Y = y,
+                    },
+                    Marks(strip, points, chance) with
+                    {
+                        Y = y,
+                        Color = Told("of", kinds, [Palette.Blue, Palette.Ink, Palette.Vermilion]),
+                        Shape = Told("of", kinds, ["circle", "M0,-1V1", "diamond"]),
+                    },
+                ],
             }.Figure(strip.Id, strip.Title, caption)
         );
+    }
+
+    private static Chart Marks(Strip strip, List<StripPoint> points, double? chance) =>
+        new()
+        {
+            Rows = points,
+            Mark = new("point", Size: 60, StrokeWidth: 1.6, Opacity: 0.85, Tooltip: new { content = "data" }),
+            X = new("v", strip.Axis)
+            {
+                Scale = strip.Scale ?? Scale.Accuracy(chance, points.Select(p => p.V)),
+                Axis = strip.Scale == Scale.Log ? Axis.Logarithmic : Axis.Short,
+            },
+        };
+
+    private static IEnumerable<object> Intervals(SweepTable table, Strip strip) =>
+        table
+            .Cells.Where(c => strip.IsDrawn(strip.OfCell(c)))
+            .Select(c => (Cell: c, strip.OfSeeds(c)?.Interval))
+            .Where(c => c.Interval is { } i && strip.IsDrawn(i.Low) && strip.IsDrawn(i.High))
+            .Select(c =>
+                (object)
+                    new
+                    {
+                        cell = Label(table, c.Cell),
+                        low = c.Interval!.Value.Low,
+                        high = c.Interval.Value.High,
+                    }
+            );
+
+    /// <summary>A cell by its settings: t1, hidden_size 64, weight_decay 0.001. Names stand for themselves.</summary>
+    private static string Label(SweepTable table, SweepCell cell) =>
+        cell.Values.Count == 0
+            ? table.Folder.Name
+            : string.Join(
+                ", ",
+                cell.Values.Select((v, i) => char.IsAsciiLetter(v[0]) ? v : $"{table.Title(table.Axes[i])} {v}")
+            );
+
+    /// <summary>The accuracy of guessing, if it is the same for all runs.</summary>
+    private static double? Chance(SweepTable table)
+    {
+        var all = table.Runs.Select(r => r.Configuration).DistinctBy(c => c.Task).Select(Guessing.MeasureAccuracy);
+        return all.Distinct().ToList() is [var one] ? one : null;
     }
 
     /// <summary>A mark of a strip.</summary>
@@ -189,7 +254,7 @@ public static class SweepTablePage
 
     private static IEnumerable<StripPoint> Points(SweepTable table, Strip strip, SweepCell cell)
     {
-        var label = table.Label(cell);
+        var label = Label(table, cell);
         var seeds = cell.Seeds.Select(s => new StripPoint(label, "seed", strip.OfSeed(s), s.Seed)).ToList();
         var published = seeds.Any(s => strip.IsDrawn(s.V)) ? strip.OfPublished(cell.Published) : null;
         return [.. seeds, new(label, "mean", strip.OfCell(cell)), new(label, "published", published)];
@@ -219,7 +284,7 @@ public static class SweepTablePage
                 }),
                 Mark = new("point", Size: 45, Opacity: 0.8),
                 X = new("g", "gain") { Scale = Scale.NotFromZero, Axis = new(TickCount: 6) },
-                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Short },
+                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Logarithmic },
                 Color = Coloured("c", colours, title: table.Axes.Count == 0 ? "" : table.Title(table.Axes[0])),
                 Tooltip = [Tip("run"), Tip("g", "gain", ".3f"), Tip("v", "spectral error", ".3g")],
             }.Figure(

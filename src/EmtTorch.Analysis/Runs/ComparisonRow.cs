@@ -10,6 +10,9 @@ internal sealed record ComparisonRow
     /// <summary>H, the hidden units, or a transformer's width d.</summary>
     public long? HiddenSize { get; init; }
 
+    /// <summary>The accuracy of guessing, or null if nothing can be said of it.</summary>
+    public double? Chance { get; init; }
+
     /// <summary>What analyses found, by its place in analysis.json.</summary>
     public IReadOnlyDictionary<string, Finding> Findings { get; init; } = new Dictionary<string, Finding>();
 

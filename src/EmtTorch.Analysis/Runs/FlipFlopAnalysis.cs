@@ -15,7 +15,7 @@ internal sealed class FlipFlopAnalysis : INetworkAnalysis
         if (network.Configuration.Task.Name != FlipFlop.Name || network.Weights.WhyUnusable() is not null)
             yield break;
         using var trained = network.Weights.ToNetwork();
-        var states = FlipFlopStates.Of(trained);
+        var states = FlipFlopStates.Find(trained);
         var found = states.FixedPoints;
         yield return new("fixed_points")
         {

@@ -62,6 +62,7 @@ public sealed record RunAnalysis
             Task = Task,
             Seed = Data.Seed,
             HiddenSize = Data.HiddenSize,
+            Chance = Data.Chance,
             Findings = Findings,
             Problems = Problems.Count,
         };
@@ -280,6 +281,8 @@ public sealed record RunAnalysis
             Task = TaskName(network),
             Seed = network.Step is null ? null : network.Configuration.Seed,
             HiddenSize = network.HiddenSize,
+            Chance = Guessing.MeasureAccuracy(network.Configuration),
+            Facts = NetworkFacts.Describe(network),
             Steps = network.Step,
             TestAccuracy = found.Findings.GetValueOrDefault("test_accuracy") is { Beats: true } accuracy
                 ? accuracy.Value

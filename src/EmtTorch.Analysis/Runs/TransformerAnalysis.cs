@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Charts;
 using EmtTorch.Analysis.Episodic;
+using EmtTorch.Memory;
 using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using EmtTorch.Training;
@@ -34,7 +35,7 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
     internal static IEnumerable<Finding> Describe(EpisodicAnalysis analysis, RunConfiguration run) =>
         [
             Fact("layers", run.Model.Layers),
-            Fact("memory", run.Model.Memory),
+            Fact("memory", run.Model.Find<FastWeightSettings>()?.Name ?? "none"),
             Fact("key_width", analysis.KeyWidth),
             new("test_accuracy", analysis.Accuracy ?? double.NaN)
             {
@@ -47,7 +48,7 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
                             $"It answers {100 * accuracy:F2} % of what is asked at horizon {run.Evaluation.Horizon}."
                         )
                         : null,
-                Figures = EpisodicFigures.Of(analysis),
+                Figures = EpisodicFigures.Of(analysis, Guessing.MeasureAccuracy(run)),
                 Problems = analysis.Problems,
             },
             Fact("test_loss", ToJson(analysis.Loss)),
@@ -55,9 +56,9 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
             Fact("horizon_trained", analysis.HorizonTrained),
             Fact("pairs_trained", analysis.PairsTrained),
             .. run.Task.Own is TextConfiguration ? DescribeText(analysis.Text) : [],
-            Gates(analysis, run.Model.MemoryHeads),
-            .. Reads(analysis, run.Model.MemoryHeads),
-            .. run.Model.GraphNodes is null ? [] : Graphs(analysis),
+            Gates(analysis, analysis.MemoryHeads),
+            .. Reads(analysis, analysis.MemoryHeads),
+            .. run.Model.Find<GraphSettings>() is null ? [] : Graphs(analysis),
             FastWeights(analysis),
             Fact("capacity", Curve(analysis.Capacity, "pairs")),
             Fact("distance", Curve(analysis.Distance, "horizon")) with

@@ -28,7 +28,7 @@ internal sealed class XorAnalysis : INetworkAnalysis
             yield break;
         }
         using var trained = network.Weights.ToNetwork();
-        var xor = XorVariables.Of(trained, task, options);
+        var xor = XorVariables.Measure(trained, task, options);
         // XorVariables says a sentence of each of these, in this order.
         string?[] said =
         [

@@ -11,6 +11,11 @@ namespace EmtTorch.Studies;
 /// <param name="Meaning">What it is, in words; null if its analysis does not say.</param>
 public sealed record FigureColumn(string Key, string Title, string Format, string? Meaning);
 
+/// <summary>A point of the accuracy against what there is to keep.</summary>
+/// <param name="Pairs">Pairs or facts in a document.</param>
+/// <param name="Accuracy">The share of right answers.</param>
+public sealed record CapacityPoint(int Pairs, double? Accuracy);
+
 /// <summary>The numbers of a run's analysis.json.</summary>
 /// <example><code>
 /// double? error = run.Analysis["spectral_error"];
@@ -33,6 +38,13 @@ public sealed class AnalysisFigures
             foreach (var (key, finding) in findings as JsonObject ?? [])
                 _numbers[$"{name}.{key}"] = ToNumber(finding?["value"]);
         }
+        Capacity =
+        [
+            .. (analysis?["capacity"] as JsonArray ?? []).Select(p => new CapacityPoint(
+                (int)(ToNumber(p?["pairs"]) ?? 0),
+                ToNumber(p?["accuracy"])
+            )),
+        ];
         Columns =
         [
             .. (analysis?["columns"] as JsonObject ?? []).Select(c => new FigureColumn(
@@ -46,6 +58,9 @@ public sealed class AnalysisFigures
 
     /// <summary>The numbers that findings made columns.</summary>
     public IReadOnlyList<FigureColumn> Columns { get; }
+
+    /// <summary>The accuracy of a transformer with more and with fewer pairs or facts than in training.</summary>
+    public IReadOnlyList<CapacityPoint> Capacity { get; }
 
     /// <summary>A number; null if the file has none of this key, or has null.</summary>
     public double? this[string key] => _numbers.GetValueOrDefault(key);
