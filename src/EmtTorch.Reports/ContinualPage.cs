@@ -18,7 +18,7 @@ public static class ContinualPage
     public static string Render(ContinualTable table)
     {
         var figures = new List<Figure>();
-        var methods = table.Groups.Select(table.Chosen).OfType<ContinualMethod>().ToList();
+        var methods = table.Groups.Select(table.Choose).OfType<ContinualMethod>().ToList();
         var courses = methods
             .Where(m => m.Kind != "joint" && table.Of(m).Count > 0)
             .Select(m => (Method: m, Points: Course(table.Sequence, m, table.Of(m)[0].Seed)))
@@ -294,7 +294,7 @@ public static class ContinualPage
         double[][]? PhiOf(SafetensorsFile file)
         {
             using var scope = NewDisposeScope();
-            using var network = NetworkWeights.From(file, "");
+            using var network = NetworkWeights.Read(file, "");
             return memories.Phi(network.WeightHh);
         }
         var maps = new List<Figure?>

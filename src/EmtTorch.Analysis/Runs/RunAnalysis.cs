@@ -468,7 +468,7 @@ public sealed record RunAnalysis
         {
             using var scope = NewDisposeScope();
             using var trained = network.Weights.ToNetwork();
-            states = FlipFlopStates.Of(trained);
+            states = FlipFlopStates.Find(trained);
             var found = states.FixedPoints;
             problems.AddRange(found.Problems);
             lines.Add(
@@ -553,7 +553,7 @@ public sealed record RunAnalysis
             }
 
             using var trained = network.Weights.ToNetwork();
-            variables = XorVariables.Of(trained, task, options);
+            variables = XorVariables.Measure(trained, task, options);
             problems.AddRange(variables.Problems);
             json["test_accuracy"] = Value(variables.Accuracy);
             json["test_horizon"] = options.TestHorizon;
