@@ -46,7 +46,7 @@ public sealed record InteractionBlocks(
 /// can't be computed is null, and <see cref="Problems"/> says why.
 /// </summary>
 /// <example><code>
-/// var weights = NetworkWeights.From(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");
+/// var weights = NetworkWeights.Read(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");
 /// using var analysis = NetworkAnalysis.Of(weights, LinearBinding.Named("t4"));
 /// foreach (var line in analysis.Summary()) Console.WriteLine(line);
 /// </code></example>
@@ -139,12 +139,12 @@ public sealed class NetworkAnalysis : IDisposable
             rest = tensor(Rest.State.ToArray());
             linear = Linearized(rest);
         }
-        Spectrum = Analysis.Spectrum.Compare(
-            Analysis.Spectrum.Eigenvalues(Circuit.Phi(Task)),
-            Analysis.Spectrum.Eigenvalues(linear.WeightHh),
+        Spectrum = Spectra.Compare(
+            Spectra.Eigenvalues(Circuit.Phi(Task)),
+            Spectra.Eigenvalues(linear.WeightHh),
             options.Memories.SpectralThreshold
         );
-        Cycles = CycleComparison.Of(Task, Spectrum.Learned, options.Memories.SpectralThreshold);
+        Cycles = CycleComparison.Find(Task, Spectrum.Learned, options.Memories.SpectralThreshold);
         if (Spectrum.Error is null)
         {
             _problems.Add(
@@ -156,9 +156,9 @@ public sealed class NetworkAnalysis : IDisposable
         string? none = null;
         try
         {
-            Memories = VariableMemories.Of(linear, Task, options.Memories);
+            Memories = VariableMemories.Find(linear, Task, options.Memories);
             Memories.MoveToOuterDisposeScope();
-            Interventions = Analysis.Interventions.Run(network, Task, Memories, options.Interventions, rest);
+            Interventions = VariableInterventions.Measure(network, Task, Memories, options.Interventions, rest);
         }
         catch (AnalysisException e)
         {
@@ -173,7 +173,7 @@ public sealed class NetworkAnalysis : IDisposable
                     memories.PhiError,
                     memories.PhiErrorUnscaled,
                     memories.Condition,
-                    Analysis.Interventions.Accuracy(interventions),
+                    VariableInterventions.MeanAccuracy(interventions),
                     null
                 );
             if (Memories?.Grounding == grounding)
@@ -183,9 +183,19 @@ public sealed class NetworkAnalysis : IDisposable
             }
             try
             {
-                using var memories = VariableMemories.Of(linear, Task, options.Memories with { Grounding = grounding });
+                using var memories = VariableMemories.Find(
+                    linear,
+                    Task,
+                    options.Memories with
+                    {
+                        Grounding = grounding,
+                    }
+                );
                 groundings.Add(
-                    Result(memories, Analysis.Interventions.Run(network, Task, memories, options.Interventions, rest))
+                    Result(
+                        memories,
+                        VariableInterventions.Measure(network, Task, memories, options.Interventions, rest)
+                    )
                 );
             }
             catch (AnalysisException e)
@@ -209,7 +219,7 @@ public sealed class NetworkAnalysis : IDisposable
             );
         }
 
-        Loading = Analysis.Loading.Measure(network, Task, Memories, rest: rest);
+        Loading = VariableLoading.Measure(network, Task, Memories, rest: rest);
 
         // Ψ⊥ from states of the output phase over a few periods.
         using var generator = new Generator(3, CPU);
@@ -224,7 +234,7 @@ public sealed class NetworkAnalysis : IDisposable
         var complement = Memories.Complement(rest is null ? states : states - rest);
         try
         {
-            Decomposition = MemoryDecomposition.Of(linear.WeightHh, cat([Memories.Basis, complement], 1));
+            Decomposition = MemoryDecomposition.Compute(linear.WeightHh, cat([Memories.Basis, complement], 1));
         }
         catch (AnalysisException e)
         {

@@ -14,6 +14,7 @@ public static class ComparisonPage
     /// <returns>The HTML file's text.</returns>
     public static string Render(string title, IReadOnlyList<ComparisonRow> rows)
     {
+        rows = SeedsInOrder(rows);
         var page = new Page(title);
         page.Add($"<header><h1>{Page.Escape(title)}</h1></header>");
         string counts = rows.Any(row => row.CountTheory is not null || row.CountLearned is not null)
@@ -54,6 +55,10 @@ public static class ComparisonPage
         return page.Render();
     }
 
+    /// <summary>The rows as they come, but the seeds of one configuration in the order of their numbers.</summary>
+    private static List<ComparisonRow> SeedsInOrder(IReadOnlyList<ComparisonRow> rows) =>
+        [.. rows.GroupBy(row => RunLabels.WithoutSeed(row.Name)).SelectMany(g => g.OrderBy(row => row.Seed))];
+
     private static void Dots(
         Page page,
         IReadOnlyList<ComparisonRow> rows,
@@ -69,40 +74,46 @@ public static class ComparisonPage
             page.Missing(title, "no run has a value.");
             return;
         }
-        // Runs of one name differ in their seed, or share a line.
-        var twice = rows.GroupBy(row => row.Name)
-            .Where(group => group.Count() > 1)
-            .Select(group => group.Key)
-            .ToHashSet();
-        var lines = finite
-            .Select(row => twice.Contains(row.Name) && row.Seed is not null ? $"{row.Name}, seed {row.Seed}" : row.Name)
-            .ToList();
+        var labels = RunLabels.Create(rows);
+        var lines = finite.Select(row => labels[row]).ToList();
+        double? chance =
+            axis == "accuracy" && finite.Select(row => row.Chance).Distinct().Count() == 1 ? finite[0].Chance : null;
         var tasks = Coloured("task", [.. finite.Select(row => row.Task ?? "no task").Distinct()], columns: 2);
         int left = rows.Count - finite.Count;
         page.Add(
             new Chart
             {
                 Height = 20 * lines.Distinct().Count(),
-                Rows = finite.Select(
-                    (row, i) =>
-                        new
+                Layers =
+                [
+                    .. Chart.Chance(chance, across: true),
+                    new()
+                    {
+                        Rows = finite.Select(
+                            (row, i) =>
+                                new
+                                {
+                                    run = lines[i],
+                                    task = row.Task ?? "no task",
+                                    v = value(row),
+                                }
+                        ),
+                        Mark = Mark.Dots(70) with { Tooltip = true },
+                        X = new("v", axis)
                         {
-                            run = lines[i],
-                            task = row.Task ?? "no task",
-                            v = value(row),
-                        }
-                ),
-                Mark = Mark.Dots(70) with { Tooltip = true },
-                X = new("v", axis)
-                {
-                    Scale = axis is "accuracy" or "share"
-                        ? Scale.ShareFrom(finite.Min(row => value(row)!.Value))
-                        : Scale.FromZero,
-                    Axis = Axis.Few,
-                },
-                Y = Named("run") with { Scale = new(Domain: lines.Distinct()), Axis = Axis.LongNames },
-                Color = tasks,
-                Shape = tasks.Field is null ? null : tasks with { Scale = new(Domain: tasks.Scale!.Domain) },
+                            Scale = axis switch
+                            {
+                                "accuracy" => Scale.Accuracy(chance, finite.Select(value)),
+                                "share" => Scale.Share,
+                                _ => Scale.FromZero,
+                            },
+                            Axis = Axis.Few,
+                        },
+                        Y = Named("run") with { Scale = new(Domain: lines.Distinct()), Axis = Axis.LongNames },
+                        Color = tasks,
+                        Shape = tasks.Field is null ? null : tasks with { Scale = new(Domain: tasks.Scale!.Domain) },
+                    },
+                ],
             }.Figure(id, title, left == 0 ? "" : $"{left} of {rows.Count} runs have no value.")
         );
     }

@@ -60,6 +60,8 @@ public static class ReportPage
         Fact("Task", data.Task);
         Fact("Seed", data.Seed?.ToString());
         Fact(data.OnTokens ? "Width, d" : "Hidden units, H", data.HiddenSize?.ToString());
+        foreach (var fact in data.Facts)
+            Fact(fact.Key, fact.Value);
         Fact("Variables, s", data.Variables?.ToString());
         Fact("Components of each, κ", data.Components?.ToString());
         Fact("Steps trained", data.Steps?.ToString());
@@ -98,6 +100,8 @@ public static class ReportPage
             Rows = axis,
             Columns = axis with { Title = "from variable" },
             Value = "weight",
+            Grey = HeatMap.NotLive,
+            Limit = 1,
             Height = (1, 24),
         }.Figure(
             "weights-variables",
@@ -277,6 +281,7 @@ public static class ReportPage
             ),
             RowsAcross = true,
             Value = "content",
+            Grey = HeatMap.NotLive,
             Limit = limit,
             Height = (0.22, 210),
             TimeRule = true,
@@ -313,7 +318,9 @@ public static class ReportPage
     private static void Training(Page page, ReportData data)
     {
         page.Add("<h2>Training</h2>");
-        var figures = data.Training is { Count: > 0 } points ? TrainingCharts.Of(points, data.OnTokens).ToList() : [];
+        var figures = data.Training is { Count: > 0 } points
+            ? TrainingCharts.Of(points, data.OnTokens, data.Chance).ToList()
+            : [];
         if (figures.Count == 0)
             page.Missing("Training curves", data.Skipped.GetValueOrDefault(ReportChart.Training));
         page.Add("<div class=\"pair\">");
@@ -340,5 +347,5 @@ public static class ReportPage
     }
 
     private static string List(IEnumerable<string> items) =>
-        $"<ul>{string.Concat(items.Select(item => $"<li>{Page.Escape(item)}</li>"))}</ul>";
+        $"<ul>{string.Concat(items.Select(item => $"<li>{Page.Prose(item)}</li>"))}</ul>";
 }

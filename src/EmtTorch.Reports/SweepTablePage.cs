@@ -35,6 +35,7 @@ public static class SweepTablePage
                 log: false,
                 s => s.Accuracy,
                 c => c.Accuracy,
+                c => c.Accuracies,
                 p => p?.Accuracy,
                 "Each seed's highest."
             );
@@ -51,6 +52,7 @@ public static class SweepTablePage
                 log: true,
                 s => s.Best?.Loss,
                 c => c.Losses?.Mean,
+                c => c.Losses,
                 _ => null,
                 "Each seed's lowest."
             );
@@ -65,12 +67,15 @@ public static class SweepTablePage
                     log: true,
                     s => s.Best?.Analysis.BitsPerCharacter,
                     c => c.Bits?.Mean,
+                    c => c.Bits,
                     _ => null,
                     "On the part of the text that is kept for the test."
                 );
             }
 
             page.Add("</div>");
+            foreach (var figure in TokenSweepFigures.Create(table, Chance(table)))
+                page.Add(figure);
             foreach (var part in parts[1..])
                 Add(page, table, part);
             page.Add($"<p>{Page.Escape(SweepTableText.Time(table))}</p>");
@@ -86,6 +91,7 @@ public static class SweepTablePage
             log: true,
             s => s.Best?.Analysis.SpectralError,
             c => c.SpectralError,
+            c => c.SpectralErrors,
             p => p?.SpectralError,
             "Each seed's lowest. The mean is drawn where every seed has converged."
         );
@@ -110,7 +116,25 @@ public static class SweepTablePage
         );
     }
 
-    /// <summary>A line for each cell: a dot for each seed, their mean, and the published figure.</summary>
+    /// <summary>A cell by its settings: t1, hidden_size 64, weight_decay 0.001. Names stand for themselves.</summary>
+    private static string Label(SweepTable table, SweepCell cell) =>
+        cell.Values.Count == 0
+            ? table.Folder.Name
+            : string.Join(
+                ", ",
+                cell.Values.Select((v, i) => char.IsAsciiLetter(v[0]) ? v : $"{table.Title(table.Axes[i])} {v}")
+            );
+
+    /// <summary>The accuracy of guessing, where it is the same for all runs.</summary>
+    private static double? Chance(SweepTable table)
+    {
+        var all = table.Runs.Select(r => r.Configuration).DistinctBy(c => c.Task).Select(Guessing.MeasureAccuracy);
+        return all.Distinct().ToList() is [var one] ? one : null;
+    }
+
+    /// <summary>
+    /// A line for each cell: a dot for each seed, their mean with its interval, and the published figure.
+    /// </summary>
     private static void Strip(
         Page page,
         SweepTable table,
@@ -120,6 +144,7 @@ public static class SweepTablePage
         bool log,
         Func<SeedFigures, double?> ofSeed,
         Func<SweepCell, double?> ofCell,
+        Func<SweepCell, Sample?> ofSeeds,
         Func<PublishedRow?, double?> ofPublished,
         string caption
     )
@@ -128,7 +153,7 @@ public static class SweepTablePage
         var points = table
             .Cells.SelectMany(cell =>
             {
-                var label = table.Label(cell);
+                var label = Label(table, cell);
                 var seeds = cell.Seeds.Select(s => new
                 {
                     cell = label,
@@ -172,24 +197,60 @@ public static class SweepTablePage
         string[] kinds = table.Cells.Any(c => ofPublished(c.Published) is not null)
             ? ["seed", "mean", "published"]
             : ["seed", "mean"];
+        var intervals = table
+            .Cells.Where(c => Drawn(ofCell(c)))
+            .Select(c => (Cell: c, ofSeeds(c)?.Interval))
+            .Where(c => c.Interval is { } i && Drawn(i.Low) && Drawn(i.High))
+            .Select(c => new
+            {
+                cell = Label(table, c.Cell),
+                low = c.Interval!.Value.Low,
+                high = c.Interval.Value.High,
+            });
+        double? chance = axis == "accuracy" ? Chance(table) : null;
+        var counts = table.Cells.Select(c => c.Seeds.Count(s => Drawn(ofSeed(s)))).ToList();
+        string n = counts.Min() == counts.Max() ? $"{counts.Max()}" : $"{counts.Min()} to {counts.Max()}";
+        caption += $" n = {n} seeds; bars: 95 % intervals of the mean (bootstrap).";
+        var y = Named("cell") with
+        {
+            Scale = new(Domain: table.Cells.Select(c => Label(table, c)).Distinct()),
+            Axis = Axis.LongNames,
+        };
         page.Add(
             new Chart
             {
                 Height = 20 * table.Cells.Count,
-                Rows = points,
-                Mark = new("point", Size: 60, StrokeWidth: 1.6, Opacity: 0.85, Tooltip: new { content = "data" }),
-                X = new("v", axis)
-                {
-                    Scale = log ? Scale.Log : Scale.ShareFrom(points.Min(p => p.v!.Value)),
-                    Axis = Axis.Short,
-                },
-                Y = Named("cell") with
-                {
-                    Scale = new(Domain: table.Cells.Select(table.Label).Distinct()),
-                    Axis = Axis.LongNames,
-                },
-                Color = Told("of", kinds, [Palette.Blue, Palette.Ink, Palette.Vermilion]),
-                Shape = Told("of", kinds, ["circle", "M0,-1V1", "diamond"]),
+                Layers =
+                [
+                    .. Chart.Chance(chance, across: true),
+                    new()
+                    {
+                        Rows = intervals,
+                        Mark = new("rule", StrokeWidth: 1.5, Color: Palette.Ink, Aria: false),
+                        X = new("low", axis),
+                        X2 = new("high") { Type = null },
+                        Y = y,
+                    },
+                    new()
+                    {
+                        Rows = points,
+                        Mark = new(
+                            "point",
+                            Size: 60,
+                            StrokeWidth: 1.6,
+                            Opacity: 0.85,
+                            Tooltip: new { content = "data" }
+                        ),
+                        X = new("v", axis)
+                        {
+                            Scale = log ? Scale.Log : Scale.Accuracy(chance, points.Select(p => p.v)),
+                            Axis = log ? Axis.Logarithmic : Axis.Short,
+                        },
+                        Y = y,
+                        Color = Told("of", kinds, [Palette.Blue, Palette.Ink, Palette.Vermilion]),
+                        Shape = Told("of", kinds, ["circle", "M0,-1V1", "diamond"]),
+                    },
+                ],
             }.Figure(id, title, caption)
         );
     }
@@ -218,7 +279,7 @@ public static class SweepTablePage
                 }),
                 Mark = new("point", Size: 45, Opacity: 0.8),
                 X = new("g", "gain") { Scale = Scale.NotFromZero, Axis = new(TickCount: 6) },
-                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Short },
+                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Logarithmic },
                 Color = Coloured("c", colours, title: table.Axes.Count == 0 ? "" : table.Title(table.Axes[0])),
                 Tooltip = [Tip("run"), Tip("g", "gain", ".3f"), Tip("v", "spectral error", ".3g")],
             }.Figure(

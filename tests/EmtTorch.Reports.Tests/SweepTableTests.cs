@@ -11,7 +11,8 @@ namespace EmtTorch.Reports.Tests;
 public sealed class SweepTableTests : InTemporaryFolder
 {
     private const string Published = """
-        { "source": "a paper", "columns": ["task", "hidden", "l2", "spectral_error", "accuracy"], "rows": [["T1", 64, 0.0, 0.0015, 1.00], ["T2", 64, 0.0, 0.0030, 0.93], ["T2", 64, 0.1, 0.1, 0.1]] }
+        { "source": "a paper", "columns": ["task", "hidden", "l2", "spectral_error", "accuracy"],
+          "rows": [["T1", 64, 0.0, 0.0015, 1.00], ["T2", 64, 0.0, 0.0030, 0.93], ["T2", 64, 0.1, 0.1, 0.1]] }
         """;
 
     private string At(params string[] parts) => Path.Combine([Folder, .. parts]);
@@ -195,14 +196,16 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(
             markdown,
             Does.Contain(
-                "| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | 0.93 | ✓ |\n"
+                "| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | "
+                    + "0.93 | ✓ |\n"
             )
         );
         Assert.That(markdown, Does.Contain("| t1 | 0.00150 | 0.00350 | 0.00125 | 200 | 0.9900 |\n"));
         Assert.That(
             markdown,
             Does.Contain(
-                "| t1 | 8.0 of 8 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 7.5 of 8 | 0.0200 (1) | 0.9800 (1) | – | – | 0 of 2 |\n"
+                "| t1 | 8.0 of 8 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 7.5 of 8 | 0.0200 (1) | 0.9800 "
+                    + "(1) | – | – | 0 of 2 |\n"
             )
         );
         Assert.That(markdown.Split('\n')[^2], Is.EqualTo("Training of the finished runs took 120 seconds in all."));
@@ -233,7 +236,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(
             SweepTableText.Markdown(table),
             Does.Contain(
-                "| t1 | 1 of 4 | 0.0010 | 0.0015 | … | 1.0000 | 1.00 | … |\n| t2 | 0 of 4 | – | 0.0030 | … | – | 0.93 | … |\n"
+                "| t1 | 1 of 4 | 0.0010 | 0.0015 | … | 1.0000 | 1.00 | … |\n| t2 | 0 of 4 | – | 0.0030 | … | – | 0.93 "
+                    + "| … |\n"
             )
         );
         var states = SweepTableText.Csv(table).Split('\n')[1..^1].Select(line => line.Split(',')[3]);
@@ -367,7 +371,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(
             SweepTableText.Markdown(seeds),
             Does.Contain(
-                "| runs of | runs | spectral error | accuracy |\n|:--|--:|--:|--:|\n| h8-0.9 | 1 of 1 | 0.0020 | 1.0000 |\n"
+                "| runs of | runs | spectral error | accuracy |\n|:--|--:|--:|--:|\n| h8-0.9 | 1 of 1 | 0.0020 | "
+                    + "1.0000 |\n"
             )
         );
     }

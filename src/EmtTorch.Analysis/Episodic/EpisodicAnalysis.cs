@@ -77,10 +77,9 @@ public sealed class EpisodicAnalysis
     public int HorizonTrained => _configuration.Training.Curriculum.Horizons[^1];
 
     /// <summary>d_k, the rows of a head's fast weights; null without them.</summary>
-    public int? KeyWidth =>
-        _configuration.Model.Memory == "none"
-            ? null
-            : _configuration.Model.HiddenSize / _configuration.Model.MemoryHeads;
+    public int? KeyWidth => _network.Memories.Count == 0 ? null : _configuration.Model.HiddenSize / MemoryHeads;
+
+    private int MemoryHeads => _configuration.Model.Find<FastWeightSettings>()?.Heads ?? 1;
 
     /// <summary>The state of one document in bytes, before its first token.</summary>
     public long? StateBytesStart { get; private set; }
@@ -186,7 +185,7 @@ public sealed class EpisodicAnalysis
         {
             lines.Add(
                 OfGate(
-                    $"block {gate.Block}'s fast weights{(_configuration.Model.MemoryHeads > 1 ? $", head {gate.Head}," : "")}",
+                    $"block {gate.Block}'s fast weights{(MemoryHeads > 1 ? $", head {gate.Head}," : "")}",
                     gate.Kinds
                 )
             );
@@ -199,7 +198,7 @@ public sealed class EpisodicAnalysis
         if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
         {
             lines.Say(
-                $"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."
+                $"At questions {100 * best.Asked:F1} % of what block {best.Block}{(MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."
             );
         }
 
@@ -394,7 +393,7 @@ public sealed class EpisodicAnalysis
 
     private void ReadGraphs()
     {
-        if (!_task.AreChained || _network.Graphs.Count == 0)
+        if (!_task.AreChained || _network.Find<GraphMemory>().Count == 0)
             return;
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
@@ -483,7 +482,7 @@ public sealed class EpisodicAnalysis
             .ToList();
         var heads = Enumerable
             .Range(0, records.Count)
-            .SelectMany(block => Enumerable.Range(0, _configuration.Model.MemoryHeads).Select(head => (block, head)));
+            .SelectMany(block => Enumerable.Range(0, MemoryHeads).Select(head => (block, head)));
         return [.. heads.Select(h => OfReads(records[h.block], h.block, h.head, documents)).OfType<ReadReading>()];
     }
 

@@ -29,11 +29,12 @@ internal static class GraphEdges
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
-        var readings = new GraphReading[network.Graphs.Count];
+        var graphs = network.Find<GraphMemory>();
+        var readings = new GraphReading[graphs.Count];
         for (int i = 0; i < readings.Length; i++)
         {
             int block = i + 1;
-            network.Graphs[i].Observer = a =>
+            graphs[i].Observer = a =>
                 readings[block - 1] = Of(a, block, task, input, target) with
                 {
                     Gates = gated ? GatesOf(a, task, kinds) : [],
@@ -46,7 +47,7 @@ internal static class GraphEdges
         }
         finally
         {
-            foreach (var graph in network.Graphs)
+            foreach (var graph in graphs)
                 graph.Observer = null;
         }
         return readings;

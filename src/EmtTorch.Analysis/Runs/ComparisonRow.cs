@@ -15,6 +15,9 @@ public sealed record ComparisonRow
     /// <summary>Share of output bits with the right sign, 0 to 1.</summary>
     public double? TestAccuracy { get; init; }
 
+    /// <summary>The accuracy of guessing, or null where nothing can be said of it.</summary>
+    public double? Chance { get; init; }
+
     /// <summary>How the variables were grounded in the hidden state.</summary>
     public string? Grounding { get; init; }
 

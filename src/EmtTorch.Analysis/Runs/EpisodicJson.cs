@@ -16,7 +16,7 @@ internal static class EpisodicJson
     {
         var model = configuration.Model;
         json["layers"] = model.Layers;
-        json["memory"] = model.Memory;
+        json["memory"] = model.Find<FastWeightSettings>()?.Name ?? "none";
         json["key_width"] = analysis.KeyWidth;
         json["test_accuracy"] = Number(analysis.Accuracy);
         json["test_loss"] = Number(analysis.Loss);
@@ -67,7 +67,7 @@ internal static class EpisodicJson
             }),
         ]);
         json["reads_right"] = Number(analysis.Reads.Max(r => r.Share));
-        if (configuration.Model.GraphNodes is not null)
+        if (configuration.Model.Find<GraphSettings>() is not null)
         {
             json["graph"] = new JsonArray([
                 .. analysis.Graphs.Select(g => new JsonObject

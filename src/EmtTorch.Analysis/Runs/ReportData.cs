@@ -26,6 +26,12 @@ public sealed record ReportData
     /// <summary>Share of output bits with the right sign, 0 to 1.</summary>
     public double? TestAccuracy { get; init; }
 
+    /// <summary>The accuracy of guessing, or null where nothing can be said of it.</summary>
+    public double? Chance { get; init; }
+
+    /// <summary>What else stands in the head of the page, after the size.</summary>
+    public IReadOnlyList<ReportSetting> Facts { get; init; } = [];
+
     /// <summary>
     /// False for a task that has no variables in the theory's sense: all parts about them are left out.
     /// </summary>

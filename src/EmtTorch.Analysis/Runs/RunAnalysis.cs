@@ -468,7 +468,7 @@ public sealed record RunAnalysis
         {
             using var scope = NewDisposeScope();
             using var trained = network.Weights.ToNetwork();
-            states = FlipFlopStates.Of(trained);
+            states = FlipFlopStates.Find(trained);
             var found = states.FixedPoints;
             problems.AddRange(found.Problems);
             lines.Add(
@@ -553,7 +553,7 @@ public sealed record RunAnalysis
             }
 
             using var trained = network.Weights.ToNetwork();
-            variables = XorVariables.Of(trained, task, options);
+            variables = XorVariables.Measure(trained, task, options);
             problems.AddRange(variables.Problems);
             json["test_accuracy"] = Value(variables.Accuracy);
             json["test_horizon"] = options.TestHorizon;
@@ -618,7 +618,7 @@ public sealed record RunAnalysis
             Data = Page(network, lines, analysis.Problems) with
             {
                 TestAccuracy = analysis.Accuracy,
-                Figures = EpisodicFigures.Of(analysis),
+                Figures = EpisodicFigures.Of(analysis, Guessing.MeasureAccuracy(network.Configuration)),
                 Texts = analysis.Text is { Sample.Length: > 0 } text
                     ?
                     [
@@ -693,6 +693,7 @@ public sealed record RunAnalysis
             Task = TaskName(network),
             Seed = network.Step is null ? null : network.Configuration.Seed,
             HiddenSize = network.HiddenSize,
+            Chance = Guessing.MeasureAccuracy(network.Configuration),
         };
 
     private static ReportData Page(
@@ -706,6 +707,8 @@ public sealed record RunAnalysis
             Task = TaskName(network),
             Seed = network.Step is null ? null : network.Configuration.Seed,
             HiddenSize = network.HiddenSize,
+            Chance = Guessing.MeasureAccuracy(network.Configuration),
+            Facts = NetworkFacts.Describe(network),
             Steps = network.Step,
             Summary = lines,
             Problems = problems,

@@ -4,6 +4,11 @@ using EmtTorch.Analysis;
 
 namespace EmtTorch.Studies;
 
+/// <summary>A point of the accuracy against what there is to keep.</summary>
+/// <param name="Pairs">Pairs or facts in a document.</param>
+/// <param name="Accuracy">The share of right answers.</param>
+public sealed record CapacityPoint(int Pairs, double? Accuracy);
+
 /// <summary>
 /// What of a run's analysis.json a table shows, under its names there; null: it can't be had, or there is no analysis.
 /// </summary>
@@ -58,6 +63,9 @@ public sealed record AnalysisFigures
 
     /// <summary>Of a transformer, the bytes of a document's state at its end.</summary>
     public long? StateBytesEnd { get; init; }
+
+    /// <summary>Of a transformer, its accuracy with more and with fewer pairs or facts than in training.</summary>
+    public IReadOnlyList<CapacityPoint>? Capacity { get; init; }
 
     /// <exception cref="JsonException">A figure is no number.</exception>
     internal static AnalysisFigures Of(JsonObject analysis) =>

@@ -614,7 +614,8 @@ public sealed class EpisodicAnalysisTests
             Assert.That(
                 analysis.Summary(),
                 Has.One.EqualTo(
-                    "In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the strongest edge of the first fact leads to the second."
+                    "In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the "
+                        + "strongest edge of the first fact leads to the second."
                 )
             );
             Assert.That(
@@ -677,10 +678,13 @@ public sealed class EpisodicAnalysisTests
             var configuration = ConfigurationFile.Parse(
                 """
                 {
-                  "name": "once", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 6, "keys": 16, "values": 16, "noise": 2 } },
+                  "name": "once", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 6,
+                    "keys": 16, "values": 16, "noise": 2 } },
                   "model": { "type": "episodic_transformer", "hidden_size": 32, "layers": 1, "heads": 2, "window": 4 },
-                  "training": { "steps": 400, "batch_size": 32, "log_interval": 50, "learning_rate": 0.01, "curriculum": { "horizons": [1] } },
-                  "evaluation": { "horizon": 2, "batches": 2, "batch_size": 64, "interval": 400 }, "checkpoints": { "interval": 400 }
+                  "training": { "steps": 400, "batch_size": 32, "log_interval": 50, "learning_rate": 0.01,
+                    "curriculum": { "horizons": [1] } },
+                  "evaluation": { "horizon": 2, "batches": 2, "batch_size": 64, "interval": 400 },
+                  "checkpoints": { "interval": 400 }
                 }
                 """,
                 [$"out={folder}"]

@@ -243,7 +243,8 @@ public sealed class ContinualRunTests : InTemporaryFolder
     [TestCase(
         "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",
         "\"own\": [\"readout\"]",
-        "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, readout.weight"
+        "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, "
+            + "readout.weight"
     )]
     [TestCase(
         "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",
@@ -312,7 +313,7 @@ public sealed class ContinualRunTests : InTemporaryFolder
             () => run.Train(),
             Throws
                 .TypeOf<CheckpointException>()
-                .With.Message.Contains("1-copy is finished, and the checkpoint of its last step is missing or damaged")
+                .With.Message.Contains("1-copy is finished, but the checkpoint of its last step is missing or damaged")
         );
     }
 }

@@ -262,7 +262,7 @@ public sealed class BadArgumentsTests
             Retrieval = new() { Chunk = 2, TopK = 2 },
         };
         using var network = new EpisodicTransformer(7, model);
-        var memory = network.Blocks[0].Retrieval!;
+        var memory = network.Find<RetrievalMemory>().Single();
         using var inside = memory.Store;
         foreach (var change in (Func<Tensor, Tensor>[])[v => v.narrow(-1, 0, 7), v => v.to(float64), v => v[0]])
         {

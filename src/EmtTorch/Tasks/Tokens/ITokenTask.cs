@@ -12,6 +12,9 @@ public interface ITokenTask
     /// <summary>The size of the vocabulary V: token ids are from 0 to V − 1.</summary>
     int VocabularySize { get; }
 
+    /// <summary>The accuracy of guessing, or 0 where nothing can be said of it, as for text.</summary>
+    double ChanceAccuracy => 0;
+
     /// <summary>Makes a batch of documents. The same state of the generator gives the same batch.</summary>
     /// <param name="batchSize">B, the number of documents.</param>
     /// <param name="generator">The generator of random numbers, on the CPU.</param>

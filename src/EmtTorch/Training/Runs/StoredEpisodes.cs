@@ -33,7 +33,7 @@ internal static class StoredEpisodes
     /// <summary>Why a run's store cannot be used, or null if it can. Nothing is written.</summary>
     public static ConfigurationProblem? FindProblem(RunConfiguration configuration)
     {
-        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings)
+        if (configuration.Model.Find<RetrievalConfiguration>() is not { Store: RetrievalConfiguration.Postgres } settings)
             return null;
         if (ConnectionString(settings) is not { } connection)
             return new("model.retrieval.connection", Unset(settings));
@@ -52,7 +52,7 @@ internal static class StoredEpisodes
         CancellationToken stop
     )
     {
-        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings)
+        if (configuration.Model.Find<RetrievalConfiguration>() is not { Store: RetrievalConfiguration.Postgres } settings)
             return null;
         var connection = new PostgresConnection(
             ConnectionString(settings) ?? throw new StoreException(Unset(settings)),

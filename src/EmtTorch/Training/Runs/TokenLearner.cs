@@ -1,4 +1,5 @@
 using EmtTorch.Kernels;
+using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
@@ -60,7 +61,7 @@ internal sealed class TokenLearner : Learner
         long generation = _network.Stores?.Begin() ?? 0;
         RunSlices(
             _slices,
-            i => slices[i] = Learn(Slice(document, i, _slices), asked, (generation, First(document, i, _slices)))
+            i => slices[i] = Learn(Slice(document, i, _slices), asked, new(generation, First(document, i, _slices)))
         );
         _network.Stores?.Close(generation);
         using var quiet = no_grad();
@@ -91,7 +92,7 @@ internal sealed class TokenLearner : Learner
     private (Tensor Sums, Tensor?[] Gradients) Learn(
         IReadOnlyList<TokenBatch> document,
         Tensor asked,
-        (long Generation, long FirstDocument) documents
+        DocumentNumbers documents
     )
     {
         using var scope = NewDisposeScope();
@@ -184,7 +185,7 @@ internal sealed class TokenLearner : Learner
             long generation = EpisodicStores.Tests + i;
             RunSlices(
                 slices,
-                s => parts[s] = Examine(Slice(document, s, slices), (generation, First(document, s, slices)))
+                s => parts[s] = Examine(Slice(document, s, slices), new(generation, First(document, s, slices)))
             );
             _network.Stores?.Forget(generation);
             foreach (var part in parts)
@@ -206,7 +207,7 @@ internal sealed class TokenLearner : Learner
     /// of cross entropies, the number of right answers and the number of answers; then, for text, the sum and the
     /// number of characters in new words, and the same in words seen before (7). In no dispose scope.
     /// </summary>
-    private Tensor Examine(IReadOnlyList<TokenBatch> document, (long Generation, long FirstDocument) documents)
+    private Tensor Examine(IReadOnlyList<TokenBatch> document, DocumentNumbers documents)
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();

@@ -124,7 +124,7 @@ public sealed class TrainingRun
                 course.Interrupt();
                 return null;
             }
-            var mark = _configuration.Model.Retrieval is { Store: RetrievalConfiguration.Postgres }
+            var mark = _configuration.Model.Find<RetrievalConfiguration>() is { Store: RetrievalConfiguration.Postgres }
                 ? course.SetMark()
                 : null;
             try

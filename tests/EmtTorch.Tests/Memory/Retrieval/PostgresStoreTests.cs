@@ -102,7 +102,8 @@ public sealed class PostgresStoreTests(bool native)
         Assert.That(found.Products[0].eq(best).to(ScalarType.Float32).mean().item<float>(), Is.GreaterThan(0.9));
         Assert.That(
             _server.Ask(
-                "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw (key vector_ip_ops) WHERE %it''''s indexed%'"
+                "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw (key vector_ip_ops) WHERE %it''''s "
+                    + "indexed%'"
             ),
             Is.EqualTo(1L)
         );
