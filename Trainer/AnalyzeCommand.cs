@@ -5,7 +5,6 @@ using EmtTorch.Analysis.Runs;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
-using EmtTorch.Tasks;
 using EmtTorch.Training;
 using static EmtTorch.Trainer.Options;
 
@@ -109,48 +108,8 @@ internal static class AnalyzeCommand
                 problems.Add("--checkpoint", $"'{settings.Checkpoint}' is not one of best, latest and a step's number");
 
             foreach (var path in settings.Paths)
-            {
-                try
-                {
-                    networks.Add(
-                        TrainedNetwork.Load(
-                            path,
-                            settings.Config,
-                            known ? settings.Checkpoint : "best",
-                            warning => Console.Error.WriteLine($"Warning: {warning}")
-                        )
-                    );
-                }
-                catch (ConfigurationException e)
-                {
-                    problems.AddRange(e.Problems.Except(problems));
-                }
-            }
-            foreach (var folder in networks.Select(n => settings.Out ?? n.Folder).Distinct())
-            {
-                if (new RunFolder(folder).WhyNotWritable() is { } reason)
-                    problems.Add("--out", $"{folder} can't be written to: {reason}");
-            }
-
-            foreach (
-                var (s, d) in networks
-                    .Select(n => n.Configuration.Task)
-                    .Where(t => t.Name != Tasks.FlipFlop.Name && !t.IsOnTokens)
-                    .Select(t => (t.S, t.D))
-                    .Distinct()
-            )
-            {
-                try
-                {
-                    ExampleInput.Parse(settings.Input, s, d);
-                }
-                catch (ArgumentException e)
-                {
-                    problems.Add("--input", e.Message);
-                }
-                if (settings.Time < s)
-                    problems.Add("--time", $"is {settings.Time}: the variables are loaded only after s = {s} steps");
-            }
+                Load(path, settings with { Checkpoint = known ? settings.Checkpoint : "best" }, networks, problems);
+            Check(networks, settings, problems);
             if (problems.Count > 0)
                 throw new ConfigurationException(problems);
             return Analyze(networks, settings, options);
@@ -159,6 +118,60 @@ internal static class AnalyzeCommand
         {
             foreach (var network in networks)
                 network.Dispose();
+        }
+    }
+
+    private static void Load(
+        string path,
+        Settings settings,
+        List<TrainedNetwork> networks,
+        List<ConfigurationProblem> problems
+    )
+    {
+        try
+        {
+            networks.Add(
+                TrainedNetwork.Load(
+                    path,
+                    settings.Config,
+                    settings.Checkpoint,
+                    warning => Console.Error.WriteLine($"Warning: {warning}")
+                )
+            );
+        }
+        catch (ConfigurationException e)
+        {
+            problems.AddRange(e.Problems.Except(problems));
+        }
+    }
+
+    /// <summary>Whether the folders can be written to, and the options fit the tasks.</summary>
+    private static void Check(List<TrainedNetwork> networks, Settings settings, List<ConfigurationProblem> problems)
+    {
+        foreach (var folder in networks.Select(n => settings.Out ?? n.Folder).Distinct())
+        {
+            if (new RunFolder(folder).WhyNotWritable() is { } reason)
+                problems.Add("--out", $"{folder} can't be written to: {reason}");
+        }
+
+        foreach (
+            var (s, d) in networks
+                .Select(n => n.Configuration.Task)
+                .Where(t => t.Own is null && t.Name != Tasks.FlipFlop.Name)
+                .Select(t => (t.S, t.D))
+                .Distinct()
+        )
+        {
+            try
+            {
+                ExampleInput.Parse(settings.Input, s, d);
+            }
+            catch (ArgumentException e)
+            {
+                problems.Add("--input", e.Message);
+            }
+            if (settings.Time < s)
+                problems.Add("--time", $"is {settings.Time}: the variables are loaded only after s = {s} steps");
         }
     }
 
@@ -208,6 +221,7 @@ internal static class AnalyzeCommand
                 Persistence = settings.Persistence,
             },
             Interventions = new() { Time = settings.Time },
+            Input = settings.Input,
         };
     }
 
@@ -235,16 +249,16 @@ internal static class AnalyzeCommand
             }
             if (networks.Count > 1)
                 Console.Error.WriteLine($"{all.Count + 1} of {networks.Count}: {network.Name}");
-            var analysis = RunAnalysis.Of(network, options, settings.Input);
+            var analysis = RunAnalysis.Of(network, options);
             if (networks.Count(n => n.Name == network.Name) > 1 && network.Step is { } step)
-                analysis = analysis with { Row = analysis.Row with { Name = $"{network.Name}, step {step}" } };
+                analysis = analysis with { Name = $"{network.Name}, step {step}" };
             var report = RunReport.Write(analysis, Folder(network), prefix);
             all.Add(analysis);
             reports.Add(report);
             if (networks.Count > 1)
                 continue;
             Console.WriteLine(
-                $"{network.Name}, task {analysis.Row.Task}, {(network.Transformer is null ? "H" : "d")} = "
+                $"{network.Name}, task {analysis.Task}, {(network.Transformer is null ? "H" : "d")} = "
                     + $"{network.HiddenSize}, {Path.GetFileName(network.File)}"
             );
             foreach (var line in analysis.Lines)
@@ -268,12 +282,8 @@ internal static class AnalyzeCommand
             page,
             ComparisonPage.Render(
                 "Comparison",
-                [
-                    .. analyses.Zip(
-                        reports,
-                        (a, r) => a.Row with { Link = Path.GetRelativePath(folder, r).Replace('\\', '/') }
-                    ),
-                ]
+                analyses,
+                [.. reports.Select(r => Path.GetRelativePath(folder, r).Replace('\\', '/'))]
             )
         );
         Console.WriteLine(page);

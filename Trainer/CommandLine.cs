@@ -9,6 +9,27 @@ internal static class CommandLine
 {
     public static RootCommand Create()
     {
+        var root = CreateRoot();
+        var schema = new Command("schema", "Prints the JSON schema of configurations: configs/schema.json");
+        schema.SetAction(_ =>
+        {
+            Console.Out.Write(ConfigurationSchema.Generate());
+            return Exit.Done;
+        });
+        root.Add(schema);
+        root.Add(SweepCommand.Create());
+        root.Add(TableCommand.Create());
+        root.Add(AnalyzeCommand.Create());
+        root.Add(GenerateCommand.Create());
+        root.Add(GsemmCommand.Create());
+        root.Add(ConsolidateCommand.Create());
+        root.Add(ContinualCommand.Create());
+        return root;
+    }
+
+    /// <summary>The command without a name, which trains.</summary>
+    private static RootCommand CreateRoot()
+    {
         var config = Several(
             "CONFIG",
             "A run's settings, as in configs/repeat_copy.json; several are trained side by side"
@@ -62,21 +83,6 @@ internal static class CommandLine
                 "The configuration"
             )
         );
-
-        var schema = new Command("schema", "Prints the JSON schema of configurations: configs/schema.json");
-        schema.SetAction(_ =>
-        {
-            Console.Out.Write(ConfigurationSchema.Generate());
-            return Exit.Done;
-        });
-        root.Add(schema);
-        root.Add(SweepCommand.Create());
-        root.Add(TableCommand.Create());
-        root.Add(AnalyzeCommand.Create());
-        root.Add(GenerateCommand.Create());
-        root.Add(GsemmCommand.Create());
-        root.Add(ConsolidateCommand.Create());
-        root.Add(ContinualCommand.Create());
         return root;
     }
 }

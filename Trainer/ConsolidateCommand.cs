@@ -72,7 +72,10 @@ internal static class ConsolidateCommand
                 Console.WriteLine(
                     string.Create(
                         CultureInfo.InvariantCulture,
-                        $"{soFar.Outcomes.Count} of {settings.OutcomeCount}: {o.Run}, {o.Night}, {o.Facts} facts: {100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and {100 * o.NewAfter:F1} %"
+                        $"{soFar.Outcomes.Count} of {settings.OutcomeCount}: {o.Run}, {o.Night}, {o.Facts} facts: "
+                            + $"{100 * o.Evening:F1} % with the fast memory, {100 * o.Morning:F1} % without it (before "
+                            + $"the night {100 * o.WipedBefore:F1} %); new episodes {100 * o.NewBefore:F1} % and "
+                            + $"{100 * o.NewAfter:F1} %"
                     )
                 );
                 // What is done is kept.
@@ -107,7 +110,7 @@ internal static class ConsolidateCommand
         try
         {
             settings = ConsolidationConfiguration.Load(config, set);
-            problems.AddRange(ConsolidationExperiment.Problems(settings));
+            problems.AddRange(ConsolidationExperiment.FindProblems(settings));
         }
         catch (ConfigurationException e)
         {
@@ -123,7 +126,7 @@ internal static class ConsolidateCommand
             return null;
         try
         {
-            return ConsolidationResult.Unfinished(File.ReadAllText(file), settings);
+            return ConsolidationResult.ParseUnfinished(File.ReadAllText(file), settings);
         }
         catch (JsonException e)
         {

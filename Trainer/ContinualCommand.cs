@@ -1,9 +1,6 @@
-using System.Collections.Concurrent;
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
-using EmtTorch.Analysis;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
@@ -13,9 +10,8 @@ using static EmtTorch.Trainer.Options;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// `Trainer continual SEQUENCE.json`: one network learns tasks one after the other, by several methods. First the
-/// strengths of penalties are tried with the sweep's seed, then each method, at its best strength, is trained with all
-/// seeds, then tables and figures are written. What is finished is passed over.
+/// `Trainer continual SEQUENCE.json`: trains one network on tasks one after the other, by several methods, and writes
+/// tables and figures. See <see cref="ContinualTraining"/>.
 /// </summary>
 internal static class ContinualCommand
 {
@@ -98,7 +94,7 @@ internal static class ContinualCommand
         IReadOnlyList<long>? seeds = null;
         if (settings.Seeds is { } text)
         {
-            seeds = Sweep.ParseSeeds(text, out var problem);
+            seeds = ExperimentFile.ParseSeeds(text, out var problem);
             if (problem is not null)
                 problems.Add("--seeds", problem);
         }
@@ -151,76 +147,24 @@ internal static class ContinualCommand
         var clock = Stopwatch.StartNew();
         Directory.CreateDirectory(sequence.Runs);
         AtomicFile.WriteText(Path.Combine(sequence.Runs, ContinualSequence.FileName), sequence.ToJson());
-        int jobs = settings.Jobs ?? RunQueue.DefaultJobs(sequence.Tasks[0].Configuration);
-        var failures = new List<string>();
-
-        // Runs that don't wait for each other, some at a time.
-        bool All(IEnumerable<(ContinualMethod Method, long Seed)> chains, bool firstAlone)
+        var tasks = string.Join(", ", sequence.Tasks.Select(t => t.Name));
+        var seeds = SweepCommand.Count(sequence.Seeds.Count, "seed");
+        var methods = SweepCommand.Count(sequence.Methods.Count, "method");
+        screen.Say($"{sequence.Name}: {tasks}; {seeds}, {methods}; in {sequence.Runs}");
+        var training = new ContinualTraining(
+            sequence,
+            (method, seed) => Runner(sequence, method, seed, screen),
+            settings.Jobs ?? RunQueue.DefaultJobs(sequence.Tasks[0].Configuration)
+        )
         {
-            // One by one, in their order.
-            Parallel.ForEach(
-                Partitioner.Create(chains, EnumerablePartitionerOptions.NoBuffering),
-                new ParallelOptions { MaxDegreeOfParallelism = jobs },
-                chain =>
-                {
-                    if (stop.Token.IsCancellationRequested)
-                        return;
-                    var run = Runner(sequence, chain.Method, chain.Seed, screen);
-                    try
-                    {
-                        if (firstAlone)
-                            run.TrainFirst(stop.Token);
-                        else
-                            run.Train(stop.Token);
-                    }
-                    catch (Exception e) when (e.IsOfRun())
-                    {
-                        lock (failures)
-                            failures.Add($"{chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}");
-                        screen.Say(
-                            $"failed: {chain.Method.Name}, seed {chain.Seed}: {TorchSharpDefects.Message(e)}",
-                            warning: true
-                        );
-                    }
-                }
-            );
-            return !stop.Token.IsCancellationRequested;
-        }
-
-        var swept = sequence.Methods.GroupBy(m => m.Group).Where(g => g.Count() > 1).SelectMany(g => g).ToList();
-        bool sweeps = swept.Count > 0;
-        long[] seeds = [.. sweeps ? [sequence.SweepSeed] : Array.Empty<long>(), .. sequence.Seeds];
-        screen.Say(
-            $"{sequence.Name}: {string.Join(", ", sequence.Tasks.Select(t => t.Name))}; {SweepCommand.Count(sequence.Seeds.Count, "seed")}, {SweepCommand.Count(sequence.Methods.Count, "method")}; in {sequence.Runs}"
-        );
-        bool whole = All(
-            seeds.Select(s => (new ContinualMethod(ContinualFolders.First, "naive", 0, null, ""), s)),
-            firstAlone: true
-        );
-        // Beside the strengths the methods that have none, so that a sweep shows what they are measured against.
-        whole =
-            whole
-            && failures.Count == 0
-            && (
-                !sweeps
-                || All(
-                    swept.Concat(sequence.Methods.Where(m => m.Kind is "naive")).Select(m => (m, sequence.SweepSeed)),
-                    firstAlone: false
-                )
-            );
-        if (whole)
-        {
-            var table = ContinualTable.Of(sequence);
-            var chosen = table.Groups.Select(table.Chosen).OfType<ContinualMethod>().ToList();
-            foreach (var method in chosen.Where(m => swept.Contains(m)))
+            Chosen = m =>
             {
-                screen.Say(
-                    $"{method.Group}: strength {method.Strength.ToString("R", CultureInfo.InvariantCulture)} is best by seed {sequence.SweepSeed}"
-                );
-            }
-
-            whole = All(sequence.Seeds.SelectMany(s => chosen.Select(m => (m, s))), firstAlone: false);
-        }
+                var strength = m.Strength.ToString("R", CultureInfo.InvariantCulture);
+                screen.Say($"{m.Group}: strength {strength} is best by seed {sequence.SweepSeed}");
+            },
+            Failed = f => screen.Say($"failed: {f.Method.Name}, seed {f.Seed}: {f.Message}", warning: true),
+        };
+        var failures = training.Train(stop.Token);
         if (stop.Token.IsCancellationRequested)
         {
             screen.Say($"Interrupted after {Screen.Duration(clock.Elapsed)}: the same command goes on.");
@@ -245,8 +189,10 @@ internal static class ContinualCommand
             Done = (stage, tests, seconds) =>
             {
                 screen.End(Label(stage));
+                var accuracies = tests.Accuracy.Select(a => FormattableString.Invariant($"{a.Key} {a.Value:0.0000}"));
                 screen.Say(
-                    $"{DateTime.Now:HH:mm:ss} {Label(stage)}: {string.Join(", ", tests.Accuracy.Select(a => string.Create(CultureInfo.InvariantCulture, $"{a.Key} {a.Value:0.0000}")))}; {seconds.ToString("0", CultureInfo.InvariantCulture)} s"
+                    $"{DateTime.Now:HH:mm:ss} {Label(stage)}: {string.Join(", ", accuracies)}; "
+                        + FormattableString.Invariant($"{seconds:0} s")
                 );
             },
         };
@@ -254,7 +200,7 @@ internal static class ContinualCommand
 
     private static void Write(ContinualSequence sequence)
     {
-        var table = ContinualTable.Of(sequence);
+        var table = ContinualTable.Read(sequence);
         Directory.CreateDirectory(sequence.Results);
         string In(string file) => Path.Combine(sequence.Results, file);
         var markdown = table.Markdown();

@@ -1,11 +1,10 @@
-using System.Runtime.InteropServices;
 using EmtTorch.Analysis;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>How a command ends: its exit code, and the message where it isn't done.</summary>
+/// <summary>How a command ends: its exit code, and a message if it is not done.</summary>
 internal static class Exit
 {
     /// <summary>0 done, 1 the run failed, 2 the arguments or the configuration are wrong, 130 interrupted.</summary>
@@ -14,10 +13,10 @@ internal static class Exit
         Wrong = 2,
         Interrupted = 130;
 
-    /// <summary>A command's work, and the exit code of what it throws.</summary>
-    /// <param name="work">The work; its exit code.</param>
-    /// <param name="what">What has the problems if there are some: "The sweep"; null for several kinds.</param>
-    public static int Of(Func<int> work, string? what = null)
+    /// <summary>Does a command's work, and turns what it throws into a message and an exit code.</summary>
+    /// <param name="work">The work, which returns its exit code.</param>
+    /// <param name="subject">What has the problems if there are some: "The sweep"; null for several kinds.</param>
+    public static int Of(Func<int> work, string? subject = null)
     {
         try
         {
@@ -25,16 +24,19 @@ internal static class Exit
         }
         catch (ConfigurationException e)
         {
-            var has =
-                what is not null ? $"{what} has"
-                : e.Problems.Count == 1 ? "There is"
+            int count = e.Problems.Count;
+            var start =
+                subject is not null ? $"{subject} has"
+                : count == 1 ? "There is"
                 : "There are";
-            Console.Error.WriteLine(e.Message.Replace("The configuration has", has, StringComparison.Ordinal));
+            Console.Error.WriteLine($"{start} {(count == 1 ? "a problem" : $"{count} problems")}:");
+            foreach (var problem in e.Problems)
+                Console.Error.WriteLine($"  {problem}");
             return Wrong;
         }
         catch (Exception e) when (e is GsemmDivergedException or TorchNotLoadedException || e.IsOfRun())
         {
-            Console.Error.WriteLine(TorchSharpDefects.Message(e));
+            Console.Error.WriteLine(e.Explain());
             return Failed;
         }
         catch (OperationCanceledException)

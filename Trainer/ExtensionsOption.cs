@@ -5,7 +5,9 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>`--extensions MyLab.dll`, for every command: tasks, memories and analyses of a user's own.</summary>
+/// <summary>
+/// The option `--extensions MyLab.dll` of every command, for a user's own tasks, memories and analyses.
+/// </summary>
 internal static class ExtensionsOption
 {
     public static readonly Option<string[]> Option = new("--extensions")
@@ -16,15 +18,15 @@ internal static class ExtensionsOption
         AllowMultipleArgumentsPerToken = false,
     };
 
-    /// <summary>Loads them.</summary>
-    /// <exception cref="Settings.ConfigurationException">One can't be.</exception>
+    /// <summary>Adds the assemblies.</summary>
+    /// <exception cref="ConfigurationException">One of them can't be added.</exception>
     public static void Load(ParseResult parsed)
     {
         foreach (var file in parsed.GetValue(Option) ?? [])
             Extensions.Add(file);
     }
 
-    /// <summary>The setting that makes runs remember them, where there are any.</summary>
+    /// <summary>The override by which runs remember the assemblies; nothing if there are none.</summary>
     public static IEnumerable<string> Overrides(ParseResult parsed) =>
         parsed.GetValue(Option) is { Length: > 0 } files
             ? [$"extensions={new JsonArray([.. files.Select(f => (JsonNode)f)]).ToJsonString()}"]

@@ -43,9 +43,8 @@ internal static class GsemmCommand
         Show("discrete limit (Eq. 20)", result.Discrete);
         foreach (var convergence in result.Convergence)
         {
-            Console.WriteLine(
-                $"{convergence.Name}: order {(convergence.Order is { } order ? FormattableString.Invariant($"{order:F2}") : "not to be told")}"
-            );
+            var order = convergence.Order is { } o ? FormattableString.Invariant($"{o:F2}") : "can't be told";
+            Console.WriteLine($"{convergence.Name}: order {order}");
         }
 
         if (result.ConjugacyError is { } error)

@@ -3,15 +3,16 @@ using System.Runtime.InteropServices;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// Turns Ctrl-C and SIGTERM into a token, so that a checkpoint is written; Ctrl-C once more ends the program at once.
+/// Turns Ctrl-C and SIGTERM into a cancelled token, so that checkpoints are written. A second Ctrl-C ends the program
+/// at once.
 /// </summary>
 internal sealed class Interruption : IDisposable
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly PosixSignalRegistration[] _signals;
 
-    /// <param name="screen">Where it is said at once: a step or a test goes on to its end first.</param>
-    /// <param name="first">What is done before the end.</param>
+    /// <param name="screen">Shows at once that the program is stopping, since a step or a test ends first.</param>
+    /// <param name="first">What is done before the program ends.</param>
     public Interruption(Screen screen, string first = "each run writes a checkpoint first")
     {
         _stop.Token.Register(() => screen.Say($"Stopping: {first}. Ctrl-C once more ends at once."));
@@ -27,8 +28,8 @@ internal sealed class Interruption : IDisposable
 
     private void Interrupt(PosixSignalContext context)
     {
-        // Only a person presses twice in impatience. Slurm and others send SIGTERM to a script and to its children
-        // alike, and the script passes its own on; what must end at once gets SIGKILL.
+        // A second SIGTERM is ignored: Slurm and others send it to a script and to its children, and the script passes
+        // it on as well. Whoever wants a program to end at once sends SIGKILL.
         if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT)
             return;
         context.Cancel = true;

@@ -2,7 +2,7 @@ using System.CommandLine;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>What commands take, declared in one form.</summary>
+/// <summary>Declares the options and arguments of commands.</summary>
 internal static class Options
 {
     public static Option<string?> Device() =>
@@ -11,13 +11,13 @@ internal static class Options
     public static Option<string> Checkpoint() =>
         Value("--checkpoint", "WHICH", "Which one of a run: best (the lowest test loss), latest, or a step", "best");
 
-    /// <summary>What a GPU does with several seeds, on the CPU: for tests, it is slower there.</summary>
+    /// <summary>Runs share launches on the CPU too, as on a GPU: for tests, since it is slower.</summary>
     public static Option<bool> Together() => new("--together") { Hidden = true };
 
     public static Option<T> Value<T>(string name, string value, string description) =>
         new(name) { Description = description, HelpName = value };
 
-    /// <summary>An option with a value of its own where it is not given.</summary>
+    /// <summary>An option with a default value.</summary>
     public static Option<T> Value<T>(string name, string value, string description, T standard)
     {
         var option = Value<T>(name, value, description);
@@ -32,7 +32,7 @@ internal static class Options
     public static Argument<string[]> Several(string name, string description) =>
         new(name) { Description = description, Arity = ArgumentArity.OneOrMore };
 
-    /// <summary>A command with what it takes, in the order in which its usage lists it.</summary>
+    /// <summary>Adds arguments and options to a command. Its usage lists them in this order.</summary>
     public static T With<T>(this T command, params Symbol[] symbols)
         where T : Command
     {

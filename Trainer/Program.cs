@@ -1,40 +1,27 @@
+using System.CommandLine.Parsing;
 using EmtTorch.Trainer;
 
 var root = CommandLine.Create();
 
-// A command's own usage does without what the root takes.
+// The usage of a subcommand does not list the root's argument.
 root.Arguments[0].Hidden = root.Subcommands.Any(c => c.Name == args.FirstOrDefault());
-var result = root.Parse(args);
-if (result.Errors.Count == 0)
+var parsed = root.Parse(args);
+if (parsed.Errors.Count == 0)
 {
-    return
-        Exit.Of(() =>
-        {
-            ExtensionsOption.Load(result);
-            return Exit.Done;
-        })
-            is var code
-                and not Exit.Done
-        ? code
-        : result.Invoke();
+    int code = Exit.Of(() =>
+    {
+        ExtensionsOption.Load(parsed);
+        return Exit.Done;
+    });
+    return code == Exit.Done ? parsed.Invoke() : code;
 }
-foreach (var error in result.Errors)
+foreach (var error in parsed.Errors)
 {
     Console.Error.WriteLine(
-        !error.Message.StartsWith("Required argument missing", StringComparison.Ordinal) ? error.Message
-        : result.CommandResult.Command == root
-            ? "CONFIG is missing: the file with a run's settings, configs/repeat_copy.json for example."
-        : result.CommandResult.Command.Name == "sweep"
-            ? "SWEEP is missing: the file with a sweep's base configuration and axes, experiments/table1/sweep.json for example."
-        : result.CommandResult.Command.Name == "continual"
-            ? "SEQUENCE is missing: the file with tasks and methods, experiments/continual/t2_t3_t4.json for example."
-        : result.CommandResult.Command.Name == "table"
-            ? "FOLDER is missing: the folder of a sweep's runs, experiments/table1 for example."
-        : result.CommandResult.Command.Name == "consolidate"
-            ? "CONFIG is missing: the file with the experiment's settings, experiments/outer-memories/consolidation/consolidation.json for example."
-        : "PATH is missing: a run's folder, a checkpoint or a safetensors file, runs/t1/seed-1 for example."
+        error.SymbolResult is ArgumentResult { Argument: var argument, Tokens.Count: 0 }
+            ? $"{argument.Name} is missing: {argument.Description}."
+            : error.Message
     );
 }
-
 Console.Error.WriteLine("--help lists what there is.");
 return Exit.Wrong;

@@ -11,8 +11,8 @@ using Spectre.Console;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// What a person sees of runs: log lines, and below them, on a terminal, one live line of progress. Several runs share
-/// one screen, each with its label; it may be used from several threads.
+/// Shows runs on the console: log lines and, on a terminal, one live line of progress below them. Several runs share
+/// one screen, each with its label. It may be used from several threads.
 /// </summary>
 internal sealed class Screen : IDisposable
 {
@@ -27,18 +27,18 @@ internal sealed class Screen : IDisposable
     private readonly Dictionary<string, long> _nextPlainLine = [];
     private bool _drawn;
 
-    /// <summary>A run's logger: to this screen, behind the label, and to its file.</summary>
-    /// <param name="label">The run among several; empty for one alone.</param>
+    /// <summary>A run's logger, which writes to this screen, after the label, and to a file.</summary>
+    /// <param name="label">What tells the run from others; empty for a single run.</param>
     /// <param name="file">The log's file, JSON lines.</param>
-    /// <param name="verbose">Whether it goes to the screen at all.</param>
+    /// <param name="verbose">Whether it writes to the screen at all.</param>
     public Logger Logger(string label, string file, bool verbose = true) =>
         new LoggerConfiguration()
             .WriteTo.Conditional(_ => verbose, screen => screen.Sink(new Sink(this, label)))
             .WriteTo.File(new JsonFormatter(renderMessage: true), file)
             .CreateLogger();
 
-    /// <summary>A queue of runs that are seen on this screen.</summary>
-    /// <param name="label">What tells a run from the others; empty for one alone.</param>
+    /// <summary>A queue whose runs this screen shows.</summary>
+    /// <param name="label">What tells a run from the others; empty for a single run.</param>
     /// <param name="verbose">Whether the runs' own log lines are shown, besides going to their files.</param>
     public RunQueue Queue(Func<RunConfiguration, string> label, bool verbose = true) =>
         new()
@@ -51,10 +51,13 @@ internal sealed class Screen : IDisposable
         };
 
     /// <summary>Shows how far a run is.</summary>
-    /// <param name="label">The run among several; empty for one alone.</param>
-    /// <param name="steps">All of its steps.</param>
+    /// <param name="label">What tells the run from others; empty for a single run.</param>
+    /// <param name="steps">The number of steps that it takes.</param>
     /// <param name="progress">How far it is.</param>
-    /// <param name="brief">In a file a line a minute, the first after one, and not every five seconds.</param>
+    /// <param name="brief">
+    /// If the output is not a terminal, whether a line is written once a minute, the first after a minute, in place of
+    /// every five seconds.
+    /// </param>
     public void Show(string label, long steps, TrainingProgress progress, bool brief = false)
     {
         var m = progress.Metrics;
@@ -69,7 +72,8 @@ internal sealed class Screen : IDisposable
                 )
                 : string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}"
+                    $"{Prefix(label)}step {m.Step} of {steps}  loss {m.Loss:0.00000}  accuracy {m.Accuracy:0.000}  "
+                        + $"horizon {m.Horizon}  {m.StepsPerSecond:0.0} steps/s{left}"
                 );
         lock (_lock)
         {
@@ -93,7 +97,7 @@ internal sealed class Screen : IDisposable
         }
     }
 
-    /// <summary>Says something, above the progress.</summary>
+    /// <summary>Writes a line above the progress.</summary>
     public void Say(string text, bool warning = false)
     {
         lock (_lock)
@@ -129,7 +133,7 @@ internal sealed class Screen : IDisposable
     {
         using var text = new StringWriter();
         Line.Format(logEvent, text);
-        // Behind the time of day.
+        // After the time of day.
         if (label.Length > 0)
             text.GetStringBuilder().Insert(9, Prefix(label));
         lock (_lock)
@@ -162,7 +166,7 @@ internal sealed class Screen : IDisposable
         _drawn = true;
     }
 
-    /// <summary>Of more runs than the line has room for: from the last of them to the first.</summary>
+    /// <summary>One line for more runs than the screen is wide: the range of their progress.</summary>
     private static string Together(ICollection<Running> runs)
     {
         string Span(Func<Running, double> of, string format)
@@ -172,12 +176,13 @@ internal sealed class Screen : IDisposable
                 .Distinct();
             return string.Join(" to ", ends);
         }
-        return $"{runs.Count} runs: {Span(r => r.Percent, "0")} %  accuracy {Span(r => r.Accuracy, "0.000")}{Left(runs.Max(r => r.Left))}";
+        var (percent, accuracy) = (Span(r => r.Percent, "0"), Span(r => r.Accuracy, "0.000"));
+        return $"{runs.Count} runs: {percent} %  accuracy {accuracy}{Left(runs.Max(r => r.Left))}";
     }
 
     private static string Left(TimeSpan? time) => time is { } t ? $", {Duration(t)} left" : "";
 
-    /// <summary>A run that goes on, and its line.</summary>
+    /// <summary>A run that is being trained, with its line.</summary>
     private sealed record Running(string Line, double Percent, double Accuracy, TimeSpan? Left);
 
     private sealed class Sink(Screen screen, string label) : ILogEventSink

@@ -11,8 +11,8 @@ using static EmtTorch.Trainer.Options;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// `Trainer sweep SWEEP.json`: trains the runs of a sweep that are missing, and reads what each has learned. A run that
-/// fails is tried once more. Several processes may share a sweep: each run is one's at a time.
+/// `Trainer sweep SWEEP.json`: trains the runs of a sweep that are missing, and analyses each. See
+/// <see cref="SweepTraining"/>.
 /// </summary>
 internal static class SweepCommand
 {
@@ -86,26 +86,32 @@ internal static class SweepCommand
         return Train(sweep, items, settings);
     }
 
+    /// <summary>Part I of N, from 1.</summary>
+    private static (int Index, int Count) ParseShard(string? text, List<ConfigurationProblem> problems)
+    {
+        if (text is null)
+            return (1, 1);
+        var parts = text.Split('/');
+        if (
+            parts.Length == 2
+            && int.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out int index)
+            && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int count)
+            && index >= 1
+            && index <= count
+        )
+        {
+            return (index, count);
+        }
+        problems.Add("--shard", $"'{text}' is not I/N with I from 1 to N");
+        return (1, 1);
+    }
+
     private static (Sweep, List<SweepItem>) Prepare(Settings settings)
     {
         var problems = new List<ConfigurationProblem>();
         if (settings.Jobs < 1)
             problems.Add("--jobs", $"is {settings.Jobs}: at least 1");
-        var (shard, shards) = (1, 1);
-        if (settings.Shard is { } text)
-        {
-            var parts = text.Split('/');
-            if (
-                parts.Length != 2
-                || !int.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out shard)
-                || !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out shards)
-                || shard < 1
-                || shard > shards
-            )
-            {
-                problems.Add("--shard", $"'{text}' is not I/N with I from 1 to N");
-            }
-        }
+        var shard = ParseShard(settings.Shard, problems);
         string[] overrides = settings.Device is { } device ? [.. settings.Set, $"device={device}"] : settings.Set;
         Sweep? sweep = null;
         try
@@ -124,7 +130,8 @@ internal static class SweepCommand
         TorchRuntime.Start(first.Threads ?? (settings.Jobs is null or > 1 ? 1 : Environment.ProcessorCount));
         foreach (var name in sweep.Runs.Select(r => r.Configuration.Device).Distinct())
         {
-            if (TorchRuntime.ResolveDevice(name, out var problem) is var _ && problem is not null)
+            TorchRuntime.ResolveDevice(name, out var problem);
+            if (problem is not null)
                 problems.Add("device", problem);
         }
 
@@ -132,16 +139,12 @@ internal static class SweepCommand
             problems.Add("--out", $"the folder of all runs, {sweep.Out}, can't be written: {reason}");
         foreach (var run in sweep.Runs)
         {
-            problems.AddRange(
-                Resumption
-                    .Differences(RunFolder.Of(run.Configuration), run.Configuration)
-                    .Select(p =>
-                        p with
-                        {
-                            Message = p.Message.Split(": --resume")[0] + ". Take another --out, or move that run away",
-                        }
-                    )
-            );
+            var folder = RunFolder.Of(run.Configuration);
+            foreach (var difference in Resumption.Differences(folder, run.Configuration))
+            {
+                var why = $"{Words(difference, folder)}. Take another --out, or move that run away";
+                problems.Add(difference.Path, why);
+            }
         }
 
         if (problems.Count > 0)
@@ -150,13 +153,17 @@ internal static class SweepCommand
             sweep,
             [
                 .. sweep
-                    .Runs.Where((_, i) => i % shards == shard - 1)
-                    .Select(r => SweepItem.Of(r, message => Console.Error.WriteLine($"Warning: {message}"))),
+                    .Runs.Where((_, i) => i % shard.Count == shard.Index - 1)
+                    .Select(r => SweepItem.Read(r, message => Console.Error.WriteLine($"Warning: {message}"))),
             ]
         );
     }
 
-    /// <summary>The runs, and how long they would take here.</summary>
+    /// <summary>In what a run differs from what its folder holds.</summary>
+    internal static string Words(SettingDifference difference, RunFolder folder) =>
+        $"is {difference.Now}, but the run in {folder.Path} was begun with {difference.Before}";
+
+    /// <summary>Prints the runs, and how long they would take on this machine.</summary>
     private static int PrintEstimate(Sweep sweep, List<SweepItem> items, Settings settings)
     {
         static string Name(RunConfiguration c) =>
@@ -183,11 +190,12 @@ internal static class SweepCommand
             var time = item.Result is not null ? "" : Screen.Duration(TimeSpan.FromSeconds(seconds));
             Console.WriteLine($"| {item.Configuration.Name} | {item.Configuration.Seed} | {state} | {time} |");
         }
-        int open = items.Count(i => i.Result is null);
+        int done = items.Count(i => i.Result is not null);
+        var all = Screen.Duration(TimeSpan.FromSeconds(estimate.Seconds));
         var left =
-            open == 0
+            done == items.Count
                 ? "all done."
-                : $"{items.Count - open} done; the others take about {Screen.Duration(TimeSpan.FromSeconds(estimate.Seconds))} on this machine, {estimate.AtOnce} at a time.";
+                : $"{done} done; the others take about {all} on this machine, {estimate.AtOnce} at a time.";
         Console.WriteLine($"\n{sweep.Name}: {Count(items.Count, "run")}, {left}");
         return Exit.Done;
     }
@@ -199,9 +207,9 @@ internal static class SweepCommand
         var clock = Stopwatch.StartNew();
         Directory.CreateDirectory(sweep.Out);
         AtomicFile.WriteText(Path.Combine(sweep.Out, Sweep.FileName), sweep.ToJson());
-        screen.Say(
-            $"{sweep.Name}: {Count(items.Count, "run")}, {items.Count(i => i.Result is not null)} done, {items.Count(i => i.Result is null && i.Step > 0)} to go on with; in {sweep.Out}"
-        );
+        int done = items.Count(i => i.Result is not null),
+            begun = items.Count(i => i.Result is null && i.Step > 0);
+        screen.Say($"{sweep.Name}: {Count(items.Count, "run")}, {done} done, {begun} to go on with; in {sweep.Out}");
         var training = new SweepTraining(
             items,
             screen.Queue(SweepItem.LabelOf, verbose: false) with
@@ -230,7 +238,7 @@ internal static class SweepCommand
     private static int Close(
         Sweep sweep,
         List<SweepItem> items,
-        IReadOnlyList<(SweepItem Item, RunOutcome Outcome)> trained,
+        IReadOnlyList<SweepOutcome> trained,
         Screen screen,
         TimeSpan time
     )

@@ -10,9 +10,8 @@ using Serilog.Core;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// `Trainer CONFIG …`: checks all that can be wrong before anything is written, then trains the configurations and
-/// seeds, several at a time: each of a number of workers takes the next one when it is done; on a GPU all of one shape
-/// in each launch. A run's result is what it would be alone.
+/// `Trainer CONFIG …`: checks everything that can be wrong before anything is written, then trains the configurations
+/// with all seeds. See <see cref="RunQueue"/>.
 /// </summary>
 internal static class TrainCommand
 {
@@ -54,9 +53,10 @@ internal static class TrainCommand
         var done = runs.Where((_, i) => ends[i] == RunEnd.Done).Select(r => RunFolder.Of(r).Path).ToList();
         if (done.Count > 0)
         {
+            var folders = done.Count == 1 ? done : done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*"));
             Console.WriteLine(
                 "What was learned: dotnet run -c Release --project Trainer -- analyze "
-                    + $"{(done.Count == 1 ? done[0] : string.Join(' ', done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*")).Distinct()))}"
+                    + string.Join(' ', folders.Distinct())
             );
         }
 
@@ -74,101 +74,101 @@ internal static class TrainCommand
             : Exit.Done;
     }
 
-    /// <summary>A line a run: its result, or that it has none.</summary>
+    /// <summary>Prints a line for each run: its result, or why it has none.</summary>
     private static void Summarise(List<RunConfiguration> runs, List<RunEnd> ends, Func<RunConfiguration, string> label)
     {
         Console.WriteLine("\n| run | test accuracy | best | steps | seconds |\n|:--|--:|--:|--:|--:|");
         for (int i = 0; i < runs.Count; i++)
         {
-            Console.WriteLine(
+            var figures =
                 ends[i] == RunEnd.Done && RunFolder.Of(runs[i]).ReadResult() is { } r
-                    ? string.Create(
-                        CultureInfo.InvariantCulture,
-                        $"| {label(runs[i])} | {r.TestAccuracy:0.0000} | {r.BestTestAccuracy:0.0000} at step {r.BestStep} | {r.Steps} | {r.Seconds:0.0} |"
-                    )
-                    : $"| {label(runs[i])} | {(ends[i] == RunEnd.Interrupted ? "interrupted" : "failed")} | | | |"
-            );
+                    ? FormattableString.Invariant(
+                        $"{r.TestAccuracy:0.0000} | {r.BestTestAccuracy:0.0000} at step {r.BestStep} | {r.Steps} | "
+                    ) + FormattableString.Invariant($"{r.Seconds:0.0}")
+                    : $"{(ends[i] == RunEnd.Interrupted ? "interrupted" : "failed")} | | |";
+            Console.WriteLine($"| {label(runs[i])} | {figures} |");
         }
 
         Console.WriteLine();
     }
 
     /// <summary>
-    /// One configuration a seed, checked against this machine and against what their folders hold already.
+    /// A configuration for each file and seed, checked against this machine and against what the runs' folders hold.
     /// </summary>
     private static List<RunConfiguration> Configurations(Arguments arguments)
     {
-        var overrides = new List<string>(arguments.Set);
-        if (arguments.Device is not null)
-            overrides.Add($"device={arguments.Device}");
-        if (arguments.Out is not null)
-            overrides.Add($"out={JsonValue.Create(arguments.Out)!.ToJsonString()}");
         var problems = new List<ConfigurationProblem>();
         if (arguments.Jobs < 1)
             problems.Add("--jobs", $"is {arguments.Jobs}: at least 1");
         if (arguments.Seed is not null && arguments.Seeds is not null)
             problems.Add("--seeds", "stands beside --seed: give one of the two");
         var seeds = Seeds(arguments, problems);
-
-        var runs = new List<RunConfiguration>();
         int before = problems.Count;
-        foreach (var config in arguments.Configs)
-        {
-            try
-            {
-                foreach (var seed in seeds)
-                {
-                    runs.Add(
-                        ConfigurationFile.Load(
-                            config,
-                            seed is { } s
-                                ? [.. overrides, $"seed={s.ToString(CultureInfo.InvariantCulture)}"]
-                                : overrides
-                        )
-                    );
-                }
-            }
-            catch (ConfigurationException e)
-            {
-                problems.AddRange(
-                    arguments.Configs.Length == 1
-                        ? e.Problems
-                        : e.Problems.Select(p =>
-                            p.Path == config ? p : p with { Path = p.Path.Length == 0 ? config : $"{config}: {p.Path}" }
-                        )
-                );
-            }
-        }
+        var runs = Read(arguments, seeds, problems);
         if (problems.Count > before)
             throw new ConfigurationException(problems);
-        foreach (var twice in runs.GroupBy(r => Path.GetFullPath(RunFolder.Of(r).Path)).Where(g => g.Count() > 1))
+        foreach (var (folder, count) in runs.CountBy(r => Path.GetFullPath(RunFolder.Of(r).Path)))
         {
-            problems.Add(
-                "name",
-                $"{twice.Count()} runs would write to {twice.Key}: give their configurations different names or seeds"
-            );
-        }
-
-        if (runs.Count > 0)
-        {
-            // Networks side by side have one thread each. One alone has them all: a step leaves no bit to their number.
-            TorchRuntime.Start(
-                runs[0].Threads
-                    ?? (
-                        runs.Count > 1 && !arguments.Together && arguments.Jobs is null or > 1
-                            ? 1
-                            : Environment.ProcessorCount
-                    )
-            );
-            foreach (var device in runs.Select(r => r.Device).Distinct())
+            if (count > 1)
             {
-                TorchRuntime.ResolveDevice(device, out var problem);
-                if (problem is not null)
-                    problems.Add("device", problem);
+                var why = $"{count} runs would write to {folder}: give their configurations different names or seeds";
+                problems.Add("name", why);
             }
         }
         if (arguments.Weights is { } weights && !File.Exists(weights))
             problems.Add("--weights", $"there is no file {weights}");
+
+        // Networks that train side by side have one thread each. One alone has all: their number changes no bit of a
+        // step.
+        bool sideBySide = runs.Count > 1 && !arguments.Together && arguments.Jobs is null or > 1;
+        TorchRuntime.Start(runs[0].Threads ?? (sideBySide ? 1 : Environment.ProcessorCount));
+        foreach (var device in runs.Select(r => r.Device).Distinct())
+        {
+            TorchRuntime.ResolveDevice(device, out var problem);
+            if (problem is not null)
+                problems.Add("device", problem);
+        }
+        CheckFolders(runs, arguments.Resume, problems);
+        return problems.Count == 0 ? runs : throw new ConfigurationException(problems);
+    }
+
+    private static List<RunConfiguration> Read(
+        Arguments arguments,
+        List<long?> seeds,
+        List<ConfigurationProblem> problems
+    )
+    {
+        var overrides = new List<string>(arguments.Set);
+        if (arguments.Device is not null)
+            overrides.Add($"device={arguments.Device}");
+        if (arguments.Out is not null)
+            overrides.Add($"out={JsonValue.Create(arguments.Out)!.ToJsonString()}");
+        var runs = new List<RunConfiguration>();
+        foreach (var config in arguments.Configs)
+        {
+            // Of several files the path says which one has the problem.
+            ConfigurationProblem Place(ConfigurationProblem p) =>
+                arguments.Configs.Length == 1 || p.Path == config ? p
+                : p.Path.Length == 0 ? p with { Path = config }
+                : p with { Path = $"{config}: {p.Path}" };
+            try
+            {
+                foreach (var seed in seeds)
+                {
+                    string[] ofSeed = seed is null ? [] : [FormattableString.Invariant($"seed={seed}")];
+                    runs.Add(ConfigurationFile.Load(config, [.. overrides, .. ofSeed]));
+                }
+            }
+            catch (ConfigurationException e)
+            {
+                problems.AddRange(e.Problems.Select(Place));
+            }
+        }
+        return runs;
+    }
+
+    private static void CheckFolders(List<RunConfiguration> runs, bool resume, List<ConfigurationProblem> problems)
+    {
         foreach (var run in runs)
         {
             var folder = RunFolder.Of(run);
@@ -177,19 +177,24 @@ internal static class TrainCommand
                 problems.Add("out", $"the run's folder {folder.Path} can't be written: {reason}");
                 break;
             }
-            if (arguments.Resume)
-                problems.AddRange(Resumption.Differences(folder, run));
-            if (TrainingRun.StoreProblem(run) is { } store && !problems.Contains(store))
+            foreach (var difference in resume ? Resumption.Differences(folder, run) : [])
+            {
+                problems.Add(
+                    difference.Path,
+                    $"{SweepCommand.Words(difference, folder)}: --resume goes on with the same experiment. Without "
+                        + "--resume it is begun anew, and the old folder is kept under earlier/"
+                );
+            }
+            if (TrainingRun.FindStoreProblem(run) is { } store && !problems.Contains(store))
                 problems.Add(store);
         }
-        return problems.Count == 0 ? runs : throw new ConfigurationException(problems);
     }
 
     private static List<long?> Seeds(Arguments arguments, List<ConfigurationProblem> problems)
     {
         if (arguments.Seeds is not { } text)
             return [arguments.Seed];
-        IReadOnlyList<long> seeds = Sweep.ParseSeeds(text, out var problem);
+        IReadOnlyList<long> seeds = ExperimentFile.ParseSeeds(text, out var problem);
         if (problem is not null)
             problems.Add("--seeds", problem);
         return seeds.Count > 0 ? [.. seeds] : [null];

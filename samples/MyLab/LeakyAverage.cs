@@ -33,16 +33,10 @@ public sealed class LeakyAverage : BlockMemory
         RegisterComponents();
     }
 
-    public override IReadOnlyDictionary<string, Tensor> FirstState(long batch, Device device) =>
-        new Dictionary<string, Tensor>
-        {
-            ["average"] = zeros([batch, _block.Width], dtype: _block.Dtype, device: device),
-        };
+    public override MemoryState FirstState(long batch, Device device) =>
+        new() { ["average"] = zeros([batch, _block.Width], dtype: _block.Dtype, device: device) };
 
-    public override (Tensor Added, IReadOnlyDictionary<string, Tensor> State) Read(
-        BlockInput input,
-        IReadOnlyDictionary<string, Tensor> state
-    )
+    public override MemoryRead Read(BlockInput input, MemoryState state)
     {
         using var scope = NewDisposeScope();
         var average = state["average"]; // (B, d)
@@ -53,9 +47,6 @@ public sealed class LeakyAverage : BlockMemory
             average = average * _settings.Rho + token * (1 - _settings.Rho);
         }
         var added = output.forward(stack(before, 1)); // (B, T, d)
-        return (
-            added.MoveToOuterDisposeScope(),
-            new Dictionary<string, Tensor> { ["average"] = average.MoveToOuterDisposeScope() }
-        );
+        return new(added.MoveToOuterDisposeScope(), new() { ["average"] = average.MoveToOuterDisposeScope() });
     }
 }

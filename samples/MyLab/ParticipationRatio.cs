@@ -7,12 +7,13 @@ using static TorchSharp.torch;
 namespace MyLab;
 
 /// <summary>
-/// How many directions W_hh writes into: (Σ σ²)² / Σ σ⁴ of its singular values σ. The null is W_hh with its numbers shuffled.
+/// How many directions W_hh writes into: (Σ σ²)² / Σ σ⁴ of its singular values σ. The null is W_hh with its numbers
+/// shuffled.
 /// </summary>
 [Named("participation_ratio")]
 public sealed class ParticipationRatio : INetworkAnalysis
 {
-    public IEnumerable<Finding> Analyze(TrainedNetwork network)
+    public IEnumerable<Finding> Analyze(TrainedNetwork network, AnalysisOptions options)
     {
         if (network.Transformer is not null)
             yield break; // it has no W_hh
@@ -24,6 +25,9 @@ public sealed class ParticipationRatio : INetworkAnalysis
         {
             Null = Of(shuffled),
             Below = true,
+            Title = "directions of W_hh",
+            Format = "F1",
+            Meaning = "how many directions W_hh writes into, (Σ σ²)² / Σ σ⁴",
             Sentence = "W_hh writes into {0:0.0} directions; with its numbers shuffled it would be {1:0.0}.",
         };
     }

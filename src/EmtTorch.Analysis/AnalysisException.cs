@@ -1,4 +1,4 @@
 namespace EmtTorch.Analysis;
 
-/// <summary>Something can't be computed of this network; the message says what, and why.</summary>
+/// <summary>A result cannot be computed for this network. The message says which one, and why.</summary>
 public sealed class AnalysisException(string message) : Exception(message);

@@ -4,53 +4,55 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>A part of the circuit that goes on by itself, and in how many copies.</summary>
-/// <param name="Length">Its persistent eigenvalues: in a signed permutation the steps after which its content comes
-/// back, up to its sign.</param>
-/// <param name="Eigenvalues">They themselves.</param>
-/// <param name="Count">How many of the circuit's cycles have just these eigenvalues.</param>
-/// <param name="Learned">How many of them the network has.</param>
+/// <summary>A part of the circuit that moves by itself, and its copies.</summary>
+/// <param name="Length">The number of its persistent eigenvalues: in a signed permutation the steps after which its
+/// content returns, up to its sign.</param>
+/// <param name="Eigenvalues">These eigenvalues.</param>
+/// <param name="Count">The number of the circuit's cycles with these eigenvalues.</param>
+/// <param name="Learned">The number of them in the network.</param>
 public sealed record Cycle(int Length, IReadOnlyList<Complex> Eigenvalues, int Count, int Learned);
 
 /// <summary>
-/// Which parts of the circuit a network has. Φ falls apart into cycles, the strongly connected components of its graph,
-/// and its spectrum is the union of theirs; a network whose spectrum is not the circuit's may still be that of some of
-/// its cycles: of T2's, say, whose lengths are 1 to 8, all but the longest.
+/// The parts of the circuit that a network has. Φ consists of cycles, the strongly connected components of its graph,
+/// and its spectrum is the union of theirs. A network with another spectrum may still have some of the cycles: in T2,
+/// whose cycles have lengths 1 to 8, for example all except the longest.
 /// </summary>
 /// <param name="All">The cycles, shortest first.</param>
-/// <param name="Error">The mean absolute difference of the learned cycles' arguments, in radians; null where there is
-/// none.</param>
-/// <param name="Left">Persistent eigenvalues of the network that belong to no cycle.</param>
+/// <param name="Error">The mean absolute difference of the learned cycles' arguments, in radians, or null.</param>
+/// <param name="Left">The number of the network's persistent eigenvalues outside all cycles.</param>
 public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, int Left)
 {
-    /// <summary>No eigenvalue of a learned cycle is farther off, in radians.</summary>
+    /// <summary>The largest difference between eigenvalues of a learned cycle and of the network, in radians.</summary>
     public const double Tolerance = 0.05;
 
-    /// <summary>More choices of cycles than this are not tried.</summary>
+    /// <summary>The search gives up if there are more choices of cycles.</summary>
     private const int MostChoices = 5_000;
 
+    /// <summary>The number of cycles in the circuit.</summary>
     public int Count => All.Sum(c => c.Count);
+
+    /// <summary>The number of them in the network.</summary>
     public int Learned => All.Sum(c => c.Learned);
 
     /// <summary>
-    /// Finds the cycles that explain the most eigenvalues, each within <see cref="Tolerance"/> of one of the network's
-    /// own; among several the ones with the least error.
+    /// Finds the cycles that explain the most eigenvalues, each within <see cref="Tolerance"/> of a different
+    /// eigenvalue of the network. Among several such choices it takes the one with the smallest error.
     /// </summary>
-    /// <param name="task">The task.</param>
+    /// <param name="task">The task, which gives Φ.</param>
     /// <param name="learned">The network's eigenvalues.</param>
-    /// <param name="threshold">Those of greater magnitude persist.</param>
-    /// <returns>Null where there are too many choices of cycles.</returns>
-    public static CycleComparison? Of(LinearBinding task, IReadOnlyList<Complex> learned, double threshold = 0.9)
+    /// <param name="threshold">Eigenvalues of greater magnitude are persistent.</param>
+    /// <returns>The cycles, or null if there are too many choices.</returns>
+    public static CycleComparison? Find(LinearBinding task, IReadOnlyList<Complex> learned, double threshold = 0.9)
     {
-        var cycles = CyclesOf(task, threshold);
+        var cycles = FindCycles(task, threshold);
         Complex[] own = [.. learned.Where(z => z.Magnitude > threshold)];
-        // What a cycle can't have by itself it can't have beside others.
+        // A number of copies that does not fit alone does not fit beside other cycles.
         int[] most =
         [
             .. cycles.Select(c =>
                 Enumerable
                     .Range(1, c.Count)
-                    .TakeWhile(n => n * c.Length <= own.Length && ErrorOf(Copies(c, n), own) is not null)
+                    .TakeWhile(n => n * c.Length <= own.Length && MatchError(Copies(c, n), own) is not null)
                     .LastOrDefault()
             ),
         ];
@@ -67,7 +69,7 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
             if (size < best.Size)
                 break;
             if (
-                ErrorOf([.. cycles.Zip(counts, Copies).SelectMany(e => e)], own) is { } error
+                MatchError([.. cycles.Zip(counts, Copies).SelectMany(e => e)], own) is { } error
                 && (size > best.Size || error < best.Error)
             )
             {
@@ -81,8 +83,8 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
         );
     }
 
-    /// <summary>The circuit's cycles, none of them learned.</summary>
-    private static List<Cycle> CyclesOf(LinearBinding task, double threshold)
+    /// <summary>The circuit's cycles. None is marked as learned.</summary>
+    private static List<Cycle> FindCycles(LinearBinding task, double threshold)
     {
         using var scope = NewDisposeScope();
         var phi = Circuit.Phi(task);
@@ -93,14 +95,16 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
             var index = tensor(component.Select(i => (long)i).ToArray());
             Complex[] persistent =
             [
-                .. Spectrum
+                .. Spectra
                     .Eigenvalues(phi.index_select(0, index).index_select(1, index))
                     .Where(z => z.Magnitude > threshold)
                     .OrderBy(z => z.Phase),
             ];
             if (persistent.Length == 0)
                 continue;
-            int same = found.FindIndex(c => c.Length == persistent.Length && ErrorOf(c.Eigenvalues, persistent) < 1e-6);
+            int same = found.FindIndex(c =>
+                c.Length == persistent.Length && MatchError(c.Eigenvalues, persistent) < 1e-6
+            );
             if (same >= 0)
                 found[same] = found[same] with { Count = found[same].Count + 1 };
             else
@@ -110,7 +114,7 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
     }
 
     /// <summary>
-    /// The strongly connected components of a matrix's graph: i and j are in one where each is reached from the other.
+    /// The strongly connected components of a matrix's graph: i and j share one if each can be reached from the other.
     /// </summary>
     private static List<int[]> Components(double[][] matrix)
     {
@@ -160,18 +164,18 @@ public sealed record CycleComparison(IReadOnlyList<Cycle> All, double? Error, in
         );
 
     /// <summary>
-    /// The mean difference of theory's arguments from those of as many of the network's, best matched; null where one
-    /// is beyond the tolerance.
+    /// The mean difference between the arguments of theory and of the best match among the network's, or null if one
+    /// exceeds the tolerance.
     /// </summary>
-    private static double? ErrorOf(IReadOnlyList<Complex> theory, IReadOnlyList<Complex> own)
+    private static double? MatchError(IReadOnlyList<Complex> theory, IReadOnlyList<Complex> own)
     {
-        // Whatever is left over may be left over at no cost.
+        // Unmatched eigenvalues of the network cost nothing.
         var cost = new double[own.Count, own.Count];
         for (int i = 0; i < theory.Count; i++)
         {
             for (int j = 0; j < own.Count; j++)
             {
-                double difference = Spectrum.AngleBetween(theory[i], own[j]);
+                double difference = Spectra.AngleBetween(theory[i], own[j]);
                 cost[i, j] = difference <= Tolerance ? difference : 1e3;
             }
         }

@@ -2,19 +2,19 @@ using System.Text.Json;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>An input sequence that a person can follow: digits as bit vectors, or one's own numbers.</summary>
+/// <summary>An input sequence that a person can follow: digits as bit vectors, or given numbers.</summary>
 public static class ExampleInput
 {
-    /// <summary>The sequence of digits that the paper shows.</summary>
+    /// <summary>The digits in Fig. 3 of the paper.</summary>
     public const string Default = "3141";
 
-    /// <summary>Reads one.</summary>
-    /// <param name="text">Digits, such as 3141: each is a vector of its bits, the highest first, 1 for a set bit and −1
-    /// for one that is not; repeated to fill the s steps. Or a JSON array of s vectors of κ numbers.</param>
-    /// <param name="s">Vectors.</param>
-    /// <param name="d">Numbers in one, κ.</param>
+    /// <summary>Parses an input sequence.</summary>
+    /// <param name="text">Digits such as 3141, repeated to fill s steps: a digit is the vector of its bits, the highest
+    /// first, 1 for a set bit and −1 otherwise. Or a JSON array of s vectors of κ numbers.</param>
+    /// <param name="s">The number of vectors.</param>
+    /// <param name="d">The numbers in a vector, κ.</param>
     /// <returns>(s, κ).</returns>
-    /// <exception cref="ArgumentException">It is neither.</exception>
+    /// <exception cref="ArgumentException">The text is neither.</exception>
     public static double[][] Parse(string text, int s, int d)
     {
         if (text.Length > 0 && text.All(char.IsAsciiDigit))

@@ -8,31 +8,45 @@ namespace EmtTorch.Analysis;
 /// <summary>Settings of <see cref="FixedPoints.Find(Tensor, Tensor?, Tensor, FixedPointOptions?)"/>.</summary>
 public sealed record FixedPointOptions
 {
-    /// <summary>A state is a fixed point when ‖F(h) − h‖ is at most this.</summary>
+    /// <summary>A state is a fixed point if ‖F(h) − h‖ is at most this.</summary>
     public double Tolerance { get; init; } = 1e-10;
 
     /// <summary>
-    /// Two states nearer than this (Euclidean distance) are one fixed point. A state's distance from the true point is
-    /// of the order of the tolerance over |1 − λ|, so that this resolves what is not degenerate, by far.
+    /// Two states at a smaller Euclidean distance are one fixed point. The distance of a state from the true point is
+    /// of the order of the tolerance over |1 − λ|: far less than this, unless the point is degenerate.
     /// </summary>
     public double MergeDistance { get; init; } = 1e-4;
 
     /// <summary>
-    /// Steps at most, accepted and refused ones; 10 to 40 do where there is a fixed point to be found.
+    /// The largest number of steps, accepted or refused. 10 to 40 suffice if there is a fixed point to find.
     /// </summary>
     public int MaxIterations { get; init; } = 200;
 
-    /// <summary>Starts whose Jacobians are in memory at once; null: as many as fit into 256 MiB.</summary>
+    /// <summary>The starts whose Jacobians are in memory at once. Null: those that fit into 256 MiB.</summary>
     public int? ChunkSize { get; init; }
+
+    /// <exception cref="ArgumentException">An option is out of its range.</exception>
+    internal void Check()
+    {
+        static void Refuse(string problem) => throw new ArgumentException(problem, "options");
+        if (!(Tolerance > 0))
+            Refuse($"the tolerance is {Tolerance}: it must be above 0");
+        if (!(MergeDistance >= 0))
+            Refuse($"the distance for merging is {MergeDistance}: it must be at least 0");
+        if (MaxIterations < 1)
+            Refuse($"there are {MaxIterations} iterations: there must be at least one");
+        if (ChunkSize < 1)
+            Refuse($"a chunk has {ChunkSize} starts: it must have at least one");
+    }
 }
 
-/// <summary>A fixed point h* = F(h*), F(h) = tanh(W_hh h + drive), and the dynamics linearised there.</summary>
+/// <summary>A fixed point h* = F(h*) of F(h) = tanh(W_hh h + drive), with the dynamics linearised there.</summary>
 public sealed class FixedPoint
 {
-    /// <summary>|λ| this near to 1 is neither stable nor unstable: rounding decides on which side it falls.</summary>
+    /// <summary>With |λ| this near to 1 rounding decides whether a direction is stable or unstable.</summary>
     private const double Margin = 1e-8;
 
-    /// <summary>λ this near to 1 makes J − I singular for all that can be told from a residual of 1e-10.</summary>
+    /// <summary>With λ this near to 1 J − I is singular to the precision of a residual of 1e-10.</summary>
     private const double Degenerate = 1e-5;
 
     private readonly double[,] _weights;
@@ -51,27 +65,27 @@ public sealed class FixedPoint
     /// <summary>q = ½‖F(h*) − h*‖².</summary>
     public double Residual { get; }
 
-    /// <summary>How many of the starts ended here.</summary>
+    /// <summary>The number of starts that ended here.</summary>
     public int Count { get; }
 
-    /// <summary>The H eigenvalues of the Jacobian, the largest magnitude first.</summary>
+    /// <summary>The H eigenvalues of the Jacobian, largest magnitude first.</summary>
     public IReadOnlyList<Complex> Eigenvalues { get; }
 
-    /// <summary>Whether every |λ| &lt; 1: what is near stays near and comes back.</summary>
+    /// <summary>Whether every |λ| &lt; 1: states nearby converge to the point.</summary>
     public bool IsStable { get; }
 
-    /// <summary>How many |λ| &gt; 1.</summary>
+    /// <summary>The number of eigenvalues with |λ| &gt; 1.</summary>
     public int UnstableDirections { get; }
 
     /// <summary>
-    /// False where an eigenvalue is 1 (to 1e-5), so that J − I is singular: the point may be one of a line of fixed
-    /// points, or lie where two are about to meet, and then where it is and how many there are of its kind mean little.
+    /// False if an eigenvalue is 1 (to 1e-5), so that J − I is singular: the point may belong to a line of fixed
+    /// points, or two points may be about to meet there. Then its position and the number of such points mean little.
     /// </summary>
     public bool IsIsolated { get; }
 
     /// <summary>
-    /// J = diag(1 − h*²) W_hh, (H, H), of h(t+1) − h* = J (h(t) − h*) (Karuvally et al. 2023, Eq. 35): what is read in
-    /// place of W_hh. Computed at each call.
+    /// Computes J = diag(1 − h*²) W_hh, (H, H), of h(t+1) − h* = J (h(t) − h*) (Karuvally et al. 2023, Eq. 35). It
+    /// replaces W_hh in the analyses.
     /// </summary>
     public double[,] Jacobian()
     {
@@ -88,24 +102,25 @@ public sealed class FixedPoint
 }
 
 /// <summary>
-/// The fixed points of F(h) = tanh(W_hh h + drive), where the drive is b + W_uh u for a constant input u: found from
-/// many starts at once, in float64, as Sussillo and Barak 2013 look for them, by making q(h) = ½‖F(h) − h‖² small.
+/// The fixed points of F(h) = tanh(W_hh h + drive), where the drive is b + W_uh u for a constant input u. They are
+/// found by minimising q(h) = ½‖F(h) − h‖² (Sussillo and Barak 2013), from many starts at once, in float64.
 /// </summary>
 /// <remarks>
-/// Each start goes down q by Levenberg and Marquardt's steps, with A = J(h) − I and r = F(h) − h:
-/// (AᵀA + μI) δ = −Aᵀr. Where it is far from a fixed point μ keeps the step short; a step is taken only if q falls; and
-/// as μ goes to 0 with ‖r‖ the steps become Newton's. Other than Newton's they are defined where J − I is singular,
-/// too, so that lines of fixed points do no harm. A start that ends in a minimum of q above 0 (a slow point), or that
-/// is not there after the last iteration, is counted in <see cref="Unconverged"/> and is nowhere among the points.
+/// Each start descends q in steps of Levenberg and Marquardt: (AᵀA + μI) δ = −Aᵀr with A = J(h) − I and r = F(h) − h.
+/// Far from a fixed point μ keeps the step short, and a step is only taken if q falls. μ goes to 0 with ‖r‖, so the
+/// steps become Newton's. Unlike Newton's they are defined even if J − I is singular, as on lines of fixed points. A
+/// start that ends in a minimum of q above 0 (a slow point), or that has not arrived after the last iteration, counts
+/// as
+/// <see cref="Unconverged"/> and gives no point.
 /// <para>
 /// On two CPU cores 1,024 starts take about a second at H = 64 and three at H = 128. A step costs about 3 H³
-/// multiplications and additions a start, which at H = 1,024 comes to one or two seconds a start, half an hour for all:
-/// take a few dozen starts there, or weights on a GPU, where all of this then runs. Memory stays below about 500 MB,
-/// since Jacobians are made a chunk at a time.
+/// multiplications and additions per start; at H = 1,024 this is one or two seconds per start, half an hour for all.
+/// Use a few dozen starts there, or weights on a GPU: the computation runs where the weights are. Memory stays below
+/// about 500 MB, since Jacobians are computed in chunks.
 /// </para>
 /// </remarks>
 /// <example><code>
-/// var starts = FixedPoints.StartsFrom(network.HiddenStates(input, steps), count: 1024, noise: 0.5, seed: 1);
+/// var starts = FixedPoints.DrawStarts(network.HiddenStates(input, steps), count: 1024);
 /// var found = FixedPoints.Find(network, starts);
 /// double[,] jacobian = found.Stable.First().Jacobian();
 /// </code></example>
@@ -121,30 +136,32 @@ public sealed class FixedPoints
     ) => (Points, Starts, Unconverged, Problems) = (points, starts, unconverged, problems);
 
     /// <summary>
-    /// The distinct fixed points: those with the fewest unstable directions first, and of these those reached most
-    /// often.
+    /// The distinct fixed points, ordered by unstable directions, then by the number of starts that ended there.
     /// </summary>
     public IReadOnlyList<FixedPoint> Points { get; }
 
-    /// <summary>How many starts there were.</summary>
+    /// <summary>The number of starts.</summary>
     public int Starts { get; }
 
-    /// <summary>How many of them came to no fixed point.</summary>
+    /// <summary>The number of starts that reached no fixed point.</summary>
     public int Unconverged { get; }
 
-    /// <summary>What is to be known before the points are counted, a sentence each.</summary>
+    /// <summary>Sentences that a reader must know before counting the points.</summary>
     public IReadOnlyList<string> Problems { get; }
 
-    /// <summary>The stable ones.</summary>
+    /// <summary>The stable fixed points.</summary>
     public IEnumerable<FixedPoint> Stable => Points.Where(p => p.IsStable);
 
-    /// <summary>The fixed points of a network at a constant input.</summary>
+    /// <summary>The fixed point nearest to a state, of length H. Null if there is none.</summary>
+    internal FixedPoint? FindNearest(double[] state) =>
+        Points.OrderBy(p => p.State.Zip(state, (a, b) => (a - b) * (a - b)).Sum()).FirstOrDefault();
+
+    /// <summary>Finds the fixed points of a network at a constant input.</summary>
     /// <param name="network">The network, with its bias if it has one.</param>
     /// <param name="starts">(N, H).</param>
     /// <param name="input">u (κ); null: zero.</param>
     /// <param name="options">Null: the defaults.</param>
-    /// <exception cref="ArgumentException">A shape does not fit, a number is not finite, or an option makes no
-    /// sense.</exception>
+    /// <exception cref="ArgumentException">A shape, a number or an option does not fit.</exception>
     public static FixedPoints Find(
         ElmanRnn network,
         Tensor starts,
@@ -156,14 +173,8 @@ public sealed class FixedPoints
         using var scope = NewDisposeScope();
         Tensor weightIh = network.InputWeights.to_type(ScalarType.Float64),
             weightHh = network.RecurrentWeights;
-        if (input is not null && (input.dim() != 1 || input.shape[0] != weightIh.shape[1]))
-        {
-            throw new ArgumentException(
-                $"the input has the shape ({string.Join(", ", input.shape)}): it must be ({weightIh.shape[1]})",
-                nameof(input)
-            );
-        }
-
+        if (input is not null)
+            Require.Shape(input, [weightIh.shape[1]]);
         var drive = zeros(weightHh.shape[0], dtype: ScalarType.Float64, device: weightHh.device);
         if (network.RecurrentBias is { } bias)
             drive = drive + bias;
@@ -172,14 +183,13 @@ public sealed class FixedPoints
         return Find(weightHh, drive, starts, options);
     }
 
-    /// <summary>The fixed points of h = tanh(W_hh h + drive).</summary>
-    /// <param name="weightHh">W_hh (H, H), of any floating type; where it is, is computed.</param>
-    /// <param name="drive">b + W_uh u (H), what does not depend on h; null: zero.</param>
-    /// <param name="starts">(N, H): states that the network visits, with some noise, find the points that matter to it
-    /// (<see cref="StartsFrom(Tensor, int, double, ulong)"/>).</param>
+    /// <summary>Finds the fixed points of F(h) = tanh(W_hh h + drive).</summary>
+    /// <param name="weightHh">W_hh (H, H), of any floating type. Its device computes.</param>
+    /// <param name="drive">b + W_uh u (H). Null: zero.</param>
+    /// <param name="starts">(N, H). Visited states with some noise find the points that matter to the network
+    /// (<see cref="DrawStarts"/>).</param>
     /// <param name="options">Null: the defaults.</param>
-    /// <exception cref="ArgumentException">A shape does not fit, a number is not finite, or an option makes no
-    /// sense.</exception>
+    /// <exception cref="ArgumentException">A shape, a number or an option does not fit.</exception>
     public static FixedPoints Find(Tensor weightHh, Tensor? drive, Tensor starts, FixedPointOptions? options = null)
     {
         options ??= new();
@@ -187,38 +197,31 @@ public sealed class FixedPoints
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         var device = weightHh.device;
-        long hidden = weightHh.shape[0],
-            count = starts.shape[0];
+        int hidden = (int)weightHh.shape[0];
+        long count = starts.shape[0];
         var w = weightHh.detach().to(ScalarType.Float64, device);
         var c = drive is null
             ? zeros(hidden, dtype: ScalarType.Float64, device: device)
             : drive.detach().to(ScalarType.Float64, device);
-        // A, AᵀA, the solver's copy of it, and one to spare.
-        long chunk = options.ChunkSize ?? Math.Clamp(ChunkBytes / (4 * sizeof(double) * hidden * hidden), 1, count);
-
-        var ends = new List<(double[] State, double Norm)>();
+        // A chunk holds A, AᵀA, the solver's copy of it, and one to spare.
+        long chunk = options.ChunkSize ?? Math.Clamp(ChunkBytes / (4L * sizeof(double) * hidden * hidden), 1, count);
+        var ends = new List<End>();
         for (long from = 0; from < count; from += chunk)
         {
             using var one = NewDisposeScope();
-            var (states, norms) = Descend(
-                w,
-                c,
-                starts.narrow(0, from, Math.Min(chunk, count - from)).detach().to(ScalarType.Float64, device),
-                options
-            );
-            double[] numbers = [.. states.cpu().data<double>()],
-                norm = [.. norms.cpu().data<double>()];
-            for (int i = 0; i < norm.Length; i++)
+            var part = starts.narrow(0, from, Math.Min(chunk, count - from)).detach().to(ScalarType.Float64, device);
+            var (states, norms) = Descend(w, c, part, options);
+            double[] numbers = [.. states.cpu().data<double>()];
+            foreach (var (i, norm) in norms.cpu().data<double>().ToArray().Index())
             {
-                if (norm[i] <= options.Tolerance)
-                    ends.Add((numbers[(i * (int)hidden)..((i + 1) * (int)hidden)], norm[i]));
+                if (norm <= options.Tolerance)
+                    ends.Add(new(numbers[(i * hidden)..((i + 1) * hidden)], norm, 1));
             }
         }
 
-        var weights = new double[hidden, hidden];
         var local = w.contiguous().cpu();
-        double[] flat = [.. local.data<double>()];
-        Buffer.BlockCopy(flat, 0, weights, 0, flat.Length * sizeof(double));
+        var weights = new double[hidden, hidden];
+        Buffer.BlockCopy(local.data<double>().ToArray(), 0, weights, 0, weights.Length * sizeof(double));
         FixedPoint[] points =
         [
             .. Merge(ends, options.MergeDistance)
@@ -232,17 +235,24 @@ public sealed class FixedPoints
                 .OrderBy(p => p.UnstableDirections)
                 .ThenByDescending(p => p.Count),
         ];
+        return new(points, (int)count, (int)count - ends.Count, FindProblems(points, count));
+    }
+
+    /// <summary>A state at which starts ended, ‖F(h) − h‖ there, and their number.</summary>
+    private sealed record End(double[] State, double Norm, int Count);
+
+    private static List<string> FindProblems(FixedPoint[] points, long starts)
+    {
         var problems = new List<string>();
         if (points.Length == 0)
-            problems.Add($"none of the {count} starts came to a fixed point");
+            problems.Add($"none of the {starts} starts came to a fixed point");
         if (points.Count(p => !p.IsIsolated) is > 0 and var degenerate)
         {
             problems.Add(
-                $"{degenerate} of {points.Length} fixed points have an eigenvalue of 1, to 1e-5: they may lie on "
-                    + "lines of fixed points, and then their number depends on the starts"
+                $"{degenerate} of {points.Length} fixed points have an eigenvalue of 1, to 1e-5: they may lie on lines "
+                    + "of fixed points, and then their number depends on the starts"
             );
         }
-
         if (points.Count(p => !p.IsStable && p.UnstableDirections == 0) is > 0 and var marginal)
         {
             problems.Add(
@@ -250,30 +260,24 @@ public sealed class FixedPoints
                     + "linearisation does not tell whether they are stable"
             );
         }
-
-        return new(points, (int)count, (int)count - ends.Count, problems);
+        return problems;
     }
 
-    /// <summary>States drawn from visited ones at random, with normal noise added.</summary>
-    /// <param name="states">Hidden states (…, H), as of <see cref="ElmanRnn.HiddenStates(Tensor, long)"/>.</param>
-    /// <param name="count">How many, N.</param>
-    /// <param name="noise">The noise's standard deviation.</param>
+    /// <summary>Draws visited states at random, and adds normal noise.</summary>
+    /// <param name="states">Hidden states (…, H), for example of
+    /// <see cref="ElmanRnn.HiddenStates(Tensor, long)"/>.</param>
+    /// <param name="count">The number of starts, N.</param>
+    /// <param name="noise">The standard deviation of the noise.</param>
     /// <param name="seed">The same seed gives the same starts.</param>
-    /// <returns>(N, H), float64, on the states' device.</returns>
-    /// <exception cref="ArgumentException">There are no states, fewer than one start is asked for, or the noise is
-    /// negative.</exception>
-    public static Tensor StartsFrom(Tensor states, int count, double noise = 0.5, ulong seed = 1)
+    /// <returns>(N, H), float64, on the device of the states.</returns>
+    /// <exception cref="ArgumentException">There are no states, N is below 1, or the noise is negative.</exception>
+    public static Tensor DrawStarts(Tensor states, int count, double noise = 0.5, ulong seed = 1)
     {
-        if (states.dim() < 2 || states.numel() == 0)
-        {
-            throw new ArgumentException(
-                $"the states have the shape ({string.Join(", ", states.shape)}): it must be (…, H), and not empty",
-                nameof(states)
-            );
-        }
-
+        Require.Ends(states, [Require.Any, Require.Any]);
+        if (states.numel() == 0)
+            throw new ArgumentException("is empty: there must be at least one state", nameof(states));
         if (count < 1)
-            throw new ArgumentException($"{count} starts are asked for: there must be at least one", nameof(count));
+            throw new ArgumentException($"is {count}: there must be at least one start", nameof(count));
         if (!(noise >= 0 && double.IsFinite(noise)))
             throw new ArgumentException($"the noise is {noise}: it must be a number from 0", nameof(noise));
         using var quiet = no_grad();
@@ -281,7 +285,7 @@ public sealed class FixedPoints
         using var generator = new Generator(seed);
         var all = states.detach().reshape(-1, states.shape[^1]);
         var chosen = randint(0, all.shape[0], new long[] { count }, dtype: ScalarType.Int64, generator: generator);
-        // Drawn on the CPU, so that they are the same on every device.
+        // Drawn on the CPU, so that the numbers are the same on every device.
         var added = randn([count, all.shape[1]], dtype: ScalarType.Float64, generator: generator).mul_(noise);
         return all.index_select(0, chosen.to(all.device))
             .to_type(ScalarType.Float64)
@@ -289,7 +293,7 @@ public sealed class FixedPoints
             .MoveToOuterDisposeScope();
     }
 
-    /// <returns>Where each of the starts ended (n, H), and ‖F(h) − h‖ there (n).</returns>
+    /// <returns>The ends of all starts (n, H), and ‖F(h) − h‖ there (n).</returns>
     private static (Tensor States, Tensor Norms) Descend(Tensor w, Tensor c, Tensor starts, FixedPointOptions options)
     {
         var h = starts.clone(); // (n, H)
@@ -305,35 +309,12 @@ public sealed class FixedPoints
             Tensor x = h.index_select(0, active),
                 old = norms.index_select(0, active),
                 lambda = damping.index_select(0, active);
-
-            var f = Next(w, c, x);
-            var a = f.square().neg_().add_(1).unsqueeze(2).mul(w); // J, (m, H, H)
-            a.diagonal(0, 1, 2).sub_(1); // J − I
-            var transposed = a.transpose(1, 2);
-            var normal = transposed.bmm(a); // AᵀA
-            var gradient = transposed.bmm((f - x).unsqueeze(2)).squeeze(2); // Aᵀr, (m, H)
-            var diagonal = normal.diagonal(0, 1, 2);
-            // The floor keeps AᵀA + μI invertible in float64 whatever A is, and is far too small to slow the last steps
-            // down.
-            var mu = lambda.mul(old).maximum(diagonal.sum(1).mul_(1e-14)).clamp_min_(1e-300);
-            diagonal.add_(mu.unsqueeze(1));
-            // The solver may throw at a matrix that is not finite: such a start stands still, and is lost.
-            var finite = normal.flatten(1).sum(1).isfinite();
-            normal = where(
-                finite.view(-1, 1, 1),
-                normal,
-                eye(normal.shape[1], dtype: normal.dtype, device: normal.device)
-            );
-            gradient = where(finite.unsqueeze(1), gradient, zeros_like(gradient));
-            var step = linalg.solve(normal, gradient.neg().unsqueeze(2)).squeeze(2); // δ, (m, H)
-
+            var (step, promised, finite) = SolveStep(w, Next(w, c, x), x, lambda.mul(old));
             var trial = x + step;
             var norm = Next(w, c, trial).sub_(trial).norm(1);
             var better = norm.lt(old); // false for NaN
-            // By how much q fell, and by how much it would have in a linear network: their ratio says how far to trust
-            // the next step.
+            // The ratio of the fall of q to the fall in a linear network says how far to trust the next step.
             var fell = old.square().sub_(norm.square()).div_(2);
-            var promised = step.mul(step.mul(mu.unsqueeze(1)).sub_(gradient)).sum(1).div_(2);
             var trusted = better.logical_and(fell.gt(promised * 0.75));
             var doubted = fell.gt(promised * 0.25).logical_and(better).logical_not();
 
@@ -344,28 +325,54 @@ public sealed class FixedPoints
                 active,
                 where(trusted, lambda * 0.1, where(doubted, lambda * 5, lambda)).clamp_(1e-12, 1e15)
             );
-            // Refused, and too short to be anything but rounding: a minimum of q above 0.
+            // A refused step as short as rounding: a minimum of q above 0.
             var stuck = better.logical_not().logical_and(step.norm(1).lt(1e-12));
             moving.index_copy_(0, active, finite.logical_and(stuck.logical_not()));
         }
         return (h, norms);
     }
 
+    /// <summary>A step of Levenberg and Marquardt from states x (m, H).</summary>
+    /// <param name="w">W_hh (H, H).</param>
+    /// <param name="f">F(x) (m, H).</param>
+    /// <param name="x">The states.</param>
+    /// <param name="damping">λ‖r‖ (m).</param>
+    private static Step SolveStep(Tensor w, Tensor f, Tensor x, Tensor damping)
+    {
+        var a = f.square().neg_().add_(1).unsqueeze(2).mul(w); // J, (m, H, H)
+        a.diagonal(0, 1, 2).sub_(1); // J − I
+        var transposed = a.transpose(1, 2);
+        var normal = transposed.bmm(a); // AᵀA
+        var gradient = transposed.bmm((f - x).unsqueeze(2)).squeeze(2); // Aᵀr, (m, H)
+        var diagonal = normal.diagonal(0, 1, 2);
+        // The lower limit keeps AᵀA + μI invertible in float64 for any A, and is too small to slow the last steps.
+        var mu = damping.maximum(diagonal.sum(1).mul_(1e-14)).clamp_min_(1e-300);
+        diagonal.add_(mu.unsqueeze(1));
+        // The solver may throw if a matrix is not finite. Such a start stands still, and is lost.
+        var finite = normal.flatten(1).sum(1).isfinite();
+        var identity = eye(normal.shape[1], dtype: normal.dtype, device: normal.device);
+        normal = where(finite.view(-1, 1, 1), normal, identity);
+        gradient = where(finite.unsqueeze(1), gradient, zeros_like(gradient));
+        var step = linalg.solve(normal, gradient.neg().unsqueeze(2)).squeeze(2);
+        var promised = step.mul(step.mul(mu.unsqueeze(1)).sub_(gradient)).sum(1).div_(2);
+        return new(step, promised, finite);
+    }
+
+    /// <summary>δ (m, H), the fall of q in a linear network (m), and whether the matrices are finite (m).</summary>
+    private sealed record Step(Tensor Delta, Tensor Promised, Tensor Finite);
+
     /// <returns>F(h), (n, H).</returns>
     private static Tensor Next(Tensor w, Tensor c, Tensor h) => h.mm(w.t()).add_(c).tanh_();
 
-    /// <summary>The best of the ends, all that is near it with it, the best of the others, and so on.</summary>
-    private static List<(double[] State, double Norm, int Count)> Merge(
-        List<(double[] State, double Norm)> ends,
-        double distance
-    )
+    /// <summary>Merges ends: the best one with all ends near it, the best of the rest, and so on.</summary>
+    private static List<End> Merge(List<End> ends, double distance)
     {
-        var points = new List<(double[] State, double Norm, int Count)>();
-        foreach (var (state, norm) in ends.OrderBy(e => e.Norm))
+        var points = new List<End>();
+        foreach (var end in ends.OrderBy(e => e.Norm))
         {
-            int near = points.FindIndex(p => Near(p.State, state));
+            int near = points.FindIndex(p => Near(p.State, end.State));
             if (near < 0)
-                points.Add((state, norm, 1));
+                points.Add(end);
             else
                 points[near] = points[near] with { Count = points[near].Count + 1 };
         }
@@ -381,7 +388,7 @@ public sealed class FixedPoints
         }
     }
 
-    /// <remarks>On the CPU: few matrices, and not every CUDA build of Torch has eigenvalues of general ones.</remarks>
+    // On the CPU: there are few matrices, and not every CUDA build of Torch has eigenvalues of general matrices.
     private static Complex[] Eigenvalues(Tensor w, double[] state)
     {
         using var scope = NewDisposeScope();
@@ -391,78 +398,24 @@ public sealed class FixedPoints
 
     private static void Check(Tensor weightHh, Tensor? drive, Tensor starts, FixedPointOptions options)
     {
-        if (weightHh.dim() != 2 || weightHh.shape[0] != weightHh.shape[1] || weightHh.shape[0] == 0)
-        {
-            throw new ArgumentException(
-                $"W_hh has the shape ({string.Join(", ", weightHh.shape)}): it must be square",
-                nameof(weightHh)
-            );
-        }
-
+        Require.Shape(weightHh, [Require.Any, Require.Any]);
         long hidden = weightHh.shape[0];
-        if (drive is not null && (drive.dim() != 1 || drive.shape[0] != hidden))
-        {
-            throw new ArgumentException(
-                $"the drive has the shape ({string.Join(", ", drive.shape)}): it must be ({hidden})",
-                nameof(drive)
-            );
-        }
-
-        if (starts.dim() != 2 || starts.shape[1] != hidden || starts.shape[0] == 0)
-        {
-            throw new ArgumentException(
-                $"the starts have the shape ({string.Join(", ", starts.shape)}): it must be (N, {hidden}), N at least 1",
-                nameof(starts)
-            );
-        }
-
+        Require.Shape(weightHh, [hidden, hidden]);
+        Require.Shape(starts, [Require.Any, hidden]);
+        if (hidden == 0 || starts.shape[0] == 0)
+            throw new ArgumentException("is empty: there must be at least one start", nameof(starts));
+        if (drive is not null)
+            Require.Shape(drive, [hidden]);
         foreach (
-            var (tensor, what, name) in new[]
-            {
-                (weightHh, "W_hh", nameof(weightHh)),
-                (drive, "the drive", nameof(drive)),
-                (starts, "the starts", nameof(starts)),
-            }
+            var (tensor, name) in (ReadOnlySpan<(Tensor?, string)>)
+                [(weightHh, nameof(weightHh)), (drive, nameof(drive)), (starts, nameof(starts))]
         )
         {
-            using var scope = NewDisposeScope();
             if (tensor is null)
                 continue;
-            if (!tensor.is_floating_point())
-            {
-                throw new ArgumentException(
-                    $"{what}: the numbers are of the type {tensor.dtype}, not of a floating type",
-                    name
-                );
-            }
-
-            if (!tensor.isfinite().all().item<bool>())
-                throw new ArgumentException($"{what}: not all numbers are finite", name);
+            Require.Floating(tensor, name);
+            Matrices.RequireFinite(tensor, name);
         }
-        if (!(options.Tolerance > 0))
-            throw new ArgumentException($"the tolerance is {options.Tolerance}: it must be above 0", nameof(options));
-        if (!(options.MergeDistance >= 0))
-        {
-            throw new ArgumentException(
-                $"the distance for merging is {options.MergeDistance}: it must be at least 0",
-                nameof(options)
-            );
-        }
-
-        if (options.MaxIterations < 1)
-        {
-            throw new ArgumentException(
-                $"there are {options.MaxIterations} iterations: there must be at least one",
-                nameof(options)
-            );
-        }
-
-        if (options.ChunkSize < 1)
-        {
-            throw new ArgumentException(
-                $"a chunk has {options.ChunkSize} starts: it must have at least one",
-                nameof(options)
-            );
-        }
+        options.Check();
     }
 }

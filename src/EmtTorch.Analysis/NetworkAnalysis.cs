@@ -7,20 +7,29 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>What the whole analysis of a network is made with.</summary>
+/// <summary>How much the analyses of a network measure, and with which settings.</summary>
 public sealed record AnalysisOptions
 {
     public VariableMemoryOptions Memories { get; init; } = new();
     public InterventionOptions Interventions { get; init; } = new();
 
-    /// <summary>Steps of the output phase over which accuracy is measured, as the published table does.</summary>
+    /// <summary>The sequence that the report shows, as <see cref="ExampleInput.Parse"/> reads it.</summary>
+    public string Input { get; init; } = ExampleInput.Default;
+
+    /// <summary>Steps of the output phase over which accuracy is measured, as in the published table.</summary>
     public int TestHorizon { get; init; } = 200;
 
     /// <summary>Sequences for the accuracy: 10 batches of 64.</summary>
     public int TestSequences { get; init; } = 640;
 }
 
-/// <summary>One grounding's figures; Problem where it can't be had.</summary>
+/// <summary>The figures of one grounding; all null but the problem if it cannot be had.</summary>
+/// <param name="Grounding">Which one.</param>
+/// <param name="PhiError">How far Ψ* W_hh Ψ is from Φ, relative to Φ, after the eigenvalues are scaled.</param>
+/// <param name="PhiErrorUnscaled">The same without scaling.</param>
+/// <param name="Condition">The condition number of Ψ.</param>
+/// <param name="InterventionAccuracy">The share of output bits as predicted after interventions, 0 to 1.</param>
+/// <param name="Problem">Why the grounding cannot be had; null if it can.</param>
 public sealed record GroundingResult(
     Grounding Grounding,
     double? PhiError,
@@ -41,19 +50,25 @@ public sealed record InteractionBlocks(
     double RestToRest
 );
 
+/// <summary>One sequence through a network, over T steps.</summary>
+/// <param name="Hidden">h(t) (T, H).</param>
+/// <param name="Contents">Ψ* h(t) (T, s·κ); null without variable memories.</param>
+/// <param name="Outputs">y(t) (T, κ).</param>
+public sealed record NetworkRun(double[][] Hidden, double[][]? Contents, double[][] Outputs);
+
 /// <summary>
-/// Everything that the theory says of one trained network: spectrum, variable memories, interventions, loading. What
-/// can't be computed is null, and <see cref="Problems"/> says why.
+/// Everything that the theory says of one trained network: spectrum, variable memories, interventions, loading. Figures
+/// that cannot be computed are null, with the reason in <see cref="Problems"/>.
 /// </summary>
 /// <example><code>
-/// var weights = NetworkWeights.From(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");
+/// var weights = NetworkWeights.Read(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");
 /// using var analysis = NetworkAnalysis.Of(weights, LinearBinding.Named("t4"));
-/// foreach (var line in analysis.Summary()) Console.WriteLine(line);
+/// Console.WriteLine($"{analysis.Spectrum?.Error} rad, {analysis.Memories?.PhiError:P1}");
 /// </code></example>
 public sealed class NetworkAnalysis : IDisposable
 {
-    /// <summary>A Φ error from here on says that there is no circuit: with Φ_learned = 0 it is 1.</summary>
-    private const double NoCircuit = 1;
+    /// <summary>A Φ error this large says that there is no circuit: it is 1 if Φ_learned is 0.</summary>
+    internal const double NoCircuit = 1;
 
     private readonly List<string> _problems = [];
 
@@ -69,12 +84,12 @@ public sealed class NetworkAnalysis : IDisposable
 
     public SpectralComparison? Spectrum { get; private set; }
 
-    /// <summary>Which parts of the circuit it has.</summary>
+    /// <summary>Which cycles of the circuit it has.</summary>
     public CycleComparison? Cycles { get; private set; }
 
     public VariableMemories? Memories { get; private set; }
 
-    /// <summary>All groundings; the chosen one is <see cref="Memories"/>'s.</summary>
+    /// <summary>All groundings; <see cref="Memories"/> uses one of them.</summary>
     public IReadOnlyList<GroundingResult> Groundings { get; private set; } = [];
 
     public IReadOnlyList<InterventionResult> Interventions { get; private set; } = [];
@@ -86,10 +101,10 @@ public sealed class NetworkAnalysis : IDisposable
 
     public InteractionBlocks? Blocks { get; private set; }
 
-    /// <summary>The fixed point at which a network with a bias was linearised; null: 0.</summary>
+    /// <summary>The fixed point at which a network with a bias is linearised; null: it is linearised at 0.</summary>
     public FixedPoint? Rest { get; private set; }
 
-    /// <summary>What can't be computed or trusted, and why.</summary>
+    /// <summary>What cannot be computed or trusted, and why.</summary>
     public IReadOnlyList<string> Problems => _problems;
 
     /// <summary>The mean accuracy of interventions under the chosen grounding.</summary>
@@ -97,8 +112,8 @@ public sealed class NetworkAnalysis : IDisposable
         Groundings.FirstOrDefault(g => g.Grounding == Memories?.Grounding)?.InterventionAccuracy;
 
     /// <summary>Analyses a network.</summary>
-    /// <param name="weights">The network; stays the caller's.</param>
-    /// <param name="task">What it was trained on.</param>
+    /// <param name="weights">The network; it stays the caller's.</param>
+    /// <param name="task">The task that it was trained on.</param>
     /// <param name="options">Null: the defaults.</param>
     public static NetworkAnalysis Of(NetworkWeights weights, LinearBinding task, AnalysisOptions? options = null)
     {
@@ -111,10 +126,7 @@ public sealed class NetworkAnalysis : IDisposable
         }
         else if (weights.Dimension != task.D)
         {
-            analysis._problems.Add(
-                $"Nothing can be compared: the network's inputs have {weights.Dimension} numbers, the task's "
-                    + $"variables {task.D}."
-            );
+            analysis._problems.Add(OtherDimension(weights, task.D));
         }
         else
         {
@@ -123,11 +135,15 @@ public sealed class NetworkAnalysis : IDisposable
         return analysis;
     }
 
+    /// <summary>Says that a network cannot be of a task, whose variables have d numbers.</summary>
+    internal static string OtherDimension(NetworkWeights weights, int d) =>
+        $"Nothing can be compared: the network's inputs have {weights.Dimension} numbers, the task's variables {d}.";
+
     private void Compute(AnalysisOptions options)
     {
         using var scope = NewDisposeScope();
         using var network = Weights.ToNetwork();
-        Accuracy = Measure(network, options);
+        Accuracy = MeasureAccuracy(network, options);
 
         var linear = Weights;
         Tensor? rest = null;
@@ -137,14 +153,32 @@ public sealed class NetworkAnalysis : IDisposable
             if (Rest is null)
                 return;
             rest = tensor(Rest.State.ToArray());
-            linear = Linearized(rest);
+            linear = Linearize(rest);
         }
-        Spectrum = Analysis.Spectrum.Compare(
-            Analysis.Spectrum.Eigenvalues(Circuit.Phi(Task)),
-            Analysis.Spectrum.Eigenvalues(linear.WeightHh),
-            options.Memories.SpectralThreshold
+        CompareSpectra(linear, options.Memories.SpectralThreshold);
+        if (!FindMemories(network, linear, rest, options))
+            return;
+        _problems.AddRange(Memories!.Problems);
+        if (Memories.PhiError >= NoCircuit)
+        {
+            _problems.Add(
+                FormattableString.Invariant(
+                    $"In this basis W_hh is not the circuit's Φ: it is {Memories.PhiError:P0} off, "
+                ) + "and 0 would be 100 % off. Contents, interventions and loading then say nothing about variables."
+            );
+        }
+        Loading = VariableLoading.Measure(network, Task, Memories, rest: rest);
+        Decompose(network, linear, rest);
+    }
+
+    private void CompareSpectra(NetworkWeights linear, double threshold)
+    {
+        Spectrum = Spectra.Compare(
+            Spectra.Eigenvalues(Circuit.Phi(Task)),
+            Spectra.Eigenvalues(linear.WeightHh),
+            threshold
         );
-        Cycles = CycleComparison.Of(Task, Spectrum.Learned, options.Memories.SpectralThreshold);
+        Cycles = CycleComparison.Find(Task, Spectrum.Learned, threshold);
         if (Spectrum.Error is null)
         {
             _problems.Add(
@@ -152,20 +186,26 @@ public sealed class NetworkAnalysis : IDisposable
                     + $"the eigenvalues, the network {Spectrum.CountLearned}."
             );
         }
+    }
 
+    /// <summary>Finds the variable memories and tries all groundings.</summary>
+    /// <returns>Whether there are variable memories.</returns>
+    private bool FindMemories(ElmanRnn network, NetworkWeights linear, Tensor? rest, AnalysisOptions options)
+    {
         string? none = null;
+        IReadOnlyList<InterventionResult> Intervene(VariableMemories memories) =>
+            VariableInterventions.Measure(network, Task, memories, options.Interventions, rest);
         try
         {
-            Memories = VariableMemories.Of(linear, Task, options.Memories);
+            Memories = VariableMemories.Find(linear, Task, options.Memories);
             Memories.MoveToOuterDisposeScope();
-            Interventions = Analysis.Interventions.Run(network, Task, Memories, options.Interventions, rest);
+            Interventions = Intervene(Memories);
         }
         catch (AnalysisException e)
         {
             none = e.Message;
         }
-        var groundings = new List<GroundingResult>();
-        foreach (var grounding in Enum.GetValues<Grounding>())
+        GroundingResult Try(Grounding grounding)
         {
             GroundingResult Result(VariableMemories memories, IReadOnlyList<InterventionResult> interventions) =>
                 new(
@@ -173,58 +213,47 @@ public sealed class NetworkAnalysis : IDisposable
                     memories.PhiError,
                     memories.PhiErrorUnscaled,
                     memories.Condition,
-                    Analysis.Interventions.Accuracy(interventions),
+                    VariableInterventions.MeanAccuracy(interventions),
                     null
                 );
             if (Memories?.Grounding == grounding)
-            {
-                groundings.Add(Result(Memories, Interventions));
-                continue;
-            }
+                return Result(Memories, Interventions);
             try
             {
-                using var memories = VariableMemories.Of(linear, Task, options.Memories with { Grounding = grounding });
-                groundings.Add(
-                    Result(memories, Analysis.Interventions.Run(network, Task, memories, options.Interventions, rest))
+                using var memories = VariableMemories.Find(
+                    linear,
+                    Task,
+                    options.Memories with
+                    {
+                        Grounding = grounding,
+                    }
                 );
+                return Result(memories, Intervene(memories));
             }
             catch (AnalysisException e)
             {
-                groundings.Add(new(grounding, null, null, null, null, e.Message));
+                return new(grounding, null, null, null, null, e.Message);
             }
         }
-        Groundings = groundings;
+        Groundings = [.. Enum.GetValues<Grounding>().Select(Try)];
         if (Memories is null)
-        {
             _problems.Add($"No variable memories: {none}.");
-            return;
-        }
-        _problems.AddRange(Memories.Problems);
-        if (Memories.PhiError >= NoCircuit)
-        {
-            _problems.Add(
-                FormattableString.Invariant(
-                    $"In this basis W_hh is not the circuit's Φ: it is {Memories.PhiError:P0} off, and 0 would be 100 % off. Contents, interventions and loading say nothing about variables then."
-                )
-            );
-        }
+        return Memories is not null;
+    }
 
-        Loading = Analysis.Loading.Measure(network, Task, Memories, rest: rest);
-
-        // Ψ⊥ from states of the output phase over a few periods.
-        using var generator = new Generator(3, CPU);
-        using var data = new VariableBinding(Task, ScalarType.Float64, CPU);
-        var (input, _) = data.Batch(64, 1, generator);
-        var states = network.HiddenStates(input, 5 * Task.S).narrow(0, Task.S, 4 * Task.S);
-        if (Memories.Live.Count > Memories.PersistentRank)
+    /// <summary>W_hh in the basis [Ψ; Ψ⊥], with Ψ⊥ from states of the output phase.</summary>
+    private void Decompose(ElmanRnn network, NetworkWeights linear, Tensor? rest)
+    {
+        if (Memories!.Live.Count > Memories.PersistentRank)
         {
             _problems.Add("No picture of W_hh in the variable memories: their columns are dependent.");
             return;
         }
+        var states = VisitStates(network, seed: 3);
         var complement = Memories.Complement(rest is null ? states : states - rest);
         try
         {
-            Decomposition = MemoryDecomposition.Of(linear.WeightHh, cat([Memories.Basis, complement], 1));
+            Decomposition = MemoryDecomposition.Compute(linear.WeightHh, cat([Memories.Basis, complement], 1));
         }
         catch (AnalysisException e)
         {
@@ -243,11 +272,19 @@ public sealed class NetworkAnalysis : IDisposable
         Blocks = new(Block(0, 0), h > m ? Block(0, m) : 0, h > m ? Block(m, 0) : 0, h > m ? Block(m, m) : 0);
     }
 
-    /// <summary>h(t) and the contents Ψ* h(t) for one input sequence, and the outputs.</summary>
+    /// <summary>h(t) of 64 random sequences over four periods of the output phase (4 s, 64, H).</summary>
+    private Tensor VisitStates(ElmanRnn network, ulong seed)
+    {
+        using var generator = new Generator(seed, CPU);
+        using var data = new VariableBinding(Task, ScalarType.Float64, CPU);
+        var (input, _) = data.Batch(64, 1, generator);
+        return network.HiddenStates(input, 5 * Task.S).narrow(0, Task.S, 4 * Task.S);
+    }
+
+    /// <summary>Runs one input sequence through the network.</summary>
     /// <param name="input">(s, κ).</param>
     /// <param name="steps">All steps, T ≥ s.</param>
-    /// <returns>(T, H), (T, s·κ) or null without variable memories, (T, κ).</returns>
-    public (double[][] Hidden, double[][]? Contents, double[][] Outputs) Run(double[][] input, int steps)
+    public NetworkRun Run(double[][] input, int steps)
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
@@ -255,92 +292,10 @@ public sealed class NetworkAnalysis : IDisposable
         var u = stack(input.Select(row => tensor(row)).ToList()).unsqueeze(1); // (s, 1, κ)
         var hidden = network.HiddenStates(u, steps);
         var contents = Memories?.Contents((Rest is null ? hidden : hidden - tensor(Rest.State.ToArray())).squeeze(1));
-        return (
+        return new(
             Matrices.Rows(hidden.squeeze(1)),
             contents is null ? null : Matrices.Rows(contents),
             Matrices.Rows(network.ReadOut(hidden).squeeze(1))
-        );
-    }
-
-    /// <summary>What the network learned, in five lines or fewer.</summary>
-    public IReadOnlyList<string> Summary()
-    {
-        var lines = new List<string>();
-        if (Accuracy is { } accuracy)
-            lines.Say($"It continues the task with {accuracy:P2} of output bits right.");
-        if (Spectrum is { } spectrum)
-        {
-            lines.Add(
-                spectrum.Error is { } error
-                    ? FormattableString.Invariant(
-                        $"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad off on average."
-                    )
-                    : FormattableString.Invariant(
-                        $"Its spectrum is not the circuit's: its persistent eigenvalues number {spectrum.CountLearned}, theory's {spectrum.CountTheory}{Partly()}."
-                    )
-            );
-        }
-
-        if (Memories is { } memories)
-        {
-            var gain =
-                Math.Abs(memories.Gain - 1) < 0.02
-                    ? ""
-                    : FormattableString.Invariant($"; |λ| is {Times(memories.Gain)} theory's, which tanh takes back");
-            var kept = FormattableString.Invariant(
-                $"It keeps {memories.Live.Count} numbers in {memories.Live.Select(j => j / Task.D).Distinct().Count()} variables; "
-            );
-            lines.Add(
-                memories.PhiError switch
-                {
-                    null => $"{kept}how far they move as the circuit says can't be told.",
-                    >= NoCircuit => FormattableString.Invariant(
-                        $"No circuit was found in it: W_hh is {memories.PhiError:P0} off Φ."
-                    ),
-                    { } phi => kept
-                        + FormattableString.Invariant($"they move as the circuit says but for {phi:P1}{gain}."),
-                }
-            );
-        }
-        if (Interventions.Count > 0)
-        {
-            string Kind(InterventionKind kind) =>
-                Interventions.Where(i => i.Kind == kind).ToArray() is { Length: > 0 } some
-                    ? FormattableString.Invariant($"{some.Average(i => i.Accuracy):P1}")
-                    : "–";
-            lines.Add(
-                $"After interventions its outputs are as predicted: {Kind(InterventionKind.Write)} written, {Kind(InterventionKind.Erase)} erased, {Kind(InterventionKind.Swap)} swapped; {Kind(InterventionKind.None)} untouched."
-            );
-        }
-        if (Loading is { Steps: [.., var last] } && double.IsFinite(last.InputWeight))
-        {
-            lines.Add(
-                double.IsNaN(last.FeedbackWeight)
-                    ? $"Input enters the newest variable {Times(last.InputWeight)}; nothing feeds back into it meanwhile."
-                    : FormattableString.Invariant(
-                        $"Input enters the newest variable {Times(last.InputWeight)}, what f feeds back {Times(last.FeedbackWeight)}: the sign is the input's in {last.SignRight:P0}."
-                    )
-            );
-        }
-
-        return lines;
-    }
-
-    /// <summary>Which cycles a network has whose spectrum is not the circuit's.</summary>
-    private string Partly()
-    {
-        if (Cycles is not { Learned: > 0 } cycles)
-            return "";
-        var lacking = cycles
-            .All.Where(c => c.Learned < c.Count)
-            .Select(c => c.Count == 1 ? $"{c.Length}" : $"{c.Length} ({c.Count - c.Learned} of {c.Count})")
-            .ToList();
-        var without =
-            lacking.Count == 0
-                ? ""
-                : $", without {(lacking.Count == 1 ? "that" : "those")} of length {string.Join(", ", lacking)}";
-        return FormattableString.Invariant(
-            $"; among them are {cycles.Learned} of the circuit's {cycles.Count} cycles, {cycles.Error:F5} rad off{without}"
         );
     }
 
@@ -350,12 +305,7 @@ public sealed class NetworkAnalysis : IDisposable
         Decomposition?.Dispose();
     }
 
-    private static string Times(double factor) =>
-        Math.Abs(factor) < 1e4
-            ? FormattableString.Invariant($"{factor:F2} times")
-            : FormattableString.Invariant($"{factor:G3} times");
-
-    private double Measure(ElmanRnn network, AnalysisOptions options)
+    private double MeasureAccuracy(ElmanRnn network, AnalysisOptions options)
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(12345, CPU);
@@ -378,13 +328,7 @@ public sealed class NetworkAnalysis : IDisposable
     private FixedPoint? FindRest(ElmanRnn network)
     {
         using var scope = NewDisposeScope();
-        using var generator = new Generator(2, CPU);
-        using var data = new VariableBinding(Task, ScalarType.Float64, CPU);
-        var (input, _) = data.Batch(64, 1, generator);
-        var states = network
-            .HiddenStates(input, 5 * Task.S)
-            .narrow(0, Task.S, 4 * Task.S)
-            .reshape(-1, Weights.HiddenSize);
+        var states = VisitStates(network, seed: 2).reshape(-1, Weights.HiddenSize);
         var mean = states.mean([0L], keepdim: true);
         var starts = cat([mean, zeros_like(mean), states.narrow(0, 0, Math.Min(14, states.shape[0]))]);
         var found = FixedPoints.Find(network, starts);
@@ -396,7 +340,7 @@ public sealed class NetworkAnalysis : IDisposable
         {
             _problems.Add(
                 $"The network has a bias, and no fixed point was found from {found.Starts} starts: there is no "
-                    + "resting state to linearise it at, so its spectrum and variable memories can't be read."
+                    + "resting state to linearise it at, so its spectrum and variable memories cannot be read."
             );
         }
 
@@ -404,7 +348,7 @@ public sealed class NetworkAnalysis : IDisposable
     }
 
     /// <summary>The network linearised at h*: J = diag(1 − h*²) W_hh, and W_uh alike (Appendix C).</summary>
-    private NetworkWeights Linearized(Tensor rest)
+    private NetworkWeights Linearize(Tensor rest)
     {
         var slope = (1 - rest.square()).unsqueeze(1);
         return new(slope * Weights.WeightIh, slope * Weights.WeightHh, Weights.Readout);

@@ -3,25 +3,25 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>The persistent part of a learned W: its invariant subspace of eigenvalues |λ| above a threshold.</summary>
+/// <summary>The persistent part of W_hh: the invariant subspace of its eigenvalues with |λ| above a
+/// threshold.</summary>
 /// <param name="Projector">P (H, H).</param>
-/// <param name="Basis">Q (H, m), orthonormal columns that span P's range.</param>
-/// <param name="Restricted">Qᵀ W Q (m, m): W there.</param>
+/// <param name="Basis">Q (H, m), orthonormal columns that span the range of P.</param>
+/// <param name="Restricted">Qᵀ W_hh Q (m, m), the map on the subspace.</param>
 internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Restricted)
 {
     public int Rank => (int)Basis.shape[1];
 
-    /// <exception cref="AnalysisException">Nothing persists, or it can't be told apart.</exception>
-    public static PersistentPart Of(Tensor weights, double threshold)
+    /// <exception cref="AnalysisException">No eigenvalue persists, or one lies on the threshold.</exception>
+    public static PersistentPart Find(Tensor weights, double threshold)
     {
         using var scope = NewDisposeScope();
-        if (SpectralProjector.Of(weights, threshold, out var problem) is not var (projector, rank))
-            throw new AnalysisException(problem!);
+        var (projector, rank) = SpectralProjector.Compute(weights, threshold, "W_hh");
         if (rank == 0)
         {
             throw new AnalysisException(
-                $"no eigenvalue of W_hh is above {threshold} in magnitude: the network forgets everything, so "
-                    + "there are no variable memories"
+                $"no eigenvalue of W_hh is above {threshold} in magnitude: the network forgets everything, and has no "
+                    + "variable memories"
             );
         }
 
@@ -34,9 +34,10 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
     }
 
     /// <summary>
-    /// W on the subspace with each eigenvalue's magnitude that of the theory's eigenvalue it is matched with (1, for
-    /// the paper's tasks). tanh holds back what grows: |λ| > 1 ends in a limit cycle, where the effective gain is 1.
+    /// The map on the subspace, with the magnitude of each eigenvalue replaced by that of the matched eigenvalue of
+    /// theory (1 for the paper's tasks). tanh limits growth: |λ| > 1 ends in a limit cycle of gain 1.
     /// </summary>
+    /// <param name="theory">The persistent eigenvalues of Φ.</param>
     /// <returns>(m, m).</returns>
     /// <exception cref="AnalysisException">The counts differ, or the eigenvectors are nearly dependent.</exception>
     public Tensor WithoutGain(IReadOnlyList<Complex> theory)
@@ -53,9 +54,9 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
         }
 
         var factors = new Complex[learned.Length];
-        foreach (var (i, j) in Spectrum.Compare(theory, learned, threshold: 0).Pairs)
+        foreach (var (i, j) in Spectra.Compare(theory, learned, threshold: 0).Pairs)
             factors[j] = theory[i].Magnitude / learned[j].Magnitude;
-        // Nothing to change, and no need for eigenvectors, which repeated eigenvalues may not have.
+        // Nothing to change. Eigenvectors are not needed; repeated eigenvalues may have too few.
         if (factors.All(f => Math.Abs(f.Real - 1) < 1e-9))
             return Restricted.clone().MoveToOuterDisposeScope();
         double condition = Condition(vectors);
@@ -63,7 +64,7 @@ internal sealed record PersistentPart(Tensor Projector, Tensor Basis, Tensor Res
         {
             throw new AnalysisException(
                 $"the persistent eigenvectors of W_hh are nearly dependent (condition number {condition:G2}): its "
-                    + "gain can't be told from its structure"
+                    + "gain cannot be told from its structure"
             );
         }
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Settings;
@@ -6,38 +7,41 @@ using EmtTorch.Training;
 namespace EmtTorch.Analysis;
 
 /// <summary>
-/// A trained network with all that is known of it: from a run's folder, a checkpoint, or bare weights. It is an Elman
-/// network or a transformer.
+/// A trained network, an Elman network or a transformer, with its configuration: from a run's folder, a checkpoint, or
+/// bare weights.
 /// </summary>
+/// <example><code>
+/// using var network = TrainedNetwork.Load("runs/t1/seed-1");
+/// using var memories = VariableMemories.Find(network.Weights, LinearBinding.Named("t1"));
+/// </code></example>
 public sealed record TrainedNetwork : IDisposable
 {
     private readonly NetworkWeights? _weights;
 
-    /// <summary>NAME/seed-N of a run; the file's name for bare weights.</summary>
+    /// <summary>NAME/seed-N of a run, or the file name of bare weights.</summary>
     public required string Name { get; init; }
 
-    /// <summary>Where the analysis of it belongs: the run's folder, or the one that the weights are in.</summary>
+    /// <summary>The folder for its analysis: that of the run, or that of the weights.</summary>
     public required string Folder { get; init; }
 
-    /// <summary>Whether that folder is a run's.</summary>
+    /// <summary>Whether this is the folder of a run.</summary>
     public required bool IsRun { get; init; }
 
+    /// <summary>The configuration of the run.</summary>
     public required RunConfiguration Configuration { get; init; }
 
-    /// <summary>An Elman network's weights.</summary>
-    /// <exception cref="InvalidOperationException">It is a transformer.</exception>
+    /// <summary>The weights of an Elman network.</summary>
+    /// <exception cref="InvalidOperationException">The network is a transformer.</exception>
     public NetworkWeights Weights
     {
-        get =>
-            _weights
-            ?? throw new InvalidOperationException($"{Name} is a transformer: it has no Elman network's weights");
+        get => _weights ?? throw new InvalidOperationException($"{Name} is a transformer, not an Elman network");
         init => _weights = value;
     }
 
-    /// <summary>The network, where it is a transformer: on the CPU.</summary>
+    /// <summary>The transformer, on the CPU. Null for an Elman network.</summary>
     public EpisodicTransformer? Transformer { get; init; }
 
-    /// <summary>H, or a transformer's d.</summary>
+    /// <summary>H, or d of a transformer.</summary>
     public long HiddenSize => Transformer is null ? Weights.HiddenSize : Configuration.Model.HiddenSize;
 
     /// <summary>‖θ‖, over all weights and biases.</summary>
@@ -46,24 +50,25 @@ public sealed record TrainedNetwork : IDisposable
             ? Weights.ParameterNorm
             : Math.Sqrt(Transformer.parameters().Sum(p => Math.Pow(Matrices.Norm(p), 2)));
 
-    /// <summary>The file that the weights come from.</summary>
+    /// <summary>The file of the weights.</summary>
     public required string File { get; init; }
 
-    /// <summary>Steps trained, where that is known.</summary>
+    /// <summary>The number of training steps, or null if unknown.</summary>
     public long? Step { get; init; }
 
+    /// <summary>The metrics of the run. Empty for bare weights.</summary>
     public IReadOnlyList<Metrics> Metrics { get; init; } = [];
 
-    /// <summary>Loads one.</summary>
+    /// <summary>Loads a trained network.</summary>
     /// <param name="path">A run's folder, a checkpoint, or weights that Python wrote.</param>
-    /// <param name="configuration">A file that says what the task is, in place of the checkpoint's own; needed for
-    /// weights that carry none.</param>
-    /// <param name="checkpoint">`best` (the lowest test loss; the newest where that is not known), `latest`, or a step;
-    /// for a folder.</param>
-    /// <param name="warn">Told of checkpoints that can't be used.</param>
+    /// <param name="configuration">A configuration file whose task replaces that of the checkpoint. Weights without a
+    /// configuration need it.</param>
+    /// <param name="checkpoint">For a folder: `best` (the lowest test loss, or the newest if that is unknown),
+    /// `latest`, or a step.</param>
+    /// <param name="warn">Called with a sentence for each checkpoint that cannot be used.</param>
     /// <exception cref="ConfigurationException">The path or the configuration is wrong.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged, or holds no Elman network, or not the transformer
-    /// that its configuration describes.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged, or it does not hold an Elman network or the
+    /// transformer of its configuration.</exception>
     /// <exception cref="CheckpointException">All checkpoints of the run are damaged.</exception>
     public static TrainedNetwork Load(
         string path,
@@ -87,7 +92,7 @@ public sealed record TrainedNetwork : IDisposable
         // RUN/checkpoints/step-N.safetensors belongs to RUN.
         var run = new RunFolder(Path.GetDirectoryName(folder) ?? folder);
         bool inRun = Path.GetFileName(folder) == "checkpoints" && run.HoldsRun;
-        return Of(file, path, inRun ? run : null, folder, configuration);
+        return Create(file, path, inRun ? run : null, folder, configuration);
     }
 
     public override string ToString() => Name;
@@ -108,34 +113,8 @@ public sealed record TrainedNetwork : IDisposable
         if (checkpoint is "best" or "latest")
         {
             found = folder.FindLatest(warn);
-            if (
-                checkpoint == "best"
-                && found is not null
-                && found.File.Metadata.TryGetValue("best_step", out var text)
-                && long.TryParse(text, out long best)
-                && best > 0
-                && best != found.Step
-            )
-            {
-                try
-                {
-                    if (folder.Load(best) is { } kept)
-                    {
-                        found = kept;
-                    }
-                    else
-                    {
-                        warn(
-                            $"The best checkpoint, that of step {best}, is not in {run.Checkpoints}. The newest, "
-                                + $"of step {found.Step}, is used."
-                        );
-                    }
-                }
-                catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
-                {
-                    warn($"{e.Message}. The newest checkpoint is used.");
-                }
-            }
+            if (checkpoint == "best" && found is not null)
+                found = FindBest(folder, found, run.Checkpoints, warn);
         }
         else if (long.TryParse(checkpoint, out long step))
         {
@@ -148,16 +127,49 @@ public sealed record TrainedNetwork : IDisposable
         else
         {
             throw new ConfigurationException([
-                new("--checkpoint", $"'{checkpoint}' is not one of best, latest and a step's number"),
+                new("--checkpoint", $"'{checkpoint}' is not one of best, latest and the number of a step"),
             ]);
         }
 
         if (found is null)
             throw new ConfigurationException([new("", $"{path} has no checkpoint yet")]);
-        return Of(found.File, found.Path, run, path, configuration);
+        return Create(found.File, found.Path, run, path, configuration);
     }
 
-    private static TrainedNetwork Of(
+    // The checkpoint that the newest one names as the best, or the newest if that cannot be used.
+    private static LoadedCheckpoint FindBest(
+        CheckpointFolder folder,
+        LoadedCheckpoint newest,
+        string path,
+        Action<string> warn
+    )
+    {
+        if (
+            !newest.File.Metadata.TryGetValue("best_step", out var text)
+            || !long.TryParse(text, out long best)
+            || best <= 0
+            || best == newest.Step
+        )
+        {
+            return newest;
+        }
+        try
+        {
+            if (folder.Load(best) is { } found)
+                return found;
+            warn(
+                $"The best checkpoint, that of step {best}, is not in {path}. The newest, of step {newest.Step}, is "
+                    + "used."
+            );
+        }
+        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
+        {
+            warn($"{e.Message}. The newest checkpoint is used.");
+        }
+        return newest;
+    }
+
+    private static TrainedNetwork Create(
         SafetensorsFile file,
         string path,
         RunFolder? run,
@@ -167,37 +179,30 @@ public sealed record TrainedNetwork : IDisposable
     {
         var own = file.Metadata.TryGetValue("configuration", out var json) ? ConfigurationFile.Parse(json) : null;
         var given = configuration is null ? null : ConfigurationFile.Load(configuration);
-        // Another task may be asked about; the name and the seed stay the run's.
+        // The given task replaces the run's. Name and seed stay.
         var settings = own is not null && given is not null ? own with { Task = given.Task } : given ?? own;
         if (settings is null)
         {
             throw new ConfigurationException([
                 new(
                     "--config",
-                    $"{path} does not say what it was trained on: give the configuration with its task, --config "
-                        + "configs/t1.json for example"
+                    $"{path} does not name its task: give the configuration with the task, for example --config "
+                        + "configs/t1.json"
                 ),
             ]);
         }
 
         if (settings.Task.IsOnTokens != settings.Model.IsTransformer)
         {
+            var held = settings.Model.IsTransformer ? "a transformer" : "an Elman network";
             throw new ConfigurationException([
-                new(
-                    "--config",
-                    $"{settings.Task.Label} is no task for {path}, which holds {(settings.Model.IsTransformer ? "a transformer" : "an Elman network")}"
-                ),
+                new("--config", $"{settings.Task.Label} is no task for {path}, which holds {held}"),
             ]);
         }
 
         long? step =
             file.Metadata.TryGetValue("step", out var text)
-            && long.TryParse(
-                text,
-                System.Globalization.NumberStyles.None,
-                System.Globalization.CultureInfo.InvariantCulture,
-                out long number
-            )
+            && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long number)
                 ? number
                 : null;
         var network = new TrainedNetwork
@@ -213,16 +218,16 @@ public sealed record TrainedNetwork : IDisposable
         return settings.Model.IsTransformer
             ? network with
             {
-                Transformer = TransformerOf(file, path, settings),
+                Transformer = ReadTransformer(file, path, settings),
             }
             : network with
             {
-                Weights = NetworkWeights.From(file, path),
+                Weights = NetworkWeights.Read(file, path),
             };
     }
 
-    /// <summary>A vocabulary as large as the file's: whether it is the task's is for the analysis to say.</summary>
-    private static EpisodicTransformer TransformerOf(SafetensorsFile file, string path, RunConfiguration settings)
+    // The vocabulary has the size of the file's. The analysis checks whether it is the task's.
+    private static EpisodicTransformer ReadTransformer(SafetensorsFile file, string path, RunConfiguration settings)
     {
         if (
             !file.Tensors.TryGetValue("embedding.weight", out var embedding)
@@ -230,7 +235,7 @@ public sealed record TrainedNetwork : IDisposable
         )
         {
             throw new InvalidDataException(
-                $"{path} has no embedding.weight of (V, d): it holds no transformer of this program"
+                $"{path} has no embedding.weight (V, d): it holds no transformer of this program"
             );
         }
 
@@ -244,7 +249,7 @@ public sealed record TrainedNetwork : IDisposable
         {
             network.Dispose();
             throw new InvalidDataException(
-                $"{path} does not hold the transformer that its configuration describes: {e.Message}",
+                $"{path} does not hold the transformer of its configuration: {e.Message}",
                 e
             );
         }

@@ -18,7 +18,7 @@ public static class ContinualPage
     public static string Render(ContinualTable table)
     {
         var figures = new List<Figure>();
-        var methods = table.Groups.Select(table.Chosen).OfType<ContinualMethod>().ToList();
+        var methods = table.Groups.Select(table.Choose).OfType<ContinualMethod>().ToList();
         var courses = methods
             .Where(m => m.Kind != "joint" && table.Of(m).Count > 0)
             .Select(m => (Method: m, Points: Course(table.Sequence, m, table.Of(m)[0].Seed)))
@@ -79,30 +79,35 @@ public static class ContinualPage
             }
             : Fixed(Palette.Blue);
 
-    private static Figure Accuracies(
-        ContinualTable table,
-        List<(ContinualMethod Method, List<Point> Points)> courses
-    ) =>
-        new Chart
+    private static Figure Accuracies(ContinualTable table, List<(ContinualMethod Method, List<Point> Points)> courses)
+    {
+        var rows = (
+            from c in courses
+            from p in c.Points
+            from m in p.Measures
+            where m.Key.StartsWith("accuracy.", StringComparison.Ordinal)
+            select new
+            {
+                s = p.Step,
+                v = (double?)m.Value,
+                task = m.Key["accuracy.".Length..],
+                method = ContinualTable.Name(c.Method),
+            }
+        ).ToList();
+        double? chance = Guessing.MeasureAccuracy(table.Sequence.Tasks[0].Configuration);
+        var lines = new Chart
+        {
+            Mark = Mark.Line() with { StrokeWidth = 2 },
+            X = Step,
+            Y = new("v", "accuracy") { Scale = Scale.Accuracy(chance, rows.Select(r => r.v)), Axis = Axis.Few },
+            Color = Coloured("task", table.Sequence.Tasks.Select(t => t.Name)),
+        };
+        return new Chart
         {
             Width = 300,
             Height = 150,
-            Rows =
-                from c in courses
-                from p in c.Points
-                from m in p.Measures
-                where m.Key.StartsWith("accuracy.", StringComparison.Ordinal)
-                select new
-                {
-                    s = p.Step,
-                    v = m.Value,
-                    task = m.Key["accuracy.".Length..],
-                    method = ContinualTable.Name(c.Method),
-                },
-            Mark = Mark.Line() with { StrokeWidth = 2 },
-            X = Step,
-            Y = new("v", "accuracy") { Scale = Scale.Share },
-            Color = Coloured("task", table.Sequence.Tasks.Select(t => t.Name)),
+            Rows = rows,
+            Layers = [.. Chart.Chance(chance), lines],
         }.Facets(
             "accuracy",
             "Accuracy on every task while they are learned one after the other",
@@ -112,6 +117,7 @@ public static class ContinualPage
             courses.Select(c => ContinualTable.Name(c.Method)),
             columns: 3
         );
+    }
 
     private static Figure? Matrices(ContinualTable table, List<ContinualMethod> methods)
     {
@@ -156,7 +162,8 @@ public static class ContinualPage
         }.Facets(
             "matrix",
             "Accuracy on each task after each stage",
-            "Rows: which task has just been learned. Columns: which task is tested. Means over seeds.",
+            "Rows: which task has just been learned. Columns: which task is tested. Means over "
+                + $"n = {methods.Max(m => table.Of(m).Count)} seeds.",
             "method",
             methods.Select(ContinualTable.Name),
             columns: 4
@@ -191,11 +198,11 @@ public static class ContinualPage
                 Width = 420,
                 Height = 200,
                 Rows = rows,
-                Mark = new("line", Point: true, Tooltip: true),
+                Mark = Mark.Line(pointSize: 40),
                 X = new("strength", "strength")
                 {
                     Scale = new(Type: "log"),
-                    Axis = new(Format: "~g", Values: Enumerable.Range(-6, 16).Select(e => Math.Pow(10, e))),
+                    Axis = Axis.PowersOfTen with { Format = "~g" },
                 },
                 Y = new("v", "") { Scale = Scale.Share },
                 Color = Coloured("what", measures.Select(m => m.Title)),
@@ -287,7 +294,7 @@ public static class ContinualPage
         double[][]? PhiOf(SafetensorsFile file)
         {
             using var scope = NewDisposeScope();
-            using var network = NetworkWeights.From(file, "");
+            using var network = NetworkWeights.Read(file, "");
             return memories.Phi(network.WeightHh);
         }
         var maps = new List<Figure?>

@@ -2,13 +2,14 @@ using System.Globalization;
 using System.Reflection;
 using System.Text;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 
 namespace EmtTorch.Reports;
 
 /// <summary>One HTML file with its style, its scripts and its figures' data inside.</summary>
-internal sealed class Page
+internal sealed partial class Page
 {
     private static readonly string[] Libraries = ["vega", "vega-lite", "vega-embed"];
 
@@ -43,7 +44,7 @@ internal sealed class Page
             <button type="button" data-save="svg" aria-label="Save {Escape(title)} as SVG">SVG</button>
             <button type="button" data-save="png" aria-label="Save {Escape(title)} as PNG">PNG</button></span></div>
             <div class="drawing"></div>
-            <figcaption>{Escape(caption)}</figcaption>
+            <figcaption>{Prose(caption)}</figcaption>
             </figure>
             """;
 
@@ -129,6 +130,12 @@ internal sealed class Page
     }
 
     public static string Escape(string? text) => Table.Escape(text);
+
+    /// <summary>Text whose numbers stay on the line of their unit, of "of" and of "=".</summary>
+    public static string Prose(string? text) => Escape(Joint().Replace(text ?? "", "\u00a0"));
+
+    [GeneratedRegex(@"(?<=\d) (?=%|rad\b|of \d)|(?<=\d of) (?=\d)|(?<=\w) (?== [\d−])|(?<=\w =) (?=[\d−])")]
+    private static partial Regex Joint();
 
     /// <summary>An HTML id that is in no other use on the page.</summary>
     private string UniqueId(string wanted)

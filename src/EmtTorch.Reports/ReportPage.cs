@@ -7,26 +7,26 @@ using EmtTorch.Studies;
 namespace EmtTorch.Reports;
 
 /// <summary>One trained network, opened up: a self-contained HTML file.</summary>
-public static class ReportPage
+internal static class ReportPage
 {
     /// <returns>The HTML file's text.</returns>
     public static string Render(ReportData data)
     {
         var page = new Page(data.Name);
         Header(page, data);
-        if (!data.HasVariables)
+        if (data.Circuit is null)
             Figures(page, data, "Figures");
         foreach (var text in data.Texts)
             Text(page, text);
         if (!data.OnTokens)
             Weights(page, data);
-        if (data.HasVariables)
+        if (data.Circuit is { } circuit)
         {
-            Spectrum(page, data);
-            Examples(page, data);
-            Interventions(page, data);
-            Neurons(page, data);
-            Groundings(page, data);
+            Spectrum(page, circuit);
+            Examples(page, circuit);
+            Interventions(page, circuit);
+            Neurons(page, circuit);
+            Groundings(page, circuit);
             Figures(page, data, "More figures");
         }
         Training(page, data);
@@ -45,8 +45,8 @@ public static class ReportPage
     private static void Text(Page page, ReportText text) =>
         page.Add(
             "<section "
-                + $"id=\"{Page.Escape(text.Id)}\"><h3>{Page.Escape(text.Title)}</h3><p>{Page.Escape(text.Caption)}</p><pre "
-                + $"class=\"text\"><span>{Page.Escape(text.Given)}</span>{Page.Escape(text.Text)}</pre></section>"
+                + $"id=\"{Page.Escape(text.Id)}\"><h3>{Page.Escape(text.Title)}</h3><p>{Page.Escape(text.Caption)}</p>"
+                + $"<pre class=\"text\"><span>{Page.Escape(text.Given)}</span>{Page.Escape(text.Text)}</pre></section>"
         );
 
     private static void Header(Page page, ReportData data)
@@ -60,8 +60,10 @@ public static class ReportPage
         Fact("Task", data.Task);
         Fact("Seed", data.Seed?.ToString());
         Fact(data.OnTokens ? "Width, d" : "Hidden units, H", data.HiddenSize?.ToString());
-        Fact("Variables, s", data.Variables?.ToString());
-        Fact("Components of each, κ", data.Components?.ToString());
+        foreach (var fact in data.Facts)
+            Fact(fact.Key, fact.Value);
+        Fact("Variables, s", data.Circuit?.Variables?.ToString());
+        Fact("Components of each, κ", data.Circuit?.Components?.ToString());
         Fact("Steps trained", data.Steps?.ToString());
         Fact("Test accuracy", data.TestAccuracy is null ? null : NumberText.Percent(data.TestAccuracy));
         page.Add($"<header><h1>{Page.Escape(data.Name)}</h1><dl class=\"facts\">\n{facts}</dl></header>");
@@ -78,7 +80,8 @@ public static class ReportPage
 
     private static void Weights(Page page, ReportData data)
     {
-        page.Add(data.HasVariables ? "<h2>A. Recurrent weights</h2>" : "<h2>Recurrent weights</h2>");
+        page.Add(data.Circuit is null ? "<h2>Recurrent weights</h2>" : "<h2>A. Recurrent weights</h2>");
+        page.Add("<div class=\"pair\">");
         var standard = new HeatMap
         {
             Values = data.WeightsStandard,
@@ -87,6 +90,15 @@ public static class ReportPage
             Value = "weight",
             Height = (1, 24),
         }.Figure("weights-standard", "W_hh in the standard basis", "Row i is what unit i receives.");
+        Draw(page, standard, "W_hh in the standard basis", null);
+        if (data.Circuit is { } circuit)
+            WeightsOfVariables(page, circuit);
+        page.Add("</div>");
+    }
+
+    private static void WeightsOfVariables(Page page, CircuitCharts data)
+    {
+        const string Title = "W_hh in the basis of the variable memories";
         int n = data.WeightsVariables is { Length: > 0 } rows
             ? Math.Max(rows.Length, rows.Max(row => row?.Length ?? 0))
             : 0;
@@ -98,139 +110,82 @@ public static class ReportPage
             Rows = axis,
             Columns = axis with { Title = "from variable" },
             Value = "weight",
+            Grey = HeatMap.NotLive,
+            Limit = 1,
             Height = (1, 24),
         }.Figure(
             "weights-variables",
-            "W_hh in the basis of the variable memories",
-            (axis.Groups.Count > 0 ? "Lines part the variables. " : "")
+            Title,
+            (axis.Groups.Count > 0 ? "Lines separate the variables. " : "")
                 + (rest ? "Beyond the heavy line: Ψ⊥, the rest of the space." : "")
         );
-        page.Add("<div class=\"pair\">");
-        Draw(page, data, ReportChart.WeightsStandard, standard, "W_hh in the standard basis");
-        if (data.HasVariables)
-            Draw(page, data, ReportChart.WeightsVariables, variables, "W_hh in the basis of the variable memories");
-        page.Add("</div>");
+        Draw(page, data, ReportChart.WeightsVariables, variables, Title);
     }
 
-    private static void Spectrum(Page page, ReportData data)
+    private static void Spectrum(Page page, CircuitCharts data)
     {
         page.Add("<h2>B. Spectrum</h2>");
         var spectrum = data.Spectrum;
         page.Add("<div class=\"pair\">");
         Draw(page, data, ReportChart.Spectrum, spectrum is null ? null : SpectrumChart.Of(spectrum), "Eigenvalues");
         if (spectrum is not null)
-        {
-            int? theory = spectrum.CountTheory ?? SpectrumChart.Count(spectrum.Theory, spectrum.Threshold);
-            int? learned = spectrum.CountLearned ?? SpectrumChart.Count(spectrum.Learned, spectrum.Threshold);
-            string error = spectrum.SpectralError is double e ? $"{NumberText.Number(e)} rad" : "–";
-            string note =
-                spectrum.SpectralError is not null
-                    ? "The spectral error is the mean absolute difference of the matched eigenvalues' arguments."
-                : theory is not null && learned is not null && theory != learned
-                    ? "The spectral error is not defined: the counts differ."
-                : "The spectral error was not computed.";
-            page.Add(
-                $"""
-                <div><table id="spectrum-counts"><caption>Eigenvalues of magnitude above {NumberText.Number(
-                    spectrum.Threshold
-                )}</caption><tbody>
-                <tr><th scope="row">Theory</th><td class="number">{theory?.ToString() ?? "–"}</td></tr>
-                <tr><th scope="row">Network</th><td class="number">{learned?.ToString() ?? "–"}</td></tr>
-                <tr><th scope="row">Spectral error</th><td class="number">{error}</td></tr>
-                </tbody></table><p>{note}</p></div>
-                """
-            );
-        }
+            page.Add(Counts(spectrum));
         page.Add("</div>");
     }
 
-    private static void Examples(Page page, ReportData data)
+    private static string Counts(SpectrumData spectrum)
+    {
+        int? theory = spectrum.CountTheory ?? SpectrumChart.Count(spectrum.Theory, spectrum.Threshold);
+        int? learned = spectrum.CountLearned ?? SpectrumChart.Count(spectrum.Learned, spectrum.Threshold);
+        string error = spectrum.SpectralError is double e ? $"{NumberText.Number(e)} rad" : NumberText.Nothing;
+        string note =
+            spectrum.SpectralError is not null
+                ? "The spectral error is the mean absolute difference of the matched eigenvalues' arguments."
+            : theory is not null && learned is not null && theory != learned
+                ? "The spectral error is not defined: the counts differ."
+            : "The spectral error was not computed.";
+        return $"""
+            <div><table id="spectrum-counts"><caption>Eigenvalues of magnitude above {NumberText.Number(
+                spectrum.Threshold
+            )}</caption><tbody>
+            <tr><th scope="row">Theory</th><td class="number">{theory?.ToString() ?? "–"}</td></tr>
+            <tr><th scope="row">Network</th><td class="number">{learned?.ToString() ?? "–"}</td></tr>
+            <tr><th scope="row">Spectral error</th><td class="number">{error}</td></tr>
+            </tbody></table><p>{note}</p></div>
+            """;
+    }
+
+    private static void Examples(Page page, CircuitCharts data)
     {
         // A section, so that the slider stays in view no further than its end
         page.Add("<section><h2>C, D. One sequence through the network</h2>");
         var examples = (data.Examples ?? []).Where(example => Steps(example) > 0).ToList();
-        int s = data.Variables ?? 0,
-            kappa = data.Components ?? 0;
         double hidden = HeatMap.ColourLimit(examples.SelectMany(example => example.HiddenState ?? []));
         double contents = HeatMap.ColourLimit(examples.SelectMany(example => example.Contents ?? []));
-        bool anyHidden = false,
-            anyContents = false,
-            anyCircuit = false;
-        var list = new List<object>();
-        foreach (var example in examples)
-        {
-            var c = HiddenState(example, hidden);
-            var d = Contents(example, contents, s, kappa);
-            bool circuit =
-                d is not null
-                && s > 0
-                && kappa > 0
-                && example.Contents!.All(row => row is null || row.Length == s * kappa);
-            anyHidden |= c is not null;
-            anyContents |= d is not null;
-            anyCircuit |= circuit;
-            list.Add(
-                new
-                {
-                    label = example.Label,
-                    steps = Steps(example),
-                    inputSteps = example.InputSteps,
-                    inputs = example.Inputs,
-                    outputs = example.Outputs,
-                    contents = circuit ? example.Contents : null,
-                    figures = new[] { c, d }
-                        .OfType<Figure>()
-                        .ToDictionary(f => f.Id, f => new { caption = f.Caption, spec = f.Spec }),
-                }
-            );
-        }
+        var drawn = examples
+            .Select(e => new DrawnExample(
+                e,
+                HiddenState(e, hidden),
+                Contents(e, contents, data.Variables ?? 0, data.Components ?? 0),
+                IsWhole(e, data)
+            ))
+            .ToList();
+        bool anyHidden = drawn.Any(e => e.Hidden is not null),
+            anyContents = drawn.Any(e => e.Contents is not null);
         if (anyHidden || anyContents)
         {
-            double inputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Inputs ?? []));
-            double outputs = HeatMap.ColourLimit(examples.SelectMany(example => example.Outputs ?? []));
-            page.Examples = CompactJson.Text(
-                new
-                {
-                    s,
-                    kappa,
-                    limits = new
-                    {
-                        contents,
-                        inputs,
-                        outputs,
-                    },
-                    list,
-                }
-            );
-            string options = string.Concat(
-                examples.Select((example, i) => $"<option value=\"{i}\">{Page.Escape(example.Label)}</option>")
-            );
-            page.Add(
-                $"""
-                <div class="time" role="group" aria-label="Time">
-                {(
-                    examples.Count > 1
-                        ? $"<label>Example <select id=\"example\">{options}</select></label>"
-                        : $"<span>Example {Page.Escape(examples[0].Label)}</span>"
-                )}
-                <button type="button" id="play">Play</button>
-                <input type="range" id="time" min="1" max="{Steps(
-                    examples[0]
-                )}" value="1" step="1" aria-label="Time step">
-                <output id="time-now" for="time">t = 1</output>
-                </div>
-                """
-            );
+            page.Examples = ExamplesJson(data, drawn, contents);
+            page.Add(TimeSlider(examples));
         }
-        if (anyCircuit)
+        if (drawn.Any(e => e.Contents is not null && e.Whole))
         {
             page.Add(
                 Page.Frame(
                     "circuit",
                     "The variables at the chosen time",
-                    "Each box is a variable, each cell one of its components, coloured as in D. Each step, what a "
-                        + "variable contains moves to the one before it. In the input phase u(t) enters at the last "
-                        + "variable; in the output phase f of all the variables does, and is the output. u(t) and "
+                    "Each box is a variable, each cell one of its components, coloured as in D. At each step, what a "
+                        + "variable contains moves to the one before it. In the input phase u(t) enters the last "
+                        + "variable; in the output phase f of all variables enters it, and is the output. u(t) and "
                         + "y(t) have colour scales of their own.",
                     "data-circuit"
                 )
@@ -248,6 +203,73 @@ public static class ReportPage
             else
                 page.Missing(title, data.Skipped.GetValueOrDefault(chart));
         }
+    }
+
+    /// <summary>An example with its figures.</summary>
+    /// <param name="Data">The example.</param>
+    /// <param name="Hidden">Its hidden states; null if there are none.</param>
+    /// <param name="Contents">The contents of its variables; null if there are none.</param>
+    /// <param name="Whole">Whether the contents are those of all variables at every step.</param>
+    private sealed record DrawnExample(ExampleData Data, Figure? Hidden, Figure? Contents, bool Whole);
+
+    private static bool IsWhole(ExampleData example, CircuitCharts data) =>
+        data is { Variables: > 0 and var s, Components: > 0 and var kappa }
+        && example.Contents is { } contents
+        && contents.All(row => row is null || row.Length == s * kappa);
+
+    private static string ExamplesJson(CircuitCharts data, List<DrawnExample> drawn, double contents)
+    {
+        double inputs = HeatMap.ColourLimit(drawn.SelectMany(e => e.Data.Inputs ?? []));
+        double outputs = HeatMap.ColourLimit(drawn.SelectMany(e => e.Data.Outputs ?? []));
+        return CompactJson.Text(
+            new
+            {
+                s = data.Variables ?? 0,
+                kappa = data.Components ?? 0,
+                limits = new
+                {
+                    contents,
+                    inputs,
+                    outputs,
+                },
+                list = drawn.Select(e =>
+                    (object)
+                        new
+                        {
+                            label = e.Data.Label,
+                            steps = Steps(e.Data),
+                            inputSteps = e.Data.InputSteps,
+                            inputs = e.Data.Inputs,
+                            outputs = e.Data.Outputs,
+                            contents = e.Contents is not null && e.Whole ? e.Data.Contents : null,
+                            figures = new[] { e.Hidden, e.Contents }
+                                .OfType<Figure>()
+                                .ToDictionary(f => f.Id, f => new { caption = f.Caption, spec = f.Spec }),
+                        }
+                ),
+            }
+        );
+    }
+
+    private static string TimeSlider(List<ExampleData> examples)
+    {
+        string options = string.Concat(
+            examples.Select((example, i) => $"<option value=\"{i}\">{Page.Escape(example.Label)}</option>")
+        );
+        return $"""
+            <div class="time" role="group" aria-label="Time">
+            {(
+                examples.Count > 1
+                    ? $"<label>Example <select id=\"example\">{options}</select></label>"
+                    : $"<span>Example {Page.Escape(examples[0].Label)}</span>"
+            )}
+            <button type="button" id="play">Play</button>
+            <input type="range" id="time" min="1" max="{Steps(
+                examples[0]
+            )}" value="1" step="1" aria-label="Time step">
+            <output id="time-now" for="time">t = 1</output>
+            </div>
+            """;
     }
 
     private static Figure? HiddenState(ExampleData example, double limit) =>
@@ -277,6 +299,7 @@ public static class ReportPage
             ),
             RowsAcross = true,
             Value = "content",
+            Grey = HeatMap.NotLive,
             Limit = limit,
             Height = (0.22, 210),
             TimeRule = true,
@@ -286,7 +309,7 @@ public static class ReportPage
     private static int Steps(ExampleData example) =>
         Math.Max(example.HiddenState?.Length ?? 0, example.Contents?.Length ?? 0);
 
-    private static void Interventions(Page page, ReportData data)
+    private static void Interventions(Page page, CircuitCharts data)
     {
         page.Add("<h2>Interventions</h2>");
         var interventions = data.Interventions ?? [];
@@ -295,7 +318,7 @@ public static class ReportPage
             page.Add(ReportTables.Interventions(interventions));
     }
 
-    private static void Neurons(Page page, ReportData data)
+    private static void Neurons(Page page, CircuitCharts data)
     {
         page.Add("<h2>Neurons of each variable</h2>");
         var figure = data.Participation is { Length: > 0 } rows ? NeuronChart.Of(rows) : null;
@@ -304,7 +327,7 @@ public static class ReportPage
             page.Add(ReportTables.Participation(data.Participation!));
     }
 
-    private static void Groundings(Page page, ReportData data)
+    private static void Groundings(Page page, CircuitCharts data)
     {
         if (data.Groundings.Count > 0)
             page.Add("<h2>Groundings</h2>\n" + ReportTables.Groundings(data.Groundings));
@@ -313,9 +336,11 @@ public static class ReportPage
     private static void Training(Page page, ReportData data)
     {
         page.Add("<h2>Training</h2>");
-        var figures = data.Training is { Count: > 0 } points ? TrainingCharts.Of(points, data.OnTokens).ToList() : [];
+        var figures = data.Training is { Count: > 0 } points
+            ? TrainingCharts.Of(points, data.OnTokens, data.Chance).ToList()
+            : [];
         if (figures.Count == 0)
-            page.Missing("Training curves", data.Skipped.GetValueOrDefault(ReportChart.Training));
+            page.Missing("Training curves", null);
         page.Add("<div class=\"pair\">");
         foreach (var figure in figures)
             page.Add(figure);
@@ -331,14 +356,17 @@ public static class ReportPage
         }
     }
 
-    private static void Draw(Page page, ReportData data, ReportChart chart, Figure? figure, string what)
+    private static void Draw(Page page, CircuitCharts data, ReportChart chart, Figure? figure, string what) =>
+        Draw(page, figure, what, data.Skipped.GetValueOrDefault(chart));
+
+    private static void Draw(Page page, Figure? figure, string what, string? why)
     {
         if (figure is not null)
             page.Add(figure);
         else
-            page.Missing(what, data.Skipped.GetValueOrDefault(chart));
+            page.Missing(what, why);
     }
 
     private static string List(IEnumerable<string> items) =>
-        $"<ul>{string.Concat(items.Select(item => $"<li>{Page.Escape(item)}</li>"))}</ul>";
+        $"<ul>{string.Concat(items.Select(item => $"<li>{Page.Prose(item)}</li>"))}</ul>";
 }

@@ -23,84 +23,124 @@ public static class SweepTablePage
         if (table.Folder.Description.Length > 0)
             page.Add($"<p>{Page.Escape(table.Folder.Description)}</p>");
         page.Add($"<p>{Page.Escape(table.Progress)}.</p>");
-        var parts = SweepTableText.Parts(table).ToList();
+        var parts = SweepTablePart.Create(table).ToList();
         Add(page, table, parts[0]);
-        void Accuracies() =>
-            Strip(
-                page,
-                table,
-                "accuracy",
-                "Accuracy by seed",
-                "accuracy",
-                log: false,
-                s => s.Accuracy,
-                c => c.Accuracy,
-                p => p?.Accuracy,
-                "Each seed's highest."
-            );
-        if (table.OnTokens)
-        {
-            page.Add("<div class=\"pair\">");
-            Accuracies();
-            Strip(
-                page,
-                table,
-                "loss",
-                "Test loss by seed",
-                "test loss",
-                log: true,
-                s => s.Best?.Loss,
-                c => c.Losses?.Mean,
-                _ => null,
-                "Each seed's lowest."
-            );
-            if (table.OnText)
-            {
-                Strip(
-                    page,
-                    table,
-                    "bits",
-                    "Bits per character by seed",
-                    "bits per character",
-                    log: true,
-                    s => s.Best?.Analysis.BitsPerCharacter,
-                    c => c.Bits?.Mean,
-                    _ => null,
-                    "On the part of the text that is kept for the test."
-                );
-            }
-
-            page.Add("</div>");
-            foreach (var part in parts[1..])
-                Add(page, table, part);
-            page.Add($"<p>{Page.Escape(SweepTableText.Time(table))}</p>");
-            return page.Render();
-        }
         page.Add("<div class=\"pair\">");
-        Strip(
-            page,
-            table,
-            "spectral-error",
-            "Spectral error by seed",
-            "spectral error (rad)",
-            log: true,
-            s => s.Best?.Analysis.SpectralError,
-            c => c.SpectralError,
-            p => p?.SpectralError,
-            "Each seed's lowest. The mean is drawn where every seed has converged."
-        );
-        Accuracies();
+        foreach (var strip in Strips(table))
+            Add(page, table, strip);
         page.Add("</div>");
-        Add(page, table, parts[1]);
-        Courses(page, table);
-        Gains(page, table);
-        foreach (var part in parts[2..])
+        if (!table.HasSpectra)
+        {
+            foreach (var figure in TokenSweepFigures.Create(table, Chance(table)))
+                page.Add(figure);
+        }
+        if (table.HasSpectra)
+        {
+            Add(page, table, parts[1]);
+            Courses(page, table);
+            Gains(page, table);
+        }
+        foreach (var part in parts[(table.HasSpectra ? 2 : 1)..])
             Add(page, table, part);
         page.Add($"<p>{Page.Escape(SweepTableText.Time(table))}</p>");
         return page.Render();
     }
 
-    private static void Add(Page page, SweepTable table, SweepTableText.Part part)
+    /// <summary>A figure with a line a cell: a dot for each seed, their mean, and the published figure.</summary>
+    /// <param name="Id">The figure's id.</param>
+    /// <param name="Title">What is shown.</param>
+    /// <param name="Axis">What the axis is called.</param>
+    /// <param name="OfSeed">A seed's number.</param>
+    /// <param name="OfSeeds">Over seeds, with the interval of the mean.</param>
+    /// <param name="Caption">How to read it.</param>
+    private sealed record Strip(
+        string Id,
+        string Title,
+        string Axis,
+        Func<SeedFigures, double?> OfSeed,
+        Func<SweepCell, Sample?> OfSeeds,
+        string Caption
+    )
+    {
+        /// <summary>The mean that is drawn.</summary>
+        public Func<SweepCell, double?> OfCell { get; init; } = cell => OfSeeds(cell)?.Mean;
+
+        public Func<PublishedRow?, double?> OfPublished { get; init; } = _ => null;
+
+        /// <summary>How it is drawn; null: as an accuracy, from chance to 1.</summary>
+        public Scale? Scale { get; init; } = Scale.Log;
+
+        public bool IsDrawn(double? value) => value is { } v && double.IsFinite(v) && (Scale != Scale.Log || v > 0);
+    }
+
+    private static IEnumerable<Strip> Strips(SweepTable table)
+    {
+        if (table.HasSpectra)
+        {
+            yield return new(
+                "spectral-error",
+                "Spectral error by seed",
+                "spectral error (rad)",
+                s => s.Best?.Analysis["spectral_error"],
+                c => c.SpectralErrors,
+                "Each seed's lowest. The mean is drawn if every seed has converged."
+            )
+            {
+                OfCell = c => c.SpectralError,
+                OfPublished = p => p?.SpectralError,
+            };
+        }
+        yield return new(
+            "accuracy",
+            "Accuracy by seed",
+            "accuracy",
+            s => s.Accuracy,
+            c => c.Accuracies,
+            "Each seed's highest."
+        )
+        {
+            OfPublished = p => p?.Accuracy,
+            Scale = null,
+        };
+        if (!table.HasSpectra)
+        {
+            yield return new(
+                "loss",
+                "Test loss by seed",
+                "test loss",
+                s => s.Best?.Loss,
+                c => c.Losses,
+                "Each seed's lowest."
+            );
+        }
+        if (table.Has("bits_per_character"))
+        {
+            yield return new(
+                "bits",
+                "Bits per character by seed",
+                "bits per character",
+                s => s.Best?.Analysis["bits_per_character"],
+                c => c.Find("bits_per_character"),
+                "On the part of the text that is kept for the test."
+            );
+        }
+        foreach (var found in SweepTablePart.FoundElse(table))
+        {
+            yield return new(
+                found.Key.Replace('_', '-').Replace('.', '-'),
+                $"{char.ToUpperInvariant(found.Title[0])}{found.Title[1..]} by seed",
+                found.Title,
+                s => s.Best?.Analysis[found.Key],
+                c => c.Find(found.Key),
+                found.Meaning is { } meaning ? $"{char.ToUpperInvariant(meaning[0])}{meaning[1..]}." : ""
+            )
+            {
+                Scale = Scale.NotFromZero,
+            };
+        }
+    }
+
+    private static void Add(Page page, SweepTable table, SweepTablePart part)
     {
         page.Add($"<h2>{Page.Escape(part.Title)}</h2>");
         foreach (var caption in part.Captions)
@@ -110,88 +150,114 @@ public static class SweepTablePage
         );
     }
 
-    /// <summary>A line for each cell: a dot for each seed, their mean, and the published figure.</summary>
-    private static void Strip(
-        Page page,
-        SweepTable table,
-        string id,
-        string title,
-        string axis,
-        bool log,
-        Func<SeedFigures, double?> ofSeed,
-        Func<SweepCell, double?> ofCell,
-        Func<PublishedRow?, double?> ofPublished,
-        string caption
-    )
+    private static void Add(Page page, SweepTable table, Strip strip)
     {
-        bool Drawn(double? value) => value is { } v && double.IsFinite(v) && (!log || v > 0);
-        var points = table
-            .Cells.SelectMany(cell =>
-            {
-                var label = table.Label(cell);
-                var seeds = cell.Seeds.Select(s => new
-                {
-                    cell = label,
-                    of = "seed",
-                    v = ofSeed(s),
-                    seed = (long?)s.Seed,
-                });
-                var published = seeds.Any(s => Drawn(s.v)) ? ofPublished(cell.Published) : null;
-                return seeds
-                    .Append(
-                        new
-                        {
-                            cell = label,
-                            of = "mean",
-                            v = ofCell(cell),
-                            seed = (long?)null,
-                        }
-                    )
-                    .Append(
-                        new
-                        {
-                            cell = label,
-                            of = "published",
-                            v = published,
-                            seed = (long?)null,
-                        }
-                    );
-            })
-            .Where(p => Drawn(p.v))
-            .ToList();
+        var points = table.Cells.SelectMany(c => Points(table, strip, c)).Where(p => strip.IsDrawn(p.V)).ToList();
         if (points.Count == 0)
         {
-            page.Missing(title, "no finished run has one.");
+            page.Missing(strip.Title, "no finished run has one.");
             return;
         }
+        var caption = strip.Caption;
         if (table.Axes.Count > 0)
             caption = $"A line for each {string.Join(", ", table.Axes.Select(table.Title))}. {caption}";
-        int without = table.Cells.Sum(c => c.Seeds.Count(s => s.Best is not null && !Drawn(ofSeed(s))));
+        int without = table.Cells.Sum(c => c.Seeds.Count(s => s.Best is not null && !strip.IsDrawn(strip.OfSeed(s))));
         if (without > 0)
             caption += $" {without} of {table.Cells.Sum(c => c.Best.Count)} seeds have none.";
-        string[] kinds = table.Cells.Any(c => ofPublished(c.Published) is not null)
+        string[] kinds = table.Cells.Any(c => strip.OfPublished(c.Published) is not null)
             ? ["seed", "mean", "published"]
             : ["seed", "mean"];
+        var counts = table.Cells.Select(c => c.Seeds.Count(s => strip.IsDrawn(strip.OfSeed(s)))).ToList();
+        string n = counts.Min() == counts.Max() ? $"{counts.Max()}" : $"{counts.Min()} to {counts.Max()}";
+        caption += $" n = {n} seeds; bars: 95 % intervals of the mean (bootstrap).";
+        var y = Named("cell") with
+        {
+            Scale = new(Domain: table.Cells.Select(c => Label(table, c)).Distinct()),
+            Axis = Axis.LongNames,
+        };
+        double? chance = strip.Scale is null ? Chance(table) : null;
         page.Add(
             new Chart
             {
                 Height = 20 * table.Cells.Count,
-                Rows = points,
-                Mark = new("point", Size: 60, StrokeWidth: 1.6, Opacity: 0.85, Tooltip: new { content = "data" }),
-                X = new("v", axis)
-                {
-                    Scale = log ? Scale.Log : Scale.ShareFrom(points.Min(p => p.v!.Value)),
-                    Axis = Axis.Short,
-                },
-                Y = Named("cell") with
-                {
-                    Scale = new(Domain: table.Cells.Select(table.Label).Distinct()),
-                    Axis = Axis.LongNames,
-                },
-                Color = Told("of", kinds, [Palette.Blue, Palette.Ink, Palette.Vermilion]),
-                Shape = Told("of", kinds, ["circle", "M0,-1V1", "diamond"]),
-            }.Figure(id, title, caption)
+                Layers =
+                [
+                    .. Chart.Chance(chance, across: true),
+                    new()
+                    {
+                        Rows = Intervals(table, strip),
+                        Mark = new("rule", StrokeWidth: 1.5, Color: Palette.Ink, Aria: false),
+                        X = new("low", strip.Axis),
+                        X2 = new("high") { Type = null },
+                        Y = y,
+                    },
+                    Marks(strip, points, chance) with
+                    {
+                        Y = y,
+                        Color = Told("of", kinds, [Palette.Blue, Palette.Ink, Palette.Vermilion]),
+                        Shape = Told("of", kinds, ["circle", "M0,-1V1", "diamond"]),
+                    },
+                ],
+            }.Figure(strip.Id, strip.Title, caption)
         );
+    }
+
+    private static Chart Marks(Strip strip, List<StripPoint> points, double? chance) =>
+        new()
+        {
+            Rows = points,
+            Mark = new("point", Size: 60, StrokeWidth: 1.6, Opacity: 0.85, Tooltip: new { content = "data" }),
+            X = new("v", strip.Axis)
+            {
+                Scale = strip.Scale ?? Scale.Accuracy(chance, points.Select(p => p.V)),
+                Axis = strip.Scale == Scale.Log ? Axis.Logarithmic : Axis.Short,
+            },
+        };
+
+    private static IEnumerable<object> Intervals(SweepTable table, Strip strip) =>
+        table
+            .Cells.Where(c => strip.IsDrawn(strip.OfCell(c)))
+            .Select(c => (Cell: c, strip.OfSeeds(c)?.Interval))
+            .Where(c => c.Interval is { } i && strip.IsDrawn(i.Low) && strip.IsDrawn(i.High))
+            .Select(c =>
+                (object)
+                    new
+                    {
+                        cell = Label(table, c.Cell),
+                        low = c.Interval!.Value.Low,
+                        high = c.Interval.Value.High,
+                    }
+            );
+
+    /// <summary>A cell by its settings: t1, hidden_size 64, weight_decay 0.001. Names stand for themselves.</summary>
+    private static string Label(SweepTable table, SweepCell cell) =>
+        cell.Values.Count == 0
+            ? table.Folder.Name
+            : string.Join(
+                ", ",
+                cell.Values.Select((v, i) => char.IsAsciiLetter(v[0]) ? v : $"{table.Title(table.Axes[i])} {v}")
+            );
+
+    /// <summary>The accuracy of guessing, if it is the same for all runs.</summary>
+    private static double? Chance(SweepTable table)
+    {
+        var all = table.Runs.Select(r => r.Configuration).DistinctBy(c => c.Task).Select(Guessing.MeasureAccuracy);
+        return all.Distinct().ToList() is [var one] ? one : null;
+    }
+
+    /// <summary>A mark of a strip.</summary>
+    /// <param name="Cell">The line.</param>
+    /// <param name="Of">seed, mean or published.</param>
+    /// <param name="V">The number.</param>
+    /// <param name="Seed">Which seed.</param>
+    private sealed record StripPoint(string Cell, string Of, double? V, long? Seed = null);
+
+    private static IEnumerable<StripPoint> Points(SweepTable table, Strip strip, SweepCell cell)
+    {
+        var label = Label(table, cell);
+        var seeds = cell.Seeds.Select(s => new StripPoint(label, "seed", strip.OfSeed(s), s.Seed)).ToList();
+        var published = seeds.Any(s => strip.IsDrawn(s.V)) ? strip.OfPublished(cell.Published) : null;
+        return [.. seeds, new(label, "mean", strip.OfCell(cell)), new(label, "published", published)];
     }
 
     /// <summary>A dot for each converged run: its gain, and its spectral error.</summary>
@@ -199,7 +265,7 @@ public static class SweepTablePage
     {
         var runs = table
             .Cells.SelectMany(c => c.Runs.Select(r => (Cell: c, Run: r)))
-            .Where(r => r.Run.Analysis is { Gain: > 0, SpectralError: > 0 })
+            .Where(r => r.Run.Analysis["gain"] > 0 && r.Run.Analysis["spectral_error"] > 0)
             .ToList();
         if (runs.Count == 0)
             return;
@@ -213,12 +279,12 @@ public static class SweepTablePage
                 {
                     run = r.Run.Name,
                     c = Colour(r.Cell),
-                    g = r.Run.Analysis.Gain,
-                    v = r.Run.Analysis.SpectralError,
+                    g = r.Run.Analysis["gain"],
+                    v = r.Run.Analysis["spectral_error"],
                 }),
                 Mark = new("point", Size: 45, Opacity: 0.8),
                 X = new("g", "gain") { Scale = Scale.NotFromZero, Axis = new(TickCount: 6) },
-                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Short },
+                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Logarithmic },
                 Color = Coloured("c", colours, title: table.Axes.Count == 0 ? "" : table.Title(table.Axes[0])),
                 Tooltip = [Tip("run"), Tip("g", "gain", ".3f"), Tip("v", "spectral error", ".3g")],
             }.Figure(

@@ -45,16 +45,7 @@ internal static class AcrossDocuments
         var folder = new RunFolder(run);
         var recall = (SegmentRecallConfiguration)configuration.Task.Own!;
         // Pairs that are not asked for come from the same task's segments between: their keys are others.
-        var task = new SegmentRecall(
-            recall.Pairs,
-            Math.Max(others, 1),
-            recall.SegmentLength,
-            recall.Keys,
-            recall.Values,
-            recall.Noise,
-            CPU,
-            others > 0 ? recall.Pairs : 0
-        );
+        var task = (recall with { Distractors = others > 0 ? recall.Pairs : 0 }).Create(Math.Max(others, 1), CPU);
         using var network = new EpisodicTransformer(task.VocabularySize, configuration.Model);
         new CheckpointFolder(folder.Checkpoints, 1, keepBest: true)
             .FindLatest(Console.Error.WriteLine)!

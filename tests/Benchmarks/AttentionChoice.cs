@@ -34,7 +34,7 @@ internal static class AttentionChoice
             Heads = Heads,
             Window = window,
         };
-        var first = new EpisodicState(0, batch, [new LayerState(null, null, null, null)]);
+        var first = new EpisodicState(0, batch, [new LayerState(null, null, null)]);
         var span = AttentionSpan.Of(model, first, tokens, ScalarType.Float32, CPU);
         Tensor[] inputs = [.. Enumerable.Range(0, 3).Select(_ => randn(batch, Heads, tokens, width).requires_grad_())];
         var ofResult = randn(batch, Heads, tokens, width);

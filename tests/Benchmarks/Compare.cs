@@ -293,7 +293,8 @@ internal sealed class Compare(Arguments arguments)
         int steps = arguments.Number("steps", arguments.Full ? 20_000 : 2_000);
         var table = Seconds(
             "run",
-            "From start to finish, one process each: this project with its checkpoints, nn.RNN without; each side at its best number of threads, medians of rounds in turn.",
+            "From start to finish, one process each: this project with its checkpoints, nn.RNN without; each side at "
+                + "its best number of threads, medians of rounds in turn.",
             json,
             markdown
         );
@@ -347,7 +348,8 @@ internal sealed class Compare(Arguments arguments)
             seeds = arguments.Number("seeds", 20);
         var table = Seconds(
             "sweep",
-            $"{seeds} seeds of T4, H = 128: this project in one process, nn.RNN as {seeds} processes, {Environment.ProcessorCount} at a time with one thread each; medians of rounds in turn.",
+            $"{seeds} seeds of T4, H = 128: this project in one process, nn.RNN as {seeds} processes, "
+                + $"{Environment.ProcessorCount} at a time with one thread each; medians of rounds in turn.",
             json,
             markdown
         );

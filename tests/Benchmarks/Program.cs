@@ -173,7 +173,8 @@ static int Run(string? command, Arguments options)
             return 0;
         default:
             Console.Error.WriteLine(
-                "usage: Benchmarks compare | steps | scan | phases | calls | matmul | mixing | retrieval | memory | across; their options are at the top of tests/Benchmarks/Program.cs"
+                "usage: Benchmarks compare | steps | scan | phases | calls | matmul | mixing | retrieval | memory | "
+                    + "across; their options are at the top of tests/Benchmarks/Program.cs"
             );
             return 2;
     }

@@ -39,14 +39,7 @@ internal static class Retrieval
                 ? new MemoryStore(shared: true)
                 : new PostgresStore(
                     connection,
-                    "benchmark",
-                    run,
-                    0,
-                    width,
-                    valueSize: 1,
-                    ScalarType.Float32,
-                    shared: true,
-                    hnsw
+                    new("benchmark", run, 0, width, ValueSize: 1, ScalarType.Float32, IsShared: true, hnsw)
                 );
         var store = Open(hnsw: false);
         store.ForgetFrom(0);

@@ -39,12 +39,12 @@ internal static class ThreadChoice
     private static Action Transformer(string[] settings, Generator generator)
     {
         var configuration = ConfigurationFile.Load(Path.Combine("configs", "segment_recall.json"), settings);
-        var learner = Learner.Of(configuration, CPU);
+        var learner = Learner.Create(configuration, CPU);
         var parameters = learner.Network.parameters().ToArray();
         var adam = new ClippedAdam(optim.Adam(parameters, 1e-3), parameters);
         return () =>
         {
-            learner.Gradients(configuration.Training.Curriculum.Horizons[0], generator);
+            learner.ComputeGradients(configuration.Training.Curriculum.Horizons[0], generator);
             adam.Step(1);
         };
     }

@@ -56,7 +56,9 @@ public sealed class AnalysisTimeTests
             RunReport.Write(analysis, folder.FullName);
             double all = clock.Elapsed.TotalSeconds;
             TestContext.Out.WriteLine(
-                $"H = {h}: {computed:F1} s computing, {all - computed:F1} s writing, {folder.EnumerateFiles().Sum(f => f.Length) / 1e6:F1} MB, peak {Process.GetCurrentProcess().PeakWorkingSet64 / 1e9:F1} GB; {get_num_threads()} threads"
+                $"H = {h}: {computed:F1} s computing, {all - computed:F1} s writing, "
+                    + $"{folder.EnumerateFiles().Sum(f => f.Length) / 1e6:F1} MB, peak "
+                    + $"{Process.GetCurrentProcess().PeakWorkingSet64 / 1e9:F1} GB; {get_num_threads()} threads"
             );
             TestContext.Out.WriteLine(string.Join("\n", analysis.Lines.Concat(analysis.Problems)));
             Assert.That(all, Is.LessThan(seconds));

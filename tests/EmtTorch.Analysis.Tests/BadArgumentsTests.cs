@@ -63,32 +63,32 @@ public sealed class BadArgumentsTests
         var weights = circuit.ToWeights();
         var other = LinearBinding.RepeatCopy(3, 2);
         Assert.That(
-            () => VariableMemories.Of(weights, other),
+            () => VariableMemories.Find(weights, other),
             Throws.InstanceOf<AnalysisException>().With.Message.Contains("4 numbers")
         );
         using var analysis = NetworkAnalysis.Of(weights, other);
         Assert.That(analysis.Problems, Has.Some.Contains("Nothing can be compared"));
 
-        using var memories = VariableMemories.Of(weights, s_task);
+        using var memories = VariableMemories.Find(weights, s_task);
         using var small = new ElmanRnn(4, 7, dtype: ScalarType.Float64);
         using var narrow = new ElmanRnn(3, 30, dtype: ScalarType.Float64);
         using var single = new ElmanRnn(4, 30);
         foreach (var network in (ElmanRnn[])[small, narrow, single])
         {
-            Assert.That(() => Interventions.Run(network, s_task, memories), Throws.ArgumentException);
-            Assert.That(() => Loading.Measure(network, s_task, memories, 16), Throws.ArgumentException);
+            Assert.That(() => VariableInterventions.Measure(network, s_task, memories), Throws.ArgumentException);
+            Assert.That(() => VariableLoading.Measure(network, s_task, memories, 16), Throws.ArgumentException);
         }
-        Assert.That(() => Interventions.Run(circuit, other, memories), Throws.ArgumentException);
+        Assert.That(() => VariableInterventions.Measure(circuit, other, memories), Throws.ArgumentException);
         using var xor = new Xor(4, 3, [1, 3], ScalarType.Float64, CPU);
         foreach (var network in (ElmanRnn[])[narrow, single])
-            Assert.That(() => XorVariables.Of(network, xor), Throws.ArgumentException);
+            Assert.That(() => XorVariables.Measure(network, xor), Throws.ArgumentException);
     }
 
     [Test]
     public void StatesAndContentsMustBeOfTheirSize()
     {
         using var circuit = Theory();
-        using var memories = VariableMemories.Of(circuit.ToWeights(), s_task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), s_task);
         foreach (
             var wrong in (Tensor[])
                 [zeros(2, 29, dtype: float64), zeros(30, 2, dtype: float64), zeros([], dtype: float64)]
@@ -128,22 +128,22 @@ public sealed class BadArgumentsTests
     [Test]
     public void AGsemmRefusesStatesThatAreNotItsOwn()
     {
-        using var model = new Gsemm(eye(5, 3, dtype: float64), Gsemm.Sequence(3, cyclic: true));
+        using var model = new Gsemm(eye(5, 3, dtype: float64), Gsemm.CreateSequence(3, cyclic: true));
         foreach (var wrong in (Tensor[])[zeros(2, 4, dtype: float64), zeros(2, 5), zeros([], dtype: float64)])
         {
-            Assert.That(() => model.Overlaps(wrong), Throws.ArgumentException);
+            Assert.That(() => model.ComputeOverlaps(wrong), Throws.ArgumentException);
             Tensor five = zeros(2, 5, dtype: float64),
                 three = zeros(2, 3, dtype: float64);
             foreach (
                 var state in (GsemmState[])[new(wrong, three, five), new(five, wrong, five), new(five, three, wrong)]
             )
             {
-                Assert.That(() => model.Energy(state), Throws.ArgumentException);
+                Assert.That(() => model.ComputeEnergy(state), Throws.ArgumentException);
                 if (wrong.dtype == float64)
                     Assert.That(() => model.Integrate(state, Integrator.Euler, 0.1, 1), Throws.ArgumentException);
             }
             if (wrong.dtype == float64)
-                Assert.That(() => model.Discrete(wrong, 3), Throws.ArgumentException);
+                Assert.That(() => model.RunDiscrete(wrong, 3), Throws.ArgumentException);
         }
     }
 }

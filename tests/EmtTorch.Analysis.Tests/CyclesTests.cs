@@ -19,8 +19,8 @@ public sealed class CyclesTests
     [Test]
     public void TheCircuitsCyclesAreThoseOfItsRule()
     {
-        var t1 = CycleComparison.Of(LinearBinding.Named("t1"), [])!;
-        var t2 = CycleComparison.Of(LinearBinding.Named("t2"), [])!;
+        var t1 = CycleComparison.Find(LinearBinding.Named("t1"), [])!;
+        var t2 = CycleComparison.Find(LinearBinding.Named("t2"), [])!;
         using (Assert.EnterMultipleScope())
         {
             Assert.That(t1.All.Select(c => (c.Length, c.Count, c.Learned)), Is.EqualTo(new[] { (8, 8, 0) }));
@@ -46,7 +46,7 @@ public sealed class CyclesTests
     public void AnExactCircuitHasAllOfThem(string name)
     {
         var task = LinearBinding.Named(name);
-        var found = CycleComparison.Of(task, Spectrum.Eigenvalues(Circuit.Phi(task)))!;
+        var found = CycleComparison.Find(task, Spectra.Eigenvalues(Circuit.Phi(task)))!;
         using (Assert.EnterMultipleScope())
         {
             Assert.That(found.Learned, Is.EqualTo(found.Count));
@@ -67,7 +67,7 @@ public sealed class CyclesTests
             Complex.FromPolarCoordinates(1, -0.3),
             0.5,
         ];
-        var found = CycleComparison.Of(LinearBinding.Named("t2"), learned)!;
+        var found = CycleComparison.Find(LinearBinding.Named("t2"), learned)!;
         using (Assert.EnterMultipleScope())
         {
             Assert.That(
@@ -82,7 +82,7 @@ public sealed class CyclesTests
     [Test]
     public void ACycleThatIsTooFarOffIsNotThere()
     {
-        var found = CycleComparison.Of(
+        var found = CycleComparison.Find(
             LinearBinding.Named("t2"),
             [.. Roots(7, turn: 2 * CycleComparison.Tolerance), .. Roots(8)]
         )!;
@@ -108,8 +108,8 @@ public sealed class CyclesTests
         );
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(CycleComparison.Of(task, Roots(3, sign: -1))!.Learned, Is.EqualTo(1));
-            Assert.That(CycleComparison.Of(task, Roots(3))!.Learned, Is.Zero);
+            Assert.That(CycleComparison.Find(task, Roots(3, sign: -1))!.Learned, Is.EqualTo(1));
+            Assert.That(CycleComparison.Find(task, Roots(3))!.Learned, Is.Zero);
         }
     }
 }

@@ -472,20 +472,20 @@ public sealed class FixedPointsTests
         {
             Refused(
                 "weightHh",
-                "W_hh: not all numbers are finite",
+                "numbers that are not finite",
                 () => FixedPoints.Find(Bad(double.NaN, 2, 2), null, starts)
             );
-            Refused("weightHh", "must be square", () => FixedPoints.Find(zeros(2, 3), null, starts));
+            Refused("weightHh", "has shape (2, 3), not (2, 2)", () => FixedPoints.Find(zeros(2, 3), null, starts));
             Refused("weightHh", "floating type", () => FixedPoints.Find(eye(2, dtype: ScalarType.Int64), null, starts));
-            Refused("drive", "must be (2)", () => FixedPoints.Find(w, one, starts));
+            Refused("drive", "has shape (1), not (2)", () => FixedPoints.Find(w, one, starts));
             Refused(
                 "drive",
-                "not all numbers are finite",
+                "numbers that are not finite",
                 () => FixedPoints.Find(w, Bad(double.PositiveInfinity, 2), starts)
             );
-            Refused("starts", "must be (N, 2)", () => FixedPoints.Find(w, null, zeros(3, 3)));
-            Refused("starts", "must be (N, 2)", () => FixedPoints.Find(w, null, zeros(0, 2)));
-            Refused("starts", "not all numbers are finite", () => FixedPoints.Find(w, null, Bad(double.NaN, 1, 2)));
+            Refused("starts", "has shape (3, 3), not (any, 2)", () => FixedPoints.Find(w, null, zeros(3, 3)));
+            Refused("starts", "at least one start", () => FixedPoints.Find(w, null, zeros(0, 2)));
+            Refused("starts", "numbers that are not finite", () => FixedPoints.Find(w, null, Bad(double.NaN, 1, 2)));
             Refused("options", "the tolerance is 0", () => FixedPoints.Find(w, null, starts, new() { Tolerance = 0 }));
             Refused(
                 "options",
@@ -494,9 +494,9 @@ public sealed class FixedPointsTests
             );
             Refused("options", "0 iterations", () => FixedPoints.Find(w, null, starts, new() { MaxIterations = 0 }));
             Refused("options", "a chunk has 0", () => FixedPoints.Find(w, null, starts, new() { ChunkSize = 0 }));
-            Refused("states", "must be (…, H)", () => FixedPoints.StartsFrom(zeros(3), 4));
-            Refused("count", "at least one", () => FixedPoints.StartsFrom(starts, 0));
-            Refused("noise", "the noise is -1", () => FixedPoints.StartsFrom(starts, 1, -1));
+            Refused("states", "has shape (3), not (…, any, any)", () => FixedPoints.DrawStarts(zeros(3), 4));
+            Refused("count", "at least one start", () => FixedPoints.DrawStarts(starts, 0));
+            Refused("noise", "the noise is -1", () => FixedPoints.DrawStarts(starts, 1, -1));
         }
     }
 
@@ -514,7 +514,7 @@ public sealed class FixedPointsTests
         Assert.That(point.State[0], Is.EqualTo(Bisect(h => Math.Tanh(2 * h + 0.25) - h, 0, 1)).Within(1e-8));
         Assert.That(
             () => FixedPoints.Find(network, zeros(1, 1), zeros(2)),
-            Throws.ArgumentException.With.Message.Contains("it must be (1)")
+            Throws.ArgumentException.With.Message.Contains("has shape (2), not (1)")
         );
     }
 
@@ -523,8 +523,8 @@ public sealed class FixedPointsTests
     {
         using var scope = NewDisposeScope();
         var states = arange(24, dtype: ScalarType.Float32).view(4, 2, 3).mul(100);
-        var exact = FixedPoints.StartsFrom(states, 500, noise: 0);
-        var noisy = FixedPoints.StartsFrom(states, 500, noise: 0.5);
+        var exact = FixedPoints.DrawStarts(states, 500, noise: 0);
+        var noisy = FixedPoints.DrawStarts(states, 500, noise: 0.5);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(exact.shape, Is.EqualTo(new long[] { 500, 3 }));
@@ -535,8 +535,8 @@ public sealed class FixedPointsTests
             );
             Assert.That((exact.select(1, 2) - exact.select(1, 0)).eq(200).all().item<bool>());
             Assert.That((noisy - exact).square().mean().sqrt().item<double>(), Is.EqualTo(0.5).Within(0.03));
-            Assert.That(FixedPoints.StartsFrom(states, 500, 0.5, seed: 1).Equals(noisy));
-            Assert.That(FixedPoints.StartsFrom(states, 500, 0.5, seed: 2).Equals(noisy), Is.False);
+            Assert.That(FixedPoints.DrawStarts(states, 500, 0.5, seed: 1).Equals(noisy));
+            Assert.That(FixedPoints.DrawStarts(states, 500, 0.5, seed: 2).Equals(noisy), Is.False);
         }
     }
 }

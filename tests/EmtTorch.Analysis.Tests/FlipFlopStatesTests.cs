@@ -28,7 +28,7 @@ public sealed class FlipFlopStatesTests
     public void ANetworkOfAUnitForEachBitKeepsEveryPattern(int bits)
     {
         using var network = UnitForEachBit(bits);
-        var states = FlipFlopStates.Of(network);
+        var states = FlipFlopStates.Find(network);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(states.FixedPoints.Points, Has.Count.EqualTo((int)Math.Pow(3, bits)));
@@ -68,7 +68,7 @@ public sealed class FlipFlopStatesTests
             );
         }
 
-        var states = FlipFlopStates.Of(network, starts: 100);
+        var states = FlipFlopStates.Find(network, starts: 100);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(states.FixedPoints.Stable.Count(), Is.EqualTo(2));
@@ -82,7 +82,7 @@ public sealed class FlipFlopStatesTests
     public void TheProjectionKeepsDistancesWhereAllComponentsAreKept()
     {
         using var network = UnitForEachBit(3);
-        var states = FlipFlopStates.Of(network);
+        var states = FlipFlopStates.Find(network);
         var (points, projected) = (states.FixedPoints.Points, states.Projected);
         for (int i = 0; i < points.Count; i++)
         {
@@ -104,7 +104,7 @@ public sealed class FlipFlopStatesTests
     {
         using var network = UnitForEachBit(2);
         string Spec(ulong seed) =>
-            FlipFlopFigure.Of(FlipFlopStates.Of(network, starts: 50, seed: seed)).Spec.ToJsonString();
+            FlipFlopFigure.Of(FlipFlopStates.Find(network, starts: 50, seed: seed)).Spec.ToJsonString();
         var first = Spec(1);
         Assert.That(Spec(1), Is.EqualTo(first));
         Assert.That(Spec(2), Is.Not.EqualTo(first));
@@ -114,17 +114,20 @@ public sealed class FlipFlopStatesTests
     public void TheFigureHasAMarkForEachPointAndLinesBehind()
     {
         using var network = UnitForEachBit(2);
-        Figure figure = FlipFlopFigure.Of(FlipFlopStates.Of(network));
-        var (lines, points) = (figure.Spec["layer"]![0]!, figure.Spec["layer"]![1]!);
+        Figure figure = FlipFlopFigure.Of(FlipFlopStates.Find(network));
+        var panels = figure.Spec["hconcat"]!.AsArray();
+        var points = panels[0]!["layer"]![1]!;
         JsonArray values = points["data"]!["values"]!.AsArray();
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(lines["data"]!["values"]!.AsArray(), Has.Count.EqualTo(16 * 64));
+            Assert.That(figure.Spec["data"]!["values"]!.AsArray(), Has.Count.EqualTo(16 * 64));
+            Assert.That(panels, Has.Count.EqualTo(1), "two units have no third component");
             Assert.That(values.Count(v => (string)v!["kind"]! == "stable"), Is.EqualTo(4));
             Assert.That(values.Count(v => (string)v!["kind"]! == "unstable"), Is.EqualTo(5));
             Assert.That(
-                points["layer"]!.AsArray().Select(l => (bool)l!["mark"]!["filled"]!),
-                Is.EqualTo(new[] { false, true })
+                points["layer"]!.AsArray().Select(l => (bool?)l!["mark"]!["filled"]),
+                Is.EqualTo(new bool?[] { false, true, null, null }),
+                "open, filled, and the patterns' bits"
             );
             Assert.That(figure.Title, Is.EqualTo("4 stable and 5 unstable fixed points; 4 of 4 patterns are kept"));
         }
@@ -151,9 +154,10 @@ public sealed class FlipFlopStatesTests
             optimizer.step();
             loss = error.item<float>();
         }
-        var states = FlipFlopStates.Of(network);
+        var states = FlipFlopStates.Find(network);
         TestContext.Out.WriteLine(
-            $"loss {loss:0.0000}: {states.FixedPoints.Points.Count} points, {states.FixedPoints.Unconverged} unconverged"
+            $"loss {loss:0.0000}: {states.FixedPoints.Points.Count} points, {states.FixedPoints.Unconverged} "
+                + "unconverged"
         );
         using (Assert.EnterMultipleScope())
         {

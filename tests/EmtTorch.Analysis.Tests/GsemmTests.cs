@@ -102,7 +102,8 @@ public class GsemmTests
                 })
                 .ToArray();
             TestContext.Out.WriteLine(
-                $"{integrator}: errors {string.Join(", ", errors)}, orders {Order(errors[0], errors[1]):0.000}, {Order(errors[1], errors[2]):0.000}"
+                $"{integrator}: errors {string.Join(", ", errors)}, orders {Order(errors[0], errors[1]):0.000}, "
+                    + $"{Order(errors[1], errors[2]):0.000}"
             );
             Assert.That(Order(errors[1], errors[2]), Is.EqualTo(order).Within(tolerance));
         }
@@ -128,9 +129,9 @@ public class GsemmTests
                 }
             )
         );
-        Assert.That(Values(model.ElmanWeights()), Is.EqualTo(new double[] { 2, -1, 1, 0 }).Within(1e-14));
+        Assert.That(Values(model.ComputeElmanWeights()), Is.EqualTo(new double[] { 2, -1, 1, 0 }).Within(1e-14));
         Assert.That(
-            Values(model.DiscreteStep(Row(Math.Atanh(0.5), Math.Atanh(0.25)))),
+            Values(model.StepDiscrete(Row(Math.Atanh(0.5), Math.Atanh(0.25)))),
             Is.EqualTo(new[] { 0.75, 0.5 }).Within(1e-14)
         );
     }
@@ -143,8 +144,8 @@ public class GsemmTests
         {
             var v = Values(tensor(Gaussian(1, 9, seed + 200)));
             var expected = Times(loops.Weights(), [.. v.Select(Math.Tanh)]);
-            Assert.That(Values(model.DiscreteStep(Row(v))), Is.EqualTo(expected).Within(1e-11));
-            Assert.That(Values(model.ElmanWeights()), Is.EqualTo(loops.Weights().Cast<double>()).Within(1e-11));
+            Assert.That(Values(model.StepDiscrete(Row(v))), Is.EqualTo(expected).Within(1e-11));
+            Assert.That(Values(model.ComputeElmanWeights()), Is.EqualTo(loops.Weights().Cast<double>()).Within(1e-11));
             // Eq. 16–20: the same is forward Euler with a step of T_f, for T_h = T_d = 0.
             Assert.That(
                 Values(model.Integrate(model.Start(Row(v)), Integrator.Euler, 1, 1).Last.Feature),
@@ -168,9 +169,9 @@ public class GsemmTests
         {
             var v = Values(tensor(Gaussian(1, 6, 23)));
             var rates = loops.Rates(v, new double[3], new double[6]);
-            Assert.That(Values(model.DiscreteStep(Row(v))), Is.EqualTo(v.Zip(rates.F, (x, r) => x + r)).Within(1e-12));
+            Assert.That(Values(model.StepDiscrete(Row(v))), Is.EqualTo(v.Zip(rates.F, (x, r) => x + r)).Within(1e-12));
             Assert.That(
-                () => model.ElmanWeights(),
+                () => model.ComputeElmanWeights(),
                 Throws.InvalidOperationException.With.Message.Contains("σ_h = identity")
             );
         }
@@ -184,7 +185,7 @@ public class GsemmTests
         var (xi, phi) = (Gaussian(6, 3, 31), Gaussian(3, 3, 32));
         var cue = Values(tensor(Gaussian(1, 6, 33)));
         var limit = new GsemmLoops(xi, phi, new()).Solve(cue, 1.0 / 1024, 2048).F;
-        var byTimescale = new[] { 128, 256, 512 }
+        var byTimescale = new[] { 256, 512 }
             .Select(n =>
             {
                 using var model = new Gsemm(
@@ -199,7 +200,7 @@ public class GsemmTests
             })
             .ToArray();
         using var reduced = new Gsemm(tensor(xi), tensor(phi));
-        var byStep = new[] { 128, 256, 512 }
+        var byStep = new[] { 256, 512 }
             .Select(n =>
                 Distance(
                     Values(reduced.Integrate(reduced.Start(Row(cue)), Integrator.Euler, 1.0 / n, 2).Last.Feature),
@@ -210,13 +211,13 @@ public class GsemmTests
         TestContext.Out.WriteLine(
             $"by timescale {string.Join(", ", byTimescale)}; by step {string.Join(", ", byStep)}"
         );
-        Assert.That(Order(byTimescale[1], byTimescale[2]), Is.EqualTo(1).Within(0.05));
-        Assert.That(Order(byStep[1], byStep[2]), Is.EqualTo(1).Within(0.05));
-        Assert.That(byTimescale[2], Is.LessThan(0.05));
+        Assert.That(Order(byTimescale[0], byTimescale[1]), Is.EqualTo(1).Within(0.05));
+        Assert.That(Order(byStep[0], byStep[1]), Is.EqualTo(1).Within(0.05));
+        Assert.That(byTimescale[1], Is.LessThan(0.05));
         // Δ = T_f = 1: two steps of Euler are two steps of Eq. 20.
         Assert.That(
             Values(reduced.Integrate(reduced.Start(Row(cue)), Integrator.Euler, 1, 2).Last.Feature),
-            Is.EqualTo(Values(reduced.Discrete(Row(cue), 2)[2])).Within(1e-13)
+            Is.EqualTo(Values(reduced.RunDiscrete(Row(cue), 2)[2])).Within(1e-13)
         );
     }
 
@@ -253,8 +254,8 @@ public class GsemmTests
         {
             var weights = loops.Weights();
             var v = Values(tensor(Gaussian(1, n, seed + 99)));
-            var orbit = model.Discrete(Row(v), steps);
-            var elman = model.Elman(tanh(Row(v) * settings.FeatureGain), steps);
+            var orbit = model.RunDiscrete(Row(v), steps);
+            var elman = model.RunElman(tanh(Row(v) * settings.FeatureGain), steps);
             var h = loops.SigmaF(v);
             double worst = 0;
             for (int t = 0; t <= steps; t++)
@@ -277,25 +278,31 @@ public class GsemmTests
     {
         using var model = new Gsemm(
             tensor(Gaussian(6, 3, 41)),
-            Gsemm.Sequence(3, cyclic: true),
+            Gsemm.CreateSequence(3, cyclic: true),
             new() { FeatureGain = 1.2 }
         );
         using var network = new ElmanRnn(6, 6, dtype: ScalarType.Float64);
         using var grad = no_grad();
-        network.RecurrentWeights.copy_(model.ElmanWeights());
+        network.RecurrentWeights.copy_(model.ComputeElmanWeights());
         network.InputWeights.copy_(eye(6, dtype: ScalarType.Float64));
         // h(0) = 0, so that the input atanh(h) makes h(1) = h.
         var h = tanh(tensor(Gaussian(1, 6, 42)));
         var states = network.HiddenStates(h.atanh().unsqueeze(0), 20);
-        Assert.That(Values(states), Is.EqualTo(Values(model.Elman(h, 19))).Within(1e-9));
+        Assert.That(Values(states), Is.EqualTo(Values(model.RunElman(h, 19))).Within(1e-9));
     }
 
     [Test]
     public void SequenceTakesEachMemoryToTheNext()
     {
-        Assert.That(Values(Gsemm.Sequence(3, cyclic: false)), Is.EqualTo(new double[] { -1, 1, 0, 0, -1, 1, 0, 0, 0 }));
-        Assert.That(Values(Gsemm.Sequence(3, cyclic: true)), Is.EqualTo(new double[] { -1, 1, 0, 0, -1, 1, 1, 0, -1 }));
-        Assert.That(Values(Gsemm.Sequence(1, cyclic: true)), Is.EqualTo(new double[] { 0 }));
+        Assert.That(
+            Values(Gsemm.CreateSequence(3, cyclic: false)),
+            Is.EqualTo(new double[] { -1, 1, 0, 0, -1, 1, 0, 0, 0 })
+        );
+        Assert.That(
+            Values(Gsemm.CreateSequence(3, cyclic: true)),
+            Is.EqualTo(new double[] { -1, 1, 0, 0, -1, 1, 1, 0, -1 })
+        );
+        Assert.That(Values(Gsemm.CreateSequence(1, cyclic: true)), Is.EqualTo(new double[] { 0 }));
         // Linear Eq. 20 from memory 1: memory 2, memory 3, and there it stays, or begins again.
         var xi = Gaussian(5, 3, 51);
         double[] memory(int j) => [.. Enumerable.Range(0, 5).Select(i => xi[i, j])];
@@ -303,11 +310,11 @@ public class GsemmTests
         {
             using var model = new Gsemm(
                 tensor(xi),
-                Gsemm.Sequence(3, cyclic),
+                Gsemm.CreateSequence(3, cyclic),
                 new() { FeatureNonlinearity = Nonlinearity.Identity }
             );
             Assert.That(
-                Values(model.Discrete(Row(memory(0)), 3)),
+                Values(model.RunDiscrete(Row(memory(0)), 3)),
                 Is.EqualTo(new[] { memory(0), memory(1), memory(2), memory(cyclic ? 0 : 2) }.SelectMany(v => v))
                     .Within(1e-12)
             );
@@ -320,11 +327,11 @@ public class GsemmTests
         var xi = Gaussian(6, 3, 61);
         using var model = new Gsemm(
             tensor(xi),
-            Gsemm.Sequence(3, cyclic: false),
+            Gsemm.CreateSequence(3, cyclic: false),
             new() { FeatureNonlinearity = Nonlinearity.Identity }
         );
         var v = Enumerable.Range(0, 6).Select(i => 0.5 * xi[i, 0] - 2 * xi[i, 2]).ToArray();
-        Assert.That(Values(model.Overlaps(Row(v))), Is.EqualTo(new[] { 0.5, 0, -2 }).Within(1e-12));
+        Assert.That(Values(model.ComputeOverlaps(Row(v))), Is.EqualTo(new[] { 0.5, 0, -2 }).Within(1e-12));
     }
 
     // Ξ with orthogonal columns of different lengths: a Hadamard matrix's, scaled.
@@ -355,7 +362,8 @@ public class GsemmTests
             double[] f = [0.7, -1.1, 0.2, 2.5],
                 h = [0.3, -0.9, 1.4],
                 d = [-0.5, 0.1, 0.8, -0.2];
-            double at(double[] a, double[] b, double[] c) => model.Energy(new(Row(a), Row(b), Row(c))).ToDouble();
+            double at(double[] a, double[] b, double[] c) =>
+                model.ComputeEnergy(new(Row(a), Row(b), Row(c))).ToDouble();
             Assert.That(at(f, h, d), Is.EqualTo(loops.Energy(f, h, d)).Within(1e-9));
 
             // dE/dt: the code's energy along the loops' rates, against the docstring's formula by loops.
@@ -406,11 +414,11 @@ public class GsemmTests
             tensor(Gaussian(16, 3, 83)),
             tensor(Gaussian(16, 4, 84))
         );
-        var run = model.Integrate(start, Integrator.Rk4, 0.01, 10);
-        var energy = model.Energy(new(run.Feature, run.Hidden, run.Delay)); // (T, B)
+        var run = model.Integrate(start, Integrator.Rk4, 0.02, 10);
+        var energy = model.ComputeEnergy(new(run.Feature, run.Hidden, run.Delay)); // (T, B)
         var change = energy[1..] - energy[..^1];
         Assert.That(change.max().ToDouble(), Is.LessThan(1e-10));
-        Assert.That((energy[0] - energy[1000]).min().ToDouble(), Is.GreaterThan(0.01));
+        Assert.That((energy[0] - energy[500]).min().ToDouble(), Is.GreaterThan(0.01));
     }
 
     [Test]
@@ -418,7 +426,7 @@ public class GsemmTests
     {
         using var model = new Gsemm(
             tensor(Signs(24, 4, 85)),
-            Gsemm.Sequence(4, cyclic: true),
+            Gsemm.CreateSequence(4, cyclic: true),
             new()
             {
                 HiddenTimescale = 0.5,
@@ -429,7 +437,7 @@ public class GsemmTests
         );
         Assert.That(model.EnergyNeverRises, Is.False);
         var run = model.Integrate(model.Start(tensor(Signs(24, 4, 85)).t()[..1]), Integrator.Rk4, 0.05, 60);
-        var energy = model.Energy(new(run.Feature, run.Hidden, run.Delay));
+        var energy = model.ComputeEnergy(new(run.Feature, run.Hidden, run.Delay));
         Assert.That((energy[1..] - energy[..^1]).max().ToDouble(), Is.GreaterThan(0.01));
     }
 
@@ -446,7 +454,7 @@ public class GsemmTests
         );
         Assert.That(model.EnergyNeverRises, Is.False);
         Assert.That(
-            () => model.Energy(model.Start(Row(1, 2, 3, 4))),
+            () => model.ComputeEnergy(model.Start(Row(1, 2, 3, 4))),
             Throws.InvalidOperationException.With.Message.Contains("ΞᵀΞ diagonal")
         );
     }
@@ -478,8 +486,8 @@ public class GsemmTests
             }
         );
         var memories = tensor(xi).t() * low; // (4, N_f), a memory each row
-        var still = model.Integrate(model.Start(memories), Integrator.Rk4, 0.05, 20);
-        Assert.That((still.Feature[400] - memories).abs().max().ToDouble(), Is.LessThan(1e-12));
+        var still = model.Integrate(model.Start(memories), Integrator.Rk4, 0.05, 5);
+        Assert.That((still.Feature[100] - memories).abs().max().ToDouble(), Is.LessThan(1e-12));
 
         var cue = memories.clone();
         for (int i = 0; i < 4; i++)
@@ -488,7 +496,7 @@ public class GsemmTests
         Assert.That((attracted.Feature[800] - memories).abs().max().ToDouble(), Is.LessThan(1e-6));
 
         // In the discrete limit too: Eq. 20 with Φ' = 0 and its gain.
-        Assert.That((model.DiscreteStep(memories) - memories).abs().max().ToDouble(), Is.LessThan(1e-12));
+        Assert.That((model.StepDiscrete(memories) - memories).abs().max().ToDouble(), Is.LessThan(1e-12));
     }
 
     [Test]
@@ -525,7 +533,7 @@ public class GsemmTests
         );
         Assert.That(
             () => new Gsemm(xi, phi + double.PositiveInfinity),
-            Throws.ArgumentException.With.Message.Contains("Φ' holds")
+            Throws.ArgumentException.With.Message.Contains("not finite").And.Message.Contains("sequence")
         );
         Assert.That(
             () =>
@@ -556,20 +564,23 @@ public class GsemmTests
         var start = model.Start(zeros(1, 5));
         Assert.Multiple(() =>
         {
-            Assert.That(() => model.Start(zeros(5)), Throws.ArgumentException.With.Message.Contains("(B, 5)"));
+            Assert.That(
+                () => model.Start(zeros(5)),
+                Throws.ArgumentException.With.Message.Contains("has shape (5), not (any, 5)")
+            );
             Assert.That(
                 () => model.Start(zeros(1, 5) / 0),
                 Throws.ArgumentException.With.Message.Contains("not finite")
             );
             Assert.That(
                 () => model.Start(zeros(2, 5), zeros(1, 5)),
-                Throws.ArgumentException.With.Message.Contains("one shape")
+                Throws.ArgumentException.With.Message.Contains("has shape (1, 5), not (2, 5)")
             );
             Assert.That(
-                () => model.DiscreteStep(zeros(1, 4)),
+                () => model.StepDiscrete(zeros(1, 4)),
                 Throws.ArgumentException.With.Message.Contains("(1, 4)")
             );
-            Assert.That(() => model.Discrete(zeros(1, 5), -1), Throws.InstanceOf<ArgumentException>());
+            Assert.That(() => model.RunDiscrete(zeros(1, 5), -1), Throws.InstanceOf<ArgumentException>());
             Assert.That(
                 () => model.Integrate(start, Integrator.Rk4, 0, 1),
                 Throws.InstanceOf<ArgumentException>().With.Message.Contains("step")
@@ -607,7 +618,7 @@ public class GsemmTests
             () => model.Integrate(start, Integrator.Rk4, 5, 500, recordEvery: 100),
             Throws.InstanceOf<GsemmDivergedException>()
         );
-        Assert.That(() => model.Integrate(start, Integrator.Euler, 0.25, 500, recordEvery: 2), Throws.Nothing);
+        Assert.That(() => model.Integrate(start, Integrator.Euler, 0.25, 100, recordEvery: 2), Throws.Nothing);
 
         // A linear σ_f: the solution itself may grow, and both are named.
         using var linear = new Gsemm(
@@ -638,9 +649,9 @@ public class GsemmTests
         Assert.That(run.Hidden.shape, Is.EqualTo(new long[] { 5, 2, 3 }));
         Assert.That(Values(run.Feature[0]), Is.EqualTo(Values(start.Feature)));
         before = _scope.DisposablesCount;
-        model.Discrete(start.Feature, 7);
-        model.Overlaps(run.Feature);
-        model.Energy(start);
+        model.RunDiscrete(start.Feature, 7);
+        model.ComputeOverlaps(run.Feature);
+        model.ComputeEnergy(start);
         Assert.That(_scope.DisposablesCount - before, Is.EqualTo(3));
     }
 }

@@ -16,8 +16,18 @@ public class InterventionsTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 1));
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
-        var results = Interventions.Run(circuit, task, memories, new() { Time = time, Horizon = 40 });
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
+        var results = VariableInterventions.Measure(
+            circuit,
+            task,
+            memories,
+            new()
+            {
+                Time = time,
+                Horizon = 20,
+                BatchSize = 16,
+            }
+        );
         // 8 variables are live in all four; so each is written and erased, and swapped with the next where both share a
         // component.
         Assert.That(results.Count(r => r.Kind == InterventionKind.Write), Is.EqualTo(8));
@@ -28,7 +38,7 @@ public class InterventionsTests
             results.Where(r => r.Kind != InterventionKind.None).Select(r => r.AffectedAccuracy),
             Has.All.EqualTo(1)
         );
-        Assert.That(Interventions.Accuracy(results), Is.EqualTo(1));
+        Assert.That(VariableInterventions.MeanAccuracy(results), Is.EqualTo(1));
     }
 
     // Through a basis that is not the network's its answers are not those predicted.
@@ -39,9 +49,9 @@ public class InterventionsTests
         var task = LinearBinding.Named("t2");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 2));
         // From W_r† it is exact only in an orthonormal basis.
-        using var wrong = VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Output });
+        using var wrong = VariableMemories.Find(circuit.ToWeights(), task, new() { Grounding = Grounding.Output });
         Assert.That(wrong.PhiError, Is.GreaterThan(0.2));
-        var results = Interventions.Run(circuit, task, wrong, new() { Horizon = 16 });
+        var results = VariableInterventions.Measure(circuit, task, wrong, new() { Horizon = 16 });
         Assert.That(results[0].Accuracy, Is.EqualTo(1), "nothing done");
         Assert.That(
             results.Where(r => r.Kind == InterventionKind.Write).Average(r => r.AffectedAccuracy),
@@ -56,7 +66,7 @@ public class InterventionsTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.RepeatCopy(d: 1, s: 2);
         using var circuit = new Circuit(task);
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         var states = circuit.HiddenStates(
             tensor(new double[] { 1, -1 }, [2L, 1L, 1L]),
             6,
@@ -66,7 +76,7 @@ public class InterventionsTests
             Matrices.Values(circuit.ReadOut(states).narrow(0, 2, 4)),
             Is.EqualTo(new double[] { -1, 1, -1, 1 }).Within(1e-12)
         );
-        var swap = Interventions.Run(circuit, task, memories).Single(r => r.Kind == InterventionKind.Swap);
+        var swap = VariableInterventions.Measure(circuit, task, memories).Single(r => r.Kind == InterventionKind.Swap);
         Assert.That((swap.Variable, swap.Other, swap.Accuracy), Is.EqualTo((1, 2, 1.0)));
     }
 
@@ -75,11 +85,14 @@ public class InterventionsTests
     {
         var task = LinearBinding.RepeatCopy(d: 2, s: 3);
         using var circuit = new Circuit(task);
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         Assert.That(
-            () => Interventions.Run(circuit, task, memories, new() { Time = 2 }),
+            () => VariableInterventions.Measure(circuit, task, memories, new() { Time = 2 }),
             Throws.ArgumentException.With.Message.Contains("s = 3")
         );
-        Assert.That(() => Interventions.Run(circuit, task, memories, new() { Horizon = 0 }), Throws.ArgumentException);
+        Assert.That(
+            () => VariableInterventions.Measure(circuit, task, memories, new() { Horizon = 0 }),
+            Throws.ArgumentException
+        );
     }
 }

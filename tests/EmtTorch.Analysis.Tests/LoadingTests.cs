@@ -15,9 +15,9 @@ public class LoadingTests
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 1));
         var weights = circuit.ToWeights();
         weights = weights with { WeightIh = weights.WeightIh * 1e-4, Readout = weights.Readout / 1e-4 };
-        using var memories = VariableMemories.Of(weights, task);
+        using var memories = VariableMemories.Find(weights, task);
         using var network = weights.ToNetwork();
-        var loading = Loading.Measure(network, task, memories, batchSize: 256);
+        var loading = VariableLoading.Measure(network, task, memories, batchSize: 256);
 
         Assert.That(loading.Steps, Has.Count.EqualTo(8));
         Assert.That(loading.Steps[0].FeedbackWeight, Is.NaN, "nothing is stored at the first step");
@@ -41,9 +41,9 @@ public class LoadingTests
         var task = BindingTasks.Rotation(1, d: 4, s: 3);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(30, 12, seed: 2));
         using var network = circuit.ToElmanRnn();
-        using var weights = NetworkWeights.Of(network);
-        using var memories = VariableMemories.Of(weights, task);
-        foreach (var step in Loading.Measure(network, task, memories, batchSize: 64).Steps)
+        using var weights = NetworkWeights.Copy(network);
+        using var memories = VariableMemories.Find(weights, task);
+        foreach (var step in VariableLoading.Measure(network, task, memories, batchSize: 64).Steps)
         {
             Assert.That(step.InputWeight, Is.EqualTo(1).Within(1e-4));
             Assert.That(step.FeedbackWeight, Is.NaN);

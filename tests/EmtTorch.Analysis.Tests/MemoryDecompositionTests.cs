@@ -10,10 +10,10 @@ public class MemoryDecompositionTests
     {
         using var scope = NewDisposeScope();
         var w = BindingTasks.RandomBasis(20, 20, seed: 1);
-        var spectrum = Spectrum.Eigenvalues(w);
+        var spectrum = Spectra.Eigenvalues(w);
         for (int seed = 2; seed < 7; seed++)
         {
-            using var own = MemoryDecomposition.Of(w, BindingTasks.RandomBasis(20, 20, seed));
+            using var own = MemoryDecomposition.Compute(w, BindingTasks.RandomBasis(20, 20, seed));
             Assert.That(Distance(own.Eigenvalues(), spectrum), Is.LessThan(1e-9));
             Assert.That(own.Residual, Is.LessThan(1e-10));
             Assert.That(Matrices.Norm(matmul(own.Basis, matmul(own.Interactions, own.Dual)) - w), Is.LessThan(1e-8));
@@ -25,9 +25,9 @@ public class MemoryDecompositionTests
     {
         using var scope = NewDisposeScope();
         var w = BindingTasks.RandomBasis(9, 9, seed: 8);
-        using var eigen = MemoryDecomposition.Eigenbasis(w);
+        using var eigen = MemoryDecomposition.ComputeInEigenbasis(w);
         Assert.That(Matrices.Norm(matmul(eigen.Basis, matmul(eigen.Interactions, eigen.Dual)) - w), Is.LessThan(1e-9));
-        Assert.That(Distance(eigen.Eigenvalues(), Spectrum.Eigenvalues(w)), Is.LessThan(1e-9));
+        Assert.That(Distance(eigen.Eigenvalues(), Spectra.Eigenvalues(w)), Is.LessThan(1e-9));
         // Off the 2 by 2 blocks there is nothing.
         var rows = Matrices.Rows(eigen.Interactions);
         for (int i = 0; i < 9; i++)
@@ -45,7 +45,7 @@ public class MemoryDecompositionTests
     public void ARotationByHand()
     {
         using var scope = NewDisposeScope();
-        using var eigen = MemoryDecomposition.Eigenbasis(
+        using var eigen = MemoryDecomposition.ComputeInEigenbasis(
             tensor(
                 new double[,]
                 {
@@ -70,7 +70,7 @@ public class MemoryDecompositionTests
                 { 0, 1, 0 },
             }
         );
-        using var open = MemoryDecomposition.Of(
+        using var open = MemoryDecomposition.Compute(
             shift,
             tensor(
                 new double[,]
@@ -81,7 +81,7 @@ public class MemoryDecompositionTests
                 }
             )
         );
-        using var closed = MemoryDecomposition.Of(
+        using var closed = MemoryDecomposition.Compute(
             shift,
             tensor(
                 new double[,]
@@ -102,18 +102,21 @@ public class MemoryDecompositionTests
         using var scope = NewDisposeScope();
         var w = eye(3, dtype: ScalarType.Float64);
         Assert.That(
-            () => MemoryDecomposition.Of(w, ones(3, 2, dtype: ScalarType.Float64)),
+            () => MemoryDecomposition.Compute(w, ones(3, 2, dtype: ScalarType.Float64)),
             Throws.InstanceOf<AnalysisException>().With.Message.Contains("dependent")
         );
-        Assert.That(() => MemoryDecomposition.Of(w, ones(2, 2, dtype: ScalarType.Float64)), Throws.ArgumentException);
         Assert.That(
-            () => MemoryDecomposition.Of(w, full(3, 1, double.NaN, dtype: ScalarType.Float64)),
+            () => MemoryDecomposition.Compute(w, ones(2, 2, dtype: ScalarType.Float64)),
+            Throws.ArgumentException
+        );
+        Assert.That(
+            () => MemoryDecomposition.Compute(w, full(3, 1, double.NaN, dtype: ScalarType.Float64)),
             Throws.ArgumentException
         );
         // A Jordan block has one eigenvector.
         Assert.That(
             () =>
-                MemoryDecomposition.Eigenbasis(
+                MemoryDecomposition.ComputeInEigenbasis(
                     tensor(
                         new double[,]
                         {

@@ -42,7 +42,7 @@ public sealed class NetworkWeightsTests : InTemporaryFolder
     {
         var path = Path.Combine(Folder, "weights.safetensors");
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string>());
-        return NetworkWeights.From(SafetensorsFile.Read(path), "weights.safetensors");
+        return NetworkWeights.Read(SafetensorsFile.Read(path), "weights.safetensors");
     }
 
     /// <summary>Name → shape, in the order W_uh, W_hh, W_r, the biases; all float32 unless told.</summary>
@@ -343,7 +343,7 @@ public sealed class NetworkWeightsTests : InTemporaryFolder
     {
         using var random = new Generator(1, CPU);
         var network = new ElmanRnn(D, H, bias);
-        using var weights = NetworkWeights.Of(network);
+        using var weights = NetworkWeights.Copy(network);
         var again = weights.ToNetwork();
         var input = randn([4, 5, D], generator: random);
         using var quiet = no_grad();
@@ -390,7 +390,7 @@ public sealed class NetworkWeightsTests : InTemporaryFolder
     public void TheWeightsAreACopy()
     {
         var network = new ElmanRnn(D, H);
-        using var weights = NetworkWeights.Of(network);
+        using var weights = NetworkWeights.Copy(network);
         var before = Values(weights.WeightHh);
         using var quiet = no_grad();
         network.RecurrentWeights.zero_();

@@ -24,7 +24,7 @@ public sealed class PyTorchNetworkTests
             expected.GetProperty("d").GetInt32(),
             expected.GetProperty("s").GetInt32()
         );
-        return (NetworkWeights.From(SafetensorsFile.Read(Reference(name + ".safetensors")), name), task, expected);
+        return (NetworkWeights.Read(SafetensorsFile.Read(Reference(name + ".safetensors")), name), task, expected);
     }
 
     private static double[][] Rows(JsonElement rows) =>
@@ -101,7 +101,7 @@ public sealed class PyTorchNetworkTests
         var (weights, task, all) = Load(name);
         var expected = all.GetProperty("groundings").GetProperty(VariableMemories.Name(grounding));
         double Number(string key) => expected.GetProperty(key).GetDouble();
-        using var memories = VariableMemories.Of(weights, task, new() { Grounding = grounding, Alpha = 1 });
+        using var memories = VariableMemories.Find(weights, task, new() { Grounding = grounding, Alpha = 1 });
         var network = weights.ToNetwork();
         var hidden = network
             .HiddenStates(tensor(Two(Rows(all.GetProperty("input")))).unsqueeze(1), 5 * task.S)

@@ -17,9 +17,12 @@ public sealed class RunAnalysisTests : InTemporaryFolder
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 2 }, "model": { "hidden_size": 12 },
-          "training": { "steps": 400, "batch_size": 16, "log_interval": 50, "learning_rate": 0.01, "curriculum": { "horizons": [4, 8], "threshold": 0.9 } },
-          "evaluation": { "horizon": 20, "batches": 2, "batch_size": 16, "interval": 100 }, "checkpoints": { "interval": 100, "keep_last": 3 }
+          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 2 },
+          "model": { "hidden_size": 12 },
+          "training": { "steps": 400, "batch_size": 16, "log_interval": 50, "learning_rate": 0.01,
+            "curriculum": { "horizons": [4, 8], "threshold": 0.9 } },
+          "evaluation": { "horizon": 20, "batches": 2, "batch_size": 16, "interval": 100 },
+          "checkpoints": { "interval": 100, "keep_last": 3 }
         }
         """;
 
@@ -447,7 +450,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     {
         using var network = Load();
         Assert.That(
-            () => RunAnalysis.Of(network, Quick, "[[1, 1]]"),
+            () => RunAnalysis.Of(network, Quick with { Input = "[[1, 1]]" }),
             Throws.ArgumentException.With.Message.Contains("2 vectors of 2 numbers")
         );
     }
@@ -458,8 +461,10 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         var configuration = ConfigurationFile.Parse(
             """
             {
-              "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 }, "model": { "hidden_size": 8, "bias": true },
-              "training": { "steps": 300, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] } }, "evaluation": { "horizon": 32, "interval": 300 }
+              "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 },
+              "model": { "hidden_size": 8, "bias": true },
+              "training": { "steps": 300, "batch_size": 16, "learning_rate": 0.01,
+                "curriculum": { "horizons": [32] } }, "evaluation": { "horizon": 32, "interval": 300 }
             }
             """,
             [$"out={Folder}"]

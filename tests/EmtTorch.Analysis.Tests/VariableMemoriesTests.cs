@@ -17,7 +17,7 @@ public class VariableMemoriesTests
         int n = task.S * task.D;
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(2 * n, n, seed: 7));
         // Roots of magnitude 0.5 decay: only what persists can be known from far-away outputs.
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         Assert.That(memories.Grounding, Is.EqualTo(Grounding.Realization));
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         Assert.That(memories.PhiErrorUnscaled, Is.LessThan(1e-9));
@@ -43,7 +43,7 @@ public class VariableMemoriesTests
         var task = LinearBinding.Named("t1");
         var basis = BindingTasks.RandomBasis(128, 64, seed: 8);
         using var circuit = new Circuit(task, basis);
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         Assert.That(Matrices.Norm(memories.Basis - basis) / Matrices.Norm(basis), Is.LessThan(1e-9));
         Assert.That(memories.Condition, Is.EqualTo(Matrices.Condition(basis)).Within(1e-6));
     }
@@ -56,7 +56,7 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(100, 64, seed: 9));
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         var input = BindingTasks.Inputs(task, batch: 5, seed: 10);
         var contents = memories.Contents(circuit.HiddenStates(input, 8)[7]);
         var history = input.transpose(0, 1).reshape(5, 64);
@@ -74,7 +74,7 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 11));
-        using var memories = VariableMemories.Of(
+        using var memories = VariableMemories.Find(
             circuit.ToWeights(),
             task,
             new() { Grounding = grounding, Alpha = alpha }
@@ -95,7 +95,7 @@ public class VariableMemoriesTests
         var task = LinearBinding.Named("t1");
         var (orthonormal, _) = linalg.qr(BindingTasks.RandomBasis(128, 64, seed: 12));
         using var circuit = new Circuit(task, orthonormal);
-        using var memories = VariableMemories.Of(
+        using var memories = VariableMemories.Find(
             circuit.ToWeights(),
             task,
             new() { Grounding = Grounding.Algorithm1, Alpha = alpha }
@@ -110,7 +110,7 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t1");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 13));
-        using var memories = VariableMemories.Of(
+        using var memories = VariableMemories.Find(
             circuit.ToWeights(),
             task,
             new() { Grounding = Grounding.Algorithm1, Alpha = 0 }
@@ -127,7 +127,11 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named(name);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 14));
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Algorithm1 });
+        using var memories = VariableMemories.Find(
+            circuit.ToWeights(),
+            task,
+            new() { Grounding = Grounding.Algorithm1 }
+        );
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
     }
 
@@ -142,8 +146,8 @@ public class VariableMemoriesTests
         using var circuit = new Circuit(task, basis);
         using var orthonormal = new Circuit(task, linalg.qr(basis).Q);
         var options = new VariableMemoryOptions { Grounding = Grounding.Output };
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task, options);
-        using var exact = VariableMemories.Of(orthonormal.ToWeights(), task, options);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task, options);
+        using var exact = VariableMemories.Find(orthonormal.ToWeights(), task, options);
         TestContext.Out.WriteLine($"{name}: {memories.PhiError:F3}");
         Assert.That(memories.PhiError, Is.GreaterThan(0.2));
         Assert.That(exact.PhiError, Is.LessThan(1e-9));
@@ -164,7 +168,7 @@ public class VariableMemoriesTests
         var columns = new List<Tensor> { circuit.WeightIh };
         for (int k = 1; k < 8; k++)
             columns.Insert(0, matmul(circuit.WeightHh, columns[0]));
-        using var decomposition = MemoryDecomposition.Of(circuit.WeightHh, cat(columns, 1));
+        using var decomposition = MemoryDecomposition.Compute(circuit.WeightHh, cat(columns, 1));
         Assert.That(
             Matrices.Norm(decomposition.Interactions - circuit.Operator) / Matrices.Norm(circuit.Operator),
             Is.EqualTo(error).Within(1e-3)
@@ -178,8 +182,12 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = BindingTasks.UnitRoots(3, d: 3, s: 6, decaying: 0);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(40, 18, seed: 15));
-        using var forward = VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Algorithm1 });
-        using var realization = VariableMemories.Of(circuit.ToWeights(), task);
+        using var forward = VariableMemories.Find(
+            circuit.ToWeights(),
+            task,
+            new() { Grounding = Grounding.Algorithm1 }
+        );
+        using var realization = VariableMemories.Find(circuit.ToWeights(), task);
         Assert.That(forward.PhiError, Is.GreaterThan(0.2));
         Assert.That(realization.PhiError, Is.LessThan(1e-9));
     }
@@ -192,7 +200,7 @@ public class VariableMemoriesTests
         var task = LinearBinding.Named("t4");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 15));
         var weights = circuit.ToWeights() with { WeightHh = circuit.WeightHh * 1.17 };
-        using var memories = VariableMemories.Of(weights, task);
+        using var memories = VariableMemories.Find(weights, task);
         Assert.That(memories.Gain, Is.EqualTo(1.17).Within(1e-9));
         Assert.That(memories.PhiError, Is.LessThan(1e-9));
         Assert.That(memories.PhiErrorUnscaled, Is.EqualTo(0.17).Within(1e-9));
@@ -204,7 +212,7 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = LinearBinding.Named("t3");
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(90, 64, seed: 16));
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         var x = BindingTasks.RandomBasis(4, 64, seed: 17);
         var back = memories.Contents(memories.State(x));
         foreach (int j in memories.Live)
@@ -217,7 +225,7 @@ public class VariableMemoriesTests
         using var scope = NewDisposeScope();
         var task = BindingTasks.Rotation(1, d: 3, s: 2);
         using var circuit = new Circuit(task, BindingTasks.RandomBasis(10, 6, seed: 18));
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         var hidden =
             BindingTasks.RandomBasis(500, 10, seed: 19) * tensor(new double[] { 9, 1, 1, 5, 1, 1, 1, 1, 1, 3 });
         var complement = memories.Complement(hidden);
@@ -238,7 +246,7 @@ public class VariableMemoriesTests
         // In the standard basis each variable lives in its own units: d = 2 units each with a share of √½.
         var task = LinearBinding.RepeatCopy(d: 2, s: 3);
         using var circuit = new Circuit(task);
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         var shares = memories.Participation();
         for (int unit = 0; unit < 6; unit++)
         {
@@ -256,7 +264,7 @@ public class VariableMemoriesTests
         var basis = BindingTasks.RandomBasis(8, 4, seed: 20);
         basis.select(1, 1).copy_(basis.select(1, 0) + 1e-4 * basis.select(1, 1));
         using var circuit = new Circuit(task, basis);
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         Assert.That(memories.Condition, Is.GreaterThan(1e3));
         Assert.That(memories.Problems, Has.Some.Contains("badly conditioned"));
     }
@@ -269,10 +277,10 @@ public class VariableMemoriesTests
         using var circuit = new Circuit(LinearBinding.Named("t1"), BindingTasks.RandomBasis(128, 64, seed: 21));
         var task = LinearBinding.Named("t2");
         Assert.That(
-            () => VariableMemories.Of(circuit.ToWeights(), task, new() { Grounding = Grounding.Realization }),
+            () => VariableMemories.Find(circuit.ToWeights(), task, new() { Grounding = Grounding.Realization }),
             Throws.InstanceOf<AnalysisException>().With.Message.Contains("36").And.Message.Contains("64")
         );
-        using var memories = VariableMemories.Of(circuit.ToWeights(), task);
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
         Assert.That(memories.Grounding, Is.EqualTo(Grounding.Output));
         Assert.That(memories.PhiError, Is.Null);
         Assert.That(memories.Problems, Has.Some.Contains("No realization grounding"));

@@ -8,6 +8,13 @@ namespace EmtTorch.Analysis.Tests;
 /// <summary>The whole way of made-up weights: analysed, and written to a folder as JSON and as a page.</summary>
 internal static class WrittenAnalysis
 {
+    private static readonly AnalysisOptions Quick = new()
+    {
+        TestHorizon = 50,
+        TestSequences = 64,
+        Interventions = new() { BatchSize = 16 },
+    };
+
     public static (RunAnalysis Analysis, JsonElement Json) Of(
         NetworkWeights weights,
         RunConfiguration configuration,
@@ -23,7 +30,7 @@ internal static class WrittenAnalysis
             Weights = weights,
             File = "weights.safetensors",
         };
-        var analysis = RunAnalysis.Of(network);
+        var analysis = RunAnalysis.Of(network, Quick);
         Assert.That(new FileInfo(RunReport.Write(analysis, folder)).Length, Is.GreaterThan(1000));
         Assert.That(analysis.Lines, Has.Count.LessThanOrEqualTo(5));
         return (analysis, JsonOf(folder));

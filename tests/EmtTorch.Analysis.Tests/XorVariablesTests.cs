@@ -58,7 +58,7 @@ public sealed class XorVariablesTests : InTemporaryFolder
         using var everything = NewDisposeScope();
         using var task = new Xor(2, 3, [2, 3], ScalarType.Float64, CPU);
         using var network = ByHand(2).ToNetwork();
-        var variables = XorVariables.Of(network, task);
+        var variables = XorVariables.Measure(network, task);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(variables.Accuracy, Is.EqualTo(1));
@@ -91,7 +91,7 @@ public sealed class XorVariablesTests : InTemporaryFolder
         using var task = new Xor(1, b, [a, b], ScalarType.Float64, CPU);
         using var network = new ElmanRnn(1, 4, bias: true, ScalarType.Float64);
         Assert.That(
-            XorVariables.Of(network, task).CircuitEigenvalues.Max(z => z.Magnitude),
+            XorVariables.Measure(network, task).CircuitEigenvalues.Max(z => z.Magnitude),
             Is.EqualTo(growth).Within(1e-9)
         );
         // By differences: two histories 1e-9 apart, multiplied along.
@@ -117,8 +117,10 @@ public sealed class XorVariablesTests : InTemporaryFolder
         var configuration = ConfigurationFile.Parse(
             """
             {
-              "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 2, "s": 2 }, "model": { "hidden_size": 64, "bias": true },
-              "training": { "steps": 2000, "learning_rate": 0.002, "curriculum": { "horizons": [5, 20, 40] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
+              "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 2, "s": 2 },
+              "model": { "hidden_size": 64, "bias": true },
+              "training": { "steps": 2000, "learning_rate": 0.002, "curriculum": { "horizons": [5, 20, 40] },
+                "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 100, "interval": 250 }
             }
             """,
@@ -230,12 +232,12 @@ public sealed class XorVariablesTests : InTemporaryFolder
         using var task = new Xor(2, 3, null, ScalarType.Float64, CPU);
         using var network = Random(8, 2, 1, 1).ToNetwork();
         Assert.That(
-            () => XorVariables.Of(network, task, new() { Interventions = new() { Time = 2 } }),
+            () => XorVariables.Measure(network, task, new() { Interventions = new() { Time = 2 } }),
             Throws.ArgumentException.With.Message.Contains("only after s = 3 steps")
         );
         using var other = Random(8, 1, 1, 1).ToNetwork();
         Assert.That(
-            () => XorVariables.Of(other, task),
+            () => XorVariables.Measure(other, task),
             Throws.ArgumentException.With.Message.Contains("inputs have 1 numbers")
         );
     }

@@ -12,7 +12,8 @@ public sealed class LoadTests
     public void TorchIsThere()
     {
         Print(
-            $"TorchSharp {TorchRuntime.TorchSharpVersion}, built for libtorch {TorchRuntime.TorchVersion}; CUDA: {cuda.is_available()}, {cuda.device_count()} devices; cuDNN: {cuda.is_cudnn_available()}"
+            $"TorchSharp {TorchRuntime.TorchSharpVersion}, built for libtorch {TorchRuntime.TorchVersion}; CUDA: "
+                + $"{cuda.is_available()}, {cuda.device_count()} devices; cuDNN: {cuda.is_cudnn_available()}"
         );
         Assert.That(ones(3, device: Tested).sum().ToDouble(), Is.EqualTo(3));
     }

@@ -10,7 +10,8 @@ var runner = new NUnitTestAssemblyRunner(new DefaultTestAssemblyBuilder());
 runner.Load(typeof(EmtTorch.Devices.Tests.TestDevice).Assembly, new Dictionary<string, object>());
 var result = runner.Run(new Lines(), args.Length == 0 ? TestFilter.Empty : new Words(args));
 Console.WriteLine(
-    $"{result.PassCount} passed, {result.FailCount} failed, {result.SkipCount} skipped on {EmtTorch.Devices.Tests.TestDevice.Tested}, {result.Duration:0.0} s"
+    $"{result.PassCount} passed, {result.FailCount} failed, {result.SkipCount} skipped on "
+        + $"{EmtTorch.Devices.Tests.TestDevice.Tested}, {result.Duration:0.0} s"
 );
 return result.FailCount == 0 && result.PassCount > 0 ? 0 : 1;
 

@@ -26,7 +26,8 @@ public sealed class ReportBrowserTests
             let count = 0;
             if (canvas) {
               // A copy, of the middle: there the legend is not.
-              const copy = Object.assign(document.createElement('canvas'), { width: canvas.width, height: canvas.height >> 1 });
+              const copy = Object.assign(document.createElement('canvas'),
+              { width: canvas.width, height: canvas.height >> 1 });
               const pen = copy.getContext('2d', { willReadFrequently: true });
               pen.drawImage(canvas, 0, -canvas.height >> 2);
               const { data } = pen.getImageData(0, 0, copy.width, copy.height), colours = new Set();
@@ -98,7 +99,8 @@ public sealed class ReportBrowserTests
         foreach (int t in (int[])[58, 3])
         {
             await _browser.Evaluate(
-                $"(() => {{ const slider = document.getElementById('time'); slider.value = {t}; slider.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()"
+                $"(() => {{ const slider = document.getElementById('time'); slider.value = {t}; "
+                    + $"slider.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()"
             );
             Assert.That(await Text("#time-now"), Is.EqualTo($"t = {t} of 58, {(t == 3 ? "input" : "output")} phase"));
             Assert.That(
@@ -117,10 +119,12 @@ public sealed class ReportBrowserTests
         // The select changes the example.
         cells = await Cells();
         await _browser.Evaluate(
-            "(() => { const choice = document.getElementById('example'); choice.value = '1'; choice.dispatchEvent(new Event('change', { bubbles: true })); })()"
+            "(() => { const choice = document.getElementById('example'); choice.value = '1'; choice.dispatchEvent(new "
+                + "Event('change', { bubbles: true })); })()"
         );
         await _browser.Wait(
-            $"[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join() !== {JsonSerializer.Serialize(cells)}"
+            "[...document.querySelectorAll('#circuit [data-cell]')].map(cell => cell.getAttribute('fill')).join() !== "
+                + $"{JsonSerializer.Serialize(cells)}"
         );
         await CheckMarks();
 
@@ -184,7 +188,8 @@ public sealed class ReportBrowserTests
         Assert.That(await Text("h1"), Is.EqualTo(ReportSamples.Broken().Name));
         Assert.That(await Text("body"), Does.Contain("it was not kept <here>."));
         await _browser.Evaluate(
-            "(() => { const slider = document.getElementById('time'); slider.value = 3; slider.dispatchEvent(new Event('input')); })()"
+            "(() => { const slider = document.getElementById('time'); slider.value = 3; slider.dispatchEvent(new "
+                + "Event('input')); })()"
         );
         Assert.That(await Text("#time-now"), Is.EqualTo("t = 3 of 3, output phase"));
         await Shoot("holes-1200");

@@ -41,11 +41,15 @@ public sealed class ReportPageTests
             new()
             {
                 Name = "empty",
-                Skipped = new Dictionary<ReportChart, string> { [ReportChart.Spectrum] = "no eigenvalues." },
+                Circuit = new()
+                {
+                    Skipped = new Dictionary<ReportChart, string> { [ReportChart.Spectrum] = "no eigenvalues." },
+                },
             }
         );
         Contains(html, "<strong>Eigenvalues</strong> not drawn: no eigenvalues.");
-        Assert.That(Regex.Count(html, "class=\"missing\""), Is.EqualTo(Enum.GetValues<ReportChart>().Length));
+        int charts = Enum.GetValues<ReportChart>().Length;
+        Assert.That(Regex.Count(html, "class=\"missing\""), Is.EqualTo(charts + 2), "and W_hh, and training");
         Assert.That(Regex.Count(html, "<figure"), Is.Zero);
     }
 
@@ -56,7 +60,6 @@ public sealed class ReportPageTests
             new()
             {
                 Name = "n",
-                HasVariables = false,
                 WeightsStandard =
                 [
                     [1],
@@ -150,21 +153,24 @@ public sealed class ReportPageTests
             new()
             {
                 Name = "n",
-                Spectrum = new()
+                Circuit = new()
                 {
-                    Theory =
-                    [
-                        [1, 0],
-                        [-1, 0],
-                    ],
-                    Learned =
-                    [
-                        [0.6, 0.7],
-                        [0.5, 0],
-                        [0, -0.95],
-                    ],
-                    SpectralError = null,
-                    CountTheory = 3,
+                    Spectrum = new()
+                    {
+                        Theory =
+                        [
+                            [1, 0],
+                            [-1, 0],
+                        ],
+                        Learned =
+                        [
+                            [0.6, 0.7],
+                            [0.5, 0],
+                            [0, -0.95],
+                        ],
+                        SpectralError = null,
+                        CountTheory = 3,
+                    },
                 },
             }
         );
@@ -231,33 +237,36 @@ public sealed class ReportPageTests
             new()
             {
                 Name = "n",
-                Variables = 2,
-                Components = 2,
                 WeightsStandard = [],
-                WeightsVariables =
-                [
-                    [],
-                ],
-                Spectrum = new() { Theory = [], Learned = [] },
-                Examples =
-                [
-                    new()
-                    {
-                        Label = "a",
-                        HiddenState =
-                        [
-                            [1, 2],
-                        ],
-                        Contents = [],
-                        Inputs = [],
-                    },
-                    new() { Label = "b", HiddenState = [] },
-                ],
-                Interventions = [],
-                Participation =
-                [
-                    [],
-                ],
+                Circuit = new()
+                {
+                    Variables = 2,
+                    Components = 2,
+                    WeightsVariables =
+                    [
+                        [],
+                    ],
+                    Spectrum = new() { Theory = [], Learned = [] },
+                    Examples =
+                    [
+                        new()
+                        {
+                            Label = "a",
+                            HiddenState =
+                            [
+                                [1, 2],
+                            ],
+                            Contents = [],
+                            Inputs = [],
+                        },
+                        new() { Label = "b", HiddenState = [] },
+                    ],
+                    Interventions = [],
+                    Participation =
+                    [
+                        [],
+                    ],
+                },
                 Training = [],
             }
         );

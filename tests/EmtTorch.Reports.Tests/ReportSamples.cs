@@ -51,8 +51,6 @@ internal static class ReportSamples
             HiddenSize = hidden,
             Steps = 45000,
             TestAccuracy = 0.9987,
-            Variables = s,
-            Components = kappa,
             Summary =
             [
                 $"The network has {n} eigenvalues of magnitude above 0.9, as many as Φ has.",
@@ -83,47 +81,52 @@ internal static class ReportSamples
                     }),
             ],
             WeightsStandard = standard,
-            WeightsVariables = variables,
-            Spectrum = new()
+            Circuit = new()
             {
-                Theory = [.. eigenvalues.Select(e => new[] { Math.Cos(e.Angle), Math.Sin(e.Angle) })],
-                Learned =
+                Variables = s,
+                Components = kappa,
+                WeightsVariables = variables,
+                Spectrum = new()
+                {
+                    Theory = [.. eigenvalues.Select(e => new[] { Math.Cos(e.Angle), Math.Sin(e.Angle) })],
+                    Learned =
+                    [
+                        .. eigenvalues
+                            .Select(e => (Angle: e.Angle + Noise(0.04), Size: 1 + Noise(0.04)))
+                            .Select(e => new[] { e.Size * Math.Cos(e.Angle), e.Size * Math.Sin(e.Angle) }),
+                        .. Enumerable.Range(0, hidden - n).Select(_ => new[] { Noise(0.7), Noise(0.7) }),
+                    ],
+                    SpectralError = 0.0113,
+                },
+                Examples = [.. Enumerable.Range(0, examples).Select(Example)],
+                Interventions =
                 [
-                    .. eigenvalues
-                        .Select(e => (Angle: e.Angle + Noise(0.04), Size: 1 + Noise(0.04)))
-                        .Select(e => new[] { e.Size * Math.Cos(e.Angle), e.Size * Math.Sin(e.Angle) }),
-                    .. Enumerable.Range(0, hidden - n).Select(_ => new[] { Noise(0.7), Noise(0.7) }),
+                    new("none", null, 0.9987),
+                    .. Enumerable
+                        .Range(1, s)
+                        .SelectMany(k =>
+                            new[]
+                            {
+                                new Intervention("erase", k, 0.97 + Noise(0.02)),
+                                new Intervention("swap", k, 0.94 + Noise(0.04)),
+                                new Intervention("random direction", k, 0.55 + Noise(0.1)),
+                            }
+                        ),
                 ],
-                SpectralError = 0.0113,
+                Participation = Matrix(
+                    hidden,
+                    s,
+                    (i, k) =>
+                        Enumerable.Range(k * kappa, kappa).Sum(j => basis[j][i] * basis[j][i])
+                        + (i % (s + 3) == k ? 0.3 : 0)
+                ),
+                Groundings =
+                [
+                    new("power iteration of W_uh", 0.021, 0.998, 3.41, null, Chosen: true),
+                    new("least squares on the inputs", 0.084, 0.972, 12.7, "needs 4096 sequences"),
+                    new("random", double.NaN, 0.51, double.PositiveInfinity, "for comparison"),
+                ],
             },
-            Examples = [.. Enumerable.Range(0, examples).Select(Example)],
-            Interventions =
-            [
-                new("none", null, 0.9987),
-                .. Enumerable
-                    .Range(1, s)
-                    .SelectMany(k =>
-                        new[]
-                        {
-                            new Intervention("erase", k, 0.97 + Noise(0.02)),
-                            new Intervention("swap", k, 0.94 + Noise(0.04)),
-                            new Intervention("random direction", k, 0.55 + Noise(0.1)),
-                        }
-                    ),
-            ],
-            Participation = Matrix(
-                hidden,
-                s,
-                (i, k) =>
-                    Enumerable.Range(k * kappa, kappa).Sum(j => basis[j][i] * basis[j][i])
-                    + (i % (s + 3) == k ? 0.3 : 0)
-            ),
-            Groundings =
-            [
-                new("power iteration of W_uh", 0.021, 0.998, 3.41, null, Chosen: true),
-                new("least squares on the inputs", 0.084, 0.972, 12.7, "needs 4096 sequences"),
-                new("random", double.NaN, 0.51, double.PositiveInfinity, "for comparison"),
-            ],
             Figures = [Extra("drift")],
         };
     }
@@ -142,50 +145,62 @@ internal static class ReportSamples
         {
             Name = "</script><script>alert(1)</script><!-- & \"quoted\"",
             TestAccuracy = NaN,
-            Variables = 2,
-            Components = 2,
             Summary = ["Loss became NaN at step <b>12</b>."],
             Problems = ["The spectral error: W_hh has entries that are not finite.", "</script> in a problem"],
             WeightsStandard = holes,
-            WeightsVariables =
-            [
-                [NaN, NaN],
-                [NaN, NaN],
-            ],
-            Spectrum = new()
+            Circuit = new()
             {
-                Theory =
+                Variables = 2,
+                Components = 2,
+                WeightsVariables =
                 [
-                    [1, 0],
-                    [NaN, 0],
+                    [NaN, NaN],
+                    [NaN, NaN],
                 ],
-                Learned =
-                [
-                    [0.95, 0.1],
-                    [0.2, double.NegativeInfinity],
-                    [],
-                ],
-                SpectralError = NaN,
-            },
-            Examples =
-            [
-                new()
+                Spectrum = new()
                 {
-                    Label = "</script>",
-                    InputSteps = 2,
-                    Inputs =
+                    Theory =
                     [
-                        [1, NaN],
+                        [1, 0],
+                        [NaN, 0],
                     ],
-                    Contents =
+                    Learned =
                     [
-                        [1, NaN, 0, 1],
-                        [NaN, NaN, NaN, NaN],
-                        [1, 2, 3, 4],
+                        [0.95, 0.1],
+                        [0.2, double.NegativeInfinity],
+                        [],
                     ],
+                    SpectralError = NaN,
                 },
-                new() { Label = "nothing" },
-            ],
+                Examples =
+                [
+                    new()
+                    {
+                        Label = "</script>",
+                        InputSteps = 2,
+                        Inputs =
+                        [
+                            [1, NaN],
+                        ],
+                        Contents =
+                        [
+                            [1, NaN, 0, 1],
+                            [NaN, NaN, NaN, NaN],
+                            [1, 2, 3, 4],
+                        ],
+                    },
+                    new() { Label = "nothing" },
+                ],
+                Interventions = [new("none", null, NaN), new("erase", 1, null), new("<erase>", 2, 0.5)],
+                Participation =
+                [
+                    [0.1, NaN],
+                    null!,
+                    [0.4, 0.2],
+                ],
+                Groundings = [new("<b>", NaN, null, null, null)],
+                Skipped = new Dictionary<ReportChart, string> { [ReportChart.HiddenState] = "it was not kept <here>." },
+            },
             Training =
             [
                 new()
@@ -201,15 +216,6 @@ internal static class ReportSamples
                     Accuracy = double.PositiveInfinity,
                 },
             ],
-            Interventions = [new("none", null, NaN), new("erase", 1, null), new("<erase>", 2, 0.5)],
-            Participation =
-            [
-                [0.1, NaN],
-                null!,
-                [0.4, 0.2],
-            ],
-            Groundings = [new("<b>", NaN, null, null, null)],
-            Skipped = new Dictionary<ReportChart, string> { [ReportChart.HiddenState] = "it was not kept <here>." },
             Figures = [Extra("it's & <odd>", NaN)],
         };
     }
@@ -224,19 +230,22 @@ internal static class ReportSamples
                     Task = i <= 6 ? "repeat copy" : "compose copy",
                     Seed = (i - 1) % 6 + 1,
                     HiddenSize = 128,
-                    TestAccuracy = 1 - 0.004 * i,
-                    Grounding = "power iteration",
-                    SpectralError = i == 4 ? null : 0.01 * (i * 7 % 12),
-                    CountTheory = 64,
-                    CountLearned = i == 4 ? 63 : 64,
-                    LiveEntries = 512,
-                    PhiError = i == 5 ? double.NaN : 0.02 + 0.003 * i,
-                    InterventionAccuracy = 0.99 - 0.01 * i,
+                    Findings = Found(
+                        new("test_accuracy", 1 - 0.004 * i) { Format = "P2" },
+                        new("spectral_error", i == 4 ? double.NaN : 0.01 * (i * 7 % 12)),
+                        new("eigenvalues_learned", i == 4 ? 63 : 64) { Cell = i == 4 ? "64, 63" : "64, 64" },
+                        new("live_entries", 512),
+                        new("grounding") { Cell = "power iteration" },
+                        new("phi_error", i == 5 ? double.NaN : 0.02 + 0.003 * i) { Format = "P2", Title = "Φ error" },
+                        new("intervention_accuracy", 0.99 - 0.01 * i) { Format = "P2" }
+                    ),
                     Link = $"seed-{i}/report.html",
                     Problems = i == 4 ? 1 : 0,
                 }),
             new() { Name = "<unfinished> & nothing known" },
         ];
+
+    private static Dictionary<string, Finding> Found(params Finding[] findings) => findings.ToDictionary(f => f.Key);
 
     public static Figure Extra(string id, double gap = 0.2) =>
         new(id, "Drift of the context", "How far the context is from where it began.", Line(gap));

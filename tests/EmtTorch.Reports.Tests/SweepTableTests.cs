@@ -11,7 +11,8 @@ namespace EmtTorch.Reports.Tests;
 public sealed class SweepTableTests : InTemporaryFolder
 {
     private const string Published = """
-        { "source": "a paper", "columns": ["task", "hidden", "l2", "spectral_error", "accuracy"], "rows": [["T1", 64, 0.0, 0.0015, 1.00], ["T2", 64, 0.0, 0.0030, 0.93], ["T2", 64, 0.1, 0.1, 0.1]] }
+        { "source": "a paper", "columns": ["task", "hidden", "l2", "spectral_error", "accuracy"],
+          "rows": [["T1", 64, 0.0, 0.0015, 1.00], ["T2", 64, 0.0, 0.0030, 0.93], ["T2", 64, 0.1, 0.1, 0.1]] }
         """;
 
     private string At(params string[] parts) => Path.Combine([Folder, .. parts]);
@@ -168,7 +169,7 @@ public sealed class SweepTableTests : InTemporaryFolder
                 Is.EqualTo((200.0, 2, 300.0, 1, 1))
             );
             Assert.That(
-                (t1.PhiErrors!.Mean, t1.InterventionAccuracies!.Mean, t1.ConvergedCount),
+                (t1.Find("phi_error")!.Mean, t1.Find("intervention_accuracy")!.Mean, t1.ConvergedCount),
                 Is.EqualTo((0.02, 0.98, 2))
             );
 
@@ -195,14 +196,16 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(
             markdown,
             Does.Contain(
-                "| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | 0.93 | ✓ |\n"
+                "| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | "
+                    + "0.93 | ✓ |\n"
             )
         );
         Assert.That(markdown, Does.Contain("| t1 | 0.00150 | 0.00350 | 0.00125 | 200 | 0.9900 |\n"));
         Assert.That(
             markdown,
             Does.Contain(
-                "| t1 | 8.0 of 8 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 7.5 of 8 | 0.0200 (1) | 0.9800 (1) | – | – | 0 of 2 |\n"
+                "| t1 | 8.0 of 8 | 0.0200 | 0.9800 | 200 | 300 (1) | 1 of 2 |\n| t2 | 7.5 of 8 | 0.0200 (1) | 0.9800 "
+                    + "(1) | – | – | 0 of 2 |\n"
             )
         );
         Assert.That(markdown.Split('\n')[^2], Is.EqualTo("Training of the finished runs took 120 seconds in all."));
@@ -233,7 +236,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(
             SweepTableText.Markdown(table),
             Does.Contain(
-                "| t1 | 1 of 4 | 0.0010 | 0.0015 | … | 1.0000 | 1.00 | … |\n| t2 | 0 of 4 | – | 0.0030 | … | – | 0.93 | … |\n"
+                "| t1 | 1 of 4 | 0.0010 | 0.0015 | … | 1.0000 | 1.00 | … |\n| t2 | 0 of 4 | – | 0.0030 | … | – | 0.93 "
+                    + "| … |\n"
             )
         );
         var states = SweepTableText.Csv(table).Split('\n')[1..^1].Select(line => line.Split(',')[3]);
@@ -267,7 +271,7 @@ public sealed class SweepTableTests : InTemporaryFolder
             "config.json is damaged",
             "result.json is not a result",
             "analysis.json is damaged. It is made again.",
-            "t1-threshold_0.98/seed-2 can't be analysed",
+            "t1-threshold_0.98/seed-2 cannot be analysed",
             "metrics.jsonl is damaged in line 2",
             "metrics.jsonl ends at step 200, and the run at 300",
         ];
@@ -367,7 +371,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(
             SweepTableText.Markdown(seeds),
             Does.Contain(
-                "| runs of | runs | spectral error | accuracy |\n|:--|--:|--:|--:|\n| h8-0.9 | 1 of 1 | 0.0020 | 1.0000 |\n"
+                "| runs of | runs | spectral error | accuracy |\n|:--|--:|--:|--:|\n| h8-0.9 | 1 of 1 | 0.0020 | "
+                    + "1.0000 |\n"
             )
         );
     }
@@ -610,6 +615,46 @@ public sealed class SweepTableTests : InTemporaryFolder
             SweepTablePage.Render(table),
             Does.Contain("Accuracy by seed").And.Contain("Test loss by seed").And.Not.Contain("pectral error")
         );
+    }
+
+    [Test]
+    public void AFindingOfAnExtensionIsAColumn()
+    {
+        JsonObject Found(double value) =>
+            new()
+            {
+                ["findings"] = new JsonObject
+                {
+                    ["spread"] = new JsonObject
+                    {
+                        ["width"] = new JsonObject { ["value"] = value, ["null"] = 9 },
+                    },
+                },
+                ["columns"] = new JsonObject
+                {
+                    ["spread.width"] = new JsonObject
+                    {
+                        ["title"] = "width of states",
+                        ["format"] = "F2",
+                        ["meaning"] = "how wide they are",
+                    },
+                },
+            };
+        Transformer(16, 1, 0.5, 1.5, analysis: Found(2));
+        Transformer(16, 2, 0.7, 0.5, analysis: Found(3));
+        Transformer(32, 1, 1, 0.01);
+        var table = Read();
+        Assert.That(
+            SweepTableText.Markdown(table),
+            Does.Contain("width of states: how wide they are.")
+                .And.Contain("| hidden_size | width of states |\n|:--|--:|\n| 16 | 2.50 |\n| 32 | – |\n")
+        );
+        var csv = SweepTableText.Csv(table).Split('\n');
+        Assert.That(csv[0], Does.EndWith(",spread.width"));
+        Assert.That(csv[1..4].Select(line => line.Split(',')[^1]), Is.EqualTo(new[] { "2", "3", "" }));
+        var cell = JsonNode.Parse(SweepTableText.Json(table))!["cells"]![0]!;
+        Assert.That((double)cell["spread.width"]!["mean"]!, Is.EqualTo(2.5));
+        Assert.That(SweepTablePage.Render(table), Does.Contain("Width of states by seed"));
     }
 
     [Test]

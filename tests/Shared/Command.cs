@@ -75,7 +75,8 @@ internal sealed class Command : IDisposable
         {
             Kill();
             Assert.Fail(
-                $"{_process.StartInfo.FileName} {string.Join(' ', _process.StartInfo.ArgumentList)} does not end.\n{help?.Invoke()}"
+                $"{_process.StartInfo.FileName} {string.Join(' ', _process.StartInfo.ArgumentList)} does not "
+                    + $"end.\n{help?.Invoke()}"
             );
         }
         return (_process.ExitCode, _output.Result, _error.Result);

@@ -31,8 +31,10 @@ internal static class HandMadeNetwork
         ConfigurationFile.Parse(
             """
             {
-              "name": "hand", "device": "cpu", "task": { "segment_recall": { "pairs": 3, "segment_length": 10, "keys": 4, "values": 4, "noise": 1 } },
-              "model": { "type": "episodic_transformer", "hidden_size": 16, "layers": 1, "attention": false, "drift": true, "dtype": "float64" },
+              "name": "hand", "device": "cpu", "task": { "segment_recall": { "pairs": 3, "segment_length": 10,
+                "keys": 4, "values": 4, "noise": 1 } },
+              "model": { "type": "episodic_transformer", "hidden_size": 16, "layers": 1, "attention": false,
+                "drift": true, "dtype": "float64" },
               "training": { "curriculum": { "horizons": [1, 2] } }, "evaluation": { "horizon": 3 }
             }
             """,

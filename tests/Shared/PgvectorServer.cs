@@ -29,7 +29,8 @@ internal sealed class PgvectorServer : IDisposable
     }
 
     public string ConnectionString =>
-        $"Host=127.0.0.1;Port={_port};Username=postgres;Password=not-to-be-seen;Database=postgres;SSL Mode=Disable;No Reset On Close=true;Pooling=false;Timeout=60";
+        $"Host=127.0.0.1;Port={_port};Username=postgres;Password=not-to-be-seen;Database=postgres;SSL Mode=Disable;No "
+        + "Reset On Close=true;Pooling=false;Timeout=60";
 
     private static readonly string Folder = Path.Combine(Repository.Root, "tests", "pgvector-server");
 

@@ -8,9 +8,12 @@ public sealed class AnalyzeCommandTests
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 2 }, "model": { "hidden_size": 12 },
-          "training": { "steps": 200, "batch_size": 16, "log_interval": 50, "learning_rate": 0.01, "curriculum": { "horizons": [4, 8], "threshold": 0.9 } },
-          "evaluation": { "horizon": 20, "batches": 2, "batch_size": 16, "interval": 100 }, "checkpoints": { "interval": 100 }
+          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 2 },
+          "model": { "hidden_size": 12 },
+          "training": { "steps": 200, "batch_size": 16, "log_interval": 50, "learning_rate": 0.01,
+            "curriculum": { "horizons": [4, 8], "threshold": 0.9 } },
+          "evaluation": { "horizon": 20, "batches": 2, "batch_size": 16, "interval": 100 },
+          "checkpoints": { "interval": 100 }
         }
         """;
 

@@ -10,18 +10,24 @@ public sealed class CommandLineTests : InTemporaryFolder
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "threads": 1, "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16 },
-          "training": { "steps": 60, "batch_size": 8, "log_interval": 5, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
-          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 10 }
+          "name": "small", "device": "cpu", "threads": 1, "task": { "name": "repeat_copy", "d": 3, "s": 3 },
+          "model": { "hidden_size": 16 },
+          "training": { "steps": 60, "batch_size": 8, "log_interval": 5,
+            "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 },
+          "checkpoints": { "interval": 10 }
         }
         """;
 
     private const string Transformer = """
         {
-          "name": "small", "device": "cpu", "threads": 2, "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
+          "name": "small", "device": "cpu", "threads": 2, "task": { "segment_recall": { "pairs": 2,
+            "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
           "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "window": 4, "write": "delta" },
-          "training": { "steps": 60, "batch_size": 5, "log_interval": 5, "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
-          "evaluation": { "horizon": 3, "batches": 2, "batch_size": 3, "interval": 20 }, "checkpoints": { "interval": 10 }
+          "training": { "steps": 60, "batch_size": 5, "log_interval": 5,
+            "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
+          "evaluation": { "horizon": 3, "batches": 2, "batch_size": 3, "interval": 20 },
+          "checkpoints": { "interval": 10 }
         }
         """;
 

@@ -18,7 +18,8 @@ public sealed class ContinualCommandTests : InTemporaryFolder
             .Rnn.Replace("\"strengths\": [5]", "\"strengths\": [0.5, 5]")
             .Replace(
                 "{ \"method\": \"joint\" }",
-                "{ \"method\": \"joint\" }, { \"method\": \"project\", \"protect\": \"both\" }, { \"method\": \"project\", \"protect\": \"memories\" }"
+                "{ \"method\": \"joint\" }, { \"method\": \"project\", \"protect\": \"both\" }, { \"method\": "
+                    + "\"project\", \"protect\": \"memories\" }"
             );
 
     [Test]
@@ -123,7 +124,8 @@ public sealed class ContinualCommandTests : InTemporaryFolder
             {
               "base": { "task": { "name": "t2" }, "training": { "steps": 0 } }, "taks": [],
               "tasks": [ { "name": "t2", "set": {} }, { "name": "t3", "set": { "task.nam": "t3" } } ],
-              "methods": [ { "method": "nave" }, { "method": "ewc" }, { "method": "si", "strengths": [0] }, { "method": "project", "protect": "all" }, { "method": "naive", "strengths": [1] }, 3 ],
+              "methods": [ { "method": "nave" }, { "method": "ewc" }, { "method": "si", "strengths": [0] },
+                { "method": "project", "protect": "all" }, { "method": "naive", "strengths": [1] }, 3 ],
               "own": "readout.weight", "seeds": "x", "sweep_seed": -1, "fisher_samples": 0, "damping": 0
             }
             """
@@ -135,7 +137,7 @@ public sealed class ContinualCommandTests : InTemporaryFolder
             foreach (
                 var text in new[]
                 {
-                    "taks: is no key of a sequence; did you mean tasks?",
+                    "taks: unknown key; did you mean tasks?",
                     "unknown key; did you mean name?",
                     "methods[0].method",
                     "methods[1].strengths",

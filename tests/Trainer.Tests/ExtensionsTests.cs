@@ -8,16 +8,20 @@ namespace EmtTorch.Trainer.Tests;
 [Category(Layer.Process)]
 public sealed class ExtensionsTests : InTemporaryFolder
 {
-    private static readonly string MyLab = Path.Combine(
-        Repository.Root,
-        "samples",
-        "MyLab",
-        Path.GetRelativePath(
-            Path.Combine(Repository.Root, "tests", "Trainer.Tests"),
-            TestContext.CurrentContext.TestDirectory
-        ),
-        "MyLab.dll"
-    );
+    private static readonly string MyLab = Built("samples", "MyLab");
+    private static readonly string FaultyLab = Built("tests", "FaultyLab");
+
+    private static string Built(string folder, string project) =>
+        Path.Combine(
+            Repository.Root,
+            folder,
+            project,
+            Path.GetRelativePath(
+                Path.Combine(Repository.Root, "tests", "Trainer.Tests"),
+                TestContext.CurrentContext.TestDirectory
+            ),
+            $"{project}.dll"
+        );
 
     private const string Task = """
         { "name": "negation", "task": { "delayed_negation": { "size": 3, "delay": 4 } }, "model": { "hidden_size": 32 },
@@ -68,6 +72,27 @@ public sealed class ExtensionsTests : InTemporaryFolder
     }
 
     [Test]
+    public void AFindingIsAColumnOfTheComparisonAndOfASweepsTable()
+    {
+        const string Column = "| directions of W_hh |";
+        Run(Write("negation.json", Task), "--extensions", MyLab, "--seeds", "1-2", "--set", "training.steps=50");
+        var folder = Path.Combine(Folder, "runs", "negation");
+        Assert.That(
+            Run("analyze", Path.Combine(folder, "seed-1"), Path.Combine(folder, "seed-2")).Split('\n')[0],
+            Does.Contain(Column)
+        );
+        Assert.That(File.ReadAllText(Path.Combine(folder, "comparison.html")), Does.Contain("Directions of W_hh"));
+        Assert.That(
+            Run("table", Path.Combine(Folder, "runs")),
+            Does.Contain(Column).And.Contain("directions of W_hh: how many directions W_hh writes into")
+        );
+        Assert.That(
+            File.ReadLines(Path.Combine(Folder, "runs", "table.csv")).First(),
+            Does.EndWith(",participation_ratio.directions")
+        );
+    }
+
+    [Test]
     public void AMemoryComesFromAnotherAssembly()
     {
         var config = Write("average.json", Memory);
@@ -80,7 +105,7 @@ public sealed class ExtensionsTests : InTemporaryFolder
     }
 
     [TestCase("nothing.dll", "there is no file nothing.dll")]
-    [TestCase("negation.json", "is no assembly that can be loaded")]
+    [TestCase("negation.json", "is not an assembly that can be loaded")]
     public void WhatIsNoAssemblyIsRefused(string file, string message)
     {
         Write("negation.json", Task);
@@ -107,6 +132,24 @@ public sealed class ExtensionsTests : InTemporaryFolder
             error,
             Does.Contain("task.delayed_negation.delay: found -1; allowed: a whole number from 0 to 1000")
         );
+    }
+
+    [TestCase("check", 2, "extensions: FaultyLab.FaultySettings threw KeyNotFoundException: no such delay")]
+    [TestCase("constructor", 1, "FaultyLab.FaultyTask threw NotSupportedException: an odd number of bits")]
+    [TestCase("batch", 1, "FaultyLab.FaultyTask threw DivideByZeroException: no bits to draw")]
+    public void WhatAnExtensionThrowsIsNamedWithItsClass(string where, int code, string message)
+    {
+        Write(
+            "faulty.json",
+            $$"""{ "name": "faulty", "task": { "faulty": { "where": "{{where}}" } }, "model": { "hidden_size": 4 } }"""
+        );
+        var (ended, output, error) = Command.RunTrainer(Folder, "faulty.json", "--extensions", FaultyLab);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(ended, Is.EqualTo(code), output + error);
+            Assert.That(error, Does.Contain(message).And.Not.Contain("   at "));
+            Assert.That(Directory.Exists(Path.Combine(Folder, "runs")), Is.EqualTo(code == 1));
+        }
     }
 
     [TestCase("DelayedNegation.cs")]

@@ -17,8 +17,10 @@ public sealed class SlurmTests
           "name": "small",
           "base": {
             "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 2 }, "model": { "hidden_size": 16 },
-            "training": { "steps": 8000, "batch_size": 8, "log_interval": 50, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
-            "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 500 }, "checkpoints": { "interval": 250 }
+            "training": { "steps": 8000, "batch_size": 8, "log_interval": 50,
+              "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
+            "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 500 },
+            "checkpoints": { "interval": 250 }
           },
           "axes": { "training.weight_decay": [0, 0.001] },
           "seeds": "1-2"

@@ -34,9 +34,12 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
 
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
-          "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "layers": 2, "window": 4, "memory": "none", "retrieval": { "chunk": 4, "top_k": 3 } },
-          "training": { "steps": 8, "batch_size": 4, "log_interval": 1, "learning_rate": 0.01, "bptt_segments": 2, "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
+          "name": "small", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4,
+            "values": 3, "noise": 2 } },
+          "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "layers": 2, "window": 4,
+            "memory": "none", "retrieval": { "chunk": 4, "top_k": 3 } },
+          "training": { "steps": 8, "batch_size": 4, "log_interval": 1, "learning_rate": 0.01, "bptt_segments": 2,
+            "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
           "evaluation": { "horizon": 2, "batches": 1, "batch_size": 3, "interval": 4 }, "checkpoints": { "interval": 4 }
         }
         """;

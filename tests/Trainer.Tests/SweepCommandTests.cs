@@ -13,8 +13,10 @@ public sealed class SweepCommandTests : InTemporaryFolder
 {
     private const string Base = """
         { "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 3 }, "model": { "hidden_size": 16 },
-          "training": { "steps": 60, "batch_size": 8, "log_interval": 10, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
-          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 10 } }
+          "training": { "steps": 60, "batch_size": 8, "log_interval": 10,
+            "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 },
+          "checkpoints": { "interval": 10 } }
         """;
 
     private const string Rates = """{ "training.learning_rate": [0.001, 0.01] }""";
@@ -273,7 +275,7 @@ public sealed class SweepCommandTests : InTemporaryFolder
     [TestCase("--shard=0/2", "--shard")]
     [TestCase("--jobs=0", "--jobs")]
     [TestCase("--set=training.step=5", "training.step: unknown key; did you mean steps? (in --set training.step=5)")]
-    [TestCase("--set=seed=5", "--set: found seed=5: seeds are in the sweep's file")]
+    [TestCase("--set=seed=5", "--set: found seed=5: seeds are in the file")]
     [TestCase("--out=/dev/null/runs", "/dev/null")]
     public void WhatIsWrongIsExit2AndWritesNothing(string option, string says)
     {

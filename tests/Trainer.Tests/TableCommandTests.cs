@@ -10,9 +10,12 @@ public sealed class TableCommandTests
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 2 }, "model": { "hidden_size": 12 },
-          "training": { "steps": 60, "batch_size": 16, "log_interval": 20, "curriculum": { "horizons": [4], "threshold": 0.9 } },
-          "evaluation": { "horizon": 20, "batches": 2, "batch_size": 16, "interval": 20 }, "checkpoints": { "interval": 20 }
+          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 2, "s": 2 },
+          "model": { "hidden_size": 12 },
+          "training": { "steps": 60, "batch_size": 16, "log_interval": 20,
+            "curriculum": { "horizons": [4], "threshold": 0.9 } },
+          "evaluation": { "horizon": 20, "batches": 2, "batch_size": 16, "interval": 20 },
+          "checkpoints": { "interval": 20 }
         }
         """;
 

@@ -10,10 +10,12 @@ public sealed class TransformerCommandsTests
     private const string Sweep = """
         {
           "name": "small", "base": {
-            "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
+            "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3,
+              "noise": 2 } },
             "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "layers": 1 },
             "training": { "steps": 8, "batch_size": 5, "log_interval": 4, "curriculum": { "horizons": [1, 2] } },
-            "evaluation": { "horizon": 3, "batches": 2, "batch_size": 3, "interval": 4 }, "checkpoints": { "interval": 4 }
+            "evaluation": { "horizon": 3, "batches": 2, "batch_size": 3, "interval": 4 },
+            "checkpoints": { "interval": 4 }
           },
           "axes": { "model.memory": ["fast_weights", "none"] }, "seeds": "1-2"
         }
@@ -33,7 +35,7 @@ public sealed class TransformerCommandsTests
             Assert.That(estimate.Output, Does.Match("small: 4 runs, 0 done; the others take about .* on this machine"));
             var trained = Run("sweep", "sweep.json");
             Assert.That(trained.Code, Is.Zero, trained.Output + trained.Error);
-            Assert.That(trained.Output, Does.Contain("4 of 4 runs done").And.Not.Contain("can't be analysed"));
+            Assert.That(trained.Output, Does.Contain("4 of 4 runs done").And.Not.Contain("cannot be analysed"));
             var table = Run("table", "runs");
             Assert.That(table.Code, Is.Zero, table.Error);
             Assert.That(

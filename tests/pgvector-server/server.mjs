@@ -1,5 +1,6 @@
 // A PostgreSQL with pgvector on loopback, for tests and benchmarks:  npm install && node server.mjs PORT [FOLDER]
-// With PORT 0 the system chooses one. Data are in FOLDER, or in memory. Prints "ready PORT" when it accepts connections. Connect with
+// With PORT 0 the system chooses one. Data are in FOLDER, or in memory. Prints "ready PORT" when it accepts connections.
+// Connect with
 // Host=127.0.0.1;Port=PORT;Username=postgres;Password=x;Database=postgres;SSL Mode=Disable;No Reset On Close=true
 import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
@@ -18,8 +19,8 @@ const withVector = process.env.WITHOUT_VECTOR === undefined;
 const db = await PGlite.create({ dataDir: folder, extensions: withVector ? { vector } : {} });
 if (withVector) await db.exec('create extension if not exists vector');
 
-// PGlite takes a message at a time, and COPY … FROM STDIN reads its data from the one that it is in: the whole of it is handed over at its end.
-if (withVector) await db.exec("set emttorch.copy = 'on'");
+// PGlite takes a message at a time, and COPY … FROM STDIN reads its data from the one that it is in: the whole of it is
+// handed over at its end.
 const execute = db.execProtocolRawStream.bind(db);
 let copying = null;
 db.execProtocolRawStream = async (message, options) => {

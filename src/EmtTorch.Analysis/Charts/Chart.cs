@@ -154,6 +154,33 @@ internal sealed record Chart
             Y = y,
         };
 
+    /// <summary>A dashed line at the accuracy of guessing, with the word at its right end; nothing for null.</summary>
+    /// <param name="chance">The accuracy of guessing, 0 to 1.</param>
+    /// <param name="across">Whether accuracy is x and not y; the word then stands at the top.</param>
+    public static IEnumerable<Chart> Chance(double? chance, bool across = false)
+    {
+        if (chance is not { } at)
+            yield break;
+        var place = Channel.At(at);
+        yield return Rule(across ? place : null, across ? null : place, Palette.Grey, [2, 3]);
+        yield return new()
+        {
+            Rows = Once,
+            Mark = new(
+                "text",
+                Color: Palette.Grey,
+                FontSize: 12,
+                Align: across ? "left" : "right",
+                Baseline: "bottom",
+                Dx: across ? 3 : -3,
+                Dy: across ? null : -2
+            ),
+            X = across ? place : Channel.Fixed("width"),
+            Y = across ? Channel.Fixed(12) : place,
+            Text = Channel.Fixed("chance"),
+        };
+    }
+
     /// <summary>Words at a place of x, their lower edge so many pixels from the top.</summary>
     public static Chart Words(string words, double x, double top, string align = "center", double dx = 0) =>
         new()
@@ -185,6 +212,7 @@ internal sealed record Mark(
     string? Align = null,
     string? Baseline = null,
     double? Dx = null,
+    double? Dy = null,
     double? FontSize = null,
     double? X2Offset = null,
     double? Y2Offset = null
@@ -212,6 +240,17 @@ internal sealed record Channel(string? Field = null, string? Title = null)
         new[] { 2, 2 },
         new[] { 1, 3 },
         new[] { 8, 2, 2, 2 },
+    ];
+
+    /// <summary>Shapes of points, in the order in which series take them.</summary>
+    public static readonly IReadOnlyList<object> Shapes =
+    [
+        "circle",
+        "square",
+        "triangle-up",
+        "diamond",
+        "cross",
+        "triangle-down",
     ];
 
     /// <summary>The same place or the same look for all.</summary>
@@ -274,7 +313,8 @@ internal sealed record Scale(
     bool? Nice = null,
     bool? Zero = null,
     bool? Clamp = null,
-    bool? Reverse = null
+    bool? Reverse = null,
+    double? Padding = null
 )
 {
     /// <summary>From 0 to 1.</summary>
@@ -285,10 +325,16 @@ internal sealed record Scale(
     public static readonly Scale Tight = new(Nice: false);
 
     /// <summary>
-    /// Shares, from just below the lowest of these to 1: where all are good, the axis shows how good.
+    /// Accuracies, from chance to 1. It begins lower where a value lies below chance, and at 0 where chance is small.
     /// </summary>
-    public static Scale ShareFrom(double lowest) =>
-        new(Domain: new[] { Math.Clamp(Math.Floor(10 * lowest - 0.5) / 10, 0, 0.9), 1 }, Clamp: true);
+    /// <param name="chance">The accuracy of guessing; null: from 0.</param>
+    /// <param name="values">The accuracies that are drawn.</param>
+    public static Scale Accuracy(double? chance, IEnumerable<double?> values)
+    {
+        double from = Math.Min(chance ?? 0, values.Where(v => v is { } a && double.IsFinite(a)).Min() ?? 1);
+        // Zero and Nice are said too: a line at chance in the same chart has a scale of its own, and they are merged.
+        return new(Domain: new[] { from < 0.1 ? 0 : Math.Floor(20 * from) / 20, 1 }, Nice: false, Zero: false);
+    }
 }
 
 internal sealed record Axis(
@@ -304,7 +350,8 @@ internal sealed record Axis(
     double? LabelPadding = null,
     double? LabelLimit = null,
     string? LabelExpr = null,
-    object? LabelOverlap = null
+    object? LabelOverlap = null,
+    double? LabelSeparation = null
 )
 {
     /// <summary>About five ticks.</summary>
@@ -312,6 +359,16 @@ internal sealed record Axis(
 
     /// <summary>About five ticks, in the form that takes the fewest characters.</summary>
     public static readonly Axis Short = new(5, "~g");
+
+    /// <summary>Of a logarithmic scale, with labels that do not run into each other.</summary>
+    public static readonly Axis Logarithmic = Short with { LabelOverlap = "greedy", LabelSeparation = 6 };
+
+    /// <summary>Of a logarithmic scale over many decades: a label at each power of ten.</summary>
+    public static readonly Axis PowersOfTen = new(
+        Values: Enumerable.Range(-16, 33).Select(e => Math.Pow(10, e)),
+        Format: "~e",
+        LabelOverlap: "greedy"
+    );
 
     /// <summary>Whole numbers.</summary>
     public static readonly Axis Whole = new(Format: "d", TickMinStep: 1);
@@ -323,7 +380,7 @@ internal sealed record Axis(
     public static readonly Axis Names = new(Grid: true, Ticks: false, LabelPadding: 8);
 
     /// <summary>A line for each name of a run, of which some are long.</summary>
-    public static readonly Axis LongNames = Names with { LabelLimit = 150 };
+    public static readonly Axis LongNames = Names with { LabelLimit = 260 };
 }
 
 /// <summary>At the bottom, unless it says otherwise.</summary>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using EmtTorch.Analysis.Episodic;
 using EmtTorch.Memory;
 using EmtTorch.Settings;
@@ -13,7 +14,9 @@ internal static class EpisodicFigures
 
     private const int SingularValues = 8;
 
-    public static IReadOnlyList<Figure> Of(EpisodicAnalysis analysis) =>
+    /// <param name="analysis">The analysis.</param>
+    /// <param name="chance">The accuracy of guessing, or null.</param>
+    public static IReadOnlyList<Figure> Of(EpisodicAnalysis analysis, double? chance = null) =>
         [
             .. new[]
             {
@@ -22,14 +25,14 @@ internal static class EpisodicFigures
                 Reads(analysis),
                 Graphs(analysis),
                 Spectra(analysis),
-                Curves(analysis),
+                Curves(analysis, chance),
             }
                 .SelectMany(figures => figures)
                 .OfType<Figure>(),
         ];
 
     /// <summary>
-    /// g by the kind of token, a dot for each block and head, and for each graph; where there is no gate nothing.
+    /// g by the kind of token, with a dot for each block and head and for each graph. Nothing without a gate.
     /// </summary>
     private static IEnumerable<Figure?> Gates(EpisodicAnalysis analysis)
     {
@@ -42,14 +45,15 @@ internal static class EpisodicFigures
         var readings = fast.Concat(graphs).Where(r => r.Kind.Gate is { } open && double.IsFinite(open)).ToList();
         if (readings.Count == 0)
             yield break;
-        var kinds = readings.Select(r => r.Kind.Kind).Distinct().ToList();
+        static string Kind(KindReading k) => $"{k.Kind} (n = {k.Count.ToString("N0", CultureInfo.InvariantCulture)})";
+        var kinds = readings.Select(r => Kind(r.Kind)).Distinct().ToList();
         var of = readings.Select(r => r.Of).Distinct().ToList();
         yield return new Chart
         {
             Height = 32 * kinds.Count,
             Rows = readings.Select(r => new
             {
-                k = r.Kind.Kind,
+                k = Kind(r.Kind),
                 v = r.Kind.Gate,
                 b = r.Kind.Strength,
                 n = r.Kind.Count,
@@ -57,14 +61,14 @@ internal static class EpisodicFigures
             }),
             Mark = Mark.Dots(80),
             X = new("v", "g") { Scale = Scale.Share, Axis = Axis.Few },
-            Y = Named("k") with { Sort = kinds, Axis = Axis.Names },
+            Y = Named("k") with { Sort = kinds, Axis = Axis.LongNames },
             Color = Coloured("of", of, columns: 4),
             Tooltip = [Tip("of"), Tip("k", "kind"), Tip("v", "g", ".3f"), Tip("b", "β", ".3f"), Tip("n", "tokens")],
         }.Figure(
             "gate",
             "What gates let in",
-            "The mean of g over the tokens of each kind. 0: nothing is written; 1: all of it. With the pointer on a "
-                + "dot: β = gη, which the token is written with."
+            "The mean of g over the n tokens of each kind. 0: nothing is written; 1: everything is. Point at a dot to "
+                + "see β = gη, the strength with which the token is written."
         );
     }
 
@@ -127,7 +131,8 @@ internal static class EpisodicFigures
             var of = heads ? $"block {found.Block}, head {found.Head}" : $"block {found.Block}";
             var over = found.Asked is null
                 ? ""
-                : $" Over {found.Questions} questions {NumberText.Percent(found.Asked)} comes from the asked pair and {NumberText.Percent(found.Others)} from the others.";
+                : $" Over {found.Questions} questions {NumberText.Percent(found.Asked)} comes from the asked pair and "
+                    + $"{NumberText.Percent(found.Others)} from the others.";
             yield return new HeatMap
             {
                 Values = shares,
@@ -160,7 +165,8 @@ internal static class EpisodicFigures
                 };
             var over = graph.Linked is null
                 ? ""
-                : $" Over {graph.Questions} questions {NumberText.Percent(graph.Linked)} of the strongest edges from a question's first fact lead to its second.";
+                : $" Over {graph.Questions} questions {NumberText.Percent(graph.Linked)} of the strongest edges from a "
+                    + "question's first fact lead to its second.";
             yield return new HeatMap
             {
                 Values = graph.Edges,
@@ -186,113 +192,185 @@ internal static class EpisodicFigures
         foreach (var course in analysis.FastWeights.Take(Blocks))
         {
             int shown = Math.Min(SingularValues, course.KeyWidth);
-            yield return Lines(
+            string heads = analysis.Gates.Any(g => g.Head > 1) ? " and heads" : "";
+            yield return new Lines(
                 $"singular-values-{course.Block}",
                 $"Singular values of block {course.Block}'s fast weights",
-                $"The {shown} largest of {course.KeyWidth}, the mean over "
-                    + $"documents{(analysis.Gates.Any(g => g.Head > 1) ? " and heads" : "")}.",
+                $"The {shown} largest of {course.KeyWidth}, the mean over documents{heads}.",
                 "tokens",
                 "σ of F",
-                "linear",
                 Enumerable
                     .Range(0, shown)
                     .SelectMany(i =>
-                        course.Tokens.Select((t, p) => ((double)t, (double?)course.SingularValues[p][i], $"σ{i + 1}"))
+                        course.Tokens.Select((t, p) => new Point(t, course.SingularValues[p][i], $"σ{i + 1}"))
                     )
-            );
+            ).Draw();
         }
-        yield return Lines(
+        yield return new Lines(
             "effective-rank",
             "Effective rank of the fast weights",
-            "exp(−Σ p ln p) of p = σ²/Σσ²: how many directions are in use.",
+            "exp(−Σ p ln p) of p = σ²/Σσ²: how many directions are in use, the mean over documents.",
             "tokens",
             "effective rank",
-            "linear",
             analysis.FastWeights.SelectMany(c =>
-                c.Tokens.Select((t, p) => ((double)t, (double?)c.EffectiveRank[p], $"block {c.Block}"))
+                c.Tokens.Select((t, p) => new Point(t, c.EffectiveRank[p], $"block {c.Block}"))
             )
-        );
+        ).Draw();
     }
 
-    private static IEnumerable<Figure?> Curves(EpisodicAnalysis analysis)
+    private static IEnumerable<Figure?> Curves(EpisodicAnalysis analysis, double? chance)
     {
-        var marks = new List<(double, string)>();
+        var pairs = analysis.PairsName;
+        List<Place> marks = [];
         if (analysis.PairsTrained is { } trained)
-            marks.Add((trained, "trained"));
+            marks.Add(new(trained, "trained"));
         if (analysis.KeyWidth is { } width)
-            marks.Add((width, "d_k"));
-        yield return Lines(
+            marks.Add(new(width, "d_k"));
+        yield return new Lines(
             "capacity",
-            $"Accuracy against the {analysis.PairsName} to keep",
-            $"The same network on documents with more and with fewer {analysis.PairsName} than it was trained on, at "
-                + "horizon "
+            $"Accuracy against the {pairs} to keep",
+            $"The same network on documents with more and with fewer {pairs} than it was trained on, at horizon "
                 + $"{analysis.HorizonTrained}.{(marks.Count > 1 ? " d_k: as many keys can be orthogonal." : "")}",
-            analysis.PairsName,
+            pairs,
             "accuracy",
-            "log",
-            analysis.Capacity.Select(p => ((double)p.At, p.Accuracy, "")),
-            marks
-        );
-
-        yield return Lines(
+            Points(analysis.Capacity)
+        )
+        {
+            Marks = marks,
+            Chance = chance,
+        }.Draw();
+        yield return new Lines(
             "distance",
             "Accuracy against the distance",
             "The same network at other horizons; to the left of the mark those that it was trained on.",
             "horizon",
             "accuracy",
-            "log",
-            analysis.Distance.Select(p => ((double)p.At, p.Accuracy, "")),
-            [(analysis.HorizonTrained, "trained")]
-        );
+            Points(analysis.Distance)
+        )
+        {
+            Marks = [new(analysis.HorizonTrained, "trained")],
+            Chance = chance,
+        }.Draw();
+
+        static IEnumerable<Point> Points(IEnumerable<CurvePoint> curve) =>
+            curve.Select(p => new Point(p.At, p.Accuracy, "", p.Answers));
     }
 
-    /// <returns>Null where no point is a number.</returns>
-    private static Figure? Lines(
-        string id,
-        string title,
-        string caption,
-        string x,
-        string y,
-        string scale,
-        IEnumerable<(double X, double? Y, string Of)> points,
-        IReadOnlyList<(double At, string Label)>? marks = null
-    )
+    /// <param name="X">Its place.</param>
+    /// <param name="Y">Its value.</param>
+    /// <param name="Line">The line that it is a point of.</param>
+    /// <param name="Answers">How many answers a share is of; null for what is no share.</param>
+    private sealed record Point(double X, double? Y, string Line, long? Answers = null);
+
+    private sealed record Place(double X, string Label);
+
+    /// <summary>
+    /// Lines over one axis: an accuracy, with the interval of each point and a logarithmic axis, or a mean.
+    /// </summary>
+    private sealed record Lines(string Id, string Title, string Caption, string X, string Y, IEnumerable<Point> Points)
     {
-        var drawn = points.Where(p => p.Y is { } v && double.IsFinite(v)).ToList();
-        if (drawn.Count == 0)
-            return null;
-        var of = drawn.Select(p => p.Of).Distinct().ToList();
-        var at = drawn.Select(p => p.X).Distinct().Order().ToList();
-        bool log = scale == "log";
-        var lines = new Chart
+        public IReadOnlyList<Place> Marks { get; init; } = [];
+        public double? Chance { get; init; }
+
+        private bool IsAccuracy => Y == "accuracy";
+
+        /// <returns>Null if no point is a number.</returns>
+        public Figure? Draw()
         {
-            Rows = drawn.Select(p => new
+            var drawn = Points.Where(p => p.Y is { } v && double.IsFinite(v)).ToList();
+            if (drawn.Count == 0)
+                return null;
+            var lines = drawn.Select(p => p.Line).Distinct().ToList();
+            var at = drawn.Select(p => p.X).Distinct().Order().ToList();
+            var rows = drawn.Select(p =>
             {
-                x = p.X,
-                y = p.Y,
-                of = p.Of,
-            }),
-            Mark = Mark.Line(at.Count <= 40 ? 30 : null),
-            X = new("x", x)
+                var (low, high) = p.Answers is { } n ? Sample.ShareInterval(p.Y!.Value, n) : (p.Y!.Value, p.Y.Value);
+                return new
+                {
+                    x = p.X,
+                    y = p.Y,
+                    of = p.Line,
+                    low,
+                    high,
+                    n = p.Answers,
+                };
+            });
+            var chart = new Chart
             {
-                Scale = log ? Scale.Tight with { Type = "log", Base = 2 } : Scale.Tight with { Zero = false },
-                Axis = log
-                    ? new() { Values = at.Where(v => Math.Log2(v) % 1 == 0), Format = "d" }
-                    : new() { TickCount = 6, Format = "d" },
-            },
-            Y = new("y", y) { Scale = y == "accuracy" ? Scale.Share : Scale.FromZero, Axis = Axis.Few },
-            Color = Coloured("of", of, columns: 8),
-        };
-        IEnumerable<Chart> Marked((double At, string Label) mark, int i)
-        {
-            var (align, dx) = mark.At < at[^1] ? ("left", 4) : ("right", -4);
-            yield return Chart.Rule(x: At(mark.At), dash: [5, 3]);
-            yield return Chart.Words(mark.Label, mark.At, 196 - 16 * i, align, dx);
+                X = new("x", X)
+                {
+                    Scale = IsAccuracy
+                        ? Scale.Tight with
+                        {
+                            Type = "log",
+                            Base = 2,
+                        }
+                        : Scale.Tight with
+                        {
+                            Zero = false,
+                        },
+                    Axis = IsAccuracy
+                        ? new() { Values = at.Where(v => Math.Log2(v) % 1 == 0), Format = "d" }
+                        : new() { TickCount = 6, Format = "d" },
+                },
+                Y = new("y", Y)
+                {
+                    Scale = IsAccuracy ? Scale.Accuracy(Chance, rows.Select(r => (double?)r.low)) : Scale.FromZero,
+                    Axis = Axis.Few,
+                },
+                Color = Coloured("of", lines, columns: 8),
+            };
+            List<Chart> layers =
+            [
+                chart with
+                {
+                    Mark = Mark.Line(at.Count <= 40 ? 30 : null),
+                    Tooltip = IsAccuracy
+                        ?
+                        [
+                            Tip("x", X),
+                            Tip("y", Y, ".3f"),
+                            Tip("low", "from", ".3f"),
+                            Tip("high", "to", ".3f"),
+                            Tip("n", "answers"),
+                        ]
+                        : null,
+                },
+            ];
+            if (IsAccuracy)
+            {
+                layers.Add(
+                    chart with
+                    {
+                        Mark = new("rule", StrokeWidth: 1.2),
+                        Y = chart.Y with { Field = "low" },
+                        Y2 = new("high") { Type = null },
+                    }
+                );
+            }
+            var answers = drawn.Select(p => p.Answers ?? 0).ToList();
+            string interval = IsAccuracy
+                ? $" Bars: 95 % intervals (Wilson), of {Range(answers.Min(), answers.Max())} answers at each point."
+                : "";
+            return new Chart
+            {
+                Height = 200,
+                Layers =
+                [
+                    .. Chart.Chance(Chance),
+                    new() { Rows = rows, Layers = layers },
+                    .. Marks.SelectMany((mark, i) => Marked(mark, i, at[^1])),
+                ],
+            }.Figure(Id, Title, Caption + interval);
         }
-        return new Chart { Height = 200, Layers = [lines, .. (marks ?? []).SelectMany(Marked)] }.Figure(
-            id,
-            title,
-            caption
-        );
+
+        private static string Range(long from, long to) => from == to ? $"{from}" : $"{from} to {to}";
+
+        private static IEnumerable<Chart> Marked(Place mark, int i, double last)
+        {
+            var (align, dx) = mark.X < last ? ("left", 4) : ("right", -4);
+            yield return Chart.Rule(x: At(mark.X), dash: [5, 3]);
+            yield return Chart.Words(mark.Label, mark.X, 160 - 16 * i, align, dx);
+        }
     }
 }

@@ -7,44 +7,19 @@ namespace EmtTorch.Analysis.Charts;
 /// <summary>The states of a network that learned flip_flop.</summary>
 internal static class FlipFlopFigure
 {
+    /// <summary>More stable points than this are not labelled with their bits: the labels would overlap.</summary>
+    private const int LabelLimit = 32;
+
     /// <summary>
-    /// Visited states as thin lines on the first two principal components, and the fixed points over them.
+    /// Visited states as thin lines and the fixed points over them: the first two principal components and, beside
+    /// them, the third against the second.
     /// </summary>
-    /// <remarks>The third component is the colour, by viridis, which the colour-blind can read; stable or not is told
-    /// by filled or open and by the shape.</remarks>
+    /// <remarks>Stable or not is told by filled or open, by the shape and by the colour.</remarks>
     public static Figure Of(FlipFlopStates states)
     {
-        var points = states
-            .Projected.Zip(states.Signs, states.FixedPoints.Points)
-            .Select(p => new
-            {
-                x = At(p.First, 0),
-                y = At(p.First, 1),
-                z = At(p.First, 2),
-                outputs = p.Second,
-                kind = p.Third.IsStable ? "stable" : "unstable",
-                directions = p.Third.UnstableDirections,
-                starts = p.Third.Count,
-            });
-        Chart Points(string kind, bool filled) =>
-            new()
-            {
-                Transform = [new { filter = $"datum.kind === '{kind}'" }],
-                Mark = new("point", Filled: filled, Size: filled ? 140 : 70, StrokeWidth: 1.8, Opacity: 1),
-                X = new("x", Title(0)),
-                Y = new("y", Title(1)),
-                // Without viridis's brightest yellow, which is faint on white.
-                Color = new("z", Title(2))
-                {
-                    Scale = new(Scheme: new { name = "viridis", extent = new[] { 0, 0.85 } }),
-                },
-                Shape = Named("kind", "fixed point") with
-                {
-                    Scale = new(Domain: new[] { "stable", "unstable" }, Range: new[] { "circle", "diamond" }),
-                },
-                Tooltip = [Tip("outputs"), Tip("kind"), Tip("directions", "unstable directions"), Tip("starts")],
-            };
-        var visited = new Chart
+        int stable = states.FixedPoints.Stable.Count();
+        int[] across = states.Variance.Count > 2 ? [0, 2] : [0];
+        return new Chart
         {
             Rows = states.Trajectories.SelectMany(
                 (states, k) =>
@@ -54,44 +29,100 @@ internal static class FlipFlopFigure
                             {
                                 sequence = k,
                                 step = t + 1,
-                                x = At(h, 0),
-                                y = At(h, 1),
+                                c0 = At(h, 0),
+                                c1 = At(h, 1),
+                                c2 = At(h, 2),
                             }
                     )
             ),
-            Mark = new("line", StrokeWidth: 0.6, Opacity: 0.45, Color: Palette.Grey),
-            X = new("x", Title(0)),
-            Y = new("y", Title(1)),
-            Order = new("step"),
-            Detail = Named("sequence"),
-        };
-        int stable = states.FixedPoints.Stable.Count();
-        return new Chart
-        {
-            Width = 420,
-            Height = 420,
-            Layers =
-            [
-                visited,
-                new() { Rows = points, Layers = [Points("unstable", filled: false), Points("stable", filled: true)] },
-            ],
+            Beside = across.Select(c => Panel(states, c, labelled: stable <= LabelLimit)),
         }.Figure(
             "fixed-points",
             $"{stable} stable and {states.FixedPoints.Points.Count - stable} unstable fixed points; "
                 + $"{states.Patterns.Count} of {states.PatternCount:0} patterns are kept",
-            "Grey lines are hidden states on task data, on their first two principal components (with each one's "
-                + "share of the variance). A filled circle is a stable fixed point, which keeps one pattern of "
-                + "bits; an open diamond is an unstable one, between patterns. The colour is the third component."
+            "Grey lines are hidden states on task data, on their principal components (with each one's share of the "
+                + "variance). A filled circle is a stable fixed point, which keeps the pattern of bits beside it "
+                + "(to its right if the component that the panel does not show is positive); an open diamond is an "
+                + "unstable one, between patterns."
         );
-
-        string Title(int component) =>
-            component < states.Variance.Count
-                ? string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"component {component + 1} ({states.Variance[component]:P0})"
-                )
-                : $"component {component + 1} (none)";
     }
+
+    private static Chart Panel(FlipFlopStates states, int across, bool labelled)
+    {
+        var x = new Channel($"c{across}", Title(states, across));
+        var y = new Channel("c1", Title(states, 1));
+        var points = states
+            .Projected.Zip(states.Signs, states.FixedPoints.Points)
+            .Select(p => new
+            {
+                c0 = At(p.First, 0),
+                c1 = At(p.First, 1),
+                c2 = At(p.First, 2),
+                outputs = p.Second,
+                kind = p.Third.IsStable ? "stable" : "unstable",
+                directions = p.Third.UnstableDirections,
+                starts = p.Third.Count,
+            });
+        string[] kinds = ["unstable", "stable"];
+        Chart Points(string kind, bool filled) =>
+            new()
+            {
+                Transform = [new { filter = $"datum.kind === '{kind}'" }],
+                Mark = new("point", Filled: filled, Size: filled ? 110 : 60, StrokeWidth: 1.8, Opacity: 1),
+                X = x,
+                Y = y,
+                Color = Told("kind", kinds, [Palette.Vermilion, Palette.Blue], title: "fixed point"),
+                Shape = Told("kind", kinds, ["diamond", "circle"], title: "fixed point"),
+                Tooltip = [Tip("outputs"), Tip("kind"), Tip("directions", "unstable directions"), Tip("starts")],
+            };
+        // Points that differ only in the component that a panel does not show lie over each other.
+        Chart Labels(bool positive) =>
+            new()
+            {
+                Transform =
+                [
+                    new { filter = $"datum.kind === 'stable' && datum.c{2 - across} {(positive ? ">=" : "<")} 0" },
+                ],
+                Mark = new("text", Align: positive ? "left" : "right", Dx: positive ? 9 : -9, FontSize: 12),
+                X = x,
+                Y = y,
+                Text = new("outputs") { Type = "nominal" },
+            };
+        return new()
+        {
+            Width = 370,
+            Height = 370,
+            Layers =
+            [
+                new()
+                {
+                    Mark = new("line", StrokeWidth: 0.6, Opacity: 0.45, Color: Palette.Grey),
+                    X = x,
+                    Y = y,
+                    Order = new("step"),
+                    Detail = Named("sequence"),
+                },
+                new()
+                {
+                    Rows = points,
+                    Layers =
+                    [
+                        Points("unstable", filled: false),
+                        Points("stable", filled: true),
+                        .. labelled ? [Labels(positive: true), Labels(positive: false)] : Array.Empty<Chart>(),
+                    ],
+                },
+            ],
+        };
+    }
+
+    private static string Title(FlipFlopStates states, int component) =>
+        component < states.Variance.Count
+            ? string.Create(
+                CultureInfo.InvariantCulture,
+                $"component {component + 1} ({states.Variance[component]:P0})"
+            )
+            : $"component {component + 1} (none)";
 
     /// <summary>A component, or 0 of a network that has fewer units than axes.</summary>
     private static double At(IReadOnlyList<double> components, int i) => i < components.Count ? components[i] : 0;

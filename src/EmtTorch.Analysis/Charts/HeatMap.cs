@@ -31,6 +31,12 @@ internal sealed record HeatMap
     /// <summary>Blue to white to orange, centred at 0; otherwise white to blue, from 0.</summary>
     public bool Diverging { get; init; } = true;
 
+    /// <summary>What cells without a finite value are, as the caption says it.</summary>
+    public string Grey { get; init; } = "have no finite value";
+
+    /// <summary>What cells of history entries are that are not live, in the same form.</summary>
+    public const string NotLive = "are entries that are not live";
+
     /// <summary>Height = a·width + b, in pixels.</summary>
     public (double A, double B) Height { get; init; } = (1, 0);
 
@@ -56,7 +62,7 @@ internal sealed record HeatMap
         }
 
         if (Values!.Any(row => row is null || row.Length < blocks.Columns || row.Any(value => !double.IsFinite(value))))
-            caption += " Grey cells have no finite value.";
+            caption += $" Grey cells {Grey}.";
         double limit = Limit ?? ColourLimit(blocks.Values),
             greatest = blocks.Values.SelectMany(row => row).Where(double.IsFinite).Max(Math.Abs);
         if (greatest > limit * 1.001)
@@ -205,7 +211,7 @@ internal sealed record HeatMap
     private static Channel Position(string field, HeatAxis axis, int count, bool reverse) =>
         new(field)
         {
-            Scale = new(Domain: new[] { 0.5m, count + 0.5m }, Nice: false, Zero: false, Reverse: reverse),
+            Scale = new(Domain: new[] { 0.5m, count + 0.5m }, Nice: false, Zero: false, Reverse: reverse, Padding: 0),
             Axis = axis.Axis(),
         };
 
@@ -256,7 +262,9 @@ internal sealed record HeatAxis(string Title)
     public string CellLabel(string name) =>
         Names is null
             ? $"'' + (datum.{name}0 + 0.5)"
-            : $"[{string.Join(',', Names.Select(text => $"'{text.Replace("\\", "\\\\").Replace("'", "\\'")}'"))}][datum.{name}0 - 0.5]";
+            : $"[{string.Join(',', Names.Select(Quoted))}][datum.{name}0 - 0.5]";
+
+    private static string Quoted(string text) => $"'{text.Replace("\\", "\\\\").Replace("'", "\\'")}'";
 
     public Axis Axis()
     {

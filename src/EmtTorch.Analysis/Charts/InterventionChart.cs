@@ -3,12 +3,13 @@ using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
 
-/// <summary>The accuracy after something was done to a variable's contents: a chart and a table.</summary>
+/// <summary>The accuracy after something was done to a variable's contents.</summary>
 internal static class InterventionChart
 {
+    /// <returns>Null if no accuracy is finite.</returns>
     public static Figure? Of(IReadOnlyList<Intervention> interventions)
     {
-        var finite = interventions.Where(i => i.Accuracy is double a && double.IsFinite(a)).ToList();
+        var finite = interventions.Where(i => i.Accuracy is { } a && double.IsFinite(a)).ToList();
         if (finite.Count == 0)
             return null;
         var kinds = finite.Select(i => i.Kind).Distinct().ToList();
@@ -21,29 +22,40 @@ internal static class InterventionChart
                 v = i.Accuracy,
             }
         );
-        var named = Named("of") with { Scale = new(Domain: kinds), Legend = new() };
+        var accuracy = new Channel("v", "accuracy")
+        {
+            Scale = Scale.Accuracy(0.5, finite.Select(i => i.Accuracy)),
+            Axis = Axis.Few,
+        };
         return new Chart
         {
             Height = 240,
-            Y = new("v", "accuracy") { Scale = Scale.Share with { Clamp = true }, Axis = Axis.Few },
-            Color = named,
             Layers =
             [
-                new() { Rows = rows[true], Mark = new("rule", StrokeDash: [5, 3], StrokeWidth: 1.5, Tooltip: true) },
+                .. Chart.Chance(0.5),
+                new()
+                {
+                    Rows = rows[true],
+                    Mark = new("rule", StrokeDash: [5, 3], StrokeWidth: 1.5, Tooltip: true),
+                    Y = accuracy,
+                    Color = Coloured("of", kinds),
+                },
                 new()
                 {
                     Rows = rows[false],
                     Mark = Mark.Dots(70) with { Tooltip = true },
                     X = new("k", "variable") { Type = "ordinal", Axis = new(LabelAngle: 0, Grid: true) },
                     XOffset = Named("of"),
-                    Shape = named,
+                    Y = accuracy,
+                    Color = Coloured("of", kinds),
+                    Shape = Told("of", kinds, Shapes),
                 },
             ],
         }.Figure(
             "interventions",
             "Accuracy after interventions",
             "Share of output bits as predicted, by the variable that was changed."
-                + (rows[true].Any() ? " Dashed lines: interventions that belong to no single variable." : "")
+                + (rows[true].Any() ? " Dashed lines in colour: interventions that belong to no single variable." : "")
         );
     }
 }

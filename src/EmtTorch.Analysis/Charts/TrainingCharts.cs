@@ -3,105 +3,120 @@ using static EmtTorch.Analysis.Charts.Channel;
 namespace EmtTorch.Analysis.Charts;
 
 /// <summary>
-/// The curves of metrics.jsonl by step: loss, accuracy, horizon, of text the bits per character, and how the
-/// eigenvalues come to theory's.
+/// The curves of metrics.jsonl by step: loss, bits per character (of text), accuracy, horizon, and how the eigenvalues
+/// approach those of the theory.
 /// </summary>
 internal static class TrainingCharts
 {
     /// <summary>More points than this are thinned evenly: a curve 1100 pixels wide shows no more.</summary>
     private const int PointLimit = 1500;
 
-    public static IEnumerable<Figure> Of(IReadOnlyList<TrainingPoint> points, bool onTokens = false)
+    private sealed record Curve(string Name, Func<TrainingPoint, double?> Value);
+
+    private enum Kind
+    {
+        Loss,
+        Linear,
+        Accuracy,
+        Steps,
+    }
+
+    private sealed record Curves(string Id, string Title, string Caption, string Axis, Kind Kind, params Curve[] All);
+
+    /// <param name="points">The lines of metrics.jsonl.</param>
+    /// <param name="onTokens">Whether the task is on tokens, and accuracy a share of answers.</param>
+    /// <param name="chance">The accuracy of guessing, or null.</param>
+    /// <returns>The figures of what the points have values of.</returns>
+    public static IEnumerable<Figure> Of(
+        IReadOnlyList<TrainingPoint> points,
+        bool onTokens = false,
+        double? chance = null
+    )
     {
         int stride = (points.Count + PointLimit - 1) / PointLimit;
         var drawn = points
             .Where(
-                (_, i) =>
-                    i % stride == 0
-                    || i == points.Count - 1
-                    || points[i].TestAccuracy is not null
-                    || points[i].TestLoss is not null
+                (p, i) =>
+                    i % stride == 0 || i == points.Count - 1 || p.TestAccuracy is not null || p.TestLoss is not null
             )
             .ToList();
         string thinned = stride > 1 ? $" Every {stride}th logged point." : "";
-        Figure?[] figures =
+        return Describe(onTokens, thinned).Select(c => Draw(c, drawn, chance)).OfType<Figure>();
+    }
+
+    private static Curves[] Describe(bool onTokens, string thinned) =>
         [
-            Curves(
-                drawn,
-                ("training-loss", "Loss"),
-                (
-                    onTokens
-                        ? "Mean cross entropy of what is asked, in nats, on a logarithmic scale."
-                        : "On a logarithmic scale."
-                ) + thinned,
-                ("loss", "log"),
-                ("training", p => Positive(p.Loss)),
-                ("test", p => Positive(p.TestLoss))
+            new(
+                "training-loss",
+                "Loss",
+                (onTokens ? "Mean cross entropy of the answers, in nats; logarithmic scale." : "Logarithmic scale.")
+                    + thinned,
+                "loss",
+                Kind.Loss,
+                new("training", p => Positive(p.Loss)),
+                new("test", p => Positive(p.TestLoss))
             ),
-            Curves(
-                drawn,
-                ("training-bits", "Bits per character"),
-                "At the tests: of all characters, of those in words that are new in their document, and in words "
-                    + "that were in it before.",
-                ("bits per character", "zero"),
-                ("all characters", p => p.TestBits),
-                ("new words", p => p.TestBitsNewWords),
-                ("seen words", p => p.TestBitsSeenWords)
+            new(
+                "training-bits",
+                "Bits per character",
+                "At each test: over all characters, over those in words that are new in their document, and over "
+                    + "those in words that occurred in it before.",
+                "bits per character",
+                Kind.Linear,
+                new("all characters", p => p.TestBits),
+                new("new words", p => p.TestBitsNewWords),
+                new("seen words", p => p.TestBitsSeenWords)
             ),
-            Curves(
-                drawn,
-                ("training-accuracy", "Accuracy"),
+            new(
+                "training-accuracy",
+                "Accuracy",
                 (onTokens ? "Share of right answers." : "Share of output bits with the right sign.") + thinned,
-                ("accuracy", "linear"),
-                ("training", p => p.Accuracy),
-                ("test", p => p.TestAccuracy)
+                "accuracy",
+                Kind.Accuracy,
+                new("training", p => p.Accuracy),
+                new("test", p => p.TestAccuracy)
             ),
-            Curves(
-                drawn,
-                ("training-horizon", "Horizon"),
+            new(
+                "training-horizon",
+                "Horizon",
                 (
                     onTokens
-                        ? "How far the curriculum goes, in what the task counts."
+                        ? "The distance that the curriculum asks for, in the task's unit."
                         : "Steps of output that the curriculum asks for."
                 ) + thinned,
-                ("horizon", "step"),
-                ("training", p => p.Horizon)
+                "horizon",
+                Kind.Steps,
+                new Curve("training", p => p.Horizon)
             ),
-            Curves(
-                drawn,
-                ("training-spectral", "Spectral error"),
-                "At each test at which the network has as many persistent eigenvalues as theory.",
-                ("radians", "log"),
-                ("test", p => Positive(p.SpectralError))
+            new(
+                "training-spectral",
+                "Spectral error",
+                "At each test at which the network has as many persistent eigenvalues as the theory.",
+                "radians",
+                Kind.Loss,
+                new Curve("test", p => Positive(p.SpectralError))
             ),
-            Curves(
-                drawn,
-                ("training-eigenvalues", "Persistent eigenvalues"),
-                "How many of the network's are greater than 0.9 in magnitude.",
-                ("eigenvalues", "step"),
-                ("test", p => p.EigenvaluesLearned)
+            new(
+                "training-eigenvalues",
+                "Persistent eigenvalues",
+                "How many eigenvalues of the network have a magnitude above 0.9.",
+                "eigenvalues",
+                Kind.Steps,
+                new Curve("test", p => p.EigenvaluesLearned)
             ),
         ];
-        return figures.OfType<Figure>();
-    }
 
     private static double? Positive(double? value) => value > 0 ? value : null;
 
-    private static Figure? Curves(
-        List<TrainingPoint> points,
-        (string Id, string Title) figure,
-        string caption,
-        (string Title, string Kind) y,
-        params (string Of, Func<TrainingPoint, double?> Value)[] curves
-    )
+    private static Figure? Draw(Curves curves, List<TrainingPoint> points, double? chance)
     {
         var rows = curves
-            .SelectMany(c =>
+            .All.SelectMany(c =>
                 points.Select(p => new
                 {
                     s = p.Step,
                     v = c.Value(p),
-                    of = c.Of,
+                    of = c.Name,
                 })
             )
             .Where(row => row.v is { } v && double.IsFinite(v))
@@ -109,29 +124,39 @@ internal static class TrainingCharts
         if (rows.Count == 0)
             return null;
         // Tests have the same look where training has no curve.
-        string[] names = curves[0].Of == "test" ? ["training", "test"] : [.. curves.Select(c => c.Of)];
+        string[] names = curves.All[0].Name == "test" ? ["training", "test"] : [.. curves.All.Select(c => c.Name)];
         string[] shown = [.. names.Where(n => rows.Any(row => row.of == n))];
         Channel Looks(IReadOnlyList<object> looks) =>
             Told("of", shown, [.. shown.Select(n => looks[Array.IndexOf(names, n)])]);
-        return new Chart
+        // A line through one point is not seen.
+        var sparse = rows.GroupBy(r => r.of).Where(g => g.Count() < 60).SelectMany(g => g).ToList();
+        var chart = new Chart
         {
-            Height = 200,
             Rows = rows,
-            Mark = Mark.Line(rows.Count < 60 ? 25 : null) with
-            {
-                Interpolate = y.Kind == "step" ? "step-after" : "linear",
-            },
+            Mark = Mark.Line() with { Interpolate = curves.Kind == Kind.Steps ? "step-after" : "linear" },
             X = new("s", "step") { Axis = Axis.Steps },
-            Y = new("v", y.Title)
+            Y = new("v", curves.Axis)
             {
-                Scale =
-                    y.Kind == "log" ? Scale.Log
-                    : y.Kind == "linear" ? Scale.Share with { Clamp = true }
-                    : Scale.FromZero,
-                Axis = y.Kind == "log" ? Axis.Short : Axis.Few,
+                Scale = curves.Kind switch
+                {
+                    Kind.Loss => Scale.Log,
+                    Kind.Accuracy => Scale.Accuracy(chance, rows.Select(r => r.v)),
+                    _ => Scale.FromZero,
+                },
+                Axis = curves.Kind == Kind.Loss ? Axis.Logarithmic : Axis.Few,
             },
             Color = Looks(Palette.Series),
-            StrokeDash = Looks(Dashes),
-        }.Figure(figure.Id, figure.Title, caption);
+        };
+        List<Chart> layers =
+        [
+            .. Chart.Chance(curves.Kind == Kind.Accuracy ? chance : null),
+            chart with
+            {
+                StrokeDash = Looks(Dashes),
+            },
+        ];
+        if (sparse.Count > 0)
+            layers.Add(chart with { Rows = sparse, Mark = Mark.Dots(25) with { Tooltip = true } });
+        return new Chart { Height = 200, Layers = layers }.Figure(curves.Id, curves.Title, curves.Caption);
     }
 }

@@ -29,7 +29,7 @@ internal static class XorFigures
                     },
                 }
             ),
-            Mark = Mark.Line(pointSize: 50) with { Clip = true },
+            Mark = Mark.Line(pointSize: 50),
             X = new("k", "k, steps ahead") { Axis = Axis.Whole },
             Y = new("v", "share") { Scale = Scale.Share },
             Color = Coloured("of", names),

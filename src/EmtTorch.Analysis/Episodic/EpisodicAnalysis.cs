@@ -9,22 +9,17 @@ namespace EmtTorch.Analysis.Episodic;
 
 /// <summary>
 /// What an <see cref="EpisodicTransformer"/> does with its episodic memory, read on documents of its own task: what the
-/// gates let in, what the reads return, how the fast weights fill up, and how accuracy falls
-/// with the number of pairs to keep and with the distance to them.
+/// gates let in, what the reads return, how the fast weights fill up, and how accuracy falls with the number of pairs
+/// to keep and with the distance to them.
 /// </summary>
 /// <example><code>
 /// using var network = TrainedNetwork.Load("runs/segment_recall/seed-1");
 /// var analysis = EpisodicAnalysis.Of(network.Transformer!, network.Configuration);
-/// foreach (var block in analysis.Reads) Console.WriteLine($"{block.Block}: {block.Asked:P1} of a read comes from the asked pair");
+/// foreach (var head in analysis.Reads) Console.WriteLine($"{head.Block}: {head.Asked:P1} comes from the asked pair");
 /// </code></example>
 public sealed class EpisodicAnalysis
 {
-    /// <summary>
-    /// Tokens that are read at once: without a window, attention's memory grows with this times what is before.
-    /// </summary>
-    private const int Piece = 512;
-
-    /// <summary>Places at which the fast weights are looked at, about.</summary>
+    /// <summary>About how often the fast weights are looked at in a document.</summary>
     private const int Places = 32;
 
     private readonly EpisodicTransformer _network;
@@ -36,7 +31,7 @@ public sealed class EpisodicAnalysis
     private EpisodicAnalysis(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions options) =>
         (_network, _configuration, _task, _options) = (network, configuration, configuration.Task.Tokens!, options);
 
-    /// <summary>What can't be computed, and why.</summary>
+    /// <summary>What cannot be computed, and why.</summary>
     public IReadOnlyList<string> Problems => _problems;
 
     /// <summary>The share of right answers at the evaluation's horizon; of text on the test part.</summary>
@@ -70,17 +65,16 @@ public sealed class EpisodicAnalysis
     /// <summary>Pairs of a document that it was trained on; chains of two_hop.</summary>
     public int? PairsTrained => _task.PairCount;
 
-    /// <summary>What the task has of these.</summary>
+    /// <summary>What the task calls its pairs.</summary>
     internal string PairsName => _task.PairsName;
 
     /// <summary>The longest horizon that it was trained on.</summary>
     public int HorizonTrained => _configuration.Training.Curriculum.Horizons[^1];
 
     /// <summary>d_k, the rows of a head's fast weights; null without them.</summary>
-    public int? KeyWidth =>
-        _configuration.Model.Memory == "none"
-            ? null
-            : _configuration.Model.HiddenSize / _configuration.Model.MemoryHeads;
+    public int? KeyWidth => _network.Memories.Count == 0 ? null : _configuration.Model.HiddenSize / MemoryHeads;
+
+    internal int MemoryHeads => _configuration.Model.Find<FastWeightSettings>()?.Heads ?? 1;
 
     /// <summary>The state of one document in bytes, before its first token.</summary>
     public long? StateBytesStart { get; private set; }
@@ -88,10 +82,10 @@ public sealed class EpisodicAnalysis
     /// <summary>The state of one document in bytes after the longest document that was read.</summary>
     public long? StateBytesEnd { get; private set; }
 
-    /// <summary>How many tokens that one has.</summary>
+    /// <summary>How many tokens the longest document has.</summary>
     public long StateTokens { get; private set; }
 
-    /// <summary>Of text alone.</summary>
+    /// <summary>What is measured of a text; null for other tasks.</summary>
     public TextReading? Text { get; private set; }
 
     /// <summary>One document in detail, at the longest trained horizon.</summary>
@@ -159,137 +153,7 @@ public sealed class EpisodicAnalysis
             Note(_configuration.Evaluation.Horizon);
     }
 
-    /// <summary>What was found, a sentence each.</summary>
-    public IReadOnlyList<string> Summary()
-    {
-        static string Text(FormattableString text) => FormattableString.Invariant(text);
-        var lines = new List<string>();
-        if (this.Text is { Bits: { } bits } t)
-        {
-            lines.Say(
-                $"It needs {bits:F3} bits per character on the test part{(t.NewWords is { } fresh && t.SeenWords is { } seen ? Text($": {fresh:F3} in words that are new in their document, {seen:F3} in words seen there before") : "")}."
-            );
-        }
-        else if (Accuracy is { } accuracy)
-        {
-            lines.Say(
-                $"It answers {100 * accuracy:F2} % of what is asked at horizon {_configuration.Evaluation.Horizon}."
-            );
-        }
-        // Of the head whose gate tells kinds apart the most.
-        if (
-            Gates
-                .Where(g => g.Kinds.All(k => k.Gate is { } open && double.IsFinite(open)))
-                .MaxBy(g => g.Kinds.Max(k => k.Gate) - g.Kinds.Min(k => k.Gate)) is
-            { } gate
-        )
-        {
-            lines.Add(
-                OfGate(
-                    $"block {gate.Block}'s fast weights{(_configuration.Model.MemoryHeads > 1 ? $", head {gate.Head}," : "")}",
-                    gate.Kinds
-                )
-            );
-        }
-        else if (Gates.Count > 0 && Gates[0].Kinds.All(k => k.Gate is null))
-        {
-            lines.Say($"There is no gate: every token is written alike, with β = η = {Gates[0].Rate:F2} in block 1.");
-        }
-
-        if (Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked) is { } best)
-        {
-            lines.Say(
-                $"At questions {100 * best.Asked:F1} % of what block {best.Block}{(_configuration.Model.MemoryHeads > 1 ? $", head {best.Head}," : "")} reads comes from the asked pair and {100 * best.Others:F1} % from the others{(best.Share is { } share ? Text($"; in {100 * share:F1} % of them the asked one gives the most") : "")}."
-            );
-        }
-
-        if (Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph)
-        {
-            lines.Say(
-                $"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{(graph.Linked is { } linked ? Text($"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second") : "")}."
-            );
-        }
-
-        if (
-            Graphs
-                .Where(g => g.Gates.Count > 0 && g.Gates.All(k => double.IsFinite(k.Strength)))
-                .MaxBy(g => g.Gates.Max(k => k.Gate) - g.Gates.Min(k => k.Gate)) is
-            { } nodes
-        )
-        {
-            lines.Add(OfGate($"block {nodes.Block}'s graph", nodes.Gates));
-        }
-
-        if (FastWeights.Where(f => double.IsFinite(f.EffectiveRank[^1])).ToList() is { Count: > 0 } courses)
-        {
-            lines.Say(
-                $"After {courses[0].Tokens[^1]} tokens the fast weights' effective rank is {string.Join(", ", courses.Select(f => Text($"{f.EffectiveRank[^1]:F1}")))} of {KeyWidth}; a document's state has {StateBytesStart} bytes at its start, {StateBytesEnd} after {StateTokens} tokens."
-            );
-        }
-
-        string?[] limits =
-        [
-            Reach(Capacity, "", $" {PairsName}") switch
-            {
-                null => null,
-                "" => $"at no number of {PairsName}",
-                var pairs => Text($"{pairs} (trained on {PairsTrained})"),
-            },
-            Reach(Distance, "horizon ", "") switch
-            {
-                null => null,
-                "" => "at no horizon",
-                var far => Text($"{far} (trained up to {HorizonTrained})"),
-            },
-        ];
-        if (limits.Any(l => l is not null))
-            lines.Add($"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.");
-        return lines;
-    }
-
-    private static string OfGate(string whose, IReadOnlyList<KindReading> kinds)
-    {
-        const double Closed = 0.1;
-        var (most, least) = (kinds.MaxBy(k => k.Gate)!, kinds.MinBy(k => k.Gate)!);
-        return FormattableString.Invariant(
-            most.Gate < Closed
-                ? (FormattableString)
-                    $"The gate of {whose} lets in hardly anything (of {most.Kind} the most, g = {most.Gate:F2})."
-                : $"The gate of {whose} lets in most of {most.Kind} (g = {most.Gate:F2}) and least of {least.Kind} ({least.Gate:F2})."
-        );
-    }
-
-    /// <summary>
-    /// The longest stretch of a curve at 90 % or more, in words: "up to 64" from its beginning on, "from 16 to 64" or
-    /// "at 16" else; "" where there is none, null where there is no curve.
-    /// </summary>
-    /// <param name="curve">The curve.</param>
-    /// <param name="before">Put before its first number.</param>
-    /// <param name="after">Put behind its last one.</param>
-    internal static string? Reach(IReadOnlyList<CurvePoint> curve, string before, string after)
-    {
-        if (curve.Count == 0 || curve[0].Accuracy is null)
-            return null;
-        int length = 0,
-            longest = 0,
-            last = 0;
-        for (int i = 0; i < curve.Count; i++)
-        {
-            length = curve[i].Accuracy >= 0.9 ? length + 1 : 0;
-            if (length > longest)
-                (longest, last) = (length, i);
-        }
-        if (longest == 0)
-            return "";
-        int first = last - longest + 1;
-        var words =
-            first == 0 ? $"up to {before}{curve[last].At}"
-            : first == last ? $"at {before}{curve[last].At}"
-            : $"from {before}{curve[first].At} to {curve[last].At}";
-        return words + after;
-    }
-
-    /// <summary>Documents that a measurement may have.</summary>
+    /// <summary>How many documents a measurement reads: fewer if they are long or the network is large.</summary>
     private int Count(long tokens, int most)
     {
         var model = _configuration.Model;
@@ -304,7 +168,7 @@ public sealed class EpisodicAnalysis
         var task = _configuration.Task.ToTokenTask(horizon, CPU);
         using var held = task as IDisposable;
         int count = Count(_configuration.Task.TokensAt(horizon), _options.TestDocuments);
-        var score = new Score();
+        var score = new AnswerScore();
         if (task is TextCorpus text)
         {
             // All of the test part, as far as the time allows.
@@ -341,7 +205,7 @@ public sealed class EpisodicAnalysis
         using var generator = new Generator(_options.Seed, CPU);
         var start = text.Documents(TextPart.Test, 0, 1)[0].Input;
         start = start.narrow(1, 0, Math.Min(PromptLength, start.shape[1]));
-        string Readable(Tensor tokens) => ReadableText.Of([.. Numbers(tokens).Select(t => (byte)t)]);
+        string Readable(Tensor tokens) => ReadableText.Show([.. Numbers(tokens).Select(t => (byte)t)]);
         return (Readable(start), Readable(_network.Generate(start, _options.SampleLength, 0.8, generator)));
     }
 
@@ -355,7 +219,7 @@ public sealed class EpisodicAnalysis
         using var scope = NewDisposeScope();
         var task = _configuration.Task.ToTokenTask(horizon, CPU);
         using var held = task as IDisposable;
-        var score = new Score();
+        var score = new AnswerScore();
         score.Add(_network, Batch(task, 1));
         Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
     }
@@ -394,7 +258,7 @@ public sealed class EpisodicAnalysis
 
     private void ReadGraphs()
     {
-        if (!_task.AreChained || _network.Graphs.Count == 0)
+        if (!_task.AreChained || _network.Find<GraphMemory>().Count == 0)
             return;
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
@@ -483,7 +347,7 @@ public sealed class EpisodicAnalysis
             .ToList();
         var heads = Enumerable
             .Range(0, records.Count)
-            .SelectMany(block => Enumerable.Range(0, _configuration.Model.MemoryHeads).Select(head => (block, head)));
+            .SelectMany(block => Enumerable.Range(0, MemoryHeads).Select(head => (block, head)));
         return [.. heads.Select(h => OfReads(records[h.block], h.block, h.head, documents)).OfType<ReadReading>()];
     }
 
@@ -523,7 +387,7 @@ public sealed class EpisodicAnalysis
             );
     }
 
-    private static double? Mean(double sum, long count) => count > 0 && double.IsFinite(sum) ? sum / count : null;
+    internal static double? Mean(double sum, long count) => count > 0 && double.IsFinite(sum) ? sum / count : null;
 
     private FastWeightCourse OfStates(MemoryRecord record, int block, int width, List<int> ends)
     {
@@ -579,7 +443,11 @@ public sealed class EpisodicAnalysis
         var records = MemoryRecord.Of(
             _network,
             input,
-            [.. Enumerable.Range(1, (tokens + Piece - 1) / Piece).Select(i => Math.Min(tokens, i * Piece))]
+            [
+                .. Enumerable
+                    .Range(1, (tokens + AnswerScore.Piece - 1) / AnswerScore.Piece)
+                    .Select(i => Math.Min(tokens, i * AnswerScore.Piece)),
+            ]
         );
         var (ids, names) = (Numbers(input[0]), _task.Kinds);
         var document = Document(input[0], target[0], words?[0]);
@@ -604,7 +472,7 @@ public sealed class EpisodicAnalysis
             : Enumerable.Range(0, 13).Select(i => 1 << i).Append(trained).Distinct().Order();
 
     /// <summary>
-    /// 1, 2, 4, … and the longest trained horizon; none of text. What the task can't have is left out by the curve.
+    /// 1, 2, 4, … and the longest trained horizon; none of text. The curve leaves out what the task cannot have.
     /// </summary>
     private IEnumerable<int> Horizons()
     {
@@ -642,85 +510,11 @@ public sealed class EpisodicAnalysis
             {
                 continue;
             } // more keys than there are, a sequence too short for its pairs
-            var score = new Score();
+            var score = new AnswerScore();
             score.Add(_network, Batch(task, Count(configuration.TokensAt(horizon), _options.TestDocuments)));
             points.Add(new(at, score.Loss is null ? null : score.Accuracy, score.Answers));
             Note(score.StateBytesStart, score.StateBytesEnd, score.Tokens);
         }
         return points;
-    }
-
-    /// <summary>Sums over what is asked in documents.</summary>
-    private sealed class Score
-    {
-        private readonly double[] _losses = new double[3],
-            _counts = new double[3]; // of all; of text in new words, in seen ones
-        private double _right;
-
-        public long StateBytesStart { get; private set; }
-        public long StateBytesEnd { get; private set; }
-
-        /// <summary>Of the longest document.</summary>
-        public long Tokens { get; private set; }
-
-        public long Answers => (long)_counts[0];
-        public double? Accuracy => Mean(_right, Answers);
-        public double? Loss => Mean(_losses[0], Answers);
-
-        public double? Bits(int which) =>
-            Mean(_losses[which], (long)_counts[which]) is { } loss ? TextCorpus.BitsPerCharacter(loss) : null;
-
-        public void Add(EpisodicTransformer network, IReadOnlyList<TokenBatch> document)
-        {
-            using var quiet = no_grad();
-            using var everything = NewDisposeScope();
-            var state = network.Read(document[0].Input.narrow(1, 0, 0)).State;
-            StateBytesStart = state.BytesPerDocument;
-            foreach (var segment in document)
-            {
-                for (long from = 0; from < segment.Input.shape[1]; from += Piece)
-                {
-                    using var scope = NewDisposeScope();
-                    long length = Math.Min(Piece, segment.Input.shape[1] - from);
-                    var (hidden, after) = network.Read(segment.Input.narrow(1, from, length), state);
-                    Add(
-                        network,
-                        hidden,
-                        segment.Target.narrow(1, from, length).reshape(-1),
-                        segment.Words?.narrow(1, from, length).reshape(-1)
-                    );
-                    state.Dispose();
-                    state = after;
-                    state.MoveToOuterDisposeScope();
-                }
-            }
-
-            network.Stores?.Forget(state.Documents.Generation);
-            StateBytesEnd = state.BytesPerDocument;
-            Tokens = Math.Max(Tokens, document.Sum(s => s.Input.shape[1]));
-        }
-
-        private void Add(EpisodicTransformer network, Tensor hidden, Tensor target, Tensor? words)
-        {
-            var places = target.ne(TokenBatch.Ignored).nonzero().squeeze(-1);
-            if (places.shape[0] == 0)
-                return;
-            var logits = network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)); // (asked, V)
-            var answers = target.index_select(0, places);
-            // What is not a number can't be right.
-            _right += logits.argmax(-1).eq(answers).sum().ToDouble();
-            var each = nn
-                .functional.cross_entropy(logits, answers, reduction: nn.Reduction.None)
-                .to(ScalarType.Float64);
-            var kinds = words?.index_select(0, places);
-            for (int k = 0; k < 3; k++)
-            {
-                if (k > 0 && kinds is null)
-                    break;
-                var of = k == 0 ? ones_like(each) : kinds!.eq(k).to(ScalarType.Float64);
-                _losses[k] += (each * of).sum().ToDouble();
-                _counts[k] += of.sum().ToDouble();
-            }
-        }
     }
 }

@@ -49,7 +49,7 @@ public sealed record KindReading(string Kind, long Count, double? Gate, double S
 /// </summary>
 /// <param name="Block">From 1.</param>
 /// <param name="Head">From 1.</param>
-/// <param name="Asked">The mean share of the asked pair in all that is read, 0 to 1; null where it is no
+/// <param name="Asked">The mean share of the asked pair in all that is read, 0 to 1; null if it is no
 /// number.</param>
 /// <param name="Others">The mean share of all other pairs; the rest comes from tokens of none.</param>
 /// <param name="Share">Of questions in documents of several pairs, the share where the asked one gives more than every

@@ -29,11 +29,12 @@ internal static class GraphEdges
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
-        var readings = new GraphReading[network.Graphs.Count];
+        var graphs = network.Find<GraphMemory>();
+        var readings = new GraphReading[graphs.Count];
         for (int i = 0; i < readings.Length; i++)
         {
             int block = i + 1;
-            network.Graphs[i].Observer = a =>
+            graphs[i].Observer = a =>
                 readings[block - 1] = Of(a, block, task, input, target) with
                 {
                     Gates = gated ? GatesOf(a, task, kinds) : [],
@@ -46,7 +47,7 @@ internal static class GraphEdges
         }
         finally
         {
-            foreach (var graph in network.Graphs)
+            foreach (var graph in graphs)
                 graph.Observer = null;
         }
         return readings;
@@ -65,7 +66,7 @@ internal static class GraphEdges
             kept = 0,
             linked = 0;
         double read = 0;
-        (List<string> Facts, double[][] Edges, List<(int, int)> Chains) example = ([], [], []);
+        var example = new ExampleGraph([], [], []);
         for (int b = 0; b < input.shape[0]; b++)
         {
             var bound = task.PairsOf(new(Numbers(input[b]), Numbers(target[b])))!;
@@ -83,35 +84,12 @@ internal static class GraphEdges
                 {
                     kept++;
                     read += activity.Weights[b][question.At][from].ToDouble();
-                    if (
-                        Enumerable
-                            .Range(0, origins.Length)
-                            .Where(j => j != from && j != to)
-                            .All(j => edges[from][to] > edges[from][j])
-                    )
-                    {
+                    var others = Enumerable.Range(0, origins.Length).Where(j => j != from && j != to);
+                    if (others.All(j => edges[from][to] > edges[from][j]))
                         linked++;
-                    }
                 }
-                if (b > 0 || question != bound.Questions[^1])
-                    continue;
-                // Chain by chain, then those that lead nowhere.
-                var facts = bound
-                    .Pairs.Where(p => bound.Pairs.All(other => other.Value != p.Key))
-                    .OrderBy(p => bound.Pairs.Any(other => other.Key == p.Value) ? 0 : 1)
-                    .SelectMany(p => Chain(p, bound))
-                    .Select(p => (Pair: p, Node: Array.IndexOf(origins, p.At)))
-                    .Where(f => f.Node >= 0)
-                    .ToList();
-                example.Facts = [.. facts.Select(f => $"{task.Label(f.Pair.Key)} → {task.Label(f.Pair.Value)}")];
-                example.Edges = [.. facts.Select(f => facts.Select(g => edges[f.Node][g.Node]).ToArray())];
-                example.Chains =
-                [
-                    .. facts
-                        .SelectMany((f, x) => facts.Select((g, y) => (x, y, Joined: f.Pair.Value == g.Pair.Key)))
-                        .Where(e => e.Joined)
-                        .Select(e => (e.x, e.y)),
-                ];
+                if (b == 0 && question == bound.Questions[^1])
+                    example = Show(bound, origins, edges, task);
             }
         }
         double? Share(double sum, long of) => of > 0 && double.IsFinite(sum) ? sum / of : null;
@@ -125,6 +103,32 @@ internal static class GraphEdges
             example.Facts,
             example.Edges,
             example.Chains
+        );
+    }
+
+    /// <summary>The facts among the nodes at one question, the edges between them, and which of these join a
+    /// chain.</summary>
+    private sealed record ExampleGraph(List<string> Facts, double[][] Edges, List<(int, int)> Chains);
+
+    private static ExampleGraph Show(BoundPairs bound, long[] origins, double[][] edges, TokenTaskSettings task)
+    {
+        // Chain by chain, then those that lead nowhere.
+        var facts = bound
+            .Pairs.Where(p => bound.Pairs.All(other => other.Value != p.Key))
+            .OrderBy(p => bound.Pairs.Any(other => other.Key == p.Value) ? 0 : 1)
+            .SelectMany(p => Chain(p, bound))
+            .Select(p => (Pair: p, Node: Array.IndexOf(origins, p.At)))
+            .Where(f => f.Node >= 0)
+            .ToList();
+        return new(
+            [.. facts.Select(f => $"{task.Label(f.Pair.Key)} → {task.Label(f.Pair.Value)}")],
+            [.. facts.Select(f => facts.Select(g => edges[f.Node][g.Node]).ToArray())],
+            [
+                .. facts
+                    .SelectMany((f, x) => facts.Select((g, y) => (x, y, Joined: f.Pair.Value == g.Pair.Key)))
+                    .Where(e => e.Joined)
+                    .Select(e => (e.x, e.y)),
+            ]
         );
     }
 

@@ -58,7 +58,7 @@ internal static class ReadOrigins
 
     /// <summary>
     /// Of each question the share of its read that comes from each pair, |a_ts| ‖v_s‖ over the pair's tokens (and each
-    /// one's r values) against all tokens; 0 where nothing was read, NaN where it is no number.
+    /// one's r values) against all tokens; 0 if nothing was read, NaN if it is no number.
     /// </summary>
     public static double[][] Shares(MemoryRecord record, long document, long head, BoundPairs bound)
     {

@@ -1,6 +1,6 @@
 namespace EmtTorch.Analysis;
 
-/// <summary>The linear assignment problem: one column for each row, at the least sum of costs.</summary>
+/// <summary>The linear assignment problem: a different column for each row, with the smallest sum of costs.</summary>
 internal static class Assignment
 {
     /// <summary>
@@ -51,7 +51,7 @@ internal static class Assignment
                     rowPotential[rowOf[j]] += reached - distance[j];
                 }
             }
-            // The columns on the path change hands.
+            // The rows on the path exchange their columns.
             while (true)
             {
                 int previous = from[column];

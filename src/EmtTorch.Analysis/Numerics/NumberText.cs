@@ -2,13 +2,13 @@ using System.Globalization;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>Numbers as people read them.</summary>
+/// <summary>Numbers as text for people.</summary>
 internal static class NumberText
 {
-    /// <summary>Stands where there is no number.</summary>
+    /// <summary>The text of a missing number.</summary>
     public const string Nothing = "–";
 
-    /// <summary>Four significant digits; a dash where there is none.</summary>
+    /// <summary>Four significant digits, or a dash for a missing number.</summary>
     public static string Number(double? value) =>
         value switch
         {
@@ -21,11 +21,13 @@ internal static class NumberText
                 .Replace("E+0", "E"),
         };
 
-    /// <summary>A share from 0 to 1.</summary>
+    /// <summary>A share from 0 to 1, in percent.</summary>
     public static string Percent(double? share) =>
         share is double v && double.IsFinite(v) ? Fixed(100 * v, "0.00") + " %" : Number(share);
 
-    /// <summary>A number in one of .NET's formats; what rounds to 0 has no sign. A dash where there is none.</summary>
+    /// <summary>
+    /// A number in a format of .NET, or a dash if it is missing or not finite. Numbers that round to 0 have no sign.
+    /// </summary>
     public static string Fixed(double? value, string format)
     {
         if (value is not { } v || !double.IsFinite(v))
@@ -38,7 +40,7 @@ internal static class NumberText
 /// <summary>Sentences of a summary.</summary>
 internal static class Sentences
 {
-    /// <summary>Adds one, its numbers in the same form everywhere.</summary>
+    /// <summary>Adds a sentence, with its numbers in the invariant culture.</summary>
     public static void Say(this ICollection<string> lines, FormattableString sentence) =>
         lines.Add(FormattableString.Invariant(sentence));
 }

@@ -1,13 +1,13 @@
 namespace EmtTorch.Analysis;
 
-/// <summary>What a few numbers come to: the figures of a cell's seeds.</summary>
+/// <summary>The statistics of a few numbers, such as the results of several seeds.</summary>
 /// <param name="Count">How many there are.</param>
 /// <param name="Mean">Their mean.</param>
-/// <param name="Deviation">Their standard deviation, over n − 1; null of fewer than two.</param>
-/// <param name="Min">The least.</param>
-/// <param name="Max">The greatest.</param>
-/// <param name="Interval">A 95 % interval of the mean: percentile bootstrap, 10,000 resamples. The same numbers in the
-/// same order give the same interval. Null of fewer than two.</param>
+/// <param name="Deviation">Their standard deviation, over n − 1. Null for fewer than two.</param>
+/// <param name="Min">The smallest.</param>
+/// <param name="Max">The largest.</param>
+/// <param name="Interval">A 95 % interval of the mean: percentile bootstrap with 10,000 resamples. The same numbers in
+/// the same order give the same interval. Null for fewer than two.</param>
 public sealed record Sample(
     int Count,
     double Mean,
@@ -20,7 +20,7 @@ public sealed record Sample(
     private const int Resamples = 10_000,
         Seed = 1;
 
-    /// <summary>Of those that are numbers; null where none is.</summary>
+    /// <summary>The statistics of the finite numbers, or null if there are none.</summary>
     public static Sample? Of(IEnumerable<double?> values)
     {
         var numbers = Finite(values);
@@ -33,7 +33,7 @@ public sealed record Sample(
         return new(numbers.Length, mean, deviation, numbers.Min(), numbers.Max(), Bootstrap(numbers));
     }
 
-    /// <summary>Of those that are numbers; null where none is.</summary>
+    /// <summary>The median of the finite numbers, or null if there are none.</summary>
     public static double? Median(IEnumerable<double?> values)
     {
         var numbers = Finite(values);
@@ -41,9 +41,9 @@ public sealed record Sample(
         return numbers.Length == 0 ? null : Quantile(numbers, 0.5);
     }
 
-    /// <summary>Where a share of them lies below, straight between neighbours.</summary>
+    /// <summary>The number below which a share of the numbers lies, interpolated linearly.</summary>
     /// <param name="sorted">Ascending, at least one.</param>
-    /// <param name="share">0 to 1.</param>
+    /// <param name="share">From 0 to 1.</param>
     internal static double Quantile(double[] sorted, double share)
     {
         double at = share * (sorted.Length - 1);
@@ -53,9 +53,21 @@ public sealed record Sample(
             : sorted[^1];
     }
 
+    /// <summary>The 95 % interval of a share, after Wilson (1927): it stays within 0 and 1.</summary>
+    /// <param name="share">The share that was found, 0 to 1.</param>
+    /// <param name="count">How many it is of, at least 1.</param>
+    internal static (double Low, double High) ShareInterval(double share, long count)
+    {
+        const double z = 1.959964; // the normal distribution's quantile at 0.975
+        double square = z * z / count,
+            middle = (share + square / 2) / (1 + square),
+            half = z / (1 + square) * Math.Sqrt((share * (1 - share) + square / 4) / count);
+        return (Math.Max(0, middle - half), Math.Min(1, middle + half));
+    }
+
     private static (double, double) Bootstrap(double[] numbers)
     {
-        var random = new Random(Seed); // one given a seed gives the same numbers in every version of .NET
+        var random = new Random(Seed); // a seeded Random is the same in every version of .NET
         var means = new double[Resamples];
         for (int i = 0; i < Resamples; i++)
         {
@@ -65,7 +77,7 @@ public sealed record Sample(
             means[i] = sum / numbers.Length;
         }
         Array.Sort(means);
-        // Where all draws are one number, its sum may be off by a rounding.
+        // The mean of equal draws may differ from the number by a rounding error.
         double min = numbers.Min(),
             max = numbers.Max();
         return (Math.Clamp(Quantile(means, 0.025), min, max), Math.Clamp(Quantile(means, 0.975), min, max));

@@ -3,15 +3,15 @@ using EmtTorch.Analysis.Charts;
 namespace EmtTorch.Analysis.Runs;
 
 /// <summary>
-/// What one run's report.html shows. Everything but the name may be missing: a chart without data is left out, and
-/// <see cref="Skipped"/> says why. NaN and infinities are allowed anywhere and are drawn as gaps.
+/// What one run's report.html shows. Everything but the name may be missing: a chart without data is left out. NaN and
+/// infinities are allowed anywhere and are drawn as gaps.
 /// </summary>
 /// <example>
 /// <code>
-/// File.WriteAllText("report.html", ReportPage.Render(new ReportData { Name = "repeat_copy", WeightsStandard = weights }));
+/// var page = ReportPage.Render(new ReportData { Name = "repeat_copy", WeightsStandard = weights });
 /// </code>
 /// </example>
-public sealed record ReportData
+internal sealed record ReportData
 {
     public required string Name { get; init; }
     public string? Task { get; init; }
@@ -26,22 +26,16 @@ public sealed record ReportData
     /// <summary>Share of output bits with the right sign, 0 to 1.</summary>
     public double? TestAccuracy { get; init; }
 
-    /// <summary>
-    /// False for a task that has no variables in the theory's sense: all parts about them are left out.
-    /// </summary>
-    public bool HasVariables { get; init; } = true;
+    /// <summary>The accuracy of guessing, or null where nothing can be said of it.</summary>
+    public double? Chance { get; init; }
+
+    /// <summary>What else stands in the head of the page, after the size.</summary>
+    public IReadOnlyList<ReportSetting> Facts { get; init; } = [];
 
     /// <summary>
-    /// Whether it is a transformer, on tokens: there are no recurrent weights, and the words of its settings are
-    /// others.
+    /// Whether it is a transformer, on tokens: there are no recurrent weights, and its settings have other names.
     /// </summary>
     public bool OnTokens { get; init; }
-
-    /// <summary>s, the variables; with κ, where the grid lines of the variable-memory basis lie.</summary>
-    public int? Variables { get; init; }
-
-    /// <summary>κ, the components of one variable.</summary>
-    public int? Components { get; init; }
 
     /// <summary>The findings, a sentence each.</summary>
     public IReadOnlyList<string> Summary { get; init; } = [];
@@ -56,6 +50,28 @@ public sealed record ReportData
     /// <summary>W_hh as trained: (H, H), row i what unit i receives.</summary>
     public double[][]? WeightsStandard { get; init; }
 
+    /// <summary>The chapters on variables; null for a network that is not compared with a circuit.</summary>
+    public CircuitCharts? Circuit { get; init; }
+
+    /// <summary>Figures of the findings, after the chapters on variables.</summary>
+    public IReadOnlyList<Figure> Figures { get; init; } = [];
+
+    /// <summary>Texts to read, after the figures.</summary>
+    public IReadOnlyList<ReportText> Texts { get; init; } = [];
+}
+
+/// <summary>
+/// What the report shows of a network that is compared with a circuit of variables. A chart without data is replaced by
+/// its reason in <see cref="Skipped"/>.
+/// </summary>
+internal sealed record CircuitCharts
+{
+    /// <summary>s, the variables; with κ, where the grid lines of the variable-memory basis lie.</summary>
+    public int? Variables { get; init; }
+
+    /// <summary>κ, the components of one variable.</summary>
+    public int? Components { get; init; }
+
     /// <summary>[Ψ; Ψ⊥]⁻¹ W_hh [Ψ; Ψ⊥]: the first s·κ rows and columns are the variables, the rest Ψ⊥.</summary>
     public double[][]? WeightsVariables { get; init; }
 
@@ -69,12 +85,6 @@ public sealed record ReportData
     /// <summary>How much unit i takes part in variable k: (H, s), not negative.</summary>
     public double[][]? Participation { get; init; }
 
-    /// <summary>What else there is to see, drawn after the neurons.</summary>
-    public IReadOnlyList<Figure> Figures { get; init; } = [];
-
-    /// <summary>Texts to read, after the figures.</summary>
-    public IReadOnlyList<ReportText> Texts { get; init; } = [];
-
     /// <summary>The ways to ground the variables that were tried.</summary>
     public IReadOnlyList<GroundingRow> Groundings { get; init; } = [];
 
@@ -82,11 +92,9 @@ public sealed record ReportData
     public IReadOnlyDictionary<ReportChart, string> Skipped { get; init; } = new Dictionary<ReportChart, string>();
 }
 
-/// <summary>The report's charts, by which <see cref="ReportData.Skipped"/> gives its reasons.</summary>
-public enum ReportChart
+/// <summary>The charts of a circuit, by which <see cref="CircuitCharts.Skipped"/> gives its reasons.</summary>
+internal enum ReportChart
 {
-    Training,
-    WeightsStandard,
     WeightsVariables,
     Spectrum,
     HiddenState,
@@ -96,18 +104,18 @@ public enum ReportChart
 }
 
 /// <summary>One line of the settings table, such as ("training.steps", "45000").</summary>
-public sealed record ReportSetting(string Key, string Value);
+internal sealed record ReportSetting(string Key, string Value);
 
-/// <summary>A text as it is, line by line.</summary>
+/// <summary>A text for the report, printed as it is.</summary>
 /// <param name="Id">The HTML id.</param>
 /// <param name="Title">Its heading.</param>
 /// <param name="Caption">What it is.</param>
-/// <param name="Given">What it goes on from, shown before it and paler.</param>
+/// <param name="Given">The text that it continues, shown before it and paler.</param>
 /// <param name="Text">The text.</param>
 public sealed record ReportText(string Id, string Title, string Caption, string Given, string Text);
 
 /// <summary>One input sequence and what the network does with it, over T steps (Fig. 3C and D).</summary>
-public sealed record ExampleData
+internal sealed record ExampleData
 {
     /// <summary>What it is, such as "3141".</summary>
     public required string Label { get; init; }
@@ -135,7 +143,7 @@ public sealed record ExampleData
 /// <param name="Condition">The condition number of Ψ.</param>
 /// <param name="Note">Anything to add.</param>
 /// <param name="Chosen">Whether the report's other charts use it.</param>
-public sealed record GroundingRow(
+internal sealed record GroundingRow(
     string Grounding,
     double? PhiError,
     double? InterventionAccuracy,

@@ -4,10 +4,10 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>JSON of the files that analyses and studies write and read again.</summary>
+/// <summary>The JSON format of the files that analyses and studies write and read.</summary>
 internal static class OutputJson
 {
-    /// <summary>As settings are written, and NaN and infinities by their names.</summary>
+    /// <summary>The format of settings, with NaN and infinities as strings.</summary>
     public static readonly JsonSerializerOptions Options = new(SettingJson.Options)
     {
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,

@@ -3,27 +3,27 @@ using System.Text;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>A column of a table whose rows are of T.</summary>
+/// <summary>A column of a table. A row is a T.</summary>
 /// <param name="Title">Its heading.</param>
-/// <param name="Text">What a row shows; null for nothing.</param>
-/// <param name="Number">What it is sorted by; null where it is sorted as text.</param>
+/// <param name="Text">The text of a row, or null for nothing.</param>
+/// <param name="Number">The number of a row, by which the column is sorted. Null: it is sorted as text.</param>
 internal sealed record Column<T>(string Title, Func<T, string?> Text, Func<T, double?>? Number = null)
 {
     /// <summary>A column of numbers in one format.</summary>
     public Column(string title, Func<T, double?> number, string format)
         : this(title, row => NumberText.Fixed(number(row), format), number) { }
 
-    /// <summary>Aligned to the left in Markdown.</summary>
+    /// <summary>Whether it is aligned to the left in Markdown.</summary>
     public bool Left { get; init; } = Number is null;
 
-    /// <summary>Where a row's text links to; null for nowhere.</summary>
+    /// <summary>The target of a row's link. Null: no link.</summary>
     public Func<T, string?>? Link { get; init; }
 }
 
-/// <summary>Tables in the forms that people and programs read, from one description of their columns.</summary>
+/// <summary>Tables as Markdown, HTML and CSV, from one description of their columns.</summary>
 internal static class Table
 {
-    /// <summary>The columns in which some row shows something.</summary>
+    /// <summary>The columns that are not empty.</summary>
     public static List<Column<T>> Filled<T>(IEnumerable<Column<T>> columns, IReadOnlyCollection<T> rows) =>
         [.. columns.Where(c => rows.Any(row => c.Text(row) is not (null or NumberText.Nothing)))];
 
@@ -39,18 +39,18 @@ internal static class Table
         return text.ToString();
     }
 
-    /// <summary>A line of text that does not end a table's cell.</summary>
+    /// <summary>Text that fits into a cell of a Markdown table.</summary>
     public static string Plain(string text) =>
         text.Replace("\r", "", StringComparison.Ordinal)
             .Replace('\n', ' ')
             .Replace("|", "\\|", StringComparison.Ordinal);
 
-    /// <summary>A table whose first column names the rows.</summary>
+    /// <summary>An HTML table whose first column is the heading of each row.</summary>
     /// <param name="columns">The columns.</param>
     /// <param name="rows">The rows.</param>
-    /// <param name="caption">Above the table; null for none.</param>
-    /// <param name="attributes">Of the table itself.</param>
-    /// <param name="chosen">Which rows stand out.</param>
+    /// <param name="caption">The text above the table. Null: none.</param>
+    /// <param name="attributes">The attributes of the table element.</param>
+    /// <param name="chosen">Whether a row is highlighted. Null: none is.</param>
     public static string Html<T>(
         IReadOnlyList<Column<T>> columns,
         IEnumerable<T> rows,
@@ -105,7 +105,7 @@ internal static class Table
             .Replace("\"", "&quot;")
             .Replace("'", "&#39;");
 
-    /// <summary>Comma-separated values (RFC 4180, with line feeds).</summary>
+    /// <summary>Comma-separated values (RFC 4180, but with line feeds).</summary>
     public static string Csv(IEnumerable<IEnumerable<string>> lines) =>
         string.Concat(
             lines.Select(fields =>
@@ -120,7 +120,7 @@ internal static class Table
             )
         );
 
-    /// <summary>Anything as programs read it, numbers unrounded; nothing where there is none.</summary>
+    /// <summary>A value for programs: numbers unrounded, nothing for a missing one.</summary>
     public static string Exact(object? value) =>
         value switch
         {
@@ -129,7 +129,7 @@ internal static class Table
             _ => Convert.ToString(value, CultureInfo.InvariantCulture) ?? "",
         };
 
-    /// <summary>A number unrounded, for programs; nothing where there is none.</summary>
+    /// <summary>A number for programs: unrounded, nothing if it is missing or not finite.</summary>
     public static string Exact(double? value) =>
         value is { } v && double.IsFinite(v) ? v.ToString("R", CultureInfo.InvariantCulture) : "";
 }

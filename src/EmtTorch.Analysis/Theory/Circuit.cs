@@ -1,5 +1,4 @@
 using EmtTorch.Models;
-using EmtTorch.Settings;
 using EmtTorch.Tasks;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -8,12 +7,16 @@ namespace EmtTorch.Analysis;
 
 /// <summary>
 /// The circuit that the theory predicts for a linear variable binding task (Eq. 9–13), in a basis Ψ of the hidden space
-/// with its dual Ψ* = Ψ†: W_hh = Ψ Φ Ψ*, W_uh = Ψ_s, W_r = Ψ_s*. A linear network with two phases: while input comes,
-/// variable s is overwritten, h(t+1) = (I − Ψ_s Ψ_s*) W_hh h(t) + Ψ_s u(t); then it runs free, h(t+1) = W_hh h(t).
+/// with dual Ψ* = Ψ†. It is a linear network with two phases:
+/// <code>
+/// W_hh = Ψ Φ Ψ*,  W_uh = Ψ_s,  W_r = Ψ_s*                          Eq. 9, 11, 10
+/// input:   h(t+1) = (I − Ψ_s Ψ_s*) W_hh h(t) + Ψ_s u(t)            overwrites variable s
+/// output:  h(t+1) = W_hh h(t)
+/// </code>
 /// </summary>
 /// <remarks>
-/// Two phases, since no linear time-invariant network can do both unless f reads the oldest variable alone (T1): with
-/// one, f of the half-filled memory would be added to each input.
+/// The paper has one phase. But then f of the half-filled memory is added to each input, unless f reads the oldest
+/// variable alone (T1). No linear time-invariant network can do both phases.
 /// </remarks>
 /// <example><code>
 /// using var circuit = new Circuit(LinearBinding.Named("t4"), randn(128, 64, dtype: ScalarType.Float64));
@@ -24,7 +27,7 @@ public sealed class Circuit : IDisposable
     private readonly LinearBinding _task;
 
     /// <param name="task">The task, with s variables of κ = d numbers.</param>
-    /// <param name="basis">Ψ (H, s·κ) with independent columns; the identity where left out.</param>
+    /// <param name="basis">Ψ (H, s·κ) with independent columns. Null: the identity.</param>
     /// <exception cref="ArgumentException">Ψ has another shape, or its columns are dependent.</exception>
     public Circuit(LinearBinding task, Tensor? basis = null)
     {
@@ -32,22 +35,9 @@ public sealed class Circuit : IDisposable
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var psi = basis?.to_type(ScalarType.Float64).cpu().clone() ?? eye(n, dtype: ScalarType.Float64);
-        if (psi.shape is not [_, var columns] || columns != n)
-        {
-            throw new ArgumentException(
-                $"the basis is ({string.Join(", ", psi.shape)}): it has a column for each of the s·κ = {n} numbers in the variables",
-                nameof(basis)
-            );
-        }
-
+        Require.Shape(psi, [Require.Any, n], nameof(basis));
         if (!(Matrices.Condition(psi) < 1e12))
-        {
-            throw new ArgumentException(
-                $"the basis's {n} columns are not independent: there is no dual",
-                nameof(basis)
-            );
-        }
-
+            throw new ArgumentException($"has {n} columns that are not independent: there is no dual", nameof(basis));
         _task = task;
         Basis = psi.MoveToOuterDisposeScope();
         Dual = linalg.pinv(psi).MoveToOuterDisposeScope();
@@ -73,21 +63,20 @@ public sealed class Circuit : IDisposable
     /// <summary>W_r = Ψ_s* (κ, H), a view of Ψ*.</summary>
     public Tensor Readout => Dual.narrow(0, Dual.shape[0] - _task.D, _task.D);
 
-    /// <summary>Φ, what one step does to the history: <see cref="LinearBinding.Phi"/> as a tensor.</summary>
+    /// <summary>Φ, the map of the history in one step (Eq. 9): <see cref="LinearBinding.Phi"/> as a tensor.</summary>
     /// <param name="task">The task, with s variables of κ = d numbers.</param>
     /// <returns>(s·κ, s·κ), float64.</returns>
     public static Tensor Phi(LinearBinding task) => tensor(task.Phi());
 
     /// <summary>
-    /// The hidden states, the input loaded and then run free, each passing through a hook as those of
+    /// The hidden states of both phases. Each passes through a hook, as in
     /// <see cref="ElmanRnn.HiddenStates(Tensor, long, Func{long, Tensor, Tensor})"/>.
     /// </summary>
     /// <param name="input">(s, B, κ).</param>
-    /// <param name="steps">All steps, T.</param>
-    /// <param name="hook">Given t, from 1, and h(t) (B, H); returns h(t) or what is to stand in its place. Null:
-    /// none.</param>
+    /// <param name="steps">The number of steps in both phases, T.</param>
+    /// <param name="hook">Receives t, from 1, and h(t) (B, H); returns h(t) or its replacement. Null: none.</param>
     /// <returns>h(1) … h(T), (T, B, H); h(s) = Σ Ψ_i u(i).</returns>
-    /// <exception cref="ArgumentException">The input is not (s, B, κ), or the hook returns what is no h(t).</exception>
+    /// <exception cref="ArgumentException">The input is not (s, B, κ), or the hook returns another shape.</exception>
     public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor>? hook = null)
     {
         Require.Shape(input, [Require.Any, Require.Any, _task.D]);
@@ -95,7 +84,7 @@ public sealed class Circuit : IDisposable
         using var scope = NewDisposeScope();
         var u = input.to_type(ScalarType.Float64);
         var h = zeros(input.shape[1], Basis.shape[0], dtype: ScalarType.Float64);
-        // For states in rows; while input comes, what Φ puts into variable s is taken out.
+        // Transposed, for states in rows. `load` leaves out what Φ writes to variable s.
         var run = WeightHh.t();
         var load = (WeightHh - matmul(WeightIh, matmul(Readout, WeightHh))).t();
         var states = new Tensor[steps];
@@ -109,7 +98,9 @@ public sealed class Circuit : IDisposable
         return stack(states).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The outputs that belong to hidden states: (…, H) to (…, κ).</summary>
+    /// <summary>The outputs y = W_r h of hidden states.</summary>
+    /// <param name="hidden">h (…, H).</param>
+    /// <returns>y (…, κ).</returns>
     /// <exception cref="ArgumentException">The states are not (…, H) of float64.</exception>
     public Tensor ReadOut(Tensor hidden)
     {
@@ -118,9 +109,9 @@ public sealed class Circuit : IDisposable
         return matmul(hidden, Readout.t());
     }
 
-    /// <summary>Loads the input and runs free.</summary>
+    /// <summary>Runs both phases.</summary>
     /// <param name="input">(s, B, κ).</param>
-    /// <param name="horizon">Steps of the output phase.</param>
+    /// <param name="horizon">The number of steps in the output phase.</param>
     /// <returns>y (horizon, B, κ).</returns>
     public Tensor Run(Tensor input, int horizon)
     {
@@ -128,7 +119,7 @@ public sealed class Circuit : IDisposable
         return ReadOut(HiddenStates(input, _task.S + horizon).narrow(0, _task.S, horizon)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The weights as those of a network.</summary>
+    /// <summary>Copies the weights.</summary>
     public NetworkWeights ToWeights()
     {
         using var scope = NewDisposeScope();
@@ -140,19 +131,18 @@ public sealed class Circuit : IDisposable
     }
 
     /// <summary>
-    /// The circuit as an Elman network, kept in tanh's linear range by a small input: W_uh = ε Ψ_s, W_r = Ψ_s* / ε. An
-    /// Elman network has one phase, so the task must read the oldest variable alone (T1).
+    /// Creates an Elman network (Eq. 6) that a small input keeps in the linear range of tanh: W_uh = ε Ψ_s, W_r = Ψ_s*
+    /// / ε. An Elman network has one phase, so the task must read the oldest variable alone (T1).
     /// </summary>
-    /// <param name="epsilon">ε: tanh's relative error is up to (ε |Ψ u|)²/3 a step, and adds up over steps.</param>
-    /// <exception cref="InvalidOperationException">The task reads newer variables: no network of one phase loads them
-    /// exactly.</exception>
+    /// <param name="epsilon">ε. The relative error of tanh is at most (ε |Ψ u|)²/3 per step, and adds up.</param>
+    /// <exception cref="InvalidOperationException">The task reads newer variables.</exception>
     public ElmanRnn ToElmanRnn(double epsilon = 1e-4)
     {
         if (!ReadsOldestOnly(_task))
         {
             throw new InvalidOperationException(
                 "the task reads other variables than the oldest: f of the half-filled memory would be added to the "
-                    + "input, and no linear network of one phase can load it; Run does it in two"
+                    + "input, and no linear network of one phase can load it; Run has two phases"
             );
         }
 
@@ -160,8 +150,7 @@ public sealed class Circuit : IDisposable
         return new NetworkWeights(WeightIh * epsilon, WeightHh, Readout / epsilon).ToNetwork();
     }
 
-    /// <summary>Whether f reads the oldest variable alone.</summary>
-    public static bool ReadsOldestOnly(LinearBinding task)
+    private static bool ReadsOldestOnly(LinearBinding task)
     {
         for (int j = task.D; j < task.S * task.D; j++)
         {

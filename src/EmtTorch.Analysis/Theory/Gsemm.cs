@@ -1,87 +1,8 @@
-using EmtTorch.Kernels;
 using EmtTorch.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
-
-/// <summary>σ, by its kind; σ(x) is kind(gain · x), applied to each neuron.</summary>
-public enum Nonlinearity
-{
-    /// <summary>σ(x) = gain · x.</summary>
-    Identity,
-
-    /// <summary>σ(x) = tanh(gain · x).</summary>
-    Tanh,
-}
-
-/// <summary>How an ODE is stepped.</summary>
-public enum Integrator
-{
-    /// <summary>Forward Euler, of order 1.</summary>
-    Euler,
-
-    /// <summary>The classical Runge–Kutta method, of order 4.</summary>
-    Rk4,
-}
-
-/// <summary>All of GSEMM's numbers but its synapses (Eq. 1). The defaults give Eq. 20 as the discrete limit.</summary>
-public sealed record GsemmSettings
-{
-    /// <summary>T_f > 0, in the unit of time in which the model is integrated, as are T_h and T_d.</summary>
-    public double FeatureTimescale { get; init; } = 1;
-
-    /// <summary>
-    /// T_h ≥ 0. At 0 the hidden neurons follow without delay: V_h is what its equation's right side makes 0 (Eq. 16).
-    /// </summary>
-    public double HiddenTimescale { get; init; }
-
-    /// <summary>T_d ≥ 0. At 0 the delay neurons follow without delay: V_d = σ_f(V_f) (Eq. 16).</summary>
-    public double DelayTimescale { get; init; }
-
-    /// <summary>α_s > 0, the strength of the memories' own synapses.</summary>
-    public double AlphaS { get; init; } = 1;
-
-    /// <summary>α_c, the strength of the synapses between memories.</summary>
-    public double AlphaC { get; init; } = 1;
-
-    /// <summary>σ_f.</summary>
-    public Nonlinearity FeatureNonlinearity { get; init; } = Nonlinearity.Tanh;
-
-    /// <summary>The gain of σ_f, above 0.</summary>
-    public double FeatureGain { get; init; } = 1;
-
-    /// <summary>σ_h; the paper's step from Eq. 17 to Eq. 18 takes the identity.</summary>
-    public Nonlinearity HiddenNonlinearity { get; init; } = Nonlinearity.Identity;
-
-    /// <summary>The gain of σ_h, above 0.</summary>
-    public double HiddenGain { get; init; } = 1;
-}
-
-/// <summary>B states of GSEMM, a row each.</summary>
-/// <param name="Feature">V_f (B, N_f).</param>
-/// <param name="Hidden">V_h (B, N_h).</param>
-/// <param name="Delay">V_d (B, N_f).</param>
-public sealed record GsemmState(Tensor Feature, Tensor Hidden, Tensor Delay);
-
-/// <summary>What <see cref="Gsemm.Integrate"/> recorded: T moments, the first being the start.</summary>
-/// <param name="Times">(T), in the settings' unit of time.</param>
-/// <param name="Feature">V_f (T, B, N_f).</param>
-/// <param name="Hidden">V_h (T, B, N_h).</param>
-/// <param name="Delay">V_d (T, B, N_f).</param>
-public sealed record GsemmTrajectory(double[] Times, Tensor Feature, Tensor Hidden, Tensor Delay)
-{
-    /// <summary>The last recorded states.</summary>
-    public GsemmState Last => new(Feature[Times.Length - 1], Hidden[Times.Length - 1], Delay[Times.Length - 1]);
-}
-
-/// <summary>A state left the region that the exact solution stays in, or is no longer finite.</summary>
-/// <param name="time">When this was seen, in the settings' unit of time.</param>
-/// <param name="message">What was seen, and what to change.</param>
-public sealed class GsemmDivergedException(double time, string message) : ArithmeticException(message)
-{
-    public double Time { get; } = time;
-}
 
 /// <summary>
 /// The General Sequential Episodic Memory Model with the pseudoinverse learning rule (Karuvally et al. 2023, Eq. 1), in
@@ -91,29 +12,32 @@ public sealed class GsemmDivergedException(double time, string message) : Arithm
 /// T_h dV_h/dt = √α_s Ξ† σ_f(V_f) + α_c Φ'ᵀ Ξ† V_d − V_h
 /// T_d dV_d/dt = σ_f(V_f) − V_d
 /// </code>
-/// The columns of Ξ (N_f, N_h) are the memories; Φ' (N_h, N_h) says how they follow each other: Φ'[i, j] is what memory
-/// i, delayed, adds to memory j. States are rows here, so that a batch of them is (B, N_f).
+/// The columns of Ξ (N_f, N_h) are the memories. Φ' (N_h, N_h) says which memory follows which: Φ'[i, j] is the
+/// contribution of memory i, delayed, to memory j. States are rows here, so that a batch of them is (B, N_f).
 /// </summary>
 /// <remarks>
-/// Where the paper differs with itself, this follows its section 3: Ξ† (the appendix writes Ξᵀ), and Φᵀ = I + Φ'ᵀ (the
-/// appendix writes Φ for Φ'). The appendix also leaves the strengths out; they are kept, see <see cref="Discrete"/>.
+/// Section 3 and Appendix A of the paper differ. This class follows section 3: Ξ† (the appendix has Ξᵀ) and Φᵀ = I +
+/// Φ'ᵀ (the appendix writes Φ for Φ'). The appendix omits the strengths; here they stay, see
+/// <see cref="StepDiscrete"/>.
 /// </remarks>
 /// <example><code>
-/// using var gsemm = new Gsemm(memories, Gsemm.Sequence(6, cyclic: true), new() { FeatureGain = 4, HiddenTimescale = 0.2, DelayTimescale = 20 });
+/// var settings = new GsemmSettings { FeatureGain = 4, HiddenTimescale = 0.2, DelayTimescale = 20 };
+/// using var gsemm = new Gsemm(memories, Gsemm.CreateSequence(6, cyclic: true), settings);
 /// var trajectory = gsemm.Integrate(gsemm.Start(cue), Integrator.Rk4, step: 0.05, length: 100, recordEvery: 10);
-/// var overlaps = gsemm.Overlaps(trajectory.Feature); // (T, B, N_h)
+/// var overlaps = gsemm.ComputeOverlaps(trajectory.Feature); // (T, B, N_h)
 /// </code></example>
 public sealed class Gsemm : IDisposable
 {
-    private readonly Tensor _memories; // Ξᵀ (N_h, N_f), as all of these transposed for states that are rows
+    // Transposed, since states are rows.
     private readonly Tensor _dual; // (Ξ†)ᵀ (N_f, N_h)
     private readonly Tensor _sequence; // Φ' (N_h, N_h)
     private readonly Tensor _gram; // ΞᵀΞ (N_h, N_h)
-    private readonly Tensor _fromFeature,
-        _fromDelay,
-        _toFeature; // the same with their strengths: √α_s (Ξ†)ᵀ, α_c (Ξ†)ᵀ Φ', √α_s Ξᵀ
+    private readonly Tensor _fromFeature; // √α_s (Ξ†)ᵀ (N_f, N_h)
+    private readonly Tensor _fromDelay; // α_c (Ξ†)ᵀ Φ' (N_f, N_h)
+    private readonly Tensor _toFeature; // √α_s Ξᵀ (N_h, N_f)
     private readonly bool _orthogonal;
 
+    /// <summary>All numbers of the model except its synapses.</summary>
     public GsemmSettings Settings { get; }
 
     /// <summary>N_f.</summary>
@@ -122,64 +46,28 @@ public sealed class Gsemm : IDisposable
     /// <summary>N_h.</summary>
     public long Memories { get; }
 
-    /// <summary>Copies both matrices; what it holds is freed by <see cref="Dispose"/>.</summary>
-    /// <param name="memories">Ξ (N_f, N_h), its columns linearly independent.</param>
-    /// <param name="sequence">Φ' (N_h, N_h); <see cref="Sequence"/> makes one.</param>
-    /// <param name="settings">The numbers.</param>
+    /// <summary>Copies both matrices. <see cref="Dispose"/> frees the copies.</summary>
+    /// <param name="memories">Ξ (N_f, N_h). Its columns must be linearly independent.</param>
+    /// <param name="sequence">Φ' (N_h, N_h), for example from <see cref="CreateSequence"/>.</param>
+    /// <param name="settings">The numbers. Null: the defaults.</param>
     /// <exception cref="ArgumentException">A shape is wrong, a number is not finite or out of its range, or the
     /// memories are linearly dependent.</exception>
     public Gsemm(Tensor memories, Tensor sequence, GsemmSettings? settings = null)
     {
         Settings = settings ?? new();
-        Check(Settings);
-        if (memories.dim() != 2 || memories.shape[0] == 0 || memories.shape[1] == 0)
-        {
-            throw new ArgumentException(
-                $"the memories Ξ have the shape ({Shape(memories)}); needed: (N_f, N_h)",
-                nameof(memories)
-            );
-        }
-
+        Settings.Check();
+        Require.Shape(memories, [Require.Any, Require.Any]);
         (Features, Memories) = (memories.shape[0], memories.shape[1]);
-        if (sequence.dim() != 2 || sequence.shape[0] != Memories || sequence.shape[1] != Memories)
-        {
-            throw new ArgumentException(
-                $"Φ' has the shape ({Shape(sequence)}); needed: (N_h, N_h) = ({Memories}, {Memories})",
-                nameof(sequence)
-            );
-        }
-
+        Require.Shape(sequence, [Memories, Memories]);
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         var xi = memories.detach().to(ScalarType.Float64).cpu();
         var phi = sequence.detach().to(ScalarType.Float64).cpu();
-        if (!IsFinite(xi))
-            throw new ArgumentException("the memories Ξ hold numbers that are not finite", nameof(memories));
-        if (!IsFinite(phi))
-            throw new ArgumentException("Φ' holds numbers that are not finite", nameof(sequence));
-        if (Memories > Features)
-        {
-            throw new ArgumentException(
-                $"{Memories} memories of {Features} features are linearly dependent; the pseudoinverse rule (Ξ†Ξ = "
-                    + "I) needs independent ones, N_h ≤ N_f",
-                nameof(memories)
-            );
-        }
-
-        var singular = linalg.svdvals(xi).data<double>().ToArray();
-        // Below this Ξ†Ξ = I holds to fewer than about six digits.
-        if (!(singular[^1] > 1e-10 * singular[0]))
-        {
-            throw new ArgumentException(
-                $"the memories are linearly dependent: Ξ's smallest singular value is {singular[^1]:0.###e+0}, its "
-                    + $"largest {singular[0]:0.###e+0}; the pseudoinverse rule (Ξ†Ξ = I) needs a ratio above 1e-10",
-                nameof(memories)
-            );
-        }
-
+        Matrices.RequireFinite(xi, nameof(memories));
+        Matrices.RequireFinite(phi, nameof(sequence));
+        RefuseDependent(xi);
         double s = Math.Sqrt(Settings.AlphaS);
         var dual = linalg.pinv(xi).t(); // (N_f, N_h)
-        _memories = Keep(xi.t());
         _dual = Keep(dual);
         _sequence = Keep(phi);
         _gram = Keep(xi.t().matmul(xi));
@@ -193,17 +81,17 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// Φ' of a sequence, by Φ = I + Φ' (Eq. 20): Φ[i, i+1] = 1 and nothing else in row i, so that Φᵀ takes memory i to
-    /// memory i+1 alone. The last one goes on to the first where the sequence is cyclic, and stays where it is not. So
-    /// Φ'[i, i+1] = 1 and Φ'[i, i] = −1: the delayed memory brings up the next one, and puts itself down.
+    /// Creates Φ' of a sequence, with Φ = I + Φ' (Eq. 20). Φ[i, i+1] = 1 is the only entry in row i, so that Φᵀ takes
+    /// memory i to memory i+1. Hence Φ'[i, i+1] = 1 and Φ'[i, i] = −1: the delayed memory raises the next one and
+    /// lowers itself. The last memory goes on to the first if the sequence is cyclic; otherwise it stays.
     /// </summary>
-    /// <remarks>Without the −1, which the paper neither asks for nor rules out, mixtures of memories last, and often
-    /// end the sequence (experiments/gsemm/README.md).</remarks>
-    /// <param name="memories">N_h.</param>
+    /// <remarks>The paper neither asks for the −1 nor rules it out. Without it mixtures of memories last, and often end
+    /// the sequence (experiments/gsemm/README.md).</remarks>
+    /// <param name="memories">N_h, at least 1.</param>
     /// <param name="cyclic">Whether the first follows the last.</param>
-    /// <returns>(memories, memories), float64.</returns>
-    /// <exception cref="ArgumentOutOfRangeException">There are fewer than one memory.</exception>
-    public static Tensor Sequence(int memories, bool cyclic)
+    /// <returns>Φ' (N_h, N_h), float64.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">There is no memory.</exception>
+    public static Tensor CreateSequence(int memories, bool cyclic)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(memories, 1);
         var phi = new double[memories, memories];
@@ -216,44 +104,36 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// A state to start from. The paper gives none: the delay neurons are 0, as if nothing had come before, unless
-    /// given; the hidden neurons are where these two hold them still.
+    /// Creates a state to start from. V_h is the value that makes the right side of its equation 0. V_d is 0 unless
+    /// given, as if nothing had come before; the paper names no start.
     /// </summary>
     /// <param name="feature">V_f (B, N_f).</param>
     /// <param name="delay">V_d (B, N_f), or null for 0.</param>
-    /// <exception cref="ArgumentException">A shape is wrong or a number not finite.</exception>
+    /// <exception cref="ArgumentException">A shape is wrong or a number is not finite.</exception>
     public GsemmState Start(Tensor feature, Tensor? delay = null)
     {
         using var grad = no_grad();
         using var scope = NewDisposeScope();
         var f = Rows(feature, Features, nameof(feature)).clone();
         var d = delay is null ? zeros_like(f) : Rows(delay, Features, nameof(delay)).clone();
-        if (!d.shape.SequenceEqual(f.shape))
-        {
-            throw new ArgumentException(
-                $"V_d is ({Shape(d)}) and V_f ({Shape(f)}); they must have one shape",
-                nameof(delay)
-            );
-        }
-
+        Require.Shape(d, f.shape, nameof(delay));
         var (hidden, delayed) = Followers(f, null, d);
         return new(f.MoveToOuterDisposeScope(), hidden.MoveToOuterDisposeScope(), delayed.MoveToOuterDisposeScope());
     }
 
     /// <summary>
-    /// Integrates Eq. 1. With T_h = T_d = 0 it integrates T_f dV_f/dt = Ξ Φᵀ Ξ† σ_f(V_f) − V_f, of which one Euler step
-    /// of T_f is Eq. 20.
+    /// Integrates Eq. 1. With T_h = T_d = 0 this is T_f dV_f/dt = Ξ Φᵀ Ξ† σ_f(V_f) − V_f, of which one Euler step of
+    /// length T_f is Eq. 20.
     /// </summary>
-    /// <param name="start">V_f (B, N_f), V_h (B, N_h), V_d (B, N_f); neurons whose timescale is 0 take the value that
-    /// they follow instead.</param>
+    /// <param name="start">V_f (B, N_f), V_h (B, N_h), V_d (B, N_f). The values of neurons whose timescale is 0 are
+    /// replaced by those of Eq. 16.</param>
     /// <param name="integrator">Euler or RK4.</param>
     /// <param name="step">Δt, in the settings' unit of time.</param>
-    /// <param name="length">Of the whole, in the same unit: a whole number of steps, to rounding.</param>
-    /// <param name="recordEvery">Steps between two records, a divisor of all steps.</param>
-    /// <exception cref="ArgumentException">An argument is out of its range, a shape is wrong, or a number is not
-    /// finite.</exception>
-    /// <exception cref="GsemmDivergedException">At a record the state is not finite, or, where σ_f is bounded, beyond
-    /// twice the bound that the exact solution keeps to.</exception>
+    /// <param name="length">The time to integrate, in the same unit: a whole number of steps, to rounding.</param>
+    /// <param name="recordEvery">Steps from one record to the next: a divisor of the number of steps.</param>
+    /// <exception cref="ArgumentException">An argument is out of its range, or a shape is wrong.</exception>
+    /// <exception cref="GsemmDivergedException">A recorded state is not finite or, if σ_f is bounded, larger than twice
+    /// the bound of the exact solution.</exception>
     public GsemmTrajectory Integrate(
         GsemmState start,
         Integrator integrator,
@@ -262,41 +142,14 @@ public sealed class Gsemm : IDisposable
         int recordEvery = 1
     )
     {
-        if (!double.IsFinite(step) || step <= 0)
-            throw new ArgumentOutOfRangeException(nameof(step), step, "the step must be above 0");
-        if (!double.IsFinite(length) || length <= 0)
-            throw new ArgumentOutOfRangeException(nameof(length), length, "the length must be above 0");
-        ArgumentOutOfRangeException.ThrowIfLessThan(recordEvery, 1);
-        double exact = length / step;
-        long steps = (long)Math.Round(Math.Min(exact, 1e12));
-        if (steps < 1 || Math.Abs(exact - steps) > 1e-9 * exact)
-        {
-            throw new ArgumentException(
-                $"the length {length} is {exact} steps of {step}; needed: a whole number of steps"
-            );
-        }
-
-        if (steps % recordEvery != 0)
-        {
-            throw new ArgumentException(
-                $"{steps} steps can't be recorded every {recordEvery}: it must be a divisor of them",
-                nameof(recordEvery)
-            );
-        }
-
+        long steps = CountSteps(step, length, recordEvery);
         using var grad = no_grad();
         using var scope = NewDisposeScope();
-        var f = Rows(start.Feature, Features, "V_f").clone(); // (B, N_f)
-        var h = Rows(start.Hidden, Memories, "V_h").clone(); // (B, N_h)
-        var d = Rows(start.Delay, Features, "V_d").clone(); // (B, N_f)
-        if (h.shape[0] != f.shape[0] || d.shape[0] != f.shape[0])
-        {
-            throw new ArgumentException(
-                $"V_f has {f.shape[0]} rows, V_h {h.shape[0]} and V_d {d.shape[0]}; they must have as many",
-                nameof(start)
-            );
-        }
-
+        var f = Rows(start.Feature, Features, nameof(start)).clone(); // (B, N_f)
+        var h = Rows(start.Hidden, Memories, nameof(start)).clone(); // (B, N_h)
+        var d = Rows(start.Delay, Features, nameof(start)).clone(); // (B, N_f)
+        Require.Shape(h, [f.shape[0], Memories], nameof(start));
+        Require.Shape(d, f.shape, nameof(start));
         double bound = Bound(f, h, d);
         List<Tensor> features = [],
             hidden = [],
@@ -304,56 +157,20 @@ public sealed class Gsemm : IDisposable
         Record();
         for (long n = 1; n <= steps; n++)
         {
-            using (var inner = NewDisposeScope())
-            {
-                var k1 = Rates(f, h, d);
-                if (integrator == Integrator.Euler)
-                {
-                    Advance(step, k1);
-                }
-                else
-                {
-                    var k2 = Rates(f + k1.F * (step / 2), h + k1.H * (step / 2), d + k1.D * (step / 2));
-                    var k3 = Rates(f + k2.F * (step / 2), h + k2.H * (step / 2), d + k2.D * (step / 2));
-                    var k4 = Rates(f + k3.F * step, h + k3.H * step, d + k3.D * step);
-                    Advance(step / 6, k1, k4);
-                    Advance(step / 3, k2, k3);
-                }
-            }
+            Advance(f, h, d, integrator, step);
             if (n % recordEvery != 0)
                 continue;
             Record();
             double largest = Math.Max(Largest(features[^1]), Math.Max(Largest(hidden[^1]), Largest(delays[^1])));
             if (!(largest <= 2 * bound && double.IsFinite(largest)))
-            {
-                throw new GsemmDivergedException(
-                    n * step,
-                    $"at t = {n * step:0.######} the state is {(double.IsFinite(largest) ? $"{largest:0.###e+0} large, while the exact solution stays within {bound:0.###e+0}" : "not finite")}: "
-                        + (
-                            double.IsFinite(bound)
-                                ? $"the step {step} is too large for {integrator} and the timescales {string.Join(", ", Timescales())}"
-                                : $"either the step {step} is too large for {integrator} and the timescales {string.Join(", ", Timescales())}, or the solution itself grows without limit, as σ_f is not bounded"
-                        )
-                );
-            }
+                throw Diverged(n * step, largest, bound, step, integrator);
         }
-        var times = Enumerable.Range(0, features.Count).Select(i => i * (double)recordEvery * step).ToArray();
         return new(
-            times,
+            [.. Enumerable.Range(0, features.Count).Select(i => i * (double)recordEvery * step)],
             stack(features).MoveToOuterDisposeScope(),
             stack(hidden).MoveToOuterDisposeScope(),
             stack(delays).MoveToOuterDisposeScope()
         );
-
-        void Advance(double by, params ReadOnlySpan<(Tensor F, Tensor H, Tensor D)> rates)
-        {
-            foreach (var rate in rates)
-            {
-                f.add_(rate.F, by);
-                h.add_(rate.H, by);
-                d.add_(rate.D, by);
-            }
-        }
 
         void Record()
         {
@@ -365,54 +182,53 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// One step of the discrete limit, T_f = 1 and T_h = T_d = 0 (Eq. 20): V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)), with Φᵀ = I
-    /// + Φ'ᵀ for α_s = α_c = 1, and α_s I + √α_s α_c Φ'ᵀ in general. A σ_h that is not the identity stays where Eq. 17
-    /// has it.
-    /// The settings' timescales have no part in it.
+    /// One step of the discrete limit, T_f = 1 and T_h = T_d = 0 (Eq. 20): V_f(t+1) = Ξ Φᵀ Ξ† σ_f(V_f(t)). Here Φᵀ = I
+    /// + Φ'ᵀ for α_s = α_c = 1, and α_s I + √α_s α_c Φ'ᵀ in general. A σ_h other than the identity stays where Eq. 17
+    /// has it. The settings' timescales are not used.
     /// </summary>
     /// <param name="feature">V_f(t) (B, N_f).</param>
     /// <returns>V_f(t+1) (B, N_f).</returns>
-    /// <exception cref="ArgumentException">The shape is wrong or a number not finite.</exception>
-    public Tensor DiscreteStep(Tensor feature)
+    /// <exception cref="ArgumentException">The shape is wrong or a number is not finite.</exception>
+    public Tensor StepDiscrete(Tensor feature)
     {
         using var grad = no_grad();
         using var scope = NewDisposeScope();
-        return DiscreteOf(Rows(feature, Features, nameof(feature))).MoveToOuterDisposeScope();
+        return Drive(FeatureOutput(Rows(feature, Features, nameof(feature)))).MoveToOuterDisposeScope();
     }
 
-    /// <summary>V_f(0) … V_f(steps) by <see cref="DiscreteStep"/>.</summary>
+    /// <summary>Iterates <see cref="StepDiscrete"/> (Eq. 20).</summary>
     /// <param name="feature">V_f(0) (B, N_f).</param>
-    /// <param name="steps">How many steps.</param>
-    /// <returns>(steps + 1, B, N_f).</returns>
-    /// <exception cref="ArgumentException">The shape is wrong, a number not finite, or there are fewer than 0
-    /// steps.</exception>
-    public Tensor Discrete(Tensor feature, int steps) => Orbit(feature, nameof(feature), steps, DiscreteOf);
+    /// <param name="steps">The number of steps.</param>
+    /// <returns>V_f(0) … V_f(steps), (steps + 1, B, N_f).</returns>
+    /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is
+    /// negative.</exception>
+    public Tensor RunDiscrete(Tensor feature, int steps) =>
+        Orbit(feature, nameof(feature), steps, v => Drive(FeatureOutput(v)));
 
     /// <summary>
-    /// The Elman form of the discrete limit (Eq. 23): h(t+1) = σ_f(Ξ Φᵀ Ξ† h(t)), h(0) … h(steps). With h(0) =
-    /// σ_f(V_f(0)) it is h(t) = σ_f(V_f(t)) for all t (Eq. 24).
+    /// Iterates the Elman form of the discrete limit (Eq. 23): h(t+1) = σ_f(Ξ Φᵀ Ξ† h(t)). With h(0) = σ_f(V_f(0)),
+    /// h(t) = σ_f(V_f(t)) for all t (Eq. 24).
     /// </summary>
     /// <remarks>
-    /// The paper asks for ‖Ξ Φᵀ Ξ†‖ ≤ 1. The identity h⁻¹ ∘ g ∘ h = f of Eq. 24 uses only that σ_f is invertible from
-    /// V_f to h, which holds at any norm; no norm is asked for here.
+    /// The paper asks for ‖Ξ Φᵀ Ξ†‖ ≤ 1. Eq. 24, h⁻¹ ∘ g ∘ h = f, only needs an invertible σ_f, which holds at any
+    /// norm. So no norm is required here.
     /// </remarks>
     /// <param name="hidden">h(0) (B, N_f).</param>
-    /// <param name="steps">How many steps.</param>
-    /// <returns>(steps + 1, B, N_f).</returns>
-    /// <exception cref="ArgumentException">The shape is wrong, a number not finite, or there are fewer than 0
-    /// steps.</exception>
-    public Tensor Elman(Tensor hidden, int steps) => Orbit(hidden, nameof(hidden), steps, h => FeatureOutput(Drive(h)));
+    /// <param name="steps">The number of steps.</param>
+    /// <returns>h(0) … h(steps), (steps + 1, B, N_f).</returns>
+    /// <exception cref="ArgumentException">The shape is wrong, a number is not finite, or steps is
+    /// negative.</exception>
+    public Tensor RunElman(Tensor hidden, int steps) =>
+        Orbit(hidden, nameof(hidden), steps, h => FeatureOutput(Drive(h)));
 
     /// <summary>
-    /// W_hh of the <see cref="Models.ElmanRnn"/>, h(t+1) = tanh(W_hh h(t)), that is the discrete limit's Elman form:
-    /// gain · Ξ Φᵀ Ξ†.
+    /// W_hh = gain · Ξ Φᵀ Ξ† of the <see cref="ElmanRnn"/> h(t+1) = tanh(W_hh h(t)) that is the Elman form (Eq. 23).
     /// </summary>
     /// <returns>(N_f, N_f), float64.</returns>
-    /// <exception cref="InvalidOperationException">σ_f is not tanh or σ_h not the identity: then the network is no such
-    /// one.</exception>
-    public Tensor ElmanWeights()
+    /// <exception cref="InvalidOperationException"><see cref="HasElmanForm"/> is false.</exception>
+    public Tensor ComputeElmanWeights()
     {
-        if (Settings.FeatureNonlinearity != Nonlinearity.Tanh || Settings.HiddenNonlinearity != Nonlinearity.Identity)
+        if (!HasElmanForm)
         {
             throw new InvalidOperationException(
                 $"an Elman network needs σ_f = tanh and σ_h = identity; found {Settings.FeatureNonlinearity} and "
@@ -422,21 +238,24 @@ public sealed class Gsemm : IDisposable
 
         using var grad = no_grad();
         using var scope = NewDisposeScope();
-        // Row j of Drive(I) is what the unit vector j becomes: W's column j.
+        // Drive takes unit vector j, row j of I, to column j of W.
         return (Drive(eye(Features, dtype: ScalarType.Float64)).t() * Settings.FeatureGain)
             .contiguous()
             .MoveToOuterDisposeScope();
     }
 
+    /// <summary>Whether the discrete limit is an Elman network: σ_f = tanh and σ_h = identity.</summary>
+    public bool HasElmanForm =>
+        Settings is { FeatureNonlinearity: Nonlinearity.Tanh, HiddenNonlinearity: Nonlinearity.Identity };
+
     /// <summary>
-    /// How much of each memory the output of the feature neurons holds: m = Ξ† σ_f(V_f), the coordinates in the
-    /// memories. At σ_f(V_f) = memory i it is 1 for i and 0 for all others, however correlated they are, which a cosine
-    /// is not.
+    /// The coordinates of the feature neurons' output in the memories, m = Ξ† σ_f(V_f). If σ_f(V_f) is memory i, m_i =
+    /// 1 and all others are 0, however correlated the memories are; a cosine lacks this property.
     /// </summary>
     /// <param name="feature">V_f (…, N_f).</param>
     /// <returns>(…, N_h).</returns>
     /// <exception cref="ArgumentException">It is not (…, N_f) of float64.</exception>
-    public Tensor Overlaps(Tensor feature)
+    public Tensor ComputeOverlaps(Tensor feature)
     {
         Require.Ends(feature, [Features]);
         Require.Like(feature, _dual);
@@ -446,38 +265,39 @@ public sealed class Gsemm : IDisposable
     }
 
     /// <summary>
-    /// Why <see cref="Energy"/> has no value, or null where it has one. It needs a σ_h whose output is a gradient in
-    /// the metric G = ΞᵀΞ that the pseudoinverse rule brings: σ_h linear, or G diagonal (orthogonal memories).
+    /// Why <see cref="ComputeEnergy"/> is not defined, or null if it is. The output of σ_h must be a gradient in the
+    /// metric G = ΞᵀΞ of the pseudoinverse rule: σ_h is linear, or G is diagonal (orthogonal memories).
     /// </summary>
     public string? NoEnergy =>
         Settings.HiddenNonlinearity == Nonlinearity.Identity || _orthogonal
             ? null
-            : $"no energy is defined: σ_h is {Settings.HiddenNonlinearity} and the memories are not orthogonal; needed: σ_h = Identity, or ΞᵀΞ diagonal";
+            : $"no energy is defined: σ_h is {Settings.HiddenNonlinearity} and the memories are not orthogonal; "
+                + "needed: σ_h = Identity, or ΞᵀΞ diagonal";
 
-    /// <summary>Whether the energy can't rise along an exact solution: it is defined, and α_c Φ' = 0.</summary>
-    public bool EnergyNeverRises => NoEnergy is null && (Settings.AlphaC == 0 || _sequence.abs().max().ToDouble() == 0);
+    /// <summary>Whether the energy never rises along an exact solution: it is defined, and α_c Φ' = 0.</summary>
+    public bool EnergyNeverRises => NoEnergy is null && (Settings.AlphaC == 0 || Largest(_sequence) == 0);
 
     /// <summary>
-    /// The energy, with L' = σ for each layer's Lagrangian and G = ΞᵀΞ:
+    /// The energy, with G = ΞᵀΞ and, for each layer, a Lagrangian L with L' = σ:
     /// <code>
-    /// E = [V_f·σ_f(V_f) − L_f(V_f)] + [V_hᵀ G σ_h(V_h) − L_h(V_h)] − √α_s σ_f(V_f)ᵀ Ξ σ_h(V_h) − α_c V_dᵀ Ξ†ᵀ Φ' G σ_h(V_h)
+    /// E = [V_f·σ_f(V_f) − L_f(V_f)] + [V_hᵀ G σ_h(V_h) − L_h(V_h)]
+    ///     − √α_s σ_f(V_f)ᵀ Ξ σ_h(V_h) − α_c V_dᵀ Ξ†ᵀ Φ' G σ_h(V_h)
     /// dE/dt = −T_f V̇_fᵀ σ_f'(V_f) V̇_f − T_h V̇_hᵀ G σ_h'(V_h) V̇_h − α_c V̇_dᵀ Ξ†ᵀ Φ' G σ_h(V_h)
     /// </code>
-    /// The first two parts of dE/dt are never above 0. The third is what a sequence does: while V_d moves, E may rise,
-    /// and E is no Lyapunov function unless α_c Φ' = 0 (<see cref="EnergyNeverRises"/>) or V_d stands still (T_d → ∞,
-    /// the adiabatic limit).
+    /// The first two terms of dE/dt are never positive. The third is the effect of the sequence: while V_d moves, E may
+    /// rise. So E is a Lyapunov function only if α_c Φ' = 0 (<see cref="EnergyNeverRises"/>) or V_d stands still (T_d →
+    /// ∞, the adiabatic limit).
     /// </summary>
     /// <remarks>
-    /// The paper of Eq. 1 gives no energy. This is the Lagrangian energy of associative memories (Krotov and Hopfield
-    /// 2020; GSEMM's own in Karuvally et al. 2022) carried over to the pseudoinverse rule: the hidden layer is measured
-    /// in G, since Ξ† = G⁻¹ Ξᵀ.
-    /// With orthonormal memories G = I and it is theirs.
+    /// The paper of Eq. 1 gives no energy. This one carries the Lagrangian energy of associative memories (Krotov and
+    /// Hopfield 2020; for GSEMM itself Karuvally et al. 2022) over to the pseudoinverse rule: G measures the hidden
+    /// layer, since Ξ† = G⁻¹ Ξᵀ. With orthonormal memories G = I, and the two agree.
     /// </remarks>
-    /// <param name="state">V_f (…, N_f), V_h (…, N_h), V_d (…, N_f): a trajectory's tensors too.</param>
+    /// <param name="state">V_f (…, N_f), V_h (…, N_h), V_d (…, N_f). The tensors of a trajectory fit too.</param>
     /// <returns>(…).</returns>
-    /// <exception cref="InvalidOperationException">It is not defined: <see cref="NoEnergy"/> says why.</exception>
-    /// <exception cref="ArgumentException">A shape is wrong, or numbers are not of float64.</exception>
-    public Tensor Energy(GsemmState state)
+    /// <exception cref="InvalidOperationException">No energy is defined; <see cref="NoEnergy"/> says why.</exception>
+    /// <exception cref="ArgumentException">A shape is wrong, or the numbers are not float64.</exception>
+    public Tensor ComputeEnergy(GsemmState state)
     {
         if (NoEnergy is { } reason)
             throw new InvalidOperationException(reason);
@@ -501,7 +321,7 @@ public sealed class Gsemm : IDisposable
             Settings.HiddenNonlinearity == Nonlinearity.Identity
                 ? (hidden * weighted).sum(-1) / 2
                 : (Lagrangian(hidden, Settings.HiddenNonlinearity, Settings.HiddenGain) * _gram.diagonal()).sum(-1);
-        var input = output.matmul(_fromFeature) + delay.matmul(_fromDelay); // (…, N_h); √α_s Ξ† σ_f meets G: Ξ†ᵀ G = Ξ
+        var input = output.matmul(_fromFeature) + delay.matmul(_fromDelay); // (…, N_h); times G: Ξ†ᵀ G = Ξ
         return (
             feature + (hidden * weighted).sum(-1) - lagrangian - (input * weighted).sum(-1)
         ).MoveToOuterDisposeScope();
@@ -509,13 +329,41 @@ public sealed class Gsemm : IDisposable
 
     public void Dispose()
     {
-        foreach (var tensor in new[] { _memories, _dual, _sequence, _gram, _fromFeature, _fromDelay, _toFeature })
+        foreach (var tensor in new[] { _dual, _sequence, _gram, _fromFeature, _fromDelay, _toFeature })
             tensor.Dispose();
     }
 
-    // Eq. 1, solved for the derivatives; a neuron whose timescale is 0 has none, and its value is replaced by what it
-    // follows.
-    private (Tensor F, Tensor H, Tensor D) Rates(Tensor f, Tensor h, Tensor d)
+    // One step of the integrator, in place.
+    private void Advance(Tensor f, Tensor h, Tensor d, Integrator integrator, double step)
+    {
+        using var scope = NewDisposeScope();
+        var k1 = ComputeRates(f, h, d);
+        if (integrator == Integrator.Euler)
+        {
+            Add(step, k1);
+            return;
+        }
+        var k2 = After(k1, step / 2);
+        var k3 = After(k2, step / 2);
+        var k4 = After(k3, step);
+        Add(step / 6, k1);
+        Add(step / 6, k4);
+        Add(step / 3, k2);
+        Add(step / 3, k3);
+
+        GsemmState After(GsemmState rate, double time) =>
+            ComputeRates(f + rate.Feature * time, h + rate.Hidden * time, d + rate.Delay * time);
+
+        void Add(double time, GsemmState rate)
+        {
+            f.add_(rate.Feature, time);
+            h.add_(rate.Hidden, time);
+            d.add_(rate.Delay, time);
+        }
+    }
+
+    // dV/dt by Eq. 1. A neuron whose timescale is 0 has none: its value is replaced by that of Eq. 16.
+    private GsemmState ComputeRates(Tensor f, Tensor h, Tensor d)
     {
         var output = FeatureOutput(f); // σ_f(V_f) (B, N_f)
         if (Settings.DelayTimescale == 0)
@@ -523,15 +371,14 @@ public sealed class Gsemm : IDisposable
         var input = output.matmul(_fromFeature) + d.matmul(_fromDelay); // (B, N_h)
         if (Settings.HiddenTimescale == 0)
             h = input;
-        return (
+        return new(
             (HiddenOutput(h).matmul(_toFeature) - f) / Settings.FeatureTimescale,
             Settings.HiddenTimescale == 0 ? zeros_like(h) : (input - h) / Settings.HiddenTimescale,
             Settings.DelayTimescale == 0 ? zeros_like(d) : (output - d) / Settings.DelayTimescale
         );
     }
 
-    // The hidden (N_h) and delay (N_f) neurons, each replaced by what it follows where its timescale is 0 (or it is not
-    // given).
+    // V_h (B, N_h) and V_d (B, N_f), by Eq. 16 if its timescale is 0, V_h also if it is null.
     private (Tensor Hidden, Tensor Delay) Followers(Tensor f, Tensor? h, Tensor d)
     {
         var delay = Settings.DelayTimescale == 0 ? FeatureOutput(f) : d;
@@ -546,8 +393,6 @@ public sealed class Gsemm : IDisposable
     // √α_s Ξ σ_h((√α_s Ξ† + α_c Φ'ᵀ Ξ†) x) for x = σ_f(V_f): the right side of Eq. 20.
     private Tensor Drive(Tensor output) =>
         HiddenOutput(output.matmul(_fromFeature) + output.matmul(_fromDelay)).matmul(_toFeature);
-
-    private Tensor DiscreteOf(Tensor feature) => Drive(FeatureOutput(feature));
 
     private Tensor FeatureOutput(Tensor v) => Output(v, Settings.FeatureNonlinearity, Settings.FeatureGain);
 
@@ -579,8 +424,8 @@ public sealed class Gsemm : IDisposable
         return stack(states).MoveToOuterDisposeScope();
     }
 
-    // What no component of an exact solution exceeds: each layer relaxes towards a value that the others bound.
-    // Infinite where σ_f is not bounded. In the infinity norm, row j of a transposed matrix being column j.
+    // An upper bound of all components of the exact solution: each layer relaxes towards a value that the others
+    // bound. Infinite if σ_f is not bounded. Norms are infinity norms; the matrices are transposed.
     private double Bound(Tensor f, Tensor h, Tensor d)
     {
         if (Settings.FeatureNonlinearity != Nonlinearity.Tanh)
@@ -593,40 +438,74 @@ public sealed class Gsemm : IDisposable
         static double Norm(Tensor transposed) => transposed.abs().sum(0L).max().ToDouble();
     }
 
-    private IEnumerable<double> Timescales() =>
-        new[] { Settings.FeatureTimescale, Settings.HiddenTimescale, Settings.DelayTimescale }.Where(t => t > 0);
-
-    private static void Check(GsemmSettings s)
+    private GsemmDivergedException Diverged(
+        double time,
+        double largest,
+        double bound,
+        double step,
+        Integrator integrator
+    )
     {
-        List<string> wrong = [];
-        void Above(string name, double value, bool zero)
+        var timescales = new[] { Settings.FeatureTimescale, Settings.HiddenTimescale, Settings.DelayTimescale };
+        var found = double.IsFinite(largest)
+            ? $"has numbers up to {largest:0.###e+0}; the exact solution stays within {bound:0.###e+0}"
+            : "is not finite";
+        var other = double.IsFinite(bound) ? "" : ", or the solution grows without limit, since σ_f is not bounded";
+        return new(
+            time,
+            $"at t = {time:0.######} the state {found}: the step {step} is too large for {integrator} and the "
+                + $"timescales {string.Join(", ", timescales.Where(t => t > 0))}{other}"
+        );
+    }
+
+    // The number of steps in the length.
+    private static long CountSteps(double step, double length, int recordEvery)
+    {
+        if (!double.IsFinite(step) || step <= 0)
+            throw new ArgumentOutOfRangeException(nameof(step), step, "the step must be above 0");
+        if (!double.IsFinite(length) || length <= 0)
+            throw new ArgumentOutOfRangeException(nameof(length), length, "the length must be above 0");
+        ArgumentOutOfRangeException.ThrowIfLessThan(recordEvery, 1);
+        double exact = length / step;
+        long steps = (long)Math.Round(Math.Min(exact, 1e12));
+        if (steps < 1 || Math.Abs(exact - steps) > 1e-9 * exact)
+            throw new ArgumentException($"is {exact} steps of {step}, not a whole number of steps", nameof(length));
+        return steps % recordEvery == 0
+            ? steps
+            : throw new ArgumentException($"{recordEvery} is not a divisor of the {steps} steps", nameof(recordEvery));
+    }
+
+    // The pseudoinverse rule needs Ξ†Ξ = I.
+    private static void RefuseDependent(Tensor memories)
+    {
+        long features = memories.shape[0],
+            count = memories.shape[1];
+        if (count < 1 || count > features)
         {
-            if (!double.IsFinite(value) || value < 0 || (value == 0 && !zero))
-                wrong.Add($"{name} is {value}; it must be {(zero ? "0 or above" : "above 0")}");
+            throw new ArgumentException(
+                $"are {count} of {features} features; linearly independent memories have 1 ≤ N_h ≤ N_f",
+                nameof(memories)
+            );
         }
-        Above("T_f", s.FeatureTimescale, false);
-        Above("T_h", s.HiddenTimescale, true);
-        Above("T_d", s.DelayTimescale, true);
-        Above("α_s", s.AlphaS, false);
-        if (!double.IsFinite(s.AlphaC))
-            wrong.Add($"α_c is {s.AlphaC}; it must be finite");
-        Above("the gain of σ_f", s.FeatureGain, false);
-        Above("the gain of σ_h", s.HiddenGain, false);
-        if (wrong.Count > 0)
-            throw new ArgumentException(string.Join("\n", wrong), nameof(s));
+        var singular = Matrices.Values(linalg.svdvals(memories));
+        // At a smaller ratio Ξ†Ξ = I holds to fewer than about six digits.
+        if (!(singular[^1] > 1e-10 * singular[0]))
+        {
+            throw new ArgumentException(
+                $"are linearly dependent: the smallest singular value of Ξ is {singular[^1]:0.###e+0}, the largest "
+                    + $"{singular[0]:0.###e+0}; the ratio must be above 1e-10",
+                nameof(memories)
+            );
+        }
     }
 
     private static Tensor Rows(Tensor states, long columns, string name)
     {
-        if (states.dim() != 2 || states.shape[1] != columns)
-            throw new ArgumentException($"{name} has the shape ({Shape(states)}); needed: (B, {columns})", name);
+        Require.Shape(states, [Require.Any, columns], name);
         var rows = states.detach().to(ScalarType.Float64).cpu();
-        return IsFinite(rows) ? rows : throw new ArgumentException($"{name} holds numbers that are not finite", name);
+        Matrices.RequireFinite(rows, name);
+        return rows;
     }
 
-    private static double Largest(Tensor t) => t.abs().max().ToDouble(); // NaN where one is
-
-    private static bool IsFinite(Tensor t) => t.isfinite().all().ToBoolean();
-
-    private static string Shape(Tensor t) => string.Join(", ", t.shape);
+    private static double Largest(Tensor t) => t.abs().max().ToDouble(); // NaN if one of them is
 }

@@ -26,6 +26,8 @@
     const spec = { ...original };
     if (!spec.$schema) spec.$schema = 'https://vega.github.io/schema/vega-lite/v6.json';
     if (spec.width === undefined && isSingle(spec)) spec.width = 'container';
+    // A square needs no more room than half the page.
+    figure.classList.toggle('square', spec.usermeta?.height?.[0] >= .9);
     const height = heightOf(spec, box.clientWidth);
     if (height) Object.assign(spec, { height, autosize: { type: 'fit', contains: 'padding' } });
     else if (spec.width === 'container' && spec.autosize === undefined) spec.autosize = { type: 'fit-x', contains: 'padding' };
@@ -199,8 +201,11 @@
     }
 
     async function choose(index) {
+      // The page opens, and is printed, at the end of the input phase, when all variables are loaded.
+      const first = !example;
       example = list[index];
       slider.max = example.steps;
+      if (first) slider.value = hasPhases(example) ? example.inputSteps : 1;
       for (const chart of charts) {
         const drawing = example.figures[chart.id];
         chart.hidden = !drawing;

@@ -7,89 +7,72 @@ using EmtTorch.Settings;
 namespace EmtTorch.Studies;
 
 /// <summary>
-/// All that the consolidation experiment depends on, beside the trained networks:
-/// experiments/outer-memories/consolidation/consolidation.json.
+/// The settings of the consolidation experiment, as in experiments/outer-memories/consolidation/consolidation.json.
 /// </summary>
 public sealed record ConsolidationConfiguration
 {
-    [Description("The runs whose networks are taken, of segment_recall.")]
+    [Description("The runs of segment_recall whose networks are consolidated.")]
     [
         MinLength(1),
         RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a run's folder, not empty")
     ]
     public IReadOnlyList<string> Runs { get; init; } = ["runs/segment_recall/seed-1"];
 
-    [Description("Where facts, replay and tests come from.")]
-    [Range(typeof(long), "0", "9223372036854775807")]
+    [Description("The seed of facts, replay and tests."), Range(typeof(long), "0", "9223372036854775807")]
     public long Seed { get; init; } = 1;
 
-    [Description("Facts of a day, each a pair of a key and a value, keys distinct.")]
-    [MinLength(1), Range(1, 4096)]
+    [Description("Facts of a day: pairs of a key and a value, with distinct keys."), MinLength(1), Range(1, 4096)]
     public IReadOnlyList<int> Facts { get; init; } = [4, 16, 64];
 
-    [Description("Facts in a document of the day.")]
-    [Range(1, 4096)]
+    [Description("Facts in a document of the day."), Range(1, 4096)]
     public int FactsPerDocument { get; init; } = 4;
 
-    [Description("Documents that are read before a night; null: all of the day's.")]
-    [Range(1, 4096)]
+    [Description("Documents that are read before each night; null: all of the day."), Range(1, 4096)]
     public int? DocumentsPerNight { get; init; }
 
-    [Description("Writes that are kept of each block, those with the highest gates.")]
-    [Range(1, 1_048_576)]
+    [Description("Writes that are kept in each block: those with the highest gates."), Range(1, 1_048_576)]
     public int Capacity { get; init; } = 256;
 
-    [Description("A night's steps of Adam.")]
-    [Range(0, 1_000_000)]
+    [Description("Steps of Adam in a night."), Range(0, 1_000_000)]
     public int Steps { get; init; } = 300;
 
-    [Description("Writes, or documents, in a batch of replay, and documents in one of rehearsal.")]
-    [Range(1, 65536)]
+    [Description("Writes, or documents, in a batch of replay, and documents in a batch of rehearsal."), Range(1, 65536)]
     public int BatchSize { get; init; } = 16;
 
-    [Description("Tokens in a segment of what is read at night.")]
-    [Range(2, 65536)]
+    [Description("Tokens in a segment of the documents that are read at night."), Range(2, 65536)]
     public int SegmentLength { get; init; } = 24;
 
-    [Description("Adam's learning rate at night.")]
-    [Range(0, double.MaxValue, MinimumIsExclusive = true)]
+    [Description("Adam's learning rate at night."), Range(0, double.MaxValue, MinimumIsExclusive = true)]
     public double LearningRate { get; init; } = 0.001;
 
-    [Description("What rehearsal counts beside replay.")]
-    [Range(0, double.MaxValue)]
+    [Description("The weight of the rehearsal's loss; that of the replay is 1."), Range(0, double.MaxValue)]
     public double RehearsalWeight { get; init; } = 1;
 
     [Description("A token is a stored write's cue if the cosine of its query and the write's key is at least this.")]
     [Range(-1.0, 1.0)]
     public double Recognized { get; init; } = 0.5;
 
-    [Description("Answers, about, in each of the tests.")]
-    [Range(1, 1_048_576)]
+    [Description("Answers in each test, about."), Range(1, 1_048_576)]
     public int TestAnswers { get; init; } = 1024;
 
-    [Description("The kinds of night that are compared.")]
-    [MinLength(1)]
+    [Description("The kinds of night to compare."), MinLength(1)]
     public IReadOnlyList<NightConfiguration> Nights { get; init; } = [new()];
 
-    /// <summary>How many outcomes there will be: of each night and number of facts one for each network.</summary>
+    /// <summary>The number of outcomes: one for each night, number of facts and network.</summary>
     [JsonIgnore]
     public int OutcomeCount => Runs.Count * Nights.Sum(n => (n.Facts ?? Facts).Count);
 
     /// <summary>Reads and checks a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="overrides">`key.path=value`, as for a run.</param>
-    /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
+    /// <param name="overrides">Settings that replace the file's, each as `key.path=value`.</param>
+    /// <exception cref="ConfigurationException">There are problems. The exception lists all of them.</exception>
     public static ConsolidationConfiguration Load(string path, IReadOnlyList<string>? overrides = null) =>
         ConfigurationFile.Load<ConsolidationConfiguration>(path, overrides, c => c.Check());
 
     private IEnumerable<(string[] Keys, ConfigurationProblem Problem)> Check()
     {
-        foreach (
-            int facts in Facts
-                .Concat(Nights.SelectMany(n => n.Facts ?? []))
-                .Distinct()
-                .Where(f => f % FactsPerDocument != 0)
-        )
+        var odd = Facts.Concat(Nights.SelectMany(n => n.Facts ?? [])).Distinct().Where(f => f % FactsPerDocument != 0);
+        foreach (int facts in odd)
         {
             yield return (
                 ["facts", "facts_per_document", "nights"],
@@ -97,28 +80,20 @@ public sealed record ConsolidationConfiguration
             );
         }
 
-        foreach (var twice in Nights.CountBy(n => n.Name).Where(n => n.Value > 1))
-        {
-            yield return (
-                ["nights"],
-                new("nights", $"found the name {twice.Key} {twice.Value} times; allowed: a name once")
-            );
-        }
+        foreach (var (name, count) in Nights.CountBy(n => n.Name).Where(n => n.Value > 1))
+            yield return (["nights"], new("nights", $"found the name {name} {count} times; allowed: a name once"));
 
         foreach (var night in Nights.Where(n => n.Replay == "literal" && n.Moves != "query_and_feed_forward"))
         {
             yield return (
                 ["nights"],
-                new(
-                    "nights",
-                    $"found {night.Moves} in {night.Name}; the literal replay's loss moves query_and_feed_forward"
-                )
+                new("nights", $"found {night.Moves} in {night.Name}; literal replay moves query_and_feed_forward")
             );
         }
     }
 }
 
-/// <summary>What happens in a night.</summary>
+/// <summary>A kind of night.</summary>
 public sealed record NightConfiguration
 {
     [Description("Its name in tables.")]
@@ -129,25 +104,22 @@ public sealed record NightConfiguration
     public string Name { get; init; } = "night";
 
     [Description(
-        "What is replayed. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes; distilled: the "
-            + "stored writes are put back into the fast weights, and what the network then answers to their cues "
-            + "it is to answer without."
+        "The replay. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes; distilled: the network "
+            + "without fast memory learns to answer as it does with the stored writes in its fast weights; none."
     )]
     [AllowedValues("literal", "distilled", "none")]
     public string Replay { get; init; } = "distilled";
 
     [Description(
-        "What must stay as it was. episodes: answers in documents of other, random pairs; noise: all outputs on "
+        "The behaviour that must stay. episodes: answers in documents of other, random pairs; noise: all outputs on "
             + "documents without pairs; none."
     )]
     [AllowedValues("none", "noise", "episodes")]
     public string Rehearsal { get; init; } = "episodes";
 
-    [Description("The slow weights that move.")]
-    [AllowedValues("feed_forward", "query_and_feed_forward", "all")]
+    [Description("The slow weights that move."), AllowedValues("feed_forward", "query_and_feed_forward", "all")]
     public string Moves { get; init; } = "all";
 
-    [Description("Numbers of facts; null: the experiment's.")]
-    [MinLength(1), Range(1, 4096)]
+    [Description("Numbers of facts; null: the experiment's."), MinLength(1), Range(1, 4096)]
     public IReadOnlyList<int>? Facts { get; init; }
 }

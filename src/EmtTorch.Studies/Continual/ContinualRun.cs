@@ -17,15 +17,15 @@ namespace EmtTorch.Studies;
 public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IReadOnlyDictionary<string, double> Loss);
 
 /// <summary>
-/// One network that learns the tasks of a sequence one after the other by one method. Each stage is a run's folder,
-/// RUNS/METHOD/seed-N/2-t3, that begins with the weights of the stage before, Adam anew, with the parameters that a
-/// task has for itself drawn anew; the first, RUNS/first/seed-N/1-t2, is the same for all methods.
+/// One network that learns the tasks of a sequence one after the other, by one method. Each stage is a run in a folder
+/// of its own, RUNS/METHOD/seed-N/2-t3. It begins with the weights of the stage before it; Adam's state and the
+/// parameters that each task has for itself begin anew. All methods share the first stage, RUNS/first/seed-N/1-t2.
 /// </summary>
 /// <remarks>
-/// Beside a run's files a stage has `initial.safetensors`, `kept.safetensors` (the penalty's importance and anchor, or
-/// the directions that are protected; written before training, so that it may be killed anywhere), `own.safetensors`
-/// (of the task before, where the method changes what it has for itself) and `tests.json`. The weights that are passed
-/// on are the last ones.
+/// Beside the files of a run, a stage has `initial.safetensors`, its first weights; `kept.safetensors`, the importance
+/// and the anchor of the penalty, or the protected directions; `own.safetensors`, the previous task's own parameters if
+/// the method changes them; and `tests.json`. All but the last are written before training, so that a kill at any time
+/// does no harm. The next stage takes the last weights, not the best.
 /// </remarks>
 /// <example><code>
 /// var sequence = ContinualSequence.Load("experiments/continual/t2_t3_t4.json");
@@ -40,18 +40,19 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         HiddenWeights = "rnn.weight_hh";
 
     /// <summary>
-    /// Of the states protection, how much of the states' squares the directions take up (GPM's threshold).
+    /// The share of the states' squares that the directions of `states` hold: the threshold of GPM (Saha et al. 2021,
+    /// arXiv 2103.09762).
     /// </summary>
     private const double StatesShare = 0.999;
     private const int StatesBatch = 64;
 
-    /// <summary>Of a stage, from 0: its log. Null: none.</summary>
+    /// <summary>Makes the log of a stage, counted from 0; null: there are no logs.</summary>
     public Func<int, RunFolder, ILogger>? Log { get; init; }
 
-    /// <summary>Told how far a stage is.</summary>
+    /// <summary>Told how far a stage is, at each log interval.</summary>
     public Action<int, TrainingProgress>? Progress { get; init; }
 
-    /// <summary>Told of a stage that is done, and how long it took.</summary>
+    /// <summary>Told of a stage that is done, with its tests and the seconds that it took.</summary>
     public Action<int, StageTests, double>? Done { get; init; }
 
     private int Count => sequence.Tasks.Count;
@@ -60,8 +61,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     private bool IsJoint => method.Kind == "joint";
 
-    /// <summary>A stage's folder.</summary>
-    /// <param name="stage">From 0.</param>
+    /// <summary>The folder of a stage.</summary>
+    /// <param name="stage">The stage, from 0.</param>
     public RunFolder Folder(int stage) =>
         new(
             Path.Combine(
@@ -72,7 +73,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             )
         );
 
-    /// <summary>A stage's configuration.</summary>
+    /// <summary>The configuration of a stage.</summary>
     public RunConfiguration Configuration(int stage) =>
         IsJoint ? sequence.Stage(0, seed) with { Seed = 1000 * seed, Name = method.Name } : sequence.Stage(stage, seed);
 
@@ -80,7 +81,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     public int Stages => IsJoint ? 1 : Count;
 
     /// <summary>
-    /// What is wrong with a sequence that only its networks tell: parameters that there are not, tasks of other sizes.
+    /// Problems of a sequence that need its networks to be made: unknown parameters, and tasks of different sizes.
     /// </summary>
     public static IEnumerable<ConfigurationProblem> Check(ContinualSequence sequence)
     {
@@ -108,15 +109,14 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
                 var (name, shape) in shapes.Where(s => !run.IsOwn(s.Key) && first.GetValueOrDefault(s.Key) != s.Value)
             )
             {
-                yield return new(
-                    "tasks",
-                    $"{run.TaskName(j)} needs {name} to be {shape}, and {run.TaskName(0)} {first.GetValueOrDefault(name) ?? "has none"}: one network learns them all"
-                );
+                var other = first.GetValueOrDefault(name) ?? "has none";
+                var why = $"{run.TaskName(j)} needs {name} to be {shape}, and {run.TaskName(0)} {other}";
+                yield return new("tasks", $"{why}: one network learns them all");
             }
         }
     }
 
-    /// <summary>The tests of all stages, from the first; of joint the last alone. Null where one is missing.</summary>
+    /// <summary>The tests of all stages, of which joint has one. Null if one of them is missing.</summary>
     public IReadOnlyList<StageTests>? ReadTests() =>
         Enumerable.Range(0, Stages).Select(s => ReadTests(Folder(s))).ToList() is var all && all.All(t => t is not null)
             ? [.. all.Select(t => t!)]
@@ -127,8 +127,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     private ContinualRun First => IsJoint ? new(sequence, new("naive", "naive", 0, null, "naive"), seed) : this;
 
-    /// <summary>Trains the first stage alone, which other methods have in common with this one.</summary>
-    /// <returns>False: it was interrupted.</returns>
+    /// <summary>Trains the first stage only, which all methods share.</summary>
+    /// <returns>False if it was interrupted.</returns>
     public bool TrainFirst(CancellationToken stop)
     {
         if (!TrainStage(0, stop))
@@ -143,9 +143,10 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     }
 
     /// <summary>Trains the stages that are missing.</summary>
-    /// <returns>False: it was interrupted, with a checkpoint.</returns>
-    /// <exception cref="TrainingException">The loss is not a number any more, or what is to be protected can't be
-    /// told.</exception>
+    /// <returns>False if it was interrupted; then there is a checkpoint.</returns>
+    /// <exception cref="TrainingException">
+    /// The loss is no longer a number, or there is nothing that could be protected.
+    /// </exception>
     /// <exception cref="CheckpointException">All checkpoints of a stage are damaged.</exception>
     public bool Train(CancellationToken stop = default) =>
         Enumerable.Range(0, Stages).All(stage => TrainStage(stage, stop));
@@ -159,8 +160,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             if (stop.IsCancellationRequested)
                 return false;
             Directory.CreateDirectory(folder.Path);
-            // Nothing is trained from what a kill left half done: each file is whole or not there, and comes out the
-            // same again.
+            // A kill may come at any time: each file is whole or missing, and is the same when it is made again.
             if (!IsJoint)
                 Begin(stage, configuration);
             var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
@@ -202,16 +202,16 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     private bool IsOwn(string parameter) => sequence.OwnParameters.Contains(parameter);
 
-    /// <summary>The last checkpoint of a stage that is finished.</summary>
+    /// <summary>The last checkpoint of a finished stage.</summary>
     private SafetensorsFile Last(int stage)
     {
         var folder = Folder(stage);
         var found = new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { });
-        // An earlier one would do for going on, but not for what later stages and tests are made of.
+        // Training could go on from an earlier one, but later stages and tests need the last weights.
         if (found is null || found.Step != folder.ReadResult()?.Steps)
         {
             throw new CheckpointException(
-                $"{folder.Path} is finished, and the checkpoint of its last step is missing or damaged: remove "
+                $"{folder.Path} is finished, but the checkpoint of its last step is missing or damaged: remove "
                     + "that folder, and it is trained again"
             );
         }
@@ -219,7 +219,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         return found.File;
     }
 
-    // What a stage begins with, and what it keeps of the tasks before it.
+    /// <summary>Writes the first weights of a stage, and what it keeps of the tasks before it.</summary>
     private void Begin(int stage, RunConfiguration configuration)
     {
         if (!File.Exists(In(stage, InitialFile)))
@@ -244,11 +244,11 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         {
             // The first stage is every method's.
             Path = stage == 0 || method.Kind == "si" ? new(network, Shared(network)) : null,
-            Penalty = file is not null && method.Kind != "project" ? SynapticPenalty.Of(file, network) : null,
+            Penalty = file is not null && method.Kind != "project" ? SynapticPenalty.Load(file, network) : null,
             Strength = method.Strength,
             Projection =
                 file is not null && method.Kind == "project"
-                    ? GradientProjection.Of(file, ((Models.ElmanRnn)network).RecurrentWeights)
+                    ? GradientProjection.Load(file, ((Models.ElmanRnn)network).RecurrentWeights)
                     : null,
         };
     }
@@ -257,7 +257,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         [.. network.named_parameters().Select(p => p.name).Where(n => !IsOwn(n))];
 
     /// <summary>
-    /// EWC's or SI's importance before a stage: that before the last one, and what the last one adds.
+    /// The importance of EWC or SI at the beginning of a stage: the previous stage's, plus what its task adds.
     /// </summary>
     private Dictionary<string, SafetensorsTensor> KeptImportance(int stage)
     {
@@ -266,13 +266,13 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         last.RestoreInto(learner.Network);
         var shared = Shared(learner.Network);
         using var penalty =
-            stage > 1 ? SynapticPenalty.Of(SafetensorsFile.Read(In(stage - 1, KeptFile)), learner.Network) : new();
+            stage > 1 ? SynapticPenalty.Load(SafetensorsFile.Read(In(stage - 1, KeptFile)), learner.Network) : new();
         using var scope = NewDisposeScope();
         if (method.Kind == "ewc")
         {
             var configuration = Configuration(stage - 1);
             using var data = new Generator(unchecked((ulong)configuration.Seed * 1_000_003 + 0x6A09E667));
-            var fisher = FisherInformation.Of(
+            var fisher = FisherInformation.Estimate(
                 learner,
                 shared,
                 configuration.Training.Curriculum.Horizons[^1],
@@ -308,7 +308,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     }
 
     /// <summary>
-    /// The directions that a stage must leave alone: those before the last one, and those of the last one.
+    /// The directions that a stage must not change: the previous stage's, and those of its task.
     /// </summary>
     private Dictionary<string, SafetensorsTensor> KeptDirections(int stage)
     {
@@ -320,7 +320,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
                 ? new(StateDirections(stage - 1, last), null)
                 : OldMemories.Directions(Configuration(stage - 1), last);
         using var before =
-            stage > 1 ? GradientProjection.Directions(SafetensorsFile.Read(In(stage - 1, KeptFile))) : new(null, null);
+            stage > 1
+                ? GradientProjection.LoadDirections(SafetensorsFile.Read(In(stage - 1, KeptFile)))
+                : new(null, null);
         bool from = method.Protect != "into",
             into = method.Protect is "into" or "both" or "memories";
         var tensors = GradientProjection.Tensors(
@@ -334,8 +336,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     }
 
     /// <summary>
-    /// A task's own weights, writing into its memories and reading from them alone: P W_uh and W_r P. What else the
-    /// input did in the hidden space would now move what later tasks put there, and the readout would see it.
+    /// A task's own weights, restricted to its memories: P W_uh and W_r P. Otherwise its input would disturb what later
+    /// tasks put elsewhere into the hidden space, and its readout would see that.
     /// </summary>
     private Dictionary<string, SafetensorsTensor> Restricted(SafetensorsFile weights, Tensor projector)
     {
@@ -352,15 +354,15 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         return own;
     }
 
-    /// <summary>What a finished task has for itself.</summary>
+    /// <summary>The own parameters of a finished task.</summary>
     private SafetensorsFile OwnOf(int task) =>
         task + 1 < Stages && File.Exists(In(task + 1, OwnFile))
             ? SafetensorsFile.Read(In(task + 1, OwnFile))
             : Last(task);
 
     /// <summary>
-    /// The principal directions of a task's hidden states, h = 0 taken as the middle: as many as take up a share of
-    /// their squares.
+    /// The principal directions of a task's hidden states around h = 0, as many as hold <see cref="StatesShare"/> of
+    /// their squares. (H, rank)
     /// </summary>
     private Tensor StateDirections(int stage, SafetensorsFile weights)
     {
@@ -386,12 +388,12 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
         SafetensorsFile.Write(In(stage, file), tensors, new Dictionary<string, string> { ["format"] = "pt" });
 
     private Learner Fresh(int task) =>
-        Learner.Of(
+        Learner.Create(
             sequence.Stage(task, seed),
             TorchRuntime.ResolveDevice(sequence.Tasks[task].Configuration.Device, out _)
         );
 
-    /// <summary>Sets each parameter to what the source says of it, given its name and what it is now.</summary>
+    /// <summary>Sets each parameter to what the source makes of its name and its present value.</summary>
     private static void SetWeights(nn.Module network, Func<string, SafetensorsTensor, SafetensorsTensor> source)
     {
         var (tensors, parameters) = (new Dictionary<string, SafetensorsTensor>(), network.named_parameters().ToList());
@@ -401,8 +403,8 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
     }
 
     /// <summary>
-    /// The tests of all tasks after a stage: the shared parameters are the stage's, a task's own those that it had when
-    /// it was learned, or random ones before that.
+    /// The tests of all tasks after a stage, with the stage's shared parameters. A task that was learned is tested with
+    /// its own parameters, another with random ones.
     /// </summary>
     private StageTests Tests(int stage)
     {
@@ -459,7 +461,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Tests the tasks before a stage with the network that is learning a later one.</summary>
+    /// <summary>Tests earlier tasks with the network that is learning a later one.</summary>
     private sealed class TaskTests : IDisposable
     {
         private readonly List<(string Name, Learner Learner)> _tasks = [];

@@ -1,7 +1,4 @@
-using System.Globalization;
 using System.Text.Json.Nodes;
-using System.Text.RegularExpressions;
-using EmtTorch.Analysis.Charts;
 using EmtTorch.Configuration;
 using EmtTorch.Settings;
 using EmtTorch.Training;
@@ -15,6 +12,11 @@ namespace EmtTorch.Studies;
 /// <param name="Protect">Of project: what is protected.</param>
 /// <param name="Group">Its name without the strength: methods of one group differ in that alone.</param>
 public sealed record ContinualMethod(string Name, string Kind, double Strength, string? Protect, string Group);
+
+/// <summary>A task of a sequence.</summary>
+/// <param name="Name">What it is called.</param>
+/// <param name="Configuration">Its configuration; the seed and the folder are a stage's own.</param>
+public sealed record SequenceTask(string Name, RunConfiguration Configuration);
 
 /// <summary>
 /// Tasks that one network learns one after the other, and the methods to compare: `Trainer continual` trains them.
@@ -30,47 +32,21 @@ public sealed record ContinualMethod(string Name, string Kind, double Strength, 
 /// }
 /// </code>
 /// </example>
-public sealed partial class ContinualSequence
+public sealed class ContinualSequence
 {
     /// <summary>The copy of a sequence in the folder of its runs.</summary>
-    public const string FileName = "sequence.json";
-
-    /// <summary>
-    /// What project may protect: what W_hh does with variable memories (from), what it writes into them (into), both;
-    /// both, with the old task's input and output restricted to its memories (memories); or what W_hh does with the
-    /// directions that the old task's hidden states take (states).
-    /// </summary>
-    public static readonly string[] Protections = ["from", "into", "both", "memories", "states"];
-
-    private const string Own = "seeds are in the sequence's file, names are those of methods, and the folder is --out";
-    private const int LargestSeed = 1_000_000;
-    private static readonly string[] Keys =
-    [
-        "$schema",
-        "name",
-        "description",
-        "base",
-        "tasks",
-        "own",
-        "methods",
-        "seeds",
-        "sweep_seed",
-        "fisher_samples",
-        "damping",
-    ];
-    private static readonly string[] MethodKeys = ["name", "method", "strengths", "protect"];
-    private static readonly string[] Kinds = ["naive", "ewc", "si", "project", "joint"];
+    internal const string FileName = "sequence.json";
 
     private ContinualSequence() { }
 
     public required string Name { get; init; }
     public required string Description { get; init; }
 
-    /// <summary>Each task's name and configuration; the seed and the folder are a stage's own.</summary>
-    public required IReadOnlyList<(string Name, RunConfiguration Configuration)> Tasks { get; init; }
+    /// <summary>The tasks, in the order in which they are learned.</summary>
+    public required IReadOnlyList<SequenceTask> Tasks { get; init; }
 
     /// <summary>
-    /// Parameters that each task has for itself: they begin anew with each task, and a task is tested with its own.
+    /// Parameters that each task has for itself. They begin anew with each task, and a task is tested with its own.
     /// </summary>
     public required IReadOnlyList<string> OwnParameters { get; init; }
 
@@ -78,15 +54,15 @@ public sealed partial class ContinualSequence
     public required IReadOnlyList<long> Seeds { get; init; }
 
     /// <summary>
-    /// The seed by which a group's strength is chosen: none of <see cref="Seeds"/>, so that a choice is not tested on
-    /// what it was made by.
+    /// The seed by which a group's strength is chosen. It is none of <see cref="Seeds"/>, so that a choice is not
+    /// tested on what it was made by.
     /// </summary>
     public required long SweepSeed { get; init; }
 
-    /// <summary>Sequences, or documents, that the Fisher information is estimated from.</summary>
+    /// <summary>How many sequences, or documents, the Fisher information is estimated from.</summary>
     public required int FisherSamples { get; init; }
 
-    /// <summary>SI's ξ.</summary>
+    /// <summary>ξ of SI: see <see cref="PathIntegral"/>.</summary>
     public required double Damping { get; init; }
 
     /// <summary>The folder of all runs.</summary>
@@ -97,21 +73,21 @@ public sealed partial class ContinualSequence
 
     private JsonObject Whole { get; init; } = [];
 
-    /// <summary>The sequence by itself, with the base configuration in it.</summary>
+    /// <summary>The sequence's file, with the base configuration and all settings of each task in it.</summary>
     public string ToJson() => Whole.ToJsonString(SettingJson.Options) + "\n";
 
     /// <summary>
-    /// In what a sequence is another experiment than one in the same folder: all but the methods and seeds, of which
-    /// there may be more, and where it is computed.
+    /// The keys in which two files are different experiments. Methods and seeds are not among them, since there may be
+    /// more of them later; nor is where it is computed.
     /// </summary>
-    public static IEnumerable<string> Differences(string before, string now)
+    internal static IEnumerable<string> Differences(string before, string now)
     {
         JsonNode? a = Experiment(before),
             b = Experiment(now);
-        return Keys.Except(["base", "name", "description", "methods", "seeds", "sweep_seed"])
-            .Where(key => !JsonNode.DeepEquals(a?[key], b?[key]));
+        string[] keys = ["tasks", "own", "fisher_samples", "damping"];
+        return keys.Where(key => !JsonNode.DeepEquals(a?[key], b?[key]));
 
-        // Each task is there with all of its settings, the base's among them.
+        // The base is left out, because each task has all of its settings.
         static JsonNode? Experiment(string text)
         {
             var json = JsonNode.Parse(text);
@@ -120,15 +96,16 @@ public sealed partial class ContinualSequence
                 foreach (var key in new[] { "device", "threads", "out" })
                     (task?["set"] as JsonObject)?.Remove(key);
             }
-
             return json;
         }
     }
 
     /// <summary>The configuration of a stage.</summary>
-    /// <param name="task">From 0.</param>
-    /// <param name="seed">Of the whole sequence; each stage has its own, so that batches and first weights are others:
-    /// 1000 · seed + stage, from 1.</param>
+    /// <param name="task">The stage, from 0.</param>
+    /// <param name="seed">
+    /// The seed of the whole sequence. That of a stage is 1000 · seed + stage + 1, so that each stage has other batches
+    /// and first weights.
+    /// </param>
     public RunConfiguration Stage(int task, long seed) =>
         Tasks[task].Configuration with
         {
@@ -138,9 +115,11 @@ public sealed partial class ContinualSequence
 
     /// <summary>Reads a sequence and checks all of it.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="overrides">Settings for every task, over the base configuration and under the task's own.</param>
-    /// <param name="output">The folder in which runs/NAME and results/NAME are; null: the file's.</param>
-    /// <param name="seeds">In place of the file's; null: those.</param>
+    /// <param name="overrides">
+    /// Settings for every task, as `key=value`. They win over the base configuration; a task's own win over them.
+    /// </param>
+    /// <param name="output">The folder of runs/NAME and results/NAME; null: the folder of the file.</param>
+    /// <param name="seeds">Seeds in place of the file's; null: those of the file.</param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
     public static ContinualSequence Load(
         string path,
@@ -149,69 +128,34 @@ public sealed partial class ContinualSequence
         IReadOnlyList<long>? seeds = null
     )
     {
+        overrides ??= [];
         var problems = new List<ConfigurationProblem>();
-        var json = Sweep.Parse(path, "a sequence of tasks", problems);
-        if (json is null)
-            throw new ConfigurationException(problems);
+        var json = ConfigurationFile.ReadObject(path, problems) ?? throw new ConfigurationException(problems);
         var here = Path.GetDirectoryName(Path.GetFullPath(path))!;
-        foreach (var key in json.Select(p => p.Key).Except(Keys))
-        {
-            problems.Add(
-                key,
-                $"is no key of a sequence; {(NearestName.To(key, Keys) is { } near ? $"did you mean {near}? " : "")}allowed: {string.Join(", ", Keys[1..])}"
-            );
-        }
+        ExperimentFile.ReadFiles(json, here, ["base"], problems);
+        var whole = json.DeepClone().AsObject();
 
-        var name = Sweep.Text(json, "name", problems) ?? Path.GetFileNameWithoutExtension(path);
-        if (!FolderName().IsMatch(name))
-            problems.Add("name", $"found {name}; allowed: letters, digits, '.', '_' and '-'");
-        var basis = Sweep.Content(json, "base", here, "a configuration's file, or a configuration itself", problems);
-        if (basis is null && !json.ContainsKey("base"))
-            problems.Add("base", "is missing; allowed: a configuration's file, or a configuration itself");
-        foreach (var given in overrides ?? [])
-        {
-            if (given.Split('=')[0] is "seed" or "name" or "out")
-                problems.Add("--set", $"found {given}: {Own}");
-        }
-
-        var tasks = TasksOf(json, basis, overrides ?? [], problems);
-        var own = Names(json, "own", problems);
-        var methods = MethodsOf(json, problems);
+        ExperimentFile.ExpandSeeds(json, problems);
+        Extensions.Load(json["base"] as JsonObject, overrides, problems);
+        var file = ConfigurationFile.Bind<ContinualFile>(json, f => f.Check(seeds ?? f.Seeds), problems);
+        ExperimentFile.CheckOverrides(overrides, problems);
+        var tasks = problems.All(p => p.Path != "base") ? ReadTasks(file, overrides, problems) : [];
+        var methods = file.ToMethods();
         if (
             methods.Any(m => m.Kind == "project")
-            && tasks.FirstOrDefault(t => t.Configuration.Model.IsTransformer) is { Name: { } transformer }
+            && tasks.FirstOrDefault(t => t.Configuration.Model.IsTransformer) is { Name: var transformer }
         )
         {
-            problems.Add(
-                "methods",
-                $"project is for elman_rnn, whose W_hh it protects, and {transformer} is learned by a transformer"
-            );
+            var why = $"project is for elman_rnn, whose W_hh it protects, and {transformer} has a transformer";
+            problems.Add("methods", why);
         }
-
-        var fileSeeds = Sweep.SeedsOf(json, problems);
-        seeds ??= fileSeeds;
-        long sweepSeed = Integer(json, "sweep_seed", 100, 0, problems);
-        foreach (var big in seeds.Append(sweepSeed).Where(s => s > LargestSeed).Distinct())
-            problems.Add("seeds", $"found {big}; allowed: 0 to {LargestSeed}");
-        if (seeds.Contains(sweepSeed) && methods.GroupBy(m => m.Group).Any(g => g.Count() > 1))
-        {
-            problems.Add(
-                "sweep_seed",
-                $"found {sweepSeed}, which is one of the seeds: a strength chosen by it would be tested on what it "
-                    + "was chosen by"
-            );
-        }
-
-        int samples = (int)Integer(json, "fisher_samples", 200, 1, problems);
-        double damping = Number(json, "damping", 1e-3, problems);
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
 
-        var whole = (JsonObject)json.DeepClone();
+        var name = file.Name.Length > 0 ? file.Name : Path.GetFileNameWithoutExtension(path);
         whole.Remove("$schema");
         whole["name"] = name;
-        whole["base"] = basis!.DeepClone();
-        // What --set says is part of what the runs are.
+        // With all settings, since those of --set are part of what the runs are.
         whole["tasks"] = new JsonArray([
             .. tasks.Select(t =>
                 (JsonNode)new JsonObject { ["name"] = t.Name, ["set"] = JsonNode.Parse(t.Configuration.ToJson()) }
@@ -221,228 +165,46 @@ public sealed partial class ContinualSequence
         return new()
         {
             Name = name,
-            Description = Sweep.Text(json, "description", problems) ?? "",
+            Description = file.Description,
             Tasks = tasks,
-            OwnParameters = own,
+            OwnParameters = [.. file.Own.Distinct()],
             Methods = methods,
-            Seeds = seeds,
-            SweepSeed = sweepSeed,
-            FisherSamples = samples,
-            Damping = damping,
+            Seeds = [.. (seeds ?? file.Seeds).Distinct()],
+            SweepSeed = file.SweepSeed,
+            FisherSamples = file.FisherSamples,
+            Damping = file.Damping,
             Runs = Path.Combine(output, "runs", name),
             Results = Path.Combine(output, "results", name),
             Whole = whole,
         };
     }
 
-    private static List<(string Name, RunConfiguration Configuration)> TasksOf(
-        JsonObject json,
-        JsonObject? basis,
+    private static List<SequenceTask> ReadTasks(
+        ContinualFile file,
         IReadOnlyList<string> overrides,
         List<ConfigurationProblem> problems
     )
     {
-        const string allowed = "a list of two or more of { \"name\": …, \"set\": { setting: value, … } }";
-        var tasks = new List<(string Name, RunConfiguration)>();
-        if (
-            json["tasks"] is not JsonArray { Count: > 1 } list
-            || Sweep.Axis("tasks", list, problems, "") is not { } axis
-        )
+        var tasks = new List<SequenceTask>();
+        foreach (var task in file.Tasks)
         {
-            if (json["tasks"] is not JsonArray { Count: > 1 })
-                problems.Add("tasks", $"found {json["tasks"]?.ToJsonString() ?? "none"}; allowed: {allowed}");
-            return tasks;
-        }
-        if (basis is null)
-            return tasks;
-        foreach (var value in axis.Values)
-        {
-            if (!FolderName().IsMatch(value.Name))
-                problems.Add("tasks", $"found the name {value.Name}; allowed: letters, digits, '.', '_' and '-'");
             try
             {
-                tasks.Add(
-                    (
-                        value.Name,
-                        ConfigurationFile.Parse(
-                            basis.ToJsonString(),
-                            [.. overrides, .. value.Overrides, "name=\"stage\""]
-                        )
-                    )
-                );
+                string[] all = [.. overrides, .. task.Overrides, "name=\"stage\""];
+                tasks.Add(new(task.Name, ConfigurationFile.Parse(file.Base.ToJsonString(), all)));
             }
             catch (ConfigurationException e)
             {
                 problems.AddRange(e.Problems.Except(problems));
             }
         }
-        if (tasks.Select(t => (ModelOf(t.Item2), t.Item2.Device, t.Item2.Threads)).Distinct().Count() > 1)
+        var networks = tasks.Select(t => t.Configuration).Select(c => (ModelOf(c), c.Device, c.Threads));
+        if (networks.Distinct().Count() > 1)
             problems.Add("tasks", "differ in model, device or threads: one network learns them all");
         return tasks;
     }
 
     private static string ModelOf(RunConfiguration task) => JsonNode.Parse(task.ToJson())!["model"]!.ToJsonString();
-
-    private static List<ContinualMethod> MethodsOf(JsonObject json, List<ConfigurationProblem> problems)
-    {
-        var methods = new List<ContinualMethod>();
-        if (json["methods"] is not JsonArray { Count: > 0 } list)
-        {
-            problems.Add(
-                "methods",
-                $"found {json["methods"]?.ToJsonString() ?? "none"}; allowed: a list of {{ \"method\": {string.Join('|', Kinds)}, … }}"
-            );
-            return methods;
-        }
-        for (int i = 0; i < list.Count; i++)
-        {
-            var at = $"methods[{i}]";
-            if (list[i] is not JsonObject entry)
-            {
-                problems.Add(
-                    at,
-                    $"found {list[i]?.ToJsonString() ?? "null"}; allowed: an object with the keys {string.Join(", ", MethodKeys)}"
-                );
-                continue;
-            }
-            foreach (var key in entry.Select(p => p.Key).Except(MethodKeys))
-            {
-                problems.Add(
-                    $"{at}.{key}",
-                    $"unknown key; {(NearestName.To(key, MethodKeys) is { } near ? $"did you mean {near}?" : $"allowed here: {string.Join(", ", MethodKeys)}")}"
-                );
-            }
-
-            var kind = entry["method"] is JsonValue v && v.TryGetValue(out string? k) ? k : null;
-            if (kind is null || !Kinds.Contains(kind))
-            {
-                problems.Add(
-                    $"{at}.method",
-                    $"found {entry["method"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Kinds)}"
-                );
-                continue;
-            }
-            var protect = entry["protect"] is JsonValue p && p.TryGetValue(out string? what) ? what : null;
-            if (kind == "project" ? protect is null || !Protections.Contains(protect) : entry.ContainsKey("protect"))
-            {
-                problems.Add(
-                    $"{at}.protect",
-                    kind == "project"
-                        ? $"found {entry["protect"]?.ToJsonString() ?? "none"}; allowed: one of {string.Join(", ", Protections)}"
-                        : $"is for project only, and this is {kind}: leave it out"
-                );
-            }
-
-            var group =
-                entry["name"] is JsonValue n && n.TryGetValue(out string? own) ? own
-                : kind == "project" ? $"project-{protect}"
-                : kind;
-            if (!FolderName().IsMatch(group) || group == ContinualFolders.First)
-            {
-                problems.Add(
-                    $"{at}.name",
-                    $"found {entry["name"]?.ToJsonString()}; allowed: letters, digits, '.', '_' and '-', but not {ContinualFolders.First}"
-                );
-            }
-
-            bool takesStrength = kind is "ewc" or "si";
-            if (!takesStrength && entry.ContainsKey("strengths"))
-                problems.Add($"{at}.strengths", $"is for ewc and si only, and this is {kind}: leave it out");
-            if (!takesStrength)
-            {
-                methods.Add(new(group, kind, 0, protect, group));
-                continue;
-            }
-            if (
-                entry["strengths"] is not JsonArray { Count: > 0 } strengths
-                || !strengths.All(s =>
-                    s is JsonValue number && number.TryGetValue(out double d) && double.IsFinite(d) && d > 0
-                )
-            )
-            {
-                problems.Add(
-                    $"{at}.strengths",
-                    $"found {entry["strengths"]?.ToJsonString() ?? "none"}; allowed: a list of numbers above 0, of which the best is chosen"
-                );
-                continue;
-            }
-            foreach (var strength in strengths.Select(s => s!.GetValue<double>()).Distinct())
-            {
-                methods.Add(
-                    new(
-                        strengths.Count == 1
-                            ? group
-                            : $"{group}-{strength.ToString("R", CultureInfo.InvariantCulture)}",
-                        kind,
-                        strength,
-                        null,
-                        group
-                    )
-                );
-            }
-        }
-        foreach (var twice in methods.GroupBy(m => m.Name).Where(g => g.Count() > 1))
-            problems.Add("methods", $"{twice.Count()} are called {twice.Key}: give them different names");
-        return methods;
-    }
-
-    private static List<string> Names(JsonObject json, string key, List<ConfigurationProblem> problems)
-    {
-        if (!json.ContainsKey(key))
-            return [];
-        if (json[key] is JsonArray list && list.All(i => i is JsonValue v && v.TryGetValue<string>(out _)))
-            return [.. list.Select(i => i!.GetValue<string>()).Distinct()];
-        problems.Add(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a list of parameters' names");
-        return [];
-    }
-
-    private static long Integer(
-        JsonObject json,
-        string key,
-        long usual,
-        long least,
-        List<ConfigurationProblem> problems
-    )
-    {
-        if (!json.ContainsKey(key))
-            return usual;
-        if (
-            json[key] is JsonValue value
-            && value.TryGetValue(out long number)
-            && number >= least
-            && number <= LargestSeed
-        )
-        {
-            return number;
-        }
-
-        problems.Add(
-            key,
-            $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a whole number from {least} to {LargestSeed}"
-        );
-        return usual;
-    }
-
-    private static double Number(JsonObject json, string key, double usual, List<ConfigurationProblem> problems)
-    {
-        if (!json.ContainsKey(key))
-            return usual;
-        if (
-            json[key] is JsonValue value
-            && value.TryGetValue(out double number)
-            && double.IsFinite(number)
-            && number > 0
-        )
-        {
-            return number;
-        }
-
-        problems.Add(key, $"found {json[key]?.ToJsonString() ?? "null"}; allowed: a number above 0");
-        return usual;
-    }
-
-    [GeneratedRegex("^[A-Za-z0-9_][A-Za-z0-9._-]{0,79}$")]
-    private static partial Regex FolderName();
 }
 
 /// <summary>Where a sequence's runs are.</summary>

@@ -5,12 +5,12 @@ using EmtTorch.Analysis;
 
 namespace EmtTorch.Studies;
 
-/// <summary>A method's run with one seed, finished.</summary>
+/// <summary>A finished run of a method with one seed.</summary>
 /// <param name="Method">The method.</param>
 /// <param name="Seed">The seed.</param>
-/// <param name="Matrix">Null of joint, which has no stages.</param>
+/// <param name="Matrix">The accuracies after each stage; null for joint, which has no stages.</param>
 /// <param name="Final">The accuracy on each task at the end.</param>
-/// <param name="Steps">Of each stage.</param>
+/// <param name="Steps">How many steps each stage took.</param>
 public sealed record ContinualEntry(
     ContinualMethod Method,
     long Seed,
@@ -24,7 +24,7 @@ public sealed record ContinualEntry(
 }
 
 /// <summary>
-/// What the methods of a sequence of tasks have come to: which strengths were chosen, and the chosen ones over all
+/// The results of the methods of a sequence of tasks: which strength of each group is best, and the best ones over all
 /// seeds.
 /// </summary>
 public sealed class ContinualTable
@@ -35,18 +35,18 @@ public sealed class ContinualTable
 
     public ContinualSequence Sequence { get; }
 
-    /// <summary>All that is finished.</summary>
+    /// <summary>All finished runs.</summary>
     public IReadOnlyList<ContinualEntry> Entries => _entries;
 
-    /// <summary>Reads the runs' folders; what is not finished is left out.</summary>
-    public static ContinualTable Of(ContinualSequence sequence)
+    /// <summary>Reads the runs' folders. Runs that are not finished are left out.</summary>
+    public static ContinualTable Read(ContinualSequence sequence)
     {
         var table = new ContinualTable(sequence);
         foreach (var method in sequence.Methods)
         {
             foreach (long seed in sequence.Seeds.Append(sequence.SweepSeed).Distinct())
             {
-                if (table.Read(method, seed) is { } entry)
+                if (table.ReadEntry(method, seed) is { } entry)
                     table._entries.Add(entry);
             }
         }
@@ -54,7 +54,7 @@ public sealed class ContinualTable
         return table;
     }
 
-    private ContinualEntry? Read(ContinualMethod method, long seed)
+    private ContinualEntry? ReadEntry(ContinualMethod method, long seed)
     {
         var run = new ContinualRun(Sequence, method, seed);
         if (run.ReadTests() is not { } tests || run.ReadRandomTests() is not { } random)
@@ -73,16 +73,15 @@ public sealed class ContinualTable
     public IEnumerable<IGrouping<string, ContinualMethod>> Groups => Sequence.Methods.GroupBy(m => m.Group);
 
     /// <summary>
-    /// The method of a group that stands for it: the only one, or the one with the highest average accuracy on the
-    /// sweep's seed (where two are equal, the weaker). Null while one is missing.
+    /// The method that stands for a group: the only one, or the one with the highest average accuracy with the sweep's
+    /// seed. Of two equal ones it is the weaker. Null while one of them is not finished.
     /// </summary>
-    public ContinualMethod? Chosen(IEnumerable<ContinualMethod> group)
+    public ContinualMethod? Choose(IEnumerable<ContinualMethod> group)
     {
         var all = group.ToList();
         if (all.Count == 1)
             return all[0];
-        var swept = all.Select(m => _entries.Find(e => e.Method.Name == m.Name && e.Seed == Sequence.SweepSeed))
-            .ToList();
+        var swept = all.Select(m => Find(m, Sequence.SweepSeed)).ToList();
         return swept.Contains(null)
             ? null
             : swept.OrderByDescending(e => e!.Average).ThenBy(e => e!.Method.Strength).First()!.Method;
@@ -90,102 +89,93 @@ public sealed class ContinualTable
 
     /// <summary>A method's finished runs with the sequence's seeds, in their order.</summary>
     public IReadOnlyList<ContinualEntry> Of(ContinualMethod method) =>
-        [
-            .. Sequence
-                .Seeds.Select(s => _entries.Find(e => e.Method.Name == method.Name && e.Seed == s))
-                .OfType<ContinualEntry>(),
-        ];
+        [.. Sequence.Seeds.Select(s => Find(method, s)).OfType<ContinualEntry>()];
 
-    /// <summary>Figures of a run by their titles; null where there is none.</summary>
-    internal static readonly (string Title, string Key, Func<ContinualEntry, double?> Value)[] Figures =
+    private ContinualEntry? Find(ContinualMethod method, long seed) =>
+        _entries.Find(e => e.Method.Name == method.Name && e.Seed == seed);
+
+    /// <summary>A figure of a run.</summary>
+    /// <param name="Title">Its title in tables.</param>
+    /// <param name="Key">Its key in table.csv and table.json.</param>
+    /// <param name="Value">Reads it; null if the run has none.</param>
+    internal sealed record RunFigure(string Title, string Key, Func<ContinualEntry, double?> Value);
+
+    /// <summary>The figures of a run.</summary>
+    internal static readonly RunFigure[] Figures =
     [
-        ("average accuracy", "average_accuracy", e => e.Average),
-        ("backward transfer", "backward_transfer", e => e.Matrix?.BackwardTransfer),
-        ("forgetting", "forgetting", e => e.Matrix?.Forgetting),
-        ("forward transfer", "forward_transfer", e => e.Matrix?.ForwardTransfer),
-        ("just learned", "just_learned", e => e.Matrix?.Learned),
+        new("average accuracy", "average_accuracy", e => e.Average),
+        new("backward transfer", "backward_transfer", e => e.Matrix?.BackwardTransfer),
+        new("forgetting", "forgetting", e => e.Matrix?.Forgetting),
+        new("forward transfer", "forward_transfer", e => e.Matrix?.ForwardTransfer),
+        new("just learned", "just_learned", e => e.Matrix?.Learned),
     ];
 
-    /// <summary>As Markdown.</summary>
+    /// <summary>The tables as Markdown.</summary>
     public string Markdown()
     {
         var tasks = Sequence.Tasks.Select(t => t.Name).ToList();
+        var lines = Groups.Select(Finished).ToList();
         var text = new StringBuilder($"# {Sequence.Name}\n\n");
         if (Sequence.Description.Length > 0)
             text.Append(Sequence.Description).Append("\n\n");
         text.Append(
             $"Tasks in their order: {string.Join(", ", tasks)}. Seeds {string.Join(", ", Sequence.Seeds)}.\n\n"
         );
-        var finished = Groups.Select(Finished).ToList();
-        text.Append(Table.Markdown(Columns(tasks), finished));
+        text.Append(Table.Markdown(Columns(tasks), lines));
         text.Append(
             "\nMeans over seeds ± standard deviation. R[i][j] is the accuracy on task j after stage i of T, b_j "
                 + "that at random weights. Average accuracy: mean R[T][j]; backward transfer: mean over j < T of "
                 + "R[T][j] − R[j][j]; forgetting: mean over j < T of max over i < T of R[i][j] − R[T][j]; forward "
                 + "transfer: mean over j > 1 of R[j−1][j] − b_j; just learned: mean R[j][j].\n"
         );
-
         foreach (var group in Groups.Where(g => g.Count() > 1))
-        {
-            var chosen = Chosen(group);
-            ContinualEntry? Swept(ContinualMethod m) =>
-                _entries.Find(e => e.Method.Name == m.Name && e.Seed == Sequence.SweepSeed);
-            text.Append($"\n## The strength of {group.Key}, by seed {Sequence.SweepSeed}\n\n");
-            text.Append(
-                Table.Markdown<ContinualMethod>(
-                    [
-                        new(
-                            "strength",
-                            m => m == chosen ? $"**{Number(m.Strength)}**" : Number(m.Strength),
-                            m => m.Strength
-                        ),
-                        .. Figures.Select(f => new Column<ContinualMethod>(
-                            f.Title,
-                            m => Swept(m) is { } entry ? f.Value(entry) : null,
-                            "0.000"
-                        )),
-                    ],
-                    group
-                )
-            );
-        }
-
+            text.Append(StrengthsOf(group));
         text.Append("\n## Accuracy on each task after each stage\n");
-        foreach (var (name, entries) in finished)
-        {
-            var matrices = entries.Select(e => e.Matrix).OfType<AccuracyMatrix>().ToList();
-            if (matrices.Count == 0)
-                continue;
-            text.Append('\n');
-            text.Append(
-                Table.Markdown<int>(
-                    [
-                        new(name, i => i < 0 ? "random weights" : $"after {tasks[i]}"),
-                        .. tasks.Select(
-                            (task, j) =>
-                                new Column<int>(
-                                    task,
-                                    i => Shown(matrices.Select(m => (double?)(i < 0 ? m.Random : m.R[i])[j]))
-                                )
-                                {
-                                    Left = false,
-                                }
-                        ),
-                    ],
-                    Enumerable.Range(-1, tasks.Count + 1)
-                )
-            );
-        }
+        foreach (var line in lines)
+            text.Append(MatrixOf(line, tasks));
         return text.ToString();
     }
 
+    /// <summary>The figures of a group at each strength, by the sweep's seed.</summary>
+    private string StrengthsOf(IGrouping<string, ContinualMethod> group)
+    {
+        var chosen = Choose(group);
+        List<Column<ContinualMethod>> columns =
+        [
+            new("strength", m => m == chosen ? $"**{Number(m.Strength)}**" : Number(m.Strength), m => m.Strength),
+            .. Figures.Select(f => new Column<ContinualMethod>(
+                f.Title,
+                m => Find(m, Sequence.SweepSeed) is { } entry ? f.Value(entry) : null,
+                "0.000"
+            )),
+        ];
+        var heading = $"\n## The strength of {group.Key}, by seed {Sequence.SweepSeed}\n\n";
+        return heading + Table.Markdown(columns, group);
+    }
+
+    /// <summary>A method's mean R, with the accuracy at random weights above it; empty for joint.</summary>
+    private static string MatrixOf(Line line, List<string> tasks)
+    {
+        var matrices = line.Entries.Select(e => e.Matrix).OfType<AccuracyMatrix>().ToList();
+        if (matrices.Count == 0)
+            return "";
+        string Cell(int stage, int task) =>
+            Shown(matrices.Select(m => (double?)(stage < 0 ? m.Random : m.R[stage])[task]));
+        List<Column<int>> columns =
+        [
+            new(line.Name, i => i < 0 ? "random weights" : $"after {tasks[i]}"),
+            .. tasks.Select((task, j) => new Column<int>(task, i => Cell(i, j)) { Left = false }),
+        ];
+        return "\n" + Table.Markdown(columns, Enumerable.Range(-1, tasks.Count + 1));
+    }
+
     /// <summary>
-    /// A line of the first table: the chosen method of a group, and its runs; none where it is not finished.
+    /// A line of the first table: the best method of a group with its runs. There are none if it is not finished.
     /// </summary>
     private sealed record Line(string Name, IReadOnlyList<ContinualEntry> Entries);
 
     private Line Finished(IGrouping<string, ContinualMethod> group) =>
-        Chosen(group) is { } method && Of(method) is { Count: > 0 } entries
+        Choose(group) is { } method && Of(method) is { Count: > 0 } entries
             ? new(Name(method), entries)
             : new(group.Key, []);
 
@@ -226,11 +216,11 @@ public sealed class ContinualTable
         ];
     }
 
-    /// <summary>A line a run: method, strength, seed, figures, and R by rows.</summary>
+    /// <summary>table.csv, a line for each run: method, strength, seed, figures, and R row by row.</summary>
     public string Csv()
     {
         var names = Sequence.Tasks.Select(t => t.Name).ToList();
-        // Of a run without stages the last row alone.
+        // A run without stages has the last row only.
         IEnumerable<double?> Accuracies(ContinualEntry e) =>
             e.Matrix?.R.SelectMany(row => row).Cast<double?>()
             ?? Enumerable.Repeat<double?>(null, names.Count * (names.Count - 1)).Concat(e.Final.Cast<double?>());
@@ -254,7 +244,7 @@ public sealed class ContinualTable
         ]);
     }
 
-    /// <summary>All of it.</summary>
+    /// <summary>table.json: everything.</summary>
     public string Json() =>
         JsonSerializer.Serialize(
             new
@@ -263,7 +253,7 @@ public sealed class ContinualTable
                 Tasks = Sequence.Tasks.Select(t => t.Name),
                 Sequence.Seeds,
                 Sequence.SweepSeed,
-                Chosen = Groups.Select(g => Chosen(g)?.Name),
+                Chosen = Groups.Select(g => Choose(g)?.Name),
                 Runs = _entries.Select(e =>
                 {
                     var run = new Dictionary<string, object?>
@@ -274,8 +264,8 @@ public sealed class ContinualTable
                         ["strength"] = e.Method.Strength,
                         ["seed"] = e.Seed,
                     };
-                    foreach (var (_, key, value) in Figures)
-                        run[key] = value(e);
+                    foreach (var figure in Figures)
+                        run[figure.Key] = figure.Value(e);
                     run["final"] = e.Final;
                     run["r"] = e.Matrix?.R;
                     run["random"] = e.Matrix?.Random;
@@ -286,7 +276,7 @@ public sealed class ContinualTable
             OutputJson.Options
         ) + "\n";
 
-    /// <summary>As a table names it.</summary>
+    /// <summary>A method's name in tables: with its strength, if it has one.</summary>
     internal static string Name(ContinualMethod method) =>
         method.Strength > 0 ? $"{method.Group}, {Number(method.Strength)}" : method.Group;
 

@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Studies;
 
 /// <summary>
-/// The variable memories Ψ of a task that was learned, while the same W_hh learns others: Ψ and Ψ* stay as they were
-/// read then, and W_hh is looked at through them.
+/// The variable memories Ψ of a task that was learned, while the same W_hh learns other tasks. Ψ and its dual Ψ* stay
+/// as they were just after the task, and later W_hh are measured in their basis.
 /// </summary>
 public sealed class OldMemories : IDisposable
 {
@@ -29,18 +29,18 @@ public sealed class OldMemories : IDisposable
     public Grounding Grounding => _memories.Grounding;
 
     /// <summary>
-    /// Of a network that has just learned a task; null where the task has no circuit, or no variable memories can be
-    /// read.
+    /// The memories of a network that has just learned a task. Null if the task has no circuit, or if no variable
+    /// memories can be read.
     /// </summary>
     public static OldMemories? Of(RunConfiguration task, SafetensorsFile weights)
     {
         if (!task.Task.IsLinearBinding || task.Model.IsTransformer)
             return null;
         using var scope = NewDisposeScope();
-        using var network = NetworkWeights.From(weights, task.Name);
+        using var network = NetworkWeights.Read(weights, task.Name);
         try
         {
-            var memories = VariableMemories.Of(network, task.Task.ToLinearBinding());
+            var memories = VariableMemories.Find(network, task.Task.ToLinearBinding());
             memories.DetachFromDisposeScope();
             return new(memories);
         }
@@ -50,28 +50,28 @@ public sealed class OldMemories : IDisposable
         }
     }
 
-    /// <summary>What measures, while later tasks are learned, what becomes of the first one's memories.</summary>
+    /// <summary>A function that measures what becomes of the first task's memories while others are learned.</summary>
     /// <param name="task">The first stage's configuration.</param>
     /// <param name="weights">Its last checkpoint.</param>
-    /// <returns>Figures of a network by name; null where there is nothing to measure.</returns>
+    /// <returns>A function from a network to figures by name; null if there is nothing to measure.</returns>
     public static Func<nn.Module, IReadOnlyDictionary<string, double>>? Watch(
         RunConfiguration task,
         SafetensorsFile weights
     ) => Of(task, weights) is { } memories ? network => memories.Measure(((ElmanRnn)network).RecurrentWeights) : null;
 
     /// <summary>
-    /// The directions that hold a task: the spans of Ψ and of Ψ*ᵀ, which are the persistent invariant subspace of W_hh
-    /// and that of W_hhᵀ. They are taken as such, so that a network that holds several tasks, whose spectrum is none of
-    /// theirs, can be read too, and one whose memories are not those of the circuit.
+    /// The directions that hold a task: the spans of Ψ and of Ψ*ᵀ. They are computed as the persistent invariant
+    /// subspaces of W_hh and of W_hhᵀ, which also exist if a network holds several tasks, or memories that are not
+    /// those of the circuit.
     /// </summary>
-    /// <exception cref="TrainingException">Nothing persists, or it can't be told apart.</exception>
+    /// <exception cref="TrainingException">Nothing persists, or it can't be separated from the rest.</exception>
     public static ProtectedDirections Directions(RunConfiguration task, SafetensorsFile weights)
     {
         using var scope = NewDisposeScope();
-        using var network = NetworkWeights.From(weights, task.Name);
+        using var network = NetworkWeights.Read(weights, task.Name);
         try
         {
-            var part = PersistentPart.Of(network.WeightHh, Threshold);
+            var part = PersistentPart.Find(network.WeightHh, Threshold);
             return new(
                 part.Basis.DetachFromDisposeScope(),
                 Matrices.Range(part.Projector.t(), part.Rank).DetachFromDisposeScope(),
@@ -80,12 +80,12 @@ public sealed class OldMemories : IDisposable
         }
         catch (AnalysisException e)
         {
-            throw new TrainingException($"{task.Name}: there is nothing to protect: {e.Message}");
+            throw new TrainingException($"{task.Name}: nothing can be protected: {e.Message}");
         }
     }
 
     /// <summary>
-    /// Φ as W_hh has it now, in the old basis: Ψ† W_hh Ψ / g (live, live), g the old gain (<see
+    /// Φ of the present W_hh in the old basis, (live, live): Ψ† W_hh Ψ / g, with the old gain g (<see
     /// cref="VariableMemories.Gain"/>).
     /// </summary>
     public double[][] Phi(Tensor recurrentWeights)
@@ -95,17 +95,17 @@ public sealed class OldMemories : IDisposable
         return Matrices.Rows(PhiTensor(recurrentWeights.detach().to(ScalarType.Float64).cpu()));
     }
 
-    /// <summary>The circuit's Φ on the live entries.</summary>
+    /// <summary>Φ of the circuit on the live entries, (live, live).</summary>
     public double[][] PhiTheory => Matrices.Rows(_memories.PhiTheory);
 
-    /// <summary>What has become of them.</summary>
+    /// <summary>Measures what has become of the memories.</summary>
     /// <param name="recurrentWeights">W_hh (H, H).</param>
     /// <returns>
-    /// `phi_error`: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖, how far the memories' motion is from the circuit's. `leak`: ‖(I − ΨΨ†) W Ψ‖
-    /// / ‖W Ψ‖, the share of the motion that leads out of them. `intrusion`: ‖Ψ* W (I − ΨΨ*)‖ / ‖Ψ* W‖, what is written
-    /// into them from elsewhere. `overlap`:
-    /// the mean squared cosine between Ψ's span and what
-    /// persists in W now, 1 where all of the old span does; not there where that can't be told.
+    /// `phi_error`: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖, how far the motion of the memories is from the circuit's. `leak`:
+    /// ‖(I − ΨΨ†) W Ψ‖ / ‖W Ψ‖, the share of the motion that leads out of them. `intrusion`: ‖Ψ* W (I − ΨΨ*)‖ / ‖Ψ* W‖,
+    /// what is written into them from elsewhere. `overlap`: the mean squared cosine between the span of Ψ and what
+    /// persists in W now; 1 if all of the old span persists, missing if W has no persistent part. Empty if W is not
+    /// finite.
     /// </returns>
     public IReadOnlyDictionary<string, double> Measure(Tensor recurrentWeights)
     {
@@ -127,7 +127,7 @@ public sealed class OldMemories : IDisposable
         };
         try
         {
-            var persistent = PersistentPart.Of(w, Threshold).Basis;
+            var persistent = PersistentPart.Find(w, Threshold).Basis;
             measures["overlap"] = matmul(persistent.t(), _span).square().sum().ToDouble() / _memories.PersistentRank;
         }
         catch (AnalysisException) { }

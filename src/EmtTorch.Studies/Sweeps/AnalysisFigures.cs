@@ -1,65 +1,75 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using EmtTorch.Analysis;
 
 namespace EmtTorch.Studies;
 
-/// <summary>
-/// What of a run's analysis.json a table shows, under its names there; null: it can't be had, or there is no analysis.
-/// </summary>
-public sealed record AnalysisFigures
+/// <summary>A number of analysis.json that tables show.</summary>
+/// <param name="Key">Its key; NAME.KEY for a finding of an extension's analysis NAME.</param>
+/// <param name="Title">The heading of its column.</param>
+/// <param name="Format">How it is printed, one of .NET's formats.</param>
+/// <param name="Meaning">What it is, in words; null if its analysis does not say.</param>
+public sealed record FigureColumn(string Key, string Title, string Format, string? Meaning);
+
+/// <summary>A point of the accuracy against what there is to keep.</summary>
+/// <param name="Pairs">Pairs or facts in a document.</param>
+/// <param name="Accuracy">The share of right answers.</param>
+public sealed record CapacityPoint(int Pairs, double? Accuracy);
+
+/// <summary>The numbers of a run's analysis.json.</summary>
+/// <example><code>
+/// double? error = run.Analysis["spectral_error"];
+/// double? directions = run.Analysis["participation_ratio.directions"];
+/// </code></example>
+public sealed class AnalysisFigures
 {
-    /// <summary>The step of the checkpoint that the analysis is of.</summary>
-    public long? Step { get; init; }
+    private readonly Dictionary<string, double?> _numbers = [];
 
-    /// <summary>The analysis's own test, on sequences that had no part in the choice of the checkpoint.</summary>
-    public double? TestAccuracy { get; init; }
+    /// <param name="analysis">The content of analysis.json; null if there is none.</param>
+    internal AnalysisFigures(JsonObject? analysis = null)
+    {
+        foreach (var (key, value) in analysis ?? [])
+        {
+            if (value is null || ToNumber(value) is not null)
+                _numbers[key] = ToNumber(value);
+        }
+        foreach (var (name, findings) in analysis?["findings"] as JsonObject ?? [])
+        {
+            foreach (var (key, finding) in findings as JsonObject ?? [])
+                _numbers[$"{name}.{key}"] = ToNumber(finding?["value"]);
+        }
+        Capacity =
+        [
+            .. (analysis?["capacity"] as JsonArray ?? []).Select(p => new CapacityPoint(
+                (int)(ToNumber(p?["pairs"]) ?? 0),
+                ToNumber(p?["accuracy"])
+            )),
+        ];
+        Columns =
+        [
+            .. (analysis?["columns"] as JsonObject ?? []).Select(c => new FigureColumn(
+                c.Key,
+                (string?)c.Value?["title"] ?? c.Key,
+                (string?)c.Value?["format"] ?? "G4",
+                (string?)c.Value?["meaning"]
+            )),
+        ];
+    }
 
-    /// <summary>
-    /// In radians; null where the counts of persistent eigenvalues differ: the run has not converged to the circuit.
-    /// </summary>
-    public double? SpectralError { get; init; }
+    /// <summary>The numbers that findings made columns.</summary>
+    public IReadOnlyList<FigureColumn> Columns { get; }
 
-    public int? EigenvaluesTheory { get; init; }
-    public int? EigenvaluesLearned { get; init; }
+    /// <summary>The accuracy of a transformer with more and with fewer pairs or facts than in training.</summary>
+    public IReadOnlyList<CapacityPoint> Capacity { get; }
 
-    /// <summary>
-    /// How many cycles the circuit falls apart into, and how many of them the network has
-    /// (<see cref="CycleComparison"/>).
-    /// </summary>
-    public int? CyclesTheory { get; init; }
-    public int? CyclesLearned { get; init; }
+    /// <summary>A number; null if the file has none of this key, or has null.</summary>
+    public double? this[string key] => _numbers.GetValueOrDefault(key);
 
-    /// <summary>How far W_hh in the basis of variables is from the circuit's Φ.</summary>
-    public double? PhiError { get; init; }
+    /// <summary>Whether the file has the key, be it with null.</summary>
+    internal bool Has(string key) => _numbers.ContainsKey(key);
 
-    /// <summary>How many times theory's 1 the |λ| of the persistent eigenvalues is.</summary>
-    public double? Gain { get; init; }
-
-    /// <summary>‖θ‖: with weight decay as L2, ½ weight_decay ‖θ‖² is its part of the objective.</summary>
-    public double? ParameterNorm { get; init; }
-
-    /// <summary>Share of output bits as predicted after interventions.</summary>
-    public double? InterventionAccuracy { get; init; }
-
-    /// <summary>
-    /// Of a transformer on text, on the test part: of all characters, of those in words that are new in their document,
-    /// and in words that were in it before.
-    /// </summary>
-    public double? BitsPerCharacter { get; init; }
-    public double? BitsNewWords { get; init; }
-    public double? BitsSeenWords { get; init; }
-
-    /// <summary>
-    /// Of a transformer, the share of questions at which the asked pair gives the most of what a head reads, of the
-    /// best head.
-    /// </summary>
-    public double? ReadsRight { get; init; }
-
-    /// <summary>Of a transformer, the bytes of a document's state at its end.</summary>
-    public long? StateBytesEnd { get; init; }
-
-    /// <exception cref="JsonException">A figure is no number.</exception>
-    internal static AnalysisFigures Of(JsonObject analysis) =>
-        analysis.Deserialize<AnalysisFigures>(OutputJson.Options)!;
+    private static double? ToNumber(JsonNode? node) =>
+        node?.GetValueKind() == JsonValueKind.Number
+            ? double.Parse(node.ToJsonString(), CultureInfo.InvariantCulture)
+            : null;
 }

@@ -70,7 +70,8 @@ public sealed class PublishedTable
         {
             problems.Add(
                 "published.columns",
-                $"{column ?? "one that is no text"} is no column that can be compared; allowed: {string.Join(", ", Columns)}"
+                $"{column ?? "one that is no text"} is no column that can be compared; allowed: "
+                    + string.Join(", ", Columns)
             );
         }
 
@@ -92,7 +93,8 @@ public sealed class PublishedTable
             {
                 problems.Add(
                     $"published.rows[{i}]",
-                    $"found {given[i]?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for each column"
+                    $"found {given[i]?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for "
+                        + "each column"
                 );
                 continue;
             }
@@ -106,7 +108,8 @@ public sealed class PublishedTable
                 {
                     problems.Add(
                         $"published.rows[{i}]",
-                        $"{columns[j]} is {row[j]?.ToJsonString() ?? "null"}; allowed: {(columns[j] == "task" ? "a task's name" : "a number")}"
+                        $"{columns[j]} is {row[j]?.ToJsonString() ?? "null"}; allowed: "
+                            + (columns[j] == "task" ? "a task's name" : "a number")
                     );
                 }
             }
@@ -118,7 +121,7 @@ public sealed class PublishedTable
     }
 
     /// <summary>
-    /// The row of such a network, the same object for all networks that it is of; null where there is none.
+    /// The row of such a network, the same object for all networks that it is of; null if there is none.
     /// </summary>
     public PublishedRow? Find(RunConfiguration network)
     {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using EmtTorch.Analysis.Runs;
 using EmtTorch.Settings;
 using EmtTorch.Training;
@@ -42,7 +41,7 @@ public sealed record RunFigures
     /// <summary>Its tests, in the order of steps.</summary>
     public IReadOnlyList<TestPoint> Tests { get; init; } = [];
 
-    /// <summary>analysis.json; nothing but nulls where there is none.</summary>
+    /// <summary>The numbers of analysis.json; none if there is no such file.</summary>
     public AnalysisFigures Analysis { get; init; } = new();
 
     public long Seed => Configuration.Seed;
@@ -54,7 +53,7 @@ public sealed record RunFigures
     /// <summary>
     /// Whether it has as many persistent eigenvalues as the circuit, so that a spectral error can be had.
     /// </summary>
-    public bool Converged => Analysis.SpectralError is not null;
+    public bool Converged => Analysis["spectral_error"] is not null;
 
     /// <summary>Test accuracy of the checkpoint with the lowest test loss.</summary>
     public double? Accuracy => Finite(Result?.BestTestAccuracy);
@@ -68,29 +67,27 @@ public sealed record RunFigures
     /// <summary>The spectral error of the last weights.</summary>
     public double? SpectralErrorLast => Finished && Tests is [.., var last] ? last.SpectralError : null;
 
-    /// <summary>The test with the lowest spectral error; null where none has one.</summary>
+    /// <summary>The test with the lowest spectral error; null if no test has one.</summary>
     public TestPoint? Lowest =>
         Finished ? Tests.Where(t => t.SpectralError is not null).MinBy(t => t.SpectralError) : null;
 
-    /// <summary>After how many steps a test first had this accuracy; null: never.</summary>
+    /// <summary>The step of the first test with this accuracy; null if there is none.</summary>
     public long? StepTo(double accuracy) => Tests.FirstOrDefault(t => t.Accuracy >= accuracy)?.Step;
 
     /// <summary>Whether a test had <see cref="Learned"/>, and the last one has not.</summary>
     public bool Lost => StepTo(Learned) is not null && Tests[^1].Accuracy is not >= Learned;
 
-    /// <summary>Reads a run's folder, and makes its analysis where it is finished and has none.</summary>
+    /// <summary>Reads a run's folder, and makes its analysis if it is finished and has none.</summary>
     /// <param name="folder">The folder, which may not be there yet.</param>
     /// <param name="run">What is trained there.</param>
-    /// <param name="warn">Told what is damaged or can't be analysed.</param>
-    /// <param name="making">Told when an analysis is made.</param>
+    /// <param name="warn">Receives a sentence for what is damaged or cannot be analysed.</param>
+    /// <param name="making">Called when an analysis is made.</param>
     internal static RunFigures Read(RunFolder folder, SweepRun run, Action<string> warn, Action making)
     {
         var configuration = run.Configuration;
-        var name = $"{configuration.Name}/seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}";
         RunResult? result = null;
         IReadOnlyList<Metrics> metrics = [];
         int failures = 0;
-        var analysis = new AnalysisFigures();
         try
         {
             result = folder.ReadFinished(configuration.Training.Steps);
@@ -119,22 +116,7 @@ public sealed record RunFigures
                     + "course is not all of it."
             );
         }
-
-        if (result is not null)
-        {
-            try
-            {
-                analysis = AnalysisFigures.Of(RunAnalysis.OfRun(folder.Path, warn, making));
-            }
-            catch (Exception e) when (e is JsonException || e.IsOfRun())
-            {
-                warn($"{name} can't be analysed: {e.Message}");
-            }
-            catch (ConfigurationException e)
-            {
-                warn($"{name} can't be analysed: {string.Join("; ", e.Problems)}");
-            }
-        }
+        var name = $"{configuration.Name}/seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}";
         return new()
         {
             Name = name,
@@ -149,8 +131,25 @@ public sealed record RunFigures
                     .Where(m => m.TestAccuracy is not null)
                     .Select(m => new TestPoint(m.Step, Finite(m.TestAccuracy), Finite(m.SpectralError))),
             ],
-            Analysis = analysis,
+            Analysis = result is null ? new() : Analyze(folder, name, warn, making),
         };
+    }
+
+    private static AnalysisFigures Analyze(RunFolder folder, string name, Action<string> warn, Action making)
+    {
+        try
+        {
+            return new(RunAnalysis.OfRun(folder.Path, warn, making));
+        }
+        catch (Exception e) when (e.IsOfRun())
+        {
+            warn($"{name} cannot be analysed: {e.Message}");
+        }
+        catch (ConfigurationException e)
+        {
+            warn($"{name} cannot be analysed: {string.Join("; ", e.Problems)}");
+        }
+        return new();
     }
 
     private static double? Finite(double? value) => value is { } v && double.IsFinite(v) ? v : null;

@@ -16,58 +16,68 @@ public enum RunEnd
     /// <summary>It ended with an error.</summary>
     Failed,
 
-    /// <summary>It was told to stop, and wrote a checkpoint.</summary>
+    /// <summary>It was stopped, and wrote a checkpoint.</summary>
     Interrupted,
 
-    /// <summary>Another process trains it.</summary>
+    /// <summary>Another process is training it.</summary>
     Elsewhere,
 }
 
-/// <summary>What became of a run, and why, where it failed.</summary>
+/// <summary>How a run ended.</summary>
+/// <param name="End">How.</param>
+/// <param name="Failure">Why it failed; null if it did not.</param>
 public sealed record RunOutcome(RunEnd End, string? Failure = null);
 
 /// <summary>
-/// Trains runs, several at a time: on the CPU each of a number of workers takes the next one when it is done; on a GPU
-/// all of one shape are in each launch. A run's result is what it would be alone. No two processes train the same run.
+/// Trains runs, several at a time. On the CPU each worker takes the next run when it has finished one. On a GPU all
+/// runs of one shape share each launch. Each run gives the same result as if it had been trained alone. No two
+/// processes train the same run.
 /// </summary>
 /// <example><code>
-/// var queue = new RunQueue { Log = (run, folder) => new LoggerConfiguration().WriteTo.File(folder.LogFile).CreateLogger() };
-/// RunOutcome[] outcomes = queue.Train([ConfigurationFile.Load("configs/t1.json"), ConfigurationFile.Load("configs/t2.json")]);
+/// var queue = new RunQueue
+/// {
+///     Log = (run, folder) => new LoggerConfiguration().WriteTo.File(folder.LogFile).CreateLogger(),
+/// };
+/// var first = ConfigurationFile.Load("configs/t1.json");
+/// var second = ConfigurationFile.Load("configs/t2.json");
+/// RunOutcome[] outcomes = queue.Train([first, second]);
 /// </code></example>
 public sealed record RunQueue
 {
     /// <summary>Makes a run's log.</summary>
     public required Func<RunConfiguration, RunFolder, Logger> Log { get; init; }
 
-    /// <summary>Told how far a run is, every log interval; from several threads.</summary>
+    /// <summary>Told how far a run is, at each log interval; from several threads.</summary>
     public Action<RunConfiguration, TrainingProgress>? Progress { get; init; }
 
-    /// <summary>Told that a run takes no more steps, for whatever reason; from several threads.</summary>
+    /// <summary>Told that a run takes no more steps, whatever the reason; from several threads.</summary>
     public Action<RunConfiguration>? Over { get; init; }
 
     /// <summary>Told of a run that another process trains, or that is finished already; from several threads.</summary>
     public Action<string>? Skipped { get; init; }
 
-    /// <summary>Told of what is wrong with files, but can be mended.</summary>
+    /// <summary>Told of damaged files that can be made again.</summary>
     public Action<string>? Warn { get; init; }
 
-    /// <summary>Go on from checkpoints, and leave out runs that are finished.</summary>
+    /// <summary>Whether runs go on from their checkpoints, and finished runs are passed over.</summary>
     public bool Resume { get; init; }
 
-    /// <summary>Where first weights come from in place of random ones.</summary>
+    /// <summary>A safetensors file with the first weights; null: they are drawn at random.</summary>
     public string? Weights { get; init; }
 
-    /// <summary>How many runs train at a time; null: one for each processor, on a GPU all.</summary>
+    /// <summary>How many runs train at the same time; null: one for each processor, on a GPU all.</summary>
     public int? Jobs { get; init; }
 
-    /// <summary>Train as a GPU does, on the CPU too: for tests.</summary>
+    /// <summary>Whether runs train together on the CPU too, as on a GPU: for tests.</summary>
     internal bool Together { get; init; }
 
-    /// <summary>Told what became of a run, with its place among the runs; from several threads.</summary>
+    /// <summary>Told how a run ended, with its place among the runs; from several threads.</summary>
     public Action<int, RunOutcome>? Ended { get; init; }
 
-    /// <summary>Trains them.</summary>
-    /// <returns>What became of each, in their order.</returns>
+    /// <summary>Trains runs.</summary>
+    /// <param name="runs">The runs.</param>
+    /// <param name="stop">Interrupts them; each writes a checkpoint first.</param>
+    /// <returns>How each ended, in their order.</returns>
     public RunOutcome[] Train(IReadOnlyList<RunConfiguration> runs, CancellationToken stop = default)
     {
         var outcomes = new RunOutcome[runs.Count];
@@ -78,7 +88,7 @@ public sealed record RunQueue
         }
         if (runs.Count == 0)
             return outcomes;
-        bool together = runs.Count > 1 && (Together || !OnCpu(runs[0])) && runs.All(EnsembleRun.Takes);
+        bool together = runs.Count > 1 && (Together || !IsOnCpu(runs[0])) && runs.All(EnsembleRun.CanTrain);
         int jobs = Math.Min(runs.Count, Jobs ?? (together ? runs.Count : DefaultJobs(runs[0])));
         if (together)
         {
@@ -110,17 +120,17 @@ public sealed record RunQueue
         return outcomes;
     }
 
-    public static bool OnCpu(RunConfiguration run) =>
+    internal static bool IsOnCpu(RunConfiguration run) =>
         TorchRuntime.ResolveDevice(run.Device, out _).type == TorchSharp.DeviceType.CPU;
 
     /// <summary>
-    /// On the CPU a network for each processor, with one thread each; a GPU takes all of them in each launch, in place
-    /// of this.
+    /// How many runs train at the same time if nothing else is asked for. On the CPU one for each processor, fewer if
+    /// each has several threads. On a GPU one, if runs do not share launches.
     /// </summary>
-    public static int DefaultJobs(RunConfiguration run) =>
-        OnCpu(run) ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
+    internal static int DefaultJobs(RunConfiguration run) =>
+        IsOnCpu(run) ? Math.Max(1, Environment.ProcessorCount / (run.Threads ?? 1)) : 1;
 
-    /// <summary>The runs that can be in one launch, by their places.</summary>
+    /// <summary>Groups of runs that can share launches, by their places.</summary>
     private static List<List<int>> OfOneShape(IReadOnlyList<RunConfiguration> runs)
     {
         var groups = new List<List<int>>();
@@ -138,38 +148,34 @@ public sealed record RunQueue
     private RunOutcome TrainAlone(RunConfiguration configuration, CancellationToken stop)
     {
         var folder = RunFolder.Of(configuration);
-        var (ended, held, log) = Begin(configuration, folder);
-        using (held)
-        using (log)
+        using var begun = Begin(configuration, folder, out var ended);
+        if (begun is null)
+            return ended!;
+        try
         {
-            if (ended is not null)
-                return ended;
-            try
+            var run = new TrainingRun(configuration, folder, begun.Log)
             {
-                var run = new TrainingRun(configuration, folder, log!)
-                {
-                    InitialWeights = Weights,
-                    Progress = Report(configuration),
-                    Spectrum = Reader(configuration),
-                };
-                return Close(run.Train(Resume, stop), folder, log!);
-            }
-            catch (Exception e) when (e.IsOfRun())
-            {
-                log!.Error("{Message}", TorchSharpDefects.Message(e));
-                return new(RunEnd.Failed, TorchSharpDefects.Message(e));
-            }
-            finally
-            {
-                Over?.Invoke(configuration);
-            }
+                InitialWeights = Weights,
+                Progress = Report(configuration),
+                Spectrum = Reader(configuration),
+            };
+            return Close(run.Train(Resume, stop), folder, begun.Log);
+        }
+        catch (Exception e) when (e.IsOfRun())
+        {
+            begun.Log.Error(e, "{Message}", e.Explain());
+            return new(RunEnd.Failed, e.Explain());
+        }
+        finally
+        {
+            Over?.Invoke(configuration);
         }
     }
 
     private Action<TrainingProgress> Report(RunConfiguration configuration) =>
         progress => Progress?.Invoke(configuration, progress);
 
-    /// <summary>All of these at once: see <see cref="EnsembleRun"/>.</summary>
+    /// <summary>Trains runs with shared launches: see <see cref="EnsembleRun"/>.</summary>
     private void TrainTogether(
         (RunConfiguration Configuration, int Index)[] runs,
         Action<int, RunOutcome> end,
@@ -183,15 +189,14 @@ public sealed record RunQueue
             foreach (var (configuration, index) in runs)
             {
                 var folder = RunFolder.Of(configuration);
-                var (ended, taken, log) = Begin(configuration, folder);
-                if (ended is not null)
+                if (Begin(configuration, folder, out var ended) is not { Log: var log } begun)
                 {
-                    end(index, ended);
+                    end(index, ended!);
                     continue;
                 }
-                held.AddRange([log!, taken!]);
+                held.Add(begun);
                 members.Add(
-                    new(configuration, folder, log!)
+                    new(configuration, folder, log)
                     {
                         InitialWeights = Weights,
                         Progress = Report(configuration),
@@ -202,8 +207,8 @@ public sealed record RunQueue
                             end(
                                 index,
                                 outcome.Failure is { } failure
-                                    ? new(RunEnd.Failed, TorchSharpDefects.Message(failure))
-                                    : Close(outcome.Result, folder, log!)
+                                    ? new(RunEnd.Failed, failure.Explain())
+                                    : Close(outcome.Result, folder, log)
                             );
                         },
                     }
@@ -219,18 +224,33 @@ public sealed record RunQueue
     }
 
     private static SpectrumReader? Reader(RunConfiguration configuration) =>
-        configuration.Task.IsLinearBinding ? Spectrum.Reader(configuration.Task.ToLinearBinding()) : null;
+        configuration.Task.IsLinearBinding ? Spectra.CreateReader(configuration.Task.ToLinearBinding()) : null;
+
+    /// <summary>A run that this process trains: its folder's lock, and its log.</summary>
+    private sealed record BegunRun(IDisposable Lock, Logger Log) : IDisposable
+    {
+        public void Dispose()
+        {
+            Log.Dispose();
+            Lock.Dispose();
+        }
+    }
 
     /// <summary>
-    /// The run's folder, held for this process, with what was in it before out of the way, and its log; or how the run
-    /// has ended already.
+    /// Takes a run's folder for this process, moves an earlier run in it out of the way, and opens its log.
     /// </summary>
-    private (RunOutcome? Ended, IDisposable? Held, Logger? Log) Begin(RunConfiguration configuration, RunFolder folder)
+    /// <param name="configuration">The run.</param>
+    /// <param name="folder">Its folder.</param>
+    /// <param name="ended">How the run ended, if there is nothing to train.</param>
+    /// <returns>Null if there is nothing to train.</returns>
+    private BegunRun? Begin(RunConfiguration configuration, RunFolder folder, out RunOutcome? ended)
     {
+        ended = null;
         if (folder.TryLock() is not { } held)
         {
             Skipped?.Invoke($"{folder.Path} is being trained by another process.");
-            return (new(RunEnd.Elsewhere), null, null);
+            ended = new(RunEnd.Elsewhere);
+            return null;
         }
         if (Resume && Finished(folder, configuration, Warn) is { } finished)
         {
@@ -239,7 +259,8 @@ public sealed record RunQueue
                 $"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} "
                     + "steps. Nothing to do."
             );
-            return (new(RunEnd.Done), null, null);
+            ended = new(RunEnd.Done);
+            return null;
         }
         var setAside = !Resume && folder.HoldsRun ? folder.SetAside() : null;
         Directory.CreateDirectory(folder.Path);
@@ -260,16 +281,17 @@ public sealed record RunQueue
             TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(),
             TorchRuntime.TorchVersion
         );
-        return (null, held, log);
+        return new(held, log);
     }
 
     /// <summary>
-    /// The result of a run that is finished; a damaged one is named, and made again from the last checkpoint.
+    /// The result of a run; null if it is not finished. A damaged result counts as none, and is made again from the
+    /// last checkpoint.
     /// </summary>
     /// <param name="folder">The run's folder.</param>
     /// <param name="configuration">The run.</param>
     /// <param name="warn">Told of a damaged result.</param>
-    public static RunResult? Finished(RunFolder folder, RunConfiguration configuration, Action<string>? warn)
+    internal static RunResult? Finished(RunFolder folder, RunConfiguration configuration, Action<string>? warn)
     {
         try
         {
@@ -282,7 +304,7 @@ public sealed record RunQueue
         }
     }
 
-    /// <summary>Says how a run ended that did not fail.</summary>
+    /// <summary>Logs how a run ended that did not fail.</summary>
     private static RunOutcome Close(RunResult? result, RunFolder folder, ILogger log)
     {
         if (result is null)
@@ -299,7 +321,7 @@ public sealed record RunQueue
             result.Seconds,
             folder.Path
         );
-        // A bit more or less in the last digit is the test's own noise.
+        // A smaller difference is the noise of the test.
         if (result.BestTestAccuracy > result.TestAccuracy + 0.005)
         {
             log.Warning(

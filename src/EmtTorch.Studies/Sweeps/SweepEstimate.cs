@@ -1,5 +1,3 @@
-using System.Globalization;
-using System.Text.Json;
 using EmtTorch.Training;
 using Serilog;
 
@@ -7,36 +5,23 @@ namespace EmtTorch.Studies;
 
 /// <summary>How long a run would take.</summary>
 /// <param name="Run">The run.</param>
-/// <param name="Seconds">From where it is to its end; 0 where it is done.</param>
+/// <param name="Seconds">From its last checkpoint to its end; 0 if it is done.</param>
 public sealed record RunEstimate(SweepItem Run, double Seconds);
 
 /// <summary>
-/// How long the runs of a sweep would take on this machine, by a short measurement of each shape of network.
+/// How long the runs of a sweep would take on this machine. A network of each shape is trained for about a second.
 /// </summary>
-/// <param name="Runs">Each run.</param>
+/// <param name="Runs">The estimate of each run.</param>
 /// <param name="AtOnce">How many of them train at the same time.</param>
-/// <param name="Seconds">All of them together, so many at a time.</param>
+/// <param name="Seconds">The time of all of them, so many at a time.</param>
 public sealed record SweepEstimate(IReadOnlyList<RunEstimate> Runs, int AtOnce, double Seconds)
 {
-    /// <summary>A shape is measured over about this many seconds.</summary>
+    /// <summary>About how long a shape is measured.</summary>
     private const double MeasuredSeconds = 1;
 
-    // Tokens is a transformer's task with all its settings, on which its speed depends; empty for an Elman network.
-    private sealed record Shape(
-        int S,
-        int D,
-        int Hidden,
-        bool Bias,
-        string Dtype,
-        int Batch,
-        int Horizon,
-        string Device,
-        string Tokens
-    );
-
-    /// <summary>Measures.</summary>
+    /// <summary>Measures how long runs would take.</summary>
     /// <param name="runs">The runs.</param>
-    /// <param name="jobs">How many train at a time; null: as <see cref="RunQueue"/> decides.</param>
+    /// <param name="jobs">How many train at the same time; null: as <see cref="RunQueue"/> decides.</param>
     /// <param name="measuring">Told of a network of each shape before it is measured.</param>
     public static SweepEstimate Measure(
         IReadOnlyList<SweepItem> runs,
@@ -52,49 +37,57 @@ public sealed record SweepEstimate(IReadOnlyList<RunEstimate> Runs, int AtOnce, 
     )
     {
         var open = runs.Where(r => r.Result is null).ToList();
-        var speeds = new Dictionary<Shape, double>();
-        int atOnce = Math.Max(
-            1,
-            Math.Min(
-                open.Count,
-                jobs
-                    ?? (
-                        RunQueue.OnCpu(runs[0].Configuration) && !together
-                            ? RunQueue.DefaultJobs(runs[0].Configuration)
-                            : open.Count
-                    )
-            )
-        );
-        foreach (var group in open.GroupBy(r => Of(r.Configuration)))
+        var speeds = new Dictionary<RunConfiguration, double>();
+        var first = runs[0].Configuration;
+        int most = jobs ?? (RunQueue.IsOnCpu(first) && !together ? RunQueue.DefaultJobs(first) : open.Count);
+        int atOnce = Math.Max(1, Math.Min(open.Count, most));
+        foreach (var group in open.GroupBy(r => Shape(r.Configuration)))
         {
             measuring?.Invoke(group.First().Configuration);
             speeds[group.Key] = SecondsPerStep(group.First().Configuration, Math.Min(atOnce, group.Count()), together);
         }
         List<RunEstimate> estimates =
         [
-            .. runs.Select(r => new RunEstimate(r, r.Result is null ? r.StepsLeft * speeds[Of(r.Configuration)] : 0)),
+            .. runs.Select(r => new RunEstimate(
+                r,
+                r.Result is null ? r.StepsLeft * speeds[Shape(r.Configuration)] : 0
+            )),
         ];
         return new(estimates, atOnce, estimates.Sum(e => e.Seconds) / atOnce);
     }
 
-    private static Shape Of(RunConfiguration c) =>
-        new(
-            c.Task.S,
-            c.Task.D,
-            c.Model.HiddenSize,
-            c.Model.Bias,
-            c.Model.Dtype,
-            c.Training.BatchSize,
-            c.Training.Curriculum.Horizons[^1],
-            c.Device,
-            c.Model.IsTransformer
-                ? JsonSerializer.Serialize((c.Task, c.Model, c.Training.BpttSegments), WithFields)
-                : ""
-        );
+    /// <summary>The settings on which the time of a step depends.</summary>
+    private static RunConfiguration Shape(RunConfiguration run) =>
+        new()
+        {
+            Task = run.Task.Own is null
+                ? new()
+                {
+                    Name = "repeat_copy",
+                    D = run.Task.D,
+                    S = run.Task.S,
+                }
+                : run.Task,
+            Model = run.Model.IsTransformer
+                ? run.Model
+                : new()
+                {
+                    HiddenSize = run.Model.HiddenSize,
+                    Bias = run.Model.Bias,
+                    Dtype = run.Model.Dtype,
+                },
+            Training = new()
+            {
+                BatchSize = run.Training.BatchSize,
+                BpttSegments = run.Training.BpttSegments,
+                Curriculum = new() { Horizons = [run.Training.Curriculum.Horizons[^1]] },
+            },
+            Device = run.Device,
+        };
 
-    private static readonly JsonSerializerOptions WithFields = new() { IncludeFields = true };
-
-    /// <summary>Seconds a step takes of one of a number of runs, all at the last horizon of the curriculum.</summary>
+    /// <summary>
+    /// The seconds of a step at the last horizon of the curriculum, while a number of such runs train side by side.
+    /// </summary>
     private static double SecondsPerStep(RunConfiguration configuration, int copies, bool together)
     {
         var folder = Directory.CreateTempSubdirectory("emttorch-estimate-").FullName;
@@ -102,33 +95,8 @@ public sealed record SweepEstimate(IReadOnlyList<RunEstimate> Runs, int AtOnce, 
         {
             double Train(int steps)
             {
-                var runs = Enumerable
-                    .Range(1, copies)
-                    .Select(i =>
-                        configuration with
-                        {
-                            Name = $"probe-{steps}",
-                            Seed = i,
-                            Out = folder,
-                            Training = configuration.Training with
-                            {
-                                Steps = steps,
-                                LogInterval = int.MaxValue,
-                                EarlyStop = null,
-                                Curriculum = new() { Horizons = [configuration.Training.Curriculum.Horizons[^1]] },
-                            },
-                            Evaluation = configuration.Evaluation with
-                            {
-                                Interval = int.MaxValue,
-                                Batches = 1,
-                                Horizon = configuration.Task.IsOnTokens
-                                    ? configuration.Training.Curriculum.Horizons[^1]
-                                    : 1,
-                            },
-                            Checkpoints = new() { Interval = int.MaxValue, KeepBest = false },
-                        }
-                    )
-                    .ToList();
+                var probe = Probe(configuration, steps) with { Out = folder };
+                var runs = Enumerable.Range(1, copies).Select(i => probe with { Seed = i }).ToList();
                 new RunQueue
                 {
                     Log = (_, _) => new LoggerConfiguration().CreateLogger(),
@@ -145,5 +113,29 @@ public sealed record SweepEstimate(IReadOnlyList<RunEstimate> Runs, int AtOnce, 
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    /// <summary>A run of some steps at the last horizon, with nothing else that takes time.</summary>
+    private static RunConfiguration Probe(RunConfiguration run, int steps)
+    {
+        int horizon = run.Training.Curriculum.Horizons[^1];
+        return run with
+        {
+            Name = $"probe-{steps}",
+            Training = run.Training with
+            {
+                Steps = steps,
+                LogInterval = int.MaxValue,
+                EarlyStop = null,
+                Curriculum = new() { Horizons = [horizon] },
+            },
+            Evaluation = run.Evaluation with
+            {
+                Interval = int.MaxValue,
+                Batches = 1,
+                Horizon = run.Task.IsOnTokens ? horizon : 1,
+            },
+            Checkpoints = new() { Interval = int.MaxValue, KeepBest = false },
+        };
     }
 }

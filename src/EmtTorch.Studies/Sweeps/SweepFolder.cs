@@ -9,14 +9,18 @@ using EmtTorch.Training;
 namespace EmtTorch.Studies;
 
 /// <summary>
-/// The runs of a sweep, finished or not, read from their folder. With a sweep.json there they are the sweep's. Without,
-/// they are those in FOLDER/NAME/seed-N or FOLDER/seed-N, and the axes are the settings in which they differ.
+/// The runs of a sweep, finished or not, read from their folder. If a sweep.json is there, they are the runs of that
+/// sweep. Otherwise they are those in FOLDER/NAME/seed-N and FOLDER/seed-N, and the axes are the settings in which they
+/// differ.
 /// </summary>
+/// <example><code>
+/// var table = SweepTable.Of(SweepFolder.Read("experiments/table1"));
+/// </code></example>
 public sealed record SweepFolder
 {
     private const string Threshold = "training.curriculum.threshold";
 
-    /// <summary>Settings that make no other experiment.</summary>
+    /// <summary>Settings that never are an axis.</summary>
     private static readonly string[] NoAxes = ["name", "seed", "out", "device", "threads"];
 
     public required string Name { get; init; }
@@ -32,103 +36,52 @@ public sealed record SweepFolder
     /// <summary>Published results to compare with.</summary>
     public PublishedTable? Published { get; init; }
 
-    /// <summary>In the sweep's order: the first axis changes slowest, the seed fastest.</summary>
+    /// <summary>All runs. The first axis changes slowest, the seed fastest.</summary>
     public required IReadOnlyList<RunFigures> Runs { get; init; }
 
-    /// <summary>What was damaged, left out or made anew, in the order of the runs.</summary>
+    /// <summary>What was damaged, left out or made again, in the order of the runs.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
-    /// <summary>Reads a folder. A finished run without analysis.json is analysed, and it is written.</summary>
+    /// <summary>
+    /// Reads a folder. If a finished run has no analysis.json, it is analysed and the file is written.
+    /// </summary>
     /// <param name="folder">The folder of the runs, or the one that holds sweep.json and runs/.</param>
-    /// <param name="progress">Told a run's name when it is analysed; from several threads.</param>
-    /// <exception cref="ConfigurationException">The folder is not there, has no run, or its sweep.json is
-    /// wrong.</exception>
+    /// <param name="progress">Told the name of a run that is analysed; from several threads.</param>
+    /// <exception cref="ConfigurationException">
+    /// The folder is not there, has no run, or its sweep.json is wrong.
+    /// </exception>
     public static SweepFolder Read(string folder, Action<string>? progress = null)
     {
         if (!Directory.Exists(folder))
         {
-            throw Problem(
-                folder,
-                File.Exists(folder)
-                    ? "is a file; the folder of a sweep's runs is needed"
-                    : $"there is no such folder (looked for {Path.GetFullPath(folder)})"
-            );
+            var why = File.Exists(folder)
+                ? "is a file; the folder of a sweep's runs is needed"
+                : $"there is no such folder (looked for {Path.GetFullPath(folder)})";
+            throw Problem(folder, why);
         }
 
         var (runs, file) = Places(folder);
         var warnings = new List<string>();
         var sweep = file is null ? null : Sweep.Load(file, folder: runs);
-        // A sweep may have been begun with other settings than its file's; a run's own are beside it.
-        var found = sweep is null
-            ? Found(runs, warnings)
-            :
-            [
-                .. sweep
-                    .Runs.Select(r => (Folder: RunFolder.Of(r.Configuration), Run: r))
-                    .Select(f =>
-                        (
-                            f.Folder,
-                            f.Run with
-                            {
-                                Configuration = Configuration(f.Folder, warnings) ?? f.Run.Configuration,
-                            }
-                        )
-                    ),
-            ];
+        var found = sweep is null ? FindRuns(runs, warnings) : RunsOf(sweep, warnings);
         if (!found.Any(f => f.Folder.HoldsRun))
         {
-            throw Problem(
-                folder,
-                sweep is null
-                    ? "has no runs: neither a sweep.json nor NAME/seed-N/config.json is there"
-                    : $"none of the {found.Count} runs of the sweep has begun there. scripts/sweep.sh {file} trains them; where they are elsewhere (--out), give that folder"
-            );
+            var why = sweep is null
+                ? "has no runs: neither a sweep.json nor NAME/seed-N/config.json is there"
+                : $"none of the {found.Count} runs of the sweep has begun there. scripts/sweep.sh {file} trains them. "
+                    + "If they are elsewhere (--out), give that folder";
+            throw Problem(folder, why);
         }
 
-        if (sweep is not null)
-            LeftOut(runs, found.Select(f => f.Folder), warnings);
+        var axes = sweep?.Axes ?? Differences(found);
+        if (sweep is null)
+            found = InOrder(found, axes);
+        else
+            WarnOfOthers(runs, found, warnings);
         var published = sweep?.Published is { } given ? PublishedTable.Of(given) : null;
         if (published is not null && found.All(f => f.Run.Configuration.Task.IsOnTokens))
             warnings.Add("published results are those of networks on variable binding: this table leaves them out");
-        var axes = sweep?.Axes ?? Differences(found);
-
-        var figures = new RunFigures[found.Count];
-        var said = found.Select(_ => new List<string>()).ToArray();
-        Parallel.For(
-            0,
-            found.Count,
-            new() { MaxDegreeOfParallelism = Environment.ProcessorCount },
-            i =>
-            {
-                var (at, run) = found[i];
-                if (sweep is null)
-                    run = run with { Values = ValuesOf(run.Configuration, axes) };
-                figures[i] = RunFigures.Read(
-                    at,
-                    run,
-                    said[i].Add,
-                    () => progress?.Invoke($"{run.Configuration.Name}, seed {run.Configuration.Seed}")
-                );
-            }
-        );
-        // As a sweep has them: by the axes' order, not the folders'.
-        if (sweep is null)
-        {
-            figures =
-            [
-                .. Enumerable
-                    .Range(0, axes.Count + 1)
-                    .Reverse()
-                    .Aggregate(
-                        figures.AsEnumerable(),
-                        (some, a) =>
-                            a == axes.Count
-                                ? some.OrderBy(r => r.Seed)
-                                : some.OrderBy(r => axes[a].Values.Select(v => v.Name).ToList().IndexOf(r.Values[a]))
-                    ),
-            ];
-        }
-
+        var figures = ReadFigures(found, warnings, progress);
         return new()
         {
             Name = sweep?.Name ?? Path.GetFileName(Path.GetFullPath(runs).TrimEnd(Path.DirectorySeparatorChar)),
@@ -137,8 +90,31 @@ public sealed record SweepFolder
             BestOf = sweep?.BestOf ?? [.. axes.Select(a => a.Key).Where(k => k == Threshold)],
             Published = published,
             Runs = figures,
-            Warnings = [.. warnings, .. said.SelectMany(s => s)],
+            Warnings = warnings,
         };
+    }
+
+    /// <summary>A run with its folder.</summary>
+    private sealed record FoundRun(RunFolder Folder, SweepRun Run);
+
+    /// <summary>Reads what each run came to, several at a time; warnings are added in the order of the runs.</summary>
+    private static RunFigures[] ReadFigures(List<FoundRun> found, List<string> warnings, Action<string>? progress)
+    {
+        var figures = new RunFigures[found.Count];
+        var said = found.Select(_ => new List<string>()).ToArray();
+        Parallel.For(
+            0,
+            found.Count,
+            new() { MaxDegreeOfParallelism = Environment.ProcessorCount },
+            i =>
+            {
+                var (folder, run) = found[i];
+                var label = SweepItem.LabelOf(run.Configuration);
+                figures[i] = RunFigures.Read(folder, run, said[i].Add, () => progress?.Invoke(label));
+            }
+        );
+        warnings.AddRange(said.SelectMany(s => s));
+        return figures;
     }
 
     /// <summary>Where the runs are, and what describes the sweep.</summary>
@@ -172,35 +148,60 @@ public sealed record SweepFolder
     }
 
     /// <summary>The runs of a folder without a sweep.json.</summary>
-    private static List<(RunFolder Folder, SweepRun Run)> Found(string folder, List<string> warnings)
-    {
-        var found = new List<(RunFolder, SweepRun)>();
-        foreach (var run in RunsIn(folder))
-        {
-            if (Configuration(run, warnings) is { } configuration)
-                found.Add((run, new(configuration, [])));
-        }
+    private static List<FoundRun> FindRuns(string folder, List<string> warnings) =>
+        [
+            .. RunsIn(folder)
+                .Select(run => (Folder: run, Configuration: Configuration(run, warnings)))
+                .Where(run => run.Configuration is not null)
+                .Select(run => new FoundRun(run.Folder, new(run.Configuration!, []))),
+        ];
 
+    /// <summary>
+    /// The runs of a sweep, each with the configuration in its folder: a sweep may have been begun with other settings
+    /// than those of its file.
+    /// </summary>
+    private static List<FoundRun> RunsOf(Sweep sweep, List<string> warnings)
+    {
+        var found = new List<FoundRun>();
+        foreach (var run in sweep.Runs)
+        {
+            var folder = RunFolder.Of(run.Configuration);
+            var configuration = Configuration(folder, warnings) ?? run.Configuration;
+            found.Add(new(folder, run with { Configuration = configuration }));
+        }
         return found;
     }
 
+    /// <summary>Runs with their values on the axes, in the order that a sweep would have.</summary>
+    private static List<FoundRun> InOrder(List<FoundRun> found, IReadOnlyList<SweepAxis> axes)
+    {
+        var ordered = found
+            .Select(f => f with { Run = f.Run with { Values = ValuesOf(f.Run.Configuration, axes) } })
+            .OrderBy(_ => 0);
+        for (int i = 0; i < axes.Count; i++)
+        {
+            var (axis, names) = (i, axes[i].Values.Select(v => v.Name).ToList());
+            ordered = ordered.ThenBy(f => names.IndexOf(f.Run.Values[axis].Name));
+        }
+        return [.. ordered.ThenBy(f => f.Run.Configuration.Seed)];
+    }
+
     /// <summary>
-    /// Says which runs lie in a sweep's folder and are none of its own: of values or seeds that it had before, say.
+    /// Warns of runs that lie in a sweep's folder but do not belong to it, for example of a value that it had before.
     /// </summary>
-    private static void LeftOut(string folder, IEnumerable<RunFolder> own, List<string> warnings)
+    private static void WarnOfOthers(string folder, List<FoundRun> own, List<string> warnings)
     {
         const int Named = 3;
         var others = RunsIn(folder)
             .Select(r => Path.GetFullPath(r.Path))
-            .Except(own.Select(r => Path.GetFullPath(r.Path)))
+            .Except(own.Select(r => Path.GetFullPath(r.Folder.Path)))
             .Select(p => Path.GetRelativePath(folder, p))
             .ToList();
         if (others.Count == 0)
             return;
+        var subject = others.Count == 1 ? $"1 run in {folder} is" : $"{others.Count} runs in {folder} are";
         var rest = others.Count > Named ? $" and {others.Count - Named} more" : "";
-        warnings.Add(
-            $"{(others.Count == 1 ? "1 run" : $"{others.Count} runs")} in {folder} {(others.Count == 1 ? "is" : "are")} not of the sweep and left out: {string.Join(", ", others.Take(Named))}{rest}"
-        );
+        warnings.Add($"{subject} not of the sweep and left out: {string.Join(", ", others.Take(Named))}{rest}");
     }
 
     private static RunConfiguration? Configuration(RunFolder folder, List<string> warnings)
@@ -219,45 +220,23 @@ public sealed record SweepFolder
     }
 
     /// <summary>
-    /// The settings in which runs differ, with their values ascending; the name too, where two runs would be one
-    /// otherwise.
+    /// The settings in which runs differ, with their values in ascending order. The name is one of them if two runs
+    /// could not be told apart without it.
     /// </summary>
-    private static List<SweepAxis> Differences(IReadOnlyList<(RunFolder Folder, SweepRun Run)> runs)
+    private static List<SweepAxis> Differences(List<FoundRun> runs)
     {
         var settings = runs.Select(r => Settings(r.Run.Configuration)).ToList();
         SweepAxis Axis(string key)
         {
             var names = settings.Select(s => s.GetValueOrDefault(key, "null")).Distinct();
-            return new(
-                key,
-                [
-                    .. names
-                        .OrderBy(n => Number(n) ?? double.MaxValue)
-                        .ThenBy(n => n, StringComparer.Ordinal)
-                        .Select(n => new SweepValue(n, [])),
-                ]
-            );
+            var ascending = names.OrderBy(n => Number(n) ?? double.MaxValue).ThenBy(n => n, StringComparer.Ordinal);
+            return new(key, [.. ascending.Select(n => new SweepValue(n, []))]);
         }
-        var axes = settings
-            .SelectMany(s => s.Keys)
-            .Distinct()
-            .Except(NoAxes)
-            .Select(Axis)
-            .Where(a => a.Values.Count > 1)
-            .ToList();
-        if (
-            runs.GroupBy(r =>
-                    (
-                        r.Run.Configuration.Seed,
-                        string.Join('\n', ValuesOf(r.Run.Configuration, axes).Select(v => v.Name))
-                    )
-                )
-                .Any(g => g.Count() > 1)
-        )
-        {
+        var keys = settings.SelectMany(s => s.Keys).Distinct().Except(NoAxes);
+        var axes = keys.Select(Axis).Where(a => a.Values.Count > 1).ToList();
+        string Values(RunConfiguration run) => string.Join('\n', ValuesOf(run, axes).Select(v => v.Name));
+        if (runs.CountBy(r => (r.Run.Configuration.Seed, Values(r.Run.Configuration))).Any(r => r.Value > 1))
             axes.Insert(0, Axis("name"));
-        }
-
         return axes;
     }
 

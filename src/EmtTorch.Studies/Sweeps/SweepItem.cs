@@ -2,27 +2,27 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Studies;
 
-/// <summary>A run of a sweep with what is there of it.</summary>
+/// <summary>A run of a sweep, and how far it has come.</summary>
 /// <param name="Run">The run.</param>
 /// <param name="Folder">Its folder.</param>
-/// <param name="Result">Its result; null: it is not finished.</param>
-/// <param name="Step">Where it would go on.</param>
+/// <param name="Result">Its result; null if it is not finished.</param>
+/// <param name="Step">The step of its last checkpoint, or of its result.</param>
 public sealed record SweepItem(SweepRun Run, RunFolder Folder, RunResult? Result, long Step)
 {
     public RunConfiguration Configuration => Run.Configuration;
 
-    /// <summary>What tells the run from the others.</summary>
+    /// <summary>Its name and seed, which tell it from the other runs.</summary>
     public string Label => LabelOf(Configuration);
 
     public long StepsLeft => Result is null ? Math.Max(0, Configuration.Training.Steps - Step) : 0;
 
-    /// <summary>How much there is to do, in no unit: multiplications.</summary>
+    /// <summary>About how many multiplications are left to do, up to a factor that all runs have in common.</summary>
     internal double Work => WorkOf(Configuration, StepsLeft);
 
-    /// <summary>Looks into a run's folder.</summary>
+    /// <summary>Reads from a run's folder how far it has come.</summary>
     /// <param name="run">The run.</param>
     /// <param name="warn">Told of a damaged result.</param>
-    public static SweepItem Of(SweepRun run, Action<string>? warn = null)
+    public static SweepItem Read(SweepRun run, Action<string>? warn = null)
     {
         var folder = RunFolder.Of(run.Configuration);
         var result = RunQueue.Finished(folder, run.Configuration, warn);
@@ -38,7 +38,7 @@ public sealed record SweepItem(SweepRun Run, RunFolder Folder, RunResult? Result
 
     internal static double WorkOf(RunConfiguration c, long steps) =>
         c.Model.IsTransformer
-            // A block has three d × 4d's worth of weights, more or less.
+            // A block has about 12 d² weights.
             ? (double)steps
                 * c.Training.BatchSize
                 * c.Task.TokensAt(c.Training.Curriculum.Horizons[^1])

@@ -1,5 +1,4 @@
 using EmtTorch.Analysis;
-using EmtTorch.Tasks;
 
 namespace EmtTorch.Studies;
 
@@ -11,7 +10,7 @@ public sealed record SeedFigures(long Seed, IReadOnlyList<RunFigures> Runs)
     /// converged that with the highest accuracy. Null: none is finished.
     /// </summary>
     public RunFigures? Best { get; } =
-        Runs.Where(r => r.Converged).MinBy(r => r.Analysis.SpectralError)
+        Runs.Where(r => r.Converged).MinBy(r => r.Analysis["spectral_error"])
         ?? Runs.Where(r => r.Finished).MaxBy(r => r.Accuracy ?? 0);
 
     /// <summary>The highest accuracy of its runs, which may be another's than <see cref="Best"/>'s.</summary>
@@ -29,19 +28,23 @@ public sealed class SweepCell
         (Values, Seeds, Published) = (values, seeds, published);
         Runs = [.. seeds.SelectMany(s => s.Runs)];
         Best = [.. seeds.Select(s => s.Best).OfType<RunFigures>()];
-        SpectralErrors = Sample.Of(Best.Select(r => r.Analysis.SpectralError));
+        SpectralErrors = Find("spectral_error");
         SpectralErrorsLast = Sample.Of(Best.Select(r => r.SpectralErrorLast));
         SpectralErrorsLowest = Sample.Of(Best.Select(r => r.Lowest?.SpectralError));
         Accuracies = Sample.Of(seeds.Select(s => s.Accuracy));
         AccuraciesLast = Sample.Of(Best.Select(r => r.AccuracyLast));
-        PhiErrors = Sample.Of(Best.Select(r => r.Analysis.PhiError));
-        InterventionAccuracies = Sample.Of(Best.Select(r => r.Analysis.InterventionAccuracy));
         Losses = Sample.Of(Best.Select(r => r.Loss));
-        Bits = Sample.Of(Best.Select(r => r.Analysis.BitsPerCharacter));
-        BitsNewWords = Sample.Of(Best.Select(r => r.Analysis.BitsNewWords));
-        BitsSeenWords = Sample.Of(Best.Select(r => r.Analysis.BitsSeenWords));
-        ReadsRight = Sample.Of(Best.Select(r => r.Analysis.ReadsRight));
-        StateBytes = Sample.Of(Best.Select(r => (double?)r.Analysis.StateBytesEnd));
+    }
+
+    private readonly Dictionary<string, Sample?> _found = [];
+
+    /// <summary>A number of analysis.json over the runs that stand for their seeds; null if none has it.</summary>
+    /// <param name="key">As <see cref="AnalysisFigures"/> has it.</param>
+    public Sample? Find(string key)
+    {
+        if (!_found.TryGetValue(key, out var sample))
+            _found[key] = sample = Sample.Of(Best.Select(r => r.Analysis[key]));
+        return sample;
     }
 
     public IReadOnlyList<string> Values { get; }
@@ -91,27 +94,8 @@ public sealed class SweepCell
     /// <summary>Of the last weights of the runs that stand for their seeds.</summary>
     public Sample? AccuraciesLast { get; }
 
-    /// <summary>
-    /// The mean number of the circuit's cycles that they have, and how many there are; null where no run says it.
-    /// </summary>
-    public (double Learned, double All)? Cycles =>
-        Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesLearned)) is { } learned
-        && Sample.Of(Best.Select(r => (double?)r.Analysis.CyclesTheory)) is { } all
-            ? (learned.Mean, all.Mean)
-            : null;
-
-    public Sample? PhiErrors { get; }
-    public Sample? InterventionAccuracies { get; }
-
     /// <summary>The lowest test losses of the runs that stand for their seeds.</summary>
     public Sample? Losses { get; }
-
-    /// <summary>On tokens: what <see cref="AnalysisFigures"/> has under these names.</summary>
-    public Sample? Bits { get; }
-    public Sample? BitsNewWords { get; }
-    public Sample? BitsSeenWords { get; }
-    public Sample? ReadsRight { get; }
-    public Sample? StateBytes { get; }
 
     /// <summary>How many of the runs that stand for their seeds had a test of this accuracy.</summary>
     public int ReachedCount(double accuracy) => Best.Count(r => r.StepTo(accuracy) is not null);
@@ -142,11 +126,14 @@ public sealed record SweepTable
 
     public IReadOnlyList<RunFigures> Runs => Folder.Runs;
 
-    /// <summary>Whether all runs are of transformers, for which there are no eigenvalues.</summary>
-    public bool OnTokens => Runs.Count > 0 && Runs.All(r => r.Configuration.Task.IsOnTokens);
+    /// <summary>Whether theory has a spectrum for some run, so that there are spectral errors.</summary>
+    internal bool HasSpectra => Runs.Any(r => r.Configuration.Task.IsLinearBinding || r.Analysis.Has("spectral_error"));
 
-    /// <summary>Whether some run is on a text.</summary>
-    public bool OnText => Runs.Any(r => r.Configuration.Task.Own is TextConfiguration);
+    /// <summary>Whether the analysis of some run has a key.</summary>
+    internal bool Has(string key) => Runs.Any(r => r.Analysis.Has(key));
+
+    /// <summary>The numbers that findings made columns, in the order of the runs' files.</summary>
+    public IReadOnlyList<FigureColumn> Found => [.. Runs.SelectMany(r => r.Analysis.Columns).DistinctBy(c => c.Key)];
 
     public int FinishedCount => Runs.Count(r => r.Finished);
 

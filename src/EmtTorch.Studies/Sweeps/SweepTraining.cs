@@ -7,37 +7,47 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Studies;
 
-/// <summary>What became of a run while its sweep was trained.</summary>
+/// <summary>How a run ended while its sweep is trained.</summary>
 /// <param name="Item">The run.</param>
 /// <param name="Outcome">How it ended.</param>
-/// <param name="Analysis">Its analysis.json, where it is done.</param>
-/// <param name="Ended">How many runs have ended, this one among them.</param>
-/// <param name="Left">How long the others will take; null where there are none.</param>
+/// <param name="Analysis">Its analysis.json; null if it failed or can't be analysed.</param>
+/// <param name="Ended">How many runs have ended so far, with this one.</param>
+/// <param name="Left">About how long the others will take; null if there are none.</param>
 public sealed record SweepEvent(SweepItem Item, RunOutcome Outcome, JsonNode? Analysis, int Ended, TimeSpan? Left);
 
+/// <summary>How a run of a sweep ended.</summary>
+public sealed record SweepOutcome(SweepItem Item, RunOutcome Outcome);
+
 /// <summary>
-/// Trains the runs of a sweep that are missing, and reads what each has learned. A run that fails is tried once more.
-/// Several processes may share a sweep: each run is one's at a time.
+/// Trains the runs of a sweep that are missing, and analyses each. A run that fails is tried once more. Several
+/// processes may share a sweep: each run belongs to one of them at a time.
 /// </summary>
-/// <param name="items">The runs, as <see cref="SweepItem.Of"/> found them.</param>
-/// <param name="queue">Trains them; it goes on from checkpoints whatever it says.</param>
+/// <param name="items">The runs, as <see cref="SweepItem.Read"/> found them.</param>
+/// <param name="queue">The queue that trains them. It always goes on from checkpoints.</param>
+/// <example><code>
+/// var sweep = Sweep.Load("experiments/table1/sweep.json");
+/// var training = new SweepTraining([.. sweep.Runs.Select(r => SweepItem.Read(r))], queue);
+/// training.Train();
+/// Console.Write(SweepTableText.Markdown(SweepTable.Of(SweepFolder.Read("experiments/table1"))));
+/// </code></example>
 public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue)
 {
-    /// <summary>Told of a run that is analysed although it was trained before.</summary>
+    /// <summary>Told of a run that was trained before and is analysed now.</summary>
     public Action<SweepItem>? Analysing { get; init; }
 
     /// <summary>Told of a run that ended; from several threads, one at a time.</summary>
     public Action<SweepEvent>? Ended { get; init; }
 
-    /// <summary>Told how many runs failed and are tried once more.</summary>
+    /// <summary>Told how many runs have failed and are tried once more.</summary>
     public Action<int>? Again { get; init; }
 
-    /// <summary>Told of what is wrong, but stops nothing.</summary>
+    /// <summary>Told of problems that stop nothing.</summary>
     public Action<string>? Warn { get; init; }
 
-    /// <summary>Trains them.</summary>
-    /// <returns>What became of each that was not done before, in their order.</returns>
-    public IReadOnlyList<(SweepItem Item, RunOutcome Outcome)> Train(CancellationToken stop = default)
+    /// <summary>Trains the missing runs.</summary>
+    /// <param name="stop">Interrupts them; each writes a checkpoint first.</param>
+    /// <returns>How each run that was not done before ended, in their order.</returns>
+    public IReadOnlyList<SweepOutcome> Train(CancellationToken stop = default)
     {
         var clock = Stopwatch.StartNew();
         var open = items.Where(i => i.Result is null).ToList();
@@ -66,26 +76,22 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
                 );
             }
         }
-        RunOutcome[] Pass(List<SweepItem> some, bool last) =>
-            (
-                queue with
-                {
-                    Resume = true,
-                    Progress = (run, progress) =>
-                    {
-                        lock (counting)
-                        {
-                            left[SweepItem.LabelOf(run)] = SweepItem.WorkOf(
-                                run,
-                                run.Training.Steps - progress.Metrics.Step
-                            );
-                        }
-
-                        queue.Progress?.Invoke(run, progress);
-                    },
-                    Ended = (i, outcome) => End(some[i], outcome, last || outcome.End == RunEnd.Elsewhere),
-                }
-            ).Train([.. some.Select(i => i.Configuration)], stop);
+        void Show(RunConfiguration run, TrainingProgress progress)
+        {
+            lock (counting)
+                left[SweepItem.LabelOf(run)] = SweepItem.WorkOf(run, run.Training.Steps - progress.Metrics.Step);
+            queue.Progress?.Invoke(run, progress);
+        }
+        RunOutcome[] Pass(List<SweepItem> tried, bool last)
+        {
+            var once = queue with
+            {
+                Resume = true,
+                Progress = Show,
+                Ended = (i, outcome) => End(tried[i], outcome, last || outcome.End == RunEnd.Elsewhere),
+            };
+            return once.Train([.. tried.Select(i => i.Configuration)], stop);
+        }
 
         var outcomes = Pass(open, last: false);
         var again = open.Where((_, i) => outcomes[i].End == RunEnd.Failed).ToList();
@@ -95,11 +101,12 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
             foreach (var (item, outcome) in again.Zip(Pass(again, last: true)))
                 outcomes[open.IndexOf(item)] = outcome;
         }
-        return [.. open.Zip(outcomes)];
+        return [.. open.Zip(outcomes, (item, outcome) => new SweepOutcome(item, outcome))];
     }
 
     /// <summary>
-    /// analysis.json of a finished run, where it is not there yet or is of other weights; null where it can't be made.
+    /// The analysis.json of a finished run. It is written if it is missing or belongs to other weights, and null if
+    /// that can't be done.
     /// </summary>
     private JsonNode? Analyze(SweepItem item, Action? making = null)
     {
@@ -109,7 +116,7 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
         }
         catch (Exception e) when (e is ConfigurationException || e.IsOfRun())
         {
-            Warn?.Invoke($"{item.Label} can't be analysed: {e.Message}");
+            Warn?.Invoke($"{item.Label} can't be analysed: {e.Explain()}");
             return null;
         }
     }

@@ -15,39 +15,57 @@ namespace EmtTorch.Configuration;
 
 /// <summary>Reads configurations: JSON with snake_case keys; comments and trailing commas are allowed.</summary>
 /// <remarks>
-/// Microsoft's configuration turns every value into text and ignores what it does not know. So the JSON itself is
-/// checked first, with all problems collected, and then bound.
+/// Microsoft.Extensions.Configuration turns every value into text and ignores unknown keys. Therefore the JSON itself
+/// is checked first, all problems are collected, and then it is bound.
 /// </remarks>
 /// <example><code>
-/// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=500", "training.curriculum.horizons=[100]"]);
+/// var configuration = ConfigurationFile.Load(
+///     "configs/t1.json",
+///     ["training.steps=500", "training.curriculum.horizons=[100]"]
+/// );
 /// </code></example>
 public static partial class ConfigurationFile
 {
     static ConfigurationFile() =>
         TypeDescriptor.AddAttributes(typeof(BigInteger), new TypeConverterAttribute(typeof(BigIntegerText)));
 
-    /// <summary>Reads and checks a configuration.</summary>
+    /// <summary>Reads and checks a run's configuration.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="overrides">`key.path=value`, a value being JSON where it parses as JSON and text otherwise. A later
-    /// one wins over an earlier one; a list or an object is replaced as a whole.</param>
+    /// <param name="overrides">
+    /// Settings in place of the file's, each as `key.path=value`. A value is JSON if it parses as JSON, and text
+    /// otherwise. The last one of a key wins. A list or an object is replaced as a whole.
+    /// </param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
     public static RunConfiguration Load(string path, IReadOnlyList<string>? overrides = null)
     {
-        var (text, problem) = TextOf(path);
+        var problems = new List<ConfigurationProblem>();
         // The file's name, made into one that the rule for names allows.
         var name = NotInNames().Replace(Path.GetFileNameWithoutExtension(path), "_").TrimStart('.', '-');
-        return Read(text, problem, path, overrides ?? [], name.Length is > 0 and <= 100 ? name : "run");
+        return Read(ReadObject(path, problems), overrides, name.Length is > 0 and <= 100 ? name : "run", problems);
+    }
+
+    /// <summary>Reads and checks a configuration from its text, for example out of a checkpoint's metadata.</summary>
+    /// <param name="json">The text.</param>
+    /// <param name="overrides">As for a file.</param>
+    /// <param name="name">The run's name if the text gives none.</param>
+    /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
+    public static RunConfiguration Parse(string json, IReadOnlyList<string>? overrides = null, string name = "run")
+    {
+        var problems = new List<ConfigurationProblem>();
+        return Read(ParseObject(json, "", problems), overrides, name, problems);
     }
 
     /// <summary>
-    /// Reads and checks an experiment's own configuration in the same way: its records are described as a run's are
+    /// Reads and checks an experiment's own configuration. Its records are described as a run's are
     /// (RunConfiguration.cs), and all have defaults.
     /// </summary>
-    /// <typeparam name="T">The record of the whole.</typeparam>
+    /// <typeparam name="T">The record of the whole file.</typeparam>
     /// <param name="path">The file.</param>
     /// <param name="overrides">As for a run.</param>
-    /// <param name="check">What is wrong with several settings together: a problem, and the keys that it is about. It
-    /// is left out where one of these is wrong by itself.</param>
+    /// <param name="check">
+    /// The rules that tie several settings together: each problem, with the keys that it is about. A problem is left
+    /// out if one of these keys is wrong by itself.
+    /// </param>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
     public static T Load<T>(
         string path,
@@ -56,122 +74,120 @@ public static partial class ConfigurationFile
     )
         where T : class, new()
     {
-        var (text, problem) = TextOf(path);
         var problems = new List<ConfigurationProblem>();
-        var settings = Settings<T>(text, problem, path, overrides ?? [], problems);
-        var configuration = settings.Deserialize<T>(SettingJson.Options)!;
-        problems.AddRange(
-            check(configuration)
-                .Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal))))
-                .Select(c => c.Problem)
-                .ToArray()
-        );
+        var settings = Override<T>(ReadObject(path, problems), overrides ?? [], problems);
+        var configuration = Bind(settings, check, problems);
         return problems.Count == 0 ? configuration : throw new ConfigurationException(problems);
     }
 
-    private static (string? Text, string Problem) TextOf(string path)
+    /// <summary>Checks settings by the rules of a record, adds what is wrong, and binds the rest.</summary>
+    internal static T Bind<T>(
+        JsonObject settings,
+        Func<T, IEnumerable<(string[] Keys, ConfigurationProblem Problem)>> check,
+        List<ConfigurationProblem> problems
+    )
+        where T : class, new()
+    {
+        SettingRule.Of<T>().Check(settings, "", problems);
+        var configuration = settings.Deserialize<T>(SettingJson.Options)!;
+        AddNew(check(configuration), problems);
+        return configuration;
+    }
+
+    /// <summary>A file's JSON object. Null if there is none, and the reason is added to the problems.</summary>
+    internal static JsonObject? ReadObject(string path, List<ConfigurationProblem> problems)
     {
         try
         {
-            return Directory.Exists(path)
-                ? (null, "is a folder; a configuration is a JSON file")
-                : (File.ReadAllText(path), "");
+            if (!Directory.Exists(path))
+                return ParseObject(File.ReadAllText(path), path, problems);
+            problems.Add(new(path, "is a folder; a JSON file is needed"));
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            return (null, $"there is no such file (looked for {Path.GetFullPath(path)})");
+            problems.Add(new(path, $"there is no such file (looked for {Path.GetFullPath(path)})"));
         }
         catch (Exception e)
             when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
-            return (null, $"can't be read: {e.Message}");
+            problems.Add(new(path, $"can't be read: {e.Message}"));
         }
+        return null;
     }
 
-    /// <summary>Reads and checks a configuration from its text: out of a checkpoint's metadata, say.</summary>
-    /// <param name="json">The text.</param>
-    /// <param name="overrides">As for a file.</param>
-    /// <param name="name">The run's name where the text gives none.</param>
-    /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    public static RunConfiguration Parse(string json, IReadOnlyList<string>? overrides = null, string name = "run") =>
-        Read(json, "", "", overrides ?? [], name);
+    private static JsonObject? ParseObject(string text, string source, List<ConfigurationProblem> problems)
+    {
+        if (string.IsNullOrWhiteSpace(text))
+        {
+            problems.Add(new(source, "is empty; a JSON object {…} is needed"));
+            return null;
+        }
+        try
+        {
+            var node = ParseJson(text, "", problems);
+            if (node is JsonObject settings)
+                return settings;
+            var found = node?.GetValueKind().ToString().ToLowerInvariant() ?? "null";
+            problems.Add(new(source, $"found {found} at the top; allowed: an object {{…}}"));
+        }
+        catch (JsonException e)
+        {
+            problems.Add(new(source, NotJson(text, e)));
+        }
+        return null;
+    }
 
     private static RunConfiguration Read(
-        string? text,
-        string unreadable,
-        string source,
-        IReadOnlyList<string> overrides,
-        string name
+        JsonObject? given,
+        IReadOnlyList<string>? overrides,
+        string name,
+        List<ConfigurationProblem> problems
     )
     {
-        var problems = new List<ConfigurationProblem>();
-        var settings = Settings<RunConfiguration>(text, unreadable, source, overrides, problems);
-        var configuration = Bind(settings);
-        // A rule over several settings says nothing new where one of them is wrong by itself.
-        problems.AddRange(
-            configuration
-                .Check()
-                .Where(c => !problems.Any(p => c.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal))))
-                .Select(c => c.Problem)
-                .ToArray()
-        );
-        if (problems.Count > 0)
+        Extensions.Load(given, overrides ?? [], problems);
+        var settings = Override<RunConfiguration>(given, overrides ?? [], problems);
+        RunConfiguration.Rule.Check(settings, "", problems);
+        RunConfiguration? configuration = null;
+        try
+        {
+            configuration = Bind(settings);
+            AddNew(configuration.Check(), problems);
+        }
+        catch (Exception e) when (Extensions.FindThrower(e) is { } thrower)
+        {
+            problems.Add(new("extensions", Extensions.Describe(thrower, e)));
+        }
+        if (configuration is null || problems.Count > 0)
             throw new ConfigurationException(problems);
         return configuration.Name.Length > 0 ? configuration : configuration with { Name = name };
     }
 
-    /// <summary>The settings as checked JSON, without the keys that have a bad value.</summary>
-    /// <exception cref="ConfigurationException">There is no JSON object to check.</exception>
-    private static JsonObject Settings<T>(
-        string? text,
-        string unreadable,
-        string source,
+    /// <summary>Adds problems of several settings together, except where one of these is wrong by itself.</summary>
+    private static void AddNew(
+        IEnumerable<(string[] Keys, ConfigurationProblem Problem)> found,
+        List<ConfigurationProblem> problems
+    ) =>
+        problems.AddRange(
+            found
+                .Where(f => !problems.Any(p => f.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal))))
+                .Select(f => f.Problem)
+                .ToArray()
+        );
+
+    /// <summary>
+    /// The settings with the overrides in them. What is wrong with the overrides is said even if the file is of no use.
+    /// </summary>
+    /// <exception cref="ConfigurationException">The file gave no settings.</exception>
+    private static JsonObject Override<T>(
+        JsonObject? given,
         IReadOnlyList<string> overrides,
         List<ConfigurationProblem> problems
     )
     {
-        JsonObject? settings = null;
-        if (text is null)
-        {
-            problems.Add(new(source, unreadable));
-        }
-        else if (string.IsNullOrWhiteSpace(text))
-        {
-            problems.Add(new(source, "is empty; a configuration is a JSON object {…}"));
-        }
-        else
-        {
-            try
-            {
-                var node = ParseJson(text, "", problems);
-                settings = node as JsonObject;
-                if (settings is null)
-                {
-                    problems.Add(
-                        new(
-                            source,
-                            $"found {node?.GetValueKind().ToString().ToLowerInvariant() ?? "null"} at the top; allowed: an object {{…}}"
-                        )
-                    );
-                }
-            }
-            catch (JsonException e)
-            {
-                problems.Add(new(source, NotJson(text, e)));
-            }
-        }
-
-        Extensions.Load(settings, overrides, problems);
-        var rule = SettingRule.Of<T>();
-        // What is wrong with the overrides is said even where the file is of no use.
-        bool readable = settings is not null;
-        settings ??= [];
-        foreach (var given in overrides)
-            Override(settings, given, rule, problems);
-        if (!readable)
-            throw new ConfigurationException(problems);
-        rule.Check(settings, "", problems);
-        return settings;
+        var settings = given ?? [];
+        foreach (var text in overrides)
+            Override(settings, text, SettingRule.Of<T>(), problems);
+        return given is null ? throw new ConfigurationException(problems) : settings;
     }
 
     private static RunConfiguration Bind(JsonObject settings)
@@ -195,7 +211,7 @@ public static partial class ConfigurationFile
             Task = new() { Own = own },
             Model = new() { Memories = memories },
         };
-        // An object without keys is nothing to the binder, where here it is one with all defaults.
+        // The binder passes over an object without keys; here it stands for one with all defaults.
         if (rest["model"]?["retrieval"] is not null)
             configuration = configuration with { Model = configuration.Model with { Retrieval = new() } };
         return (RunConfiguration)Bind(rest, configuration);
@@ -219,7 +235,7 @@ public static partial class ConfigurationFile
     }
 
     /// <summary>
-    /// The binder adds to a list that is there already: a list with a default gives way to the settings' own.
+    /// Empties the lists that the settings give anew: the binder adds to a list, also to one that holds a default.
     /// </summary>
     private static void EmptyLists(JsonObject settings, object record)
     {
@@ -234,8 +250,8 @@ public static partial class ConfigurationFile
     }
 
     /// <summary>
-    /// Puts one override into the settings. Not as a second configuration source: those are laid over each other value
-    /// by value, so that a shorter list would keep the longer one's end.
+    /// Puts one override into the settings. A second configuration source would not do: sources are merged value by
+    /// value, so that a shorter list would keep the end of the longer one.
     /// </summary>
     private static void Override(
         JsonObject settings,
@@ -247,7 +263,7 @@ public static partial class ConfigurationFile
         int equals = text.IndexOf('=', StringComparison.Ordinal);
         if (equals <= 0)
         {
-            problems.Add(new("--set", $"found '{text}'; allowed: key=value, as in training.steps=500"));
+            problems.Add(new("--set", $"found '{text}'; allowed: key=value, for example training.steps=500"));
             return;
         }
         if (rule.Find(text[..equals], out var unknown) is null)
@@ -262,7 +278,7 @@ public static partial class ConfigurationFile
         {
             if (section[key] is null)
                 section[key] = new JsonObject();
-            // Anything else than an object stays, and is refused where it stands.
+            // The rules refuse anything but an object later.
             if (section[key] is not JsonObject inner)
                 return;
             section = inner;
@@ -280,7 +296,7 @@ public static partial class ConfigurationFile
         section[keys[^1]] = node;
     }
 
-    /// <summary>Parses, with duplicate keys reported by their paths; the first of them is kept.</summary>
+    /// <summary>Parses JSON. A duplicate key is reported by its path, and its first value is kept.</summary>
     private static JsonNode? ParseJson(string text, string path, List<ConfigurationProblem> problems)
     {
         using var document = JsonDocument.Parse(
@@ -291,10 +307,10 @@ public static partial class ConfigurationFile
         {
             return Node(document.RootElement, path);
         }
-        catch (InvalidOperationException e)
+        catch (InvalidOperationException e) // half of a surrogate pair, "\ud800"
         {
             throw new JsonException(e.Message, e);
-        } // half of a surrogate pair, "\ud800"
+        }
 
         JsonNode? Node(JsonElement element, string at)
         {

@@ -4,10 +4,14 @@ using EmtTorch.Training;
 
 namespace EmtTorch.Configuration;
 
-/// <summary>Whether a run can go on with another configuration than it was begun with.</summary>
-public static class Resumption
+/// <summary>A setting in which a configuration differs from an earlier one, with both values as JSON.</summary>
+internal sealed record SettingDifference(string Path, string Before, string Now);
+
+/// <summary>Whether a run can go on with another configuration than the one it was begun with.</summary>
+internal static class Resumption
 {
-    // What may change between an interruption and the resumption; all else would make it another experiment.
+    // These may change between an interruption and the resumption. Another value of any other setting is another
+    // experiment.
     private static readonly string[] MayChange =
     [
         "device",
@@ -23,49 +27,37 @@ public static class Resumption
     ];
 
     /// <summary>
-    /// In what a configuration is another experiment than the one that was begun in its folder; nothing where none was.
+    /// The settings that make a configuration another experiment than the run in a folder; none if the folder holds no
+    /// run.
     /// </summary>
-    public static IEnumerable<ConfigurationProblem> Differences(RunFolder folder, RunConfiguration configuration)
+    public static IEnumerable<SettingDifference> Differences(RunFolder folder, RunConfiguration configuration)
     {
         if (!folder.HoldsRun)
             return [];
         RunConfiguration before;
-        // A setting that came later than the run has its default in it.
         try
         {
+            // Read again, so that a setting that is newer than the run has its default.
             before = ConfigurationFile.Parse(File.ReadAllText(folder.ConfigFile));
         }
         catch (ConfigurationException)
         {
-            return [];
-        } // a damaged copy: the checkpoint itself decides
-        return Compare("", JsonNode.Parse(before.ToJson()), JsonNode.Parse(configuration.ToJson()))
-            .Select(d => new ConfigurationProblem(
-                d.Path,
-                $"is {d.New}, but the run in {folder.Path} was begun with {d.Old}: --resume goes on with the same "
-                    + "experiment. Without --resume it is begun anew, and the old folder is kept under earlier/"
-            ));
+            return []; // a damaged copy: the checkpoint itself decides
+        }
+        return Compare("", JsonNode.Parse(before.ToJson()), JsonNode.Parse(configuration.ToJson()));
     }
 
-    private static IEnumerable<(string Path, string Old, string New)> Compare(
-        string path,
-        JsonNode? before,
-        JsonNode? now
-    )
+    private static IEnumerable<SettingDifference> Compare(string path, JsonNode? before, JsonNode? now)
     {
         if (MayChange.Contains(path))
-            yield break;
+            return [];
         if (before is JsonObject a && now is JsonObject b)
         {
-            foreach (var key in a.Select(p => p.Key).Union(b.Select(p => p.Key)))
-            {
-                foreach (var difference in Compare(path.Length == 0 ? key : $"{path}.{key}", a[key], b[key]))
-                    yield return difference;
-            }
+            var keys = a.Select(p => p.Key).Union(b.Select(p => p.Key));
+            return keys.SelectMany(key => Compare(SettingRule.Join(path, key), a[key], b[key]));
         }
-        else if (!JsonNode.DeepEquals(before, now))
-        {
-            yield return (path, before?.ToJsonString() ?? "null", now?.ToJsonString() ?? "null");
-        }
+        return JsonNode.DeepEquals(before, now)
+            ? []
+            : [new(path, before?.ToJsonString() ?? "null", now?.ToJsonString() ?? "null")];
     }
 }

@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
@@ -72,36 +71,31 @@ internal static unsafe class AttentionKernel
     /// <summary>Runs all heads of all documents.</summary>
     /// <param name="dtype">The tensors' type.</param>
     /// <param name="call">The arguments.</param>
-    /// <param name="back">Whether gradients are wanted, of what forward left.</param>
+    /// <param name="back">Whether to compute gradients, from what forward left.</param>
     public static void Run(ScalarType dtype, in AttentionCall call, bool back)
     {
-        // Where a head's numbers fit the half of a wide tile, the narrower one wastes nothing.
-        switch (Simd.Path, dtype)
+        var work = new Work(call, back);
+        Simd.Run(Simd.Path, dtype, ref work);
+    }
+
+    private readonly struct Work(AttentionCall call, bool back) : ISimdWork
+    {
+        // If a head's numbers fit a tile of the narrower vectors, half of a wide tile would be empty.
+        public void Run<S, V, N, W, T>()
+            where S : struct, ISimd<V, T>
+            where V : struct
+            where N : struct, ISimd<W, T>
+            where W : struct
+            where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            case (SimdPath.Avx512, ScalarType.Float32)
-                when call.Size > Tiles<Simd256<float>, Vector256<float>, float>.Width:
-                Run<Simd512<float>, Vector512<float>, float>(call, back);
-                break;
-            case (SimdPath.Avx512, ScalarType.Float64)
-                when call.Size > Tiles<Simd256<double>, Vector256<double>, double>.Width:
-                Run<Simd512<double>, Vector512<double>, double>(call, back);
-                break;
-            case (SimdPath.Portable, ScalarType.Float32):
-                Run<Simd128<float>, Vector128<float>, float>(call, back);
-                break;
-            case (SimdPath.Portable, _):
-                Run<Simd128<double>, Vector128<double>, double>(call, back);
-                break;
-            case (_, ScalarType.Float32):
-                Run<Simd256<float>, Vector256<float>, float>(call, back);
-                break;
-            default:
-                Run<Simd256<double>, Vector256<double>, double>(call, back);
-                break;
+            if (call.Size > Tiles<N, W, T>.Width)
+                RunHeads<S, V, T>(call, back);
+            else
+                RunHeads<N, W, T>(call, back);
         }
     }
 
-    private static void Run<S, V, T>(AttentionCall call, bool back)
+    private static void RunHeads<S, V, T>(AttentionCall call, bool back)
         where S : struct, ISimd<V, T>
         where V : struct
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>

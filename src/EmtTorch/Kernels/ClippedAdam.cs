@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -8,16 +7,16 @@ using static TorchSharp.torch;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// Clipping the gradient's norm and Adam, in two passes over the parameters' memory on the CPU: with ‖g‖ over all
-/// parameters,
-/// c = min(1, max / (‖g‖ + 1e-6)),  g ← c g,  g' = g + decay · θ,  m ← β₁ m + (1 − β₁) g',  v ← β₂ v + (1 − β₂) g'²,
-/// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε).
-/// m, v and n stay in the optimizer's own state, so that its checkpoints are what they were. On a GPU it is one launch
-/// (<see cref="CudaAdam"/>). Elsewhere it is clip_grad_norm_ and the optimizer's own step, to whose results these are
-/// equal to rounding.
-/// Before the move θ ← θ − lr · decoupled · θ, which makes it AdamW (Loshchilov and Hutter 2019): all that AdamW has
-/// beside Adam, with the same state, so that there is no second class of it.
+/// Clips the gradient's norm and takes a step of Adam (Kingma and Ba 2015), in two passes over the parameters' memory:
+/// with ‖g‖ over all parameters,
+/// <code>
+/// c = min(1, max / (‖g‖ + 1e-6)),  g ← c g,  θ ← θ − lr · decoupled · θ,  g' = g + decay · θ
+/// m ← β₁ m + (1 − β₁) g',  v ← β₂ v + (1 − β₂) g'²,  θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε)
+/// </code>
+/// With decoupled &gt; 0 it is AdamW (Loshchilov and Hutter 2019). m, v and n are the optimizer's own state.
 /// </summary>
+/// <remarks>On a GPU it is one launch (<see cref="CudaAdam"/>). Tensors that neither kernel can use take
+/// `clip_grad_norm_` and the optimizer's own step, whose results are equal to rounding.</remarks>
 internal sealed unsafe class ClippedAdam
 {
     private readonly Adam _optimizer;
@@ -26,9 +25,10 @@ internal sealed unsafe class ClippedAdam
     private readonly Adam.Options _options;
     private readonly double _decoupled;
 
-    /// <param name="optimizer">Of one group, with all the parameters in their order.</param>
-    /// <param name="parameters">Its parameters.</param>
-    /// <param name="decoupledDecay">AdamW's weight decay; the optimizer's own is L2.</param>
+    /// <summary>Takes over the steps of an optimizer.</summary>
+    /// <param name="optimizer">The optimizer, with one group of parameters. Its own weight decay is L2.</param>
+    /// <param name="parameters">The optimizer's parameters, in their order.</param>
+    /// <param name="decoupledDecay">AdamW's weight decay.</param>
     public ClippedAdam(Adam optimizer, IEnumerable<Parameter> parameters, double decoupledDecay = 0)
     {
         (_optimizer, _decoupled) = (optimizer, decoupledDecay);
@@ -39,8 +39,9 @@ internal sealed unsafe class ClippedAdam
     }
 
     /// <summary>Clips the gradients and moves the parameters.</summary>
-    /// <param name="largestNorm">What ‖g‖ is clipped to.</param>
-    /// <param name="noise">Added to the clipped gradients: of all parameters in their order (P).</param>
+    /// <param name="largestNorm">The norm that ‖g‖ is clipped to.</param>
+    /// <param name="noise">Noise to add to the clipped gradients, a number for each parameter in their order
+    /// (P).</param>
     /// <returns>‖g‖ before clipping.</returns>
     public double Step(double largestNorm, Tensor? noise = null)
     {
@@ -66,26 +67,14 @@ internal sealed unsafe class ClippedAdam
             _optimizer.step();
             return before;
         }
-        // Parameters may differ in dtype, paths do not.
-        double squares = 0;
-        for (int i = 0; i < gradients.Length; i++)
+        var squares = new SumOfSquares();
+        foreach (var gradient in gradients)
         {
-            squares += Single(i)
-                ? Simd.Path switch
-                {
-                    SimdPath.Avx512 => Squares<Simd512<float>, Vector512<float>, float>(gradients[i]),
-                    SimdPath.Avx2 => Squares<Simd256<float>, Vector256<float>, float>(gradients[i]),
-                    _ => Squares<Simd128<float>, Vector128<float>, float>(gradients[i]),
-                }
-                : Simd.Path switch
-                {
-                    SimdPath.Avx512 => Squares<Simd512<double>, Vector512<double>, double>(gradients[i]),
-                    SimdPath.Avx2 => Squares<Simd256<double>, Vector256<double>, double>(gradients[i]),
-                    _ => Squares<Simd128<double>, Vector128<double>, double>(gradients[i]),
-                };
+            squares.Gradient = gradient;
+            Simd.Run(Simd.Path, gradient.dtype, ref squares);
         }
 
-        double norm = Math.Sqrt(squares),
+        double norm = Math.Sqrt(squares.Sum),
             factor = largestNorm / (norm + 1e-6);
         if (factor > 1)
             factor = 1; // NaN stays
@@ -97,32 +86,37 @@ internal sealed unsafe class ClippedAdam
         for (int i = 0; i < gradients.Length; i++)
         {
             _states[i].step++;
-            switch (Simd.Path, Single(i))
-            {
-                case (SimdPath.Avx512, true):
-                    Move<Simd512<float>, Vector512<float>, float>(i, gradients[i], factor);
-                    break;
-                case (SimdPath.Avx512, false):
-                    Move<Simd512<double>, Vector512<double>, double>(i, gradients[i], factor);
-                    break;
-                case (SimdPath.Avx2, true):
-                    Move<Simd256<float>, Vector256<float>, float>(i, gradients[i], factor);
-                    break;
-                case (SimdPath.Avx2, false):
-                    Move<Simd256<double>, Vector256<double>, double>(i, gradients[i], factor);
-                    break;
-                case (_, true):
-                    Move<Simd128<float>, Vector128<float>, float>(i, gradients[i], factor);
-                    break;
-                default:
-                    Move<Simd128<double>, Vector128<double>, double>(i, gradients[i], factor);
-                    break;
-            }
+            var move = new Move(this, i, gradients[i], factor);
+            Simd.Run(Simd.Path, gradients[i].dtype, ref move);
         }
         return norm;
     }
 
-    /// <summary>The same by <see cref="CudaAdam"/>; null where it does not serve and nothing was done.</summary>
+    private struct SumOfSquares : ISimdWork
+    {
+        public Tensor Gradient;
+        public double Sum;
+
+        public void Run<S, V, N, W, T>()
+            where S : struct, ISimd<V, T>
+            where V : struct
+            where N : struct, ISimd<W, T>
+            where W : struct
+            where T : unmanaged, IBinaryFloatingPointIeee754<T> => Sum += Squares<S, V, T>(Gradient);
+    }
+
+    private readonly struct Move(ClippedAdam adam, int parameter, Tensor gradient, double factor) : ISimdWork
+    {
+        public void Run<S, V, N, W, T>()
+            where S : struct, ISimd<V, T>
+            where V : struct
+            where N : struct, ISimd<W, T>
+            where W : struct
+            where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
+            adam.MoveParameter<S, V, T>(parameter, gradient, factor);
+    }
+
+    /// <summary>Takes the step by <see cref="CudaAdam"/>; null if it cannot, and then nothing is changed.</summary>
     private double? StepOnGpu(double largestNorm)
     {
         double rate = _optimizer.ParamGroups.First().LearningRate;
@@ -153,7 +147,7 @@ internal sealed unsafe class ClippedAdam
         return norm.ToDouble();
     }
 
-    // A parameter without a gradient is left alone, as in AdamW.
+    // A parameter without a gradient does not shrink, as in AdamW.
     private void Shrink()
     {
         using var quiet = no_grad();
@@ -178,8 +172,6 @@ internal sealed unsafe class ClippedAdam
         }
     }
 
-    private bool Single(int i) => _parameters[i].dtype == ScalarType.Float32;
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static double Squares<S, V, T>(Tensor gradient)
         where S : struct, ISimd<V, T>
@@ -193,7 +185,7 @@ internal sealed unsafe class ClippedAdam
         double sum = 0;
         while (i + S.Count <= n)
         {
-            // In float64 from block to block: one long sum in float32 would lose digits.
+            // Sums of blocks are added in float64; one long sum in float32 would lose digits.
             V block = S.All(T.Zero);
             for (long end = Math.Min(i + 128 * S.Count, n); i + S.Count <= end; i += S.Count)
             {
@@ -211,7 +203,7 @@ internal sealed unsafe class ClippedAdam
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Move<S, V, T>(int i, Tensor gradient, double factor)
+    private void MoveParameter<S, V, T>(int i, Tensor gradient, double factor)
         where S : struct, ISimd<V, T>
         where V : struct
         where T : unmanaged, IBinaryFloatingPointIeee754<T>
@@ -235,7 +227,7 @@ internal sealed unsafe class ClippedAdam
             r = S.Constant(root),
             epsilon = S.Constant(_options.eps!.Value),
             lr = S.Constant(-rate);
-        // What is left over at the end goes through the same arithmetic in a vector of its own.
+        // The numbers left over at the end are copied to whole vectors, for the same arithmetic.
         int width = S.Count;
         T* rest = stackalloc T[4 * width];
         long n = gradient.numel();

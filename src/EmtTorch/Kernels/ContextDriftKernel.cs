@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
@@ -100,44 +99,33 @@ internal static unsafe class ContextDriftKernel
 
     private static void Run(ScalarType dtype, in Call call, bool back)
     {
-        switch (Simd.Path, dtype)
-        {
-            case (SimdPath.Avx512, ScalarType.Float32):
-                Run<Simd512<float>, Vector512<float>, float>(call, back);
-                break;
-            case (SimdPath.Avx512, _):
-                Run<Simd512<double>, Vector512<double>, double>(call, back);
-                break;
-            case (SimdPath.Avx2, ScalarType.Float32):
-                Run<Simd256<float>, Vector256<float>, float>(call, back);
-                break;
-            case (SimdPath.Avx2, _):
-                Run<Simd256<double>, Vector256<double>, double>(call, back);
-                break;
-            case (_, ScalarType.Float32):
-                Run<Simd128<float>, Vector128<float>, float>(call, back);
-                break;
-            default:
-                Run<Simd128<double>, Vector128<double>, double>(call, back);
-                break;
-        }
+        var work = new Work(call, back);
+        Simd.Run(Simd.Path, dtype, ref work);
     }
 
-    private static void Run<S, V, T>(Call call, bool back)
-        where S : struct, ISimd<V, T>
-        where V : struct
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        SliceWorkers.Run(
-            call.Batch,
-            get_num_threads(),
-            (_, item) =>
-            {
-                if (back)
-                    Backward<S, V, T>(call, item);
-                else
-                    Forward<S, V, T>(call, item);
-            }
-        );
+    private readonly struct Work(Call call, bool back) : ISimdWork
+    {
+        public void Run<S, V, N, W, T>()
+            where S : struct, ISimd<V, T>
+            where V : struct
+            where N : struct, ISimd<W, T>
+            where W : struct
+            where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        {
+            var (c, backwards) = (call, back);
+            SliceWorkers.Run(
+                c.Batch,
+                get_num_threads(),
+                (_, item) =>
+                {
+                    if (backwards)
+                        Backward<S, V, T>(c, item);
+                    else
+                        Forward<S, V, T>(c, item);
+                }
+            );
+        }
+    }
 
     private static void Forward<S, V, T>(in Call c, int item)
         where S : struct, ISimd<V, T>

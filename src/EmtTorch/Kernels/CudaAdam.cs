@@ -6,13 +6,13 @@ using static TorchSharp.torch;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// Some of N networks' parameters with their gradient, averages and averages of squares, (N, …) each.
+/// A piece of the parameters of N networks, with gradients, averages and averages of squares, (N, …) each.
 /// </summary>
 internal readonly record struct AdamPiece(Tensor Parameters, Tensor Gradient, Tensor Means, Tensor Squares);
 
 /// <summary>
-/// Clipping and Adam on a GPU in one launch, `adam.cu`, by the equations and names of `EnsembleAdam` (Models): in
-/// operators it is a dozen launches of 10 µs for each parameter.
+/// Clips gradients and takes a step of Adam on a GPU in one launch (`adam.cu`), with the equations and names of
+/// `EnsembleAdam` (Models). Torch's operators would take a dozen launches of 10 µs for each parameter.
 /// </summary>
 internal static class CudaAdam
 {
@@ -22,13 +22,13 @@ internal static class CudaAdam
     private static readonly Lock Gate = new();
     private static readonly Dictionary<(int Device, ScalarType Type), (CudaModule Module, nint Kernel)?> Loaded = [];
 
-    /// <summary>Launches so far.</summary>
+    /// <summary>The number of launches so far.</summary>
     public static long Launches => Interlocked.Read(ref s_launches);
 
     private static long s_launches;
 
-    /// <summary>One step of all networks, each with its own numbers (N) of the parameters' type.</summary>
-    /// <returns>‖g‖ before clipping (N); null where the kernel does not serve and nothing was done.</returns>
+    /// <summary>Takes a step of N networks, each with its own numbers (N) of the parameters' type.</summary>
+    /// <returns>‖g‖ before clipping (N); null if the kernel cannot, and then nothing is changed.</returns>
     /// <exception cref="ExternalException">The launch failed.</exception>
     public static Tensor? Step(AdamPiece piece, Tensor limits, Tensor decays, Tensor kept, Tensor a, Tensor b)
     {
@@ -50,8 +50,8 @@ internal static class CudaAdam
         );
     }
 
-    /// <summary>One step of one network, whose parameters lie in pieces.</summary>
-    /// <returns>‖g‖ before clipping (1); null where the kernel does not serve and nothing was done.</returns>
+    /// <summary>Takes a step of one network, whose parameters are in several pieces.</summary>
+    /// <returns>‖g‖ before clipping (1); null if the kernel cannot, and then nothing is changed.</returns>
     /// <exception cref="ExternalException">The launch failed.</exception>
     public static Tensor? Step(AdamPiece[] pieces, double limit, double decay, double kept, double a, double b) =>
         Launch(
@@ -105,7 +105,7 @@ internal static class CudaAdam
         return norms;
     }
 
-    /// <summary>The one place that decides whether the kernel is used.</summary>
+    /// <summary>Decides whether the kernel is used; null if not.</summary>
     private static (CudaModule Module, nint Kernel)? Find(Tensor parameters)
     {
         if (parameters.device_type != DeviceType.CUDA || !Simd.Used)

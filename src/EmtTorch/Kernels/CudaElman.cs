@@ -5,16 +5,15 @@ using static TorchSharp.torch;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// All time steps of the Elman recurrence in one launch on a GPU, for one network or several: `elman.cu`, in float32
-/// and float64, while W fits into a multiprocessor's registers and shared memory (on an H100 up to H = 300 in float32,
-/// 220 in float64).
-/// Elsewhere the results are null, and the caller takes Torch's operators.
+/// Computes all time steps of the Elman recurrence in one launch on a GPU, for one network or several (`elman.cu`), in
+/// float32 and float64, if W fits a multiprocessor's registers and shared memory (on an H100 up to H = 300 in float32,
+/// 220 in float64). Otherwise results are null, and the caller uses Torch's operators.
 /// </summary>
 /// <remarks>
-/// A launch through TorchSharp takes about 10 µs, the arithmetic of a time step of a small network less than 1: with
-/// operators a GPU waits for launches. Both kernels add in plain float32 or float64, so that results are the CPU's to
-/// rounding. The source is compiled for each H, type and number of rows when it is first used, which takes
-/// about a second.
+/// A launch through TorchSharp takes about 10 µs, and the arithmetic of a time step of a small network less than 1 µs.
+/// So with one operator after the other the GPU waits for launches. Both kernels add in plain float32 or float64, so
+/// that results equal the CPU's to rounding. The source is compiled for each H, type and number of rows at first use,
+/// which takes about a second.
 /// </remarks>
 internal static class CudaElman
 {
@@ -24,18 +23,18 @@ internal static class CudaElman
 
     private sealed record Kernels(CudaModule Module, ElmanTile Tile, nint Forward, nint Backward);
 
-    /// <summary>Launches so far.</summary>
+    /// <summary>The number of launches so far.</summary>
     public static long Launches => Interlocked.Read(ref s_launches);
 
     private static long s_launches;
 
-    /// <summary>h(t) = tanh(x(t) + W h(t−1)), h(0) = 0.</summary>
-    /// <param name="given">x of the first steps (N, S, B, H).</param>
+    /// <summary>Computes h(t) = tanh(x(t) + W h(t−1)) with h(0) = 0.</summary>
+    /// <param name="given">x of the first S steps (N, S, B, H).</param>
     /// <param name="weights">W (N, H, H).</param>
     /// <param name="bias">x of the other steps (N, H); null for 0.</param>
-    /// <param name="steps">All steps, T.</param>
-    /// <param name="lengths">Each network's last step (N), int32; null where it is T.</param>
-    /// <returns>h(1) … h(T) (N, T, B, H), 0 after a network's last step; or null.</returns>
+    /// <param name="steps">T, the number of steps.</param>
+    /// <param name="lengths">Each network's last step (N), int32; null if it is T for all.</param>
+    /// <returns>h(1) … h(T) (N, T, B, H), 0 after a network's last step; null if the kernel cannot.</returns>
     /// <exception cref="ExternalException">The launch failed.</exception>
     public static Tensor? States(Tensor given, Tensor weights, Tensor? bias, long steps, Tensor? lengths)
     {
@@ -46,12 +45,12 @@ internal static class CudaElman
         return result;
     }
 
-    /// <summary>δ(t) = (1 − h(t)²) ∘ (g(t) + Wᵀ δ(t+1)), from each network's last step to the first.</summary>
-    /// <param name="given">g, the loss's gradient in h (N, T, B, H).</param>
+    /// <summary>Computes δ(t) = (1 − h(t)²) ∘ (g(t) + Wᵀ δ(t+1)) from each network's last step to the first.</summary>
+    /// <param name="given">g, the gradient of the loss in h (N, T, B, H).</param>
     /// <param name="weights">W (N, H, H).</param>
     /// <param name="states">h (N, T, B, H).</param>
-    /// <param name="lengths">Each network's last step (N), int32; null where it is T.</param>
-    /// <returns>δ(1) … δ(T) (N, T, B, H), 0 after a network's last step; or null.</returns>
+    /// <param name="lengths">Each network's last step (N), int32; null if it is T for all.</param>
+    /// <returns>δ(1) … δ(T) (N, T, B, H), 0 after a network's last step; null if the kernel cannot.</returns>
     /// <exception cref="ExternalException">The launch failed.</exception>
     public static Tensor? Deltas(Tensor given, Tensor weights, Tensor states, Tensor? lengths)
     {
@@ -62,7 +61,7 @@ internal static class CudaElman
         return result;
     }
 
-    /// <summary>Whether a network's score is best computed by hand, for these launches, in place of autograd.</summary>
+    /// <summary>Whether a network's score should be computed by these launches in place of autograd.</summary>
     public static bool Serves(Tensor input, Tensor target) =>
         Simd.Used
         && input.device_type == DeviceType.CUDA
@@ -70,9 +69,7 @@ internal static class CudaElman
         && input.numel() > 0
         && target.numel() > 0;
 
-    /// <summary>
-    /// The one place that decides whether the kernel is used, and with how many rows a block; null where it is not.
-    /// </summary>
+    /// <summary>Decides whether the kernel is used, and with how many rows in a block; null if it is not.</summary>
     private static Kernels? Find(Tensor given, Tensor weights, long rows)
     {
         long networks = given.shape[0],
@@ -93,8 +90,8 @@ internal static class CudaElman
                 from rowsOfBlock in new[] { 1, 2, 4, 8 }
                 let tile = new ElmanTile((int)hidden, rowsOfBlock, given.dtype == ScalarType.Float32 ? 4 : 8)
                 where tile.SharedBytes <= device.SharedMemory
-                // Blocks come in rounds of as many as there are multiprocessors. A round takes about the time of two
-                // rows, for W and the barriers, and that of its own.
+                // Each multiprocessor takes one block in a round. A round takes about the time of its rows and of two
+                // more, for W and the barriers.
                 let rounds = (networks * tile.Blocks(batch) + device.Multiprocessors - 1) / device.Multiprocessors
                 orderby rounds * (2 + rowsOfBlock)
                 select (ElmanTile?)tile;
@@ -130,7 +127,7 @@ internal static class CudaElman
         var tile = kernels.Tile;
         long hidden = tile.Hidden,
             batch = given.shape[2];
-        // A network's own numbers lie close together, the networks may lie apart.
+        // The numbers of one network must be contiguous; there may be gaps between networks.
         var w = weights.stride(1) == hidden && weights.stride(2) == 1 ? weights : weights.contiguous();
         var b = bias is null || bias.stride(1) == 1 ? bias : bias.contiguous();
         kernels.Module.Launch(
@@ -153,7 +150,7 @@ internal static class CudaElman
                 Batch = (int)batch,
             }
         );
-        // Torch gives their memory to nothing before this launch, since all is in the order of one stream.
+        // After this Torch may use their memory again: later launches on the same stream come after this one.
         foreach (var tensor in (ReadOnlySpan<Tensor?>)[w, given, b, states, result, lengths])
             GC.KeepAlive(tensor);
         Interlocked.Increment(ref s_launches);
@@ -176,10 +173,10 @@ internal static class CudaElman
     }
 }
 
-/// <summary>How `elman.cu` divides W among a block's threads; its definitions.</summary>
-/// <param name="Hidden">Hidden units, H.</param>
-/// <param name="Rows">Sequences of a block.</param>
-/// <param name="Size">Bytes of a number.</param>
+/// <summary>The division of W among a block's threads, for the definitions of `elman.cu`.</summary>
+/// <param name="Hidden">H, the number of hidden units.</param>
+/// <param name="Rows">The number of sequences in a block.</param>
+/// <param name="Size">The bytes of a number.</param>
 internal readonly record struct ElmanTile(int Hidden, int Rows, int Size)
 {
     private const int Registers = 16384,
@@ -190,13 +187,13 @@ internal readonly record struct ElmanTile(int Hidden, int Rows, int Size)
 
     private int Parts => Hidden < 16 ? 1 : 4;
 
-    // Of whole loads of 16 bytes.
+    // A multiple of a load of 16 bytes.
     private int Inputs => Up((Hidden + Parts - 1) / Parts, 16 / Size);
 
-    /// <summary>Threads of a block.</summary>
+    /// <summary>The number of threads in a block.</summary>
     public int Threads => (Hidden + Units - 1) / Units * Parts;
 
-    // Registers take what the sums, what is added to them and the code's own leave.
+    // The weights of a thread in registers: as many as the sums, their added terms and the code's own variables leave.
     private int Held
     {
         get
@@ -207,12 +204,15 @@ internal readonly record struct ElmanTile(int Hidden, int Rows, int Size)
         }
     }
 
-    /// <summary>Shared memory of a block: the states, the partial sums and what registers do not hold of W.</summary>
+    /// <summary>
+    /// The shared memory of a block: states, partial sums, and the weights that are not in registers.
+    /// </summary>
     public int SharedBytes => (Rows * Parts * (Inputs + Hidden) + (Units * Inputs - Held) * Threads) * Size;
 
-    /// <summary>Blocks of a network.</summary>
+    /// <summary>The number of blocks for a network.</summary>
     public long Blocks(long batch) => (batch + Rows - 1) / Rows;
 
+    /// <summary>The macros of `elman.cu`.</summary>
     public IEnumerable<string> Definitions =>
         [
             $"REAL={(Size == 4 ? "float" : "double")}",

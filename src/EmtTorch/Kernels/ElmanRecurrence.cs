@@ -3,17 +3,18 @@ using static TorchSharp.torch;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// All steps of h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b) as one function of autograd, h(0) = 0. Written out, since the
-/// graph of single steps costs PyTorch three weight gradients a step; here each weight's gradient is one product over
-/// all steps at the end:
-/// with δ(t) = (1 − h(t)²) ∘ (∂L/∂h(t) + W_hhᵀ δ(t+1)):  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t+1) u(t)ᵀ,
-/// db = Σ δ(t),  du(t) = W_uhᵀ δ(t+1).
-/// In float32 and float64 <see cref="FusedElman"/> does both ways on the CPU, and <see cref="CudaElman"/> the
-/// recurrence on a GPU, in one launch; elsewhere it is Torch's products, step by step.
+/// All steps of h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b), h(0) = 0, as one function of autograd. A graph of single
+/// steps would take three products for weight gradients at each step. Here each weight's gradient is one product over
+/// all steps:
+/// <code>
+/// δ(t) = (1 − h(t)²) ∘ (∂L/∂h(t) + W_hhᵀ δ(t+1))
+/// dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t+1) u(t)ᵀ,  db = Σ δ(t),  du(t) = W_uhᵀ δ(t+1)
+/// </code>
+/// In float32 and float64 <see cref="FusedElman"/> computes both directions on the CPU, and <see cref="CudaElman"/> the
+/// recurrence on a GPU. Otherwise Torch's operators compute it step by step.
 /// </summary>
-/// <remarks>Arguments: input (S, B, κ), W_uh (H, κ), W_hh (H, H), steps T ≥ S as a long, and b (H) where there is one.
-/// Result: (T, B, H).
-/// Differentiable once.</remarks>
+/// <remarks>Arguments: input (S, B, κ), W_uh (H, κ), W_hh (H, H), steps T ≥ S as a long, and optionally b (H). Result:
+/// (T, B, H). Differentiable once.</remarks>
 internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
 {
     protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
@@ -25,27 +26,19 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         long steps = (long)arguments[3];
         Check(input, weightIh, weightHh, bias, steps);
 
-        long inputSteps = input.shape[0],
-            batch = input.shape[1],
+        long batch = input.shape[1],
             hidden = weightHh.shape[0];
         var dense = input.contiguous();
-        if (
-            FusedTensors.Fit(
-                steps * batch * hidden,
-                bias is null ? [dense, weightIh, weightHh] : [dense, weightIh, weightHh, bias]
-            )
-        )
-        {
-            var written = FusedTensors.States(dense, weightIh, weightHh, bias, steps); // (T, B, H)
-            ctx.save_for_backward([input, weightIh, weightHh, written]);
-            ctx.save_data("bias", bias is not null);
-            return [written];
-        }
-
+        Tensor[] given = bias is null ? [dense, weightIh, weightHh] : [dense, weightIh, weightHh, bias];
         Tensor states; // (T, B, H)
-        using (var scope = NewDisposeScope())
+        if (FusedTensors.Fit(steps * batch * hidden, given))
         {
-            // What does not depend on h, for all steps at once.
+            states = FusedTensors.States(dense, weightIh, weightHh, bias, steps);
+        }
+        else
+        {
+            using var scope = NewDisposeScope();
+            // The part that does not depend on h, for all steps at once.
             var drive = matmul(input, weightIh.t()); // (S, B, H)
             if (bias is not null)
                 drive.add_(bias);
@@ -61,13 +54,13 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         return [states];
     }
 
-    /// <summary>h(1) … h(T) in Torch's operators, from what is added in the first steps (S, B, H).</summary>
+    /// <summary>Computes h(1) … h(T) by Torch's operators, from W_uh u + b of the first steps (S, B, H).</summary>
     private static Tensor States(Tensor drive, Tensor weightHh, Tensor? bias, long steps)
     {
         long inputSteps = drive.shape[0];
         var states = empty([steps, .. drive.shape[1..]], dtype: drive.dtype, device: drive.device); // (T, B, H)
         var transposed = weightHh.t();
-        // The recurrence is added in place.
+        // First the drive, to which the recurrence is then added in place.
         if (inputSteps > 0)
             states.narrow(0, 0, inputSteps).copy_(drive);
         if (bias is not null)
@@ -75,7 +68,7 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         var h = states.unbind(0); // T × (B, H)
         for (int t = 0; t < h.Length; t++)
         {
-            // Past the input and without a bias there is nothing to add to: beta = 0 overwrites what the memory held.
+            // After the input and without a bias there is no drive: beta = 0 overwrites the uninitialized memory.
             if (t > 0)
                 h[t].addmm_(h[t - 1], transposed, beta: t < inputSteps || bias is not null ? 1 : 0);
             else if (inputSteps == 0 && bias is null)
@@ -85,9 +78,9 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         return states;
     }
 
-    /// <summary>Refuses what the function cannot take.</summary>
-    /// <exception cref="ArgumentException">Shapes, types or devices do not agree, or the input is longer than all
-    /// steps.</exception>
+    /// <summary>Checks the arguments.</summary>
+    /// <exception cref="ArgumentException">Shapes, types or devices do not fit, or there are fewer steps than
+    /// inputs.</exception>
     internal static void Check(Tensor input, Tensor weightIh, Tensor weightHh, Tensor? bias, long steps)
     {
         Require.Floating(input);
@@ -112,7 +105,7 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         IReadOnlyList<Tensor?> gradients
     )
     {
-        var ofStates = gradients[0]!; // the only result: without its gradient this is not called
+        var ofStates = gradients[0]!; // not null, since it belongs to the only result
         Tensor input = saved[0],
             weightIh = saved[1],
             weightHh = saved[2],
@@ -155,7 +148,7 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         return found;
     }
 
-    /// <summary>δ(1) … δ(T) in Torch's operators, from ∂L/∂h (T, B, H).</summary>
+    /// <summary>Computes δ(1) … δ(T) by Torch's operators, from ∂L/∂h (T, B, H).</summary>
     private static Tensor Deltas(Tensor ofStates, Tensor weightHh, Tensor states)
     {
         var squares = states.square(); // h², (T, B, H)

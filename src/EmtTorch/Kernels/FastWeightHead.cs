@@ -4,29 +4,32 @@ using System.Runtime.CompilerServices;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// One head of one sequence through its chunks, there or back, in a thread's scratch memory. The equations are those of
-/// `FastWeightChunks` (Memory); the keys' reads are reads by queries γk, so that X = [Q; γK] has one table of decays.
-/// With S = X Kᵀ, W_ij = γ^{i−1−j} S_ij for j &lt; i, X̃_i = γ^i x_i, K̃_j = γ^{C−1−j} k_j:
+/// Takes one head of one sequence forward or back through its chunks, in a thread's scratch memory. The equations are
+/// those of `FastWeightChunks` (Memory). Reads by keys are written as reads by queries γk, so that X = [Q; γK] needs
+/// one table of decays. With S = X Kᵀ, W_ij = γ^{i−1−j} S_ij for j &lt; i, X̃_i = γ^i x_i, K̃_j = γ^{C−1−j} k_j:
 /// <code>
 /// [r; p] = X̃F + W u     e = v − p (delta), v (Hebbian)     u = β e     F' = γ^C F + K̃ᵀu
 /// </code>
-/// u_i stands in p below the diagonal only, and is found row by row. Back, with the gradients dr, dF' given:
+/// p_i depends on u_j only for j &lt; i, so that rows are computed one after the other. Backward, with dr and dF'
+/// given:
 /// <code>
-/// du = K̃ dF' + Wᵀ[dr; dp]   dv = β du = −dp   dβ = du·e   dW = [dr; dp] uᵀ   dS_ij = γ^{i−1−j} dW_ij
-/// dX = dS K + γ^i [dr; dp] Fᵀ   dq is its upper half   dk = dSᵀX + γ^{C−1−j} u dF'ᵀ + γ times the lower half   dF = γ^C dF' + X̃ᵀ[dr; dp]
+/// du = K̃ dF' + Wᵀ[dr; dp]     dv = β du = −dp     dβ = du·e
+/// dW = [dr; dp] uᵀ     dS_ij = γ^{i−1−j} dW_ij     dX = dS K + γ^i [dr; dp] Fᵀ
+/// dq = the upper half of dX     dk = dSᵀX + γ^{C−1−j} u dF'ᵀ + γ times the lower half of dX
+/// dF = γ^C dF' + X̃ᵀ[dr; dp]
 /// </code>
-/// where dp_i asks for du_i alone, and so row by row from the last. Nothing here divides.
+/// dp_i depends only on du_i, so that rows are computed from the last to the first. Nothing divides.
 /// </summary>
 /// <remarks>
-/// Rows in scratch memory are padded with zeros to whole tiles, in number too; of what is triangular, only tiles on and
-/// below the diagonal exist.
+/// In scratch memory rows, and their number, are padded with zeros to whole tiles. Of triangular matrices only the
+/// tiles on and below the diagonal are computed.
 /// </remarks>
 internal sealed unsafe class FastWeightHead<S, V, T>
     where S : struct, ISimd<V, T>
     where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    /// <summary>Where a matrix is, and the distances of its rows and of the numbers in a row.</summary>
+    /// <summary>The address of a matrix, and the distances between its rows and between numbers in a row.</summary>
     private readonly struct Matrix(T* at, nint row, nint step = 1)
     {
         public readonly T* At = at;
@@ -53,7 +56,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
     private T* _powers,
         _slopes; // γ^e and e γ^{e−1}, e = 0 … C
     private T* _among,
-        // Of e = i−1−j for j < i, 0 for the others; row i begins C before its place in the diagonal: see Decays
+        // The powers and slopes for e = i − 1 − j if j < i, and 0 otherwise; see Decays for the place of row i.
         _amongSlopes;
     private T* _strength,
         _ofStrength; // β, dβ
@@ -99,7 +102,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         }
     }
 
-    /// <summary>r, F_T and the states that are kept.</summary>
+    /// <summary>Computes r, F_T and the kept states.</summary>
     public void Forward()
     {
         Load(State(_c.State), _c.KeySize, _c.ValueSize, _states);
@@ -118,8 +121,8 @@ internal sealed unsafe class FastWeightHead<S, V, T>
     }
 
     /// <summary>
-    /// All gradients, from the last chunk to the first. The states inside a part are computed again from the one kept
-    /// before it.
+    /// Computes all gradients, from the last chunk to the first. The states within a part are computed again from the
+    /// kept state before it.
     /// </summary>
     public void Backward()
     {
@@ -149,7 +152,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             _c.OfDecay[_item] = ofDecay;
     }
 
-    /// <summary>All of a chunk that has no gradient in it and is no read: tokens, S, W, e and u.</summary>
+    /// <summary>Computes what both directions need of a chunk: its tokens, S, W, e and u.</summary>
     private void Prepare(int chunk, Matrix state)
     {
         _first = (nint)chunk * _c.Size;
@@ -194,7 +197,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         }
     }
 
-    /// <summary>F' = γ^C F + K̃ᵀu.</summary>
+    /// <summary>Computes F' = γ^C F + K̃ᵀu.</summary>
     private void Advance(Matrix state, Matrix after)
     {
         for (nint i = 0; i < _c.KeySize; i++)
@@ -209,7 +212,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             values = _c.ValueSize;
         Load(Tokens(_c.OfRead, values), _count, values, _ofOut);
 
-        // du, dv, dβ and dp, rows from the last.
+        // du, dv, dβ and dp, from the last row to the first.
         Product(_rows, values, _decayedK, _ofState, keys, _ofU);
         for (nint r = _rows - S.Rows; r >= 0; r -= S.Rows)
         {
@@ -250,7 +253,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             }
         }
 
-        // dX and dK, first through the states, whose decays are the rows'.
+        // dX and dK: first the terms with states, which have a decay for each row.
         Transpose(state, keys, values, _stateAcross);
         for (nint half = 0; half < Halves; half += _size)
         {
@@ -312,7 +315,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             AddProduct(keys, values, _decayedX.From(half).Transposed, _ofOut.From(half), _count, _ofState);
     }
 
-    /// <summary>e and u of a tile's rows; p holds what the rows before these give.</summary>
+    /// <summary>Computes e and u of a tile's rows; p holds the terms of the rows before the tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Write(nint r)
     {
@@ -343,7 +346,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         }
     }
 
-    /// <summary>du, dv, dp and dβ of a tile's rows; du holds what the rows after these give.</summary>
+    /// <summary>Computes du, dv, dp and dβ of a tile's rows; du holds the terms of the rows after the tile.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void WriteBack(nint r)
     {
@@ -381,7 +384,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         }
     }
 
-    /// <summary>o = a·b, in whole tiles: what is beyond the rows and columns asked for is there too.</summary>
+    /// <summary>Computes o = a·b in whole tiles, which may go beyond the given rows and columns.</summary>
     private void Product(nint rows, nint columns, Matrix a, Matrix b, nint k, Matrix o)
     {
         for (nint j = 0; j < columns; j += Tiles<S, V, T>.Width)
@@ -404,7 +407,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         }
     }
 
-    /// <summary>o += a·b.</summary>
+    /// <summary>Computes o += a·b.</summary>
     private static void AddProduct(nint rows, nint columns, Matrix a, Matrix b, nint k, Matrix o)
     {
         for (nint j = 0; j < columns; j += Tiles<S, V, T>.Width)
@@ -450,7 +453,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             S.Store(S.Add(S.Load(a + j), S.Load(o + j)), o + j);
     }
 
-    /// <summary>dγ += Σ a b slope.</summary>
+    /// <summary>Computes dγ += Σ a b slope.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void AddToDecay(T* a, T* b, T* slope, nint count)
     {
@@ -483,7 +486,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         return each[0];
     }
 
-    /// <summary>Rows of a tensor, with zeros around them.</summary>
+    /// <summary>Copies rows of a tensor and pads them with zeros.</summary>
     private static void Load(T* from, nint rows, nint columns, Matrix to)
     {
         Copy(from, columns, to.At, to.Row, rows, columns);
@@ -503,12 +506,12 @@ internal sealed unsafe class FastWeightHead<S, V, T>
     private static void Copy(T* from, nint fromRow, T* to, nint toRow, nint rows, nint columns)
     {
         if (columns == fromRow && columns == toRow)
-            (rows, columns) = (1, rows * columns); // at once
+            (rows, columns) = (1, rows * columns); // without gaps: one copy
         for (nint i = 0; i < rows; i++, from += fromRow, to += toRow)
             Buffer.MemoryCopy(from, to, columns * sizeof(T), columns * sizeof(T));
     }
 
-    /// <summary>Columns become rows, with zeros behind each up to a tile's width.</summary>
+    /// <summary>Transposes a matrix and pads its rows with zeros to a tile's width.</summary>
     private static void Transpose(Matrix from, nint rows, nint columns, Matrix to)
     {
         nint padding = Up(rows, Tiles<S, V, T>.Width) - rows;
@@ -536,8 +539,8 @@ internal sealed unsafe class FastWeightHead<S, V, T>
 
     private static nint Up(nint n, nint to) => (n + to - 1) / to * to;
 
-    /// <summary>Where everything is in the scratch memory.</summary>
-    /// <returns>How many bytes that takes.</returns>
+    /// <summary>Places everything in the scratch memory.</summary>
+    /// <returns>The number of bytes.</returns>
     private nint Lay(T* memory)
     {
         nint at = 0;

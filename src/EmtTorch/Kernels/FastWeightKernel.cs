@@ -1,16 +1,15 @@
 using System.Numerics;
-using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// What a call of the kernel is given: sizes, and where the tensors' numbers are, each contiguous, shapes as for
+/// The arguments of a call of the kernel: sizes, and the addresses of tensors, each contiguous, with the shapes of
 /// `FastWeights.Scan` (Memory).
 /// </summary>
 internal unsafe struct FastWeightCall
 {
-    /// <summary>B, heads, T, d_k, d_v, and C, the tokens in a chunk.</summary>
+    /// <summary>B, the number of heads, T, d_k, d_v, and C, the number of tokens in a chunk.</summary>
     public int Batch,
         Heads,
         Tokens,
@@ -18,7 +17,7 @@ internal unsafe struct FastWeightCall
         ValueSize,
         Size;
 
-    /// <summary>Chunks from one kept state to the next.</summary>
+    /// <summary>The number of chunks from one kept state to the next.</summary>
     public int Stride;
     public bool Delta;
     public void* Q,
@@ -27,23 +26,23 @@ internal unsafe struct FastWeightCall
         Strength,
         Decay;
 
-    /// <summary>The way there: F_0, read; r and F_T, written.</summary>
+    /// <summary>Forward: F_0, read; r and F_T, written.</summary>
     public void* State,
         Read,
         After;
 
     /// <summary>
-    /// The states before chunks 0, Stride, 2 Stride … (B, heads, n, d_k, d_v): written on the way there, read on the
-    /// way back.
+    /// The states before chunks 0, Stride, 2 Stride, … (B, heads, n, d_k, d_v): written by forward, read by backward.
     /// </summary>
     public void* Kept;
 
-    /// <summary>The way back: gradients in r and F_T, read.</summary>
+    /// <summary>Backward: the gradients in r and F_T, read.</summary>
     public void* OfRead,
         OfAfter;
 
     /// <summary>
-    /// Gradients, written; γ's for each head of each sequence (B, heads) in float64, and null where it is not wanted.
+    /// Backward: the gradients, written. γ's is for each head of each sequence (B, heads), in float64, and null if it
+    /// is not wanted.
     /// </summary>
     public void* OfQ,
         OfK,
@@ -56,25 +55,27 @@ internal unsafe struct FastWeightCall
     public readonly int Parts => (Chunks + Stride - 1) / Stride;
 }
 
+/// <summary>r, F_T, and the states that the gradients need.</summary>
+internal readonly record struct FastWeightResult(Tensor Read, Tensor After, Tensor Kept);
+
 /// <summary>
-/// `FastWeightScan` (Memory) on the CPU: each head of each sequence is an item that a thread takes through all chunks,
-/// <see cref="FastWeightHead{S,V,T}"/>.
-/// No item knows of another, and what is summed over them is summed in their order: the number of threads changes no
-/// bit.
+/// Computes `FastWeightScan` (Memory) on the CPU. Each head of each sequence is an item, which a thread takes through
+/// all chunks (<see cref="FastWeightHead{S,V,T}"/>). Items are independent, and sums over items are in their order, so
+/// that the number of threads changes no bit.
 /// </summary>
 internal static unsafe class FastWeightKernel
 {
-    // The most tokens in a chunk: with more, the operations for each grow, with fewer, products become small. At 4 × 16
-    // and at 64 columns 16 and 64 take up to a third longer.
+    // The most tokens in a chunk. With more, each token takes more operations; with fewer, products become small. With
+    // 16 or 64 tokens, heads of 16 and 64 columns take up to a third longer.
     private const long MostTokens = 32;
 
-    // The largest d_k and d_v. Beyond them a thread's scratch memory would be hundreds of MB.
+    // The largest d_k and d_v; with more a thread's scratch memory would take hundreds of MB.
     private const long MostColumns = 1024;
 
     [ThreadStatic]
     private static byte[]? s_scratch;
 
-    /// <summary>Whether the kernel serves q, k, v, β, γ and F_0.</summary>
+    /// <summary>Whether the kernel can compute a scan of q, k, v, β, γ and F_0.</summary>
     public static bool Fits(IReadOnlyList<Tensor> arguments, long chunk)
     {
         long tokens = arguments[0].shape[2],
@@ -88,13 +89,9 @@ internal static unsafe class FastWeightKernel
     }
 
     /// <summary>
-    /// r, F_T and the states that <see cref="Gradients"/> asks for, where <see cref="Fits"/> says so.
+    /// Computes r, F_T and the states that <see cref="Gradients"/> needs. <see cref="Fits"/> must hold.
     /// </summary>
-    public static (Tensor Read, Tensor After, Tensor Kept) Forward(
-        IReadOnlyList<Tensor> arguments,
-        bool delta,
-        long chunk
-    )
+    public static FastWeightResult Forward(IReadOnlyList<Tensor> arguments, bool delta, long chunk)
     {
         using var scope = NewDisposeScope();
         Tensor[] given = [.. arguments.Select(t => t.contiguous())];
@@ -108,18 +105,18 @@ internal static unsafe class FastWeightKernel
         call.Read = FusedTensors.Memory(read);
         call.After = FusedTensors.Memory(after);
         call.Kept = FusedTensors.Memory(kept);
-        Run(v.dtype, call, back: false);
+        Run(v.dtype, new(call, back: false));
         GC.KeepAlive(given);
-        return (read.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope(), kept.MoveToOuterDisposeScope());
+        return new(read.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope(), kept.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Gradients in q, k, v, β, γ (where it is wanted) and F_0.</summary>
-    /// <param name="saved">q, k, v, β, γ and the states kept.</param>
+    /// <summary>Computes the gradients in q, k, v, β, γ (null if not wanted) and F_0.</summary>
+    /// <param name="saved">q, k, v, β, γ and the kept states.</param>
     /// <param name="ofRead">The gradient in r.</param>
-    /// <param name="ofAfter">And in F_T.</param>
-    /// <param name="delta">As on the way there.</param>
-    /// <param name="chunk">As on the way there.</param>
-    /// <param name="wantsDecay">Whether γ's is wanted.</param>
+    /// <param name="ofAfter">The gradient in F_T.</param>
+    /// <param name="delta">As in <see cref="Forward"/>.</param>
+    /// <param name="chunk">As in <see cref="Forward"/>.</param>
+    /// <param name="wantsDecay">Whether γ's gradient is wanted.</param>
     public static Tensor[] Gradients(
         IEnumerable<Tensor> saved,
         Tensor ofRead,
@@ -150,7 +147,7 @@ internal static unsafe class FastWeightKernel
         fixed (double* memory = each)
         {
             call.OfDecay = wantsDecay ? memory : null;
-            Run(q.dtype, call, back: true);
+            Run(q.dtype, new(call, back: true));
         }
         for (int i = 0; i < each.Length; i++)
             decays[i % call.Heads] += each[i];
@@ -160,8 +157,8 @@ internal static unsafe class FastWeightKernel
     }
 
     /// <summary>
-    /// Tokens in a chunk, and chunks from one kept state to the next: the states take no more than keys and values,
-    /// however short the chunks.
+    /// The number of tokens in a chunk, and of chunks from one kept state to the next, so that kept states take no more
+    /// memory than keys and values even if chunks are short.
     /// </summary>
     private static (long Size, long Stride) Sizes(long tokens, long keys, long values, long chunk)
     {
@@ -193,36 +190,26 @@ internal static unsafe class FastWeightKernel
         };
     }
 
-    // Where all columns fit the half of a wide tile, the narrower one wastes nothing.
-    private static void Run(ScalarType dtype, in FastWeightCall call, bool back)
+    private static void Run(ScalarType dtype, Work work) => Simd.Run(Simd.Path, dtype, ref work);
+
+    private readonly struct Work(FastWeightCall call, bool back) : ISimdWork
     {
-        int columns = Math.Max(call.KeySize, call.ValueSize);
-        switch (Simd.Path, dtype)
+        // If all columns fit a tile of the narrower vectors, half of a wide tile would be empty.
+        public void Run<S, V, N, W, T>()
+            where S : struct, ISimd<V, T>
+            where V : struct
+            where N : struct, ISimd<W, T>
+            where W : struct
+            where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            case (SimdPath.Avx512, ScalarType.Float32)
-                when columns > Tiles<Simd256<float>, Vector256<float>, float>.Width:
-                Run<Simd512<float>, Vector512<float>, float>(call, back);
-                break;
-            case (SimdPath.Avx512, ScalarType.Float64)
-                when columns > Tiles<Simd256<double>, Vector256<double>, double>.Width:
-                Run<Simd512<double>, Vector512<double>, double>(call, back);
-                break;
-            case (SimdPath.Portable, ScalarType.Float32):
-                Run<Simd128<float>, Vector128<float>, float>(call, back);
-                break;
-            case (SimdPath.Portable, _):
-                Run<Simd128<double>, Vector128<double>, double>(call, back);
-                break;
-            case (_, ScalarType.Float32):
-                Run<Simd256<float>, Vector256<float>, float>(call, back);
-                break;
-            default:
-                Run<Simd256<double>, Vector256<double>, double>(call, back);
-                break;
+            if (Math.Max(call.KeySize, call.ValueSize) > Tiles<N, W, T>.Width)
+                RunHeads<S, V, T>(call, back);
+            else
+                RunHeads<N, W, T>(call, back);
         }
     }
 
-    private static void Run<S, V, T>(FastWeightCall call, bool back)
+    private static void RunHeads<S, V, T>(FastWeightCall call, bool back)
         where S : struct, ISimd<V, T>
         where V : struct
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
@@ -240,8 +227,8 @@ internal static unsafe class FastWeightKernel
         );
 
     /// <summary>
-    /// This thread's memory, kept from call to call: fresh pages would cost more than the arithmetic of a short
-    /// sequence.
+    /// This thread's scratch memory. It is kept from call to call: fresh pages would take longer than the arithmetic of
+    /// a short sequence.
     /// </summary>
     public static byte* Scratch(nint bytes)
     {

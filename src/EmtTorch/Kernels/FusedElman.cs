@@ -2,18 +2,17 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Numerics;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// What one call of the kernel is given: sizes, and where the tensors' numbers are, each contiguous; null for what
-/// there is not. Which pointers are there says what is done.
+/// The arguments of a call of the kernel: sizes, and the addresses of tensors, each contiguous; null for a tensor that
+/// is not given. The pointers decide what is computed.
 /// </summary>
 internal unsafe struct ElmanCall
 {
-    /// <summary>T, S, B, κ, H; the readout's width, and the first step that it reads.</summary>
+    /// <summary>T, S, B, κ, H; the number of outputs, and the first step with outputs.</summary>
     public int Steps,
         InputSteps,
         Batch,
@@ -28,7 +27,7 @@ internal unsafe struct ElmanCall
         RecurrentWeights,
         Bias;
 
-    /// <summary>W_r (κ, H), its bias (κ), and what the outputs should be, (T − From, B, κ).</summary>
+    /// <summary>W_r (κ, H), its bias (κ), and the target (T − From, B, κ).</summary>
     public void* Readout,
         ReadoutBias,
         Target;
@@ -36,11 +35,11 @@ internal unsafe struct ElmanCall
     /// <summary>h (T, B, H), written.</summary>
     public void* States;
 
-    /// <summary>h (T, B, H) of an earlier call and ∂L/∂h (T, B, H): the way back alone.</summary>
+    /// <summary>h (T, B, H) of an earlier call and ∂L/∂h (T, B, H), if only gradients are wanted.</summary>
     public void* KnownStates,
         StatesGradient;
 
-    /// <summary>Gradients, written; the way back is gone where W_hh's is there.</summary>
+    /// <summary>Gradients, written. They are computed if W_hh's is given.</summary>
     public void* InputGradient,
         InputWeightsGradient,
         RecurrentWeightsGradient,
@@ -49,10 +48,10 @@ internal unsafe struct ElmanCall
         ReadoutBiasGradient;
 }
 
-/// <summary>The squared errors' sum, and how many outputs have the target's sign.</summary>
+/// <summary>The sum of squared errors, and the number of outputs with the target's sign.</summary>
 internal readonly record struct ElmanScore(double SquaredError, double RightSigns);
 
-/// <summary>Stopwatch ticks by phase, of one thread; for the benchmark's table.</summary>
+/// <summary>Stopwatch ticks of one thread for each phase; for the benchmark.</summary>
 internal sealed class PhaseTimes
 {
     public long Packing,
@@ -64,83 +63,76 @@ internal sealed class PhaseTimes
 }
 
 /// <summary>
-/// The Elman recurrence and its readout, forward and back through time:
-///   h(t) = tanh(W_hh h(t−1) + W_uh u(t) + b),  y(t) = W_r h(t) + b_r,  L = 1/N Σ (y − y*)²,
-///   g(t) = 2/N (y(t) − y*(t)),  δ(t) = (1 − h(t)²) ∘ (W_hhᵀ δ(t+1) + W_rᵀ g(t)),
-///   dW_hh = Σ δ(t) h(t−1)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  dW_r = Σ g(t) h(t)ᵀ,  db_r = Σ g(t),  du(t) = W_uhᵀ
-/// δ(t).
+/// The Elman recurrence and its readout, and backpropagation through time:
+/// <code>
+/// h(t) = tanh(W_hh h(t−1) + W_uh u(t) + b),  y(t) = W_r h(t) + b_r,  L = 1/N Σ (y − y*)²
+/// g(t) = 2/N (y(t) − y*(t)),  δ(t) = (1 − h(t)²) ∘ (W_hhᵀ δ(t+1) + W_rᵀ g(t))
+/// dW_hh = Σ δ(t) h(t−1)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  du(t) = W_uhᵀ δ(t)
+/// dW_r = Σ g(t) h(t)ᵀ,  db_r = Σ g(t)
+/// </code>
 /// </summary>
 /// <remarks>
-/// The sequences of a batch have nothing to do with each other, so the batch is cut into slices, and a thread takes a
-/// slice through all time steps, there and back, waiting for nobody. Slices and the order in which their weight
-/// gradients are summed depend on the sizes alone: the number of threads changes no bit. A slice's states at two steps,
-/// the weights, a few steps' δ and the gradient that is being summed are all that is touched at a time, and stay in
-/// cache;
-/// δ of the whole sequence never exists.
+/// The sequences of a batch are independent. So the batch is cut into slices, and a thread takes a slice through all
+/// time steps and back without waiting for others. Slices, and the order in which their gradients are summed, depend
+/// only on the sizes, so that the number of threads changes no bit. At any time a thread works on a slice's states at
+/// two steps, the weights, δ of a few steps and one weight gradient, which stay in the cache; δ of a whole sequence
+/// never exists.
 /// </remarks>
 internal abstract class FusedElman
 {
     /// <summary>
-    /// What a thread's hidden states may take. Where a slice's whole sequence takes more, the states at the ends of
-    /// segments are kept, and the way back computes each segment's again: a third more work, and the same bits.
+    /// The most bytes of a thread's hidden states. If a slice's sequence needs more, only the states at the ends of
+    /// segments are kept, and going back computes each segment again: a third more work, and the same bits.
     /// </summary>
     internal static long MostStateBytes { get; set; } = 64 << 20;
 
     public abstract ElmanScore Run(in ElmanCall call, int threads, PhaseTimes? times);
 
+    /// <summary>Whether there is a kernel for a type of numbers.</summary>
     public static bool Covers(ScalarType dtype) => dtype is ScalarType.Float32 or ScalarType.Float64;
 
-    /// <summary>Runs a call on a path.</summary>
-    /// <param name="path">One that the processor has.</param>
-    /// <param name="dtype">float32 or float64, of everything that the call points to.</param>
-    /// <param name="call">What to do.</param>
+    /// <summary>Runs a call.</summary>
+    /// <param name="path">A path that the processor has.</param>
+    /// <param name="dtype">The type of all tensors, float32 or float64.</param>
+    /// <param name="call">The arguments.</param>
     /// <param name="threads">The most threads to use.</param>
-    /// <param name="times">Where to add the phases' times.</param>
+    /// <param name="times">The times that those of this call are added to, or null.</param>
     public static ElmanScore Run(
         SimdPath path,
         ScalarType dtype,
         in ElmanCall call,
         int threads,
         PhaseTimes? times = null
-    ) =>
-        (path, dtype) switch
-        {
-            (SimdPath.Avx512, ScalarType.Float32) => Rented<
-                FusedElman<Simd512<float>, Vector512<float>, Simd256<float>, Vector256<float>, float>
-            >(call, threads, times),
-            (SimdPath.Avx512, _) => Rented<
-                FusedElman<Simd512<double>, Vector512<double>, Simd256<double>, Vector256<double>, double>
-            >(call, threads, times),
-            (SimdPath.Avx2, ScalarType.Float32) => Rented<
-                FusedElman<Simd256<float>, Vector256<float>, Simd256<float>, Vector256<float>, float>
-            >(call, threads, times),
-            (SimdPath.Avx2, _) => Rented<
-                FusedElman<Simd256<double>, Vector256<double>, Simd256<double>, Vector256<double>, double>
-            >(call, threads, times),
-            (_, ScalarType.Float32) => Rented<
-                FusedElman<Simd128<float>, Vector128<float>, Simd128<float>, Vector128<float>, float>
-            >(call, threads, times),
-            _ => Rented<FusedElman<Simd128<double>, Vector128<double>, Simd128<double>, Vector128<double>, double>>(
-                call,
-                threads,
-                times
-            ),
-        };
-
-    // Memory is kept from call to call, one for each caller at a time: the pages of fresh memory would cost more than
-    // the arithmetic of a small network.
-    private static ElmanScore Rented<K>(in ElmanCall call, int threads, PhaseTimes? times)
-        where K : FusedElman, new()
+    )
     {
-        if (!Spare<K>.Kernels.TryTake(out var kernel))
-            kernel = new();
-        try
+        var work = new Work(call, threads, times);
+        Simd.Run(path, dtype, ref work);
+        return work.Score;
+    }
+
+    private struct Work(ElmanCall call, int threads, PhaseTimes? times) : ISimdWork
+    {
+        public ElmanScore Score { get; private set; }
+
+        // A kernel keeps its memory and is used again, by one caller at a time: the pages of fresh memory would take
+        // longer than the arithmetic of a small network.
+        public void Run<S, V, N, W, T>()
+            where S : struct, ISimd<V, T>
+            where V : struct
+            where N : struct, ISimd<W, T>
+            where W : struct
+            where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            return kernel.Run(call, threads, times);
-        }
-        finally
-        {
-            Spare<K>.Kernels.Add(kernel);
+            if (!Spare<FusedElman<S, V, N, W, T>>.Kernels.TryTake(out var kernel))
+                kernel = new();
+            try
+            {
+                Score = kernel.Run(call, threads, times);
+            }
+            finally
+            {
+                Spare<FusedElman<S, V, N, W, T>>.Kernels.Add(kernel);
+            }
         }
     }
 
@@ -151,8 +143,8 @@ internal abstract class FusedElman
 }
 
 /// <inheritdoc/>
-/// <remarks>S and V are the vectors of the recurrence; N and W, of at most eight float32, are the readout's, whose κ
-/// columns are few.</remarks>
+/// <remarks>S and V are the vectors of the recurrence; N and W, of at most eight float32, those of the readout, which
+/// has only κ columns.</remarks>
 internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     where S : struct, ISimd<V, T>
     where V : struct
@@ -162,9 +154,9 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 {
     private const int MostRows = 32; // of a slice
 
-    // Of slices whose gradients are summed one after the other: the most threads that help
+    // A group is slices with one sum of gradients, so at most so many threads are useful.
     private const int MostGroups = 64;
-    private const int ChunkRows = 128; // rows (steps × sequences) of δ that become weight gradients at a time
+    private const int ChunkRows = 128; // rows (steps × sequences) of δ that are summed to weight gradients at a time
     private const nuint KeptBytes = 256 << 20;
 
     private ElmanCall _c;
@@ -174,8 +166,8 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     private byte* _memory;
     private nuint _bytes;
 
-    // Sizes. H and κ padded to whole panels or vectors; rows of states are a cache line longer where their stride would
-    // else be a large power of two, which puts all rows of a column into a few sets of the cache.
+    // Sizes. H and κ are padded to whole panels or vectors. Rows of states get one more cache line if their stride
+    // would be a multiple of a large power of two, since then all rows of a column would share a few sets of the cache.
     private int _rows,
         _slices,
         _groups,
@@ -188,7 +180,8 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     private nint _ld;
     private T _scale; // 2/N
 
-    // Packed weights: panels of Width columns (vectors for the last two), k rows each.
+    // Packed weights: panels of Width columns, k rows each. For the readout and the input's gradient a panel is a
+    // vector.
     private T* _forwardHh,
         _forwardIh,
         _backwardHh,
@@ -199,7 +192,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         _readoutBias,
         _zero;
 
-    // Each thread's, and each group's: of the first; the others follow at these distances.
+    // The memory of the first thread and of the first group; the others follow at these distances.
     private T* _threads,
         _gradients;
     private nint _threadSize,
@@ -248,7 +241,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         _bytes = 0;
     }
 
-    /// <summary>Sizes, and where everything is in the one block of memory.</summary>
+    /// <summary>Computes the sizes, and places everything in one block of memory.</summary>
     private void Lay(ref int threads)
     {
         _width = Tiles<S, V, T>.Width;
@@ -256,15 +249,15 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         _inputs = Up(_c.Inputs, _width);
         _outputs = Up(_c.Outputs, Math.Max(S.Rows, N.Count));
         _ld = _hidden + (_hidden * sizeof(T) % 512 == 0 ? 64 / sizeof(T) : 0);
-        // Several slices for each thread, so that one that is held up, or begins late, leaves its share to the others:
-        // eight of them at B = 64 where the weights fit the first-level cache anyway, else four, which share what is
-        // read of the weights.
+        // Several slices for each thread, so that others take over the share of a thread that is held up or starts
+        // late: eight at B = 64 if the weights fit the first-level cache; otherwise four, since longer slices read the
+        // weights less often.
         int slices = _c.Hidden <= 64 ? 8 : 4;
         _rows = Math.Clamp(Up((_c.Batch + slices - 1) / slices, 8), 8, MostRows);
         _slices = (_c.Batch + _rows - 1) / _rows;
         _groups = Math.Min(_slices, MostGroups);
         _chunk = Math.Min(ChunkRows / _rows, _c.Steps);
-        // Whole chunks, so that the gradients' sums are the same however long a segment is.
+        // Segments are whole chunks, so that sums of gradients do not depend on their length.
         long fitting = MostStateBytes / (_rows * _ld * sizeof(T));
         _segment = fitting >= _c.Steps ? _c.Steps : (int)Math.Max(_chunk, fitting / _chunk * _chunk);
         threads = Math.Clamp(threads, 1, _groups);
@@ -349,7 +342,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         if (_c.InputGradient != null)
             AsTheyAre(ih, h, _c.Inputs, n, _inputGradient);
 
-        // Panels of `width` rows of w (rows, columns), side by side: k runs over the columns.
+        // Packs w (rows, columns) in panels of `width` rows: k runs over the columns.
         static void Transposed(T* w, int rows, int columns, int width, T* to)
         {
             for (int from = 0; from < rows; from += width, to += (nint)columns * width)
@@ -364,7 +357,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             }
         }
 
-        // Panels of `width` columns of w (rows, columns): k runs over the rows.
+        // Packs w (rows, columns) in panels of `width` columns: k runs over the rows.
         static void AsTheyAre(T* w, int rows, int columns, int width, T* to)
         {
             for (int from = 0; from < columns; from += width)
@@ -386,11 +379,11 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         }
     }
 
-    /// <summary>A group's slices, one after the other.</summary>
+    /// <summary>Takes a group's slices forward and back, one after the other.</summary>
     private void Group(int thread, int group)
     {
         var times = _times is { } && thread == 0 ? _times : null;
-        // The state before the segment, the segment's, and those at the other segments' ends.
+        // The state before the segment, the segment's states, and the states at the ends of the other segments.
         T* before = _threads + thread * _threadSize,
             states = before + _rows * _ld,
             ends = states + _segment * _rows * _ld;
@@ -456,7 +449,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
 
             if (!back)
                 continue;
-            // From the last segment to the first; all but the last have to be computed again.
+            // From the last segment to the first. All but the last are computed again.
             for (int segment = segments - 1; segment >= 0; segment--)
             {
                 (s.First, s.End) = (segment * _segment, Math.Min((segment + 1) * _segment, _c.Steps));
@@ -479,8 +472,8 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
     }
 
     /// <summary>
-    /// A slice of the batch: its rows, and a thread's memory for it. Rows are padded to eights with copies of the last
-    /// sequence, whose gradients are zero.
+    /// A slice of the batch: its rows, and the thread's memory for it. Rows are padded to a multiple of 8 with copies
+    /// of the last sequence, whose gradients are zero.
     /// </summary>
     private struct Slice
     {
@@ -489,7 +482,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             Rows,
             Group;
 
-        // The segment whose states are in memory: steps First to End − 1, and before them the state at First − 1.
+        // The segment whose states are in memory: steps First to End − 1, after the state at First − 1.
         public int First,
             End;
         public T* States,
@@ -556,7 +549,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
                 u = s.Input + (nint)t * s.Rows * _inputs;
             int k1 = t > 0 ? _c.Hidden : 0,
                 k2 = t < _c.InputSteps ? _c.Inputs : 0;
-            // The panel outside: it stays in the first-level cache for all rows.
+            // Panels in the outer loop: a panel stays in the first-level cache for all rows.
             for (int j = 0; j < _hidden; j += _width)
             {
                 for (int r = 0; r < s.Rows; r += S.Rows)
@@ -611,7 +604,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
                 ldi = _ld;
                 LoadGiven(s, t);
             }
-            // At the end of a chunk, δ(t+1) is the next chunk's first: it was put behind the last.
+            // At the end of a chunk δ(t+1) belongs to the next chunk; a copy of it lies behind this chunk's last δ.
             int k1 = t < _c.Steps - 1 ? _c.Hidden : 0,
                 k2 = output ? _c.Outputs : 0;
             for (int j = 0; j < _hidden; j += _width)
@@ -692,7 +685,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         }
     }
 
-    /// <summary>y(t), its score, and g(t) into errors (Rows, κ padded).</summary>
+    /// <summary>Computes y(t), adds its score, and writes g(t) to errors (Rows, κ padded).</summary>
     private void ReadOut(in Slice s, int t, T* errors)
     {
         long start = Now();
@@ -726,7 +719,8 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             {
                 T* target = (T*)_c.Target + at + j;
                 int there = Math.Min(n, _c.Outputs - j);
-                // A vector from a row shorter than one runs into the next row; at the tensor's end there is none.
+                // Loading a vector from a shorter row reads into the next row, which the tensor's last row does not
+                // have.
                 if (at + j + n > total)
                 {
                     new Span<T>(target, there).CopyTo(new(last, n));
@@ -743,7 +737,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
                 N.Store(N.Multiply(error, scale), errors + (nint)r * _outputs + j);
             }
         }
-        // Summed in float64 from step to step.
+        // Sums over steps are in float64.
         N.Store(squares, last);
         for (int i = 0; i < n; i++)
             _squares[s.Group] += double.CreateTruncating(last[i]);
@@ -754,7 +748,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             times.Readout += Now() - start;
     }
 
-    /// <summary>Adds the steps from..end − 1, which are in the chunk, to the weights' gradients.</summary>
+    /// <summary>Adds the steps from … end − 1, which are in the chunk, to the weights' gradients.</summary>
     private void WeightGradients(in Slice s, int from, int end)
     {
         nint h = _hidden;
@@ -763,7 +757,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
             readout = ih + h * _inputs,
             bias = readout + _outputs * h,
             readoutBias = bias + h;
-        // h(0) = 0: the first step gives W_hh nothing.
+        // The first step adds nothing to W_hh's, since h(0) = 0.
         int first = Math.Max(from, 1);
         nint d = (nint)s.Rows * _ld;
         if (end > first)
@@ -852,7 +846,7 @@ internal sealed unsafe class FusedElman<S, V, N, W, T> : FusedElman
         }
     }
 
-    /// <summary>The groups' gradients, added in their order, without the padding.</summary>
+    /// <summary>Adds the groups' gradients in the order of the groups, without the padding.</summary>
     private void Sum()
     {
         nint h = _hidden,

@@ -19,11 +19,21 @@ internal readonly record struct ElmanWeights(
     Tensor? ReadoutBias
 );
 
-/// <summary>The fused kernel's calls, from tensors. Their memory is read and written where it is.</summary>
+/// <summary>
+/// ∂L/∂u (null if not wanted), ∂L/∂W_uh, ∂L/∂W_hh, and ∂L/∂b (null without a bias), with the shapes of the arguments.
+/// </summary>
+internal readonly record struct ElmanGradients(
+    Tensor? Input,
+    Tensor InputWeights,
+    Tensor RecurrentWeights,
+    Tensor? Bias
+);
+
+/// <summary>Calls <see cref="FusedElman"/> on tensors, whose memory it reads and writes in place.</summary>
 internal static unsafe class FusedTensors
 {
     /// <summary>
-    /// Where a contiguous CPU tensor's numbers are; null for none. The tensor must be kept alive meanwhile.
+    /// The address of a contiguous CPU tensor; null for no tensor. The tensor must be kept alive while it is used.
     /// </summary>
     public static void* Memory(Tensor? tensor) =>
         tensor is null ? null : Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
@@ -57,11 +67,11 @@ internal static unsafe class FusedTensors
         return true;
     }
 
-    /// <summary>Whether the recurrence can be the kernel's; without a state there is nothing for it to do.</summary>
+    /// <summary>Whether the kernel can compute the recurrence. Without any state there is nothing to compute.</summary>
     public static bool Fit(long states, params ReadOnlySpan<Tensor> tensors) =>
         states is > 0 and <= int.MaxValue / 8 && Fits(tensors);
 
-    /// <summary>h(1) … h(T), (T, B, H).</summary>
+    /// <summary>Computes h(1) … h(T), (T, B, H).</summary>
     public static Tensor States(Tensor input, Tensor inputWeights, Tensor recurrentWeights, Tensor? bias, long steps)
     {
         var states = empty([steps, input.shape[1], recurrentWeights.shape[0]], dtype: input.dtype);
@@ -73,10 +83,8 @@ internal static unsafe class FusedTensors
         return states;
     }
 
-    /// <summary>
-    /// ∂L/∂u (where it is wanted), ∂L/∂W_uh, ∂L/∂W_hh and ∂L/∂b (where there is one), from ∂L/∂h (T, B, H).
-    /// </summary>
-    public static (Tensor? Input, Tensor InputWeights, Tensor RecurrentWeights, Tensor? Bias) Gradients(
+    /// <summary>Computes the gradients from ∂L/∂h (T, B, H).</summary>
+    public static ElmanGradients Gradients(
         Tensor input,
         Tensor inputWeights,
         Tensor recurrentWeights,
@@ -101,18 +109,18 @@ internal static unsafe class FusedTensors
         FusedElman.Run(Simd.Path, input.dtype, call, get_num_threads());
         Keep(input, inputWeights, recurrentWeights, states);
         GC.KeepAlive(given);
-        return (u, ih, hh, b);
+        return new(u, ih, hh, b);
     }
 
     /// <summary>
-    /// A batch's loss and accuracy, with the gradients written into the weights' grad; null where the kernel can't.
+    /// Computes a batch's loss and accuracy, and writes the gradients to the weights' grads; null if the kernel cannot.
     /// </summary>
-    /// <param name="weights">The network's.</param>
-    /// <param name="input">(S, B, κ); after its end the input is zero.</param>
+    /// <param name="weights">The network's weights.</param>
+    /// <param name="input">u (S, B, κ); after step S the input is zero.</param>
     /// <param name="target">y* (T − from, B, κ).</param>
     /// <param name="from">The first step whose output counts.</param>
     /// <param name="gradients">Whether the gradients are wanted.</param>
-    /// <param name="times">Where to add what the kernel's phases take.</param>
+    /// <param name="times">The times that those of this call are added to, or null.</param>
     public static (double Loss, double Accuracy)? Score(
         ElmanWeights weights,
         Tensor input,
@@ -166,7 +174,7 @@ internal static unsafe class FusedTensors
             RecurrentWeights = Memory(recurrentWeights),
         };
 
-    // The gradient's memory; made where there is none, and from then on there for every step.
+    // The memory of the gradient. A missing gradient is created, and then used at every step.
     private static void* Grad(Tensor? parameter)
     {
         if (parameter is null)

@@ -2,13 +2,14 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
-/// <summary>Which vectors the fused kernels are compiled over.</summary>
+/// <summary>The vectors that the kernels use.</summary>
 internal enum SimdPath
 {
-    /// <summary>Vector128 without further demands: ARM's NEON, x86 before AVX2, and anything else.</summary>
+    /// <summary>Vector128 on any processor: ARM's NEON, x86 before AVX2, and others.</summary>
     Portable,
 
     /// <summary>Vector256 with fused multiply-add.</summary>
@@ -18,20 +19,21 @@ internal enum SimdPath
     Avx512,
 }
 
-/// <summary>What this processor can do, and what is used of it.</summary>
-/// <remarks>.NET's own switches hold here too: with DOTNET_EnableAVX512=0 (before .NET 10 it was DOTNET_EnableAVX512F)
-/// the choice is AVX2, with DOTNET_EnableAVX2=0 the portable path.</remarks>
+/// <summary>Chooses the vectors that this processor has.</summary>
+/// <remarks>.NET's own switches apply: DOTNET_EnableAVX512=0 (before .NET 10 DOTNET_EnableAVX512F) leads to AVX2,
+/// DOTNET_EnableAVX2=0 to the portable path.</remarks>
 internal static class Simd
 {
-    /// <summary>Whether the kernels are used at all, or Torch's operators in their place; for tests.</summary>
+    /// <summary>Whether the kernels are used, or Torch's operators in their place; for tests.</summary>
     public static bool Used { get; set; } = true;
 
-    /// <summary>The widest path that this processor has: settled once, and set by tests alone.</summary>
+    /// <summary>The widest path that this processor has; only tests set another.</summary>
     public static SimdPath Path { get; set; } =
         Has(SimdPath.Avx512) ? SimdPath.Avx512
         : Has(SimdPath.Avx2) ? SimdPath.Avx2
         : SimdPath.Portable;
 
+    /// <summary>Whether this processor has a path.</summary>
     public static bool Has(SimdPath path) =>
         path switch
         {
@@ -39,22 +41,62 @@ internal static class Simd
             SimdPath.Avx2 => Avx2.IsSupported && Fma.IsSupported,
             _ => true,
         };
+
+    /// <summary>Does a work with the vectors of a path, on float32 or float64.</summary>
+    public static void Run<K>(SimdPath path, ScalarType dtype, ref K work)
+        where K : struct, ISimdWork
+    {
+        switch (path, dtype)
+        {
+            case (SimdPath.Avx512, ScalarType.Float32):
+                work.Run<Simd512<float>, Vector512<float>, Simd256<float>, Vector256<float>, float>();
+                break;
+            case (SimdPath.Avx512, _):
+                work.Run<Simd512<double>, Vector512<double>, Simd256<double>, Vector256<double>, double>();
+                break;
+            case (SimdPath.Avx2, ScalarType.Float32):
+                work.Run<Simd256<float>, Vector256<float>, Simd256<float>, Vector256<float>, float>();
+                break;
+            case (SimdPath.Avx2, _):
+                work.Run<Simd256<double>, Vector256<double>, Simd256<double>, Vector256<double>, double>();
+                break;
+            case (_, ScalarType.Float32):
+                work.Run<Simd128<float>, Vector128<float>, Simd128<float>, Vector128<float>, float>();
+                break;
+            default:
+                work.Run<Simd128<double>, Vector128<double>, Simd128<double>, Vector128<double>, double>();
+                break;
+        }
+    }
+}
+
+/// <summary>A call of a kernel that is written once for all vectors and types.</summary>
+internal interface ISimdWork
+{
+    /// <summary>Does the work with vectors V, or with W, at most 256 bits wide, where columns are few.</summary>
+    void Run<S, V, N, W, T>()
+        where S : struct, ISimd<V, T>
+        where V : struct
+        where N : struct, ISimd<W, T>
+        where W : struct
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>;
 }
 
 /// <summary>
-/// What the kernels need of a vector V of numbers T, so that they are written once for all widths. Everything is a
-/// value type and static: the compiler makes one specialised copy for each width and type, with nothing left of these
-/// calls.
+/// The operations of kernels on a vector V of numbers T, so that a kernel is written once for all widths. All are
+/// static and on value types: the compiler makes a specialised copy for each width and type, without calls.
 /// </summary>
 internal unsafe interface ISimd<V, T>
     where V : struct
     where T : unmanaged
 {
-    /// <summary>Rows of a register tile, R. A tile of R × 2 vectors of sums, two of weights and one of a broadcast
-    /// state fit the registers: 8 rows in AVX-512's 32, 4 in the 16 of AVX2 and SSE.</summary>
+    /// <summary>
+    /// R, the number of rows of a register tile. R × 2 vectors of sums, two of weights and one of a broadcast state fit
+    /// the registers: 8 rows for the 32 registers of AVX-512, 4 for the 16 of AVX2 and SSE.
+    /// </summary>
     static abstract int Rows { get; }
 
-    /// <summary>Numbers in a vector.</summary>
+    /// <summary>The number of numbers in a vector.</summary>
     static abstract int Count { get; }
     static abstract V Load(T* from);
     static abstract void Store(V a, T* to);
@@ -63,7 +105,7 @@ internal unsafe interface ISimd<V, T>
     /// <summary>A constant in every place, rounded to T.</summary>
     static abstract V Constant(double value);
 
-    /// <summary>a·b + c; one rounding where the processor has that.</summary>
+    /// <summary>a·b + c, with one rounding if the processor has such an instruction.</summary>
     static abstract V MultiplyAdd(V a, V b, V c);
     static abstract V Add(V a, V b);
     static abstract V Subtract(V a, V b);
@@ -72,22 +114,22 @@ internal unsafe interface ISimd<V, T>
     static abstract V Sqrt(V a);
     static abstract V Abs(V a);
 
-    /// <summary>The smaller one; NaN where a is NaN.</summary>
+    /// <summary>The smaller number; NaN where a is NaN.</summary>
     static abstract V Min(V a, V b);
 
-    /// <summary>The larger one; NaN where a is NaN.</summary>
+    /// <summary>The larger number; NaN where a is NaN.</summary>
     static abstract V Max(V a, V b);
 
     /// <summary>The magnitude of the first with the sign of the second.</summary>
     static abstract V CopySign(V magnitude, V sign);
 
-    /// <summary>The lowest bits of a number's pattern moved to where its exponent is.</summary>
+    /// <summary>The lowest bits of a number's pattern, moved to the place of its exponent.</summary>
     static abstract V BitsToExponent(V a);
 
     /// <summary>1 where both are ≥ 0 or neither is, else 0.</summary>
     static abstract V SameSign(V a, V b);
 
-    /// <summary>a in the places before n, 0 in the others, whatever a is there.</summary>
+    /// <summary>a in the places before n, and 0 in the others, even where a is NaN.</summary>
     static abstract V Keep(V a, int n);
 }
 
@@ -126,7 +168,7 @@ internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T>
 
     public static Vector512<T> Abs(Vector512<T> a) => Vector512.Abs(a);
 
-    // x86 gives the second where one is NaN
+    // x86 returns the second operand if one is NaN.
     public static Vector512<T> Min(Vector512<T> a, Vector512<T> b) => Vector512.MinNative(b, a);
 
     public static Vector512<T> Max(Vector512<T> a, Vector512<T> b) => Vector512.MaxNative(b, a);
@@ -229,8 +271,8 @@ internal readonly unsafe struct Simd128<T> : ISimd<Vector128<T>, T>
             ? Vector128.Create((float)value).As<float, T>()
             : Vector128.Create(value).As<double, T>();
 
-    // The estimate is a fused one where there is an instruction for it, and two roundings elsewhere; FusedMultiplyAdd
-    // would be a call there.
+    // The estimate has one rounding if there is an instruction for it, otherwise two; there FusedMultiplyAdd would be a
+    // slow call.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<T> MultiplyAdd(Vector128<T> a, Vector128<T> b, Vector128<T> c) =>
         typeof(T) == typeof(float)

@@ -3,11 +3,11 @@ using System.Diagnostics;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// Threads that stay, for work of a fraction of a millisecond a call: the items of a job are handed out one by one, the
-/// caller works too, and nothing is said about which thread does which item.
+/// Threads that stay alive, for calls that take a fraction of a millisecond. The items of a job are handed out one by
+/// one to the threads and to the caller; any thread may do any item.
 /// </summary>
-/// <remarks>One job at a time uses the threads. A second caller meanwhile, another network in the same process say,
-/// does its own items on its own thread, and so does an item that has a job of its own.</remarks>
+/// <remarks>One job at a time uses the threads. A second caller, such as another network in the process, does its items
+/// on its own thread, and so does an item that starts a job.</remarks>
 internal static class SliceWorkers
 {
     private sealed class Job(int items, int threads, Action<int, int> work)
@@ -20,7 +20,7 @@ internal static class SliceWorkers
         public void Work(int thread)
         {
             if (thread >= threads)
-                return; // woken for an earlier job, too late for it, and this one wants fewer
+                return; // woken too late, for an earlier job; this one uses fewer threads
             for (int item; (item = Interlocked.Increment(ref _next) - 1) < items; )
             {
                 try
@@ -54,14 +54,16 @@ internal static class SliceWorkers
     private const double SpinMicroseconds = 200;
 
     private static readonly Lock Gate = new();
-    private static readonly List<Worker> Workers = []; // one for each thread, the caller excepted
+    private static readonly List<Worker> Workers = []; // one for each thread but the caller
     private static volatile Job? s_current;
-    private static int s_jobs; // so far
+    private static int s_jobs; // the number of jobs so far
 
-    /// <summary>Does all items and returns when they are done.</summary>
-    /// <param name="items">Items, numbered from 0.</param>
-    /// <param name="threads">The most threads to use, the caller's among them.</param>
-    /// <param name="work">Given the thread's number, below <paramref name="threads"/>, and the item's.</param>
+    /// <summary>Does all items, and returns when they are done.</summary>
+    /// <param name="items">The number of items.</param>
+    /// <param name="threads">The most threads to use, including the caller's.</param>
+    /// <param name="work">Does an item, given the thread's number, below <paramref name="threads"/>, and the item's,
+    /// from 0.</param>
+    /// <exception cref="InvalidOperationException">An item threw the inner exception.</exception>
     public static void Run(int items, int threads, Action<int, int> work)
     {
         threads = Math.Min(threads, items);
@@ -104,12 +106,12 @@ internal static class SliceWorkers
         {
             while (true)
             {
-                // Between two training steps there is less time than falling asleep and waking up take.
+                // The time between two training steps is shorter than falling asleep and waking up.
                 if (!Spin(() => Volatile.Read(ref s_jobs) != seen))
                 {
                     Volatile.Write(ref worker.Asleep, 1);
                     Thread.MemoryBarrier();
-                    // A job that came meanwhile has either seen that flag, and then wakes, or is seen here.
+                    // A job that starts now either has seen the flag and wakes this thread, or is seen here.
                     if (Volatile.Read(ref s_jobs) == seen || Interlocked.Exchange(ref worker.Asleep, 0) == 0)
                         worker.Waker.Wait();
                 }
@@ -123,10 +125,10 @@ internal static class SliceWorkers
         }.Start();
     }
 
-    /// <summary>Looks again and again for a while; false where it has not come.</summary>
-    private static bool Spin(Func<bool> come)
+    /// <summary>Waits for a condition for a short time, without sleeping; returns whether it holds.</summary>
+    private static bool Spin(Func<bool> condition)
     {
-        for (long start = Stopwatch.GetTimestamp(); !come(); )
+        for (long start = Stopwatch.GetTimestamp(); !condition(); )
         {
             if (Stopwatch.GetElapsedTime(start).TotalMicroseconds > SpinMicroseconds)
                 return false;

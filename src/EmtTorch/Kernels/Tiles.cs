@@ -4,25 +4,25 @@ using System.Runtime.CompilerServices;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// The inner loops: products of a tile of R rows × 2 vectors of columns whose sums stay in registers over the whole of
-/// k (R = <see cref="ISimd{V,T}.Rows"/>), and tanh. The 16 sums are locals with names: a struct or an array of them the
-/// compiler keeps in memory, at a third of the speed.
+/// The inner loops: products for a tile of R rows (<see cref="ISimd{V,T}.Rows"/>) × 2 vectors of columns, whose sums
+/// over k stay in registers, and tanh. Each of the 16 sums is a local variable: the compiler would keep an array or a
+/// struct in memory, at a third of the speed.
 /// </summary>
 internal static unsafe class Tiles<S, V, T>
     where S : struct, ISimd<V, T>
     where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    /// <summary>Columns of a tile, and of a panel of packed weights.</summary>
+    /// <summary>The number of columns of a tile, and of a panel of packed weights.</summary>
     public static int Width => 2 * S.Count;
 
     /// <summary>
-    /// o = (init + a1·p1 + a2·p2) ∘ (1 − h²), a tile: R rows × Width columns. The two products are one sum: the state's
-    /// and the input's on the way forward, δ(t+1)'s and the output's gradient's on the way back.
+    /// Computes a tile, R rows × Width columns, of o = (init + a1·p1 + a2·p2) ∘ (1 − h²). Forward, the products are
+    /// those of the state and the input; backward, those of δ(t+1) and the output's gradient.
     /// </summary>
     /// <remarks>
-    /// a: R rows of k numbers, lda apart. p, a panel: k rows of Width numbers. init, h and o: R rows, ldi, ldh and ldo
-    /// apart; ldi = 0 for the same row each time, a bias; h null for no factor.
+    /// a: R rows of k numbers, at a distance of lda. p, a panel: k rows of Width numbers. init, h and o: R rows, at
+    /// distances of ldi, ldh and ldo. With ldi = 0 init is one row, a bias; with h null there is no factor.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Product(
@@ -186,11 +186,11 @@ internal static unsafe class Tiles<S, V, T>
     }
 
     /// <summary>
-    /// o = init + a·p, a tile of 8 rows × one vector: for the readout, whose few columns (κ = 8 as a rule) would leave
-    /// most of a wide tile empty.
+    /// Computes a tile of 8 rows × one vector of o = init + a·p. For the readout, whose few columns (usually κ = 8)
+    /// would leave most of a wide tile empty.
     /// </summary>
-    /// <remarks>a: 8 rows of k numbers, lda apart. p: k rows of one vector. init: one vector, the same for each row. o:
-    /// 8 rows, ldo apart.</remarks>
+    /// <remarks>a: 8 rows of k numbers, at a distance of lda. p: k rows of one vector. init: one vector for all rows.
+    /// o: 8 rows, at a distance of ldo.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void NarrowProduct(T* a, nint lda, T* p, nint k, T* init, T* o, nint ldo)
     {
@@ -236,13 +236,13 @@ internal static unsafe class Tiles<S, V, T>
     }
 
     /// <summary>
-    /// o = init + a·b, a tile of R × Width, of matrices with any strides: the fast weights' products, and dᵀh, the
-    /// weights' gradient.
+    /// Computes a tile, R rows × Width columns, of o = init + a·b for matrices with any strides: the products of fast
+    /// weights, and δᵀh, the weights' gradient.
     /// </summary>
     /// <remarks>
-    /// a: R rows of k numbers, rows at distance lda and numbers at distance step; a transposed matrix has lda = 1. b: k
-    /// rows, ldb apart, of which Width columns count. init and o: R rows, ldi and ldo apart, perhaps the same; ldi = 0
-    /// for the same row each time.
+    /// a: R rows of k numbers, rows at a distance of lda, numbers at a distance of step; a transposed matrix has lda =
+    /// 1. b: k rows, at a distance of ldb, of which Width columns are used. init and o: R rows, at distances of ldi and
+    /// ldo; they may be the same matrix. With ldi = 0 init is one row.
     /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void StridedProduct(
@@ -357,7 +357,8 @@ internal static unsafe class Tiles<S, V, T>
     }
 
     /// <summary>
-    /// tanh of a tile of R × Width where it lies. Apart from the product, since 16 copies of it inside would not pay.
+    /// Computes tanh of a tile, R rows × Width columns, in place. A method of its own, since 16 inlined copies in the
+    /// product would be slower.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Tanh(T* o, nint ldo)
@@ -372,23 +373,23 @@ internal static unsafe class Tiles<S, V, T>
     }
 
     /// <summary>
-    /// tanh x = e / (e + 2) with e = exp(2|x|) − 1 and x's sign. e = 2ⁿ p + (2ⁿ − 1), p = exp(r) − 1, r = 2|x| − n ln
-    /// 2, keeps small x exact where (exp(2x) − 1) / (exp(2x) + 1) cancels. r is in [−0.3, 0.7] ln 2 and not in the
-    /// middle: n = 1 begins where e is 0.62 and not 0.41, and less cancels there. Never above 1 in magnitude; NaN gives
-    /// NaN.
-    /// The largest error over all floats is LARGEST ulp (see FusedTanhTests).
+    /// Computes tanh x = e / (e + 2) with e = exp(2|x|) − 1, and the sign of x. With r = 2|x| − n ln 2 and
+    /// p = exp(r) − 1, e = 2ⁿ p + (2ⁿ − 1) keeps small x exact, where (exp(2x) − 1) / (exp(2x) + 1) loses digits. r
+    /// lies in [−0.3, 0.7] ln 2 and not symmetrically around 0, so that n = 1 begins where e is 0.62 in place of 0.41,
+    /// and fewer digits are lost there. The result is never above 1 in magnitude; NaN gives NaN. `FusedTanhTests`
+    /// measures the largest error over all floats.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V Tanh(V x)
     {
         bool single = typeof(T) == typeof(float);
-        // Beyond 20 (40 in float64) e / (e + 2) is 1 to the last bit long since, and 2ⁿ must not overflow.
+        // From 20 (40 in float64) on e / (e + 2) is 1 to the last bit, and 2ⁿ must not overflow.
         V y = S.Abs(x);
         y = S.Min(S.Add(y, y), S.Constant(single ? 20 : 40));
         V p = ExpMinusOne(y, out V scale);
         V e = S.MultiplyAdd(scale, p, S.Subtract(scale, S.Constant(1)));
-        // A quotient of rounded numbers would be off by up to 2.4 ulp: what the denominator d lost and t leaves over is
-        // divided by d too.
+        // A quotient of rounded numbers could be off by 2.4 ulp. So the remainder, with what rounding the denominator d
+        // lost, is divided by d too.
         V one = S.Constant(1),
             two = S.Constant(2),
             d = S.Add(e, two),
@@ -401,7 +402,7 @@ internal static unsafe class Tiles<S, V, T>
     }
 
     /// <summary>
-    /// exp x for x ≤ 1. Below −87 (−708 in float64) it is exp of that, which is almost 0. NaN gives NaN.
+    /// Computes exp x for x ≤ 1. Below −87 (−708 in float64) it gives exp of that, almost 0. NaN gives NaN.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V Exp(V x)
@@ -410,26 +411,28 @@ internal static unsafe class Tiles<S, V, T>
         return S.MultiplyAdd(scale, p, scale);
     }
 
-    /// <summary>p = exp(r) − 1 and 2ⁿ of y = n ln 2 + r, r in [−0.3, 0.7] ln 2, so that exp y = 2ⁿ (1 + p).</summary>
+    /// <summary>
+    /// Computes p = exp(r) − 1 and 2ⁿ for y = n ln 2 + r with r in [−0.3, 0.7] ln 2: exp y = 2ⁿ (1 + p).
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V ExpMinusOne(V y, out V scale)
     {
         bool single = typeof(T) == typeof(float);
-        // Added to 1.5 · 2^(mantissa bits), a number is rounded to an integer that stands in the lowest bits; with the
-        // exponent's bias added too, these are 2ⁿ's exponent.
+        // Adding 1.5 · 2^(mantissa bits) rounds a number to an integer in the lowest bits. With the exponent's bias
+        // added too, these bits are the exponent of 2ⁿ.
         V magic = S.Constant(single ? 12582912 + 127 : 6755399441055744 + 1023);
         V shifted = S.Add(S.MultiplyAdd(y, S.Constant(1.4426950408889634), S.Constant(-0.2)), magic);
         V n = S.Subtract(shifted, magic);
         scale = S.BitsToExponent(shifted);
-        // In float64 ln 2 is in two parts, the first short enough that its product with n is exact. In float32 one part
-        // does: where n is so large that the rest would show in exp(r), tanh is 1.
+        // In float64 ln 2 has two parts, the first so short that its product with n is exact. In float32 one part is
+        // enough: where n is so large that the rest would change exp(r), tanh is 1.
         V r = S.MultiplyAdd(n, S.Constant(single ? -0.69314718055994531 : -6.93147180369123816490e-01), y);
         if (!single)
             r = S.MultiplyAdd(n, S.Constant(-1.90821492927058770002e-10), r);
         V q; // (exp(r) − 1 − r) / r²
         if (single)
         {
-            // Fitted for the least |r · error|: 1.5e-8.
+            // Coefficients with the smallest largest |r · error|, 1.5e-8.
             q = S.Constant(0.0015644655795767903);
             q = S.MultiplyAdd(q, r, S.Constant(0.008310620673000813));
             q = S.MultiplyAdd(q, r, S.Constant(0.04165733605623245));
@@ -438,7 +441,7 @@ internal static unsafe class Tiles<S, V, T>
         }
         else
         {
-            // Taylor's to r¹², whose rest is 3e-17.
+            // Taylor's series to r¹², with a rest of 3e-17.
             q = S.Constant(1.0 / 87178291200);
             q = S.MultiplyAdd(q, r, S.Constant(1.0 / 6227020800));
             q = S.MultiplyAdd(q, r, S.Constant(1.0 / 479001600));

@@ -1,19 +1,21 @@
-// Clipping and Adam in one launch, for N networks: the equations of EnsembleAdam. A block takes a network; its parameters may lie
-// in several pieces. CudaAdam.cs defines REAL and THREADS, a power of two, and compiles this.
+// Clips gradients and takes a step of Adam in one launch, for N networks, with the equations of EnsembleAdam. Each
+// block takes one network, whose parameters may be in several pieces. CudaAdam.cs defines REAL and THREADS, a power of
+// two, and compiles this.
 
 struct Piece { REAL *parameters, *gradient, *means, *squares; long long count; }; // (N, count) each
 
-// What a launch is given; the same as AdamLaunch in CudaAdam.cs.
+// The arguments of a launch; the same as AdamLaunch in CudaAdam.cs.
 struct Launch {
     Piece pieces[8];
     REAL* norms;                              // |g| before clipping (N)
-    // The largest |g|, the decay in the gradient, and theta <- kept theta + m / (a sqrt(v) + b): of each network (N) ...
+    // The largest |g|, the decay in the gradient, and theta <- kept theta + m / (a sqrt(v) + b). Either for each
+    // network (N), or, if these are null, the same for all.
     const REAL *limits, *decays, *kepts, *as, *bs;
-    double limit, decay, kept, a, b;          // ... or, where they are null, of all
+    double limit, decay, kept, a, b;
     long long piece_count;
 };
 
-// Adam's own defaults, and what is left of 1: rounded once.
+// Adam's defaults, and 1 minus them, rounded once.
 constexpr REAL BETA1 = 0.9, REST1 = 1 - 0.9, BETA2 = 0.999, REST2 = 1 - 0.999;
 
 extern "C" __global__ void __launch_bounds__(THREADS) clipped_adam(const Launch call)
@@ -34,7 +36,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) clipped_adam(const Launch 
         __syncthreads();
     }
     const bool each = call.limits != nullptr;
-    const REAL limit = each ? call.limits[network] : (REAL)call.limit, decay = each ? call.decays[network] : (REAL)call.decay;
+    const REAL limit = each ? call.limits[network] : (REAL)call.limit;
+    const REAL decay = each ? call.decays[network] : (REAL)call.decay;
     const REAL kept = each ? call.kepts[network] : (REAL)call.kept;
     const REAL a = each ? call.as[network] : (REAL)call.a, b = each ? call.bs[network] : (REAL)call.b;
     const REAL norm = sqrt(sums[0]), ratio = limit / (norm + (REAL)1e-6), factor = ratio > 1 ? 1 : ratio; // NaN stays

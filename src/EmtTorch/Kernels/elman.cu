@@ -4,12 +4,12 @@
 //   backward   d(t) = (1 - h(t)^2) * (g(t) + W^T d(t+1)),     d(L+1) = 0, where L is a network's last step
 //
 // x(t) is the given drive W_uh u(t) + b for t <= S, and b (or 0) after that; g(t) is the loss's gradient in h(t).
-// Sequences do not depend on each other: a block takes ROWS sequences of one network through all steps. Its threads keep W,
-// each a piece of its own: the weights of UNITS units from INPUTS of the H inputs, HELD of them in registers and the rest in
-// shared memory. A thread's sums over its inputs are partial; PARTS of them make a unit's sum.
+// Sequences are independent: a block takes ROWS sequences of one network through all steps. Each of its threads keeps a
+// piece of W, the weights of UNITS units from INPUTS of the H inputs: HELD of them in registers, the rest in shared
+// memory. A thread's sums over its inputs are partial; a unit's sum is that of PARTS threads.
 //
-// CudaElman.cs defines REAL, H, ROWS, UNITS, PARTS, INPUTS, HELD and compiles this for each shape. Plain multiplications and
-// additions in REAL: what the CPU computes, to rounding.
+// CudaElman.cs defines REAL, H, ROWS, UNITS, PARTS, INPUTS, HELD and compiles this for each shape. Multiplications and
+// additions are in REAL, so that results equal the CPU's to rounding.
 
 constexpr int GROUPS = (H + UNITS - 1) / UNITS;  // threads for all units
 constexpr int THREADS = GROUPS * PARTS;
@@ -24,14 +24,14 @@ extern __shared__ Pack shared_memory[];
 __device__ inline float hyperbolic_tangent(float x) { return tanhf(x); }
 __device__ inline double hyperbolic_tangent(double x) { return tanh(x); }
 
-// What a launch is given; the same as ElmanLaunch in CudaElman.cs.
+// The arguments of a launch; the same as ElmanLaunch in CudaElman.cs.
 struct Launch {
     const REAL* weights;            // W (N, H, H)
     const REAL* given;              // x (N, S, B, H); backward g (N, T, B, H)
     const REAL* bias;               // b (N, H), or null
     const REAL* states;             // h (N, T, B, H), backward only
     REAL* result;                   // h or d (N, T, B, H); may be what is given
-    const int* lengths;             // each network's last step (N), or null where it is T for all; the result is 0 after it
+    const int* lengths;             // each network's last step (N), after which the result is 0; null if all are T
     long long weights_stride, bias_stride; // from one network to the next
     int steps, given_steps, batch;  // T, S, B
 };
@@ -41,7 +41,7 @@ __device__ void recur(const Launch& call)
 {
     REAL* state = (REAL*)shared_memory;              // (ROWS, WIDTH): h(t-1), or d(t+1)
     REAL* partial = state + ROWS * WIDTH;            // (PARTS, ROWS, H)
-    REAL* rest = partial + PARTS * ROWS * H;         // the weights that are not held, (UNITS * INPUTS - HELD, THREADS)
+    REAL* rest = partial + PARTS * ROWS * H;         // weights not in registers, (UNITS * INPUTS - HELD, THREADS)
     const int thread = threadIdx.x, part = thread / GROUPS, group = thread % GROUPS;
     const int steps = call.steps, given_steps = call.given_steps, batch = call.batch;
     const int blocks = (batch + ROWS - 1) / ROWS;    // of a network
@@ -65,7 +65,7 @@ __device__ void recur(const Launch& call)
     for (int step = 0; step < length; step++) {
         const int t = BACKWARD ? length - 1 - step : step;
         const long long here = ((network * steps + t) * batch + first) * H;
-        // What is added to the product: asked for before it, so that it is there after it.
+        // Loads what is added to the product before computing it, so that the memory's latency is hidden.
         REAL added[ITEMS], slope[ITEMS];
 #pragma unroll
         for (int n = 0; n < ITEMS; n++) {
@@ -95,7 +95,8 @@ __device__ void recur(const Launch& call)
             for (int u = 0; u < UNITS; u++)
                 if (group + u * GROUPS < H)
 #pragma unroll
-                    for (int row = 0; row < ROWS; row++) partial[(part * ROWS + row) * H + group + u * GROUPS] = sum[u][row];
+                    for (int row = 0; row < ROWS; row++)
+                        partial[(part * ROWS + row) * H + group + u * GROUPS] = sum[u][row];
             __syncthreads();
         }
 #pragma unroll

@@ -2,8 +2,8 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
-/// <summary>What the parts of a transformer's block have in common.</summary>
-/// <param name="Width">d, the numbers that a token is.</param>
+/// <summary>The sizes and switches of a transformer's block that all its parts share.</summary>
+/// <param name="Width">d, the size of a token's vector.</param>
 /// <param name="Dtype">The type of weights and states.</param>
 public sealed record BlockShape(int Width, ScalarType Dtype)
 {
@@ -19,6 +19,6 @@ public sealed record BlockShape(int Width, ScalarType Dtype)
     /// <summary>Whether what tokens write is gated.</summary>
     public bool Gate { get; init; }
 
-    /// <summary>The numbers of a token together with its context, where there is one.</summary>
+    /// <summary>The size of [h̃; c], a token with its context: 2 d, or d without a drifting context.</summary>
     public int WidthWithContext => Drift ? 2 * Width : Width;
 }

@@ -3,14 +3,20 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: one token at a
-/// time, or a sequence at once.
+/// The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: for one token, or
+/// for a whole sequence at once.
 /// </summary>
-/// <remarks>bfloat16 and float16 are computed in float32; contexts have x's type, the last one that of c_0.</remarks>
+/// <remarks>
+/// bfloat16 and float16 are computed in float32. The contexts have the type of x, and the last one has the type of c_0.
+/// </remarks>
+/// <example><code>
+/// var (contexts, last) = ContextDrift.Scan(x, decay, zeros([B, d]));   // (B, T, d), (B, d)
+/// last = ContextDrift.Step(next, decay, last);                        // one more token
+/// </code></example>
 public static class ContextDrift
 {
-    /// <summary>One token.</summary>
-    /// <param name="x">What comes in, U h_t (B, d).</param>
+    /// <summary>Computes c after one token.</summary>
+    /// <param name="x">The input, U h_t (B, d).</param>
     /// <param name="decay">λ (d).</param>
     /// <param name="context">c_{t−1} (B, d).</param>
     /// <returns>c_t (B, d), of c_{t−1}'s type, differentiable by autograd.</returns>
@@ -24,8 +30,10 @@ public static class ContextDrift
         return (decay.to(type) * context.to(type) + x.to(type)).to(context.dtype).MoveToOuterDisposeScope();
     }
 
-    /// <summary>All tokens at once. Differentiable once, in every tensor; of a sequence only c is kept.</summary>
-    /// <param name="x">What comes in at each token, U h (B, T, d).</param>
+    /// <summary>
+    /// Computes c after each token of a sequence. Differentiable once, in every tensor; only c is kept for that.
+    /// </summary>
+    /// <param name="x">The input at each token, U h (B, T, d).</param>
     /// <param name="decay">λ (d).</param>
     /// <param name="context">c_0 (B, d).</param>
     /// <returns>c (B, T, d) and c_T (B, d); for T = 0 an empty c and c_0.</returns>

@@ -4,11 +4,12 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// c_t = λ c_{t−1} + x_t for all t as one function of autograd: by <see cref="ContextDriftKernel"/> where it serves, else
-/// by Torch's operators. There chunks of C tokens go token by token, all chunks at
-/// once, from c = 0; what the chunks end with is carried from chunk to chunk by the same scan with λ^C, and its λ^{i+1}
-/// part is added. With C = 32 that is some hundred calls for any length, and three passes over the memory. The
-/// gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ, dλ = Σ δ_t c_{t−1}, dc_0 = λ δ_1.
+/// c_t = λ c_{t−1} + x_t for all t as one function of autograd: by <see cref="ContextDriftKernel"/> on the CPU, else by
+/// Torch's operators. These go token by token within chunks of C tokens, for all chunks at once, beginning with c = 0. The
+/// chunks' last contexts are then carried from chunk to chunk by the same scan with λ^C, and λ^{i+1} times the context
+/// before a chunk is added to its token i. With C = 32 that takes about a hundred calls for any length, and three passes
+/// over the memory. The gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ, dλ = Σ δ_t c_{t−1},
+/// dc_0 = λ δ_1.
 /// </summary>
 /// <remarks>Arguments: x (B, T, d), λ (d), c_0 (B, d). Result: c (B, T, d). T ≥ 1.</remarks>
 internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
@@ -33,7 +34,7 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
         IReadOnlyList<Tensor?> gradients
     )
     {
-        var ofContexts = gradients[0]!; // the only result: without its gradient this is not called
+        var ofContexts = gradients[0]!; // never null: this is called for the gradient of the only result
         Tensor decay = saved[0],
             before = saved[1],
             contexts = saved[2];

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// W x + b, computed in bfloat16 where the block says so and given back in x's own. First weights are PyTorch's of a
-/// Linear: uniform within ±1/√inputs.
+/// W x + b. It is computed in bfloat16 if the block says so, and has the type of x. The first weights are those of
+/// PyTorch's Linear: uniform within ±1/√inputs.
 /// </summary>
 internal sealed class Projection : nn.Module<Tensor, Tensor>
 {

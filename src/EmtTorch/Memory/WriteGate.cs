@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// How much of each token is written: g_t = σ(w_gᵀ [h̃_t; c_t] + b_g), one for each head of the fast weights (the
-/// source's 1.4). Without a context, of h̃ alone.
+/// Decides how much of each token is written: g_t = σ(w_gᵀ [h̃_t; c_t] + b_g), one g for each head of the fast weights
+/// (the source's 1.4). Without a drifting context it depends on h̃ alone.
 /// </summary>
 internal sealed class WriteGate : nn.Module
 {
@@ -20,7 +20,7 @@ internal sealed class WriteGate : nn.Module
     }
 
     /// <param name="h">h̃ (B, T, d).</param>
-    /// <param name="contexts">c (B, T, d), where there is one.</param>
+    /// <param name="contexts">c (B, T, d), or null without a drifting context.</param>
     /// <returns>g (B, heads, T).</returns>
     public Tensor forward(Tensor h, Tensor? contexts)
     {

@@ -6,9 +6,9 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// Causal multi-head attention, softmax(QKᵀ/√d_h) V, each token seeing itself and the tokens before it, all or those of
-/// a window. Positions are rotary (Su et al. 2021, arXiv 2104.09864): only differences count, so that no length is too
-/// long. Keys and values of the tokens that can still be seen are the state.
+/// Causal multi-head attention, softmax(QKᵀ/√d_h) V. Each token sees itself and the tokens before it: all of them, or
+/// those of a window. Positions are rotary (Su et al. 2021, arXiv 2104.09864): only differences of positions count, so
+/// that documents can have any length. The state is the keys and values of the tokens that can still be seen.
 /// </summary>
 internal sealed class CausalAttention : nn.Module
 {
@@ -23,8 +23,7 @@ internal sealed class CausalAttention : nn.Module
         (_heads, _window) = (model.Heads, model.Window);
         qkv = new(model.HiddenSize, 3L * model.HiddenSize, model.Block);
         output = new(model.HiddenSize, model.HiddenSize, model.Block);
-        // Silent at first: what a block reads is then what its tokens are, undisturbed by the window's average, until
-        // attention has learned where to look.
+        // Attention adds nothing at first. It would add the average of its window until it has learned where to look.
         using (no_grad())
             output.weight.zero_();
         RegisterComponents();
@@ -32,8 +31,8 @@ internal sealed class CausalAttention : nn.Module
     }
 
     /// <param name="h">(B, T, d).</param>
-    /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h); null: none.</param>
-    /// <param name="pastValues">Their values.</param>
+    /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h), or null if there are none.</param>
+    /// <param name="pastValues">The values of the same tokens.</param>
     /// <param name="span">Rotations and masks for these T tokens after P.</param>
     /// <returns>What is attended to (B, T, d), and the keys and values that later tokens can see.</returns>
     public (Tensor Attended, Tensor Keys, Tensor Values) forward(
@@ -83,15 +82,15 @@ internal sealed class CausalAttention : nn.Module
         if (pastKeys is not null)
             (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2)); // (B, heads, P + T, d_h)
         var attended = span.Attend(q, k, v).transpose(1, 2).reshape(batch, tokens, width);
-        // Copies: a view would keep all of the segment alive.
+        // A copy: a view would keep the whole segment in memory.
         Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone().MoveToOuterDisposeScope();
         return (output.forward(attended).MoveToOuterDisposeScope(), Last(k), Last(v));
     }
 }
 
 /// <summary>
-/// What attention needs to know of T tokens that follow P kept ones: the same for all blocks. A window shorter than T
-/// makes bands: queries in blocks of the window's W tokens see their own block's keys and those of the block before, so
+/// Rotations and masks for T tokens that follow P kept ones, the same for all blocks of a network. If the window W is
+/// shorter than T, queries are put into bands of W tokens that see the keys of their own band and of the one before, so
 /// that time and memory are linear in T.
 /// </summary>
 internal sealed class AttentionSpan
@@ -101,11 +100,11 @@ internal sealed class AttentionSpan
     private readonly Tensor _cos,
         _sin; // (T, d_h/2)
 
-    // 0 where a query may look and −∞ where not: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) where the first
-    // differs
+    // 0 for keys that a query sees, −∞ for others: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) if the first band
+    // differs from the rest
     private readonly Tensor? _mask;
 
-    // Where there is no mask: whether a query sees itself and what is before it, or everything
+    // Without a mask: whether a query sees itself and the tokens before it, or all tokens
     private readonly bool _causal;
     private readonly long _past,
         _tokens,
@@ -138,7 +137,7 @@ internal sealed class AttentionSpan
         Device device
     )
     {
-        // In float64, in which positions stay exact however long a document is.
+        // In float64 positions are exact in documents of any length.
         long half = model.HiddenSize / model.Heads / 2,
             past = state.Layers[0].Keys?.shape[2] ?? 0;
         var angles =
@@ -156,7 +155,7 @@ internal sealed class AttentionSpan
             {
                 hidden = hidden.expand((tokens + window - 1) / window, -1, -1).clone(); // (n, W, 2W)
                 hidden[0].narrow(1, 0, window - past).fill_(true); // there is nothing before what is kept
-                hidden = hidden.unsqueeze(0); // with three dimensions Torch would take its slow way
+                hidden = hidden.unsqueeze(0); // for three dimensions Torch would use its slow path
             }
             return new(cos, sin, hidden, dtype, past, tokens, window);
         }
@@ -192,7 +191,7 @@ internal sealed class AttentionSpan
             .MoveToOuterDisposeScope();
     }
 
-    /// <summary>softmax(q kᵀ/√d_h) v where a query may look.</summary>
+    /// <summary>softmax(q kᵀ/√d_h) v over the keys that a query sees.</summary>
     /// <param name="q">(B, heads, T, d_h).</param>
     /// <param name="k">(B, heads, P + T, d_h).</param>
     /// <param name="v">(B, heads, P + T, d_h).</param>
@@ -218,7 +217,7 @@ internal sealed class AttentionSpan
             .MoveToOuterDisposeScope();
     }
 
-    // (…, …, T, d_h), and a mask that is added to the scores of all or of each of the second dimension.
+    // Of (…, …, T, d_h), with a mask that is added to the scores.
     private static Tensor Attend(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal = false) =>
         q.numel() == 0
             ? v.narrow(-2, 0, q.shape[^2])

@@ -6,34 +6,60 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// N Elman networks of one shape, all in each launch: <see cref="ElmanRnn"/>'s equations with a leading dimension for
-/// the network, batched matrix products in place of products. Loss and gradients are written out, there is no autograd
-/// graph:
+/// N Elman networks of one shape, computed together: the equations of <see cref="ElmanRnn"/> with a leading dimension for
+/// the network, and batched matrix products in place of products. Loss and gradients are written out, without autograd:
 /// with g(t) = ∂L/∂h(t) through the readout and D(t) = 1 − h(t)²,
 /// δ(t) = D(t) ∘ (g(t) + W_hhᵀ δ(t+1)),  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  dW_r = Σ dy(t)
 /// h(t)ᵀ.
 /// </summary>
 /// <remarks>
-/// <para>On a GPU <see cref="CudaElman"/> goes through all time steps in one launch, forward and backward. In Torch's
-/// operators, wherever it does not serve, a time step is two launches forward (product, tanh) and two backward
-/// (product; its multiple by D added to D ∘ g in place), whatever N is; the input phase has one more, since a product
-/// that adds to something copies that first. All else is a fixed number of launches: one product over all steps for
-/// inputs, outputs and each weight's gradient.</para>
-/// <para>Members may be at different horizons. They come longest first, so that those still going at time t are the
-/// first n(t), a view: the recurrence has the launches of the longest horizon and only the arithmetic that the members
-/// need, and nothing in it has to be masked. Groups by horizon would cost a whole set of launches each, and launches
-/// are what a step of small networks consists of. The few products over all steps do go over the longest horizon for
-/// all, on zeros.</para>
-/// <para>Time is the second dimension, (N, T, B, H): what goes over all steps is then one product per network, on a
+/// <para>On a GPU <see cref="CudaElman"/> goes through all time steps in one launch, forward and backward. Where it does
+/// not serve, Torch's operators take two launches for a time step forward (product, tanh) and two backward (product; its
+/// multiple by D added to D ∘ g in place), for any N. A step of the input phase has one more, because a product that adds
+/// to something copies that first. The rest is a fixed number of launches: one product over all steps for the inputs, the
+/// outputs and the gradient of each weight.</para>
+/// <para>Members may have different horizons. The longest come first, so that the members that still run at time t are
+/// the first n(t), which is a view. The recurrence then has the launches of the longest horizon and only the arithmetic
+/// that the members need, without masks. Groups by horizon would cost a whole set of launches each, and launches are most
+/// of the cost of small networks. The few products over all steps include the zeros after shorter horizons.</para>
+/// <para>Time is the second dimension, (N, T, B, H): a product over all steps is then one product for each network, on a
 /// view.</para>
 /// </remarks>
 internal sealed class ElmanEnsemble : IDisposable
 {
-    private readonly (string Name, long Offset, long[] Shape)[] _layout;
-    private (int[] Horizons, long Batch, Tensor Counts, Tensor TwiceShare, Tensor Beyond, Tensor Lengths)? _horizons;
+    private readonly Slot[] _layout;
+    private HorizonTensors? _horizons;
 
-    /// <param name="networks">Where the weights come from; of one shape.</param>
-    /// <param name="device">Where to compute.</param>
+    /// <summary>The place of one parameter in a row.</summary>
+    private sealed record Slot(string Name, long Offset, long[] Shape)
+    {
+        public long Length => Shape.Aggregate(1L, (a, b) => a * b);
+    }
+
+    /// <summary>Time steps, from start to end, in which the same first members run.</summary>
+    private readonly record struct Stretch(long Members, long Start, long End);
+
+    /// <summary>What follows from the horizons alone.</summary>
+    /// <param name="Horizons">The horizon of each member.</param>
+    /// <param name="Batch">B.</param>
+    /// <param name="Counts">How many outputs of each member count (N, 1).</param>
+    /// <param name="TwiceShare">2 / counts (N, 1, 1).</param>
+    /// <param name="Beyond">Whether an output comes after the horizon (N, L·B, 1).</param>
+    /// <param name="Lengths">The last time step of each member (N).</param>
+    private sealed record HorizonTensors(
+        int[] Horizons,
+        long Batch,
+        Tensor Counts,
+        Tensor TwiceShare,
+        Tensor Beyond,
+        Tensor Lengths
+    )
+    {
+        public Tensor[] Tensors => [Counts, TwiceShare, Beyond, Lengths];
+    }
+
+    /// <param name="networks">The networks whose weights are copied, all of one shape.</param>
+    /// <param name="device">The device to compute on.</param>
     public ElmanEnsemble(IReadOnlyList<ElmanRnn> networks, Device device)
     {
         using var scope = NewDisposeScope();
@@ -45,7 +71,7 @@ internal sealed class ElmanEnsemble : IDisposable
                 .named_parameters()
                 .Select(p =>
                 {
-                    var at = (p.name, offset, p.parameter.shape);
+                    var at = new Slot(p.name, offset, p.parameter.shape);
                     offset += p.parameter.numel();
                     return at;
                 }),
@@ -56,17 +82,16 @@ internal sealed class ElmanEnsemble : IDisposable
     private static Tensor Row(ElmanRnn network) =>
         cat(network.parameters().Select(p => p.detach().reshape(-1)).ToArray()); // (P)
 
-    private ElmanEnsemble((string, long, long[])[] layout, Tensor parameters) =>
-        (_layout, Parameters) = (layout, parameters);
+    private ElmanEnsemble(Slot[] layout, Tensor parameters) => (_layout, Parameters) = (layout, parameters);
 
-    /// <summary>All weights, a network a row, in the order of a network's parameters: (N, P).</summary>
+    /// <summary>All weights (N, P): a row for each network, in the order of its parameters.</summary>
     public Tensor Parameters { get; private set; }
 
-    /// <summary>Networks, N.</summary>
+    /// <summary>The number of networks, N.</summary>
     public long Count => Parameters.shape[0];
 
     /// <summary>Puts the networks in another order, or leaves some out.</summary>
-    /// <param name="members">Which of the present ones, as numbers on the device (N').</param>
+    /// <param name="members">The numbers of the networks that stay, in their new order, on the device (N').</param>
     public void Choose(Tensor members)
     {
         var old = Parameters;
@@ -74,48 +99,48 @@ internal sealed class ElmanEnsemble : IDisposable
         old.Dispose();
     }
 
-    /// <summary>Takes over one network's weights of now, as the only member's.</summary>
+    /// <summary>Copies the present weights of one network, which becomes the only member.</summary>
     public void Take(ElmanRnn network)
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var row = Row(network).unsqueeze(0);
-        // A network that has moved has its constants elsewhere.
+        // After a network has moved to another device or type, the constants must follow.
         if (row.dtype != Parameters.dtype || row.device.ToString() != Parameters.device.ToString())
             Forget();
         Parameters.Dispose();
         Parameters = row.DetachFromDisposeScope();
     }
 
-    /// <summary>The parts of a row that belong to the parameters, in their order and shapes; views.</summary>
+    /// <summary>Cuts a row into views, one for each parameter, with its shape.</summary>
     /// <param name="row">(P).</param>
     public IEnumerable<Tensor> Parts(Tensor row) =>
-        _layout.Select(p => row.narrow(0, p.Offset, p.Shape.Aggregate(1L, (a, b) => a * b)).view(p.Shape));
+        _layout.Select(p => row.narrow(0, p.Offset, p.Length).view(p.Shape));
 
-    /// <summary>A copy of some of the networks.</summary>
-    /// <param name="members">Which, as numbers on the device (N').</param>
+    /// <summary>Copies some of the networks.</summary>
+    /// <param name="members">The numbers of these networks, on the device (N').</param>
     public ElmanEnsemble Some(Tensor members) =>
         new(_layout, Parameters.index_select(0, members).DetachFromDisposeScope());
 
-    /// <summary>Writes one row, of the parameters or of something of their shape, into a network's tensors.</summary>
+    /// <summary>Writes a row, of parameters or of something of their shape, into tensors of a network.</summary>
     /// <param name="row">(P).</param>
-    /// <param name="into">As many tensors as parameters, in their order.</param>
+    /// <param name="into">A tensor for each parameter, in their order.</param>
     public void Unpack(Tensor row, IEnumerable<Tensor> into)
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         var local = row.cpu();
-        foreach (var ((_, offset, _), tensor) in _layout.Zip(into))
-            tensor.copy_(local.narrow(0, offset, tensor.numel()).view(tensor.shape));
+        foreach (var (part, tensor) in Parts(local).Zip(into))
+            tensor.copy_(part);
     }
 
     /// <summary>
-    /// The mean squared error of each network over its horizon, its accuracy, and the gradient of the error.
+    /// Computes the mean squared error of each network over its horizon, its accuracy, and the gradient of the error.
     /// </summary>
-    /// <param name="input">(N, S, B, κ); after its end, and after a network's own horizon, the input is zero.</param>
-    /// <param name="target">(N, L, B, κ); what it holds after a network's horizon does not matter.</param>
+    /// <param name="input">(N, S, B, κ). After its end, and after a network's horizon, the input is zero.</param>
+    /// <param name="target">(N, L, B, κ). Its values after a network's horizon do not matter.</param>
     /// <param name="from">The first step whose output counts.</param>
-    /// <param name="horizons">Outputs that count, for each network; not increasing, the first one is L.</param>
+    /// <param name="horizons">How many outputs of each network count; not increasing, the first one is L.</param>
     /// <param name="gradients">Whether the gradient is wanted.</param>
     /// <returns>Loss and accuracy (N, 2) in float64 on the device, and the gradient (N, P).</returns>
     public (Tensor Scores, Tensor? Gradient) Score(
@@ -142,11 +167,10 @@ internal sealed class ElmanEnsemble : IDisposable
             readoutBias = Weight("readout.bias"); // (N, H), (N, κ)
         var stretches = Stretches(horizons, from);
 
-        // (N, 1), (N, 1, 1), (N, L·B, 1), (N)
-        var (counts, twiceShare, beyond, lengths) = Horizons(horizons, from, batch, width, input.dtype);
-        var last = stretches.Count > 1 ? lengths : null;
+        var constants = Horizons(horizons, from, batch, width, input.dtype);
+        var last = stretches.Count > 1 ? constants.Lengths : null;
 
-        // What does not depend on h, for all steps at once (N, S, B, H).
+        // W_uh u(t) + b for all steps at once (N, S, B, H).
         var drive =
             s == 0
                 ? empty([n, 0, batch, hidden], dtype: input.dtype, device: input.device)
@@ -160,21 +184,50 @@ internal sealed class ElmanEnsemble : IDisposable
         var right = output.ge(0).eq(wanted.ge(0));
         if (stretches.Count > 1)
         {
-            // Steps after a network's horizon count for nothing, whatever the target holds there: infinity, too.
-            error.masked_fill_(beyond, 0);
-            right.masked_fill_(beyond, false);
+            // Steps after a network's horizon do not count, even if the target is infinite there.
+            error.masked_fill_(constants.Beyond, 0);
+            right.masked_fill_(constants.Beyond, false);
         }
         long[] rest = [1, 2];
         var scores = stack(
                 [error.square().sum(rest, type: ScalarType.Float64), right.sum(rest, type: ScalarType.Float64)],
                 1
             )
-            .div_(counts);
-        if (!gradients)
-            return (scores.MoveToOuterDisposeScope(), null);
+            .div_(constants.Counts);
+        var gradient = gradients
+            ? Gradient(error.mul_(constants.TwiceShare), input, read, states, from, stretches, last)
+            : null;
+        return (scores.MoveToOuterDisposeScope(), gradient?.MoveToOuterDisposeScope());
+    }
 
-        var dy = error.mul_(twiceShare); // ∂L/∂y (N, L·B, κ)
-        // Outputs that don't count are zeros in front, narrow ones: they are put in before the product.
+    /// <summary>Computes the gradient of the error (N, P).</summary>
+    /// <param name="dy">∂L/∂y (N, L·B, κ).</param>
+    /// <param name="input">u (N, S, B, κ).</param>
+    /// <param name="read">The states whose outputs count (N, L·B, H).</param>
+    /// <param name="states">h (N, T, B, H).</param>
+    /// <param name="from">The first step whose output counts.</param>
+    /// <param name="stretches">Which members run when.</param>
+    /// <param name="last">The last time step of each member, or null if all have the same.</param>
+    private Tensor Gradient(
+        Tensor dy,
+        Tensor input,
+        Tensor read,
+        Tensor states,
+        long from,
+        List<Stretch> stretches,
+        Tensor? last
+    )
+    {
+        Tensor weightHh = Weight("rnn.weight_hh")!,
+            readout = Weight("readout.weight")!;
+        long n = Count,
+            s = input.shape[1],
+            batch = input.shape[2],
+            width = input.shape[3],
+            steps = states.shape[1],
+            hidden = states.shape[3];
+        long[] rest = [1, 2];
+        // Outputs that do not count are zeros in front. They are added before the product, where they are narrow.
         var outputs =
             from == 0 ? dy : cat([zeros([n, from * batch, width], dtype: dy.dtype, device: dy.device), dy], 1);
         var given = bmm(outputs, readout).view(n, steps, batch, hidden); // g (N, T, B, H)
@@ -183,7 +236,7 @@ internal sealed class ElmanEnsemble : IDisposable
         var later = delta.narrow(1, 1, steps - 1).view(n, (steps - 1) * batch, hidden); // δ(2) … δ(T)
         var before = states.narrow(1, 0, steps - 1).view(n, (steps - 1) * batch, hidden); // h(1) … h(T−1)
         var first = delta.narrow(1, 0, s).view(n, s * batch, hidden); // δ(1) … δ(S)
-        var gradient = cat(
+        return cat(
             [
                 .. _layout.Select(p =>
                     (
@@ -200,10 +253,9 @@ internal sealed class ElmanEnsemble : IDisposable
             ],
             1
         );
-        return (scores.MoveToOuterDisposeScope(), gradient.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Adds the gradient of β ‖W_hhᵀ W_hh − I‖² to that of each W_hh.</summary>
+    /// <summary>Adds the gradient of β ‖W_hhᵀ W_hh − I‖² to the gradient of each W_hh.</summary>
     /// <param name="gradient">(N, P).</param>
     /// <param name="betas">β of each network (N, 1, 1).</param>
     public void AddSpectralPenalty(Tensor gradient, Tensor betas)
@@ -213,13 +265,10 @@ internal sealed class ElmanEnsemble : IDisposable
             .addcmul_(SpectralPenalty.Gradient(Weight("rnn.weight_hh")!), betas, TorchSharpDefects.One);
     }
 
-    /// <summary>h(1) … h(T) of all in Torch's operators, (N, T, B, H); zero after a network's own horizon.</summary>
-    private static Tensor States(
-        Tensor drive,
-        Tensor weightHh,
-        Tensor? bias,
-        List<(long Members, long Start, long End)> stretches
-    )
+    /// <summary>
+    /// Computes h(1) … h(T) of all networks in Torch's operators (N, T, B, H). After a network's horizon they are 0.
+    /// </summary>
+    private static Tensor States(Tensor drive, Tensor weightHh, Tensor? bias, List<Stretch> stretches)
     {
         long n = drive.shape[0],
             s = drive.shape[1],
@@ -265,13 +314,8 @@ internal sealed class ElmanEnsemble : IDisposable
         return states!;
     }
 
-    /// <summary>δ(1) … δ(T) of all in Torch's operators, from g, which is overwritten: (N, T, B, H).</summary>
-    private static Tensor Deltas(
-        Tensor given,
-        Tensor weightHh,
-        Tensor states,
-        List<(long Members, long Start, long End)> stretches
-    )
+    /// <summary>Computes δ(1) … δ(T) of all networks in Torch's operators (N, T, B, H). It overwrites g.</summary>
+    private static Tensor Deltas(Tensor given, Tensor weightHh, Tensor states, List<Stretch> stretches)
     {
         var slope = addcmul(
             ones(1, dtype: states.dtype, device: states.device),
@@ -279,7 +323,7 @@ internal sealed class ElmanEnsemble : IDisposable
             states,
             TorchSharpDefects.MinusOne
         ); // D (N, T, B, H)
-        var delta = given.mul_(slope); // δ, all of it at first D ∘ g
+        var delta = given.mul_(slope); // D ∘ g, to which the rest of δ is added
         Tensor? after = null;
         foreach (var (members, start, end) in stretches.AsEnumerable().Reverse())
         {
@@ -290,9 +334,9 @@ internal sealed class ElmanEnsemble : IDisposable
             {
                 if (after is not null)
                 {
-                    // Where some members end here, the others alone have a later step.
+                    // Members that end at this step have no later one.
                     long going = after.shape[0];
-                    // Disposed of at once: the next product is written where this one was, while that is in the cache.
+                    // Disposed of at once, so that the next product is written to the same place, which is in the cache.
                     using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
                     if (going == members)
                         d[t].addcmul_(by[t], through, TorchSharpDefects.One);
@@ -310,12 +354,11 @@ internal sealed class ElmanEnsemble : IDisposable
         bias is null ? bmm(x, weight.transpose(1, 2)) : bmm(x, weight.transpose(1, 2)) + bias.unsqueeze(1);
 
     /// <summary>
-    /// Times between which the same first members are still going: from the start to the shortest horizon all, and so
-    /// on.
+    /// Divides the time steps into stretches: until the shortest horizon all members run, and so on.
     /// </summary>
-    private static List<(long Members, long Start, long End)> Stretches(IReadOnlyList<int> horizons, long from)
+    private static List<Stretch> Stretches(IReadOnlyList<int> horizons, long from)
     {
-        var stretches = new List<(long, long, long)>();
+        var stretches = new List<Stretch>();
         long start = 0;
         for (int members = horizons.Count; members > 0; members--)
         {
@@ -323,27 +366,20 @@ internal sealed class ElmanEnsemble : IDisposable
             if (end < start)
                 throw new ArgumentException("the horizons increase");
             if (end > start)
-                stretches.Add((members, start, end));
+                stretches.Add(new(members, start, end));
             start = end;
         }
         return stretches;
     }
 
     /// <summary>
-    /// Numbers that count of each member, twice their reciprocal, which outputs are beyond its horizon, and its last
-    /// time step. They are kept until the horizons change: a transfer to the device would wait for all that was
-    /// launched before it.
+    /// Computes what follows from the horizons. It is kept until they change, because a transfer to the device waits for
+    /// everything that was launched before it.
     /// </summary>
-    private (Tensor Counts, Tensor TwiceShare, Tensor Beyond, Tensor Lengths) Horizons(
-        IReadOnlyList<int> horizons,
-        long from,
-        long batch,
-        long width,
-        ScalarType dtype
-    )
+    private HorizonTensors Horizons(IReadOnlyList<int> horizons, long from, long batch, long width, ScalarType dtype)
     {
         if (_horizons is { } kept && kept.Batch == batch && kept.Horizons.AsSpan().SequenceEqual([.. horizons]))
-            return (kept.Counts, kept.TwiceShare, kept.Beyond, kept.Lengths);
+            return kept;
         Forget();
         // (N, 1)
         var own = tensor(horizons.Select(l => (double)l).ToArray(), ScalarType.Float64, Parameters.device).unsqueeze(1);
@@ -355,36 +391,26 @@ internal sealed class ElmanEnsemble : IDisposable
             .expand(horizons.Count, horizons[0], batch)
             .reshape(horizons.Count, horizons[0] * batch, 1);
         var lengths = own.squeeze(1).add(from).to(ScalarType.Int32);
-        foreach (var tensor in new[] { counts, twiceShare, beyond, lengths })
+        _horizons = new([.. horizons], batch, counts, twiceShare, beyond, lengths);
+        foreach (var tensor in _horizons.Tensors)
             tensor.DetachFromDisposeScope();
-        _horizons = ([.. horizons], batch, counts, twiceShare, beyond, lengths);
-        return (counts, twiceShare, beyond, lengths);
+        return _horizons;
     }
 
     private void Forget()
     {
-        if (_horizons is not { } kept)
-            return;
-        kept.Counts.Dispose();
-        kept.TwiceShare.Dispose();
-        kept.Beyond.Dispose();
-        kept.Lengths.Dispose();
+        foreach (var tensor in _horizons?.Tensors ?? [])
+            tensor.Dispose();
         _horizons = null;
     }
 
-    /// <summary>A weight of all networks, as a view of the rows; null where they have none.</summary>
+    /// <summary>A weight of all networks, as a view of the rows, or null if the networks have none of this name.</summary>
     private Tensor? Weight(string name) => View(Parameters, name);
 
-    private Tensor? View(Tensor rows, string name)
-    {
-        foreach (var (own, offset, shape) in _layout)
-        {
-            if (own == name)
-                return rows.narrow(1, offset, shape.Aggregate(1L, (a, b) => a * b)).view([Count, .. shape]);
-        }
-
-        return null;
-    }
+    private Tensor? View(Tensor rows, string name) =>
+        _layout.FirstOrDefault(p => p.Name == name) is { } slot
+            ? rows.narrow(1, slot.Offset, slot.Length).view([Count, .. slot.Shape])
+            : null;
 
     public void Dispose()
     {

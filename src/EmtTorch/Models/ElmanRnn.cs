@@ -8,7 +8,7 @@ namespace EmtTorch.Models;
 
 /// <summary>
 /// The Elman network of Karuvally et al. 2023, Eq. 6: h(t+1) = tanh(W_hh h(t) + W_uh u(t) + b), y(t) = W_r h(t+1),
-/// h(0) = 0. Without biases unless asked for.
+/// h(0) = 0. Biases are off by default.
 /// </summary>
 /// <example><code>
 /// var network = new ElmanRnn(inputSize: 8, hiddenSize: 128);
@@ -20,7 +20,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     private readonly Linear readout;
     private ElmanEnsemble? _alone; // this network as an ensemble of one, where that computes the score
 
-    /// <param name="inputSize">Numbers in an input and in an output, κ.</param>
+    /// <param name="inputSize">The size of an input and of an output, κ.</param>
     /// <param name="hiddenSize">Hidden units, H.</param>
     /// <param name="bias">Whether the recurrence and the readout have biases.</param>
     /// <param name="dtype">float32 or float64.</param>
@@ -39,22 +39,22 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// <summary>W_hh (H, H).</summary>
     public Parameter RecurrentWeights => rnn.weight_hh;
 
-    /// <summary>b (H); null without biases.</summary>
+    /// <summary>b (H), or null without biases.</summary>
     public Parameter? RecurrentBias => rnn.bias;
 
     /// <summary>W_r (κ, H).</summary>
     public Tensor ReadoutWeights => readout.weight!;
 
-    /// <summary>The readout's bias (κ); null without biases.</summary>
+    /// <summary>The bias of the readout (κ), or null without biases.</summary>
     public Tensor? ReadoutBias => readout.bias;
 
-    /// <summary>The outputs of every step of the input.</summary>
+    /// <summary>Computes the outputs at every step of the input.</summary>
     /// <param name="input">(T, B, κ).</param>
     /// <returns>y (T, B, κ). Differentiable once: with `create_graph` backward fails.</returns>
     /// <exception cref="ArgumentException">The input is not (T, B, κ) of the weights' type and device.</exception>
     public override Tensor forward(Tensor input) => readout.forward(rnn.forward(input, input.shape[0]));
 
-    /// <summary>The outputs of the last steps alone: of the output phase, say.</summary>
+    /// <summary>Computes the outputs of the last steps only, for example of the output phase.</summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="steps">All steps, T ≥ S.</param>
     /// <param name="from">The first step to read out.</param>
@@ -69,20 +69,20 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// The hidden states h(1) … h(T), (T, B, H). Differentiable once: with `create_graph` backward fails.
+    /// Computes the hidden states h(1) … h(T), (T, B, H). Differentiable once: with `create_graph` backward fails.
     /// </summary>
     /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or longer than
     /// all steps.</exception>
     public Tensor HiddenStates(Tensor input, long steps) => rnn.forward(input, steps);
 
     /// <summary>
-    /// The hidden states, step by step, each passing through a hook that records it or puts another in its place: what
-    /// the hook returns for h(t) is what h(t+1) and the output come from. Differentiable as often as one likes, and
-    /// slower than without a hook.
+    /// Computes the hidden states step by step. Each passes through a hook that records or replaces it: h(t+1) and the
+    /// output are computed from what the hook returns for h(t). Differentiable any number of times, and slower than
+    /// without a hook.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="steps">All steps, T.</param>
-    /// <param name="hook">Given t, from 1, and h(t) (B, H); returns h(t) or what is to stand in its place.</param>
+    /// <param name="hook">Receives t, from 1, and h(t) (B, H); returns h(t) or its replacement.</param>
     /// <returns>h(1) … h(T) as the hook returned them, (T, B, H).</returns>
     /// <example><code>
     /// // Without unit 5 from the end of the input on:
@@ -90,7 +90,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     /// var outputs = network.ReadOut(states);
     /// </code></example>
     /// <exception cref="ArgumentException">The input is not (S, B, κ) of the weights' type and device, or the hook
-    /// returns what is no h(t).</exception>
+    /// returns another shape, type or device.</exception>
     public Tensor HiddenStates(Tensor input, long steps, Func<long, Tensor, Tensor> hook)
     {
         ElmanRecurrence.Check(input, rnn.weight_ih, rnn.weight_hh, rnn.bias, steps);
@@ -112,16 +112,15 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// What training needs of a batch, in one pass where a fused kernel serves (float32 and float64), else through
-    /// autograd: L = mean (y − y*)² over the steps from `from` on, the share of outputs with the target's sign (0
-    /// counts as positive), and, if asked for, ∂L/∂θ written into every parameter's grad.
+    /// Computes what training needs of a batch: the loss L = mean (y − y*)² over the steps from `from` on, the accuracy,
+    /// which is the share of outputs with the target's sign (0 counts as positive), and, if wanted, ∂L/∂θ in the grad of
+    /// every parameter. A fused kernel does it in one pass if it serves (float32 and float64), otherwise autograd.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
-    /// <param name="target">y* (T − from, B, κ), of which T follows.</param>
+    /// <param name="target">y* (T − from, B, κ), which says what T is.</param>
     /// <param name="from">The first step whose output counts.</param>
-    /// <param name="gradients">Whether the gradients are wanted. What the grads held before is overwritten, not added
-    /// to.</param>
-    /// <param name="times">Where to add what the kernel's phases take.</param>
+    /// <param name="gradients">Whether the gradients are wanted. They overwrite those that are there.</param>
+    /// <param name="times">The time that each phase of the kernel takes is added to this.</param>
     internal (double Loss, double Accuracy) Score(
         Tensor input,
         Tensor target,
@@ -163,7 +162,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         return (both[0].item<double>(), both[1].item<double>());
     }
 
-    // Without a graph of autograd, whose nodes would be as many launches again.
+    // Without autograd's graph, whose nodes would double the number of launches.
     private (double Loss, double Accuracy) ScoreAsEnsemble(Tensor input, Tensor target, long from, bool gradients)
     {
         ElmanRecurrence.Check(input, InputWeights, RecurrentWeights, RecurrentBias, from + target.shape[0]);
@@ -196,7 +195,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         base.Dispose(disposing);
     }
 
-    /// <summary>Adds the gradient of β ‖W_hhᵀ W_hh − I‖² to that of W_hh, which must be there.</summary>
+    /// <summary>Adds the gradient of β ‖W_hhᵀ W_hh − I‖² to the grad of W_hh, which must exist.</summary>
     internal void AddSpectralPenalty(double beta)
     {
         using var scope = NewDisposeScope();
@@ -204,11 +203,11 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
         RecurrentWeights.grad!.add_(SpectralPenalty.Gradient(RecurrentWeights), beta);
     }
 
-    /// <summary>The outputs that belong to hidden states: (…, H) to (…, κ).</summary>
+    /// <summary>Computes the outputs (…, κ) of hidden states (…, H).</summary>
     public Tensor ReadOut(Tensor hidden) => readout.forward(hidden);
 }
 
-/// <summary>The recurrence alone; its parameters are named as PyTorch's RNNCell names them.</summary>
+/// <summary>The recurrence without the readout. Its parameters have the names of PyTorch's RNNCell.</summary>
 internal sealed class ElmanCell : nn.Module<Tensor, long, Tensor>
 {
     public readonly Parameter weight_ih; // (H, κ)

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Models;
 
-/// <summary>What the optimizer of one member of an ensemble is set to.</summary>
+/// <summary>The optimizer's settings for one member of an ensemble.</summary>
 internal sealed record AdamSettings(
     double LearningRate,
     double WeightDecay,
@@ -13,20 +13,19 @@ internal sealed record AdamSettings(
 
 /// <summary>
 /// Clipping and Adam for all members of an ensemble at once, each with its own norm, learning rate, decay and step
-/// count n.
-/// For a member:  g ← g · min(1, max / (‖g‖ + 1e-6)) + decay · θ,  m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,
-/// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε). Where the decay is decoupled (AdamW), θ ← θ − lr · decay · θ
-/// before that and nothing is added to g.
+/// count n. For a member:
+/// g ← g · min(1, max / (‖g‖ + 1e-6)) + decay · θ,  m ← β₁ m + (1 − β₁) g,  v ← β₂ v + (1 − β₂) g²,
+/// θ ← θ − lr / (1 − β₁ⁿ) · m / (√v / √(1 − β₂ⁿ) + ε). With decoupled decay (AdamW) nothing is added to g, and
+/// θ ← θ − lr · decay · θ comes first.
 /// </summary>
 /// <remarks>
 /// The last line is written as θ + m / (a √v + b), where a = −(1 − β₁ⁿ) / (lr √(1 − β₂ⁿ)) and b = −ε (1 − β₁ⁿ) / lr:
-/// two numbers a member and step. They are computed on the host, in float64, a hundred steps ahead, and go to the
-/// device in one piece.
-/// On a GPU <see cref="CudaAdam"/> does all of it in one launch, unless there is noise to add.
+/// two numbers for each member and step. They are computed on the host, in float64, a hundred steps ahead, and go to the
+/// device in one piece. On a GPU <see cref="CudaAdam"/> does all of it in one launch, unless there is noise to add.
 /// </remarks>
 internal sealed class EnsembleAdam : IDisposable
 {
-    // Adam's own defaults, as TorchSharp's and PyTorch's.
+    // The defaults of Adam in TorchSharp and PyTorch.
     private const double Beta1 = 0.9,
         Beta2 = 0.999,
         Epsilon = 1e-8,
@@ -45,7 +44,7 @@ internal sealed class EnsembleAdam : IDisposable
 
     /// <param name="means">m (N, P); taken over.</param>
     /// <param name="squares">v (N, P); taken over.</param>
-    /// <param name="settings">Each member's.</param>
+    /// <param name="settings">The settings of each member.</param>
     /// <param name="steps">n of each member so far.</param>
     public EnsembleAdam(Tensor means, Tensor squares, IEnumerable<AdamSettings> settings, IEnumerable<long> steps)
     {
@@ -65,11 +64,11 @@ internal sealed class EnsembleAdam : IDisposable
     /// <summary>v (N, P).</summary>
     public Tensor Squares { get; private set; }
 
-    /// <summary>n, each member's.</summary>
+    /// <summary>n of each member.</summary>
     public IReadOnlyList<long> Steps => _steps;
 
     /// <summary>Puts the members in another order, or leaves some out.</summary>
-    /// <param name="members">Which of the present ones.</param>
+    /// <param name="members">The numbers of the members that stay, in their new order.</param>
     /// <param name="onDevice">The same, on the device.</param>
     public void Choose(IReadOnlyList<int> members, Tensor onDevice)
     {

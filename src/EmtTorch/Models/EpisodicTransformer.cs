@@ -1,6 +1,5 @@
 using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
-using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -8,27 +7,26 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// A causal transformer (slow, semantic) with an episodic memory (fast) in each block: fast weights, a drifting context
-/// and a write gate; beside them, maybe, a graph (<see cref="GraphMemory"/>) and a store of earlier tokens
-/// (<see cref="RetrievalMemory"/>), each on its own switch of <see cref="ModelConfiguration"/>. Tokens are embedded, go
-/// through the blocks, are normed and read out:
+/// A causal transformer (slow, semantic) with episodic memories (fast) in each block. Tokens are embedded, go through the
+/// blocks, are normed and read out. A block has a <see cref="DriftingContext"/>, <see cref="CausalAttention"/> and a list
+/// of memories, each a <see cref="BlockMemory"/>, such as <see cref="FastWeightMemory"/>, <see cref="GraphMemory"/> and
+/// <see cref="RetrievalMemory"/>; <see cref="ModelConfiguration"/> switches each of them:
 /// <code>
-/// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before, <see cref="DriftingContext"/>
-/// x ← x + Attention(h̃) + Read(F₋₁),  F = γ F₋₁ + g η k vᵀ   <see cref="CausalAttention"/>, <see cref="FastWeightMemory"/>, <see cref="WriteGate"/>
-///       + Graph(h, h̃ − h)                                   <see cref="GraphMemory"/>
+/// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before
+/// x ← x + Attention(h̃) + Σ Memory(h̃, c)                   for fast weights Read(F₋₁), F = γ F₋₁ + g η k vᵀ
 /// x ← x + FFN(LN(x))
 /// </code>
-/// or, with residual "seed", x ← x + FFN(Attention(x̃) + Read(F₋₁)), the literal form of the source, with one norm
-/// before the readout.
+/// With residual "seed" a block is x ← x + FFN(Attention(x̃) + Σ Memory(x̃, c)), the literal form of the source, with the
+/// one norm before the readout.
 /// </summary>
 /// <remarks>
-/// What a token is depends on the tokens before it through the state alone, so that a document gives the same logits,
-/// to rounding, in one piece, in segments, and token by token.
+/// A token depends on the tokens before it through the state alone. A document therefore gives the same logits up to
+/// rounding in one piece, in segments, and token by token.
 /// </remarks>
 /// <example><code>
 /// using var network = new EpisodicTransformer(vocabularySize: 145, configuration.Model);
 /// var (hidden, state) = network.Read(segment1);                  // (B, T, d)
-/// (hidden, state) = network.Read(segment2, state);               // goes on where the first ended
+/// (hidden, state) = network.Read(segment2, state);               // continues where the first segment ended
 /// var logits = network.ReadOut(hidden);                          // (B, T, V)
 /// var text = network.Generate(prompt, tokens: 100, temperature: 0.8);
 /// </code></example>
@@ -41,8 +39,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     private readonly ModelConfiguration _model;
     private readonly int _vocabularySize;
 
-    /// <param name="vocabularySize">Tokens are 0 … V − 1.</param>
-    /// <param name="model">The sizes and switches, checked already.</param>
+    /// <param name="vocabularySize">V; tokens are 0 … V − 1.</param>
+    /// <param name="model">The sizes and switches, which have been checked.</param>
     public EpisodicTransformer(int vocabularySize, ModelConfiguration model)
         : base(nameof(EpisodicTransformer))
     {
@@ -53,31 +51,33 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model)).ToArray());
         norm = nn.LayerNorm(d, dtype: Dtype);
         readout = model.TieWeights ? null : new Projection(d, vocabularySize, model.Block);
-        // Embeddings of length 1 at first: the blocks add to them what is as large, and with tied weights logits are of
-        // the size 1.
+        // The first embeddings have length 1: what the blocks add to them is as large, and with tied weights logits are
+        // about 1.
         using (no_grad())
             embedding.weight!.mul_(1 / Math.Sqrt(d));
         RegisterComponents();
         this.KeepParameters();
-        if (model.Retrieval is { } retrieval)
-            Stores = new([.. blocks.Select(b => b.Retrieval!)], retrieval.Scope == "shared");
+        if (Find<RetrievalMemory>() is { Count: > 0 } retrievals)
+            Stores = new(retrievals);
     }
 
-    /// <summary>What the network stores of documents; null without retrieval.</summary>
+    /// <summary>What the network stores of documents, or null without retrieval.</summary>
     public EpisodicStores? Stores { get; }
 
     /// <summary>The type of weights and states.</summary>
     public ScalarType Dtype { get; }
 
-    /// <summary>The blocks' episodic memories, from the first block on; none without one.</summary>
-    public IReadOnlyList<FastWeightMemory> Memories => [.. blocks.Select(b => b.Memory).OfType<FastWeightMemory>()];
-
-    /// <summary>The blocks' graph memories, from the first block on; none without one.</summary>
-    public IReadOnlyList<GraphMemory> Graphs => [.. blocks.Select(b => b.Graph).OfType<GraphMemory>()];
+    /// <summary>The fast weights of the blocks, from the first block on. Empty if the network has none.</summary>
+    public IReadOnlyList<FastWeightMemory> Memories => Find<FastWeightMemory>();
 
     internal IReadOnlyList<EpisodicBlock> Blocks => [.. blocks];
 
-    /// <summary>Another of the same weights.</summary>
+    /// <summary>The blocks' memories of one class, from the first block on. Empty if the network has none.</summary>
+    /// <typeparam name="T">The class, say <see cref="GraphMemory"/>.</typeparam>
+    public IReadOnlyList<T> Find<T>()
+        where T : BlockMemory => [.. blocks.SelectMany(b => b.Memories).OfType<T>()];
+
+    /// <summary>A second network with the same weights.</summary>
     internal EpisodicTransformer Copy()
     {
         var copy = new EpisodicTransformer(_vocabularySize, _model);
@@ -87,11 +87,11 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         return copy.to(embedding.weight!.device);
     }
 
-    /// <summary>Logits of the token after each, from the start of a document.</summary>
+    /// <summary>Computes the logits of the token after each token, from the start of a document.</summary>
     /// <param name="input">Tokens (B, T), int64.</param>
     /// <returns>(B, T, V).</returns>
-    /// <exception cref="ArgumentException">The input is no (B, T) of int64, or has a token that the vocabulary
-    /// hasn't.</exception>
+    /// <exception cref="ArgumentException">The input is not (B, T) of int64, or a token is not in the
+    /// vocabulary.</exception>
     public override Tensor forward(Tensor input)
     {
         using var scope = NewDisposeScope();
@@ -101,15 +101,15 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// Reads a document, or its next segment. Where documents are stored, <see cref="EpisodicStores.Close"/> says when
-    /// they are over.
+    /// Reads a document, or its next segment. A network that stores documents is told of their end by <see
+    /// cref="EpisodicStores.Close"/>.
     /// </summary>
     /// <param name="tokens">(B, T), int64; T ≥ 0.</param>
-    /// <param name="state">What the segment before left; null at the document's start.</param>
-    /// <returns>What <see cref="ReadOut"/> makes logits of (B, T, d), and the state after the segment, both in the
-    /// caller's dispose scope.</returns>
-    /// <exception cref="ArgumentException">The tokens are no (B, T) of int64, there is one that the vocabulary hasn't,
-    /// or the state is of another batch or network.</exception>
+    /// <param name="state">The state returned for the previous segment, or null to start a new document.</param>
+    /// <returns>The hidden vectors (B, T, d), of which <see cref="ReadOut"/> makes logits, and the state after the
+    /// segment. Both are in the caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">The tokens are not (B, T) of int64, a token is not in the vocabulary, or the
+    /// state belongs to another batch or network.</exception>
     public (Tensor Hidden, EpisodicState State) Read(Tensor tokens, EpisodicState? state = null)
     {
         Require.Shape(tokens, [Require.Any, Require.Any]);
@@ -136,6 +136,8 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
 
             if (state.Layers.Count != blocks.Count)
                 throw new ArgumentException($"is of {state.Layers.Count} blocks, not of {blocks.Count}", nameof(state));
+            if (!blocks.Zip(state.Layers).All(b => b.First.Fits(b.Second)))
+                throw new ArgumentException("is of a network with other memories", nameof(state));
             foreach (var tensor in state.Tensors)
                 Require.Like(tensor, embedding.weight!, nameof(state));
         }
@@ -144,13 +146,13 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         return (hidden.MoveToOuterDisposeScope(), after);
     }
 
-    /// <summary><see cref="Read"/> of tokens that are known to be good.</summary>
+    /// <summary>The same as <see cref="Read"/>, without checks.</summary>
     internal (Tensor Hidden, EpisodicState State) Run(Tensor tokens, EpisodicState? state)
     {
         using var scope = NewDisposeScope();
         long batch = tokens.shape[0],
             length = tokens.shape[1];
-        state ??= FirstState(batch, tokens.device, (Stores?.Begin() ?? 0, 0));
+        state ??= FirstState(batch, tokens.device, new(Stores?.Begin() ?? 0, 0));
         var span = _model.Attention ? AttentionSpan.Of(_model, state, length, Dtype, tokens.device) : null;
         var x = embedding.forward(tokens); // (B, T, d)
         var layers = new LayerState[state.Layers.Count];
@@ -161,11 +163,11 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         return (norm.forward(x).MoveToOuterDisposeScope(), after);
     }
 
-    /// <summary>The state at the beginning of documents.</summary>
-    internal EpisodicState FirstState(long batch, Device device, (long Generation, long FirstDocument) documents) =>
+    /// <summary>Creates the state at the beginning of documents.</summary>
+    internal EpisodicState FirstState(long batch, Device device, DocumentNumbers documents) =>
         new(0, batch, [.. blocks.Select(b => b.FirstState(batch, device))]) { Documents = documents };
 
-    /// <summary>Logits (…, V) of what <see cref="Read"/> gives (…, d).</summary>
+    /// <summary>Computes the logits (…, V) of hidden vectors (…, d) from <see cref="Read"/>.</summary>
     public Tensor ReadOut(Tensor hidden) =>
         readout is null
             ? Projection.Multiply(hidden, embedding.weight!, null, _model.Autocast is not null)
@@ -178,12 +180,12 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         base.Dispose(disposing);
     }
 
-    /// <summary>Goes on with documents token by token.</summary>
-    /// <param name="prompt">Their beginnings (B, T), T ≥ 1.</param>
+    /// <summary>Continues documents token by token.</summary>
+    /// <param name="prompt">The beginnings of the documents (B, T), T ≥ 1.</param>
     /// <param name="tokens">How many tokens to add.</param>
-    /// <param name="temperature">What logits are divided by before a token is drawn; 0: the likeliest one is
+    /// <param name="temperature">Logits are divided by this before a token is drawn. With 0 the likeliest token is
     /// taken.</param>
-    /// <param name="generator">Where random numbers come from, on the network's device; null: Torch's own.</param>
+    /// <param name="generator">The source of random numbers, or null for Torch's own.</param>
     /// <returns>The added tokens (B, tokens).</returns>
     /// <exception cref="ArgumentException">The prompt is empty or wrong, or a number is negative.</exception>
     public Tensor Generate(Tensor prompt, int tokens, double temperature = 1, Generator? generator = null)
@@ -219,155 +221,4 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         Stores?.Close(state.Documents.Generation);
         return (tokens == 0 ? prompt.narrow(1, 0, 0).clone() : cat(added, 1)).MoveToOuterDisposeScope();
     }
-}
-
-/// <summary>One block: attention and episodic memory side by side, then the feed-forward network.</summary>
-internal sealed class EpisodicBlock : nn.Module
-{
-    private readonly LayerNorm? norm1,
-        norm2; // none in the seed's form
-    private readonly DriftingContext? drift;
-    private readonly CausalAttention? attention;
-    private readonly FastWeightMemory? memory;
-    private readonly GraphMemory? graph;
-    private readonly RetrievalMemory? retrieval;
-    private readonly Projection expand,
-        contract;
-    private readonly BlockMemory[] _others; // memories of the configuration's "memories"
-
-    public EpisodicBlock(ModelConfiguration model)
-        : base(nameof(EpisodicBlock))
-    {
-        long d = model.HiddenSize,
-            wide = model.FeedForwardSize ?? 4 * d;
-        var block = model.Block;
-        if (model.Residual == "pre_norm")
-            (norm1, norm2) = (nn.LayerNorm(d, dtype: block.Dtype), nn.LayerNorm(d, dtype: block.Dtype));
-        if (model.Drift)
-            drift = new(block);
-        if (model.Attention)
-            attention = new(model);
-        if (model.FastWeights is { } fastWeights)
-            memory = new(block, fastWeights);
-        if (model.Graph is { } nodes)
-            graph = new(block, nodes);
-        expand = new(d, wide, block);
-        contract = new(wide, d, block);
-        if (model.Retrieval is { } store)
-            retrieval = new(block, store);
-        _others = [.. model.Memories.Select(m => m.Create(block))];
-        RegisterComponents();
-        foreach (var (settings, other) in model.Memories.Zip(_others))
-            register_module($"memories_{Parts.NameOf(settings.GetType())}", other);
-        this.KeepParameters();
-    }
-
-    public FastWeightMemory? Memory => memory;
-
-    public GraphMemory? Graph => graph;
-
-    public RetrievalMemory? Retrieval => retrieval;
-
-    public LayerState FirstState(long batch, Device device)
-    {
-        (Tensor? Nodes, Tensor? Gates) first = graph is null ? (null, null) : graph.FirstState(batch, device);
-        return new(null, null, memory?.FirstState(batch, device), drift?.FirstState(batch, device))
-        {
-            Nodes = first.Nodes,
-            NodeGates = first.Gates,
-            Memories = [.. _others.Select(m => m.FirstState(batch, device))],
-        };
-    }
-
-    /// <param name="x">(B, T, d).</param>
-    /// <param name="state">What the tokens before left.</param>
-    /// <param name="span">What attention sees, where there is one.</param>
-    /// <param name="before">What all blocks have of the tokens before: where they are, in which documents.</param>
-    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span, EpisodicState before)
-    {
-        using var scope = NewDisposeScope();
-        Tensor own = norm1 is null ? x : norm1.forward(x),
-            h = own;
-        Tensor? contexts = null,
-            context = null,
-            keys = null,
-            values = null,
-            fast = null,
-            nodes = null,
-            gates = null,
-            added = null;
-        if (drift is not null)
-            (h, contexts, context) = drift.forward(h, state.Context!);
-        var search = retrieval?.Begin(
-            h,
-            contexts,
-            state.Context,
-            state.Recent,
-            new(before.Position, before.Documents.Generation, before.Documents.FirstDocument)
-        ); // goes on while the block attends
-        if (attention is not null)
-            (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
-        if (memory is not null)
-        {
-            (var read, fast) = memory.forward(h, contexts, state.FastWeights!);
-            added = added is null ? read : added + read;
-        }
-        if (graph is not null)
-        {
-            (var read, nodes, gates) = graph.forward(
-                own,
-                drift is null ? null : h - own,
-                state.Nodes!,
-                state.NodeGates!
-            );
-            added = added is null ? read : added + read;
-        }
-        if (search is not null)
-        {
-            var retrieved = retrieval!.End(h, search);
-            added = added is null ? retrieved : added + retrieved;
-        }
-        var others = new IReadOnlyDictionary<string, Tensor>[_others.Length];
-        for (int i = 0; i < others.Length; i++)
-        {
-            if (x.shape[1] == 0)
-            {
-                others[i] = Aliases(state.Memories[i]); // no token, nothing read
-                continue;
-            }
-            var input = new BlockInput(h, contexts, before.Position);
-            var (read, left) = _others[i].Read(input, state.Memories[i]);
-            others[i] = Aliases(left);
-            Require.Shape(read, x.shape, nameof(BlockMemory.Read));
-            added = added is null ? read : added + read;
-        }
-        Tensor after;
-        if (norm2 is null)
-        {
-            after = x + FeedForward(added ?? h);
-        }
-        else
-        {
-            x = added is null ? x : x + added;
-            after = x + FeedForward(norm2.forward(x));
-        }
-        var next = new LayerState(keys, values, fast, context)
-        {
-            Nodes = nodes,
-            NodeGates = gates,
-            Recent = search?.Recent,
-            Memories = others,
-        };
-        next.MoveToOuterDisposeScope();
-        return (after.MoveToOuterDisposeScope(), next);
-    }
-
-    // What a memory leaves may be what it was given, which belongs to another dispose scope.
-    private static Dictionary<string, Tensor> Aliases(IReadOnlyDictionary<string, Tensor> state) =>
-        state.ToDictionary(p => p.Key, p => p.Value.alias());
-
-    /// <summary>The feed-forward network's own weights.</summary>
-    public IEnumerable<Parameter> FeedForwardWeights => expand.parameters().Concat(contract.parameters());
-
-    public Tensor FeedForward(Tensor x) => contract.forward(expand.forward(x).gelu());
 }

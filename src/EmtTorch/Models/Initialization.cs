@@ -4,12 +4,12 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// First weights other than a new network's own, which are uniform within ±1/√H. They are made from these and from the
-/// default generator.
+/// First weights of an Elman network other than its own, which are uniform within ±1/√H. Both come from the default
+/// generator.
 /// </summary>
 internal static class Initialization
 {
-    /// <summary>W_hh becomes a random orthogonal matrix (Saxe et al. 2014); the other weights stay.</summary>
+    /// <summary>Makes W_hh a random orthogonal matrix (Saxe et al. 2014). The other weights stay.</summary>
     public static void Orthogonal(ElmanRnn network)
     {
         using var scope = NewDisposeScope();
@@ -20,13 +20,13 @@ internal static class Initialization
     }
 
     /// <summary>
-    /// Near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ + U, W_uh = Ψ_s +
-    /// U, W_r = Ψ_sᵀ + U, b = U, where U are the network's uniform weights times the noise.
+    /// Puts the weights near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ + U,
+    /// W_uh = Ψ_s + U, W_r = Ψ_sᵀ + U, b = U, where U is the network's uniform weights times the noise.
     /// </summary>
-    /// <param name="network">With uniform weights.</param>
-    /// <param name="task">Its task, of no more than H numbers in the history.</param>
-    /// <param name="noise">0 gives the circuit itself.</param>
-    /// <exception cref="ArgumentException">H is smaller than s·κ: there is no such basis.</exception>
+    /// <param name="network">A network with uniform weights.</param>
+    /// <param name="task">The task of the network, with s·κ ≤ H.</param>
+    /// <param name="noise">The factor of the uniform weights; 0 gives the circuit itself.</param>
+    /// <exception cref="ArgumentException">H is smaller than s·κ, so that there is no such basis.</exception>
     public static void Circuit(ElmanRnn network, LinearBinding task, double noise)
     {
         long hidden = network.RecurrentWeights.shape[0],
@@ -51,8 +51,8 @@ internal static class Initialization
     }
 
     /// <summary>
-    /// Orthonormal columns, uniform over all such matrices: Q of a Gaussian's QR, each column with the sign of R's
-    /// diagonal, without which Q would have the signs that the algorithm happens to choose (Mezzadri 2007).
+    /// Draws orthonormal columns, uniform over all such matrices: Q from the QR decomposition of a Gaussian matrix, each
+    /// column with the sign of R's diagonal. Without that the signs of Q would be the algorithm's choice (Mezzadri 2007).
     /// </summary>
     private static Tensor Orthonormal(long rows, long columns)
     {

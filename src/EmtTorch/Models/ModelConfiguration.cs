@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using System.Reflection;
 using System.Text.Json.Serialization;
 using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
@@ -10,7 +11,15 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Models;
 
-/// <summary>The network.</summary>
+/// <summary>The settings of the network, an Elman network or a transformer with episodic memories.</summary>
+/// <example><code>
+/// var model = new ModelConfiguration
+/// {
+///     Type = "episodic_transformer",
+///     HiddenSize = 64,
+///     Memories = [new FastWeightSettings { Write = "delta" }, new GraphSettings { Nodes = 64 }],
+/// };
+/// </code></example>
 [KeysOf(nameof(Type))]
 public sealed record ModelConfiguration
 {
@@ -88,32 +97,23 @@ public sealed record ModelConfiguration
 
     [Description("The episodic memory in each block: fast_weights, or none.")]
     [AllowedValues("fast_weights", "none")]
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings))]
     [OnlyFor(EpisodicTransformer)]
     public string Memory { get; init; } = "fast_weights";
 
-    [Description("Heads of the fast weights, each a matrix of hidden_size / memory_heads on both sides.")]
-    [Range(1, 1024)]
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.Heads))]
     [OnlyFor(EpisodicTransformer)]
     public int MemoryHeads { get; init; } = 1;
 
-    [Description(
-        "What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a "
-            + "key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token."
-    )]
-    [AllowedValues("hebbian", "delta", "hypernetwork")]
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.Write))]
     [OnlyFor(EpisodicTransformer)]
     public string Write { get; init; } = "hebbian";
 
-    [Description("The rank r of what a token writes, A Bᵀ = Σ a_i b_iᵀ. For write hypernetwork; 1 otherwise.")]
-    [Range(1, 64)]
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.HypernetworkRank))]
     [OnlyFor(EpisodicTransformer)]
     public int HypernetworkRank { get; init; } = 1;
 
-    [Description(
-        "How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, "
-            + "the source's form."
-    )]
-    [AllowedValues("linear", "softmax")]
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.Read))]
     [OnlyFor(EpisodicTransformer)]
     public string Read { get; init; } = "linear";
 
@@ -121,7 +121,7 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public bool Gate { get; init; } = true;
 
-    [Description("Whether fast weights decay, with a learned γ for each head; false: γ = 1.")]
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.Decay))]
     [OnlyFor(EpisodicTransformer)]
     public bool Decay { get; init; }
 
@@ -133,20 +133,15 @@ public sealed record ModelConfiguration
         "Nodes of the graph memory in each block, the tokens that were written most strongly so far; null: there "
             + "is none. It goes with any memory, also none."
     )]
-    [Range(1, 65536)]
+    [ShortFor(nameof(Memories), typeof(GraphSettings), nameof(GraphSettings.Nodes))]
     [OnlyFor(EpisodicTransformer)]
     public int? GraphNodes { get; init; }
 
-    [Description("Tokens after which the graph memory takes in new nodes; tokens read those from before.")]
-    [Range(1, 1_048_576)]
+    [ShortFor(nameof(Memories), typeof(GraphSettings), nameof(GraphSettings.Interval))]
     [OnlyFor(EpisodicTransformer)]
     public int GraphInterval { get; init; } = 32;
 
-    [Description(
-        "How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: "
-            + "softmax(q N') N', the source's form; no_edges: softmax(q N) N."
-    )]
-    [AllowedValues("addressed", "seed", "no_edges")]
+    [ShortFor(nameof(Memories), typeof(GraphSettings), nameof(GraphSettings.Read))]
     [OnlyFor(EpisodicTransformer)]
     public string GraphRead { get; init; } = "addressed";
 
@@ -159,15 +154,16 @@ public sealed record ModelConfiguration
     public string? Autocast { get; init; }
 
     [Description("A store of tokens of earlier chunks in each block, searched by every token; null: none.")]
+    [ShortFor(nameof(Memories), typeof(RetrievalConfiguration))]
     [OnlyFor(EpisodicTransformer)]
     public RetrievalConfiguration? Retrieval { get; init; }
 
-    [Description("Further memories in each block, by their names; see extensions.")]
+    [Description("The memories in each block, by their names: ours, and those of extensions.")]
     [Part, JsonIgnore]
     [OnlyFor(EpisodicTransformer)]
     public IReadOnlyList<MemorySettings> Memories { get; init; } = [];
 
-    /// <summary>Of a transformer: what its blocks' parts have in common.</summary>
+    /// <summary>Of a transformer: the sizes and switches that the parts of its blocks share.</summary>
     [JsonIgnore]
     internal BlockShape Block =>
         new(HiddenSize, ScalarType)
@@ -178,20 +174,67 @@ public sealed record ModelConfiguration
             Gate = Gate,
         };
 
-    /// <summary>Of a transformer: the blocks' fast weights; null where there are none.</summary>
+    /// <summary>
+    /// Of a transformer: the memories of each block, in the order in which their reads are added. Those of the short
+    /// keys are among them, unless <see cref="Memories"/> has one of the same name.
+    /// </summary>
     [JsonIgnore]
-    internal FastWeightSettings? FastWeights =>
-        Memory == "fast_weights" ? new(MemoryHeads, Write, Read, Decay, HypernetworkRank) : null;
+    internal IReadOnlyList<MemorySettings> BlockMemories =>
+        [.. Short.Where(s => Memories.All(m => m.Name != s.Name)).Concat(Memories).OrderBy(m => m.Place)];
 
-    /// <summary>Of a transformer: the blocks' graphs; null where there are none.</summary>
-    [JsonIgnore]
-    internal GraphSettings? Graph => GraphNodes is { } nodes ? new(nodes, GraphInterval, GraphRead) : null;
+    /// <summary>Of a transformer: the settings of a memory of the blocks, or null if there is none of this class.</summary>
+    internal T? Find<T>()
+        where T : MemorySettings => BlockMemories.OfType<T>().FirstOrDefault();
+
+    // The memories that the short keys ask for.
+    private IEnumerable<MemorySettings> Short
+    {
+        get
+        {
+            if (Memory != "none")
+            {
+                yield return new FastWeightSettings
+                {
+                    Heads = MemoryHeads,
+                    Write = Write,
+                    Read = Read,
+                    Decay = Decay,
+                    HypernetworkRank = HypernetworkRank,
+                };
+            }
+            if (GraphNodes is { } nodes)
+            {
+                yield return new GraphSettings
+                {
+                    Nodes = nodes,
+                    Interval = GraphInterval,
+                    Read = GraphRead,
+                };
+            }
+            if (Retrieval is not null)
+                yield return Retrieval;
+        }
+    }
+
+    // The path of a memory's setting, or of the short key that it comes from.
+    private string PathOf(MemorySettings memory, string setting)
+    {
+        var path = SettingRule.Join($"memories.{memory.Name}", setting);
+        if (Memories.Contains(memory))
+            return $"model.{path}";
+        var (property, whole) = typeof(ModelConfiguration)
+            .GetProperties()
+            .Select(p => (p.Name, p.GetCustomAttribute<ShortForAttribute>()?.Path))
+            .Where(p => p.Path is not null && path.StartsWith(p.Path, StringComparison.Ordinal))
+            .MaxBy(p => p.Path!.Length);
+        return $"model.{SettingRule.KeyOf(property)}{path[whole!.Length..]}";
+    }
 
     /// <summary>The type of numbers to compute with.</summary>
     [JsonIgnore]
     internal ScalarType ScalarType => Dtype == "float64" ? torch.ScalarType.Float64 : torch.ScalarType.Float32;
 
-    /// <summary>Whether it is an <see cref="Models.EpisodicTransformer"/>.</summary>
+    /// <summary>Whether the network is an <see cref="Models.EpisodicTransformer"/>.</summary>
     [JsonIgnore]
     public bool IsTransformer => Type == EpisodicTransformer;
 
@@ -205,44 +248,41 @@ public sealed record ModelConfiguration
             );
         }
 
-        if (IsTransformer)
+        foreach (var problem in IsTransformer ? CheckTransformer() : CheckElman(task))
+            yield return problem;
+    }
+
+    private IEnumerable<ConfigurationProblem> CheckTransformer()
+    {
+        if (Attention && HiddenSize % (2 * Heads) != 0)
         {
-            if (Attention && HiddenSize % (2 * Heads) != 0)
-            {
-                yield return new(
-                    "model.heads",
-                    $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a "
-                        + "head's numbers are rotated two by two)"
-                );
-            }
-
-            if (Memory != "none" && HiddenSize % MemoryHeads != 0)
-            {
-                yield return new(
-                    "model.memory_heads",
-                    $"found {MemoryHeads}; allowed: numbers that divide hidden_size, {HiddenSize}"
-                );
-            }
-
-            if (HypernetworkRank > 1 && (Memory == "none" || Write != "hypernetwork"))
-            {
-                yield return new(
-                    "model.hypernetwork_rank",
-                    $"found {HypernetworkRank} beside {(Memory == "none" ? "memory none" : $"write {Write}")}; allowed: 1, or write hypernetwork"
-                );
-            }
-
-            foreach (var problem in Retrieval?.Check(HiddenSize, Gate) ?? [])
-                yield return problem;
-            foreach (var memory in Memories)
-            {
-                foreach (var message in memory.Check(Block))
-                    yield return new($"model.memories.{Parts.NameOf(memory.GetType())}", message);
-            }
-            if (Autocast is not null && Dtype != "float32")
-                yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
-            yield break;
+            yield return new(
+                "model.heads",
+                $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a "
+                    + "head's numbers are rotated two by two)"
+            );
         }
+
+        if (HypernetworkRank > 1 && Memory == "none")
+        {
+            yield return new(
+                "model.hypernetwork_rank",
+                $"found {HypernetworkRank} beside memory none; allowed: 1, or write hypernetwork"
+            );
+        }
+
+        foreach (var memory in BlockMemories)
+        {
+            foreach (var (path, message) in memory.Check(Block))
+                yield return new(PathOf(memory, path), message);
+        }
+
+        if (Autocast is not null && Dtype != "float32")
+            yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
+    }
+
+    private IEnumerable<ConfigurationProblem> CheckElman(TaskConfiguration task)
+    {
         if (task.Other?.WhyBias is { } why && !Bias)
             yield return new("model.bias", $"found false; {task.Label} needs true: {why}");
 

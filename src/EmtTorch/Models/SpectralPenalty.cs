@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// Soft orthogonality: β ‖WᵀW − I‖² (Frobenius) in what is minimised, which draws the singular values of W to 1
-/// (Vorontsov et al. 2017).
+/// Soft orthogonality: β ‖WᵀW − I‖² (Frobenius) is added to the loss and draws the singular values of W to 1 (Vorontsov
+/// et al. 2017).
 /// </summary>
 internal static class SpectralPenalty
 {

@@ -1,9 +1,9 @@
 namespace EmtTorch.Settings;
 
-/// <summary>What a misspelt name was meant to be.</summary>
+/// <summary>Guesses what a misspelt name was meant to be.</summary>
 internal static class NearestName
 {
-    /// <returns>The nearest candidate, or null where none is near: no more than a third of its letters wrong.</returns>
+    /// <returns>The nearest candidate, or null if more than a third of its letters would be wrong.</returns>
     public static string? To(string name, IEnumerable<string> candidates)
     {
         var nearest = candidates
@@ -19,7 +19,7 @@ internal static class NearestName
     }
 
     /// <summary>
-    /// Edit distance in which two neighbours in the wrong order are one mistake (optimal string alignment).
+    /// The edit distance. Two neighbours in the wrong order count as one mistake (optimal string alignment).
     /// </summary>
     internal static int Distance(string a, string b)
     {

@@ -12,14 +12,15 @@ public sealed class NamedAttribute(string name) : Attribute
 }
 
 /// <summary>
-/// A setting that is one of the named classes of the property's type: its name is a key beside the others, and its
-/// settings are below that. A list holds several: the names are keys of an object that is called as the property.
+/// A setting that is one of the named classes of the property's type. The name of the class is a key beside the other
+/// keys, and its settings stand below that. A list holds several classes: their names are the keys of an object with the
+/// property's name.
 /// </summary>
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class PartAttribute : Attribute;
 
-/// <summary>A text that may also be the name of one of the named classes of a type.</summary>
-/// <param name="type">What all of them are.</param>
+/// <summary>A text that may also be the name of a named class.</summary>
+/// <param name="type">The base type of these classes.</param>
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class OrNameOfAttribute(Type type) : Attribute
 {
@@ -27,7 +28,26 @@ internal sealed class OrNameOfAttribute(Type type) : Attribute
 }
 
 /// <summary>
-/// Tasks, memories and analyses, found by their names: those of this library and those of assemblies that were added.
+/// A key that is short for a named part in a list, or for one of the part's settings: a key from before the part had a
+/// name. What the setting says of itself holds for the key too. The key is refused beside the part itself.
+/// </summary>
+/// <param name="list">The property with the list of parts.</param>
+/// <param name="part">The part's class.</param>
+/// <param name="setting">The part's property, or null if the key is short for the part as a whole.</param>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class ShortForAttribute(string list, Type part, string? setting = null) : Attribute
+{
+    public string List { get; } = SettingRule.KeyOf(list);
+
+    public string Part { get; } = Parts.NameOf(part);
+
+    public PropertyInfo? Setting { get; } = setting is null ? null : part.GetProperty(setting)!;
+
+    public string Path => $"{List}.{Part}{(Setting is null ? "" : $".{SettingRule.KeyOf(Setting.Name)}")}";
+}
+
+/// <summary>
+/// Finds tasks, memories and analyses by their names: those of this library and those of assemblies that were added.
 /// </summary>
 /// <example><code>
 /// Parts.Add(Assembly.LoadFrom("MyLab.dll"));
@@ -42,10 +62,11 @@ public static partial class Parts
     /// <summary>Changes whenever an assembly is added.</summary>
     internal static int Version => _all.Count;
 
-    /// <summary>Adds the named classes of an assembly. One that is added already changes nothing.</summary>
+    /// <summary>Adds the named classes of an assembly. Adding the same assembly again changes nothing.</summary>
     /// <param name="assembly">The assembly.</param>
     /// <exception cref="ArgumentException">
-    /// A name is taken, or is none for a setting, or a class can't be made.
+    /// A name is taken or has other characters than small letters, digits and underscores, or a class is abstract or has
+    /// no public constructor without arguments.
     /// </exception>
     public static void Add(Assembly assembly)
     {
@@ -58,6 +79,13 @@ public static partial class Parts
         }
     }
 
+    /// <summary>Whether an assembly was added.</summary>
+    internal static bool IsAdded(Assembly assembly)
+    {
+        lock (Adding)
+            return Added.Contains(assembly);
+    }
+
     /// <summary>The named classes of a kind, by name.</summary>
     internal static IReadOnlyDictionary<string, Type> Of(Type kind) =>
         _all.Where(p => p.Value.IsAssignableTo(kind)).ToDictionary();
@@ -66,7 +94,7 @@ public static partial class Parts
     internal static IEnumerable<Type> In(Assembly assembly) =>
         assembly.GetTypes().Where(t => t.IsDefined(typeof(NamedAttribute), inherit: false));
 
-    /// <summary>A class's name.</summary>
+    /// <summary>The name of a named class.</summary>
     internal static string NameOf(Type type) => type.GetCustomAttribute<NamedAttribute>()!.Name;
 
     private static SortedDictionary<string, Type> With(SortedDictionary<string, Type> all, Assembly assembly)

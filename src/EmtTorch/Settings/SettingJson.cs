@@ -5,7 +5,7 @@ using System.Text.Json.Serialization;
 
 namespace EmtTorch.Settings;
 
-/// <summary>How settings are written: keys in snake_case, indented, nothing escaped that need not be.</summary>
+/// <summary>Writes settings: keys in snake_case, indented, with no needless escapes.</summary>
 internal static class SettingJson
 {
     public static readonly JsonSerializerOptions Options = new()
@@ -22,7 +22,7 @@ internal static class SettingJson
         public override BigInteger Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
             throw new NotSupportedException();
 
-        // As a number, however long: JSON sets no limit.
+        // As a number: JSON sets no limit to its length.
         public override void Write(Utf8JsonWriter writer, BigInteger value, JsonSerializerOptions options) =>
             writer.WriteRawValue(value.ToString());
     }

@@ -20,7 +20,7 @@ internal sealed class SettingRule
     /// <summary>The rule of a record of settings: a run's, or an experiment's.</summary>
     public static SettingRule Of<T>() => Cache<T>.Rule;
 
-    // Made anew where assemblies were added.
+    // Made again after an assembly was added.
     private static class Cache<T>
     {
         private static (int Version, SettingRule Rule) _made = (-1, null!);
@@ -49,8 +49,11 @@ internal sealed class SettingRule
     private readonly int _minItems,
         _maxItems = int.MaxValue;
     private readonly string[] _exactlyOne = [];
-    private readonly string? _onlyFor; // the kind that this key is for, by…
+    private readonly string[]? _onlyFor; // the kinds that this key is for, by…
     private readonly string? _kindKey; // …this key of the object that it is in
+    private readonly bool _takesAnyKey; // with values by the rule of the items, if there is one
+    private readonly string? _words;
+    private readonly ShortForAttribute? _shortFor;
     private readonly JsonNode[] _choices = [];
     private readonly bool _takesParts; // some keys are names of parts
     private readonly RegularExpressionAttribute? _pattern;
@@ -64,62 +67,46 @@ internal sealed class SettingRule
     private SettingRule(Type type, PropertyInfo? property, object? value, bool element = false)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
-        _kind =
-            type == typeof(string) ? "string"
-            : type == typeof(bool) ? "boolean"
-            : type == typeof(double) ? "number"
-            : type == typeof(int) || type == typeof(long) || type == typeof(BigInteger) ? "integer"
-            : type.IsGenericType
-            && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>)
-            && property?.IsDefined(typeof(PartAttribute)) != true
-                ? "array"
-            : "object";
+        _shortFor = property?.GetCustomAttribute<ShortForAttribute>();
+        T? Said<T>()
+            where T : Attribute => property?.GetCustomAttribute<T>() ?? _shortFor?.Setting?.GetCustomAttribute<T>();
+        bool isPart = property?.IsDefined(typeof(PartAttribute)) == true;
+        _kind = isPart ? "object" : JsonTypeOf(type);
 
         if (property is not null && !element)
         {
-            _required = property.IsDefined(typeof(RequiredMemberAttribute));
-            _onlyFor = property.GetCustomAttribute<OnlyForAttribute>()?.Kind;
+            _required =
+                property.IsDefined(typeof(RequiredMemberAttribute)) || property.IsDefined(typeof(RequiredAttribute));
+            _onlyFor = property.GetCustomAttribute<OnlyForAttribute>()?.Kinds;
             _nullable =
                 new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable
                 && !property.IsDefined(typeof(JsonIgnoreAttribute));
             _description =
-                property.GetCustomAttribute<DescriptionAttribute>()?.Description
-                + (_onlyFor is null ? "" : $" For {_onlyFor} alone.");
+                Said<DescriptionAttribute>()?.Description
+                + (_shortFor is null ? "" : $" Short for {_shortFor.Path}.")
+                + (_onlyFor is null ? "" : $" For {string.Join(" and ", _onlyFor)} alone.");
             if (!_required && _kind != "object" && value is not (null or ""))
                 _default = JsonSerializer.SerializeToNode(value, SettingJson.Options);
         }
 
+        _words = _kind == "array" ? null : property?.GetCustomAttribute<InWordsAttribute>()?.Words;
         switch (_kind)
         {
-            case "object" when property?.IsDefined(typeof(PartAttribute)) == true:
+            case "object" when type == typeof(JsonObject):
+                _takesAnyKey = true;
+                break;
+            case "object" when type.IsGenericType && type.GetGenericTypeDefinition() == typeof(OrderedDictionary<,>):
+                (_takesAnyKey, _words) = (true, null);
+                _items = new(type.GetGenericArguments()[1], property, null);
+                break;
+            case "object" when isPart:
                 _takesParts = true;
-                foreach (var (name, part) in Parts.Of(type.GetGenericArguments()[0]))
-                    Keys.Add(name, new(part, null, null));
+                AddParts(type.GetGenericArguments()[0]);
                 break;
             case "object":
-                value ??= Activator.CreateInstance(type);
                 _description ??= type.GetCustomAttribute<DescriptionAttribute>()?.Description;
-                string[] ways = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties ?? [];
-                foreach (var p in type.GetProperties().Where(p => p.CanWrite))
-                {
-                    List<string> names = [];
-                    if (p.IsDefined(typeof(PartAttribute)) && !p.PropertyType.IsGenericType)
-                    {
-                        _takesParts = true;
-                        foreach (var (name, part) in Parts.Of(p.PropertyType))
-                        {
-                            names.Add(name);
-                            Keys.Add(name, new(part, null, null));
-                        }
-                    }
-                    else
-                    {
-                        names.Add(KeyOf(p.Name));
-                        Keys.Add(names[0], new(p.PropertyType, p, p.GetValue(value)));
-                    }
-                    if (ways.Contains(p.Name))
-                        _exactlyOne = [.. _exactlyOne, .. names];
-                }
+                _takesParts = type.GetProperties().Any(IsOnePart);
+                _exactlyOne = AddProperties(type, value ?? Activator.CreateInstance(type)!);
                 if (type.GetCustomAttribute<KeysOfAttribute>()?.Property is { } kinds)
                     _kindKey = KeyOf(kinds);
                 break;
@@ -134,15 +121,12 @@ internal sealed class SettingRule
                 break;
             default:
                 _choices =
-                    property
-                        ?.GetCustomAttribute<AllowedValuesAttribute>()
-                        ?.Values.Select(v => JsonSerializer.SerializeToNode(v)!)
-                        .ToArray()
+                    Said<AllowedValuesAttribute>()?.Values.Select(v => JsonSerializer.SerializeToNode(v)!).ToArray()
                     ?? [];
                 if (property?.GetCustomAttribute<OrNameOfAttribute>() is { } others)
                     _choices = [.. _choices, .. Parts.Of(others.Type).Keys.Select(name => JsonValue.Create(name))];
-                _pattern = property?.GetCustomAttribute<RegularExpressionAttribute>();
-                if (property?.GetCustomAttribute<RangeAttribute>() is { } range)
+                _pattern = Said<RegularExpressionAttribute>();
+                if (Said<RangeAttribute>() is { } range)
                 {
                     _minimum = Convert.ToString(range.Minimum, CultureInfo.InvariantCulture);
                     _maximum = range.Maximum is double.MaxValue
@@ -154,8 +138,46 @@ internal sealed class SettingRule
         }
     }
 
+    private static string JsonTypeOf(Type type) =>
+        type == typeof(string) ? "string"
+        : type == typeof(bool) ? "boolean"
+        : type == typeof(double) ? "number"
+        : type == typeof(int) || type == typeof(long) || type == typeof(BigInteger) ? "integer"
+        : type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) ? "array"
+        : "object";
+
+    // Whether the names of parts are keys beside the others.
+    private static bool IsOnePart(PropertyInfo property) =>
+        property.IsDefined(typeof(PartAttribute)) && !property.PropertyType.IsGenericType;
+
+    /// <summary>Adds the keys of a record.</summary>
+    /// <returns>The keys of which exactly one must be given; none if there is no such rule.</returns>
+    private string[] AddProperties(Type type, object defaults)
+    {
+        string[] ways = type.GetCustomAttribute<ExactlyOneAttribute>()?.Properties ?? [];
+        List<string> exactlyOne = [];
+        foreach (var property in type.GetProperties().Where(p => p.CanWrite))
+        {
+            int before = Keys.Count;
+            if (IsOnePart(property))
+                AddParts(property.PropertyType);
+            else
+                Keys.Add(KeyOf(property.Name), new(property.PropertyType, property, property.GetValue(defaults)));
+            if (ways.Contains(property.Name))
+                exactlyOne.AddRange(Keys.Keys.Skip(before));
+        }
+        return [.. exactlyOne];
+    }
+
+    private void AddParts(Type kind)
+    {
+        foreach (var (name, part) in Parts.Of(kind))
+            Keys.Add(name, new(part, null, null));
+    }
+
     /// <summary>
-    /// The rule of a setting by its path, training.steps; null where there is none, and what is wrong with the path.
+    /// Finds the rule of a setting by its path, such as training.steps. If there is none, the result is null and the
+    /// problem says what is wrong with the path.
     /// </summary>
     public SettingRule? Find(string path, out ConfigurationProblem? problem)
     {
@@ -179,6 +201,8 @@ internal sealed class SettingRule
     public string Allowed =>
         _kind switch
         {
+            _ when _words is not null => _words,
+            "object" when _takesAnyKey => "an object" + (_items is null ? "" : $", each of its keys {_items.Allowed}"),
             "object" => $"an object with the keys {string.Join(", ", Keys.Keys)}",
             "array" => (
                 _minItems == _maxItems ? $"a list of {_minItems}"
@@ -203,7 +227,7 @@ internal sealed class SettingRule
         } + (_nullable ? ", or null" : "");
 
     /// <summary>
-    /// Checks a value and all that is in it. Keys with a bad value are taken out of their object, so that the rest can
+    /// Checks a value and everything in it. Keys with a bad value are removed from their object, so that the rest can
     /// still be bound and checked further.
     /// </summary>
     /// <returns>Whether the value can be bound.</returns>
@@ -246,7 +270,12 @@ internal sealed class SettingRule
         var given = section.Select(p => p.Key).ToArray();
         foreach (var key in given)
         {
-            if (path.Length == 0 && key == "$schema")
+            if (_takesAnyKey)
+            {
+                if (_items?.Check(section[key], Join(path, key), problems) == false)
+                    section.Remove(key);
+            }
+            else if (path.Length == 0 && key == "$schema")
             {
                 section.Remove(key);
             }
@@ -260,20 +289,23 @@ internal sealed class SettingRule
                 section.Remove(key);
             }
         }
-        if (KindOf(section) is { } kind)
+        var kind = KindOf(section);
+        foreach (var (key, rule) in Keys.Where(k => kind is not null && given.Contains(k.Key) && !k.Value.IsFor(kind)))
         {
-            foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && !k.Value.IsFor(kind)))
-            {
-                problems.Add(
-                    new(Join(path, key), $"is for {_kindKey} {rule._onlyFor} only, and this is {kind}: leave it out")
-                );
-                section.Remove(key);
-            }
+            var kinds = string.Join(" and ", rule._onlyFor!);
+            problems.Add(new(Join(path, key), $"is for {_kindKey} {kinds} only, and this is {kind}: leave it out"));
+            section.Remove(key);
+        }
+
+        foreach (var (key, rule) in Keys.Where(k => given.Contains(k.Key) && k.Value.IsReplaced(section)))
+        {
+            problems.Add(new(Join(path, key), $"is short for {rule._shortFor!.Path}: give one of the two"));
+            section.Remove(key);
         }
 
         foreach (var (key, rule) in Keys)
         {
-            if (rule._required && !given.Contains(key))
+            if (rule._required && !given.Contains(key) && rule.IsFor(kind))
                 problems.Add(new(Join(path, key), $"is missing; needed: {rule.Allowed}"));
         }
 
@@ -290,13 +322,20 @@ internal sealed class SettingRule
         }
     }
 
-    private bool IsFor(string kind) => _onlyFor is null || _onlyFor == kind;
+    // Whether the part that a key is short for is given itself.
+    private bool IsReplaced(JsonObject section) =>
+        _shortFor is not null && (section[_shortFor.List] as JsonObject)?.ContainsKey(_shortFor.Part) == true;
 
-    // Of which kind an object is: what it says, or the default.
+    private bool IsFor(string? kind) => _onlyFor is null || _onlyFor.Contains(kind);
+
+    // The kind of an object: the one that it names, or the default.
     private string? KindOf(JsonObject section) =>
         _kindKey is null ? null : (string?)(section[_kindKey] ?? Keys[_kindKey]._default);
 
-    /// <summary>Takes the keys out of an object, and of those in it, that are for another kind than theirs.</summary>
+    /// <summary>
+    /// Takes keys out of an object, and out of those in it, that are for another kind than theirs, or short for a part
+    /// that is there itself.
+    /// </summary>
     public void RemoveForeign(JsonObject section)
     {
         if (KindOf(section) is { } kind)
@@ -304,6 +343,8 @@ internal sealed class SettingRule
             foreach (var (key, _) in Keys.Where(k => !k.Value.IsFor(kind)))
                 section.Remove(key);
         }
+        foreach (var (key, _) in Keys.Where(k => k.Value.IsReplaced(section)))
+            section.Remove(key);
 
         foreach (var (key, rule) in Keys)
         {
@@ -312,7 +353,7 @@ internal sealed class SettingRule
         }
     }
 
-    /// <summary>What to say of a key that this object doesn't have.</summary>
+    /// <summary>The message for a key that this object does not have.</summary>
     public string UnknownKey(string key) =>
         NearestName.To(key, Keys.Keys) is { } near ? $"unknown key; did you mean {near}?"
         : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}"
@@ -326,7 +367,7 @@ internal sealed class SettingRule
         var text = node.GetValue<string>();
         if (_choices.Length > 0)
             return _choices.Any(c => Text(c) == text);
-        // All of it: $ alone would let a line's end pass.
+        // The match must be the whole text: $ alone would accept a line break at the end.
         return _pattern is null
             || Regex.Match(text, _pattern.Pattern) is { Success: true } match && match.Length == text.Length;
     }
@@ -337,7 +378,7 @@ internal sealed class SettingRule
         bool plain = text.AsSpan().TrimStart('-').IndexOfAnyExceptInRange('0', '9') < 0;
         if (!plain)
         {
-            // JSON knows no integers: 2e4 and 64.0 are whole too. Beyond 2^53 such forms aren't exact.
+            // JSON has no integers: 2e4 and 64.0 are whole numbers too. Beyond 2^53 these forms are not exact.
             if (
                 !double.TryParse(text, CultureInfo.InvariantCulture, out double d)
                 || !double.IsInteger(d)
@@ -364,7 +405,7 @@ internal sealed class SettingRule
         return (_above ? value > minimum : value >= minimum) && value <= maximum;
     }
 
-    // A text's characters, any other value's JSON.
+    // The characters of a text, or the JSON of any other value.
     private static string Text(JsonNode node) =>
         node.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : node.ToJsonString();
 

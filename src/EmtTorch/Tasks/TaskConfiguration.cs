@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tasks;
 
 /// <summary>
-/// A linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)], or xor, or flip_flop; or a task on tokens.
+/// The key `task` of a configuration: a linear variable binding task, y(t) = Fᵀ [y(t−s); …; y(t−1)] (Eq. 4 of arXiv
+/// 2310.02430), xor, flip_flop, or a task with settings of its own.
 /// </summary>
 [ExactlyOne(nameof(Name), nameof(Id), nameof(Matrix), nameof(Terms), nameof(Own))]
 public sealed record TaskConfiguration
@@ -38,46 +39,45 @@ public sealed record TaskConfiguration
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<DelayedPermutation>? Terms { get; init; }
 
-    [Description(
-        "Of xor alone: the two delays a and b of y(t) = -y(t - a) · y(t - b), one of them s; left out: 1 and s."
-    )]
+    [Description("Only for xor: the delays a and b of y(t) = -y(t - a) · y(t - b), one of them s; left out: 1 and s.")]
     [Length(2, 2), Range(1, 1024)]
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public IReadOnlyList<int>? Delays { get; init; }
 
-    /// <summary>A task with settings of its own, by its name; null for one of the others.</summary>
+    /// <summary>The settings of a task that has its own, such as all tasks on tokens; null for other tasks.</summary>
     [Part, JsonIgnore]
     public TaskSettings? Own { get; init; }
 
-    [Description("Numbers in a variable; bits in flip_flop. Not for tasks on tokens.")]
+    [Description("The size of a variable; in flip_flop the number of bits. Not for tasks on tokens.")]
     [Range(1, 1024)]
     public int D { get; init; } = UsualD;
 
     [Description(
-        "Variables in the history: steps of the input phase; to be left out in flip_flop. Not for tasks on tokens."
+        "The number of variables in the history, and of steps in the input phase. Not for flip_flop, nor for tasks on "
+            + "tokens."
     )]
     [Range(1, 1024)]
     public int S { get; init; } = UsualS;
 
-    /// <summary>A task of a name that is no linear one: xor, flip_flop.</summary>
+    /// <summary>A task by name that is not linear: xor or flip_flop; null for other tasks.</summary>
     internal NamedTask? Other =>
         Name is not null && Parts.Of(typeof(NamedTask)).TryGetValue(Name, out var type)
             ? (NamedTask)Activator.CreateInstance(type)!
             : null;
 
-    /// <summary>Whether it is a <see cref="LinearBinding"/>, for which there is a circuit.</summary>
+    /// <summary>Whether the task is a <see cref="LinearBinding"/>, for which there is a circuit.</summary>
     [JsonIgnore]
     public bool IsLinearBinding => Own is null && Other is null;
 
-    /// <summary>Whether it is a task on tokens, an <see cref="ITokenTask"/>.</summary>
+    /// <summary>Whether the task is one on tokens, an <see cref="ITokenTask"/>.</summary>
     [JsonIgnore]
     public bool IsOnTokens => Own is TokenTaskSettings;
 
-    /// <summary>The settings, where it is a task on tokens; null elsewhere.</summary>
+    /// <summary>The settings of a task on tokens; null for other tasks.</summary>
     [JsonIgnore]
     public TokenTaskSettings? Tokens => Own as TokenTaskSettings;
 
-    /// <summary>What people call it.</summary>
+    /// <summary>The task's name in messages and reports.</summary>
     [JsonIgnore]
     public string Label =>
         this switch
@@ -89,22 +89,22 @@ public sealed record TaskConfiguration
             _ => "of terms",
         };
 
-    /// <summary>The task's generator, where it is one on tokens.</summary>
-    /// <param name="horizon">How long documents are, in what the task counts.</param>
-    /// <param name="device">Where batches are made.</param>
-    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration
-    /// that was loaded.</exception>
+    /// <summary>Creates a task on tokens.</summary>
+    /// <param name="horizon">The length of documents, in the unit that the task's description states.</param>
+    /// <param name="device">The device of the batches.</param>
+    /// <exception cref="ArgumentException">The task is not one on tokens, or a rule is broken. A loaded configuration
+    /// breaks none.</exception>
     public ITokenTask ToTokenTask(int horizon, Device device) =>
         Tokens?.Create(horizon, device) ?? throw new ArgumentException("the task is not one on tokens");
 
-    /// <summary>Tokens of a document at a horizon, where the task is one on tokens; 0 elsewhere.</summary>
+    /// <summary>The number of tokens of a document at a horizon; 0 for tasks that are not on tokens.</summary>
     public long TokensAt(int horizon) => Tokens?.TokensAt(horizon) ?? 0;
 
-    /// <summary>The task's generator, where it is one on sequences of numbers.</summary>
+    /// <summary>Creates a task on sequences of numbers.</summary>
     /// <param name="dtype">The numbers' type.</param>
-    /// <param name="device">Where batches are made.</param>
-    /// <exception cref="ArgumentException">It is one on tokens, or a rule is broken; the latter never for a
-    /// configuration that was loaded.</exception>
+    /// <param name="device">The device of the batches.</param>
+    /// <exception cref="ArgumentException">The task is one on tokens, or a rule is broken. A loaded configuration
+    /// breaks none.</exception>
     public ISequenceTask ToSequenceTask(ScalarType dtype, Device device) =>
         Own switch
         {
@@ -113,9 +113,9 @@ public sealed record TaskConfiguration
             _ => throw new ArgumentException("the task is one on tokens"),
         };
 
-    /// <summary>The task itself, where it is a linear variable binding task.</summary>
-    /// <exception cref="ArgumentException">It is another, or a rule is broken; the latter never for a configuration
-    /// that was loaded.</exception>
+    /// <summary>Creates a linear variable binding task.</summary>
+    /// <exception cref="ArgumentException">The task is another, or a rule is broken. A loaded configuration breaks
+    /// none.</exception>
     public LinearBinding ToLinearBinding() =>
         this switch
         {
@@ -130,7 +130,9 @@ public sealed record TaskConfiguration
             _ => throw new ArgumentException("the task has no name, id, matrix or terms"),
         };
 
-    /// <param name="horizons">The run's horizons, on which a task with settings of its own may depend.</param>
+    /// <summary>Returns the rules that the settings break.</summary>
+    /// <param name="horizons">The run's horizons, on which rules of tasks with settings of their own may
+    /// depend.</param>
     internal IEnumerable<ConfigurationProblem> Check(IReadOnlyList<int> horizons)
     {
         if (Own is not null)
@@ -151,7 +153,7 @@ public sealed record TaskConfiguration
         {
             { Delays: not null } when Name != Xor.Name =>
             [
-                ("delays", $"only {Xor.Name} has delays: leave it out (a sum of delayed vectors is said by terms)"),
+                ("delays", $"only {Xor.Name} has delays: leave it out (a sum of delayed vectors is written as terms)"),
             ],
             { Other: { } other } => other.Check(this),
             { Name: { } name } => LinearBinding.CheckNamed(name, D, S).Select(m => ("name", m)),

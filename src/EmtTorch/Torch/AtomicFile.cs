@@ -3,19 +3,19 @@ using System.Text;
 
 namespace EmtTorch;
 
-/// <summary>Files that are there whole or not at all, also after a power cut.</summary>
-public static partial class AtomicFile
+/// <summary>Writes files that exist whole or not at all, even after a power cut.</summary>
+internal static partial class AtomicFile
 {
-    /// <summary>What unfinished files end in; a folder's owner removes those that a kill left behind.</summary>
-    internal const string Unfinished = ".tmp";
+    /// <summary>The ending of unfinished files. The owner of a folder removes those that a kill left.</summary>
+    public const string Unfinished = ".tmp";
 
     /// <summary>
-    /// Writes to another name in the same folder, flushes to the disk, renames, and flushes the folder.
+    /// Writes a file under another name in the same folder, flushes it to the disk, renames it, and flushes the folder.
     /// </summary>
-    /// <exception cref="IOException">The file can't be written; the one that was there stays.</exception>
+    /// <exception cref="IOException">The file cannot be written; an existing one stays.</exception>
     public static void Write(string path, Action<FileStream> write)
     {
-        // A name of its own: several processes may write one file, the copy of a sweep that they share for example.
+        // A name of its own, since several processes may write the same file, such as the sweep that they share.
         var temporary = $"{path}.{Guid.NewGuid():N}{Unfinished}";
         try
         {
@@ -36,12 +36,12 @@ public static partial class AtomicFile
             FlushFolder(Path.GetDirectoryName(Path.GetFullPath(path))!);
     }
 
-    /// <summary>Writes text, UTF-8, likewise.</summary>
-    /// <exception cref="IOException">The file can't be written; the one that was there stays.</exception>
+    /// <summary>Writes a file of text in UTF-8, as <see cref="Write"/>.</summary>
+    /// <exception cref="IOException">The file cannot be written; an existing one stays.</exception>
     public static void WriteText(string path, string text) =>
         Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
 
-    // The rename itself is in the folder, and .NET opens no folders.
+    // A rename changes the folder, which .NET cannot open.
     private static void FlushFolder(string folder)
     {
         const int readOnly = 0;

@@ -6,13 +6,13 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// Going back through a graph that has functions of ours (<see cref="TorchFunction{T}"/>): an exception in their
-/// backward is thrown as it is, and what they saved is freed on the way, so that the graph cannot be used again.
+/// Goes back through a graph that contains a <see cref="TorchFunction{T}"/>. An exception in its backward is thrown as
+/// it is, and what it saved is freed at once, so that the graph cannot be used again.
 /// </summary>
 /// <remarks>
-/// There is one object for each thread. A function's forward keeps its thread's, for the case that backward runs on a
-/// thread of the engine (CUDA): there what is said here holds if <see cref="Run"/> is called by the thread that called
-/// forward. By another thread an exception is Torch's, and what was saved lives as long as the loss.
+/// There is one object for each thread. A function's forward keeps that of its thread, since backward may run on a
+/// thread of the engine (on CUDA). Then <see cref="Run"/> must be called by the thread that called forward; otherwise
+/// Torch's own exception is thrown, and what was saved lives as long as the loss.
 /// </remarks>
 internal sealed class BackwardCall
 {
@@ -32,17 +32,17 @@ internal sealed class BackwardCall
     private volatile Kind _kind;
     private ExceptionDispatchInfo? _failure;
 
-    /// <summary>This thread's.</summary>
+    /// <summary>The object of this thread.</summary>
     internal static BackwardCall OfThisThread => s_ofThisThread ??= new();
 
-    /// <summary>Whether nothing asks for the graph's gradients again.</summary>
+    /// <summary>Whether the graph is not used again.</summary>
     internal bool IsLastUse => _kind != Kind.None;
 
-    /// <summary>Whether an error of the engine would end the process.</summary>
+    /// <summary>Whether an error in the engine would end the process.</summary>
     internal bool IsQuiet => _kind == Kind.Grad;
 
-    /// <summary>Adds ∂loss/∂θ to the grad of every parameter.</summary>
-    /// <param name="loss">One number that depends on parameters.</param>
+    /// <summary>Adds ∂loss/∂θ to the grads of all parameters.</summary>
+    /// <param name="loss">A single number that depends on parameters.</param>
     public static void Run(Tensor loss) =>
         OfThisThread.Guarded(
             Kind.Backward,
@@ -54,16 +54,15 @@ internal sealed class BackwardCall
         );
 
     /// <summary>
-    /// ∂loss/∂θ for each of the parameters; null for one that the loss does not depend on. Their grads stay as they
-    /// are.
+    /// Computes ∂loss/∂θ for each parameter; null if the loss does not depend on it. The parameters' grads stay
+    /// unchanged.
     /// </summary>
-    /// <param name="loss">One number that depends on parameters.</param>
+    /// <param name="loss">A single number that depends on parameters.</param>
     /// <param name="parameters">The parameters.</param>
-    /// <param name="alone">
-    /// Whether no other thread uses the parameters' grads meanwhile. Then an error of Torch, such as a want of memory,
-    /// is an exception.
-    /// Otherwise it ends the process, since TorchSharp's `autograd.grad` catches none.
-    /// </param>
+    /// <param name="alone">Whether no other thread uses the parameters' grads at the same time. Then an error of Torch,
+    /// such as a lack of memory, is an exception; otherwise it ends the process, since TorchSharp's `autograd.grad`
+    /// catches none.</param>
+    /// <exception cref="ArgumentException">The loss is not a single number, or something needs no gradient.</exception>
     public static Tensor?[] Gradients(Tensor loss, IReadOnlyList<Parameter> parameters, bool alone)
     {
         if (alone)
@@ -102,7 +101,7 @@ internal sealed class BackwardCall
         }
     }
 
-    /// <summary>Keeps the first exception of this call, to be thrown when the engine is done.</summary>
+    /// <summary>Keeps the first exception of this call, which is thrown when the engine is done.</summary>
     internal void Note(Exception exception)
     {
         if (_kind != Kind.None)
@@ -110,7 +109,7 @@ internal sealed class BackwardCall
     }
 
     /// <summary>
-    /// A gradient that the engine takes for no argument, whatever its shape: complex numbers for real ones.
+    /// Makes a gradient that the engine rejects for every argument: complex numbers for real ones.
     /// </summary>
     internal static Tensor InvalidGradient()
     {
@@ -120,10 +119,9 @@ internal sealed class BackwardCall
     }
 
     /// <summary>
-    /// Takes care of gradients that are returned to the engine, which has them when this thread comes here again or its
-    /// call is over.
-    /// TorchSharp's handles would keep them until the caller's scope ends or, on the engine's own threads, where there
-    /// is none, until the garbage collector comes by.
+    /// Frees the handles of gradients returned to the engine when this thread comes here again or its call ends; the
+    /// engine has taken them by then. TorchSharp would keep them until the end of the caller's scope, or, on threads of
+    /// the engine, until a garbage collection.
     /// </summary>
     internal static void FreeLater(IReadOnlyList<Tensor> gradients)
     {
@@ -133,7 +131,7 @@ internal sealed class BackwardCall
         s_returned = gradients;
     }
 
-    /// <summary>Frees what the last backward on this thread returned.</summary>
+    /// <summary>Frees the gradients that the last backward on this thread returned.</summary>
     internal static void FreeReturned()
     {
         foreach (var tensor in s_returned ?? [])

@@ -7,13 +7,12 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// CUDA C of our own: compiled by NVRTC at first use, loaded into the context in which Torch works on a device, and
-/// launched on Torch's stream. NVRTC comes with every libtorch for CUDA, and the driver with the card, so that no
-/// compiler is needed.
+/// A CUDA C source of this library: compiled by NVRTC at first use, loaded into Torch's context on a device, and
+/// launched on Torch's stream. NVRTC is part of every libtorch for CUDA, so that no other compiler is needed.
 /// </summary>
 /// <remarks>
-/// TorchSharp has no other stream than the default one, so that a launch comes after what Torch launched before, and
-/// before what it launches later, on every thread.
+/// TorchSharp uses only the default stream. So a launch runs after everything that Torch launched before, on any
+/// thread, and before everything that it launches later.
 /// </remarks>
 internal sealed unsafe partial class CudaModule
 {
@@ -31,10 +30,10 @@ internal sealed unsafe partial class CudaModule
     private static string? s_problem;
 
     /// <summary>
-    /// A source of this assembly, compiled and loaded; null where that cannot be done. The first time it is said on the
-    /// standard error stream why, and after that nothing is tried any more.
+    /// Compiles and loads a source of this assembly; null if that fails. The first failure is explained on the standard
+    /// error stream, and then nothing is tried any more.
     /// </summary>
-    /// <param name="resource">Its name among the assembly's resources.</param>
+    /// <param name="resource">The source's name among the assembly's resources.</param>
     /// <param name="definitions">Macros, such as `H=128`.</param>
     /// <param name="device">The number of the device.</param>
     public static CudaModule? Load(string resource, IEnumerable<string> definitions, int device)
@@ -51,8 +50,7 @@ internal sealed unsafe partial class CudaModule
             if (Interlocked.CompareExchange(ref s_problem, e.Message, null) is null)
             {
                 Console.Error.WriteLine(
-                    "Torch's operators serve in place of this project's CUDA kernels, which cannot be used: "
-                        + $"{e.Message}"
+                    $"This library's CUDA kernels cannot be used, so Torch's operators replace them: {e.Message}"
                 );
             }
             return null;
@@ -63,8 +61,8 @@ internal sealed unsafe partial class CudaModule
     /// <param name="source">CUDA C++17, without headers.</param>
     /// <param name="definitions">Macros, such as `H=128`.</param>
     /// <param name="device">The number of the device.</param>
-    /// <exception cref="ExternalException">It does not compile, or the driver does not take it.</exception>
-    /// <exception cref="DllNotFoundException">There is no NVRTC, or no driver.</exception>
+    /// <exception cref="ExternalException">The source does not compile, or the driver refuses it.</exception>
+    /// <exception cref="DllNotFoundException">There is no NVRTC or no driver.</exception>
     private CudaModule(string source, IEnumerable<string> definitions, int device)
     {
         string target = $"sm_{Attribute(device, ComputeMajor)}{Attribute(device, ComputeMinor)}";
@@ -84,9 +82,9 @@ internal sealed unsafe partial class CudaModule
         }
     }
 
-    /// <summary>A kernel of the source.</summary>
-    /// <param name="name">Its name, extern "C".</param>
-    /// <param name="sharedBytes">Dynamic shared memory that a block of it needs.</param>
+    /// <summary>Finds a kernel of the source.</summary>
+    /// <param name="name">The kernel's name, extern "C".</param>
+    /// <param name="sharedBytes">The dynamic shared memory that a block needs.</param>
     public nint Kernel(string name, int sharedBytes) =>
         InContext(() =>
         {
@@ -95,18 +93,17 @@ internal sealed unsafe partial class CudaModule
             return kernel;
         });
 
-    /// <summary>Launches a kernel behind what Torch has launched. It returns at once.</summary>
-    /// <param name="kernel">What <see cref="Kernel"/> gave.</param>
-    /// <param name="blocks">Blocks of the grid.</param>
-    /// <param name="threads">Threads of a block.</param>
-    /// <param name="sharedBytes">Dynamic shared memory of a block.</param>
+    /// <summary>Launches a kernel after what Torch has launched, and returns at once.</summary>
+    /// <param name="kernel">The result of <see cref="Kernel"/>.</param>
+    /// <param name="blocks">The number of blocks.</param>
+    /// <param name="threads">The number of threads in a block.</param>
+    /// <param name="sharedBytes">The dynamic shared memory of a block.</param>
     /// <param name="argument">The kernel's only parameter, by value.</param>
     /// <exception cref="ExternalException">The driver refuses the launch.</exception>
     public void Launch<T>(nint kernel, int blocks, int threads, int sharedBytes, T argument)
         where T : unmanaged
     {
-        // Autograd's threads may not have the context yet. It is Torch's own, and what was current is so again
-        // afterwards.
+        // Threads of autograd may not have Torch's context yet. Afterwards the thread has its own one again.
         Check(PushContext(_context));
         void* parameter = &argument;
         int code = LaunchKernel(
@@ -127,7 +124,8 @@ internal sealed unsafe partial class CudaModule
     }
 
     /// <summary>
-    /// Multiprocessors of a device, and bytes of shared memory that a block may have; zeros where it cannot be asked.
+    /// The number of a device's multiprocessors, and the most bytes of shared memory in a block; zeros if they are
+    /// unknown.
     /// </summary>
     public static (int Multiprocessors, int SharedMemory) Size(int device)
     {
@@ -142,7 +140,8 @@ internal sealed unsafe partial class CudaModule
     }
 
     /// <summary>
-    /// Where a tensor's numbers are, on whatever device; null for none. The tensor must be kept alive meanwhile.
+    /// The address of a tensor's numbers on its device; 0 for no tensor. The tensor must be kept alive while it is
+    /// used.
     /// </summary>
     public static nint Memory(Tensor? tensor) => tensor is null ? 0 : Data(tensor.Handle);
 
@@ -211,8 +210,7 @@ internal sealed unsafe partial class CudaModule
         throw new ExternalException($"NVRTC: error {code}{log}");
     }
 
-    // pip's packages have it beside torch, libtorch's archives beside libtorch, there with a number of its own in the
-    // name.
+    // In pip's packages it lies beside torch, in libtorch's archives beside libtorch, with a number in its name.
     private static nint FindNvrtc(string library, Assembly assembly, DllImportSearchPath? path)
     {
         if (library != "nvrtc")

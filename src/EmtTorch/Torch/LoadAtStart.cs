@@ -8,7 +8,7 @@ namespace EmtTorch;
 /// </summary>
 internal static class LoadAtStart
 {
-#pragma warning disable CA2255 // The library too may be what is touched first.
+#pragma warning disable CA2255 // in a library too, since a program may use the library first
     [ModuleInitializer]
     internal static void Prepare() => TorchRuntime.Prepare();
 #pragma warning restore CA2255

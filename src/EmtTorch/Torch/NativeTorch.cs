@@ -5,19 +5,19 @@ using TorchSharp;
 namespace EmtTorch;
 
 /// <summary>
-/// Loads libtorch and TorchSharp's native library, or says in one message what is wrong. .NET finds both by itself,
-/// except for a libtorch from elsewhere, whose folder `EMTTORCH_LIBTORCH` names. What an older libstdc++ needs is done
-/// in the build: `OlderLibstdcxx.targets`.
+/// Loads libtorch and TorchSharp's native library, or explains in one message what is wrong. .NET finds both by itself,
+/// unless the environment variable `EMTTORCH_LIBTORCH` names the folder of another libtorch. The build does what an
+/// older libstdc++ needs (`OlderLibstdcxx.targets`).
 /// </summary>
 internal static partial class NativeTorch
 {
-    /// <summary>The environment variable that names the folder of a libtorch from elsewhere.</summary>
+    /// <summary>The environment variable that names the folder of another libtorch.</summary>
     public const string FolderVariable = "EMTTORCH_LIBTORCH";
 
-    /// <summary>TorchSharp's native library, as .NET is asked for it.</summary>
+    /// <summary>The name by which TorchSharp asks .NET for its native library.</summary>
     private const string Bridge = "LibTorchSharp";
 
-    // In the order of loading: each finds those before it. Those of CUDA are not always there.
+    // In the order of loading, since each needs those before it. Those of CUDA may be missing.
     private static readonly string[] Libraries = ["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"];
 
     private static readonly Lock Gate = new();
@@ -32,8 +32,8 @@ internal static partial class NativeTorch
         : ".so";
 
     /// <summary>
-    /// Settles how libtorch's threads wait, and loads a libtorch from elsewhere, if one is named. Does nothing the
-    /// second time, and never throws.
+    /// Decides how libtorch's threads wait, and loads another libtorch if one is named. Does nothing the second time,
+    /// and never throws.
     /// </summary>
     public static void Prepare()
     {
@@ -45,7 +45,7 @@ internal static partial class NativeTorch
             LetIdleThreadsSleep();
             AssemblyLoadContext.Default.ResolvingUnmanagedDll += (_, name) =>
             {
-                // .NET cannot load it. TorchSharp would now copy half a gigabyte out of the package cache, in vain.
+                // .NET cannot load it. Now TorchSharp would copy half a gigabyte from the package cache, in vain.
                 if (name == Bridge)
                 {
                     Environment.SetEnvironmentVariable(
@@ -62,9 +62,9 @@ internal static partial class NativeTorch
     }
 
     /// <summary>
-    /// Has libtorch's OpenMP threads sleep between two operators. By themselves they look for work for about a
-    /// millisecond, on cores that this project's own threads want, or other runs. Whoever sets one of the two variables
-    /// has it so.
+    /// Lets libtorch's OpenMP threads sleep between two operators. By default they look for work for about a
+    /// millisecond, on cores that this library's own threads or other runs could use. Does nothing if one of the two
+    /// environment variables is set.
     /// </summary>
     private static void LetIdleThreadsSleep()
     {
@@ -76,28 +76,28 @@ internal static partial class NativeTorch
         {
             return;
         }
-        // In libc's environment, which libgomp reads as it is loaded; .NET's is a copy.
+        // libgomp reads libc's environment when it is loaded; .NET's is a copy.
         _ = SetVariable(variables[0], "passive", 1);
     }
 
     [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int SetVariable(string name, string value, int overwrite);
 
-    /// <summary>Loads all of Torch, so that what is missing is said before anything is computed.</summary>
-    /// <exception cref="TorchNotLoadedException">It cannot be loaded.</exception>
+    /// <summary>Loads all of Torch, so that a missing library is reported before anything is computed.</summary>
+    /// <exception cref="TorchNotLoadedException">A library cannot be loaded.</exception>
     public static void Load()
     {
         Prepare();
         lock (Gate)
         {
-            // The order is TorchSharp's own: the second needs the first.
+            // The second needs the first.
             s_problem ??= TryLoad("torch_cpu") ?? TryLoad(Bridge);
             if (s_problem is not null)
                 throw new TorchNotLoadedException($"Torch cannot be loaded.\n  {s_problem}");
         }
     }
 
-    /// <summary>Loads a library as TorchSharp does; returns what is wrong, or null.</summary>
+    /// <summary>Loads a library as TorchSharp does. Returns the problem, or null.</summary>
     private static string? TryLoad(string library)
     {
         try
@@ -111,15 +111,15 @@ internal static partial class NativeTorch
         }
     }
 
-    /// <summary>Loads the libtorch in a folder; returns what is wrong, or null.</summary>
+    /// <summary>Loads the libtorch in a folder. Returns the problem, or null.</summary>
     private static string? LoadFromElsewhere(string folder)
     {
         string own = $"{Prefix}torch_cpu{Suffix}";
-        // TorchSharp loads a program's own libtorch by its path. The process would have two, and die of that.
+        // TorchSharp loads a program's own libtorch by its path. With two of them the process would crash.
         if (Find(own) is { } path)
         {
             return $"{FolderVariable} is set, but this program has a libtorch of its own, {path}. "
-                + $"A build with -p:Libtorch=none has none.";
+                + "A build with -p:Libtorch=none has none.";
         }
 
         if (!File.Exists(Path.Combine(folder, own)))
@@ -145,7 +145,7 @@ internal static partial class NativeTorch
         return null;
     }
 
-    /// <summary>The first of the files that .NET would load for this program, or null.</summary>
+    /// <summary>Finds a file where .NET looks for this program's libraries; null if it is not there.</summary>
     private static string? Find(string file) =>
         ((AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string) ?? "")
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
@@ -180,8 +180,8 @@ internal static partial class NativeTorch
     }
 
     /// <summary>
-    /// What the system's loader said, without the places where it looked for the library in vain, and without the
-    /// version that only the copy of it does not need.
+    /// The lines of the system loader's message that tell why it failed: without the places where the library is not,
+    /// and without the missing version that the build takes care of.
     /// </summary>
     internal static List<string> Reasons(string library, string loader) =>
         [
@@ -197,7 +197,7 @@ internal static partial class NativeTorch
             select line,
         ];
 
-    /// <summary>The version that is missing, of "version `GLIBC_2.34' not found"; null of something else.</summary>
+    /// <summary>The version in a line like "version `GLIBC_2.34' not found"; null for other lines.</summary>
     private static string? MissingVersion(string line)
     {
         const string Before = "version `",

@@ -4,16 +4,16 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// What public functions ask of the tensors that they are given. TorchSharp's `matmul` ends the process where shapes,
-/// types or devices do not fit, and the kernels of this library read memory by shapes that they take for granted.
+/// Checks of the tensors that public functions are given. TorchSharp's `matmul` ends the process if shapes, types or
+/// devices do not fit, and this library's kernels trust the shapes when they read memory.
 /// </summary>
 internal static class Require
 {
-    /// <summary>In a shape: any size.</summary>
+    /// <summary>Any size, in an expected shape.</summary>
     public const long Any = -1;
 
-    /// <summary>Exactly this shape.</summary>
-    /// <exception cref="ArgumentException">It has another.</exception>
+    /// <summary>Requires exactly this shape.</summary>
+    /// <exception cref="ArgumentException">The tensor has another shape.</exception>
     public static void Shape(
         Tensor tensor,
         ReadOnlySpan<long> shape,
@@ -24,8 +24,8 @@ internal static class Require
             throw new ArgumentException($"has shape {Text(tensor.shape)}, not {Text(shape)}", name);
     }
 
-    /// <summary>A shape (…, these).</summary>
-    /// <exception cref="ArgumentException">It ends otherwise.</exception>
+    /// <summary>Requires that the last dimensions have these sizes.</summary>
+    /// <exception cref="ArgumentException">They have other sizes.</exception>
     public static void Ends(
         Tensor tensor,
         ReadOnlySpan<long> shape,
@@ -37,15 +37,15 @@ internal static class Require
             throw new ArgumentException($"has shape {Text(found)}, not {Text(shape, "…, ")}", name);
     }
 
-    /// <summary>This type of numbers.</summary>
-    /// <exception cref="ArgumentException">They are of another.</exception>
+    /// <summary>Requires this type.</summary>
+    /// <exception cref="ArgumentException">The tensor has another type.</exception>
     public static void Type(Tensor tensor, ScalarType type, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
         if (tensor.dtype != type)
             throw new ArgumentException($"is {tensor.dtype}, not {type}", name);
     }
 
-    /// <summary>The type and the device of another tensor.</summary>
+    /// <summary>Requires the type and the device of another tensor.</summary>
     /// <exception cref="ArgumentException">One of them differs.</exception>
     public static void Like(Tensor tensor, Tensor other, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
@@ -53,8 +53,8 @@ internal static class Require
         SameDevice(tensor, other, name);
     }
 
-    /// <summary>The device of another tensor.</summary>
-    /// <exception cref="ArgumentException">It is on another.</exception>
+    /// <summary>Requires the device of another tensor.</summary>
+    /// <exception cref="ArgumentException">The tensor is on another device.</exception>
     public static void SameDevice(
         Tensor tensor,
         Tensor other,
@@ -65,16 +65,16 @@ internal static class Require
             throw new ArgumentException($"is on {tensor.device}, not on {other.device}", name);
     }
 
-    /// <summary>Floating numbers.</summary>
-    /// <exception cref="ArgumentException">They are whole, or complex, or no numbers.</exception>
+    /// <summary>Requires a floating type.</summary>
+    /// <exception cref="ArgumentException">The tensor is of integers, complex numbers or booleans.</exception>
     public static void Floating(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
         if (!tensor.is_floating_point())
             throw new ArgumentException($"is {tensor.dtype}, not of a floating type", name);
     }
 
-    /// <summary>Floating numbers, maybe of several types, all on one device.</summary>
-    /// <exception cref="ArgumentException">One is not.</exception>
+    /// <summary>Requires floating types, which may differ, and one device.</summary>
+    /// <exception cref="ArgumentException">A tensor has no floating type, or devices differ.</exception>
     public static void FloatingTogether(params ReadOnlySpan<(Tensor Tensor, string Name)> tensors)
     {
         foreach (var (tensor, name) in tensors)

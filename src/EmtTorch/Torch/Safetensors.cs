@@ -5,18 +5,23 @@ using System.Text.Json;
 
 namespace EmtTorch;
 
-/// <summary>A tensor as it lies in a file.</summary>
-/// <param name="DType">F64, F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL.</param>
-/// <param name="Shape">Its sizes; none for a single number.</param>
+/// <summary>A tensor in a safetensors file.</summary>
+/// <param name="DType">F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8 or BOOL.</param>
+/// <param name="Shape">The sizes of its dimensions; empty for a single number.</param>
 /// <param name="Data">The elements, little-endian, row-major.</param>
 public sealed record SafetensorsTensor(string DType, long[] Shape, ReadOnlyMemory<byte> Data);
 
 /// <summary>
-/// The safetensors format, as Python's package reads and writes it: the header's length (8 bytes, little-endian), the
-/// header (JSON: each tensor's dtype, shape and place; text under `__metadata__`), the tensors back to back. Beside
-/// what the format asks for, files written here carry a SHA-256 of themselves in the metadata, so that any flipped bit
-/// is found.
+/// A file in the safetensors format, which Python's package `safetensors` reads and writes: the length of the header (8
+/// bytes, little-endian), the header (JSON: each tensor's dtype, shape and place; text under `__metadata__`), and the
+/// tensors without gaps. Files written by this class also have a SHA-256 of themselves in the metadata, so that any
+/// flipped bit is found.
 /// </summary>
+/// <example><code>
+/// var file = SafetensorsFile.Read("weights.safetensors");
+/// using var network = new ElmanRnn(inputSize: 8, hiddenSize: 128);
+/// file.RestoreInto(network);
+/// </code></example>
 public sealed class SafetensorsFile
 {
     private const int LongestHeader = 100_000_000; // as in the reference implementation
@@ -43,23 +48,26 @@ public sealed class SafetensorsFile
     private SafetensorsFile(Dictionary<string, string> metadata, Dictionary<string, SafetensorsTensor> tensors) =>
         (Metadata, Tensors) = (metadata, tensors);
 
+    /// <summary>The texts of the metadata, by key.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
+
+    /// <summary>The tensors, by name.</summary>
     public IReadOnlyDictionary<string, SafetensorsTensor> Tensors { get; }
 
-    /// <summary>Whether the file carried a checksum, which then was right.</summary>
+    /// <summary>Whether the file has a checksum, which <see cref="Read"/> has compared.</summary>
     internal bool HasChecksum => Metadata.ContainsKey(Checksum);
 
     /// <summary>
-    /// Sets a network's parameters to the tensors of their names; what training keeps beside them is passed over.
+    /// Sets a network's parameters to the tensors with their names. Other tensors of a checkpoint are ignored.
     /// </summary>
-    /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
+    /// <exception cref="InvalidDataException">A parameter is missing, unknown, or of another shape.</exception>
     public void RestoreInto(TorchSharp.torch.nn.Module network) => StoredTensors.RestoreWeights(network, this);
 
-    /// <summary>Reads a file whole, and checks all that can be checked.</summary>
+    /// <summary>Reads a whole file, and checks its structure and its checksum.</summary>
     /// <param name="path">The file.</param>
-    /// <exception cref="InvalidDataException">The file is not one, or is damaged; the message names it and says
-    /// how.</exception>
-    /// <exception cref="IOException">The file can't be read.</exception>
+    /// <exception cref="InvalidDataException">The file is no safetensors file or is damaged. The message names the file
+    /// and the problem.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
     public static SafetensorsFile Read(string path)
     {
         var bytes = File.ReadAllBytes(path);
@@ -81,29 +89,27 @@ public sealed class SafetensorsFile
         }
     }
 
-    /// <summary>Writes a file, atomically; see <see cref="AtomicFile.Write"/>.</summary>
-    /// <exception cref="ArgumentException">A tensor's data is not as long as its shape and dtype say.</exception>
-    /// <exception cref="IOException">The file can't be written.</exception>
+    /// <summary>Writes a file; it exists whole or not at all, even after a power cut.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="tensors">The tensors, by name.</param>
+    /// <param name="metadata">The texts of the metadata, by key.</param>
+    /// <exception cref="ArgumentException">The length of a tensor's data does not fit its shape and dtype.</exception>
+    /// <exception cref="IOException">The file cannot be written.</exception>
     public static void Write(
         string path,
         IReadOnlyDictionary<string, SafetensorsTensor> tensors,
         IReadOnlyDictionary<string, string> metadata
     )
     {
-        // The order of the reference implementation: wide elements first, so that every tensor is aligned.
+        // As in the reference implementation, wide elements come first, so that every tensor is aligned.
         var ordered = tensors
             .OrderByDescending(t => Size(t.Value.DType))
             .ThenBy(t => t.Key, StringComparer.Ordinal)
             .ToArray();
         foreach (var (name, tensor) in ordered)
         {
-            if (Length(tensor.DType, tensor.Shape) != tensor.Data.Length)
-            {
-                throw new ArgumentException(
-                    $"the tensor {name} has {tensor.Data.Length} bytes, and its shape and dtype say "
-                        + $"{Length(tensor.DType, tensor.Shape)}"
-                );
-            }
+            if (FindLengthProblem(name, tensor) is { } problem)
+                throw new ArgumentException(problem);
         }
 
         var header = Header(ordered, metadata);
@@ -139,7 +145,7 @@ public sealed class SafetensorsFile
         {
             json.WriteStartObject();
             json.WriteStartObject("__metadata__");
-            // First of all, so that the place to fill in is found before any other text that looks like it.
+            // The first entry, so that the place to fill in is found before any other text like it.
             json.WriteString(Checksum, NoChecksum);
             foreach (var (key, value) in metadata)
             {
@@ -190,7 +196,7 @@ public sealed class SafetensorsFile
             throw new InvalidDataException("its header is not an object");
         var metadata = new Dictionary<string, string>();
         var tensors = new Dictionary<string, SafetensorsTensor>();
-        var places = new List<(long Begin, long End, string Name)>();
+        var places = new List<Place>();
         foreach (var entry in json.RootElement.EnumerateObject())
         {
             if (entry.Name == "__metadata__")
@@ -203,40 +209,51 @@ public sealed class SafetensorsFile
 
                 continue;
             }
-            var dtype = entry.Value.GetProperty("dtype").GetString() ?? "";
-            var shape = entry.Value.GetProperty("shape").EnumerateArray().Select(n => n.GetInt64()).ToArray();
-            var offsets = entry.Value.GetProperty("data_offsets").EnumerateArray().Select(n => n.GetInt64()).ToArray();
-            if (offsets is not [var begin, var end] || begin < 0 || end < begin || end > data.Length)
-                throw new InvalidDataException($"the tensor {entry.Name} lies outside of it");
-            if (Length(dtype, shape) != end - begin)
-            {
-                throw new InvalidDataException(
-                    $"the tensor {entry.Name} has {end - begin} bytes, and its shape and dtype say "
-                        + $"{Length(dtype, shape)}"
-                );
-            }
-
-            if (!tensors.TryAdd(entry.Name, new(dtype, shape, data.Slice((int)begin, (int)(end - begin)))))
+            var place = ReadPlace(entry, data.Length);
+            var tensor = new SafetensorsTensor(
+                entry.Value.GetProperty("dtype").GetString() ?? "",
+                Numbers(entry, "shape"),
+                data[(int)place.Begin..(int)place.End]
+            );
+            if (FindLengthProblem(entry.Name, tensor) is { } problem)
+                throw new InvalidDataException(problem);
+            if (!tensors.TryAdd(entry.Name, tensor))
                 throw new InvalidDataException($"it has the tensor {entry.Name} twice");
-            places.Add((begin, end, entry.Name));
+            places.Add(place);
         }
+        CheckPlaces(places, data.Length);
+        Verify(metadata, header, data);
+        return new(metadata, tensors);
+    }
+
+    // The bytes of a tensor, counted from the end of the header.
+    private readonly record struct Place(long Begin, long End, string Name);
+
+    private static Place ReadPlace(JsonProperty tensor, int length) =>
+        Numbers(tensor, "data_offsets") is [var begin, var end] && begin >= 0 && end >= begin && end <= length
+            ? new(begin, end, tensor.Name)
+            : throw new InvalidDataException($"the tensor {tensor.Name} lies outside of it");
+
+    private static long[] Numbers(JsonProperty tensor, string key) =>
+        [.. tensor.Value.GetProperty(key).EnumerateArray().Select(n => n.GetInt64())];
+
+    private static void CheckPlaces(List<Place> places, int length)
+    {
         long expected = 0;
-        foreach (var (begin, end, name) in places.Order())
+        foreach (var (begin, end, name) in places.OrderBy(p => p.Begin).ThenBy(p => p.End))
         {
             if (begin != expected)
                 throw new InvalidDataException($"before the tensor {name} there is a gap, or it overlaps another");
             expected = end;
         }
-        if (expected != data.Length)
-            throw new InvalidDataException($"it has {data.Length} bytes of tensors, and its header says {expected}");
-        Verify(metadata, header, data);
-        return new(metadata, tensors);
+        if (expected != length)
+            throw new InvalidDataException($"it has {length} bytes of tensors, and its header says {expected}");
     }
 
     private static void Verify(Dictionary<string, string> metadata, Memory<byte> header, Memory<byte> data)
     {
         if (!metadata.TryGetValue(Checksum, out var stated))
-            return; // written by Python, say
+            return; // for example a file written by Python
         int at = header.Span.IndexOf(Encoding.UTF8.GetBytes($"\"{Checksum}\":\"{stated}\""));
         if (stated.Length != 64 || at < 0)
             throw new InvalidDataException("its checksum is damaged");
@@ -258,11 +275,13 @@ public sealed class SafetensorsFile
             ? size
             : throw new InvalidDataException($"'{dtype}' is not a dtype: {string.Join(", ", Sizes.Keys)} are");
 
-    private static long Length(string dtype, long[] shape)
+    private static string? FindLengthProblem(string name, SafetensorsTensor tensor)
     {
-        long length = Size(dtype);
-        foreach (long n in shape)
+        long length = Size(tensor.DType);
+        foreach (long n in tensor.Shape)
             length = n >= 0 ? checked(length * n) : throw new InvalidDataException($"a size of {n}");
-        return length;
+        return length == tensor.Data.Length
+            ? null
+            : $"the tensor {name} has {tensor.Data.Length} bytes, and its shape and dtype say {length}";
     }
 }

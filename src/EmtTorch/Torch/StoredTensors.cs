@@ -3,22 +3,20 @@ using static TorchSharp.torch;
 
 namespace EmtTorch;
 
-/// <summary>Tensors to and from safetensors files.</summary>
+/// <summary>Converts between tensors and their form in safetensors files.</summary>
 internal static class StoredTensors
 {
-    // What the names of a checkpoint's other tensors begin with.
-    private static readonly string[] BesideWeights = ["optimizer.", "random.", "store."];
+    // The beginnings of the names of a checkpoint's tensors that are not weights.
+    private static readonly string[] NotWeights = ["optimizer.", "random.", "store."];
 
-    /// <summary>
-    /// Sets a network's parameters from a checkpoint, or from weights that Python's safetensors wrote.
-    /// </summary>
-    /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
+    /// <summary>Sets a network's parameters from a checkpoint or from weights written by Python.</summary>
+    /// <exception cref="InvalidDataException">A parameter is missing, unknown, or of another shape.</exception>
     public static void RestoreWeights(nn.Module network, SafetensorsFile file)
     {
         var names = network.named_parameters().Select(p => p.name).ToHashSet();
         var unknown = file
             .Tensors.Keys.Where(n =>
-                !names.Contains(n) && !BesideWeights.Any(p => n.StartsWith(p, StringComparison.Ordinal))
+                !names.Contains(n) && !NotWeights.Any(p => n.StartsWith(p, StringComparison.Ordinal))
             )
             .ToArray();
         if (unknown.Length > 0)
@@ -31,22 +29,24 @@ internal static class StoredTensors
         RestoreWeights(network, file.Tensors);
     }
 
-    /// <summary>Sets a network's parameters to the tensors of their names.</summary>
-    /// <exception cref="InvalidDataException">One is missing, or of another shape.</exception>
+    /// <summary>Sets a network's parameters to the tensors with their names.</summary>
+    /// <exception cref="InvalidDataException">A tensor is missing or of another shape.</exception>
     public static void RestoreWeights(nn.Module network, IReadOnlyDictionary<string, SafetensorsTensor> tensors)
     {
         foreach (var (name, parameter) in network.named_parameters())
             Load(tensors, name, parameter);
     }
 
-    /// <summary>A tensor as a file has it.</summary>
+    /// <summary>Converts a tensor to its form in a file.</summary>
     public static SafetensorsTensor Store(Tensor tensor)
     {
         using var scope = NewDisposeScope();
         var local = tensor.detach().cpu().contiguous();
-        return new(DType(tensor.dtype), tensor.shape, local.bytes.ToArray());
+        return new(DTypes[tensor.dtype], tensor.shape, local.bytes.ToArray());
     }
 
+    /// <summary>Copies a tensor of a file into a tensor of the same shape.</summary>
+    /// <exception cref="InvalidDataException">The file's tensor is missing or of another shape.</exception>
     public static void Load(SafetensorsFile file, string name, Tensor into) => Load(file.Tensors, name, into);
 
     private static void Load(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name, Tensor into)
@@ -55,7 +55,8 @@ internal static class StoredTensors
         if (!stored.Shape.AsSpan().SequenceEqual(into.shape))
         {
             throw new InvalidDataException(
-                $"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})"
+                $"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is "
+                    + $"({string.Join(", ", into.shape)})"
             );
         }
 
@@ -64,7 +65,8 @@ internal static class StoredTensors
         into.copy_(Load(stored, name));
     }
 
-    /// <summary>A tensor of a file, on the CPU.</summary>
+    /// <summary>Loads a tensor of a file, on the CPU.</summary>
+    /// <exception cref="InvalidDataException">The tensor is missing or of an unknown type.</exception>
     public static Tensor Load(SafetensorsFile file, string name) => Load(Find(file.Tensors, name), name);
 
     private static SafetensorsTensor Find(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name) =>
@@ -79,8 +81,8 @@ internal static class StoredTensors
         return local;
     }
 
-    /// <summary>A tensor of a file, of another's shape, type and device.</summary>
-    /// <exception cref="InvalidDataException">It is missing, or of another shape.</exception>
+    /// <summary>Loads a tensor of a file, with the type and device of another tensor.</summary>
+    /// <exception cref="InvalidDataException">The tensor is missing or has not the other's shape.</exception>
     public static Tensor LoadLike(SafetensorsFile file, string name, Tensor like)
     {
         using var quiet = no_grad();
@@ -101,18 +103,10 @@ internal static class StoredTensors
         [ScalarType.Bool] = "BOOL",
     };
 
-    private static string DType(ScalarType type) => DTypes[type];
-
-    private static ScalarType DType(string name, string tensor)
-    {
-        foreach (var (type, text) in DTypes)
-        {
-            if (text == name)
-                return type;
-        }
-
-        throw new InvalidDataException(
-            $"the tensor {tensor} is of dtype {name}; one of {string.Join(", ", DTypes.Values)} is expected"
-        );
-    }
+    private static ScalarType DType(string name, string tensor) =>
+        DTypes.ContainsValue(name)
+            ? DTypes.First(t => t.Value == name).Key
+            : throw new InvalidDataException(
+                $"the tensor {tensor} is of dtype {name}; one of {string.Join(", ", DTypes.Values)} is expected"
+            );
 }

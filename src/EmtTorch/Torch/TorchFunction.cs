@@ -4,18 +4,16 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// A function of autograd with a backward of its own, over TorchSharp's. It keeps from its subclasses what TorchSharp
-/// 0.107 does wrong there; each workaround below names the defect, so that it can go when that is mended.
+/// A function of autograd with its own backward. It works around the defects of TorchSharp 0.107 in such functions;
+/// each workaround names its defect, so that it can be removed when that is fixed.
 /// </summary>
 /// <typeparam name="T">The function itself.</typeparam>
 /// <remarks>
-/// Differentiable once: backward runs without a graph of its own, and with `create_graph` it fails.
-/// A subclass is used through <see cref="Apply"/>, never through TorchSharp's `apply`. An exception in forward comes
-/// out of Apply as it is. One in backward comes out of <see cref="BackwardCall"/> as it is, and out of
-/// `Tensor.backward` as Torch's exception of an invalid gradient. TorchSharp's `autograd.grad` lets no error of Torch
-/// through and ends the process:
-/// <see cref="BackwardCall.Gradients"/>
-/// is there in its place.
+/// The function is differentiable once: with `create_graph` backward fails. It is called by <see cref="Apply"/>, never
+/// by TorchSharp's `apply`. Apply throws an exception of forward as it is. <see cref="BackwardCall"/> throws an
+/// exception of backward as it is; `Tensor.backward` throws Torch's exception of an invalid gradient in its place.
+/// TorchSharp's `autograd.grad` ends the process on any error of Torch; <see cref="BackwardCall.Gradients"/> replaces
+/// it.
 /// </remarks>
 internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
     where T : TorchFunction<T>, new()
@@ -25,16 +23,17 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
 
     public override string Name => typeof(T).Name;
 
-    /// <summary>The function's results.</summary>
-    /// <param name="ctx">Takes what backward needs, with `save_for_backward` and `save_data`.</param>
-    /// <param name="arguments">As they were given to <see cref="Apply"/>.</param>
+    /// <summary>Computes the function's results.</summary>
+    /// <param name="ctx">Keeps what backward needs, by `save_for_backward` and `save_data`.</param>
+    /// <param name="arguments">The arguments of <see cref="Apply"/>.</param>
     protected abstract List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments);
 
-    /// <summary>The gradients in the arguments, in their order; null for what is not a tensor or needs none.</summary>
-    /// <param name="ctx">What forward saved.</param>
+    /// <summary>
+    /// Computes the gradient for each argument; null if the argument is not a tensor or needs none.
+    /// </summary>
+    /// <param name="ctx">The data that forward saved.</param>
     /// <param name="saved">The tensors that forward saved.</param>
-    /// <param name="gradients">Those in the results; null is a gradient of zeros. One of them at least is not
-    /// null.</param>
+    /// <param name="gradients">The gradient for each result; null stands for zeros. At least one is not null.</param>
     protected abstract List<Tensor?> Backward(
         autograd.AutogradContext ctx,
         List<Tensor> saved,
@@ -42,11 +41,11 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
     );
 
     /// <summary>Calls the function.</summary>
-    /// <param name="arguments">Tensors and whatever else forward takes.</param>
+    /// <param name="arguments">Tensors and other arguments of forward.</param>
     public static List<Tensor> Apply(params object[] arguments)
     {
-        // TorchSharp makes an `empty_like` of each result in the caller's scope, to be used as a gradient that is not
-        // there. In a scope of its own it is gone at once; materialize_grads(false) keeps it from being used.
+        // For each result TorchSharp makes an `empty_like` in the caller's scope, to use it for a missing gradient. In
+        // this scope it is disposed of at once, and materialize_grads(false) prevents its use.
         using var scope = NewDisposeScope();
         var results = apply(arguments);
         var failure = s_forwardFailure;
@@ -68,7 +67,8 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
         }
         catch (Exception e)
         {
-            // An exception that leaves here keeps the node and its arguments alive for ever. Apply throws it.
+            // An exception that leaves this method would keep the node and its arguments alive for ever. Apply throws
+            // it.
             s_forwardFailure = ExceptionDispatchInfo.Capture(e);
             ctx.save_for_backward([]);
             return [zeros(1)];
@@ -80,19 +80,19 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
         BackwardCall.FreeReturned();
         var isTensor = (bool[])ctx.get_data("tensors");
         var given = grad_outputs.ConvertAll(g => g is null || g.IsInvalid ? null : g);
-        // On the CPU backward runs on the thread that asks for it. Other devices have a thread of the engine's own.
+        // On the CPU backward runs on the thread that asks for it; for other devices the engine has threads of its own.
         bool onCpu = given.All(g => g is null || g.device_type == TorchSharp.DeviceType.CPU);
         var call = onCpu ? BackwardCall.OfThisThread : (BackwardCall)ctx.get_data("call");
         try
         {
             if (given.TrueForAll(g => g is null))
                 return [.. isTensor.Select(_ => (Tensor)null!)];
-            // The engine turns it on for create_graph, and off otherwise.
+            // The engine enables gradients only for create_graph.
             if (is_grad_enabled())
                 throw new NotSupportedException($"{Name} is differentiable once: create_graph cannot be used with it");
             using var scope = NewDisposeScope();
             var found = Backward(ctx, ctx.get_saved_variables(), given);
-            // A wrong number of gradients, or one where there is no tensor, ends the process.
+            // A wrong number of gradients, or one for an argument that is no tensor, would end the process.
             if (found.Count != isTensor.Length || found.Where((g, i) => g is not null && !isTensor[i]).Any())
             {
                 throw new InvalidOperationException(
@@ -102,14 +102,14 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
             }
 
             BackwardCall.FreeLater([.. found.OfType<Tensor>()]);
-            // Torch's own nodes give up what they saved here; TorchSharp's keep it as long as the loss lives.
+            // Torch's own nodes free what they saved at this point; TorchSharp's would keep it as long as the loss.
             if (call.IsLastUse)
                 ctx.Dispose();
             return found.ConvertAll(g => g!);
         }
         catch (Exception e)
         {
-            // An exception that leaves here crosses native frames and ends the process.
+            // An exception that leaves this method would cross native frames and end the process.
             call.Note(e);
             if (call.IsQuiet)
                 return [.. isTensor.Select(_ => (Tensor)null!)];
@@ -123,7 +123,7 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
         }
     }
 
-    /// <summary>Zeros for a gradient that is not there.</summary>
+    /// <summary>The gradient, or zeros in place of null.</summary>
     protected static Tensor OrZeros(Tensor? gradient, long[] shape, Tensor like) =>
         gradient ?? zeros(shape, dtype: like.dtype, device: like.device);
 }

@@ -5,18 +5,22 @@ using static TorchSharp.torch;
 
 namespace EmtTorch;
 
-/// <summary>What has to be settled once for a process: Torch itself, threads, and the device.</summary>
+/// <summary>Loads Torch, sets its threads, and chooses devices. A program calls <see cref="Start"/> first.</summary>
+/// <example><code>
+/// TorchRuntime.Start(threads: 4);
+/// var device = TorchRuntime.ResolveDevice("auto", out _);
+/// </code></example>
 public static partial class TorchRuntime
 {
     /// <summary>
-    /// Loads the libtorch in the folder that `EMTTORCH_LIBTORCH` names, if it names one. Runs by itself as soon as
-    /// anything of EmtTorch is touched; a program that is to take such a libtorch, and that touches TorchSharp before
-    /// EmtTorch, calls it first.
+    /// Loads the libtorch from the folder that the environment variable `EMTTORCH_LIBTORCH` names, if it is set. This
+    /// happens by itself when EmtTorch is first used. A program that uses TorchSharp before EmtTorch calls it first.
     /// </summary>
     public static void Prepare() => NativeTorch.Prepare();
 
-    /// <summary>Loads Torch and settles the threads. Call it before anything touches a tensor.</summary>
-    /// <param name="threads">libtorch's threads, from 1; null leaves its own choice, one for each core.</param>
+    /// <summary>Loads Torch and sets its threads. Call it before using a tensor.</summary>
+    /// <param name="threads">The number of libtorch's threads, from 1; null for its own choice, one for each
+    /// core.</param>
     /// <exception cref="TorchNotLoadedException">Torch's native libraries cannot be loaded.</exception>
     public static void Start(int? threads)
     {
@@ -25,10 +29,10 @@ public static partial class TorchRuntime
             set_num_threads(Math.Max(1, n)); // 0 ends the process
     }
 
-    /// <summary>The device that a configuration's `device` names.</summary>
-    /// <param name="name">`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.</param>
-    /// <param name="problem">Why it cannot be had, or null.</param>
-    /// <returns>The device, or the CPU where there is a problem.</returns>
+    /// <summary>Finds the device with a name, as in the key `device` of a configuration.</summary>
+    /// <param name="name">`auto` (CUDA if available, otherwise the CPU), `cpu`, `cuda` or `cuda:N`.</param>
+    /// <param name="problem">Why the device cannot be used, or null.</param>
+    /// <returns>The device, or the CPU if there is a problem.</returns>
     public static Device ResolveDevice(string name, out string? problem)
     {
         problem = null;
@@ -52,7 +56,7 @@ public static partial class TorchRuntime
     }
 
     /// <summary>
-    /// The version of the libtorch that is loaded; where it does not tell, of the one that TorchSharp was built for.
+    /// The version of the loaded libtorch, or the one that TorchSharp was built for if libtorch does not tell.
     /// </summary>
     public static string TorchVersion { get; } = LoadedVersion() ?? __version__;
 

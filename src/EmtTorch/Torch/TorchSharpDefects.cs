@@ -6,25 +6,22 @@ using static TorchSharp.torch;
 namespace EmtTorch;
 
 /// <summary>
-/// What TorchSharp 0.107 does wrong, and what is done instead; each member names its defect, so that it can go when
-/// that is mended. Functions of autograd have theirs in <see cref="TorchFunction{T}"/>, loading in
-/// <see cref="NativeTorch"/>.
-/// Random numbers on a device in <see cref="Draw"/>. And two have nothing here
-/// but a rule: `baddbmm` and `addbmm` compute b2 + input b1, so a sum and `bmm` stand for them; and `from_array` shares
-/// the array's memory, so `tensor` is used, which copies.
+/// Replacements for what TorchSharp 0.107 does wrong. Each member names its defect, so that it can be removed when that
+/// is fixed. Others are in <see cref="TorchFunction{T}"/> (autograd), <see cref="NativeTorch"/> (loading) and <see
+/// cref="Draw"/> (random numbers on a device). Two more are avoided everywhere: `baddbmm` and `addbmm` compute
+/// b2 + input b1, so a sum and `bmm` replace them; `from_array` shares the array's memory, so `tensor` replaces it,
+/// which copies.
 /// </summary>
 internal static class TorchSharpDefects
 {
-    // A number given to an operator becomes a Scalar that nothing holds while libtorch reads it: a collection of
-    // garbage at that moment frees it under libtorch's hands. These are held, for what is called at every step from
-    // several threads.
+    // A number given to an operator becomes a Scalar that nothing references while libtorch reads it, so that a garbage
+    // collection can free it too early. These are kept for operators that several threads call at every step.
     public static readonly Scalar One = 1,
         MinusOne = -1;
 
     /// <summary>
-    /// Takes a module's parameters out of every dispose scope: `new Parameter` in one dies with it, and `state_dict`
-    /// then lacks it without a word.
-    /// The last line of a module's constructor.
+    /// Takes a module's parameters out of all dispose scopes; the last line of a module's constructor. A `new
+    /// Parameter` made in a scope is disposed of with it, and `state_dict` then lacks it silently.
     /// </summary>
     public static void KeepParameters(this nn.Module module)
     {
@@ -32,7 +29,10 @@ internal static class TorchSharpDefects
             parameter.DetachFromDisposeScope();
     }
 
-    /// <summary>`tensor(Complex[])` reads memory as aligned that is not, and ends the process.</summary>
+    /// <summary>
+    /// Makes a tensor of complex numbers. `tensor(Complex[])` assumes an alignment that the array does not have, and
+    /// ends the process.
+    /// </summary>
     public static Tensor ComplexTensor(IReadOnlyCollection<System.Numerics.Complex> values)
     {
         using var scope = NewDisposeScope();
@@ -41,10 +41,9 @@ internal static class TorchSharpDefects
     }
 
     /// <summary>
-    /// Sets a generator of the CPU to what `get_state` gave. `Generator.set_state` ends the process for a state that is
-    /// not one.
+    /// Sets the state of a generator on the CPU. `Generator.set_state` ends the process if the state is invalid.
     /// </summary>
-    /// <exception cref="InvalidDataException">It is none of this libtorch's CPU generator.</exception>
+    /// <exception cref="InvalidDataException">The tensor is no state of this libtorch's CPU generator.</exception>
     public static void SetState(this Generator generator, Tensor state)
     {
         using var own = generator.get_state();
@@ -55,20 +54,20 @@ internal static class TorchSharpDefects
                     + $"of {own.dtype}"
             );
         }
-        // Of the Mersenne twister: the seed, then how many of its 624 numbers are left, whether it is seeded, and the
-        // next one's place.
+        // The Mersenne twister's seed, how many of its 624 numbers are left, whether it is seeded, the next number's
+        // place.
         using var local = state.cpu().contiguous();
         var bytes = local.bytes;
         int left = BinaryPrimitives.ReadInt32LittleEndian(bytes[8..]),
             seeded = BinaryPrimitives.ReadInt32LittleEndian(bytes[12..]);
         long next = BinaryPrimitives.ReadInt64LittleEndian(bytes[16..]);
         if (seeded != 1 || left is < 1 or > 624 || next is < 0 or > 624)
-            throw new InvalidDataException("the random state is none of a Mersenne twister's");
+            throw new InvalidDataException("the random state is not that of a Mersenne twister");
         generator.set_state(local);
     }
 
     /// <summary>
-    /// What an exception says. An error of libtorch comes with up to twenty lines of C++ frames, which are cut off.
+    /// The message of an exception, without the lines of C++ frames (up to twenty) that an error of libtorch has.
     /// </summary>
     public static string Message(Exception error) =>
         error is ExternalException

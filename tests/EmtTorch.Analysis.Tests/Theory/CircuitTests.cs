@@ -84,7 +84,10 @@ public class CircuitTests
         using var wrong = ones(6, 3, dtype: ScalarType.Float64);
         using var dependent = ones(6, 4, dtype: ScalarType.Float64);
         using var tooFew = eye(3, 4, dtype: ScalarType.Float64);
-        Assert.That(() => new Circuit(task, wrong), Throws.ArgumentException.With.Message.Contains("s·κ = 4"));
+        Assert.That(
+            () => new Circuit(task, wrong),
+            Throws.ArgumentException.With.Message.Contains("has shape (6, 3), not (any, 4)")
+        );
         Assert.That(() => new Circuit(task, dependent), Throws.ArgumentException.With.Message.Contains("independent"));
         Assert.That(() => new Circuit(task, tooFew), Throws.ArgumentException.With.Message.Contains("independent"));
     }

@@ -12,7 +12,7 @@ public class LiveEntriesTests
     [TestCase("t4", 36)]
     public void AreAsManyAsTheSpecificationSays(string name, int count)
     {
-        using var live = LiveEntries.Of(LinearBinding.Named(name));
+        using var live = LiveEntries.Find(LinearBinding.Named(name));
         Assert.That(live.Indices, Has.Count.EqualTo(count));
         Assert.That(live.Rank, Is.EqualTo(count));
     }
@@ -21,7 +21,7 @@ public class LiveEntriesTests
     [Test]
     public void OfT2AreComponentIOfTheVariablesFromIOn()
     {
-        using var live = LiveEntries.Of(LinearBinding.Named("t2"));
+        using var live = LiveEntries.Find(LinearBinding.Named("t2"));
         var expected = from k in Enumerable.Range(0, 8) from i in Enumerable.Range(0, 8) where k >= i select k * 8 + i;
         Assert.That(live.Indices, Is.EqualTo(expected));
     }
@@ -30,7 +30,7 @@ public class LiveEntriesTests
     [TestCaseSource(typeof(BindingTasks), nameof(BindingTasks.All))]
     public void AreThoseWhosePerturbationIsFeltForEver(LinearBinding task)
     {
-        using var live = LiveEntries.Of(task);
+        using var live = LiveEntries.Find(task);
         int n = task.S * task.D;
         var felt = new List<int>();
         for (int j = 0; j < n; j++)
@@ -57,8 +57,8 @@ public class LiveEntriesTests
             s: 1
         );
         Assert.That(
-            () => LiveEntries.Of(halving),
-            Throws.InstanceOf<AnalysisException>().With.Message.Contains("decays")
+            () => LiveEntries.Find(halving),
+            Throws.InstanceOf<AnalysisException>().With.Message.Contains("all contents decay")
         );
     }
 
@@ -72,6 +72,6 @@ public class LiveEntriesTests
             d: 1,
             s: 1
         );
-        Assert.That(() => LiveEntries.Of(onIt), Throws.InstanceOf<AnalysisException>().With.Message.Contains("0.8"));
+        Assert.That(() => LiveEntries.Find(onIt), Throws.InstanceOf<AnalysisException>().With.Message.Contains("0.8"));
     }
 }

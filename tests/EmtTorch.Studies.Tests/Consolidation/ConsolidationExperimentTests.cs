@@ -104,7 +104,7 @@ public sealed class ConsolidationExperimentTests : InTemporaryFolder
                 ),
             Throws.InstanceOf<OperationCanceledException>()
         );
-        var before = ConsolidationResult.Unfinished(half.ToJson(), settings)!;
+        var before = ConsolidationResult.ParseUnfinished(half.ToJson(), settings)!;
         int Made(ConsolidationResult given, out string json)
         {
             int made = 0;
@@ -117,12 +117,16 @@ public sealed class ConsolidationExperimentTests : InTemporaryFolder
             (Made(before with { Outcomes = [before.Outcomes[0] with { ParameterNorm = 1 }] }, out gone), gone),
             Is.EqualTo((2, whole.ToJson()))
         );
-        Assert.That(ConsolidationResult.Unfinished(half.ToJson(), settings with { Steps = 6 }), Is.Null);
-        Assert.That(ConsolidationResult.Unfinished(whole.ToJson(), settings), Is.Null, "all is done: it is done anew");
+        Assert.That(ConsolidationResult.ParseUnfinished(half.ToJson(), settings with { Steps = 6 }), Is.Null);
+        Assert.That(
+            ConsolidationResult.ParseUnfinished(whole.ToJson(), settings),
+            Is.Null,
+            "all is done: it is done anew"
+        );
         foreach (var damaged in new[] { "", "{}", "null", half.ToJson()[..^9] })
         {
             Assert.That(
-                () => ConsolidationResult.Unfinished(damaged, settings),
+                () => ConsolidationResult.ParseUnfinished(damaged, settings),
                 Throws.InstanceOf<JsonException>(),
                 damaged
             );

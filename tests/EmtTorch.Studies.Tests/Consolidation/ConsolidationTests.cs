@@ -85,7 +85,7 @@ public sealed class ConsolidationTests
         using var network = Network();
         var (reservoirs, _) = Read(network, Tokens(3, 12), 10);
         using var generator = new Generator(seed);
-        new Consolidation(network, Task, settings ?? Settings, generator).Night(night, reservoirs);
+        new Consolidation(network, Task, settings ?? Settings, generator).RunNight(night, reservoirs);
         foreach (var reservoir in reservoirs)
             reservoir.Dispose();
         return Weights(network);
@@ -110,7 +110,7 @@ public sealed class ConsolidationTests
         StoredWrite[] writes = [Write([1, 2], [1, 0], [0, 1]), Write([3, 1], [0, 1], [1, 1])];
         Assert.That(
             Consolidation
-                .ReplayLoss(
+                .ComputeReplayLoss(
                     network,
                     [
                         [],
@@ -122,7 +122,7 @@ public sealed class ConsolidationTests
         );
         Assert.That(
             Consolidation
-                .ReplayLoss(
+                .ComputeReplayLoss(
                     network,
                     [
                         [],
@@ -153,7 +153,7 @@ public sealed class ConsolidationTests
         var (reservoirs, _) = Read(network, Tokens(2, 6), 4);
         // What it doesn't depend on has a gradient of 0.
         Tensor Loss() =>
-            Consolidation.ReplayLoss(network, [.. reservoirs.Select(r => r.Writes)])
+            Consolidation.ComputeReplayLoss(network, [.. reservoirs.Select(r => r.Writes)])
             + network.parameters().Select(p => p.sum() * 0).Aggregate((x, y) => x + y);
         Loss().backward();
         FiniteDifferences.Check(
@@ -196,7 +196,7 @@ public sealed class ConsolidationTests
         var question = Tokens(2, 4, seed: 9);
         var state = network.Read(Tokens(2, 9)).State;
         var wiped = Consolidation.Wipe(state);
-        Assert.That(wiped.Layers.Select(l => l.FastWeights!.abs().max().item<double>()), Is.All.Zero);
+        Assert.That(wiped.Layers.Select(l => l.Memories["fast_weights"]["F"].abs().max().item<double>()), Is.All.Zero);
         var fresh = network.Read(question).Hidden;
         Compared.AreEqual([network.Read(question, wiped).Hidden], [fresh], 1e-15);
         Assert.That(
@@ -233,7 +233,7 @@ public sealed class ConsolidationTests
             var again = network
                 .Memories[block]
                 .Rewritten(Together(w => w.Keys), Together(w => w.Values), Together(w => w.Strength));
-            Compared.AreEqual([again], [state.Layers[block].FastWeights!], 1e-12);
+            Compared.AreEqual([again], [state.Layers[block].Memories["fast_weights"]["F"]], 1e-12);
         }
         foreach (var reservoir in reservoirs)
             reservoir.Dispose();
@@ -300,10 +300,10 @@ public sealed class ConsolidationTests
         var (reservoirs, _) = Read(network, Tokens(3, 12), 10);
         using var generator = new Generator(1);
         var consolidation = new Consolidation(network, Task, Settings, generator);
-        consolidation.Night(new(), reservoirs);
+        consolidation.RunNight(new(), reservoirs);
         int held = scope.DisposablesCount;
         for (int i = 0; i < 3; i++)
-            consolidation.Night(new(), reservoirs);
+            consolidation.RunNight(new(), reservoirs);
         Assert.That(scope.DisposablesCount, Is.EqualTo(held));
         foreach (var reservoir in reservoirs)
             reservoir.Dispose();
@@ -337,7 +337,7 @@ public sealed class ConsolidationTests
                     .And.Some.Contains("capacity: found 0")
                     .And.Some.Contains("facts: found 6; allowed: multiples of facts_per_document, 4")
                     .And.Some.Contains("the name a 2 times")
-                    .And.Some.Contains("the literal replay's loss moves query_and_feed_forward")
+                    .And.Some.Contains("literal replay moves query_and_feed_forward")
             );
         }
         finally

@@ -46,7 +46,7 @@ public sealed class ContinualRunTests : InTemporaryFolder
         // The test of an old task is with the new W_hh and its own weights.
         var tests = run.ReadTests()!;
         var by = sequence.Stage(0, 1);
-        using var learner = Learner.Of(by, CPU);
+        using var learner = Learner.Create(by, CPU);
         Last(run.Folder(0)).RestoreInto(learner.Network);
         Assert.That(learner.Test(0).Accuracy, Is.EqualTo(tests[0].Accuracy["copy"]));
         using (no_grad())
@@ -168,14 +168,14 @@ public sealed class ContinualRunTests : InTemporaryFolder
         var tasks = Enumerable.Range(0, 3).Select(j => sequence.Stage(j, 1)).ToArray();
         using var joint = new JointLearner(tasks[0], tasks, sequence.OwnParameters, CPU);
         using var data = new Generator(4);
-        joint.Gradients(4, data);
+        joint.ComputeGradients(4, data);
         var found = joint.Network.named_parameters().ToDictionary(p => p.name, p => p.parameter.grad!.clone());
 
         using var again = new Generator(4);
         var sum = zeros(12, 12);
         for (int j = 0; j < 3; j++)
         {
-            using var learner = Learner.Of(tasks[j], CPU);
+            using var learner = Learner.Create(tasks[j], CPU);
             var named = learner.Network.named_parameters().ToDictionary(p => p.name, p => p.parameter);
             using (no_grad())
             {
@@ -183,7 +183,7 @@ public sealed class ContinualRunTests : InTemporaryFolder
                     .copy_(joint.Network.named_parameters().First(p => p.name == "tasks.0.rnn.weight_hh").parameter);
             }
 
-            learner.Gradients(4, again);
+            learner.ComputeGradients(4, again);
             sum.add_(named["rnn.weight_hh"].grad!);
             Assert.That(
                 (found[$"tasks.{j}.readout.weight"] - named["readout.weight"].grad! / 3).abs().max().item<float>(),
@@ -243,7 +243,8 @@ public sealed class ContinualRunTests : InTemporaryFolder
     [TestCase(
         "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",
         "\"own\": [\"readout\"]",
-        "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, readout.weight"
+        "own: found readout, which is no parameter of the network; allowed: rnn.weight_ih, rnn.weight_hh, "
+            + "readout.weight"
     )]
     [TestCase(
         "\"own\": [\"rnn.weight_ih\", \"readout.weight\"]",
@@ -312,7 +313,7 @@ public sealed class ContinualRunTests : InTemporaryFolder
             () => run.Train(),
             Throws
                 .TypeOf<CheckpointException>()
-                .With.Message.Contains("1-copy is finished, and the checkpoint of its last step is missing or damaged")
+                .With.Message.Contains("1-copy is finished, but the checkpoint of its last step is missing or damaged")
         );
     }
 }

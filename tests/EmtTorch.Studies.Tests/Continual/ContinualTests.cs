@@ -144,8 +144,8 @@ public sealed class ContinualTests
     {
         using var scope = NewDisposeScope();
         var (task, file, _) = Circuit();
-        using var weights = NetworkWeights.From(file, "");
-        using var memories = VariableMemories.Of(weights, task.Task.ToLinearBinding());
+        using var weights = NetworkWeights.Read(file, "");
+        using var memories = VariableMemories.Find(weights, task.Task.ToLinearBinding());
         var (r, l, p) = OldMemories.Directions(task, file);
         using (Assert.EnterMultipleScope())
         {

@@ -26,15 +26,19 @@ public class GsemmExperimentTests
     public void TheShippedConfigurationIsTheDefaults() =>
         Assert.That(GsemmConfiguration.Load(Shipped), Is.EqualTo(new GsemmConfiguration()));
 
-    [Test]
+    [Test, Category(Layer.Slow)] // the whole study
     public void TheShippedConfigurationRetrievesInOrderAndAgreesWithTheTheory()
     {
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(Shipped));
         TestContext.Out.WriteLine(
-            $"ODE {string.Join(" ", result.Continuous.Retrieved)} at {string.Join(" ", result.Continuous.Onsets)}; Eq. 20 {string.Join(" ", result.Discrete.Retrieved)}"
+            $"ODE {string.Join(" ", result.Continuous.Retrieved)} at {string.Join(" ", result.Continuous.Onsets)}; Eq. "
+                + $"20 {string.Join(" ", result.Discrete.Retrieved)}"
         );
         TestContext.Out.WriteLine(
-            $"‖W‖ {result.Norm}, Eq. 24 to {result.ConjugacyError:0.0e+0}; E {result.Energy!.Values.Min():0.0} … {result.Energy.Values.Max():0.0}, rise {result.Energy.LargestRise:0.00}; alone {result.EnergyWithoutSequence!.Values[0]:0.00} … {result.EnergyWithoutSequence.Values[^1]:0.00}, rise {result.EnergyWithoutSequence.LargestRise:0.0e+0}"
+            $"‖W‖ {result.Norm}, Eq. 24 to {result.ConjugacyError:0.0e+0}; E {result.Energy!.Values.Min():0.0} … "
+                + $"{result.Energy.Values.Max():0.0}, rise {result.Energy.LargestRise:0.00}; alone "
+                + $"{result.EnergyWithoutSequence!.Values[0]:0.00} … {result.EnergyWithoutSequence.Values[^1]:0.00}, "
+                + $"rise {result.EnergyWithoutSequence.LargestRise:0.0e+0}"
         );
         TestContext.Out.WriteLine(
             $"Eq. 20: largest overlap {result.Discrete.Overlaps.Skip(1).Min(o => o.Max()):0.0000} or more from step 1, the others {result.Discrete.Overlaps.Skip(1).Max(o => o.Select(Math.Abs).Order().ElementAt(o.Length - 2)):0.0000} or less"
@@ -108,6 +112,7 @@ public class GsemmExperimentTests
             new()
             {
                 Strengths = new() { AlphaC = 0 },
+                Timescales = new() { Hidden = 0.5, Delay = 2 },
                 Integration = new() { Length = 20 },
             }
         );
@@ -126,6 +131,7 @@ public class GsemmExperimentTests
                 Features = 16,
                 Memories = 3,
                 Nonlinearity = new() { Hidden = "tanh" },
+                Timescales = new() { Hidden = 0.5, Delay = 2 },
                 Integration = new() { Length = 5 },
             }
         );

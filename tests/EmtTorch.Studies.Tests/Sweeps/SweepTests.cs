@@ -1,3 +1,5 @@
+using System.Reflection;
+using System.Reflection.Emit;
 using EmtTorch.Settings;
 
 namespace EmtTorch.Studies.Tests;
@@ -23,7 +25,9 @@ public sealed class SweepTests : InTemporaryFolder
         var sweep = Load(
             $$"""
             { "base": {{Base}}, "seeds": "3,5-6",
-              "axes": { "task.name": ["t1", "t4"], "training.weight_decay": [0, 1e-3], "kind": [ { "name": "plain", "set": {} }, { "name": "large", "set": { "model.hidden_size": 256, "training.batch_size": 8 } } ] } }
+              "axes": { "task.name": ["t1", "t4"], "training.weight_decay": [0, 1e-3],
+                "kind": [ { "name": "plain", "set": {} },
+                { "name": "large", "set": { "model.hidden_size": 256, "training.batch_size": 8 } } ] } }
             """,
             "training.steps=9"
         );
@@ -97,16 +101,18 @@ public sealed class SweepTests : InTemporaryFolder
     {
         var problems = Problems(
             $$"""
-            { "base": {{Base}}, "axis": {}, "axes": { "training.batch_size": 5, "seed": [1], "model": [ { "hidden_size": 5 } ], "training.weight_decay": [0.001, 1e-3] }, "seeds": "3-1", "best_of": ["task.name"], "published": 5 }
+            { "base": {{Base}}, "axis": {}, "axes": { "training.batch_size": 5, "seed": [1],
+              "model": [ { "hidden_size": 5 } ], "training.weight_decay": [0.001, 1e-3] }, "seeds": "3-1",
+              "best_of": ["task.name"], "published": 5 }
             """
         );
         foreach (
             var start in new[]
             {
-                "axis: is no key of a sweep; did you mean axes?",
+                "axis: unknown key; did you mean axes?",
                 "axes.training.batch_size:",
                 "axes.seed:",
-                "axes.model[0]:",
+                "axes.model[0].hidden_size: unknown key",
                 "axes.training.weight_decay: has 0.001 2 times",
                 "seeds: '3-1'",
                 "best_of:",
@@ -123,7 +129,10 @@ public sealed class SweepTests : InTemporaryFolder
     {
         var problems = Problems(
             $$"""
-            { "base": {{Base}}, "axes": { "training.learn_rate": [0.1, 0.2], "start": [ { "name": "a", "set": { "model.initialisation": "x" } }, { "name": "b", "set": { "seed": 5 } } ], "training.steps": ["many"] }, "seeds": "1-", "best_of": ["start", "end"] }
+            { "base": {{Base}}, "axes": { "training.learn_rate": [0.1, 0.2],
+              "start": [ { "name": "a", "set": { "model.initialisation": "x" } },
+              { "name": "b", "set": { "seed": 5 } } ], "training.steps": ["many"] }, "seeds": "1-",
+              "best_of": ["start", "end"] }
             """
         );
         Assert.That(
@@ -133,7 +142,8 @@ public sealed class SweepTests : InTemporaryFolder
                 {
                     "training.learn_rate: unknown key; did you mean learning_rate? (in axes)",
                     "model.initialisation: unknown key; did you mean initialization? (in axes.start)",
-                    "axes.start: can't set seed: seeds are in the sweep's file, names are made of values, and the folder is --out",
+                    "axes.start: can't set seed: seeds are in the file, runs are named after their values, and their "
+                        + "folder is --out",
                     "training.steps: found the text \"many\"; allowed: a whole number from 1 to 2147483647",
                     "seeds: '1-' is not a range of seeds; 1-20 or 1,2,5 is",
                     "best_of: found end, which is no axis; the axes are training.learn_rate, start, training.steps",
@@ -156,11 +166,33 @@ public sealed class SweepTests : InTemporaryFolder
         }
     }
 
-    [TestCase("[]", "is not a JSON object")]
+    [TestCase("[]", "found array at the top; allowed: an object")]
     [TestCase("{ \"base\": ", "is not JSON")]
     [TestCase("{}", "base: is missing")]
     [TestCase("{ \"base\": \"nowhere.json\" }", "there is no such file")]
-    [TestCase("{ \"base\": {}, \"base\": {} }", "is not JSON")]
+    [TestCase("{ \"base\": {}, \"base\": {} }", "base: the key is given more than once")]
     public void AFileThatIsNoSweepIsRefused(string json, string says) =>
         Assert.That(Problems(json), Has.Some.Contains(says));
+
+    [Test]
+    public void AnExtensionWhoseConstructorThrowsIsRefusedWithItsClass()
+    {
+        var file = Path.Combine(Folder, "broken.dll");
+        var assembly = new PersistedAssemblyBuilder(new("Broken"), typeof(object).Assembly);
+        var type = assembly.DefineDynamicModule("Broken").DefineType("Lab.Broken", TypeAttributes.Public);
+        type.SetCustomAttribute(new(typeof(NamedAttribute).GetConstructor([typeof(string)])!, ["broken"]));
+        var code = type.DefineConstructor(MethodAttributes.Public, CallingConventions.Standard, []).GetILGenerator();
+        code.Emit(OpCodes.Ldstr, "no licence");
+        code.Emit(OpCodes.Newobj, typeof(InvalidOperationException).GetConstructor([typeof(string)])!);
+        code.Emit(OpCodes.Throw);
+        type.CreateType();
+        assembly.Save(file);
+        var basis = $$"""{ "task": { "name": "t1" }, "extensions": ["{{file}}"] }""";
+        Assert.That(
+            Problems($$"""{ "base": {{basis}} }"""),
+            Is.EqualTo(
+                new[] { $"extensions: {file} can't be added: Lab.Broken threw InvalidOperationException: no licence" }
+            )
+        );
+    }
 }

@@ -176,7 +176,8 @@ public class ConfigurationTests
         (
             """{"task": {}}""",
             "task",
-            "found none of name, id, matrix, terms, associative_recall, copy, rebinding, segment_recall, text, two_hop; allowed: exactly one"
+            "found none of name, id, matrix, terms, associative_recall, copy, rebinding, segment_recall, text, "
+                + "two_hop; allowed: exactly one"
         ),
         ("""{"task": {"name": "t1", "id": [255, 0, 0]}}""", "task", "found name and id of"),
         ("""{"task": {"name": "repaet_copy"}}""", "task.name", "did you mean repeat_copy?"),
@@ -325,7 +326,8 @@ public class ConfigurationTests
                 {
                   "seed": -1, "seed": 2, "colour": "red",
                   "task": {"id": [7, 2, 4], "d": 2, "s": 3},
-                  "training": {"batch_size": "many", "curriculum": {"horizons": [20, 10], "threshold": 2}, "early_stop": {"acuracy": 1}},
+                  "training": {"batch_size": "many", "curriculum": {"horizons": [20, 10], "threshold": 2},
+                    "early_stop": {"acuracy": 1}},
                   "model": []
                 }
                 """,
@@ -441,10 +443,13 @@ public class ConfigurationTests
         {
           "name": "n-1", "seed": 9223372036854775807, "device": "cuda:3", "threads": 2, "out": "elsewhere",
           "task": {"terms": [{"delay": 3, "permutation": [1, 0], "signs": [1, -1]}, {"delay": 1}], "d": 2, "s": 3},
-          "model": {"type": "elman_rnn", "hidden_size": 32, "bias": true, "dtype": "float64", "initialization": "orthogonal", "initialization_noise": 0.3},
-          "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0.4,
+          "model": {"type": "elman_rnn", "hidden_size": 32, "bias": true, "dtype": "float64",
+            "initialization": "orthogonal", "initialization_noise": 0.3},
+          "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1,
+            "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0.4,
             "warmup_steps": 3, "schedule": "cosine", "bptt_segments": null,
-            "curriculum": {"horizons": [3, 5], "threshold": 1}, "log_interval": 2, "early_stop": {"accuracy": 0.5, "evaluations": 4}},
+            "curriculum": {"horizons": [3, 5], "threshold": 1}, "log_interval": 2,
+            "early_stop": {"accuracy": 0.5, "evaluations": 4}},
           "evaluation": {"horizon": 11, "batches": 3, "batch_size": 6, "interval": 8},
           "checkpoints": {"interval": 9, "keep_last": 1, "keep_best": false}
         }
@@ -464,12 +469,17 @@ public class ConfigurationTests
     private const string Transformer = """
         {
           "name": "t", "seed": 1, "device": "auto", "threads": null, "out": "runs",
-          "task": {"segment_recall": {"pairs": 2, "segment_length": 9, "keys": 5, "values": 6, "noise": 7, "distractors": 1, "both_ways": true, "vocabularies": 3, "vocabulary": 2}},
-          "model": {"type": "episodic_transformer", "hidden_size": 24, "bias": true, "dtype": "float32", "layers": 3, "attention": false, "heads": 2, "window": 5, "feed_forward_size": 31,
-            "residual": "seed", "tie_weights": true, "memory": "none", "memory_heads": 3, "write": "delta", "hypernetwork_rank": 1, "read": "softmax", "gate": false, "decay": true, "drift": false,
+          "task": {"segment_recall": {"pairs": 2, "segment_length": 9, "keys": 5, "values": 6, "noise": 7,
+            "distractors": 1, "both_ways": true, "vocabularies": 3, "vocabulary": 2}},
+          "model": {"type": "episodic_transformer", "hidden_size": 24, "bias": true, "dtype": "float32", "layers": 3,
+            "attention": false, "heads": 2, "window": 5, "feed_forward_size": 31,
+            "residual": "seed", "tie_weights": true, "memory": "none", "memory_heads": 3, "write": "delta",
+            "hypernetwork_rank": 1, "read": "softmax", "gate": false, "decay": true, "drift": false,
             "graph_nodes": 11, "graph_interval": 13, "graph_read": "seed", "autocast": "bfloat16",
-            "retrieval": {"store": "postgres", "scope": "shared", "top_k": 3, "chunk": 32, "entries": null, "table": "elsewhere", "connection": "PG", "index": "hnsw", "wait": 5}},
-          "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0,
+            "retrieval": {"store": "postgres", "scope": "shared", "top_k": 3, "chunk": 32, "entries": null,
+              "table": "elsewhere", "connection": "PG", "index": "hnsw", "wait": 5}},
+          "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1,
+            "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0,
             "warmup_steps": 3, "schedule": "cosine", "bptt_segments": 2,
             "curriculum": {"horizons": [1, 2], "threshold": 1}, "log_interval": 2, "early_stop": null},
           "evaluation": {"horizon": 2, "batches": 3, "batch_size": 6, "interval": 8},
@@ -786,7 +796,8 @@ public class ConfigurationTests
     [TestCase(
         "task.id=[255,0,0]",
         "task",
-        "found name and id of name, id, matrix, terms, associative_recall, copy, rebinding, segment_recall, text, two_hop; allowed: exactly one (--set task={…} replaces"
+        "found name and id of name, id, matrix, terms, associative_recall, copy, rebinding, segment_recall, text, "
+            + "two_hop; allowed: exactly one (--set task={…} replaces"
     )]
     public void ABadOverrideIsRefused(string text, string path, string gist)
     {
@@ -827,7 +838,7 @@ public class ConfigurationTests
             File.WriteAllText(missing, "");
             Assert.That(
                 Problems(() => ConfigurationFile.Load(missing))[0],
-                Is.EqualTo(new ConfigurationProblem(missing, "is empty; a configuration is a JSON object {…}"))
+                Is.EqualTo(new ConfigurationProblem(missing, "is empty; a JSON object {…} is needed"))
             );
         }
         finally
@@ -878,7 +889,8 @@ public class ConfigurationTests
         Assert.That(
             File.Exists(SchemaFile) ? File.ReadAllText(SchemaFile) : "",
             Is.EqualTo(ConfigurationSchema.Generate()),
-            "configs/schema.json is generated from the configuration's records: dotnet run --project Trainer -- schema > configs/schema.json"
+            "configs/schema.json is generated from the configuration's records: dotnet run --project Trainer -- schema "
+                + "> configs/schema.json"
         );
 
     [Test, Explicit("Writes configs/schema.json anew.")]

@@ -22,7 +22,7 @@ public sealed class GraphMemoryTests
     private static GraphMemory Memory(ModelConfiguration model, bool random = true)
     {
         manual_seed(3).Dispose();
-        var memory = new GraphMemory(model.Block, model.Graph!);
+        var memory = new GraphMemory(model.Block, model.Find<GraphSettings>()!);
         if (!random)
             return memory;
         using var quiet = no_grad();
@@ -40,7 +40,8 @@ public sealed class GraphMemoryTests
     /// <summary>Reads, nodes and gates (0 where a place is empty) of tokens read in pieces of these lengths.</summary>
     private static Tensor[] InPieces(GraphMemory memory, Tensor h, Tensor? brought, IEnumerable<long> lengths)
     {
-        var (nodes, gates) = memory.FirstState(h.shape[0], CPU);
+        var first = memory.FirstState(h.shape[0], CPU);
+        var (nodes, gates) = (first["nodes"], first["gates"]);
         var reads = new List<Tensor>();
         long at = 0;
         foreach (long length in lengths)
@@ -375,7 +376,8 @@ public sealed class GraphMemoryTests
         using var scope = NewDisposeScope();
         Tensor h = Random(1, ScalarType.Float64, 2, 7, 4),
             brought = Random(2, ScalarType.Float64, 2, 7, 4);
-        var (nodes, gates) = memory.FirstState(2, CPU);
+        var first = memory.FirstState(2, CPU);
+        var (nodes, gates) = (first["nodes"], first["gates"]);
         long before = scope.DisposablesCount;
         for (int i = 0; i < 20; i++)
             memory.forward(h, brought, nodes, gates);

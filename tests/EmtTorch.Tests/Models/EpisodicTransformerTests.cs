@@ -80,13 +80,13 @@ public sealed class EpisodicTransformerTests
     private static Tensor Tokens(long batch, long length, ulong seed = 0) =>
         Pieces.Tokens(Vocabulary, batch, length, seed);
 
-    // Every fifth combination: any two settings of two switches are in one of them.
-    [TestCase("float64", 1e-9)]
-    [TestCase("float32", 1e-4)]
-    public void OnePieceSegmentsAndSingleTokensAgree(string dtype, double relative) =>
+    // Every fifth combination: any two settings of two switches are in one of them. Fewer for the other dtype.
+    [TestCase("float64", 1e-9, 5, 68)]
+    [TestCase("float32", 1e-4, 25, 14)]
+    public void OnePieceSegmentsAndSingleTokensAgree(string dtype, double relative, int every, int count) =>
         Assert.That(
-            CheckCuts(Combinations().Where((_, i) => i % 5 == 0).Select(m => m with { Dtype = dtype }), relative),
-            Is.EqualTo(68)
+            CheckCuts(Combinations().Where((_, i) => i % every == 0).Select(m => m with { Dtype = dtype }), relative),
+            Is.EqualTo(count)
         );
 
     [Test, Category(Layer.Slow)] // 336 networks
@@ -323,7 +323,7 @@ public sealed class EpisodicTransformerTests
         var far = network
             .Read(
                 tokens,
-                new EpisodicState(100_000_000, 1, [.. Enumerable.Repeat(new LayerState(null, null, null, null), 2)])
+                new EpisodicState(100_000_000, 1, [.. Enumerable.Repeat(new LayerState(null, null, null), 2)])
             )
             .Hidden;
         Compared.AreEqual([far], [near], 1e-5); // only differences of positions count

@@ -32,31 +32,23 @@ public sealed class FurtherMemoriesTests
 
     private sealed class Sum(BlockShape block) : BlockMemory(nameof(Sum))
     {
-        public override IReadOnlyDictionary<string, Tensor> FirstState(long batch, Device device) =>
-            new Dictionary<string, Tensor>
-            {
-                ["sum"] = zeros([batch, block.Width], dtype: block.Dtype, device: device),
-            };
+        public override MemoryState FirstState(long batch, Device device) =>
+            new() { ["sum"] = zeros([batch, block.Width], dtype: block.Dtype, device: device) };
 
-        public override (Tensor Added, IReadOnlyDictionary<string, Tensor> State) Read(
-            BlockInput input,
-            IReadOnlyDictionary<string, Tensor> state
-        )
+        public override MemoryRead Read(BlockInput input, MemoryState state)
         {
             var sums = state["sum"].unsqueeze(1) + input.Hidden.cumsum(1); // (B, T, d)
-            return (sums - input.Hidden, new Dictionary<string, Tensor> { ["sum"] = sums.select(1, -1) });
+            return new(sums - input.Hidden, new() { ["sum"] = sums.select(1, -1) });
         }
     }
 
     private sealed class Unchanged(BlockShape block) : BlockMemory(nameof(Unchanged))
     {
-        public override IReadOnlyDictionary<string, Tensor> FirstState(long batch, Device device) =>
-            new Dictionary<string, Tensor> { ["one"] = ones([batch, 1], dtype: block.Dtype, device: device) };
+        public override MemoryState FirstState(long batch, Device device) =>
+            new() { ["one"] = ones([batch, 1], dtype: block.Dtype, device: device) };
 
-        public override (Tensor Added, IReadOnlyDictionary<string, Tensor> State) Read(
-            BlockInput input,
-            IReadOnlyDictionary<string, Tensor> state
-        ) => (input.Hidden * state["one"].unsqueeze(1), state);
+        public override MemoryRead Read(BlockInput input, MemoryState state) =>
+            new(input.Hidden * state["one"].unsqueeze(1), state);
     }
 
     [Named("test_unchanged")]
@@ -108,7 +100,7 @@ public sealed class FurtherMemoriesTests
             using (NewDisposeScope())
                 network.Read(zeros([1, length], dtype: ScalarType.Int64), state);
             Assert.That(outer.DisposablesCount, Is.EqualTo(before));
-            Assert.That(state.Layers[0].Memories[1]["one"].IsInvalid, Is.False);
+            Assert.That(state.Layers[0].Memories["test_unchanged"]["one"].IsInvalid, Is.False);
         }
         Assert.That(outer.DisposablesCount, Is.EqualTo(before));
     }

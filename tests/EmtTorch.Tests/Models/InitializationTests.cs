@@ -16,7 +16,7 @@ public sealed class InitializationTests
             """{ "task": { "name": "t4" }, "model": { "hidden_size": 80, "dtype": "float64" } }""",
             overrides
         );
-        return SequenceLearner.FirstNetwork(configuration, configuration.Task.D);
+        return SequenceLearner.CreateNetwork(configuration, configuration.Task.D);
     }
 
     private static double Distance(Tensor a, Tensor b) => (a - b).abs().max().item<double>();

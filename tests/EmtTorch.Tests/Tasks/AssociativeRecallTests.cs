@@ -6,12 +6,31 @@ namespace EmtTorch.Tests;
 
 public sealed class AssociativeRecallTests
 {
+    private static AssociativeRecallConfiguration Settings(
+        int pairs,
+        int vocabulary,
+        double power = 0.01,
+        bool randomNonQueries = true
+    ) =>
+        new()
+        {
+            Pairs = pairs,
+            Vocabulary = vocabulary,
+            Power = power,
+            RandomNonQueries = randomNonQueries,
+        };
+
     /// <summary>One batch, row by row.</summary>
-    private static (long[] Input, long[] Target)[] Rows(AssociativeRecall task, int batchSize, ulong seed = 5)
+    private static (long[] Input, long[] Target)[] Rows(
+        AssociativeRecallConfiguration settings,
+        int length,
+        int batchSize,
+        ulong seed = 5
+    )
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(seed);
-        var (input, target, _) = task.Batch(batchSize, generator)[0];
+        var (input, target, _) = settings.Create(length, CPU).Batch(batchSize, generator)[0];
         return
         [
             .. input
@@ -32,7 +51,7 @@ public sealed class AssociativeRecallTests
     ]
     public void PairsThenEachKeyOnceMoreWithItsValueAsTarget(int length, int pairs, int vocabulary, double power)
     {
-        foreach (var (input, target) in Rows(new(length, pairs, CPU, vocabulary, power, randomNonQueries: false), 200))
+        foreach (var (input, target) in Rows(Settings(pairs, vocabulary, power, randomNonQueries: false), length, 200))
         {
             var keys = input.Take(2 * pairs).Where((_, i) => i % 2 == 0).ToArray();
             var values = input.Take(2 * pairs).Where((_, i) => i % 2 == 1).ToArray();
@@ -55,7 +74,7 @@ public sealed class AssociativeRecallTests
     public void RandomTokensOfTheWholeVocabularyFillTheRest()
     {
         const int V = 70;
-        var rows = Rows(new(64, 4, CPU, V), 2000);
+        var rows = Rows(Settings(4, V), 64, 2000);
         var counts = new int[V];
         foreach (var (input, target) in rows)
         {
@@ -75,7 +94,7 @@ public sealed class AssociativeRecallTests
     public void KeysAndValuesAreUniform()
     {
         const int V = 66;
-        var rows = Rows(new(32, 3, CPU, V), 4000);
+        var rows = Rows(Settings(3, V), 32, 4000);
         int[] keys = new int[32],
             values = new int[33];
         foreach (var (input, _) in rows)
@@ -111,7 +130,7 @@ public sealed class AssociativeRecallTests
             .ToArray();
         double[] first = new double[Slots],
             second = new double[Slots];
-        foreach (var (input, target) in Rows(new(24, 2, CPU, 200, power, randomNonQueries: false), B))
+        foreach (var (input, target) in Rows(Settings(2, 200, power, randomNonQueries: false), 24, B))
         {
             first[(Array.IndexOf(input, input[0], 4) - 4) / 2]++;
             second[(Array.IndexOf(input, input[2], 4) - 4) / 2]++;
@@ -127,7 +146,10 @@ public sealed class AssociativeRecallTests
     [Test]
     public void ChanceIsOneInTheValues() =>
         Assert.That(
-            (new AssociativeRecall(64, 4, CPU).ChanceAccuracy, new AssociativeRecall(4, 1, CPU, 5).ChanceAccuracy),
+            (
+                new AssociativeRecall(new(), 64, CPU).ChanceAccuracy,
+                new AssociativeRecall(Settings(1, 5), 4, CPU).ChanceAccuracy
+            ),
             Is.EqualTo((1.0 / 4096, 1.0 / 3))
         );
 
@@ -143,13 +165,11 @@ public sealed class AssociativeRecallTests
     ]
     public void WhatMakesNoSenseIsSaid(int length, int pairs, int vocabulary, double power, string problem)
     {
-        Assert.That(AssociativeRecall.Check(length, pairs, vocabulary, power), Is.EqualTo(new[] { problem }));
-        Assert.That(
-            () => new AssociativeRecall(length, pairs, CPU, vocabulary, power),
-            Throws.ArgumentException.With.Message.EqualTo(problem)
-        );
+        var settings = Settings(pairs, vocabulary, power);
+        Assert.That(settings.Check(length), Is.EqualTo(new[] { problem }));
+        Assert.That(() => settings.Create(length, CPU), Throws.ArgumentException.With.Message.EqualTo(problem));
     }
 
     [Test]
-    public void EveryProblemIsSaid() => Assert.That(AssociativeRecall.Check(63, 16, 3, -1), Has.Count.EqualTo(4));
+    public void EveryProblemIsSaid() => Assert.That(Settings(16, 3, -1).Check(63), Has.Exactly(4).Items);
 }

@@ -6,12 +6,20 @@ namespace EmtTorch.Tests;
 
 public sealed class CopyTaskTests
 {
+    private static CopyConfiguration Settings(int symbols, int length, int segmentLength) =>
+        new()
+        {
+            Symbols = symbols,
+            Length = length,
+            SegmentLength = segmentLength,
+        };
+
     [TestCase(8, 5, 20, 9), TestCase(2, 1, 0, 1), TestCase(3, 7, 13, 7), TestCase(3, 7, 13, 1000), TestCase(3, 4, 7, 8)]
     public void TheStringIsAskedForAfterTheSeparator(int symbols, int length, int delay, int segmentLength)
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(5);
-        var segments = new CopyTask(symbols, length, delay, segmentLength, CPU).Batch(10, generator);
+        var segments = Settings(symbols, length, segmentLength).Create(delay, CPU).Batch(10, generator);
         int total = 2 * length + delay + 1;
         Assert.That(
             segments.Select(s => s.Input.shape[1]),
@@ -36,7 +44,7 @@ public sealed class CopyTaskTests
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(5);
-        var task = new CopyTask(4, 10, 3, 100, CPU);
+        var task = new CopyTask(Settings(4, 10, 100), 3, CPU);
         var counts = task.Batch(1000, generator)[0]
             .Input.narrow(1, 0, 10)
             .flatten()
@@ -59,13 +67,11 @@ public sealed class CopyTaskTests
     ]
     public void WhatMakesNoSenseIsSaid(int symbols, int length, int delay, int segmentLength, string gist)
     {
-        Assert.That(CopyTask.Check(symbols, length, delay, segmentLength), Has.Count.EqualTo(1).And.One.Contains(gist));
-        Assert.That(
-            () => new CopyTask(symbols, length, delay, segmentLength, CPU),
-            Throws.ArgumentException.With.Message.Contains(gist)
-        );
+        var settings = Settings(symbols, length, segmentLength);
+        Assert.That(settings.Check(delay), Has.Exactly(1).Items.And.One.Contains(gist));
+        Assert.That(() => settings.Create(delay, CPU), Throws.ArgumentException.With.Message.Contains(gist));
     }
 
     [Test]
-    public void EveryProblemIsSaid() => Assert.That(CopyTask.Check(0, 0, -1, 0), Has.Count.EqualTo(4));
+    public void EveryProblemIsSaid() => Assert.That(Settings(0, 0, 0).Check(-1), Has.Exactly(4).Items);
 }

@@ -15,14 +15,23 @@ public sealed class RebindingTests
     /// <summary>A sequence's events in their order, a binding with its value and a question with its target.</summary>
     private sealed record Event(bool IsQuestion, int At, long Key, long Value);
 
+    private static RebindingConfiguration Settings(int pairs, int rebindings, int questions) =>
+        new()
+        {
+            Pairs = pairs,
+            Rebindings = rebindings,
+            Questions = questions,
+            Keys = Keys,
+            Values = Values,
+            Noise = Noise,
+        };
+
     private static List<Event>[] Sequences(int length, int pairs, int rebindings, int questions, int batchSize)
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(5);
-        var (input, target, _) = new Rebinding(length, pairs, rebindings, questions, Keys, Values, Noise, CPU).Batch(
-            batchSize,
-            generator
-        )[0];
+        var task = Settings(pairs, rebindings, questions).Create(length, CPU);
+        var (input, target, _) = task.Batch(batchSize, generator)[0];
         return [.. input.data<long>().ToArray().Chunk(length).Zip(target.data<long>().ToArray().Chunk(length), Read)];
     }
 
@@ -119,7 +128,7 @@ public sealed class RebindingTests
 
     [Test]
     public void ChanceIsOneInTheValues() =>
-        Assert.That(new Rebinding(64, 4, 4, 4, Keys, Values, Noise, CPU).ChanceAccuracy, Is.EqualTo(0.125));
+        Assert.That(new Rebinding(Settings(4, 4, 4), 64, CPU).ChanceAccuracy, Is.EqualTo(0.125));
 
     [
         TestCase(64, 0, 4, 4, 30, 8, 4, "there are 0 pairs"),
@@ -143,16 +152,12 @@ public sealed class RebindingTests
         string gist
     )
     {
-        Assert.That(
-            Rebinding.Check(length, pairs, rebindings, questions, keys, values, noise),
-            Has.Count.EqualTo(1).And.One.Contains(gist)
-        );
-        Assert.That(
-            () => new Rebinding(length, pairs, rebindings, questions, keys, values, noise, CPU),
-            Throws.ArgumentException.With.Message.Contains(gist)
-        );
+        var settings = Settings(pairs, rebindings, questions) with { Keys = keys, Values = values, Noise = noise };
+        Assert.That(settings.Check(length), Has.Exactly(1).Items.And.One.Contains(gist));
+        Assert.That(() => settings.Create(length, CPU), Throws.ArgumentException.With.Message.Contains(gist));
     }
 
     [Test]
-    public void EveryProblemIsSaid() => Assert.That(Rebinding.Check(-1, 0, -1, 0, 0, 0, 0), Has.Count.EqualTo(7));
+    public void EveryProblemIsSaid() =>
+        Assert.That((Settings(0, -1, 0) with { Keys = 0, Values = 0, Noise = 0 }).Check(-1), Has.Exactly(7).Items);
 }

@@ -13,12 +13,30 @@ public sealed class SegmentRecallTests
         FirstKey = 1 + Noise,
         FirstValue = FirstKey + Keys;
 
+    private static SegmentRecallConfiguration Settings(int pairs, int length, int distractors = 0) =>
+        new()
+        {
+            Pairs = pairs,
+            SegmentLength = length,
+            Keys = Keys,
+            Values = Values,
+            Noise = Noise,
+            Distractors = distractors,
+        };
+
     /// <summary>The segments of one batch, each row by row.</summary>
-    private static (long[][] Input, long[][] Target)[] Segments(SegmentRecall task, int batchSize)
+    private static (long[][] Input, long[][] Target)[] Segments(
+        SegmentRecallConfiguration settings,
+        int between,
+        int batchSize
+    )
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(5);
-        return [.. task.Batch(batchSize, generator).Select(s => (Rows(s.Input), Rows(s.Target)))];
+        return
+        [
+            .. settings.Create(between, CPU).Batch(batchSize, generator).Select(s => (Rows(s.Input), Rows(s.Target))),
+        ];
 
         static long[][] Rows(Tensor tokens) => [.. tokens.data<long>().ToArray().Chunk((int)tokens.shape[1])];
     }
@@ -57,7 +75,7 @@ public sealed class SegmentRecallTests
     ]
     public void QuestionsAskForThePairsOfTheFirstSegment(int pairs, int between, int length, int distractors)
     {
-        var segments = Segments(new(pairs, between, length, Keys, Values, Noise, CPU, distractors), 50);
+        var segments = Segments(Settings(pairs, length, distractors), between, 50);
         Assert.That(segments, Has.Length.EqualTo(between + 2));
         for (int b = 0; b < 50; b++)
         {
@@ -89,7 +107,7 @@ public sealed class SegmentRecallTests
     {
         // Two pairs in five tokens: six arrangements (0,2) (0,3) (1,3), as likely as each other: three.
         const int B = 6000;
-        var segments = Segments(new(2, 0, 5, Keys, Values, Noise, CPU), B);
+        var segments = Segments(Settings(2, 5), 0, B);
         var arrangements = segments
             .SelectMany(
                 (s, i) =>
@@ -137,7 +155,7 @@ public sealed class SegmentRecallTests
     {
         const int B = 2000,
             N = 4;
-        var segments = Segments(new(N, 1, 12, Keys, Values, Noise, CPU, distractors: 2, bothWays: true), B);
+        var segments = Segments(Settings(N, 12, 2) with { BothWays = true }, 1, B);
         int back = 0;
         for (int b = 0; b < B; b++)
         {
@@ -158,19 +176,19 @@ public sealed class SegmentRecallTests
         }
         Assert.That(back, Is.EqualTo(B * N / 2).Within(4 * Math.Sqrt(B * N / 4.0)));
         Assert.That(
-            new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU, bothWays: true).ChanceAccuracy,
+            new SegmentRecall(Settings(2, 8) with { BothWays = true }, 1, CPU).ChanceAccuracy,
             Is.EqualTo((1 / 8.0 + 1 / 40.0) / 2)
         );
         Assert.That(
-            SegmentRecall.Check(5, 2, 12, Keys, Values, Noise, 2, bothWays: true),
+            (Settings(5, 12, 2) with { BothWays = true }).Check(2),
             Is.EqualTo(new[] { "there are 8 values: a document that is asked both ways needs 9 distinct ones" })
         );
-        Assert.That(SegmentRecall.Check(4, 2, 12, Keys, Values, Noise, 2, bothWays: true), Is.Empty);
+        Assert.That((Settings(4, 12, 2) with { BothWays = true }).Check(2), Is.Empty);
     }
 
     [Test]
     public void ChanceIsOneInTheValues() =>
-        Assert.That(new SegmentRecall(2, 1, 8, Keys, Values, Noise, CPU).ChanceAccuracy, Is.EqualTo(0.125));
+        Assert.That(new SegmentRecall(Settings(2, 8), 1, CPU).ChanceAccuracy, Is.EqualTo(0.125));
 
     [
         TestCase(0, 1, 8, 40, 8, 5, 0, "there are 0 pairs: at least one is needed"),
@@ -206,33 +224,20 @@ public sealed class SegmentRecallTests
         string gist
     )
     {
-        Assert.That(
-            SegmentRecall.Check(pairs, between, length, keys, values, noise, distractors),
-            Has.Count.EqualTo(1).And.One.Contains(gist)
-        );
-        Assert.That(
-            () => new SegmentRecall(pairs, between, length, keys, values, noise, CPU, distractors),
-            Throws.ArgumentException.With.Message.Contains(gist)
-        );
+        var settings = Settings(pairs, length, distractors) with { Keys = keys, Values = values, Noise = noise };
+        Assert.That(settings.Check(between), Has.Exactly(1).Items.And.One.Contains(gist));
+        Assert.That(() => settings.Create(between, CPU), Throws.ArgumentException.With.Message.Contains(gist));
     }
 
     [Test]
-    public void EveryProblemIsSaid() => Assert.That(SegmentRecall.Check(0, -1, 0, 0, 0, 0, -1), Has.Count.EqualTo(7));
+    public void EveryProblemIsSaid() =>
+        Assert.That((Settings(0, 0, -1) with { Keys = 0, Values = 0, Noise = 0 }).Check(-1), Has.Exactly(7).Items);
 
     [Test]
     public void OfSeveralVocabulariesADocumentHasTheKeysAndValuesOfOne([Values(1, 2, 3)] int vocabulary)
     {
-        var task = new SegmentRecall(
-            2,
-            1,
-            6,
-            keys: 5,
-            values: 4,
-            noise: 3,
-            CPU,
-            vocabularies: 3,
-            vocabulary: vocabulary
-        );
+        var settings = Settings(2, 6) with { Keys = 5, Values = 4, Noise = 3, Vocabularies = 3 };
+        var task = (settings with { Vocabulary = vocabulary }).Create(1, CPU);
         int first = 4 + 9 * (vocabulary - 1);
         using var generator = new Generator(3);
         var document = task.Batch(200, generator);
@@ -246,10 +251,7 @@ public sealed class SegmentRecallTests
                 Is.EqualTo(new long[] { 0, 1, 2, 3 }.Concat(Enumerable.Range(first, 9).Select(t => (long)t)))
             );
             Assert.That(asked, Is.EqualTo(Enumerable.Range(first + 5, 4).Select(t => (long)t)));
-            Assert.That(
-                SegmentRecall.Check(2, 1, 6, 5, 4, 3, vocabularies: 3, vocabulary: 4),
-                Has.One.Contains("vocabulary 4 of 3")
-            );
+            Assert.That((settings with { Vocabulary = 4 }).Check(1), Has.One.Contains("vocabulary 4 of 3"));
         }
     }
 }

@@ -120,9 +120,14 @@ public sealed class TextCorpusTests
         }
     }
 
-    [TestCase(TextPart.Train, 0, 3600), TestCase(TextPart.Validation, 3600, 200), TestCase(TextPart.Test, 3800, 200)]
-    public void EvaluationReadsAllOfAPart(TextPart part, int first, int length)
+    [
+        TestCase(nameof(TextPart.Train), 0, 3600),
+        TestCase(nameof(TextPart.Validation), 3600, 200),
+        TestCase(nameof(TextPart.Test), 3800, 200)
+    ]
+    public void EvaluationReadsAllOfAPart(string name, int first, int length)
     {
+        var part = Enum.Parse<TextPart>(name);
         using var scope = NewDisposeScope();
         string text = Sentences();
         using var corpus = Corpus(text, 7, 4);
@@ -257,7 +262,7 @@ public sealed class TextCorpusTests
                 TextCorpus.Check(Path.Combine(folder, "no such folder", "text"), 4, 2),
                 Has.Count.EqualTo(1).And.One.Contains("there is no file")
             );
-            Assert.That(TextCorpus.Check("", 4, 2), Has.Count.EqualTo(1).And.One.Contains("can't be read"));
+            Assert.That(TextCorpus.Check("", 4, 2), Has.Count.EqualTo(1).And.One.Contains("cannot be read"));
             Assert.That(TextCorpus.Check(_path, 0, 0), Has.Count.EqualTo(3));
         }
     }

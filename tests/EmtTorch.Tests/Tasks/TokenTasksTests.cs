@@ -20,35 +20,97 @@ public sealed class TokenTasksTests
     [OneTimeTearDown]
     public void DeleteText() => File.Delete(TextFile);
 
+    private static SegmentRecallConfiguration Segments(
+        int pairs,
+        int length,
+        int keys,
+        int noise,
+        int distractors = 0
+    ) =>
+        new()
+        {
+            Pairs = pairs,
+            SegmentLength = length,
+            Keys = keys,
+            Values = 8,
+            Noise = noise,
+            Distractors = distractors,
+        };
+
+    private static RebindingConfiguration Bindings(
+        int pairs,
+        int rebindings,
+        int questions,
+        int keys,
+        int values,
+        int noise
+    ) =>
+        new()
+        {
+            Pairs = pairs,
+            Rebindings = rebindings,
+            Questions = questions,
+            Keys = keys,
+            Values = values,
+            Noise = noise,
+        };
+
+    private static TwoHopConfiguration Facts(int chains, int hops, int length, int names, int noise) =>
+        new()
+        {
+            Chains = chains,
+            Hops = hops,
+            SegmentLength = length,
+            Names = names,
+            Noise = noise,
+        };
+
     // With the lengths of their segments.
     private static readonly (string Name, Func<ITokenTask> Make, long[] Lengths)[] Tasks =
     [
-        ("recall", () => new AssociativeRecall(64, 4, CPU), [64]),
-        ("recall of one pair", () => new AssociativeRecall(4, 1, CPU, vocabulary: 5), [4]),
+        ("recall", () => new AssociativeRecallConfiguration().Create(64, CPU), [64]),
+        (
+            "recall of one pair",
+            () => new AssociativeRecallConfiguration { Pairs = 1, Vocabulary = 5 }.Create(4, CPU),
+            [4]
+        ),
         (
             "recall with every slot taken",
-            () => new AssociativeRecall(32, 8, CPU, vocabulary: 33, power: 1, randomNonQueries: false),
+            () =>
+                new AssociativeRecallConfiguration
+                {
+                    Pairs = 8,
+                    Vocabulary = 33,
+                    Power = 1,
+                    RandomNonQueries = false,
+                }.Create(32, CPU),
             [32]
         ),
+        ("segments", () => Segments(4, 19, keys: 40, noise: 5, distractors: 3).Create(2, CPU), [19, 19, 19, 19]),
+        ("segments of one pair", () => (Segments(1, 2, keys: 1, noise: 1) with { Values = 1 }).Create(0, CPU), [2, 2]),
+        ("full segments", () => Segments(3, 6, keys: 6, noise: 1, distractors: 3).Create(1, CPU), [6, 6, 6]),
+        ("rebinding", () => Bindings(5, 7, 9, keys: 30, values: 8, noise: 4).Create(101, CPU), [101]),
+        ("rebinding of one pair", () => Bindings(1, 0, 1, keys: 1, values: 2, noise: 1).Create(5, CPU), [5]),
+        ("full rebinding", () => Bindings(3, 6, 9, keys: 3, values: 8, noise: 1).Create(36, CPU), [36]),
         (
-            "segments",
-            () => new SegmentRecall(4, 2, 19, keys: 40, values: 8, noise: 5, CPU, distractors: 3),
-            [19, 19, 19, 19]
+            "two hops",
+            () => (Facts(4, 2, 31, names: 40, noise: 5) with { Distractors = 2 }).Create(2, CPU),
+            [31, 31, 31, 31]
         ),
-        ("segments of one pair", () => new SegmentRecall(1, 0, 2, keys: 1, values: 1, noise: 1, CPU), [2, 2]),
+        ("full two hops", () => Facts(2, 2, 12, names: 6, noise: 1).Create(0, CPU), [12, 12]),
+        ("three hops", () => Facts(2, 3, 20, names: 9, noise: 2).Create(1, CPU), [20, 20, 20]),
+        ("copy", () => new CopyConfiguration { Length = 5, SegmentLength = 9 }.Create(20, CPU), [9, 9, 9, 4]),
         (
-            "full segments",
-            () => new SegmentRecall(3, 1, 6, keys: 6, values: 8, noise: 1, CPU, distractors: 3),
-            [6, 6, 6]
+            "copy of one symbol at once",
+            () =>
+                new CopyConfiguration
+                {
+                    Symbols = 2,
+                    Length = 1,
+                    SegmentLength = 100,
+                }.Create(0, CPU),
+            [3]
         ),
-        ("rebinding", () => new Rebinding(101, 5, 7, 9, keys: 30, values: 8, noise: 4, CPU), [101]),
-        ("rebinding of one pair", () => new Rebinding(5, 1, 0, 1, keys: 1, values: 2, noise: 1, CPU), [5]),
-        ("full rebinding", () => new Rebinding(36, 3, 6, 9, keys: 3, values: 8, noise: 1, CPU), [36]),
-        ("two hops", () => new TwoHop(4, 2, 2, 31, names: 40, noise: 5, CPU, distractors: 2), [31, 31, 31, 31]),
-        ("full two hops", () => new TwoHop(2, 2, 0, 12, names: 6, noise: 1, CPU), [12, 12]),
-        ("three hops", () => new TwoHop(2, 3, 1, 20, names: 9, noise: 2, CPU), [20, 20, 20]),
-        ("copy", () => new CopyTask(8, 5, 20, segmentLength: 9, CPU), [9, 9, 9, 4]),
-        ("copy of one symbol at once", () => new CopyTask(2, 1, 0, segmentLength: 100, CPU), [3]),
         ("text", () => new TextCorpus(TextFile, segmentLength: 13, segments: 3, CPU), [13, 13, 13]),
         ("text by the character", () => new TextCorpus(TextFile, segmentLength: 1, segments: 1, CPU), [1]),
     ];
@@ -134,7 +196,7 @@ public sealed class TokenTasksTests
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(3);
-        var task = new SegmentRecall(2, 1, 8, keys: 10, values: 4, noise: 2, CPU);
+        var task = (Segments(2, 8, keys: 10, noise: 2) with { Values = 4 }).Create(1, CPU);
         var segments = task.Batch(5, generator);
         var target = cat(segments.Select(s => s.Target).ToArray(), 1).view(-1);
         var even = zeros(target.shape[0], task.VocabularySize);

@@ -11,12 +11,30 @@ public sealed class TwoHopTests
         Names = 40,
         FirstName = 1 + Noise;
 
+    private static TwoHopConfiguration Settings(int chains, int hops, int length, int distractors = 0) =>
+        new()
+        {
+            Chains = chains,
+            Hops = hops,
+            SegmentLength = length,
+            Names = Names,
+            Noise = Noise,
+            Distractors = distractors,
+        };
+
     /// <summary>The segments of one batch, each row by row.</summary>
-    private static (long[][] Input, long[][] Target)[] Segments(TwoHop task, int batchSize)
+    private static (long[][] Input, long[][] Target)[] Segments(
+        TwoHopConfiguration settings,
+        int between,
+        int batchSize
+    )
     {
         using var scope = NewDisposeScope();
         using var generator = new Generator(5);
-        return [.. task.Batch(batchSize, generator).Select(s => (Rows(s.Input), Rows(s.Target)))];
+        return
+        [
+            .. settings.Create(between, CPU).Batch(batchSize, generator).Select(s => (Rows(s.Input), Rows(s.Target))),
+        ];
 
         static long[][] Rows(Tensor tokens) => [.. tokens.data<long>().ToArray().Chunk((int)tokens.shape[1])];
     }
@@ -62,7 +80,7 @@ public sealed class TwoHopTests
         int distractors
     )
     {
-        var segments = Segments(new(chains, hops, between, length, Names, Noise, CPU, distractors), 50);
+        var segments = Segments(Settings(chains, hops, length, distractors), between, 50);
         Assert.That(segments, Has.Length.EqualTo(between + 2));
         int links = Math.Max(2, hops);
         for (int b = 0; b < 50; b++)
@@ -114,7 +132,7 @@ public sealed class TwoHopTests
         // Of two chains, the right end of the first question: told before the other, told after its first fact, the
         // lesser name: half the time each.
         const int B = 6000;
-        var segments = Segments(new(2, 2, 0, 14, Names, Noise, CPU), B);
+        var segments = Segments(Settings(2, 2, 14), 0, B);
         int[] agree = new int[4];
         var ends = new Dictionary<long, int>();
         for (int b = 0; b < B; b++)
@@ -162,7 +180,7 @@ public sealed class TwoHopTests
     {
         // Two facts of three tokens with their noise in eight: first and second at (0,3) (0,4) (0,5) (1,4) (1,5) (2,5).
         const int B = 6000;
-        var arrangements = Segments(new(1, 2, 0, 8, Names, Noise, CPU), B)[0]
+        var arrangements = Segments(Settings(1, 2, 8), 0, B)[0]
             .Input.Select(row => string.Concat(row.Select(t => IsName(t) ? 1 : 0)))
             .CountBy(x => x)
             .ToDictionary();
@@ -178,7 +196,7 @@ public sealed class TwoHopTests
 
     [Test]
     public void ChanceIsOneInTheNames() =>
-        Assert.That(new TwoHop(2, 2, 1, 16, Names, Noise, CPU).ChanceAccuracy, Is.EqualTo(1.0 / Names));
+        Assert.That(new TwoHop(Settings(2, 2, 16), 1, CPU).ChanceAccuracy, Is.EqualTo(1.0 / Names));
 
     [
         TestCase(0, 2, 1, 24, 40, 5, 0, "there are 0 chains: at least one is needed"),
@@ -214,16 +232,12 @@ public sealed class TwoHopTests
         string gist
     )
     {
-        Assert.That(
-            TwoHop.Check(chains, hops, between, length, names, noise, distractors),
-            Has.Count.EqualTo(1).And.One.Contains(gist)
-        );
-        Assert.That(
-            () => new TwoHop(chains, hops, between, length, names, noise, CPU, distractors),
-            Throws.ArgumentException.With.Message.Contains(gist)
-        );
+        var settings = Settings(chains, hops, length, distractors) with { Names = names, Noise = noise };
+        Assert.That(settings.Check(between), Has.Exactly(1).Items.And.One.Contains(gist));
+        Assert.That(() => settings.Create(between, CPU), Throws.ArgumentException.With.Message.Contains(gist));
     }
 
     [Test]
-    public void EveryProblemIsSaid() => Assert.That(TwoHop.Check(0, 0, -1, 0, 0, 0, -1), Has.Count.EqualTo(7));
+    public void EveryProblemIsSaid() =>
+        Assert.That((Settings(0, 0, 0, -1) with { Names = 0, Noise = 0 }).Check(-1), Has.Exactly(7).Items);
 }

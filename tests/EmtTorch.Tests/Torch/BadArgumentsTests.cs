@@ -262,7 +262,7 @@ public sealed class BadArgumentsTests
             Retrieval = new() { Chunk = 2, TopK = 2 },
         };
         using var network = new EpisodicTransformer(7, model);
-        var memory = network.Blocks[0].Retrieval!;
+        var memory = network.Find<RetrievalMemory>().Single();
         using var inside = memory.Store;
         foreach (var change in (Func<Tensor, Tensor>[])[v => v.narrow(-1, 0, 7), v => v.to(float64), v => v[0]])
         {
@@ -288,8 +288,8 @@ public sealed class BadArgumentsTests
             return () => found with { Values = change(found.Values) };
         }
 
-        public byte[]? TextOf(long generation, long document, long position) =>
-            store.TextOf(generation, document, position);
+        public byte[]? ReadText(long generation, long document, long position) =>
+            store.ReadText(generation, document, position);
 
         public void Forget(long generation) => store.Forget(generation);
 

@@ -11,9 +11,12 @@ public sealed class EnsembleRunTests : InTemporaryFolder
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16, "dtype": "float64" },
-          "training": { "steps": 150, "batch_size": 8, "log_interval": 5, "learning_rate": 0.01, "curriculum": { "horizons": [3, 5, 8], "threshold": 0.7 } },
-          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 30, "keep_last": 100 }
+          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 },
+          "model": { "hidden_size": 16, "dtype": "float64" },
+          "training": { "steps": 150, "batch_size": 8, "log_interval": 5, "learning_rate": 0.01,
+            "curriculum": { "horizons": [3, 5, 8], "threshold": 0.7 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 },
+          "checkpoints": { "interval": 30, "keep_last": 100 }
         }
         """;
 
@@ -151,8 +154,10 @@ public sealed class EnsembleRunTests : InTemporaryFolder
     {
         string bits = $$"""
             {
-              "name": "bits", "device": "cpu", "task": { "name": "{{task}}", "d": 2 }, "model": { "hidden_size": 12, "bias": true, "dtype": "float64" },
-              "training": { "steps": 120, "batch_size": 8, "learning_rate": 0.02, "log_interval": 10, "curriculum": { "horizons": [4, 7, 12], "threshold": 0.8 } },
+              "name": "bits", "device": "cpu", "task": { "name": "{{task}}", "d": 2 },
+              "model": { "hidden_size": 12, "bias": true, "dtype": "float64" },
+              "training": { "steps": 120, "batch_size": 8, "learning_rate": 0.02, "log_interval": 10,
+                "curriculum": { "horizons": [4, 7, 12], "threshold": 0.8 } },
               "evaluation": { "horizon": 20, "batches": 2, "batch_size": 8, "interval": 40 }
             }
             """;
@@ -243,11 +248,13 @@ public sealed class EnsembleRunTests : InTemporaryFolder
     [Test]
     public void AnInterruptedEnsembleGoesOnToTheSameBits()
     {
-        var whole = Seeds("whole", "training.log_interval=1");
+        const int steps = 60;
+        string[] overrides = [$"training.steps={steps}", "training.log_interval=1"];
+        var whole = Seeds("whole", overrides);
         Together(whole);
-        foreach (int after in new[] { 7, 33, 120, 149 })
+        foreach (int after in new[] { 7, 33, steps - 1 })
         {
-            var parts = Seeds($"parts-{after}", "training.log_interval=1");
+            var parts = Seeds($"parts-{after}", overrides);
             using var stop = new CancellationTokenSource();
             var outcomes = Together(
                 parts,
@@ -264,13 +271,14 @@ public sealed class EnsembleRunTests : InTemporaryFolder
             {
                 for (int i = 0; i < 3; i++)
                 {
-                    Assert.That(resumed[i].Result!.Steps, Is.EqualTo(150));
+                    Assert.That(resumed[i].Result!.Steps, Is.EqualTo(steps));
                     AssertEqual(parts[i], whole[i], 0);
-                    foreach (var (name, tensor) in Checkpoint(parts[i], 150).Tensors)
+                    var expected = Checkpoint(whole[i], steps).Tensors;
+                    foreach (var (name, tensor) in Checkpoint(parts[i], steps).Tensors)
                     {
                         Assert.That(
                             tensor.Data.ToArray(),
-                            Is.EqualTo(Checkpoint(whole[i], 150).Tensors[name].Data.ToArray()),
+                            Is.EqualTo(expected[name].Data.ToArray()),
                             $"after step {after}: {name}"
                         );
                     }

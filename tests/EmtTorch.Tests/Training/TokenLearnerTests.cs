@@ -12,9 +12,11 @@ public sealed class TokenLearnerTests : InTemporaryFolder
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
+          "name": "small", "device": "cpu",
+          "task": { "segment_recall": { "pairs": 2, "segment_length": 7, "keys": 4, "values": 3, "noise": 2 } },
           "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2, "window": 4, "write": "delta" },
-          "training": { "steps": 24, "batch_size": 5, "log_interval": 4, "learning_rate": 0.01, "warmup_steps": 3, "schedule": "cosine", "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
+          "training": { "steps": 24, "batch_size": 5, "log_interval": 4, "learning_rate": 0.01, "warmup_steps": 3,
+            "schedule": "cosine", "curriculum": { "horizons": [1, 2], "threshold": 0.4 } },
           "evaluation": { "horizon": 3, "batches": 2, "batch_size": 3, "interval": 8 }, "checkpoints": { "interval": 6 }
         }
         """;
@@ -34,7 +36,7 @@ public sealed class TokenLearnerTests : InTemporaryFolder
             set_num_threads(threads);
             using var learner = new TokenLearner(configuration, CPU);
             using var data = new Generator(7);
-            var (loss, accuracy) = learner.Gradients(horizon, data);
+            var (loss, accuracy) = learner.ComputeGradients(horizon, data);
             return [tensor(loss), tensor(accuracy), .. GradientsOf(learner)];
         }
         finally

@@ -15,21 +15,25 @@ public sealed class TrainingMemoryTests : InTemporaryFolder
 {
     private const string Elman = """
         {
-          "name": "elman", "device": "cpu", "task": { "name": "repeat_copy", "d": 4, "s": 4 }, "model": { "hidden_size": 64 },
+          "name": "elman", "device": "cpu", "task": { "name": "repeat_copy", "d": 4, "s": 4 },
+          "model": { "hidden_size": 64 },
           "training": { "steps": 300, "batch_size": 64, "log_interval": 10, "curriculum": { "horizons": [100] } },
-          "evaluation": { "horizon": 50, "batches": 1, "batch_size": 64, "interval": 50 }, "checkpoints": { "interval": 50 }
+          "evaluation": { "horizon": 50, "batches": 1, "batch_size": 64, "interval": 50 },
+          "checkpoints": { "interval": 50 }
         }
         """;
 
     private const string Transformer = """
         {
-          "name": "transformer", "device": "cpu", "task": { "segment_recall": { "pairs": 4, "segment_length": 32, "keys": 16, "values": 16, "noise": 16 } },
+          "name": "transformer", "device": "cpu", "task": { "segment_recall": { "pairs": 4, "segment_length": 32,
+            "keys": 16, "values": 16, "noise": 16 } },
           "model": {
             "type": "episodic_transformer", "hidden_size": 64, "layers": 2, "heads": 4, "window": 32,
             "memory": "fast_weights", "write": "delta", "read": "linear", "gate": true, "drift": true
           },
           "training": { "steps": 120, "batch_size": 16, "log_interval": 10, "curriculum": { "horizons": [2] } },
-          "evaluation": { "horizon": 4, "batches": 1, "batch_size": 16, "interval": 40 }, "checkpoints": { "interval": 40 }
+          "evaluation": { "horizon": 4, "batches": 1, "batch_size": 16, "interval": 40 },
+          "checkpoints": { "interval": 40 }
         }
         """;
 

@@ -13,9 +13,12 @@ public sealed class TrainingRunTests : InTemporaryFolder
 {
     private const string Small = """
         {
-          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 }, "model": { "hidden_size": 16 },
-          "training": { "steps": 60, "batch_size": 8, "log_interval": 5, "learning_rate": 0.01, "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
-          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 }, "checkpoints": { "interval": 10 }
+          "name": "small", "device": "cpu", "task": { "name": "repeat_copy", "d": 3, "s": 3 },
+          "model": { "hidden_size": 16 },
+          "training": { "steps": 60, "batch_size": 8, "log_interval": 5, "learning_rate": 0.01,
+            "curriculum": { "horizons": [3, 5], "threshold": 0.6 } },
+          "evaluation": { "horizon": 9, "batches": 2, "batch_size": 8, "interval": 20 },
+          "checkpoints": { "interval": 10 }
         }
         """;
 
@@ -214,8 +217,10 @@ public sealed class TrainingRunTests : InTemporaryFolder
         var configuration = ConfigurationFile.Parse(
             """
             {
-              "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 }, "model": { "hidden_size": 16, "bias": true },
-              "training": { "steps": 600, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
+              "name": "bit", "device": "cpu", "task": { "name": "flip_flop", "d": 1 },
+              "model": { "hidden_size": 16, "bias": true },
+              "training": { "steps": 600, "batch_size": 16, "learning_rate": 0.01, "curriculum": { "horizons": [32] },
+                "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 64, "interval": 50 }
             }
             """,
@@ -235,8 +240,10 @@ public sealed class TrainingRunTests : InTemporaryFolder
         var configuration = ConfigurationFile.Parse(
             """
             {
-              "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 1, "s": 2 }, "model": { "hidden_size": 32, "bias": true },
-              "training": { "steps": 2000, "batch_size": 32, "learning_rate": 0.005, "curriculum": { "horizons": [5, 20] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
+              "name": "xor", "device": "cpu", "task": { "name": "xor", "d": 1, "s": 2 },
+              "model": { "hidden_size": 32, "bias": true },
+              "training": { "steps": 2000, "batch_size": 32, "learning_rate": 0.005,
+                "curriculum": { "horizons": [5, 20] }, "early_stop": { "accuracy": 1, "evaluations": 2 } },
               "evaluation": { "horizon": 100, "interval": 100 }
             }
             """,

@@ -15,7 +15,7 @@ namespace EmtTorch.Memory;
 /// Only F' is a loop over chunks; it runs backwards, with Aᵀ, for the gradients. Powers of γ have exponents ≥ 0 and
 /// never divide.
 /// </summary>
-/// <remarks>Everything made here belongs to the dispose scope around. Run it without recording gradients.</remarks>
+/// <remarks>All tensors belong to the surrounding dispose scope. Gradients must not be recorded.</remarks>
 internal sealed class FastWeightChunks
 {
     private readonly long _batch,

@@ -1,3 +1,6 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
+using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -5,20 +8,20 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// What a <see cref="FastWeightMemory"/> did with a segment; the tensors are the observer's for the call alone.
+/// What a <see cref="FastWeightMemory"/> computed for a segment. The tensors are valid during the observer's call only.
 /// </summary>
 /// <param name="Queries">q (B, heads, T, d_k), of length 1.</param>
-/// <param name="Keys">k (B, heads, T, d_k), of length 1; of writes by a hypernetwork of rank r a (B, heads · r, T,
-/// d_k), a head's one after the other.</param>
+/// <param name="Keys">k (B, heads, T, d_k), of length 1; with a hypernetwork of rank r, a (B, heads · r, T, d_k), the
+/// pairs of one head together.</param>
 /// <param name="Values">v (B, heads, T, d_v), or b (B, heads · r, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
-/// <param name="Gate">g (B, heads, T); null where there is no gate.</param>
+/// <param name="Gate">g (B, heads, T), or null without a gate.</param>
 /// <param name="Decay">γ (heads).</param>
 /// <param name="Rule">What is written.</param>
 /// <param name="Reads">r (B, heads, T, d_v).</param>
 /// <param name="Before">F before the segment (B, heads, d_k, d_v).</param>
 /// <param name="After">F after it.</param>
-/// <param name="Hidden">h̃ (B, T, d), from which all these are.</param>
+/// <param name="Hidden">h̃ (B, T, d), from which all these are computed.</param>
 public sealed record MemoryActivity(
     Tensor Queries,
     Tensor Keys,
@@ -33,31 +36,77 @@ public sealed record MemoryActivity(
     Tensor Hidden
 );
 
-/// <summary>The settings of a <see cref="FastWeightMemory"/>, as a model's configuration has them.</summary>
-/// <param name="Heads">Heads, each a matrix.</param>
-/// <param name="Write">hebbian, delta or hypernetwork.</param>
-/// <param name="Read">linear or softmax.</param>
-/// <param name="Decay">Whether γ is learned, and not 1.</param>
-/// <param name="HypernetworkRank">The rank of what a token writes by a hypernetwork.</param>
-internal sealed record FastWeightSettings(int Heads, string Write, string Read, bool Decay, int HypernetworkRank);
+/// <summary>The settings of a <see cref="FastWeightMemory"/>.</summary>
+[Named(FastWeightMemory.SettingsName)]
+[Description("Fast weights: a matrix F that every token reads, Fᵀ q, and then writes, F + g η k vᵀ.")]
+public sealed record FastWeightSettings : MemorySettings
+{
+    [Description("Heads of the fast weights, each a matrix of hidden_size / heads on both sides.")]
+    [Range(1, 1024)]
+    public int Heads { get; init; } = 1;
+
+    [Description(
+        "What is written. hebbian: F + g η k vᵀ; delta: F + g η k (v - Fᵀ k)ᵀ, which replaces the value under a "
+            + "key; hypernetwork: F + g η A Bᵀ, with A and B by a small network from the token."
+    )]
+    [AllowedValues("hebbian", "delta", "hypernetwork")]
+    public string Write { get; init; } = "hebbian";
+
+    [Description("The rank r of what a token writes, A Bᵀ = Σ a_i b_iᵀ. For write hypernetwork; 1 otherwise.")]
+    [Range(1, 64)]
+    public int HypernetworkRank { get; init; } = 1;
+
+    [Description(
+        "How a read r = Fᵀ q enters the stream. linear: W_o r; softmax: softmax(r / √d) V with a learned table V, "
+            + "the source's form."
+    )]
+    [AllowedValues("linear", "softmax")]
+    public string Read { get; init; } = "linear";
+
+    [Description("Whether fast weights decay, with a learned γ for each head; false: γ = 1.")]
+    public bool Decay { get; init; }
+
+    internal override string ModuleName => "memory";
+
+    internal override MemoryPlace Place => MemoryPlace.First;
+
+    public override BlockMemory Create(BlockShape block) => new FastWeightMemory(block, this);
+
+    public override string Summary =>
+        $"fast weights ({Write}"
+        + (HypernetworkRank > 1 ? $", rank {HypernetworkRank}" : "")
+        + (Heads > 1 ? $", {Heads} heads)" : ")");
+
+    public override IEnumerable<ConfigurationProblem> Check(BlockShape block)
+    {
+        if (block.Width % Heads != 0)
+            yield return new("heads", $"found {Heads}; allowed: numbers that divide hidden_size, {block.Width}");
+        if (HypernetworkRank > 1 && Write != "hypernetwork")
+        {
+            yield return new(
+                "hypernetwork_rank",
+                $"found {HypernetworkRank} beside write {Write}; allowed: 1, or write hypernetwork"
+            );
+        }
+    }
+}
 
 /// <summary>
-/// The episodic memory of a block: fast weights F, written by every token and read by every token, F_t = γ F_{t−1} +
-/// g_t η k_t v_tᵀ (or by the delta rule, or by a hypernetwork), r_t = F_{t−1}ᵀ q_t: a token
-/// retrieves before it writes. q, k, v are projections of h̃, keys and queries have length 1, each head has its η and
-/// γ. What a read adds to the stream is
+/// Fast weights F as a block's memory. Every token reads r_t = F_{t−1}ᵀ q_t and then writes F_t = γ F_{t−1} + g_t η k_t
+/// v_tᵀ, or by the delta rule, or by a hypernetwork. q, k, v are projections of h̃; keys and queries have length 1; each
+/// head has its own η and γ. A read adds to the stream
 /// <code>
 /// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
 /// </code>
-/// (the source's 1.2). The recurrence itself, a token at a time and in parallel, is <see cref="FastWeights"/>.
+/// (the source's 1.2). <see cref="FastWeights"/> has the recurrence itself, token by token and in parallel.
 /// </summary>
 /// <remarks>
-/// At first W_Q = W_K: a token asks for what was written by tokens like it. The softmax over d numbers is nearly
-/// uniform then, and a read moves it by some |r|/d^1.5: V^fast is N(0, d), so that reads come through. η is learned as
-/// its logarithm and is 1 at first; for the delta rule, which overshoots where η > 1 and diverges where η > 2,
-/// as a sigmoid, 0.88 at first. γ is 1, or a sigmoid, 0.98 at first.
+/// First weights: W_Q = W_K, so that a token asks for what tokens like it have written. The softmax over d numbers is
+/// nearly uniform then, and a read changes it by about |r|/d^1.5; V^fast is drawn from N(0, d), so that reads have an
+/// effect. η is learned as its logarithm and begins at 1. The delta rule overshoots for η > 1 and diverges for η > 2, so
+/// there η is a sigmoid and begins at 0.88. γ is 1, or a sigmoid that begins at 0.98.
 /// </remarks>
-public sealed class FastWeightMemory : nn.Module
+public sealed class FastWeightMemory : BlockMemory
 {
     private readonly Projection qkv;
     private readonly Projection? output; // W_o, where reads are linear
@@ -93,7 +142,11 @@ public sealed class FastWeightMemory : nn.Module
         this.KeepParameters();
     }
 
-    /// <summary>Told of every segment that is read; for analyses.</summary>
+    /// <summary>The name in configurations, and the name of F among the tensors of the state.</summary>
+    internal const string SettingsName = "fast_weights",
+        StateName = "F";
+
+    /// <summary>Called for every segment that is read; for analyses.</summary>
     public Action<MemoryActivity>? Observer { get; set; }
 
     /// <summary>η (heads).</summary>
@@ -102,14 +155,14 @@ public sealed class FastWeightMemory : nn.Module
     /// <summary>γ (heads).</summary>
     public Tensor DecayFactor => logit_decay is null ? ones_like(rate) : logit_decay.sigmoid();
 
-    /// <summary>W_Q h̃ (…, d), not normed.</summary>
+    /// <summary>Computes W_Q h̃ (…, d), not brought to length 1.</summary>
     internal Tensor Ask(Tensor h) => nn.functional.linear(h, qkv.weight.narrow(0, 0, qkv.weight.shape[1]));
 
-    /// <summary>The part of the parameters that <see cref="Ask"/> is: the first d rows of this one.</summary>
+    /// <summary>W_Q, W_K and W_V (3 d, d). <see cref="Ask"/> uses the first d rows.</summary>
     internal Parameter QueriesKeysAndValues => qkv.weight;
 
-    /// <summary>F of stored writes, one after the other without decay.</summary>
-    /// <param name="k">(B, heads, n, d_k), or of a hypernetwork (B, heads · r, n, d_k).</param>
+    /// <summary>Computes F from stored writes, one after the other without decay.</summary>
+    /// <param name="k">(B, heads, n, d_k), or (B, heads · r, n, d_k) with a hypernetwork.</param>
     /// <param name="v">(B, heads, n, d_v), or (B, heads · r, n, d_v).</param>
     /// <param name="strength">(B, heads, n); 0 writes nothing.</param>
     internal Tensor Rewritten(Tensor k, Tensor v, Tensor strength)
@@ -119,21 +172,28 @@ public sealed class FastWeightMemory : nn.Module
             zeros([strength.shape[0], _heads, k.shape[2], k.shape[3]], dtype: k.dtype, device: k.device),
             ones_like(rate)
         );
-        var empty = FirstState(strength.shape[0], k.device);
+        var empty = FirstState(strength.shape[0], k.device)[StateName];
         var after = hypernetwork is null
             ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State
             : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
         return after.MoveToOuterDisposeScope();
     }
 
-    internal Tensor FirstState(long batch, Device device)
+    /// <returns>F = 0 (B, heads, d_k, d_v).</returns>
+    public override MemoryState FirstState(long batch, Device device)
     {
         long width = qkv.weight.shape[1] / _heads;
-        return zeros(batch, _heads, width, width, dtype: rate.dtype, device: device);
+        return new() { [StateName] = zeros(batch, _heads, width, width, dtype: rate.dtype, device: device) };
+    }
+
+    public override MemoryRead Read(BlockInput input, MemoryState state)
+    {
+        var (added, after) = forward(input.Hidden, input.Contexts, state[StateName]);
+        return new(added, new() { [StateName] = after });
     }
 
     /// <param name="h">h̃ (B, T, d).</param>
-    /// <param name="contexts">c (B, T, d), where there is one.</param>
+    /// <param name="contexts">c (B, T, d), or null without a drifting context.</param>
     /// <param name="state">F before the first token (B, heads, d_k, d_v).</param>
     /// <returns>What the reads add to the stream (B, T, d), and F after the last token.</returns>
     internal (Tensor Added, Tensor State) forward(Tensor h, Tensor? contexts, Tensor state)

@@ -6,18 +6,18 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// All tokens' reads and the last fast weights as one function of autograd: by <see cref="FastWeightKernel"/> where it
-/// serves, else by Torch's operators.
-/// These go through the sequence by parts of several chunks, as many as keep a part's intermediates small. Either way
-/// the state before each part is saved and no more; going back, each part is computed again.
+/// The reads of all tokens and the last fast weights as one function of autograd: by <see cref="FastWeightKernel"/> where
+/// it serves, otherwise by Torch's operators. The operators go through the sequence in parts of several chunks, so that
+/// the intermediates of a part stay small. Both ways save only the state before each part, and compute each part again
+/// for the gradients.
 /// </summary>
 /// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in
 /// a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>
 internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
 {
-    // Numbers in an intermediate of a part, (B, heads, n, C, C), unless one chunk has more. On the CPU 1 MB in float32:
-    // less costs calls, more costs fresh pages, and at 4 MB the system took a third of the time. On a GPU calls are
-    // what costs: 64 MB.
+    // How many numbers an intermediate of a part has, (B, heads, n, C, C), unless a single chunk has more. On the CPU
+    // 1 MB in float32: smaller parts cost calls, and larger ones fresh pages, which at 4 MB took a third of the time.
+    // On a GPU calls are what costs: 64 MB.
     private static long PartSize(Tensor tensor) => tensor.device_type == DeviceType.CPU ? 1 << 18 : 1 << 24;
 
     protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
@@ -81,7 +81,7 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
         return [.. gradients, ofDecay, ofState, null, null];
     }
 
-    /// <summary>Whole chunks, so many at a time, then one of what is left, so that no token is made up.</summary>
+    /// <summary>Cuts the sequence into parts of whole chunks, and a last part with the remaining tokens.</summary>
     private static List<Part> Parts(Tensor queries, long chunk)
     {
         long[] shape = queries.shape;

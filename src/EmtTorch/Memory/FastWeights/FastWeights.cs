@@ -5,21 +5,21 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// The recurrence of fast weights: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t = γF_{t−1} + β_t k_t u_tᵀ, with
-/// u_t = v_t (Hebbian) or u_t = v_t − γF_{t−1}ᵀ k_t (delta; Gated DeltaNet, arXiv 2412.06464). One token at a time, or
-/// all of a sequence at once.
+/// u_t = v_t (Hebbian) or u_t = v_t − γF_{t−1}ᵀ k_t (delta; Gated DeltaNet, arXiv 2412.06464). For one token, or for a
+/// whole sequence at once.
 /// </summary>
 /// <remarks>
-/// γ is in [0, 1], one for each head. bfloat16 and float16 are computed in float32; reads have the queries' type, the
-/// state keeps its own.
-/// <code>
-/// var (read, state) = FastWeights.Scan(q, k, v, strength, decay, zeros([B, heads, dk, dv]), WriteRule.Delta);
-/// (read, state) = FastWeights.Step(q1, k1, v1, strength1, decay, state, WriteRule.Delta);   // and on, token by token
-/// </code>
+/// γ is in [0, 1], one for each head. bfloat16 and float16 are computed in float32. Reads have the type of the queries,
+/// and the state keeps its own.
 /// </remarks>
+/// <example><code>
+/// var (read, state) = FastWeights.Scan(q, k, v, strength, decay, zeros([B, heads, dk, dv]), WriteRule.Delta);
+/// (read, state) = FastWeights.Step(q1, k1, v1, strength1, decay, state, WriteRule.Delta);   // the next token
+/// </code></example>
 public static class FastWeights
 {
-    /// <summary>One token.</summary>
-    /// <param name="q">What is asked for (B, heads, d_k).</param>
+    /// <summary>Reads and writes one token.</summary>
+    /// <param name="q">The query (B, heads, d_k).</param>
     /// <param name="k">The key to write under (B, heads, d_k).</param>
     /// <param name="v">The value (B, heads, d_v).</param>
     /// <param name="strength">β = g·η (B, heads).</param>
@@ -50,7 +50,8 @@ public static class FastWeights
     }
 
     /// <summary>
-    /// <see cref="Scan"/> by <see cref="Step"/>, token after token: exact and slow, what the scan is held against.
+    /// The same as <see cref="Scan"/>, by one <see cref="Step"/> for each token. It is slow, and the reference for the
+    /// scan.
     /// </summary>
     /// <inheritdoc cref="Scan" path="/param"/>
     /// <inheritdoc cref="Scan" path="/returns"/>
@@ -82,20 +83,20 @@ public static class FastWeights
     }
 
     /// <summary>
-    /// All tokens at once, chunk by chunk: <see cref="FastWeightChunks"/>, in float32 and float64 on the CPU
-    /// <see cref="FastWeightHead{S,V,T}"/>. Kept for the gradients are the arguments and a state for every few chunks,
-    /// none for a token. Differentiable once, in every tensor.
+    /// Reads and writes a whole sequence, chunk by chunk: by <see cref="FastWeightChunks"/>, or in float32 and float64 on
+    /// the CPU by <see cref="FastWeightHead{S,V,T}"/>. For the gradients it keeps the arguments and a state for every few
+    /// chunks, and none for a token. Differentiable once, in every tensor.
     /// </summary>
-    /// <param name="q">What each token asks for (B, heads, T, d_k).</param>
+    /// <param name="q">The query of each token (B, heads, T, d_k).</param>
     /// <param name="k">Keys (B, heads, T, d_k).</param>
     /// <param name="v">Values (B, heads, T, d_v).</param>
     /// <param name="strength">β = g·η (B, heads, T).</param>
     /// <param name="decay">γ (heads).</param>
     /// <param name="state">F_0 (B, heads, d_k, d_v).</param>
     /// <param name="rule">What is written.</param>
-    /// <param name="chunk">The most tokens in a chunk, at least 1. The result is the same to rounding.</param>
+    /// <param name="chunk">The most tokens in a chunk, at least 1. Results differ by rounding only.</param>
     /// <returns>r (B, heads, T, d_v) and F_T (B, heads, d_k, d_v); for T = 0 an empty r and F_0.</returns>
-    /// <exception cref="ArgumentException">Shapes do not agree, or a chunk has no token.</exception>
+    /// <exception cref="ArgumentException">Shapes do not agree, or the chunk is below 1.</exception>
     public static (Tensor Read, Tensor State) Scan(
         Tensor q,
         Tensor k,
@@ -119,7 +120,7 @@ public static class FastWeights
         return (results[0].to(type).MoveToOuterDisposeScope(), results[1].to(stateType).MoveToOuterDisposeScope());
     }
 
-    /// <summary>Sums over a sequence lose too much in 16 bits.</summary>
+    /// <summary>The type to compute in: float32 for 16-bit types, in which sums over a sequence lose too much.</summary>
     internal static ScalarType Computed(ScalarType type) =>
         type is ScalarType.BFloat16 or ScalarType.Float16 ? ScalarType.Float32 : type;
 

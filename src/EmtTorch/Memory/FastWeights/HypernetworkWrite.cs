@@ -4,16 +4,17 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// The small network that says what a token writes, G_φ(h̃) = A(h̃) B(h̃)ᵀ of rank r (the source's 2.1), as what it
-/// adds to the plain write k vᵀ, k = W_K h̃, v = W_V h̃:
+/// A small network that makes what a token writes, G_φ(h̃) = A(h̃) B(h̃)ᵀ of rank r (the source's 2.1). It adds to the
+/// plain write k vᵀ, k = W_K h̃, v = W_V h̃:
 /// <code>
 /// [A'; B'] = W₂ gelu(W₁ h̃ + b₁)          a_i = (k + a'_i) / ‖k + a'_i‖          b_1 = v + b'_1,  b_i = b'_i
 /// </code>
-/// It is trained with all the rest, through what later tokens read.
+/// It is trained with the rest of the network, through what later tokens read.
 /// </summary>
 /// <remarks>
-/// At first a'_1 = 0 and all b'_i = 0: the first pair is the plain write, the others write nothing, under keys near to
-/// it. With random writes binding would not begin, as reads would not be of what was written.
+/// First weights: a'_1 = 0 and all b'_i = 0. The first pair is then the plain write, and the other pairs write nothing,
+/// under keys near to the first. With random writes a network would not begin to bind, since reads would not return what
+/// was written.
 /// </remarks>
 internal sealed class HypernetworkWrite : nn.Module
 {
@@ -39,9 +40,9 @@ internal sealed class HypernetworkWrite : nn.Module
     }
 
     /// <param name="h">h̃ (B, T, d).</param>
-    /// <param name="k">k, not normed (B, heads, T, d_k).</param>
+    /// <param name="k">k before it is brought to length 1 (B, heads, T, d_k).</param>
     /// <param name="v">v (B, heads, T, d_v).</param>
-    /// <returns>a and b (B, heads · r, T, d/heads), a head's one after the other.</returns>
+    /// <returns>a and b (B, heads · r, T, d/heads), the pairs of one head together.</returns>
     public (Tensor A, Tensor B) forward(Tensor h, Tensor k, Tensor v)
     {
         using var scope = NewDisposeScope();

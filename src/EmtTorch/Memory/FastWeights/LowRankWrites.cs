@@ -4,22 +4,20 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// Fast weights to which each token writes a matrix of rank r: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t =
-/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ (the source's 2.1, ΔF_t = G_φ(h_t)). One token at a time, or all
-/// of a sequence at once.
+/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ (the source's 2.1, ΔF_t = G_φ(h_t)). For one token, or for a whole
+/// sequence at once.
 /// </summary>
 /// <remarks>
-/// F is linear in what is written. So the r pairs of a token are those of r Hebbian heads with one query: the first
-/// head begins with F, the others with 0, and reads and last states are summed. <see cref="FastWeights.Scan"/> does
-/// that with its gradients, at r times the work of rank
-/// 1.
-/// With γ = 1 the pairs could as well be r tokens one after the other; that is as much work, and with γ &lt; 1 it would
-/// divide by powers of γ.
+/// F is linear in what is written. The r pairs of a token are therefore written by r Hebbian heads with the same query:
+/// the first head begins with F and the others with 0, and reads and last states are summed. <see
+/// cref="FastWeights.Scan"/> computes that and its gradients, with r times the work of rank 1. With γ = 1 the pairs could
+/// also be r tokens in a row; that is as much work, and with γ &lt; 1 it would divide by powers of γ.
 /// </remarks>
 public static class LowRankWrites
 {
-    /// <summary>One token.</summary>
-    /// <param name="q">What is asked for (B, heads, d_k).</param>
-    /// <param name="a">Keys (B, heads · r, d_k), a head's one after the other.</param>
+    /// <summary>Reads and writes one token.</summary>
+    /// <param name="q">The query (B, heads, d_k).</param>
+    /// <param name="a">Keys (B, heads · r, d_k), those of one head together.</param>
     /// <param name="b">Values (B, heads · r, d_v).</param>
     /// <param name="strength">β = g·η (B, heads).</param>
     /// <param name="decay">γ (heads).</param>
@@ -49,9 +47,9 @@ public static class LowRankWrites
         return (read.to(type).MoveToOuterDisposeScope(), after.to(stateType).MoveToOuterDisposeScope());
     }
 
-    /// <summary>All tokens at once.</summary>
-    /// <param name="q">What each token asks for (B, heads, T, d_k).</param>
-    /// <param name="a">Keys (B, heads · r, T, d_k), a head's one after the other.</param>
+    /// <summary>Reads and writes a whole sequence.</summary>
+    /// <param name="q">The query of each token (B, heads, T, d_k).</param>
+    /// <param name="a">Keys (B, heads · r, T, d_k), those of one head together.</param>
     /// <param name="b">Values (B, heads · r, T, d_v).</param>
     /// <param name="strength">β = g·η (B, heads, T).</param>
     /// <param name="decay">γ (heads).</param>
@@ -95,7 +93,7 @@ public static class LowRankWrites
         return (Summed(reads), Summed(after));
     }
 
-    // The rank.
+    /// <returns>The rank, r.</returns>
     private static long Check(Tensor q, Tensor a, Tensor b, Tensor strength, Tensor decay, Tensor state, int leading)
     {
         long[] shape = q.shape;

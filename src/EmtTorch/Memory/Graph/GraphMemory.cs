@@ -1,3 +1,5 @@
+using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using EmtTorch.Settings;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -6,17 +8,17 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// What a <see cref="GraphMemory"/> did with a segment of T tokens, in M intervals; the tensors are the observer's for
-/// the call alone.
+/// What a <see cref="GraphMemory"/> computed for a segment of T tokens in M intervals. The tensors are valid during the
+/// observer's call only.
 /// </summary>
-/// <param name="Origins">Of each interval's nodes the segment's token that each was, from 0 (B, M, N); below 0: it was
-/// there before, or the place is empty.</param>
-/// <param name="Gates">g of each node (B, M, N); 0 where the place is empty.</param>
-/// <param name="Edges">E of each interval (B, M, N, N): row i, column j is by how much node j is added to node i,
+/// <param name="Origins">For each interval and node the token of the segment that became the node, from 0 (B, M, N).
+/// Below 0 the node is older than the segment, or the place is empty.</param>
+/// <param name="Gates">g of each node (B, M, N); 0 if the place is empty.</param>
+/// <param name="Edges">E of each interval (B, M, N, N): row i, column j says how much of node j is added to node i,
 /// without g.</param>
-/// <param name="Weights">The read's softmax over the nodes of a token's interval (B, T, N).</param>
+/// <param name="Weights">The softmax of each token's read over the nodes of its interval (B, T, N).</param>
 /// <param name="Written">g of each token (B, T).</param>
-/// <param name="Interval">Tokens in an interval; of the segment's first one some may be in the segment before.</param>
+/// <param name="Interval">Tokens in an interval. The first interval may begin in the segment before.</param>
 public sealed record GraphActivity(
     Tensor Origins,
     Tensor Gates,
@@ -26,16 +28,39 @@ public sealed record GraphActivity(
     long Interval
 );
 
-/// <summary>The settings of a <see cref="GraphMemory"/>, as a model's configuration has them.</summary>
-/// <param name="Nodes">Nodes, the tokens that were written most strongly so far.</param>
-/// <param name="Interval">Tokens after which it takes in new nodes.</param>
-/// <param name="Read">addressed, seed or no_edges.</param>
-internal sealed record GraphSettings(int Nodes, int Interval, string Read);
+/// <summary>The settings of a <see cref="GraphMemory"/>.</summary>
+[Named("graph")]
+[Description("A graph whose nodes are the tokens that were written most strongly so far, read along its edges.")]
+public sealed record GraphSettings : MemorySettings
+{
+    [Description("Nodes of the graph, the tokens that were written most strongly so far.")]
+    [Range(1, 65536)]
+    public int Nodes { get; init; } = 64;
+
+    [Description("Tokens after which the graph memory takes in new nodes; tokens read those from before.")]
+    [Range(1, 1_048_576)]
+    public int Interval { get; init; } = 32;
+
+    [Description(
+        "How the graph memory is read. addressed: softmax(q N)(N + N'), N' what edges bring to nodes N; seed: "
+            + "softmax(q N') N', the source's form; no_edges: softmax(q N) N."
+    )]
+    [AllowedValues("addressed", "seed", "no_edges")]
+    public string Read { get; init; } = "addressed";
+
+    internal override string ModuleName => "graph";
+
+    internal override MemoryPlace Place => MemoryPlace.Second;
+
+    public override BlockMemory Create(BlockShape block) => new GraphMemory(block, this);
+
+    public override string Summary => $"graph ({Nodes} nodes)";
+}
 
 /// <summary>
-/// A graph beside the fast weights (the source's 2.3): N nodes, the tokens that were written most strongly so far,
-/// edges between them learned, one graph convolution, read by attention. A token t
-/// makes of what it is, h, and of what its context brings to it, b = h̃ − h,
+/// A graph as a block's memory (the source's 2.3). Its N nodes are the tokens that were written most strongly so far, with
+/// learned edges between them; one graph convolution follows the edges, and tokens read by attention. From itself, h, and
+/// from what its context adds, b = h̃ − h, a token computes
 /// <code>
 /// k = norm(W_K [h; b]),  v = norm(W_V [h; b]),  n = [k; v],  g = σ(w_gᵀ [h; b] + b_g),  q = norm(W_Q [h; b])
 /// E_ij = σ(n_iᵀ W_e n_j + b_e),  n'_i = W_g Σ_j E_ij g_j n_j
@@ -46,19 +71,20 @@ internal sealed record GraphSettings(int Nodes, int Interval, string Read);
 /// seed:       W_o softmax(τ q K'ᵀ + ln g) N'             the source's form: a node's address is what its edges make of it
 /// no_edges:   W_o softmax(τ q Kᵀ + ln g) N               E = 0: attention to the strongest writes, and no more
 /// </code>
-/// Nodes are refreshed at every interval of R tokens, counted from the document's start: the N largest g of the nodes
-/// and the interval's tokens stay, of equal ones the later. A token reads the nodes from before its interval.
+/// After every R tokens, counted from the document's start, the nodes are chosen anew: of the old nodes and the tokens of
+/// the interval those with the N largest g, of equal ones the later. A token reads the nodes from before its interval.
 /// </summary>
 /// <remarks>
-/// Choosing by g passes no gradient; g learns as the weight that a node has in reads and in sums. Who is a node depends
-/// on all tokens before an interval alone, however a document is cut into segments
-/// (of tokens that are the same, in the same context, rounding may choose: their nodes are the same too). At first W_Q
-/// and W_V take h as it is and W_K takes b, so that a node's key is what stood before the token and its value the
-/// token: asking for a finds the fact a → b. W_e is 8 · (value of i against key of j) and b_e = −3.2, so that edges
-/// lead from a → b to b → c and nowhere else; in the seed's form also 8 · (key against key), which links a node to
-/// itself, and W_g = I, or no address would be left. The drift is what gives b: without one a node is its token alone.
+/// The choice by g passes no gradient; g learns as the weight of a node in reads and sums. Which tokens are nodes depends
+/// only on the tokens before an interval, not on how a document is cut into segments. (Between equal tokens in equal
+/// contexts rounding may choose, but their nodes are equal too.)
+/// <para>First weights: W_Q and W_V copy h and W_K copies b. A node's key is then what stood before the token, and its
+/// value the token: asking for a finds the fact a → b. W_e is 8 · (value of i against key of j) and b_e = −3.2, so that
+/// edges lead from a → b to b → c and nowhere else. In the seed's form W_e also has 8 · (key against key), which links a
+/// node to itself, and W_g = I; otherwise no address would be left. b comes from the drifting context: without it a node
+/// is its token alone.</para>
 /// </remarks>
-public sealed class GraphMemory : nn.Module
+public sealed class GraphMemory : BlockMemory
 {
     private readonly Projection content; // W_Q, W_K, W_V (3d, 2d), or (3d, d) without a drift
     private readonly Projection? gate; // w_g, b_g; null: g = 1
@@ -71,8 +97,12 @@ public sealed class GraphMemory : nn.Module
         _interval;
     private readonly bool _addressed;
 
-    /// <summary>τ at first, and the edges' factor.</summary>
+    /// <summary>The first τ, and the factor of the first edges.</summary>
     private const double Sharpness = 8;
+
+    /// <summary>Names of the state's tensors.</summary>
+    internal const string Nodes = "nodes",
+        Gates = "gates";
 
     internal GraphMemory(BlockShape block, GraphSettings settings)
         : base(nameof(GraphMemory))
@@ -111,28 +141,38 @@ public sealed class GraphMemory : nn.Module
         this.KeepParameters();
     }
 
-    /// <summary>Told of every segment that is read; for analyses.</summary>
+    /// <summary>Called for every segment that is read; for analyses.</summary>
     public Action<GraphActivity>? Observer { get; set; }
 
     /// <returns>No nodes: n = 0 and ln g = −∞.</returns>
-    internal (Tensor Nodes, Tensor Gates) FirstState(long batch, Device device)
+    public override MemoryState FirstState(long batch, Device device)
     {
         var dtype = log_sharpness.dtype;
-        return (
-            zeros(batch, _nodes, output.weight.shape[1], dtype: dtype, device: device),
-            full(batch, _nodes, double.NegativeInfinity, dtype: dtype, device: device)
+        return new()
+        {
+            [Nodes] = zeros(batch, _nodes, output.weight.shape[1], dtype: dtype, device: device),
+            [Gates] = full(batch, _nodes, double.NegativeInfinity, dtype: dtype, device: device),
+        };
+    }
+
+    public override MemoryRead Read(BlockInput input, MemoryState state)
+    {
+        using var scope = NewDisposeScope();
+        var brought = input.Contexts is null ? null : input.Hidden - input.Plain;
+        var (added, nodes, gates) = forward(input.Plain, brought, state[Nodes], state[Gates]);
+        return new(
+            added.MoveToOuterDisposeScope(),
+            new() { [Nodes] = nodes.MoveToOuterDisposeScope(), [Gates] = gates.MoveToOuterDisposeScope() }
         );
     }
 
-    /// <param name="h">What tokens are (B, T, d).</param>
-    /// <param name="brought">b, what the context adds to each (B, T, d), where there is one.</param>
-    /// <param name="nodes">n of the nodes, and of the p tokens since the last refreshment (B, N + p, 2d).</param>
+    /// <param name="h">The tokens (B, T, d).</param>
+    /// <param name="brought">b, what the context adds to each (B, T, d), or null without a drifting context.</param>
+    /// <param name="nodes">n of the nodes, and of the p tokens since they were chosen (B, N + p, 2d).</param>
     /// <param name="gates">ln g of these (B, N + p).</param>
     /// <returns>What the reads add to the stream (B, T, d), and nodes and gates after the last token.</returns>
     internal (Tensor Added, Tensor Nodes, Tensor Gates) forward(Tensor h, Tensor? brought, Tensor nodes, Tensor gates)
     {
-        if (h.shape[1] == 0)
-            return (h.clone(), nodes.alias(), gates.alias());
         using var scope = NewDisposeScope();
         long batch = h.shape[0],
             tokens = h.shape[1],
@@ -152,16 +192,9 @@ public sealed class GraphMemory : nn.Module
         long intervals = (waiting + tokens + _interval - 1) / _interval; // M, those that tokens lie in
         // (B, M, N, 2d), (B, M, N)
         var (n, g) = (Gather(nodes, chosen.Take((int)intervals)), Gather(gates, chosen.Take((int)intervals)));
-        Tensor? edges = null,
-            read = n;
-        if (edge is not null)
-        {
-            edges = (matmul(matmul(n, edge), n.transpose(-2, -1)) + edge_bias!).sigmoid(); // (B, M, N, N)
-            var joined = neighbour!.forward(matmul(edges * g.exp().unsqueeze(-2), n)); // n'
-            read = _addressed ? n + joined : joined;
-        }
+        var (edges, read) = Convolve(n, g);
         var keys = (_addressed ? n : read).narrow(-1, 0, width);
-        // Before there is any node all are nothing, n = 0: any weights will do.
+        // Before there is any node all n are 0, and any weights give 0.
         var bias = g.masked_fill(g.isneginf().all(-1, true), 0).unsqueeze(-2);
         var queries =
             intervals == 1
@@ -195,9 +228,22 @@ public sealed class GraphMemory : nn.Module
         );
     }
 
+    /// <summary>Follows the edges once.</summary>
+    /// <param name="n">The nodes (B, M, N, 2d).</param>
+    /// <param name="g">ln g of these (B, M, N).</param>
+    /// <returns>E (B, M, N, N), or null without edges, and what tokens read of each node: n, n', or n + n'.</returns>
+    private (Tensor? Edges, Tensor Read) Convolve(Tensor n, Tensor g)
+    {
+        if (edge is null)
+            return (null, n);
+        var edges = (matmul(matmul(n, edge), n.transpose(-2, -1)) + edge_bias!).sigmoid();
+        var joined = neighbour!.forward(matmul(edges * g.exp().unsqueeze(-2), n)); // n'
+        return (edges, _addressed ? n + joined : joined);
+    }
+
     /// <summary>
-    /// Who the nodes are: at first, and after each of so many intervals; places among the old nodes and the tokens
-    /// after them, ascending (B, N).
+    /// Chooses the nodes of the first interval and after each of so many more. They are places among the old nodes and
+    /// the tokens after them, ascending (B, N).
     /// </summary>
     private List<Tensor> Choose(Tensor gates, long refreshments)
     {
@@ -208,7 +254,7 @@ public sealed class GraphMemory : nn.Module
         var chosen = new List<Tensor> { Places(0, _nodes) };
         for (long i = 0; i < refreshments; i++)
         {
-            // Latest first: a stable sort then leaves the later of equals before the earlier.
+            // The latest come first, so that the stable sort puts the later of equal ones before the earlier.
             var candidates = cat([chosen[^1], Places(_nodes + i * _interval, _interval)], 1).flip(1);
             var best = gates.gather(1, candidates).sort(1, descending: true, stable: true).Indices.narrow(1, 0, _nodes);
             chosen.Add(candidates.gather(1, best).sort(1).Values);
@@ -219,7 +265,7 @@ public sealed class GraphMemory : nn.Module
     /// <summary>(B, M, N).</summary>
     private static Tensor Gathered(IEnumerable<Tensor> chosen) => stack(chosen.ToArray(), 1);
 
-    /// <summary>What lies at these places of (B, C) or (B, C, n): (B, M, N) or (B, M, N, n).</summary>
+    /// <summary>Gathers these places of (B, C) or (B, C, n): (B, M, N) or (B, M, N, n).</summary>
     private static Tensor Gather(Tensor all, IEnumerable<Tensor> chosen)
     {
         var places = Gathered(chosen);

@@ -3,10 +3,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
-/// <summary>One write to a block's fast weights, kept for replay.</summary>
-/// <param name="Gate">g, the largest of the heads'; without a gate β = η.</param>
-/// <param name="Episode">The document that it is of.</param>
-/// <param name="Position">The token's place in it.</param>
+/// <summary>One write to the fast weights of a block, kept for replay.</summary>
+/// <param name="Gate">g, the largest of all heads; without a gate β = η.</param>
+/// <param name="Episode">The number of the document.</param>
+/// <param name="Position">The position of the token in the document.</param>
 /// <param name="Hidden">h̃ (d).</param>
 /// <param name="Keys">k (heads, d_k), or a (heads · r, d_k).</param>
 /// <param name="Values">v (heads, d_v), or b (heads · r, d_v).</param>
@@ -29,9 +29,8 @@ public sealed record StoredWrite(
 }
 
 /// <summary>
-/// The writes of a block with the highest gates, at most as many as its capacity (the source's 1.5 stores {(h_i, k_i,
-/// v_i)}). A new one takes the place of that with the lowest gate, if its own is higher:
-/// among equals the earlier stays.
+/// Keeps the writes of a block with the highest gates, up to its capacity (the source's 1.5 stores {(h_i, k_i, v_i)}). A
+/// new write replaces the one with the lowest gate if its own gate is higher; of equal ones the earlier stays.
 /// </summary>
 /// <example><code>
 /// using var reservoir = new WriteReservoir(capacity: 64);
@@ -40,30 +39,33 @@ public sealed record StoredWrite(
 /// </code></example>
 public sealed class WriteReservoir : IDisposable
 {
-    private readonly PriorityQueue<StoredWrite, (double Gate, long Later)> _writes = new(); // the first to go first
+    // The write that is replaced next comes first.
+    private readonly PriorityQueue<StoredWrite, (double Gate, long Later)> _writes = new();
     private long _seen;
 
-    /// <param name="capacity">Writes kept at most, one at least.</param>
-    /// <exception cref="ArgumentOutOfRangeException">There is room for none.</exception>
+    /// <param name="capacity">How many writes are kept, 1 or more.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The capacity is below 1.</exception>
     public WriteReservoir(int capacity)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(capacity, 1);
         Capacity = capacity;
     }
 
+    /// <summary>How many writes are kept at most.</summary>
     public int Capacity { get; }
 
+    /// <summary>How many writes there are now.</summary>
     public int Count => _writes.Count;
 
-    /// <summary>What is kept, the highest gate first, among equals the earliest.</summary>
+    /// <summary>The writes, the highest gate first; of equal ones the earlier first.</summary>
     public IReadOnlyList<StoredWrite> Writes =>
         [.. _writes.UnorderedItems.OrderByDescending(w => w.Priority).Select(w => w.Element)];
 
-    /// <summary>Takes what it keeps of a segment; copies, which no dispose scope owns.</summary>
-    /// <param name="activity">What a memory did.</param>
+    /// <summary>Adds the writes of a segment. What is kept are copies, which belong to no dispose scope.</summary>
+    /// <param name="activity">What the memory computed.</param>
     /// <param name="episode">The number of the batch's first document; the others follow.</param>
-    /// <param name="position">Tokens of the documents before this segment.</param>
-    /// <exception cref="ArgumentException">A gate is not a number.</exception>
+    /// <param name="position">How many tokens of the documents came before this segment.</param>
+    /// <exception cref="ArgumentException">A gate is NaN.</exception>
     public void Add(MemoryActivity activity, long episode, long position)
     {
         using var scope = NewDisposeScope();

@@ -2,26 +2,33 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory.Retrieval;
 
+/// <summary>Rows of entries: keys (N, d_k), values (N, d_v) and sources (N, 3).</summary>
+internal readonly record struct EntryBlock(Tensor Keys, Tensor Values, Tensor Sources);
+
 /// <summary>
-/// Rows of keys, values and sources in blocks: the last one doubles until it has its full size, then another begins, so
-/// that millions of rows are never copied.
+/// Rows of keys, values and sources, in blocks. The last block doubles until it is full, then another begins, so that
+/// full blocks are never copied.
 /// </summary>
 internal sealed class EntryRows : IDisposable
 {
     private const long FullBlock = 1 << 16,
         Step = 16;
 
-    // Numbers in a block of products, 16 MB: more costs fresh pages.
+    // Numbers in a piece of products, 16 MB: larger pieces are slower, since each takes new pages from the system.
     private const long ProductsAtOnce = 1 << 22;
 
     private sealed class Block(Tensor keys, Tensor values, Tensor sources)
     {
-        public Tensor Keys = keys,
-            Values = values,
-            Sources = sources; // (capacity, d_k), (capacity, d_v), (capacity, 3)
+        public Tensor Keys = keys, // (capacity, d_k)
+            Values = values, // (capacity, d_v)
+            Sources = sources; // (capacity, 3)
         public long Count;
 
         public long Capacity => Keys.shape[0];
+
+        /// <summary>The rows that are in use.</summary>
+        public EntryBlock Used =>
+            new(Keys.narrow(0, 0, Count), Values.narrow(0, 0, Count), Sources.narrow(0, 0, Count));
     }
 
     private readonly List<Block> _blocks = [];
@@ -29,32 +36,22 @@ internal sealed class EntryRows : IDisposable
 
     public long Count => _blocks.Sum(b => b.Count);
 
-    public IEnumerable<(Tensor Keys, Tensor Values, Tensor Sources)> Blocks =>
-        _blocks
-            .Where(b => b.Count > 0)
-            .Select(b =>
-                (b.Keys.narrow(0, 0, b.Count), b.Values.narrow(0, 0, b.Count), b.Sources.narrow(0, 0, b.Count))
-            );
+    public IEnumerable<EntryBlock> Blocks => _blocks.Where(b => b.Count > 0).Select(b => b.Used);
 
+    /// <summary>Adds rows.</summary>
+    /// <param name="from">The position that <see cref="Truncate"/> knows them by.</param>
+    /// <param name="keys">(N, d_k).</param>
+    /// <param name="values">(N, d_v).</param>
+    /// <param name="sources">Generation, document and position of each (N, 3).</param>
+    /// <exception cref="ArgumentException">They are not like the rows that are there.</exception>
     public void Append(long from, Tensor keys, Tensor values, Tensor sources)
     {
         long all = keys.shape[0];
         if (_blocks is [var first, ..])
         {
-            if (first.Keys.shape[1] != keys.shape[1])
-            {
-                throw new ArgumentException(
-                    $"keys have {keys.shape[1]} numbers, those that are stored {first.Keys.shape[1]}"
-                );
-            }
-
-            if (first.Values.shape[1] != values.shape[1] || first.Values.dtype != values.dtype)
-            {
-                throw new ArgumentException(
-                    $"values are {values.shape[1]} of {values.dtype}, those that are stored "
-                        + $"{first.Values.shape[1]} of {first.Values.dtype}"
-                );
-            }
+            Require.Ends(keys, first.Keys.shape.AsSpan(1));
+            Require.Ends(values, first.Values.shape.AsSpan(1));
+            Require.Type(values, first.Values.dtype);
         }
         for (long done = 0; done < all; )
         {
@@ -63,13 +60,7 @@ internal sealed class EntryRows : IDisposable
             var block = _blocks[^1];
             long size = Math.Min(all - done, FullBlock - block.Count);
             if (block.Count + size > block.Capacity)
-            {
-                Grow(
-                    block,
-                    Math.Min(FullBlock, Math.Max(2 * block.Capacity, (block.Count + size + Step - 1) / Step * Step))
-                );
-            }
-
+                Grow(block, Math.Min(FullBlock, Math.Max(2 * block.Capacity, RoundUp(block.Count + size))));
             block.Keys.narrow(0, block.Count, size).copy_(keys.narrow(0, done, size));
             block.Values.narrow(0, block.Count, size).copy_(values.narrow(0, done, size));
             block.Sources.narrow(0, block.Count, size).copy_(sources.narrow(0, done, size));
@@ -79,7 +70,9 @@ internal sealed class EntryRows : IDisposable
         _writes.Add((from, all));
     }
 
-    // Of zeros: what is not written yet is multiplied, and left out.
+    private static long RoundUp(long rows) => (rows + Step - 1) / Step * Step;
+
+    // Zeros: a search multiplies rows that are not written yet too, and then masks them.
     private static Tensor Rows(Tensor like, long count) =>
         zeros([count, like.shape[1]], dtype: like.dtype, device: like.device).DetachFromDisposeScope();
 
@@ -95,7 +88,7 @@ internal sealed class EntryRows : IDisposable
         (block.Keys, block.Values, block.Sources) = (Grown(block.Keys), Grown(block.Values), Grown(block.Sources));
     }
 
-    /// <summary>Takes back what was written from a position on.</summary>
+    /// <summary>Removes the rows that were added from a position on.</summary>
     public void Truncate(long from)
     {
         while (_writes is [.., var last] && last.From >= from)
@@ -112,17 +105,22 @@ internal sealed class EntryRows : IDisposable
         }
     }
 
-    /// <summary>Leaves the rows for whose generations this says so.</summary>
+    /// <summary>Removes the rows of those generations for which the function returns false.</summary>
+    /// <param name="kept">Takes generations (N), returns whether each is kept (N), bool.</param>
     public void Keep(Func<Tensor, Tensor> kept)
     {
         using var scope = NewDisposeScope();
-        if (_blocks.All(b => kept(b.Sources.narrow(0, 0, b.Count).select(1, 0)).all().item<bool>()))
+        if (_blocks.All(b => kept(b.Used.Sources.select(1, 0)).all().item<bool>()))
             return;
         var rest = Blocks
             .Select(b =>
             {
                 var rows = kept(b.Sources.select(1, 0)).nonzero().squeeze(-1);
-                return (b.Keys.index_select(0, rows), b.Values.index_select(0, rows), b.Sources.index_select(0, rows));
+                return new EntryBlock(
+                    b.Keys.index_select(0, rows),
+                    b.Values.index_select(0, rows),
+                    b.Sources.index_select(0, rows)
+                );
             })
             .ToArray();
         Dispose();
@@ -130,27 +128,23 @@ internal sealed class EntryRows : IDisposable
             Append(0, keys, values, sources);
     }
 
-    /// <summary>Adds each block's best entries for T queries to a list, (T, K') each, the best first.</summary>
-    /// <param name="queries">(T, d_k).</param>
-    /// <param name="before">Entries lie before these positions (T, 1); null: wherever they lie.</param>
+    /// <summary>Finds each block's best entries for T queries.</summary>
+    /// <param name="queries">q (T, d_k).</param>
+    /// <param name="before">The positions that entries must lie before (T, 1), or null for no limit.</param>
     /// <param name="count">K.</param>
-    /// <param name="parts">What is added to.</param>
+    /// <param name="parts">The list that each block's result is added to: (T, K'), the best first.</param>
+    /// <exception cref="ArgumentException">The queries are not like the keys.</exception>
     public void Search(Tensor queries, Tensor? before, int count, List<Neighbours> parts)
     {
         if (_blocks is [var first, ..])
         {
             Require.SameDevice(queries, first.Keys);
-            if (first.Keys.shape[1] != queries.shape[1])
-            {
-                throw new ArgumentException(
-                    $"queries have {queries.shape[1]} numbers, the keys that are stored {first.Keys.shape[1]}"
-                );
-            }
+            Require.Ends(queries, first.Keys.shape.AsSpan(1));
         }
         foreach (var block in _blocks.Where(b => b.Count > 0))
         {
             long tokens = queries.shape[0],
-                width = Math.Min(block.Capacity, (block.Count + Step - 1) / Step * Step),
+                width = Math.Min(block.Capacity, RoundUp(block.Count)),
                 rows = Math.Max(1, ProductsAtOnce / width);
             var keys = block.Keys.narrow(0, 0, width).t();
             var places = before is null ? null : block.Sources.narrow(0, 0, width).select(1, 2);
@@ -164,17 +158,13 @@ internal sealed class EntryRows : IDisposable
                     products.masked_fill_(places.ge(before!.narrow(0, from, size)), double.NegativeInfinity);
                 if (width > block.Count)
                     products.narrow(1, block.Count, width - block.Count).fill_(double.NegativeInfinity);
-                var (best, at) = TopEntries.Of(products, count);
+                var (best, at) = TopEntries.Find(products, count);
                 slices.Add((best.MoveToOuterDisposeScope(), at.MoveToOuterDisposeScope()));
             }
             if (slices.Count == 0)
             {
-                slices.Add(
-                    (
-                        zeros([0, Math.Min(count, width)], device: queries.device),
-                        zeros([0, Math.Min(count, width)], dtype: ScalarType.Int64, device: queries.device)
-                    )
-                );
+                long[] none = [0, Math.Min(count, width)];
+                slices.Add((queries.new_zeros(none), queries.new_zeros(none, dtype: ScalarType.Int64)));
             }
 
             var (values, chosen) = (
@@ -182,9 +172,8 @@ internal sealed class EntryRows : IDisposable
                 cat(slices.Select(s => s.Places).ToArray())
             ); // (T, K')
             var flat = chosen.reshape(-1);
-            Tensor Of(Tensor rowsOf) =>
-                rowsOf.index_select(0, flat).view(chosen.shape[0], chosen.shape[1], rowsOf.shape[1]);
-            parts.Add(new(values.gt(double.NegativeInfinity), Of(block.Values), Of(block.Sources), values));
+            Tensor Chosen(Tensor all) => all.index_select(0, flat).view([.. chosen.shape, all.shape[1]]); // (T, K', …)
+            parts.Add(new(values.gt(double.NegativeInfinity), Chosen(block.Values), Chosen(block.Sources), values));
         }
     }
 

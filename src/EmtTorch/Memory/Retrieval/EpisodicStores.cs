@@ -1,26 +1,25 @@
 namespace EmtTorch.Memory.Retrieval;
 
-/// <summary>The stores of a network's blocks, and the numbers of the generations of documents that go there.</summary>
+/// <summary>The stores of a network's blocks. Documents go there in generations, one for each batch.</summary>
 /// <example><code>
 /// var (hidden, state) = network.Read(segment1);                   // a new generation of documents
 /// (hidden, state) = network.Read(segment2, state);
-/// network.Stores!.Close(state.Documents.Generation);              // they are over
+/// network.Stores!.Close(state.Documents.Generation);              // the documents are read
 /// </code></example>
 public sealed class EpisodicStores : IDisposable
 {
     private readonly IReadOnlyList<RetrievalMemory> _blocks;
     private long _next;
 
-    internal EpisodicStores(IReadOnlyList<RetrievalMemory> blocks, bool shared) =>
-        (_blocks, IsShared) = (blocks, shared);
+    internal EpisodicStores(IReadOnlyList<RetrievalMemory> blocks) => _blocks = blocks;
 
-    /// <summary>Generations from here on are of tests, which leave nothing behind.</summary>
+    /// <summary>The first generation of tests, which leave nothing in the stores.</summary>
     internal const long Tests = 1L << 62;
 
     /// <summary>Whether documents of earlier generations are found too.</summary>
-    public bool IsShared { get; }
+    public bool IsShared => _blocks[0].IsShared;
 
-    /// <summary>Each block's store.</summary>
+    /// <summary>The store of each block.</summary>
     public IReadOnlyList<IEpisodicStore> Blocks => [.. _blocks.Select(b => b.Store)];
 
     /// <summary>The number of the next generation.</summary>
@@ -30,11 +29,12 @@ public sealed class EpisodicStores : IDisposable
         set => Interlocked.Exchange(ref _next, value);
     }
 
-    /// <summary>A new generation of documents: its number.</summary>
+    /// <summary>Begins a new generation of documents.</summary>
+    /// <returns>Its number.</returns>
     public long Begin() => Interlocked.Increment(ref _next) - 1;
 
     /// <summary>
-    /// A generation's documents are over: what is stored of them is removed, unless the store is shared.
+    /// Ends a generation of documents. What is stored of them is removed, unless the stores are shared.
     /// </summary>
     public void Close(long generation)
     {
@@ -42,17 +42,17 @@ public sealed class EpisodicStores : IDisposable
             Forget(generation);
     }
 
-    /// <summary>Removes what is stored of a generation's documents.</summary>
+    /// <summary>Removes what is stored of a generation of documents.</summary>
     public void Forget(long generation)
     {
         foreach (var store in Blocks)
             store.Forget(generation);
     }
 
-    /// <summary>Where a block computes.</summary>
+    /// <summary>The device of a block.</summary>
     internal TorchSharp.torch.Device DeviceOf(int block) => _blocks[block].parameters().First().device;
 
-    /// <summary>Puts other stores in place of those in memory.</summary>
+    /// <summary>Replaces the stores of all blocks. The old ones are disposed of.</summary>
     internal void Use(Func<int, IEpisodicStore> store)
     {
         for (int i = 0; i < _blocks.Count; i++)

@@ -3,61 +3,62 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// An external store of episodes: entries of a key, a value, where they come from, and maybe a text. Documents come in
-/// generations, a batch of them (a step of training) in each, and are written from their beginning on. A search gives
-/// the entries whose keys have the largest products with a query among those that it may see: its own document's before
-/// a position, and in a store that is shared those of all earlier generations.
+/// An external store of episodes (the source's 2.2). An entry is a key, a value, the place that it comes from, and
+/// optionally a text. A generation is a batch of documents (a step of training); documents are written from their
+/// beginning on. A search returns the entries with the largest products q·k among those that the query may see: the
+/// entries of its own document before a position and, in a shared store, all entries of earlier generations.
 /// </summary>
 /// <remarks>
-/// Products are in float32, equal ones are in the order (generation, document, position). Where keys and queries are
-/// such that products are exact in any order of summation, as <see cref="RetrievalMemory"/> makes them, two stores that
-/// search exactly find the same entries in the same order, bit for bit.
-/// Calls may come from several threads, each about documents of its own.
+/// Products are in float32. Entries with equal products are ordered by (generation, document, position).
+/// <see cref="RetrievalMemory"/> makes keys and queries whose products are exact in any order of summation, so that any
+/// two stores that search exactly find the same entries in the same order.
+/// Calls may come from several threads, each for its own documents.
 /// </remarks>
 public interface IEpisodicStore : IDisposable
 {
-    /// <summary>Whether entries of earlier generations are found too.</summary>
+    /// <summary>Whether a search also finds entries of earlier generations.</summary>
     bool IsShared { get; }
 
-    /// <summary>Entries that are there.</summary>
+    /// <summary>The number of entries.</summary>
     long Count { get; }
 
     /// <summary>
-    /// Writes entries; a search that begins later finds them. What these documents held from <see
-    /// cref="EpisodicEntries.From"/> on is replaced: a document that is read again goes on from there.
+    /// Writes entries. A search that begins later finds them. They replace all entries of the same documents from
+    /// position <see cref="EpisodicEntries.From"/> on, so that a document can be read again from there.
     /// </summary>
-    /// <exception cref="ArgumentException">Shapes don't agree, with each other or with what is stored.</exception>
-    /// <exception cref="StoreException">The store can't be reached.</exception>
+    /// <exception cref="ArgumentException">Shapes do not fit each other, or what is stored.</exception>
+    /// <exception cref="StoreException">The store cannot be reached.</exception>
     void Write(EpisodicEntries entries);
 
     /// <summary>Begins a search.</summary>
-    /// <returns>What gives the entries found, and waits for them if it must: between the two calls, made in the same
-    /// dispose scope, there is time for other work.</returns>
-    /// <exception cref="ArgumentException">Shapes don't agree, with each other or with what is stored.</exception>
-    /// <exception cref="StoreException">The store can't be reached; of either call.</exception>
+    /// <returns>A function that waits for the search and returns the entries found. Call it in the same dispose scope;
+    /// other work can be done in between.</returns>
+    /// <exception cref="ArgumentException">Shapes do not fit each other, or what is stored.</exception>
+    /// <exception cref="StoreException">The store cannot be reached. The returned function throws it too.</exception>
     Func<Neighbours> Search(EpisodicQuery query);
 
-    /// <summary>The text of an entry; null where it has none, or where there is no such entry.</summary>
-    byte[]? TextOf(long generation, long document, long position);
+    /// <summary>Reads the text of an entry; null if it has none or does not exist.</summary>
+    byte[]? ReadText(long generation, long document, long position);
 
-    /// <summary>Removes a generation's entries.</summary>
+    /// <summary>Removes the entries of one generation.</summary>
     void Forget(long generation);
 
-    /// <summary>Removes the entries of this generation and all later ones.</summary>
+    /// <summary>Removes the entries of one generation and of all later ones.</summary>
     void ForgetFrom(long generation);
 
-    /// <summary>Returns when all that was written is stored.</summary>
+    /// <summary>Waits until everything that was written is stored.</summary>
+    /// <exception cref="StoreException">The store cannot be reached.</exception>
     void Flush();
 }
 
-/// <summary>Entries of B documents, N of each.</summary>
-/// <param name="Generation">The generation that the documents are of.</param>
-/// <param name="FirstDocument">The first one's number in it; the others follow.</param>
-/// <param name="From">A position that none of the entries lies before, and all that were written earlier do.</param>
-/// <param name="Positions">Where in its document each entry is (B, N), int64, ascending.</param>
-/// <param name="Keys">(B, N, d_k), float32.</param>
+/// <summary>Entries of B consecutive documents, N of each.</summary>
+/// <param name="Generation">The documents' generation.</param>
+/// <param name="FirstDocument">The number of the first document in its generation.</param>
+/// <param name="From">The position from which on these entries replace what was stored; none lies before it.</param>
+/// <param name="Positions">Each entry's position in its document (B, N), int64, ascending.</param>
+/// <param name="Keys">k (B, N, d_k), float32.</param>
 /// <param name="Values">(B, N, d_v), of any type.</param>
-/// <param name="Texts">B·N texts, any bytes, null for none; or null.</param>
+/// <param name="Texts">B·N texts of any bytes, each null if there is none; or null if no entry has a text.</param>
 public sealed record EpisodicEntries(
     long Generation,
     long FirstDocument,
@@ -79,12 +80,13 @@ public sealed record EpisodicEntries(
     }
 }
 
-/// <summary>What T tokens of each of B documents ask for.</summary>
-/// <param name="Generation">The generation that the documents are of.</param>
-/// <param name="FirstDocument">The first one's number in it.</param>
-/// <param name="Keys">What entries' keys are multiplied by (B, T, d_k), float32.</param>
-/// <param name="Before">Entries of the token's own document are found that lie before this position (T), int64.</param>
-/// <param name="Count">How many entries are wanted for each token, K.</param>
+/// <summary>A search for T tokens of each of B consecutive documents.</summary>
+/// <param name="Generation">The documents' generation.</param>
+/// <param name="FirstDocument">The number of the first document in its generation.</param>
+/// <param name="Keys">The queries q (B, T, d_k), float32.</param>
+/// <param name="Before">For each token, the position that entries of its own document must lie before (T),
+/// int64.</param>
+/// <param name="Count">K, the number of entries wanted for each token.</param>
 public sealed record EpisodicQuery(long Generation, long FirstDocument, Tensor Keys, Tensor Before, int Count)
 {
     internal void Check()
@@ -97,19 +99,19 @@ public sealed record EpisodicQuery(long Generation, long FirstDocument, Tensor K
 }
 
 /// <summary>
-/// The entries found for T tokens of each of B documents, the best first. K is what was asked for, or 0 where there is
-/// nothing to be found.
+/// The entries found for T tokens of each of B documents, the best first. K is the number asked for, or 0 if the store
+/// holds nothing that could be found.
 /// </summary>
-/// <param name="Found">Whether there is a K-th entry (B, T, K); where there is none the others hold anything
-/// finite.</param>
-/// <param name="Values">(B, T, K, d_v).</param>
-/// <param name="Sources">Generation, document and position (B, T, K, 3), int64.</param>
+/// <param name="Found">Whether this place holds an entry (B, T, K), bool. The other tensors hold arbitrary finite
+/// numbers where it does not.</param>
+/// <param name="Values">The entries' values (B, T, K, d_v).</param>
+/// <param name="Sources">Generation, document and position of each (B, T, K, 3), int64.</param>
 /// <param name="Products">q·k (B, T, K), float32.</param>
 public sealed record Neighbours(Tensor Found, Tensor Values, Tensor Sources, Tensor Products)
 {
     internal IEnumerable<Tensor> Tensors => [Found, Values, Sources, Products];
 
-    /// <summary>None at all, K = 0.</summary>
+    /// <summary>No entries: K = 0.</summary>
     internal static Neighbours None(long batch, long tokens, long width, ScalarType dtype, Device device) =>
         new(
             zeros([batch, tokens, 0], dtype: ScalarType.Bool, device: device),
@@ -119,5 +121,5 @@ public sealed record Neighbours(Tensor Found, Tensor Values, Tensor Sources, Ten
         );
 }
 
-/// <summary>An episodic store can't be used, or is not what it should be.</summary>
+/// <summary>An episodic store cannot be used, or does not hold what it should.</summary>
 public sealed class StoreException(string message, Exception? inner = null) : Exception(message, inner);

@@ -2,15 +2,24 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory.Retrieval;
 
+/// <summary>The entries of a shared store, as a checkpoint keeps them.</summary>
+/// <param name="Keys">(E, d_k).</param>
+/// <param name="Values">(E, d_v).</param>
+/// <param name="Sources">Generation, document and position of each (E, 3).</param>
+/// <param name="Texts">Each entry's text or null; empty if no entry has one.</param>
+internal sealed record StoredEntries(Tensor Keys, Tensor Values, Tensor Sources, IReadOnlyList<byte[]?> Texts);
+
 /// <summary>
-/// Entries in memory, on the device that they are written from, searched exactly by matrix products over blocks of
-/// keys. Each document has its own rows; in a shared store those of earlier generations are joined to one list, which
-/// grows as long as it is written to.
+/// Entries in memory, on the device of the tensors written, searched exactly by matrix products over blocks of keys.
+/// Each document has its own rows. A shared store moves the rows of earlier generations to one list, which keeps
+/// growing.
 /// </summary>
-/// <remarks>Searches are done at once: on a GPU that means launched, and nothing waits.</remarks>
+/// <remarks>A search is done at once; on a GPU it is only launched, and nothing waits.</remarks>
+/// <param name="shared">Whether a search also finds entries of earlier generations.</param>
 /// <example><code>
 /// using var store = new MemoryStore();
-/// store.Write(new(Generation: 0, FirstDocument: 0, From: 0, positions, keys, values));        // (1, N), (1, N, d), (1, N, d)
+/// // positions (1, N), keys (1, N, d), values (1, N, d), queries (1, T, d)
+/// store.Write(new(Generation: 0, FirstDocument: 0, From: 0, positions, keys, values));
 /// var nearest = store.Search(new(0, 0, queries, Before: full([T], long.MaxValue, …), Count: 8))();
 /// </code></example>
 public sealed class MemoryStore(bool shared = false) : IEpisodicStore
@@ -19,7 +28,7 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
     private readonly SortedDictionary<(long Generation, long Document), EntryRows> _documents = [];
     private readonly Dictionary<(long Generation, long Document, long Position), byte[]> _texts = [];
     private readonly EntryRows _earlier = new();
-    private long _joined = long.MinValue; // the last generation in it
+    private long _joined = long.MinValue; // the last generation in _earlier
 
     public bool IsShared => shared;
 
@@ -42,6 +51,7 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
         for (long i = 0; i < batch; i++)
         {
             var source = (entries.Generation, Document: entries.FirstDocument + i);
+            var at = entries.Positions.select(0, i); // (N)
             EntryRows? rows;
             lock (_lock)
             {
@@ -50,23 +60,28 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
                     _documents.Add(source, rows = new());
                 if (entries.Texts is not null)
                 {
-                    var positions = entries.Positions.select(0, i).cpu().data<long>();
+                    var positions = at.cpu().data<long>();
                     for (long n = 0; n < count; n++)
                     {
-                        if (entries.Texts[(int)(i * count + n)] is { } text)
-                            _texts[(source.Generation, source.Document, positions[n])] = text;
-                        else
-                            _texts.Remove((source.Generation, source.Document, positions[n]));
+                        var place = (source.Generation, source.Document, positions[n]);
+                        SetText(place, entries.Texts[(int)(i * count + n)]);
                     }
                 }
             }
             rows.Truncate(entries.From);
             if (count == 0)
                 continue;
-            var at = entries.Positions.select(0, i);
             var sources = stack([full_like(at, entries.Generation), full_like(at, source.Document), at], 1); // (N, 3)
             rows.Append(entries.From, entries.Keys.select(0, i), entries.Values.select(0, i), sources);
         }
+    }
+
+    private void SetText((long Generation, long Document, long Position) entry, byte[]? text)
+    {
+        if (text is null)
+            _texts.Remove(entry);
+        else
+            _texts[entry] = text;
     }
 
     public Func<Neighbours> Search(EpisodicQuery query)
@@ -93,13 +108,13 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
             own?.Search(q, query.Before.unsqueeze(-1), query.Count, parts[i]);
         }
         Neighbours found;
-        if (parts.FirstOrDefault(p => p.Count > 0) is not { } some)
+        if (parts.FirstOrDefault(p => p.Count > 0) is not [var first, ..])
         {
             found = Neighbours.None(batch, tokens, 0, ScalarType.Float32, query.Keys.device);
         }
         else
         {
-            var none = Neighbours.None(1, tokens, some[0].Values.shape[2], some[0].Values.dtype, query.Keys.device);
+            var none = Neighbours.None(1, tokens, first.Values.shape[2], first.Values.dtype, query.Keys.device);
             var each = parts.Select(p => Best(p, none, query.Count)).ToArray();
             Tensor Stacked(Func<Neighbours, Tensor> part) => stack(each.Select(part).ToArray());
             found = new(
@@ -114,7 +129,7 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
         return () => found;
     }
 
-    /// <summary>Of what the blocks gave, (T, K') each, the best K, filled up where there are fewer.</summary>
+    /// <summary>The best K of what the blocks gave, (T, K') each; filled up with zeros if there are fewer.</summary>
     private static Neighbours Best(List<Neighbours> parts, Neighbours none, int count)
     {
         Tensor Joined(Func<Neighbours, Tensor> part) =>
@@ -127,20 +142,19 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
         );
         if (parts.Count > 1)
         {
-            (products, var places) = TopEntries.Of(products, count);
-            Tensor Chosen(Tensor of) => of.gather(1, places.unsqueeze(-1).expand(-1, -1, of.shape[2]));
+            (products, var places) = TopEntries.Find(products, count);
+            Tensor Chosen(Tensor all) => all.gather(1, places.unsqueeze(-1).expand(-1, -1, all.shape[2]));
             (found, values, sources) = (found.gather(1, places), Chosen(values), Chosen(sources));
         }
         products = products.masked_fill(found.logical_not(), 0);
         long missing = count - products.shape[1];
         if (missing <= 0)
             return new(found, values, sources, products);
-        Tensor Filled(Tensor of) =>
-            cat([of, zeros([of.shape[0], missing, .. of.shape[2..]], dtype: of.dtype, device: of.device)], 1);
+        Tensor Filled(Tensor all) => cat([all, all.new_zeros([all.shape[0], missing, .. all.shape[2..]])], 1);
         return new(Filled(found), Filled(values), Filled(sources), Filled(products));
     }
 
-    public byte[]? TextOf(long generation, long document, long position)
+    public byte[]? ReadText(long generation, long document, long position)
     {
         lock (_lock)
             return _texts.GetValueOrDefault((generation, document, position));
@@ -177,12 +191,12 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
         if (generation <= _joined)
         {
             throw new InvalidOperationException(
-                $"the documents of generation {generation} are over: in a shared store, later ones have been read since"
+                $"the documents of generation {generation} are closed: later ones have been read from this shared store"
             );
         }
     }
 
-    // The rows of earlier documents go to those that all see, in the order of generations and documents.
+    // Moves the rows of earlier generations to those that every query sees, in the order of generation and document.
     private void Join(long generation)
     {
         foreach (var (source, rows) in _documents.TakeWhile(d => d.Key.Generation < generation).ToArray())
@@ -196,10 +210,10 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
     }
 
     /// <summary>
-    /// All entries of a shared store, for a checkpoint: keys (E, d_k), values (E, d_v), sources (E, 3), in the caller's
-    /// dispose scope, and their texts. Nothing where it is empty.
+    /// Collects all entries of a shared store, for a checkpoint; null if there are none. The tensors belong to the
+    /// caller's dispose scope.
     /// </summary>
-    internal (Tensor Keys, Tensor Values, Tensor Sources, IReadOnlyList<byte[]?> Texts)? Content()
+    internal StoredEntries? Content()
     {
         lock (_lock)
         {
@@ -208,48 +222,32 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
                 return null;
             using var scope = NewDisposeScope();
             var blocks = _earlier.Blocks.ToArray();
-            var (keys, values, sources) = (
-                cat(blocks.Select(b => b.Keys).ToArray()),
-                cat(blocks.Select(b => b.Values).ToArray()),
-                cat(blocks.Select(b => b.Sources).ToArray())
-            );
-            IReadOnlyList<byte[]?> texts = [];
-            if (_texts.Count > 0)
-            {
-                var at = sources.cpu().data<long>().ToArray();
-                texts =
-                [
-                    .. Enumerable
-                        .Range(0, at.Length / 3)
-                        .Select(i => _texts.GetValueOrDefault((at[3 * i], at[3 * i + 1], at[3 * i + 2]))),
-                ];
-            }
-            return (
-                keys.MoveToOuterDisposeScope(),
-                values.MoveToOuterDisposeScope(),
-                sources.MoveToOuterDisposeScope(),
-                texts
-            );
+            Tensor Joined(Func<EntryBlock, Tensor> part) =>
+                cat(blocks.Select(part).ToArray()).MoveToOuterDisposeScope();
+            var sources = Joined(b => b.Sources);
+            IReadOnlyList<byte[]?> texts =
+                _texts.Count == 0 ? [] : [.. Places(sources).Select(place => _texts.GetValueOrDefault(place))];
+            return new(Joined(b => b.Keys), Joined(b => b.Values), sources, texts);
         }
     }
 
-    /// <summary>Sets an empty store to what <see cref="Content"/> gave.</summary>
-    internal void Restore(Tensor keys, Tensor values, Tensor sources, IReadOnlyList<byte[]?> texts)
+    /// <summary>Puts what <see cref="Content"/> returned into an empty store.</summary>
+    internal void Restore(StoredEntries entries)
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
-        var at = sources.cpu().data<long>().ToArray();
+        var places = Places(entries.Sources);
         lock (_lock)
         {
-            _joined = at[^3];
-            _earlier.Append(_joined, keys, values, sources);
-            for (int i = 0; i < texts.Count; i++)
-            {
-                if (texts[i] is { } text)
-                    _texts[(at[3 * i], at[3 * i + 1], at[3 * i + 2])] = text;
-            }
+            _joined = places[^1].Generation;
+            _earlier.Append(_joined, entries.Keys, entries.Values, entries.Sources);
+            foreach (var (place, text) in places.Zip(entries.Texts))
+                SetText(place, text);
         }
     }
+
+    private static (long Generation, long Document, long Position)[] Places(Tensor sources) =>
+        [.. sources.cpu().data<long>().ToArray().Chunk(3).Select(s => (s[0], s[1], s[2]))];
 
     public void Dispose()
     {

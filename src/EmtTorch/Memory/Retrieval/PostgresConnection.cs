@@ -5,14 +5,14 @@ using Npgsql;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// One connection to PostgreSQL for one run, with a queue: work is done in its order in the background. Where the
-/// server is away, the work at hand waits and is tried again, up to a time.
+/// One connection to PostgreSQL for one run. Work is queued and done in order in the background. While the server is
+/// away, the work at hand is tried again, up to a time limit.
 /// </summary>
 /// <remarks>
-/// A run has a row in a table of its own with the number of its writes, which every transaction that writes counts up
-/// from the number it knows. So a transaction whose commit was cut off is known to be done or not, a server that came
-/// back with less than it had is found out, and of two programs that write for one run the second fails.
-/// The connection string goes to Npgsql and nowhere else: no message holds it.
+/// A second table counts each run's writes. Every transaction that writes raises the count from the number that this
+/// connection knows. So it can tell whether a transaction was committed whose answer was lost, and whether a server
+/// came back with less than it had; and if two programs write for one run, the second fails.
+/// No message contains the connection string.
 /// </remarks>
 public sealed class PostgresConnection : IDisposable
 {
@@ -30,13 +30,14 @@ public sealed class PostgresConnection : IDisposable
     private readonly Lock _failureLock = new();
     private StoreException? _failure;
     private NpgsqlConnection? _connection;
-    private long _writes = -1; // of this run, as far as it is known; −1: it hasn't begun
+    private long _writes = -1; // the count of this run's writes that is known to be committed; −1 before Begin
 
-    /// <param name="connectionString">As Npgsql takes it.</param>
-    /// <param name="wait">How long a server may be away.</param>
-    /// <param name="say">Told when it is, and when it is back.</param>
+    /// <summary>Makes a connection. It is opened when it is first used.</summary>
+    /// <param name="connectionString">In Npgsql's form.</param>
+    /// <param name="wait">How long the server may be away before the run fails.</param>
+    /// <param name="say">Takes messages that the server is away, and that it is back.</param>
     /// <param name="stop">Ends the waiting.</param>
-    /// <exception cref="StoreException">The connection string is none.</exception>
+    /// <exception cref="StoreException">The connection string cannot be read.</exception>
     public PostgresConnection(
         string connectionString,
         TimeSpan wait,
@@ -57,8 +58,8 @@ public sealed class PostgresConnection : IDisposable
     {
         try
         {
-            // One connection that nobody else gets. A command that takes too long is not cancelled over a second
-            // connection, which the server may not have.
+            // No pool: nobody else uses this connection. To cancel a command Npgsql would open a second connection,
+            // which the server may not accept.
             return new(connectionString)
             {
                 Pooling = false,
@@ -69,17 +70,16 @@ public sealed class PostgresConnection : IDisposable
         catch (Exception e) when (e is ArgumentException or FormatException or KeyNotFoundException)
         {
             throw new StoreException(
-                "the connection string of PostgreSQL can't be read; it is like "
+                "the connection string of PostgreSQL cannot be read; it should look like "
                     + "Host=…;Port=5432;Database=…;Username=…;Password=…"
-            ); // not the exception's words: they quote it
+            ); // without the exception's message, which quotes the string
         }
     }
 
     /// <summary>
-    /// What is wrong with a database, before anything is done; null where nothing is. One that is starting is waited
-    /// for, a minute at most.
+    /// Opens a connection and checks it: the problem found, or null. A server that is starting gets a minute.
     /// </summary>
-    internal static string? Problem(string connectionString, Func<NpgsqlConnection, string?> check)
+    internal static string? FindProblem(string connectionString, Func<NpgsqlConnection, string?> check)
     {
         for (var clock = Stopwatch.StartNew(); ; Thread.Sleep(Pause))
         {
@@ -96,21 +96,21 @@ public sealed class PostgresConnection : IDisposable
             catch (PostgresException e) when (e.SqlState == StartingUp && clock.Elapsed < Reminder) { }
             catch (Exception e) when (IsOfTheServer(e))
             {
-                return $"PostgreSQL can't be used: {Reason(e)}";
+                return $"PostgreSQL cannot be used: {Reason(e)}";
             }
         }
     }
 
-    /// <summary>The run whose writes are counted, and the table that counts them, quoted.</summary>
+    /// <summary>The table that counts writes, quoted for SQL, and the run.</summary>
     internal (string Table, string Run) Counter { get; set; }
 
-    /// <summary>SQL for every connection that is opened.</summary>
-    internal string Session { get; set; } = "SET jit = off"; // just-in-time compilation takes longer than these queries
+    /// <summary>SQL that is run whenever the connection is opened.</summary>
+    internal string Session { get; set; } = "SET jit = off"; // compiling these queries takes longer than running them
 
-    /// <summary>Does something in the background that can be done again without harm.</summary>
+    /// <summary>Queues work that can safely be repeated.</summary>
     internal Task<T> Read<T>(Func<NpgsqlConnection, Task<T>> work) => Enqueue(() => Persist(work));
 
-    /// <summary>Changes something, in a transaction of its own, once.</summary>
+    /// <summary>Queues a change that is made exactly once, in a transaction of its own.</summary>
     internal Task Write(Func<NpgsqlConnection, Task> work) =>
         Enqueue(async () =>
         {
@@ -119,27 +119,21 @@ public sealed class PostgresConnection : IDisposable
                 async connection =>
                 {
                     if (_writes == number)
-                        return true; // it was done when the connection broke
+                        return true; // the transaction was committed before the connection broke
                     await using var transaction = await connection.BeginTransactionAsync();
-                    await using (
-                        var count = new NpgsqlCommand(
-                            $"UPDATE {Counter.Table} SET writes = $1 WHERE run = $2 AND writes = $3",
-                            connection
-                        )
-                        {
-                            Parameters =
-                            {
-                                new() { Value = number },
-                                new() { Value = Counter.Run },
-                                new() { Value = number - 1 },
-                            },
-                        }
+                    await using var count = new NpgsqlCommand(
+                        $"UPDATE {Counter.Table} SET writes = writes + 1 WHERE run = $1 AND writes = $2",
+                        connection
                     )
                     {
-                        if (await count.ExecuteNonQueryAsync() != 1)
-                            throw Differs();
-                    }
-
+                        Parameters =
+                        {
+                            new() { Value = Counter.Run },
+                            new() { Value = number - 1 },
+                        },
+                    };
+                    if (await count.ExecuteNonQueryAsync() != 1)
+                        throw Differs();
                     await work(connection);
                     await transaction.CommitAsync();
                     _writes = number;
@@ -153,8 +147,8 @@ public sealed class PostgresConnection : IDisposable
     private StoreException Differs() =>
         new(
             $"the entries of {Counter.Run} in PostgreSQL are not those that this run wrote: another program writes "
-                + "there, or the server has lost some. A run of this name is in progress elsewhere, or begin anew "
-                + "or from a checkpoint (--resume)"
+                + "there, or the server has lost some. If no other run of this name is in progress, start again or go "
+                + "on from a checkpoint (--resume)"
         );
 
     private Task<T> Enqueue<T>(Func<Task<T>> work)
@@ -178,7 +172,7 @@ public sealed class PostgresConnection : IDisposable
                     e as StoreException
                     ?? new StoreException(IsOfTheServer(e) ? $"PostgreSQL refuses: {Reason(e)}" : e.Message, e);
                 lock (_failureLock)
-                    _failure ??= failure; // what comes later builds on this
+                    _failure ??= failure; // later work depends on this one, so it fails too
                 done.SetException(failure);
             }
         }
@@ -187,7 +181,7 @@ public sealed class PostgresConnection : IDisposable
             if (_failure is { } earlier)
                 throw earlier;
         }
-        // Where it is full the caller waits: what is to be written is in memory meanwhile.
+        // A full queue makes the caller wait: queued writes take memory.
         if (!_queue.Writer.TryWrite(Do))
             _queue.Writer.WriteAsync(Do).AsTask().GetAwaiter().GetResult();
         return done.Task;
@@ -214,14 +208,14 @@ public sealed class PostgresConnection : IDisposable
                 if (away is null)
                 {
                     _say(
-                        $"PostgreSQL is away: {Reason(e).TrimEnd('.')}. The run waits for it, "
-                            + $"{_wait.TotalSeconds:0} s at most"
+                        $"PostgreSQL is away: {Reason(e).TrimEnd('.')}. The run waits for it, {_wait.TotalSeconds:0} s "
+                            + "at most"
                     );
                 }
                 else if (away.Elapsed - reminded > Reminder)
                 {
                     reminded = away.Elapsed;
-                    _say($"PostgreSQL is away for {away.Elapsed.TotalSeconds:0} s now");
+                    _say($"PostgreSQL has been away for {away.Elapsed.TotalSeconds:0} s");
                 }
                 away ??= Stopwatch.StartNew();
                 if (away.Elapsed >= _wait)
@@ -238,12 +232,12 @@ public sealed class PostgresConnection : IDisposable
                 }
                 catch (OperationCanceledException)
                 {
-                    throw new StoreException("PostgreSQL is away, and the run was told to stop");
+                    throw Stopped();
                 }
             }
             catch
             {
-                await Disconnect(); // out of whatever transaction it is in
+                await Disconnect(); // a transaction may be open
                 throw;
             }
         }
@@ -276,7 +270,7 @@ public sealed class PostgresConnection : IDisposable
         catch (OperationCanceledException)
         {
             await connection.DisposeAsync();
-            throw new StoreException("PostgreSQL is away, and the run was told to stop");
+            throw Stopped();
         }
         catch
         {
@@ -285,9 +279,16 @@ public sealed class PostgresConnection : IDisposable
         }
     }
 
-    /// <summary>Begins to count: from here on the run's number of writes is known.</summary>
+    private static StoreException Stopped() => new("PostgreSQL is away, and the run was told to stop");
+
+    /// <summary>
+    /// Reads the count of the run's writes, or starts it, and runs <see cref="Session"/>, which may have been another
+    /// when the connection was opened.
+    /// </summary>
     internal async Task Begin(NpgsqlConnection connection)
     {
+        await using (var session = new NpgsqlCommand(Session, connection))
+            await session.ExecuteNonQueryAsync();
         await using var begin = new NpgsqlCommand(
             $"INSERT INTO {Counter.Table} (run, writes) VALUES ($1, 0) ON CONFLICT (run) DO UPDATE SET writes = "
                 + $"{Counter.Table}.writes RETURNING writes",
@@ -319,8 +320,8 @@ public sealed class PostgresConnection : IDisposable
                 or TimeoutException
                 or ObjectDisposedException;
 
-    // Server shut down or starting, connection lost, out of something, read-only for the time being, deadlock. What a
-    // server says otherwise it will say again.
+    // The server is shut down or starting, the connection is lost, a resource is used up, the server is read-only for
+    // now, a deadlock. Any other answer would be the same the next time.
     private static bool MayPass(Exception e) =>
         e is PostgresException p
             ? p.SqlState
@@ -341,7 +342,7 @@ public sealed class PostgresConnection : IDisposable
             ? $"{e.Message.TrimEnd('.')}: {inner.Message}".ReplaceLineEndings(" ")
         : e.Message;
 
-    /// <summary>Ends, after what is queued.</summary>
+    /// <summary>Closes the connection after all queued work is done.</summary>
     public void Dispose()
     {
         lock (_failureLock)

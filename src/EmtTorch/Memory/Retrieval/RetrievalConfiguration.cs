@@ -5,11 +5,13 @@ using EmtTorch.Settings;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// Settings of <see cref="Memory.Retrieval.RetrievalMemory"/> and its store. The connection string of PostgreSQL is in
-/// none of them.
+/// The settings of a <see cref="RetrievalMemory"/> and its store. The connection string of PostgreSQL is not among them:
+/// <see cref="Connection"/> names the environment variable that holds it.
 /// </summary>
+[Named("retrieval")]
+[Description("A store of tokens of earlier chunks, searched by every token.")]
 [KeysOf(nameof(Store))]
-public sealed record RetrievalConfiguration
+public sealed record RetrievalConfiguration : MemorySettings
 {
     internal const string Memory = "memory",
         Postgres = "postgres";
@@ -38,8 +40,8 @@ public sealed record RetrievalConfiguration
     public int? Entries { get; init; }
 
     [Description(
-        "The table, made where there is none; another, its name with _runs, is beside it. Runs share it, told "
-            + "apart by name and seed."
+        "The table, made if it does not exist, and beside it another with the same name and _runs. Runs share "
+            + "it; their name and seed tell them apart."
     )]
     [RegularExpression(
         "^[A-Za-z_][A-Za-z0-9_]{0,49}$",
@@ -54,8 +56,8 @@ public sealed record RetrievalConfiguration
     public string Connection { get; init; } = "EMTTORCH_POSTGRES";
 
     [Description(
-        "How entries of earlier batches are found. none: exactly, looking at all; hnsw: by an index, fast and now "
-            + "and then not the nearest."
+        "How entries of earlier batches are found. none: exactly, by comparing with all; hnsw: by an index, faster, "
+            + "and sometimes not the nearest."
     )]
     [AllowedValues("none", "hnsw")]
     [OnlyFor(Postgres)]
@@ -66,20 +68,23 @@ public sealed record RetrievalConfiguration
     [OnlyFor(Postgres)]
     public int Wait { get; init; } = 300;
 
-    internal IEnumerable<ConfigurationProblem> Check(int hiddenSize, bool gate)
+    internal override string ModuleName => "retrieval";
+
+    internal override MemoryPlace Place => MemoryPlace.Third;
+
+    public override BlockMemory Create(BlockShape block) => new RetrievalMemory(block, this);
+
+    public override IEnumerable<ConfigurationProblem> Check(BlockShape block)
     {
         if (Entries > Chunk)
         {
-            yield return new(
-                "model.retrieval.entries",
-                $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer"
-            );
+            yield return new("entries", $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer");
         }
 
-        if (Entries < Chunk && !gate)
+        if (Entries < Chunk && !block.Gate)
         {
             yield return new(
-                "model.retrieval.entries",
+                "entries",
                 $"found {Entries} beside model.gate false: without gates none is the strongest; leave it out"
             );
         }
@@ -89,17 +94,18 @@ public sealed record RetrievalConfiguration
         if (Index == "hnsw" && Scope != "shared")
         {
             yield return new(
-                "model.retrieval.index",
+                "index",
                 "found hnsw beside scope document: a document's entries are found exactly; allowed: none"
             );
         }
 
         int most = Index == "hnsw" ? 2000 : 16_000;
-        if (hiddenSize > most)
+        if (block.Width > most)
         {
             yield return new(
-                "model.hidden_size",
-                $"found {hiddenSize}; PostgreSQL's vectors {(Index == "hnsw" ? "in an HNSW index " : "")}have at most {most} numbers"
+                "store",
+                $"found {Store} beside model.hidden_size {block.Width}; PostgreSQL's vectors "
+                    + $"{(Index == "hnsw" ? "in an HNSW index " : "")}have at most {most} numbers"
             );
         }
     }

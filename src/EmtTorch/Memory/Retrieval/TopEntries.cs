@@ -3,23 +3,23 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// The largest K of many numbers in each row, equal ones in the order of their places, which Torch's topk doesn't
-/// promise.
+/// The K largest numbers of each row, equal ones in the order of their places, which Torch's `topk` does not promise.
 /// </summary>
 /// <remarks>
-/// In float64 a place is taken off each number that is too small to matter otherwise: by 2⁻²⁵ of the row's largest at
-/// most, half of what rounding a product to float32 does. Of long rows only groups are looked at in which one
-/// of the K largest can be: those with the K largest maxima, if of equal maxima the first count.
+/// To break ties each number is reduced, in float64, by its place times 2⁻⁵¹ of the row's largest: at most 2⁻²⁵ of it,
+/// half of the error of rounding a product to float32. A long row is cut into groups, and only the groups with the K
+/// largest maxima are looked at (of equal maxima the first): no other can hold one of the K largest.
 /// </remarks>
 internal static class TopEntries
 {
     private const int Group = 16,
         Long = 1024;
 
-    /// <param name="rows">(N, M), float32 or less exact, M below 2²⁶; −∞ for what is not there.</param>
+    /// <summary>Finds the K largest of each row.</summary>
+    /// <param name="rows">(N, M), float32 or less exact, M below 2²⁶; −∞ marks what is not there.</param>
     /// <param name="count">K.</param>
-    /// <returns>The numbers and their places, both (N, min(K, M)), the largest first.</returns>
-    public static (Tensor Values, Tensor Places) Of(Tensor rows, int count)
+    /// <returns>The numbers and their places in the row, both (N, min(K, M)), the largest first.</returns>
+    public static (Tensor Values, Tensor Places) Find(Tensor rows, int count)
     {
         using var scope = NewDisposeScope();
         long all = rows.shape[0],
@@ -39,26 +39,16 @@ internal static class TopEntries
         {
             if (width % Group != 0)
             {
-                rows = cat(
-                    [
-                        rows,
-                        full(
-                            [all, groups * Group - width],
-                            double.NegativeInfinity,
-                            dtype: rows.dtype,
-                            device: rows.device
-                        ),
-                    ],
-                    1
-                );
+                long[] missing = [all, groups * Group - width];
+                rows = cat([rows, rows.new_full(missing, double.NegativeInfinity)], 1);
             }
 
-            // In order again, (N, K)
-            var best = Of(rows.view(all, groups, Group).amax([2L]), count).Places.sort(-1).Values;
+            // (N, K), in ascending order
+            var best = Find(rows.view(all, groups, Group).amax([2L]), count).Places.sort(-1).Values;
             var candidates = (
                 best.unsqueeze(-1) * Group + arange(Group, dtype: ScalarType.Int64, device: rows.device)
             ).view(all, (long)count * Group);
-            places = candidates.gather(1, Of(rows.gather(1, candidates), count).Places);
+            places = candidates.gather(1, Find(rows.gather(1, candidates), count).Places);
         }
         return (rows.gather(1, places).MoveToOuterDisposeScope(), places.MoveToOuterDisposeScope());
     }

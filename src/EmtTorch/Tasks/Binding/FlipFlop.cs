@@ -4,27 +4,28 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tasks;
 
 /// <summary>
-/// The flip-flop task (Sussillo and Barak 2013, Opening the black box; the generator is that of FixedPointFinder's
-/// example): each channel is a bit that pulses of +1 and -1 set, and that is to be kept until the next pulse.
+/// The flip-flop task (Sussillo and Barak 2013, Opening the black box): each channel is a bit that pulses of +1 and −1
+/// set, and that the network keeps until the next pulse. Batches are made as in the example of FixedPointFinder.
 /// </summary>
 /// <remarks>
-/// At every step and on every channel there is a pulse with the probability p, its sign fair, and on the first step
-/// there is one for certain. The target is the sign of the channel's last pulse, this step's included, at every step.
+/// At every step each channel has a pulse with probability p, and at the first step always. Its sign is +1 or −1 with
+/// equal probability. The target at every step is the sign of the channel's last pulse, including one at this step.
 /// </remarks>
 public sealed class FlipFlop : ISequenceTask
 {
-    /// <summary>Its name in configurations.</summary>
+    /// <summary>The task's name in configurations.</summary>
     public const string Name = "flip_flop";
 
     private readonly double _pulseProbability;
     private readonly ScalarType _dtype;
     private readonly Device _device;
 
-    /// <param name="bits">Channels.</param>
+    /// <summary>Creates the task.</summary>
+    /// <param name="bits">The number of channels.</param>
     /// <param name="dtype">The numbers' type.</param>
-    /// <param name="device">Where batches are generated.</param>
-    /// <param name="pulseProbability">p; 0.5 as in FixedPointFinder's example.</param>
-    /// <exception cref="ArgumentException">There is no channel, or p is not a probability above 0.</exception>
+    /// <param name="device">The device of the batches.</param>
+    /// <param name="pulseProbability">p, by default as in FixedPointFinder's example.</param>
+    /// <exception cref="ArgumentException">There is no channel, or p is not above 0 and at most 1.</exception>
     public FlipFlop(int bits, ScalarType dtype, Device device, double pulseProbability = 0.5)
     {
         if (bits < 1)
@@ -40,17 +41,17 @@ public sealed class FlipFlop : ISequenceTask
         (Dimension, _pulseProbability, _dtype, _device) = (bits, pulseProbability, dtype, device);
     }
 
-    /// <summary>Channels.</summary>
+    /// <summary>The number of channels.</summary>
     public int Dimension { get; }
 
-    /// <summary>None: every output counts, so that the horizon is the whole sequence.</summary>
+    /// <summary>0: every output counts, and the horizon is the length of the sequence.</summary>
     public int InputSteps => 0;
 
-    /// <summary>One batch.</summary>
-    /// <param name="batchSize">Sequences, B.</param>
-    /// <param name="steps">Steps of a sequence, T; 64 in FixedPointFinder's example.</param>
-    /// <param name="generator">Where the random numbers come from; on the same device.</param>
-    /// <returns>Input (T, B, bits) of -1, 0 and 1, and target (T, B, bits) of -1 and 1.</returns>
+    /// <summary>Makes a batch.</summary>
+    /// <param name="batchSize">B, the number of sequences.</param>
+    /// <param name="steps">T, the length of sequences; 64 in FixedPointFinder's example.</param>
+    /// <param name="generator">The generator of random numbers, on the CPU.</param>
+    /// <returns>Input (T, B, bits) of −1, 0 and 1, and target (T, B, bits) of −1 and 1.</returns>
     public (Tensor Input, Tensor Target) Batch(long batchSize, long steps, Generator generator)
     {
         long[] shape = [steps, batchSize, Dimension];
@@ -58,7 +59,7 @@ public sealed class FlipFlop : ISequenceTask
         pulses.narrow(0, 0, 1).fill_(1);
         var signs = Draw.Integers(0, 2, shape, generator, _device, _dtype).mul_(2).sub_(1);
         var input = pulses.mul(signs); // (T, B, bits)
-        // When the last pulse was: a pulse's own step, 0 elsewhere, and of these the largest so far.
+        // The step of the last pulse: each pulse's step (0 where there is none), and of these the largest so far.
         var when = pulses
             .to_type(ScalarType.Int64)
             .mul_(arange(steps, dtype: ScalarType.Int64, device: _device).view(steps, 1, 1))
@@ -68,7 +69,7 @@ public sealed class FlipFlop : ISequenceTask
     }
 }
 
-/// <summary>flip_flop in a configuration: d is the number of bits.</summary>
+/// <summary>The task flip_flop of a configuration; d is the number of bits.</summary>
 [Named(FlipFlop.Name)]
 internal sealed class FlipFlopTask : NamedTask
 {

@@ -6,7 +6,7 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Tasks;
 
-/// <summary>One term of a task: y_i(t) receives sign_i · y_{permutation_i}(t − delay).</summary>
+/// <summary>One term of a task: it adds sign_i · y_{permutation_i}(t − delay) to y_i(t).</summary>
 public sealed record DelayedPermutation
 {
     [Description("How many steps back the term reads: 1 is the newest variable, s the oldest.")]
@@ -27,13 +27,12 @@ public sealed record DelayedPermutation
 }
 
 /// <summary>
-/// A linear variable binding task (arXiv 2310.02430): y(t) = Fᵀ [y(t−s); …; y(t−1)], the history oldest first, F (s·d,
-/// d).
+/// A linear variable binding task (arXiv 2310.02430): y(t) = Fᵀ [y(t−s); …; y(t−1)] with F (s·d, d). The history has
+/// the oldest variable first.
 /// </summary>
 /// <remarks>
-/// A task id of three integers names an F that reads d history entries, each once: id1 chooses them, id2 permutes them,
-/// id3 gives them signs. F[choice[i], i] = sign[i], all else 0. Every `Check…` returns all the rules that are broken,
-/// in words; the factory beside it throws an <see cref="ArgumentException"/> with the same words.
+/// A task id of three integers stands for an F that reads d history entries, each once: id1 chooses the entries, id2
+/// permutes them, id3 gives them signs. F[choice[i], i] = sign[i], and all other elements are 0.
 /// </remarks>
 /// <example><code>
 /// var copy = LinearBinding.RepeatCopy(d: 8, s: 8);
@@ -41,7 +40,7 @@ public sealed record DelayedPermutation
 /// </code></example>
 public sealed class LinearBinding
 {
-    // 2^26 numbers: half a gigabyte. More is a misprint rather than a task.
+    // 2²⁶ numbers take half a gigabyte; a larger matrix is a misprint rather than a task.
     private const long LargestMatrix = 1 << 26;
 
     private const ulong Diagonal = 9241421688590303745; // bit 9k: component k of variable k
@@ -57,19 +56,21 @@ public sealed class LinearBinding
 
     private LinearBinding(double[,] f, int d, int s) => (F, D, S) = (f, d, s);
 
-    /// <summary>Numbers in a variable, κ.</summary>
+    /// <summary>d, the size of a variable (κ in the paper).</summary>
     public int D { get; }
 
-    /// <summary>Variables in the history: steps of the input phase.</summary>
+    /// <summary>s, the number of variables in the history and of steps in the input phase.</summary>
     public int S { get; }
 
-    /// <summary>The rule, (s·d, d): row j is history entry j, oldest variable first.</summary>
+    /// <summary>F (s·d, d): row j belongs to history entry j, oldest variable first.</summary>
     public double[,] F { get; }
 
-    /// <summary>The oldest variable again: y(t) = y(t − s).</summary>
+    /// <summary>Creates repeat copy, y(t) = y(t − s).</summary>
     public static LinearBinding RepeatCopy(int d, int s) => FromTerms([new() { Delay = s }], d, s);
 
-    /// <summary>A task by its name: t1 to t4 of the paper, repeat_copy (T1 at any size), compose_copy (T2).</summary>
+    /// <summary>
+    /// Creates a task by name: t1 to t4 of the paper, repeat_copy (T1 in any size), or compose_copy (T2).
+    /// </summary>
     /// <exception cref="ArgumentException">The name is unknown, or the task does not exist in this size.</exception>
     public static LinearBinding Named(string name, int d = 8, int s = 8)
     {
@@ -77,8 +78,8 @@ public sealed class LinearBinding
         return name == "repeat_copy" ? RepeatCopy(d, s) : FromId(Ids[name].Id1, Ids[name].Id2, Ids[name].Id3, d, s);
     }
 
-    /// <summary>The rules that a name and a size break.</summary>
-    public static IReadOnlyList<string> CheckNamed(string name, int d, int s)
+    /// <summary>Returns the rules that a name and a size break.</summary>
+    internal static IReadOnlyList<string> CheckNamed(string name, int d, int s)
     {
         if (name == "repeat_copy")
             return CheckSize(d, s);
@@ -93,14 +94,14 @@ public sealed class LinearBinding
             ];
     }
 
-    /// <summary>A task by its id.</summary>
-    /// <param name="id1">A bit mask with exactly d ones over the s·d history entries; bit 0 is entry 0, the oldest
-    /// variable's first component. The chosen entries, ascending, are `choice`.</param>
-    /// <param name="id2">In base d, least digit first: digit k, if not 0, is below d − k and swaps choice[k] with
-    /// choice[k + digit].</param>
-    /// <param name="id3">In binary, least bit first: bit i set makes sign[i] = −1.</param>
-    /// <param name="d">Numbers in a variable.</param>
-    /// <param name="s">Variables in the history.</param>
+    /// <summary>Creates a task by its id.</summary>
+    /// <param name="id1">A bit mask with d ones over the s·d history entries. Bit 0 is the first component of the
+    /// oldest variable. The chosen entries, ascending, are `choice`.</param>
+    /// <param name="id2">Swaps as digits in base d, least first: digit k, below d − k, swaps choice[k] and
+    /// choice[k + digit] if it is not 0.</param>
+    /// <param name="id3">A bit mask of signs: bit i makes sign[i] = −1.</param>
+    /// <param name="d">The size of a variable.</param>
+    /// <param name="s">The number of variables in the history.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
     public static LinearBinding FromId(BigInteger id1, BigInteger id2, BigInteger id3, int d, int s)
     {
@@ -116,80 +117,60 @@ public sealed class LinearBinding
         return new(f, d, s);
     }
 
-    /// <summary>The rules that an id breaks.</summary>
-    public static IReadOnlyList<string> CheckId(BigInteger id1, BigInteger id2, BigInteger id3, int d, int s)
-    {
-        var broken = CheckSize(d, s);
-        if (broken.Count > 0)
-            return broken;
+    /// <summary>Returns the rules that an id breaks.</summary>
+    internal static IReadOnlyList<string> CheckId(BigInteger id1, BigInteger id2, BigInteger id3, int d, int s) =>
+        CheckSize(d, s) is { Count: > 0 } broken
+            ? broken
+            : [.. CheckChoice(id1, d, s), .. CheckSwaps(id2, d), .. CheckSigns(id3, d)];
 
+    private static IEnumerable<string> CheckChoice(BigInteger id1, int d, int s)
+    {
         if (id1 < 0)
         {
-            broken.Add($"id1 is {id1}: a bit mask can't be negative");
+            yield return $"id1 is {id1}: a bit mask can't be negative";
+            yield break;
         }
-        else
+        if (id1.GetBitLength() > (long)s * d)
         {
-            if (id1.GetBitLength() > (long)s * d)
-            {
-                broken.Add(
-                    $"id1 has its highest bit at {id1.GetBitLength() - 1}: the history has s·d = {s * d} entries, "
-                        + $"bits 0 to {s * d - 1}"
-                );
-            }
-
-            int ones = Bits(id1).Count();
-            if (ones != d)
-            {
-                broken.Add(
-                    $"id1 chooses {ones} history entries (ones in its binary form): it must be exactly d = {d}, "
-                        + "one for each output component"
-                );
-            }
+            yield return $"id1 has its highest bit at {id1.GetBitLength() - 1}: the history has s·d = {s * d} entries, "
+                + $"bits 0 to {s * d - 1}";
         }
-
-        if (id2 < 0)
+        int ones = Bits(id1).Count();
+        if (ones != d)
         {
-            broken.Add($"id2 is {id2}: the swaps, read in base d, can't be negative");
+            yield return $"id1 chooses {ones} history entries (ones in its binary form): it must be exactly d = {d}, "
+                + "one for each output component";
         }
-        else if (d == 1 && id2 > 0)
-        {
-            broken.Add($"id2 is {id2}: with d = 1 there is nothing to swap, so that it must be 0");
-        }
-        // d digits need at most d · log2(d) bits; the check spares Digits a number of any length.
-        else if (id2 >= BigInteger.Pow(d, d))
-        {
-            broken.Add($"id2 has more than d = {d} digits in base {d}: it must be below {d}^{d}");
-        }
-        else
-        {
-            foreach (var (k, digit) in Digits(id2, d))
-            {
-                if (digit >= d - k)
-                {
-                    broken.Add(
-                        $"id2's digit {k} in base {d} (least first) is {digit}: it must be below d − {k} = "
-                            + $"{d - k}, as choice[{k}] is swapped with choice[{k} + digit] and there are only {d}"
-                    );
-                }
-            }
-        }
-
-        if (id3 < 0)
-        {
-            broken.Add($"id3 is {id3}: a mask of signs can't be negative");
-        }
-        else if (id3.GetBitLength() > d)
-        {
-            broken.Add(
-                $"id3 has its highest bit at {id3.GetBitLength() - 1}: there is one sign for each of the d = {d} "
-                    + $"components, so that it must be below 2^{d}"
-            );
-        }
-
-        return broken;
     }
 
-    /// <summary>A task by its matrix F, row by row.</summary>
+    private static IEnumerable<string> CheckSwaps(BigInteger id2, int d)
+    {
+        if (id2 < 0)
+            return [$"id2 is {id2}: the swaps, read in base d, can't be negative"];
+        if (d == 1 && id2 > 0)
+            return [$"id2 is {id2}: with d = 1 there is nothing to swap, so that it must be 0"];
+        if (id2 >= BigInteger.Pow(d, d))
+            return [$"id2 has more than d = {d} digits in base {d}: it must be below {d}^{d}"];
+        return Digits(id2, d)
+            .Where(p => p.Digit >= d - p.Place)
+            .Select(p =>
+                $"id2's digit {p.Place} in base {d} (least first) is {p.Digit}: it must be below d − {p.Place} = "
+                + $"{d - p.Place}, as choice[{p.Place}] is swapped with choice[{p.Place} + digit] and there are "
+                + $"only {d}"
+            );
+    }
+
+    private static IEnumerable<string> CheckSigns(BigInteger id3, int d) =>
+        id3 < 0 ? [$"id3 is {id3}: a mask of signs can't be negative"]
+        : id3.GetBitLength() > d
+            ?
+            [
+                $"id3 has its highest bit at {id3.GetBitLength() - 1}: there is one sign for each of the d = {d} "
+                    + $"components, so that it must be below 2^{d}",
+            ]
+        : [];
+
+    /// <summary>Creates a task by its matrix F, row by row.</summary>
     /// <exception cref="ArgumentException">The shape is not (s·d, d), or a number is not finite.</exception>
     public static LinearBinding FromMatrix(IReadOnlyList<IReadOnlyList<double>> matrix, int d, int s)
     {
@@ -204,8 +185,8 @@ public sealed class LinearBinding
         return new(f, d, s);
     }
 
-    /// <summary>The rules that a matrix breaks.</summary>
-    public static IReadOnlyList<string> CheckMatrix(IReadOnlyList<IReadOnlyList<double>> matrix, int d, int s)
+    /// <summary>Returns the rules that a matrix breaks.</summary>
+    internal static IReadOnlyList<string> CheckMatrix(IReadOnlyList<IReadOnlyList<double>> matrix, int d, int s)
     {
         var broken = CheckSize(d, s);
         if (broken.Count > 0)
@@ -233,7 +214,9 @@ public sealed class LinearBinding
         return broken;
     }
 
-    /// <summary>A sum of delayed signed permutations: y_i(t) = Σ sign_i · y_{permutation_i}(t − delay).</summary>
+    /// <summary>
+    /// Creates a task that sums delayed signed permutations: y_i(t) = Σ sign_i · y_{permutation_i}(t − delay).
+    /// </summary>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
     public static LinearBinding FromTerms(IReadOnlyList<DelayedPermutation> terms, int d, int s)
     {
@@ -248,8 +231,8 @@ public sealed class LinearBinding
         return new(f, d, s);
     }
 
-    /// <summary>The rules that terms break.</summary>
-    public static IReadOnlyList<string> CheckTerms(IReadOnlyList<DelayedPermutation> terms, int d, int s)
+    /// <summary>Returns the rules that terms break.</summary>
+    internal static IReadOnlyList<string> CheckTerms(IReadOnlyList<DelayedPermutation> terms, int d, int s)
     {
         var broken = CheckSize(d, s);
         if (broken.Count > 0)
@@ -264,7 +247,8 @@ public sealed class LinearBinding
             if (permutation is not null && !permutation.Order().SequenceEqual(Enumerable.Range(0, d)))
             {
                 broken.Add(
-                    $"term {n}'s permutation is [{string.Join(", ", permutation)}]: it must hold each of 0 to d − 1 = {d - 1} exactly once"
+                    $"term {n}'s permutation is [{string.Join(", ", permutation)}]: it must hold each of 0 to "
+                        + $"d − 1 = {d - 1} exactly once"
                 );
             }
 
@@ -279,8 +263,8 @@ public sealed class LinearBinding
     }
 
     /// <summary>
-    /// Φ (s·d, s·d), what one step does to the history x = [y(t−s); …; y(t−1)]: block i receives block i+1, and the
-    /// last block f(x) = Fᵀ x (Eq. 9).
+    /// Computes Φ (s·d, s·d), the map of the history x = [y(t−s); …; y(t−1)] to the next one: block i receives block
+    /// i + 1, and the last block f(x) = Fᵀ x (Eq. 9).
     /// </summary>
     public double[,] Phi()
     {
@@ -297,10 +281,10 @@ public sealed class LinearBinding
         return phi;
     }
 
-    /// <summary>The plain simulation, one step and one sum at a time: what faster forms are tested against.</summary>
+    /// <summary>Continues a history step by step. Faster forms are tested against this one.</summary>
     /// <param name="history">s variables of d numbers, oldest first.</param>
-    /// <param name="steps">How many variables to continue by.</param>
-    /// <returns>The continuation, `steps` variables of d numbers.</returns>
+    /// <param name="steps">The number of variables to add.</param>
+    /// <returns>The added variables, d numbers each.</returns>
     /// <exception cref="ArgumentException">The history is not s variables of d numbers.</exception>
     public double[][] Continue(IReadOnlyList<IReadOnlyList<double>> history, int steps)
     {
@@ -343,7 +327,7 @@ public sealed class LinearBinding
             throw new ArgumentException(string.Join("; ", broken));
     }
 
-    /// <summary>Where a number that is not negative has ones, ascending.</summary>
+    /// <summary>The places of the ones in a binary number ≥ 0, ascending.</summary>
     private static IEnumerable<int> Bits(BigInteger number)
     {
         var bytes = number.ToByteArray(isUnsigned: true);
@@ -354,7 +338,7 @@ public sealed class LinearBinding
         }
     }
 
-    /// <summary>The digits that are not 0, least first, with their places.</summary>
+    /// <summary>The digits of a number that are not 0, least first, with their places.</summary>
     private static IEnumerable<(int Place, int Digit)> Digits(BigInteger number, int radix)
     {
         for (int place = 0; number > 0; place++, number /= radix)

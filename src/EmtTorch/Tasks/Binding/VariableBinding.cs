@@ -6,37 +6,38 @@ using static TorchSharp.torch;
 namespace EmtTorch.Tasks;
 
 /// <summary>
-/// Batches of a linear variable binding task, generated on the device: s steps of random u in {-1, +1}^d, then the
-/// continuation y(t) = Fᵀ [y(t−s); …; y(t−1)] as the target.
+/// Makes batches of a linear variable binding task: s steps of random inputs u in {−1, +1}^d, then the continuation
+/// y(t) = Fᵀ [y(t−s); …; y(t−1)] as the target.
 /// </summary>
 /// <remarks>
-/// The continuation is linear in the s·d input numbers, so that all of it is one matrix product with P, whose rows are
-/// the horizon's steps unrolled: no loop over time. Where each row of P has one entry only, as in T1 to T4, y is a
-/// choice of inputs and their signs, and on the CPU is copied in place of multiplied: the same numbers at a tenth of
-/// the time.
+/// The continuation is linear in the s·d input numbers, so that it is one matrix product with a matrix P, a row for
+/// each number of the output, and no loop over time. If each row of P has only one entry, as in T1 to T4, outputs are
+/// signed copies of inputs. Then the CPU copies in place of multiplying, which gives the same numbers in a tenth of the
+/// time.
 /// </remarks>
+/// <example><code>
+/// using var task = new VariableBinding(LinearBinding.Named("t3"), ScalarType.Float32, CPU);
+/// var (input, target) = task.Batch(64, horizon: 100, generator); // (8, 64, 8), (100, 64, 8)
+/// </code></example>
 public sealed class VariableBinding : ISequenceTask, IDisposable
 {
     private readonly LinearBinding _task;
     private readonly ScalarType _dtype;
     private readonly Device _device;
     private Tensor? _unrolled; // (longest horizon so far · d, s·d)
-    private (int[] Entry, double[] Factor)? _choice; // what each row of P takes, where that is one entry
+    private (int[] Entry, double[] Factor)? _choice; // the only entry of each row of P; null if a row has several
 
+    /// <summary>Creates the task on a device.</summary>
     public VariableBinding(LinearBinding task, ScalarType dtype, Device device) =>
         (_task, _dtype, _device) = (task, dtype, device);
 
-    /// <summary>Numbers in a variable, κ.</summary>
+    /// <summary>d, the size of a variable.</summary>
     public int Dimension => _task.D;
 
-    /// <summary>Steps of the input phase, s.</summary>
+    /// <summary>s, the number of steps of the input phase.</summary>
     public int InputSteps => _task.S;
 
-    /// <summary>One batch.</summary>
-    /// <param name="batchSize">Sequences, B.</param>
-    /// <param name="horizon">Steps of the output phase.</param>
-    /// <param name="generator">Where the random numbers come from; on the same device.</param>
-    /// <returns>Input (s, B, d) and target (horizon, B, d).</returns>
+    /// <inheritdoc/>
     public (Tensor Input, Tensor Target) Batch(long batchSize, long horizon, Generator generator)
     {
         long s = _task.S,
@@ -59,7 +60,7 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
             GC.KeepAlive(history);
             return (input, target);
         }
-        // Before they are moved: on a GPU it would be two launches.
+        // Before they are moved, since on a GPU this would be two launches.
         history = Draw.On(_device, history.mul_(2).sub_(1));
         var continued = matmul(history, unrolled.t()); // (B, horizon·d)
         return (
@@ -68,7 +69,7 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
         ); // (horizon, B, d)
     }
 
-    /// <summary>Input (s, B, d) and target (horizon, B, d) from bits (B, s·d).</summary>
+    /// <summary>Writes input (s, B, d) and target (horizon, B, d) from bits (B, s·d).</summary>
     private unsafe void Choose<T>(
         Span<byte> bits,
         (int[] Entry, double[] Factor) choice,
@@ -89,9 +90,8 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
         var factors = new T[y.Length / batchSize];
         for (int i = 0; i < factors.Length; i++)
             factors[i] = T.CreateTruncating(choice.Factor[i]);
-        // Pointers: checked indices are half the time of a small network's batch. Entries are below s·d by
-        // construction. The target is written from its beginning to its end: it lies in other processors' caches from
-        // the batch before.
+        // Pointers, since checking indices takes half of the time of a small network's batch; entries are below s·d by
+        // construction. The target is written in order, because other processors' caches hold it from the last batch.
         fixed (
             T* all = history,
                 to = y,
@@ -125,12 +125,12 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
             _unrolled?.Dispose();
             var unrolled = Unroll(_task, (int)horizon);
             _unrolled = tensor(unrolled, _dtype, _device).DetachFromDisposeScope();
-            _choice = Choice(unrolled);
+            _choice = FindChoice(unrolled);
         }
         return _unrolled.narrow(0, 0, rows);
     }
 
-    private static (int[], double[])? Choice(double[,] unrolled)
+    private static (int[], double[])? FindChoice(double[,] unrolled)
     {
         var (entry, factor) = (new int[unrolled.GetLength(0)], new double[unrolled.GetLength(0)]);
         for (int i = 0; i < entry.Length; i++)
@@ -149,12 +149,14 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
         return (entry, factor);
     }
 
-    /// <summary>Row (t·d + i): how y_i(s + t) depends on the s·d input numbers. Computed in float64.</summary>
+    /// <summary>
+    /// Computes P (horizon·d, s·d) in float64: row t·d + i gives y_i(s + t) from the s·d input numbers.
+    /// </summary>
     internal static double[,] Unroll(LinearBinding task, int horizon)
     {
         int d = task.D,
             n = task.S * d;
-        // Rows of all variables so far, the input's first: the identity.
+        // Rows of all variables so far; those of the input are the identity.
         var rows = new double[n + horizon * d][];
         for (int i = 0; i < n; i++)
         {

@@ -3,26 +3,24 @@ namespace EmtTorch.Tasks;
 /// <summary>A key and its value in a document.</summary>
 /// <param name="Key">The key's token.</param>
 /// <param name="Value">The value's token.</param>
-/// <param name="At">Where the value stands.</param>
+/// <param name="At">The value's position.</param>
 public sealed record BoundPair(long Key, long Value, int At);
 
 /// <summary>A question of a document.</summary>
-/// <param name="At">Where the asked key stands, at which the value is asked; or the value, at which the key is.</param>
-/// <param name="Right">
-/// The pair that is asked for: the newest of its key before the question. Of chained pairs it is the first that the
-/// question goes along.
-/// </param>
+/// <param name="At">The position of the key whose value is asked for, or of the value whose key is.</param>
+/// <param name="Right">The index of the pair with the answer: the last pair with this key before the question. In a
+/// chain it is the first pair that the question goes along.</param>
 public sealed record BoundQuestion(int At, int Right);
 
-/// <summary>The pairs that one document binds, all of them, and the questions that ask for some.</summary>
+/// <summary>All pairs that a document binds, and its questions.</summary>
 public sealed record BoundPairs(IReadOnlyList<BoundPair> Pairs, IReadOnlyList<BoundQuestion> Questions)
 {
-    /// <summary>Pairs of which the value follows the key at once.</summary>
+    /// <summary>Finds the pairs of adjacent tokens, a key and then its value, and the questions.</summary>
     /// <param name="document">The document.</param>
     /// <param name="isKey">Whether a token is a key.</param>
     /// <param name="isValue">Whether a token that follows a key is its value.</param>
     public static BoundPairs Adjacent(TokenDocument document, Func<long, bool> isKey, Func<long, bool> isValue) =>
-        Of(
+        FindQuestions(
             document,
             [
                 .. Enumerable
@@ -32,8 +30,8 @@ public sealed record BoundPairs(IReadOnlyList<BoundPair> Pairs, IReadOnlyList<Bo
             ]
         );
 
-    /// <summary>Pairs with the questions that ask for one that was bound before.</summary>
-    public static BoundPairs Of(TokenDocument document, IReadOnlyList<BoundPair> pairs)
+    /// <summary>Finds the questions that ask for one of these pairs.</summary>
+    public static BoundPairs FindQuestions(TokenDocument document, IReadOnlyList<BoundPair> pairs)
     {
         var all = pairs.ToList();
         var questions = new List<BoundQuestion>();

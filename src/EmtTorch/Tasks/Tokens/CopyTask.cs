@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
-/// <summary>Settings of <see cref="CopyTask"/>; horizons are delays.</summary>
+/// <summary>Settings of the task `copy`. Horizons are delays: blanks between the string and the separator.</summary>
 [Named("copy")]
 [Description("A random string, to be reproduced after a delay; horizons are delays.")]
 public sealed record CopyConfiguration : TokenTaskSettings
@@ -22,10 +22,21 @@ public sealed record CopyConfiguration : TokenTaskSettings
     [Range(1, 1_048_576)]
     public int SegmentLength { get; init; } = 64;
 
-    public override ITokenTask Create(int horizon, Device device) =>
-        new CopyTask(Symbols, Length, horizon, SegmentLength, device);
+    public override ITokenTask Create(int horizon, Device device) => new CopyTask(this, horizon, device);
 
-    public override IEnumerable<string> Check(int horizon) => CopyTask.Check(Symbols, Length, horizon, SegmentLength);
+    public override IEnumerable<string> Check(int horizon)
+    {
+        if (Symbols < 2)
+            yield return $"there are {Symbols} symbols: at least two are needed, or there is nothing to remember";
+        if (Symbols > 1 << 20)
+            yield return $"there are {Symbols} symbols: at most {1 << 20} are allowed";
+        if (Length < 1)
+            yield return $"the string has {Length} symbols: at least one is needed";
+        if (horizon < 0)
+            yield return $"the delay is {horizon}: it cannot be negative";
+        if (SegmentLength < 1)
+            yield return $"a segment has {SegmentLength} tokens: at least one is needed";
+    }
 
     public override long TokensAt(int horizon) => 2L * Length + horizon + 1;
 
@@ -53,11 +64,12 @@ public sealed record CopyConfiguration : TokenTaskSettings
 /// 4.1): a random string, a delay of blanks, a separator, and then blanks while the string is to be reproduced.
 /// </summary>
 /// <remarks>
-/// A document of 2·length + delay + 1 tokens, cut into segments. A symbol and the place where it is asked are
-/// length + delay + 1 apart: with a delay of the segment's length or more no segment holds both, nor do two that follow
-/// each other where the delay is twice that. Tokens: 0 the blank, 1 the separator, then symbols, drawn each for itself.
+/// A document has 2·length + delay + 1 tokens, cut into segments; the last may be shorter. A symbol and the position of
+/// its answer are length + delay + 1 tokens apart. With a delay of a segment's length or more no segment contains both,
+/// and with twice that no two adjacent ones do. Tokens: 0 the blank, 1 the separator, then symbols, drawn
+/// independently.
 /// </remarks>
-public sealed class CopyTask : ITokenTask
+internal sealed class CopyTask : ITokenTask
 {
     private readonly int _symbols,
         _length,
@@ -65,16 +77,12 @@ public sealed class CopyTask : ITokenTask
         _segmentLength;
     private readonly Device _device;
 
-    /// <param name="symbols">Symbols that strings are made of.</param>
-    /// <param name="length">Symbols in a string.</param>
-    /// <param name="delay">Blanks between the string and the separator.</param>
-    /// <param name="segmentLength">Tokens of a segment, L.</param>
-    /// <param name="device">Where batches are generated.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public CopyTask(int symbols, int length, int delay, int segmentLength, Device device)
+    public CopyTask(CopyConfiguration settings, int delay, Device device)
     {
-        ITokenTask.Refuse(Check(symbols, length, delay, segmentLength));
-        (_symbols, _length, _delay, _segmentLength, _device) = (symbols, length, delay, segmentLength, device);
+        ITokenTask.Refuse(settings.Check(delay));
+        (_symbols, _length, _segmentLength) = (settings.Symbols, settings.Length, settings.SegmentLength);
+        (_delay, _device) = (delay, device);
     }
 
     public int VocabularySize => 2 + _symbols;
@@ -82,27 +90,6 @@ public sealed class CopyTask : ITokenTask
     /// <summary>The accuracy of guessing, 1/symbols.</summary>
     public double ChanceAccuracy => 1.0 / _symbols;
 
-    /// <summary>The rules that parameters break.</summary>
-    public static IReadOnlyList<string> Check(int symbols, int length, int delay, int segmentLength)
-    {
-        var broken = new List<string>();
-        if (symbols < 2)
-            broken.Add($"there are {symbols} symbols: at least two are needed, or there is nothing to remember");
-        if (symbols > 1 << 20)
-            broken.Add($"there are {symbols} symbols: at most {1 << 20} are allowed");
-        if (length < 1)
-            broken.Add($"the string has {length} symbols: at least one is needed");
-        if (delay < 0)
-            broken.Add($"the delay is {delay}: it can't be below 0");
-        if (segmentLength < 1)
-            broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
-        return broken;
-    }
-
-    /// <summary>One batch.</summary>
-    /// <param name="batchSize">Documents, B.</param>
-    /// <param name="generator">Where the random numbers come from; on the same device.</param>
-    /// <returns>The segments, (B, L) each; the last may be shorter.</returns>
     public IReadOnlyList<TokenBatch> Batch(long batchSize, Generator generator)
     {
         using var scope = NewDisposeScope();

@@ -2,31 +2,31 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
-/// <summary>A task on sequences of tokens.</summary>
-/// <remarks>
-/// Every task has a static `Check` with its constructor's parameters that returns all the rules they break, in words;
-/// the constructor throws an <see cref="ArgumentException"/> with the same words.
-/// </remarks>
+/// <summary>A task on sequences of tokens: makes batches of documents. Its settings create it.</summary>
 /// <example><code>
-/// ITokenTask task = new SegmentRecall(pairs: 4, between: 2, segmentLength: 64, keys: 512, values: 512, noise: 16, device);
-/// foreach (var (input, target, _) in task.Batch(32, generator)) { … }   // the model carries its state from segment to segment
+/// ITokenTask task = new SegmentRecallConfiguration { Pairs = 4, Keys = 512 }.Create(horizon: 2, device);
+/// foreach (var (input, target, _) in task.Batch(32, generator)) { … } // the state is carried from segment to segment
 /// </code></example>
 public interface ITokenTask
 {
-    /// <summary>Token ids are from 0 to this, exclusive.</summary>
+    /// <summary>The size of the vocabulary V: token ids are from 0 to V − 1.</summary>
     int VocabularySize { get; }
 
-    /// <summary>One batch of documents; the same state of the generator gives the same batch.</summary>
-    /// <param name="batchSize">Documents, B.</param>
-    /// <param name="generator">Where the random numbers come from; on the task's device.</param>
-    /// <returns>The documents' segments in their order; a plain sequence is one segment. Nothing else is left in the
-    /// caller's dispose scope.</returns>
+    /// <summary>The accuracy of guessing, or 0 where nothing can be said of it, as for text.</summary>
+    double ChanceAccuracy => 0;
+
+    /// <summary>Makes a batch of documents. The same state of the generator gives the same batch.</summary>
+    /// <param name="batchSize">B, the number of documents.</param>
+    /// <param name="generator">The generator of random numbers, on the CPU.</param>
+    /// <returns>The documents' segments in order, each (B, L) on the task's device; a plain sequence is one segment.
+    /// Nothing else is left in the caller's dispose scope.</returns>
     IReadOnlyList<TokenBatch> Batch(long batchSize, Generator generator);
 
-    /// <exception cref="ArgumentException">There are broken rules.</exception>
-    internal static void Refuse(IReadOnlyList<string> broken)
+    /// <summary>Throws if rules are broken.</summary>
+    /// <exception cref="ArgumentException">The message contains all of them.</exception>
+    internal static void Refuse(IEnumerable<string> broken)
     {
-        if (broken.Count > 0)
-            throw new ArgumentException(string.Join("; ", broken));
+        if (string.Join("; ", broken) is { Length: > 0 } message)
+            throw new ArgumentException(message);
     }
 }

@@ -4,12 +4,12 @@ using System.Text;
 namespace EmtTorch.Tasks;
 
 /// <summary>
-/// Bytes as text that can be shown anywhere: UTF-8 where they are, and \xNN for every byte that is none or a control
-/// character other than a line's end.
+/// Shows bytes as text: characters of UTF-8 as they are; \xNN for bytes that are no UTF-8, and for control characters
+/// other than line ends.
 /// </summary>
 internal static class ReadableText
 {
-    public static string Of(ReadOnlySpan<byte> bytes)
+    public static string Show(ReadOnlySpan<byte> bytes)
     {
         var text = new StringBuilder();
         while (bytes.Length > 0)

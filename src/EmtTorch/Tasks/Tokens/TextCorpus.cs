@@ -6,12 +6,12 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
-/// <summary>Settings of <see cref="TextCorpus"/>; horizons are segments of a document.</summary>
+/// <summary>Settings of the task `text`. Horizons are the numbers of segments in a document.</summary>
 [Named("text")]
 [Description("A language model of a text file's characters; horizons are segments of a document.")]
 public sealed record TextConfiguration : TokenTaskSettings
 {
-    [Description("The text file; 90 % of it are for training, 5 % for the tests while training, 5 % are kept.")]
+    [Description("The text file: 90 % for training, 5 % for tests during training, 5 % for the analysis.")]
     [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a file's path, not empty")]
     public required string Path { get; init; }
 
@@ -30,7 +30,7 @@ public sealed record TextConfiguration : TokenTaskSettings
 
     public override IReadOnlyList<string> Kinds => ["new word", "seen word", "other"];
 
-    // A character is of the word that the task counts it to: that of the target before it, which it was.
+    // The character at t was the target at t − 1, and Words tells the kind of word of each target.
     public override int KindOf(TokenDocument document, int t) =>
         t == 0 || document.Words is null
             ? 2
@@ -41,49 +41,51 @@ public sealed record TextConfiguration : TokenTaskSettings
                 _ => 2,
             };
 
-    public override string Label(long token) => ReadableText.Of([(byte)token]);
+    public override string Label(long token) => ReadableText.Show([(byte)token]);
 }
 
-/// <summary>A part of a text.</summary>
-public enum TextPart
+/// <summary>A part of a text: the first 90 %, the next 5 %, the last 5 %.</summary>
+internal enum TextPart
 {
     Train,
     Validation,
     Test,
 }
 
-/// <summary>A language model's task on a text file: each character's target is the character after it.</summary>
+/// <summary>The task of a language model on a text file: each character's target is the next character.</summary>
 /// <remarks>
-/// A character is a byte, as in the figures for enwik8 and text8, and a token is its value: any file can be read, any
-/// text can be gone on with, and a network does not depend on which bytes the file happens to have. The first 90 % of
-/// the file are for training, 5 % for validation, the last 5 % for the test.
-///
-/// A document is a stretch of segments·L characters within a part, and each row of a batch is one: row b of a segment
-/// goes on where row b of the segment before ended. Training draws where documents begin; evaluation reads all of a
-/// part, one document after the other. As many segments as a part has make one row read it as one stream.
-///
-/// A word is a run of letters and digits of UTF-8, and the same word where its bytes are the same. It counts as seen
-/// where an earlier occurrence lies in the document from its first character on, so that the average loss over
-/// <see cref="TokenBatch.Words"/> = 1 and = 2 tells what a memory of the document gains. All characters of a word
-/// count, its first ones as well.
+/// A character is a byte, as in published figures on enwik8 and text8, and its token is its value. So any file can be
+/// read, any text can be continued, and the network does not depend on which bytes occur in the file. The first 90 % of
+/// the file are for training, the next 5 % for validation, the last 5 % for the test.
+/// <para>
+/// A document is a stretch of segments·L characters within a part. Each row of a batch is a document: row b of a
+/// segment continues row b of the segment before. Training draws the beginnings of documents; evaluation reads a part
+/// from its beginning, document by document.
+/// </para>
+/// <para>
+/// A word is a run of letters and digits in UTF-8; two words are the same if their bytes are. A word counts as seen if
+/// it occurs earlier in the document as a whole, so that comparing the losses where <see cref="TokenBatch.Words"/> is 1
+/// and 2 shows what a memory of the document gains. All characters of a word count, including its first.
+/// </para>
 /// </remarks>
-public sealed class TextCorpus : ITokenTask, IDisposable
+internal sealed class TextCorpus : ITokenTask, IDisposable
 {
-    // What a character that is in no word has in place of where its word was before.
+    // In place of a position, for characters outside of words.
     private const int NoWord = -2;
 
     private readonly int _segmentLength,
         _segments;
     private readonly long _length;
     private readonly Tensor _tokens; // (N), uint8
-    private readonly Tensor _before; // (N), int32: where the character's word began the last time before this; −1 never
+    private readonly Tensor _before; // (N), int32: what WordsBefore returns
 
-    /// <param name="path">The text.</param>
-    /// <param name="segmentLength">Characters of a segment, L.</param>
-    /// <param name="segments">Segments of a document.</param>
-    /// <param name="device">Where the text is kept and batches are cut.</param>
-    /// <exception cref="ArgumentException">The file can't be used, or a number makes no sense.</exception>
-    /// <exception cref="IOException">The file could be opened, but not read to its end.</exception>
+    /// <summary>Reads a text.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="segmentLength">L, the number of characters in a segment.</param>
+    /// <param name="segments">The number of segments in a document.</param>
+    /// <param name="device">The device of the text and of batches.</param>
+    /// <exception cref="ArgumentException">A rule is broken, or the file cannot be opened.</exception>
+    /// <exception cref="IOException">The file cannot be read to its end.</exception>
     public TextCorpus(string path, int segmentLength, int segments, Device device)
     {
         ITokenTask.Refuse(Check(path, segmentLength, segments));
@@ -96,10 +98,10 @@ public sealed class TextCorpus : ITokenTask, IDisposable
 
     public int VocabularySize => 256;
 
-    /// <summary>Bits per character of a mean cross entropy in nats.</summary>
+    /// <summary>Converts a mean cross entropy in nats to bits per character.</summary>
     public static double BitsPerCharacter(double crossEntropy) => crossEntropy / Math.Log(2);
 
-    /// <summary>The rules that a file and sizes break.</summary>
+    /// <summary>Returns the rules that a file and sizes break.</summary>
     public static IReadOnlyList<string> Check(string path, int segmentLength, int segments)
     {
         var broken = new List<string>();
@@ -122,7 +124,7 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         catch (Exception e)
             when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
-            return [.. broken, $"{path} can't be read: {e.Message}"];
+            return [.. broken, $"{path} cannot be read: {e.Message}"];
         }
         long needed = (long)segments * segmentLength + 1;
         long shortest = Enum.GetValues<TextPart>().Min(part => Bounds(part, length).Length);
@@ -145,11 +147,9 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         return broken;
     }
 
-    /// <summary>
-    /// A batch of documents of the training part that begin anywhere in it, each place as likely as the others.
-    /// </summary>
-    /// <param name="batchSize">Documents, B.</param>
-    /// <param name="generator">Where the random numbers come from; on the same device.</param>
+    /// <summary>Makes a batch of documents that begin anywhere in the training part, with equal probability.</summary>
+    /// <param name="batchSize">B, the number of documents.</param>
+    /// <param name="generator">The generator of random numbers, on the CPU.</param>
     /// <returns>The segments, (B, L) each.</returns>
     public IReadOnlyList<TokenBatch> Batch(long batchSize, Generator generator)
     {
@@ -158,15 +158,13 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         return Cut(Draw.Integers(0, places, [batchSize], generator, _tokens.device));
     }
 
-    /// <summary>
-    /// How many documents a part has. What is left at its end, less than a document, is not evaluated.
-    /// </summary>
+    /// <summary>The number of whole documents in a part. Characters after the last one are not evaluated.</summary>
     public long DocumentCount(TextPart part) => (Bounds(part, _length).Length - 1) / ((long)_segments * _segmentLength);
 
-    /// <summary>Documents of a part in their order.</summary>
+    /// <summary>Cuts consecutive documents out of a part.</summary>
     /// <param name="part">The part.</param>
-    /// <param name="first">Number of the first, from 0.</param>
-    /// <param name="count">How many, B.</param>
+    /// <param name="first">The number of the first document, from 0.</param>
+    /// <param name="count">B, the number of documents.</param>
     /// <returns>The segments, (B, L) each.</returns>
     /// <exception cref="ArgumentOutOfRangeException">The part has fewer documents.</exception>
     public IReadOnlyList<TokenBatch> Documents(TextPart part, long first, long count)
@@ -182,7 +180,7 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         );
     }
 
-    /// <summary>The documents that begin at starts (B), in the dispose scope around the caller's.</summary>
+    /// <summary>Cuts the documents that begin at starts (B), into the dispose scope around the caller's.</summary>
     private List<TokenBatch> Cut(Tensor starts)
     {
         var segments = new List<TokenBatch>();
@@ -221,8 +219,8 @@ public sealed class TextCorpus : ITokenTask, IDisposable
     }
 
     /// <summary>
-    /// For each character where its word began the last time before this, −1 if never, <see cref="NoWord"/> if it is in
-    /// none.
+    /// For each character the position at which its word began the last time before; −1 if it did not occur before,
+    /// <see cref="NoWord"/> if the character is in no word.
     /// </summary>
     private static int[] WordsBefore(ReadOnlySpan<byte> text)
     {
@@ -240,7 +238,7 @@ public sealed class TextCorpus : ITokenTask, IDisposable
                 at += size;
                 continue;
             }
-            string word = Encoding.Latin1.GetString(text[at..end]); // its bytes, one for one
+            string word = Encoding.Latin1.GetString(text[at..end]); // a character for each byte
             before.AsSpan(at, end - at).Fill(last.GetValueOrDefault(word, -1));
             last[word] = at;
             at = end;
@@ -248,9 +246,7 @@ public sealed class TextCorpus : ITokenTask, IDisposable
         return before;
     }
 
-    /// <summary>
-    /// Whether the text's first character is of a word. Bytes that are no UTF-8 decode to a character that is not.
-    /// </summary>
+    /// <summary>Whether the first character is a letter or digit. Bytes that are no UTF-8 are neither.</summary>
     private static bool IsInWord(ReadOnlySpan<byte> text, out int size)
     {
         Rune.DecodeFromUtf8(text, out var character, out size);

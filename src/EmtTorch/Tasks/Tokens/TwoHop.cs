@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tasks;
 
-/// <summary>Settings of <see cref="TwoHop"/>; horizons are segments between facts and questions.</summary>
+/// <summary>Settings of the task `two_hop`. Horizons are segments between facts and questions.</summary>
 [Named("two_hop")]
 [Description(
     "Facts a → b and b → c in a document's first segment, in its last a is asked for c; horizons are segments "
@@ -18,8 +18,8 @@ public sealed record TwoHopConfiguration : TokenTaskSettings
     public int Chains { get; init; } = 4;
 
     [Description(
-        "Facts that a question goes along from a chain's first name: 2 joins two of them, 1 asks the same "
-            + "documents for the next name; with more, chains are as long."
+        "The number of facts from a chain's first name to its answer: 2 joins two facts, 1 asks the same documents "
+            + "for the next name; with more, chains are as long."
     )]
     [Range(1, 1024)]
     public int Hops { get; init; } = 2;
@@ -28,7 +28,7 @@ public sealed record TwoHopConfiguration : TokenTaskSettings
     [Range(1, 1_048_576)]
     public int SegmentLength { get; init; } = 64;
 
-    [Description("Names in the vocabulary: what facts join.")]
+    [Description("Names in the vocabulary; a fact joins two of them.")]
     [Range(1, 1_048_576)]
     public int Names { get; init; } = 64;
 
@@ -40,11 +40,33 @@ public sealed record TwoHopConfiguration : TokenTaskSettings
     [Range(0, 1_048_576)]
     public int Distractors { get; init; }
 
-    public override ITokenTask Create(int horizon, Device device) =>
-        new TwoHop(Chains, Hops, horizon, SegmentLength, Names, Noise, device, Distractors);
+    public override ITokenTask Create(int horizon, Device device) => new TwoHop(this, horizon, device);
 
-    public override IEnumerable<string> Check(int horizon) =>
-        TwoHop.Check(Chains, Hops, horizon, SegmentLength, Names, Noise, Distractors);
+    /// <summary>The number of facts in a chain.</summary>
+    internal int Links => Math.Max(2, Hops);
+
+    public override IEnumerable<string> Check(int horizon)
+    {
+        var broken = new List<string>();
+        if (Chains < 1)
+            broken.Add($"there are {Chains} chains: at least one is needed");
+        if (Hops < 1)
+            broken.Add($"there are {Hops} hops: at least one is needed");
+        if (horizon < 0)
+            broken.Add($"there are {horizon} segments between facts and questions: there cannot be fewer than none");
+        if (Distractors < 0)
+            broken.Add($"there are {Distractors} distractors: there cannot be fewer than none");
+        long chains = Math.Max(Chains, 0),
+            distractors = Math.Max(Distractors, 0),
+            facts = chains * Links + distractors;
+        long distinct = chains * (Links + 1L) + 2 * distractors * (Math.Max(horizon, 0) + 1L);
+        broken.AddRange(PairTokens.Check(Names, null, Noise, distinct));
+        if (SegmentLength < 1)
+            broken.Add($"a segment has {SegmentLength} tokens: at least one is needed");
+        else if (SegmentLength < 3 * facts)
+            broken.Add($"a segment has {SegmentLength} tokens: {facts} facts need three each, {3 * facts}");
+        return broken;
+    }
 
     public override long TokensAt(int horizon) => (horizon + 2L) * SegmentLength;
 
@@ -52,8 +74,7 @@ public sealed record TwoHopConfiguration : TokenTaskSettings
 
     public override IReadOnlyList<string> Kinds => PairsConfiguration.KindsOfPairs;
 
-    // Tokens: 0 the question's, then noise, names. Noise is between facts, so that a name after a name is its fact's
-    // value.
+    // There is noise between facts, so that a name after a name is the value of its fact.
     public override int KindOf(TokenDocument document, int t) =>
         document.Input[t] switch
         {
@@ -87,160 +108,89 @@ public sealed record TwoHopConfiguration : TokenTaskSettings
 }
 
 /// <summary>
-/// Facts that have to be joined: chains of them, a → b and b → c, in a document's first segment, segments of noise, and
-/// in the last one questions, a question's token and then a chain's first name a, whose target is the name two facts
-/// on, c, at a's position.
+/// Facts that have to be joined: a document has chains of facts, a → b and b → c, in its first segment, segments of
+/// noise, and questions in its last segment. A question is the question's token and a chain's first name a; the target
+/// at a's position is c, the name two facts further on.
 /// </summary>
 /// <remarks>
-/// A fact is two names in a row; all facts of the first segment lie in random order anywhere in it, each with noise
-/// after it, so that where a fact begins can be told from the tokens around it. Every name is of the one vocabulary and
-/// in one chain of the document alone: b is the value of one fact and the key of another, and nothing but these two
-/// facts says which end belongs to which beginning. With `hops` = 1 the same documents are asked for b, with h > 2
-/// chains have h facts and the last name is asked. Each chain is asked for once, in
-/// random order. Distractors are facts of no chain, in the first segment and in those between. Tokens: 0 the
-/// question's, then noise, names.
+/// A fact is two names in a row. The facts of the first segment lie in random order anywhere in it, each with noise
+/// after it, which shows where a fact begins. All names come from one vocabulary, and each occurs in one chain of the
+/// document: b is the value of one fact and the key of another, and only these two facts tell which end belongs to
+/// which beginning. With `hops` = 1 the same documents are asked for b; with h > 2 chains have h facts and their last
+/// name is asked for. Each chain is asked for once, in random order. Distractors are facts of no chain, in every
+/// segment but the last. Tokens: 0 the question's, then noise, names.
 /// </remarks>
-public sealed class TwoHop : ITokenTask
+internal sealed class TwoHop : ITokenTask
 {
-    private readonly int _chains,
-        _hops,
-        _between,
-        _segmentLength,
-        _names,
-        _distractors;
+    private readonly TwoHopConfiguration _settings;
+    private readonly int _between;
     private readonly PairTokens _tokens;
 
-    /// <param name="chains">Chains in the first segment, and questions in the last.</param>
-    /// <param name="hops">Facts that a question goes along.</param>
-    /// <param name="between">Segments between facts and questions.</param>
-    /// <param name="segmentLength">Tokens of a segment, L.</param>
-    /// <param name="names">Names in the vocabulary.</param>
-    /// <param name="noise">Noise tokens in the vocabulary.</param>
-    /// <param name="device">Where batches are generated.</param>
-    /// <param name="distractors">Facts of no chain, in each segment but the last.</param>
     /// <exception cref="ArgumentException">A rule is broken.</exception>
-    public TwoHop(
-        int chains,
-        int hops,
-        int between,
-        int segmentLength,
-        int names,
-        int noise,
-        Device device,
-        int distractors = 0
-    )
+    public TwoHop(TwoHopConfiguration settings, int between, Device device)
     {
-        ITokenTask.Refuse(Check(chains, hops, between, segmentLength, names, noise, distractors));
-        (_chains, _hops, _between, _segmentLength, _names, _distractors) = (
-            chains,
-            hops,
-            between,
-            segmentLength,
-            names,
-            distractors
-        );
-        _tokens = new(names, 0, noise, device);
+        ITokenTask.Refuse(settings.Check(between));
+        (_settings, _between, _tokens) = (settings, between, new(settings.Names, 0, settings.Noise, device));
     }
 
     public int VocabularySize => _tokens.Size;
 
     /// <summary>
-    /// The accuracy of guessing any name, 1/names. Guessing an end of a chain, without knowing whose, comes to
-    /// 1/chains.
+    /// The accuracy of guessing any name, 1/names. Guessing the end of some chain gives 1/chains.
     /// </summary>
-    public double ChanceAccuracy => 1.0 / _names;
+    public double ChanceAccuracy => 1.0 / _settings.Names;
 
-    /// <summary>Facts in a chain.</summary>
-    private static int Links(int hops) => Math.Max(2, hops);
-
-    /// <summary>The rules that parameters break.</summary>
-    public static IReadOnlyList<string> Check(
-        int chains,
-        int hops,
-        int between,
-        int segmentLength,
-        int names,
-        int noise,
-        int distractors = 0
-    )
-    {
-        var broken = new List<string>();
-        if (chains < 1)
-            broken.Add($"there are {chains} chains: at least one is needed");
-        if (hops < 1)
-            broken.Add($"there are {hops} hops: at least one is needed");
-        if (between < 0)
-            broken.Add($"there are {between} segments between facts and questions: there can't be fewer than none");
-        if (distractors < 0)
-            broken.Add($"there are {distractors} distractors: there can't be fewer than none");
-        long links = Links(hops),
-            facts = Math.Max(chains, 0) * links + Math.Max(distractors, 0);
-        long distinct = Math.Max(chains, 0) * (links + 1) + 2L * Math.Max(distractors, 0) * (Math.Max(between, 0) + 1L);
-        broken.AddRange(PairTokens.Check(names, 0, noise, distinct, "names", null));
-        if (segmentLength < 1)
-            broken.Add($"a segment has {segmentLength} tokens: at least one is needed");
-        else if (segmentLength < 3 * facts)
-            broken.Add($"a segment has {segmentLength} tokens: {facts} facts need three each, {3 * facts}");
-        return broken;
-    }
-
-    /// <summary>One batch.</summary>
-    /// <param name="batchSize">Documents, B.</param>
-    /// <param name="generator">Where the random numbers come from; on the same device.</param>
-    /// <returns>The segments, (B, L) each: the facts', those between, the questions'.</returns>
     public IReadOnlyList<TokenBatch> Batch(long batchSize, Generator generator)
     {
         using var scope = NewDisposeScope();
-        var device = _tokens.Device;
-        int links = Links(_hops),
-            inChains = _chains * (links + 1),
-            apart = _distractors * (_between + 1);
+        int links = _settings.Links,
+            length = _settings.SegmentLength,
+            inChains = _settings.Chains * (links + 1),
+            apart = _settings.Distractors * (_between + 1);
         var names = _tokens.DistinctKeys(batchSize, inChains + 2 * apart, generator);
-        var chains = names.narrow(1, 0, inChains).view(batchSize, links + 1, _chains); // (B, place in the chain, chain)
+        // (B, place in the chain, chain)
+        var chains = names.narrow(1, 0, inChains).view(batchSize, links + 1, _settings.Chains);
         var others = names.narrow(1, inChains, 2 * apart).view(batchSize, 2, apart); // (B, key and value, distractor)
-        Tensor Shuffled(int count) => PairTokens.Distinct(batchSize, count, count, generator, device);
         var segments = new List<TokenBatch>();
         for (int segment = 0; segment < _between + 2; segment++)
         {
-            var input = _tokens.Filler(batchSize, _segmentLength, generator); // (B, L)
-            var target = full(batchSize, _segmentLength, TokenBatch.Ignored, dtype: ScalarType.Int64, device: device);
+            var (input, target) = _tokens.EmptySegment(batchSize, length, generator);
             if (segment > _between)
             {
-                var (places, asked) = (
-                    PairTokens.Places(batchSize, _chains, _segmentLength, generator, device),
-                    Shuffled(_chains)
-                );
+                var places = _tokens.Places(batchSize, _settings.Chains, length, generator);
+                var asked = _tokens.Shuffled(batchSize, _settings.Chains, generator);
                 PairTokens.Write(input, places, places.zeros_like(), chains.select(1, 0).gather(1, asked));
-                target.scatter_(1, places.add(1), chains.select(1, _hops).gather(1, asked));
+                target.scatter_(1, places.add(1), chains.select(1, _settings.Hops).gather(1, asked));
             }
             else
             {
-                var distractors = others.narrow(2, (long)segment * _distractors, _distractors);
-                Tensor Side(int side) =>
-                    segment > 0
-                        ? distractors.select(1, side)
-                        : cat(
-                            new[] { chains.narrow(1, side, links).reshape(batchSize, -1), distractors.select(1, side) },
-                            1
-                        );
-                Tensor keys = Side(0),
-                    values = Side(1); // (B, facts)
-                if (keys.shape[1] > 0)
+                var (keys, values) = Facts(chains, others, segment); // (B, facts)
+                int count = (int)keys.shape[1];
+                if (count > 0)
                 {
-                    var order = Shuffled((int)keys.shape[1]);
-                    var places = PairTokens.Places(
-                        batchSize,
-                        (int)keys.shape[1],
-                        _segmentLength,
-                        generator,
-                        device,
-                        width: 3
-                    );
+                    var order = _tokens.Shuffled(batchSize, count, generator);
+                    var places = _tokens.Places(batchSize, count, length, generator, width: 3);
                     PairTokens.Write(input, places, keys.gather(1, order), values.gather(1, order));
                 }
             }
             segments.Add(new(input.MoveToOuterDisposeScope(), target.MoveToOuterDisposeScope()));
         }
         return segments;
+    }
+
+    /// <summary>
+    /// The keys and values of a segment's facts: in the first segment those of chains, and distractors.
+    /// </summary>
+    private (Tensor Keys, Tensor Values) Facts(Tensor chains, Tensor others, int segment)
+    {
+        var distractors = others.narrow(2, (long)segment * _settings.Distractors, _settings.Distractors);
+        Tensor Side(int side)
+        {
+            var apart = distractors.select(1, side);
+            return segment > 0
+                ? apart
+                : cat([chains.narrow(1, side, _settings.Links).reshape(chains.shape[0], -1), apart], 1);
+        }
+        return (Side(0), Side(1));
     }
 }

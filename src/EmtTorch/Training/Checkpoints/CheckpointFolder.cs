@@ -1,20 +1,19 @@
 using System.Globalization;
-using System.Text;
 using System.Text.RegularExpressions;
 
 namespace EmtTorch.Training;
 
-/// <summary>There are checkpoints, and none can be used.</summary>
+/// <summary>There are checkpoints, and none of them can be used. The message names each and says why.</summary>
 public sealed class CheckpointException(string message) : Exception(message);
 
-/// <summary>A checkpoint that was found whole.</summary>
-public sealed record LoadedCheckpoint(string Path, long Step, SafetensorsFile File);
+/// <summary>A checkpoint that has been read and is whole.</summary>
+internal sealed record LoadedCheckpoint(string Path, long Step, SafetensorsFile File);
 
 /// <summary>
-/// A run's checkpoints: step-00000500.safetensors and so on, and `latest`, which names the newest. The last few are
-/// kept, and the one with the best score.
+/// A run's checkpoints: step-00000500.safetensors and so on, and the file `latest`, which names the newest. The newest
+/// few are kept, and the one with the best score.
 /// </summary>
-public sealed partial class CheckpointFolder
+internal sealed partial class CheckpointFolder
 {
     private const string ScoreKey = "score";
     private readonly string _folder;
@@ -22,21 +21,21 @@ public sealed partial class CheckpointFolder
     private readonly bool _keepBest;
     private readonly Dictionary<long, double> _scores = [];
 
-    /// <param name="folder">Where; it is made when there is something to save.</param>
-    /// <param name="keepLast">How many of the newest are kept.</param>
-    /// <param name="keepBest">Whether the one with the highest score is kept besides; the earliest, where several have
-    /// it.</param>
+    /// <summary>Names a folder, which is created when the first checkpoint is saved.</summary>
+    /// <param name="folder">The folder's path.</param>
+    /// <param name="keepLast">How many of the newest checkpoints are kept.</param>
+    /// <param name="keepBest">Whether the first one with the highest score is kept too.</param>
     public CheckpointFolder(string folder, int keepLast, bool keepBest) =>
         (_folder, _keepLast, _keepBest) = (folder, keepLast, keepBest);
 
     private string Latest => Path.Combine(_folder, "latest");
 
-    /// <summary>Writes a checkpoint, then `latest`, and only then removes what is not kept any more.</summary>
-    /// <param name="step">Its step; a checkpoint of the same step is replaced.</param>
-    /// <param name="tensors">What to save.</param>
-    /// <param name="metadata">Text to go with it.</param>
-    /// <param name="score">How good it is, if that is known.</param>
-    /// <exception cref="IOException">It can't be written; the checkpoints before it stay.</exception>
+    /// <summary>Writes a checkpoint, then `latest`, and then removes those that are not kept any more.</summary>
+    /// <param name="step">The step; a checkpoint of the same step is replaced.</param>
+    /// <param name="tensors">The tensors to save.</param>
+    /// <param name="metadata">The text to save with them.</param>
+    /// <param name="score">The score, higher is better; null if it is not known.</param>
+    /// <exception cref="IOException">The checkpoint cannot be written; the earlier ones stay.</exception>
     public void Save(
         long step,
         IReadOnlyDictionary<string, SafetensorsTensor> tensors,
@@ -50,7 +49,7 @@ public sealed partial class CheckpointFolder
         if (score is { } s)
             all[ScoreKey] = s.ToString("R", CultureInfo.InvariantCulture);
         SafetensorsFile.Write(path, tensors, all);
-        AtomicFile.Write(Latest, stream => stream.Write(Encoding.UTF8.GetBytes(Path.GetFileName(path) + "\n")));
+        AtomicFile.WriteText(Latest, Path.GetFileName(path) + "\n");
         if (score is { } known)
             _scores[step] = known;
         else
@@ -59,11 +58,10 @@ public sealed partial class CheckpointFolder
     }
 
     /// <summary>
-    /// The newest checkpoint that is whole. What a kill left unfinished is removed; what is damaged is named, left
-    /// where it is, and the one before it is tried.
+    /// Reads the newest checkpoint that is whole. Unfinished files of a kill are removed; damaged checkpoints stay.
     /// </summary>
-    /// <param name="warn">Told of each checkpoint that can't be used, and why.</param>
-    /// <returns>It, or null where there is no checkpoint at all.</returns>
+    /// <param name="warn">Takes a message for each damaged checkpoint that is newer.</param>
+    /// <returns>The checkpoint, or null if there is none at all.</returns>
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
     public LoadedCheckpoint? LoadLatest(Action<string> warn)
     {
@@ -74,7 +72,7 @@ public sealed partial class CheckpointFolder
         return FindLatest(warn);
     }
 
-    /// <summary>As <see cref="LoadLatest"/>, and touches nothing: for a run that may still be going on.</summary>
+    /// <summary>As <see cref="LoadLatest"/>, but removes nothing: for a run that may still be going on.</summary>
     public LoadedCheckpoint? FindLatest(Action<string> warn)
     {
         if (!Directory.Exists(_folder))
@@ -89,10 +87,10 @@ public sealed partial class CheckpointFolder
             try
             {
                 var file = SafetensorsFile.Read(PathOf(step));
-                // A flipped bit in the checksum's own name must not pass for weights that Python wrote.
+                // Only weights that Python wrote lack a checksum. A flipped bit in its name must not look like that.
                 if (!file.HasChecksum && file.Tensors.ContainsKey("optimizer.step"))
                     throw new InvalidDataException($"{PathOf(step)} has lost its checksum");
-                // The others are read for their scores alone, so that the best one is known after a restart, too.
+                // Older ones are read only for their scores, so that the best one is known after a restart too.
                 if (file.Metadata.TryGetValue(ScoreKey, out var score))
                     _scores[step] = double.Parse(score, CultureInfo.InvariantCulture);
                 found ??= new(PathOf(step), step, file);
@@ -108,25 +106,27 @@ public sealed partial class CheckpointFolder
         {
             throw new CheckpointException(
                 $"No checkpoint in {_folder} can be used:{string.Concat(bad.Select(b => $"\n  {b}"))}\n"
-                    + $"Copy a good one there, or begin anew without --resume; the folder is kept then, under earlier/."
+                    + "Copy a good one there, or start from the beginning without --resume; the folder is then kept "
+                    + "under earlier/."
             );
         }
 
         if (NamedLatest() is var named && named != Path.GetFileName(found.Path) && bad.Count == 0)
         {
             warn(
-                $"{Latest} names {(named.Length == 0 ? "nothing" : $"'{named}'")}; the newest checkpoint, {Path.GetFileName(found.Path)}, is used."
+                $"{Latest} names {(named.Length == 0 ? "nothing" : $"'{named}'")}; the newest checkpoint, "
+                    + $"{Path.GetFileName(found.Path)}, is used."
             );
         }
 
         return found;
     }
 
-    /// <summary>The step of the newest checkpoint by its name, whole or not; null where there is none.</summary>
+    /// <summary>The step in the name of the newest checkpoint, whole or not; null if there is none.</summary>
     public long? LastStep => Directory.Exists(_folder) && Steps() is [var newest, ..] ? newest : null;
 
-    /// <summary>One checkpoint by its step, or null where there is none.</summary>
-    /// <exception cref="InvalidDataException">It is damaged.</exception>
+    /// <summary>Reads the checkpoint of one step; null if there is none.</summary>
+    /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
     public LoadedCheckpoint? Load(long step) =>
         File.Exists(PathOf(step)) ? new(PathOf(step), step, SafetensorsFile.Read(PathOf(step))) : null;
 

@@ -4,10 +4,10 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
-/// <summary>Directions of hidden space that old tasks live in.</summary>
-/// <param name="From">Columns of (H, m): what W does to them stays, ΔW R = 0.</param>
-/// <param name="Into">Columns of (H, n): what W sends there stays, Lᵀ ΔW = 0.</param>
-/// <param name="Projector">P (H, H), onto the task's memories along all else: ΨΨ*.</param>
+/// <summary>Directions of hidden space that old tasks use. A change ΔW of the weights must not touch them.</summary>
+/// <param name="From">R (H, m): ΔW R = 0 keeps the products of W with these columns.</param>
+/// <param name="Into">L (H, n): Lᵀ ΔW = 0 keeps what W writes into these columns.</param>
+/// <param name="Projector">P = ΨΨ* (H, H), the projector onto the task's variable memories.</param>
 public sealed record ProtectedDirections(Tensor? From, Tensor? Into, Tensor? Projector = null) : IDisposable
 {
     public void Dispose()
@@ -19,14 +19,16 @@ public sealed record ProtectedDirections(Tensor? From, Tensor? Into, Tensor? Pro
 }
 
 /// <summary>
-/// Keeps W's changes away from directions R and L: W ← W₀ + (I − L Lᵀ)(W − W₀)(I − R Rᵀ), so that (W − W₀) R = 0 and Lᵀ
-/// (W − W₀) = 0 to rounding, however long training goes on. With the span of a task's variable memories Ψ as R, what
-/// the network does with states of that task stays; with that of Ψ*ᵀ as L, what it writes into them. (Directions as in
-/// Zeng et al. 2019, OWM, and Saha et al.
-/// 2021, GPM, which take R from data.)
+/// Keeps changes of W away from directions R and L:
+/// <code>
+/// W ← W₀ + (I − L Lᵀ)(W − W₀)(I − R Rᵀ)
+/// </code>
+/// so that (W − W₀) R = 0 and Lᵀ (W − W₀) = 0 to rounding, however long training takes. If R spans a task's variable
+/// memories Ψ, the network goes on treating states of that task as before; if L spans Ψ*ᵀ, nothing new is written into
+/// these memories. OWM (Zeng et al. 2019) and GPM (Saha et al. 2021) use such an R, taken from data.
 /// </summary>
-/// <remarks>The gradient is projected before it is clipped, and the weights after the step: Adam divides element by
-/// element, which turns a projected gradient out of its space again.</remarks>
+/// <remarks>The gradient is projected before it is clipped, and the weights after the step, since Adam divides element
+/// by element, which takes a projected gradient out of its space again.</remarks>
 internal sealed class GradientProjection : IDisposable
 {
     private const string AnchorKey = "start",
@@ -37,10 +39,12 @@ internal sealed class GradientProjection : IDisposable
         _into; // R (H, m), L (H, n), orthonormal columns
     private readonly Parameter _weights;
 
+    /// <summary>Protects directions; null protects none on that side.</summary>
     /// <param name="weights">W (H, H).</param>
-    /// <param name="start">W₀.</param>
-    /// <param name="from">R, orthonormal columns.</param>
-    /// <param name="into">L, orthonormal columns.</param>
+    /// <param name="start">W₀ (H, H).</param>
+    /// <param name="from">R (H, m), with orthonormal columns.</param>
+    /// <param name="into">L (H, n), with orthonormal columns.</param>
+    /// <exception cref="ArgumentException">The shapes do not fit.</exception>
     public GradientProjection(Parameter weights, Tensor start, Tensor? from, Tensor? into)
     {
         _weights = weights;
@@ -80,13 +84,13 @@ internal sealed class GradientProjection : IDisposable
         return change;
     }
 
-    /// <summary>An orthonormal basis of what several matrices' columns span together, in float64.</summary>
-    /// <param name="parts">(H, m) each, of any scale.</param>
-    /// <returns>(H, rank); null where there is nothing.</returns>
+    /// <summary>Computes an orthonormal basis, in float64, of the columns of several matrices together.</summary>
+    /// <param name="parts">Matrices (H, m), of any scale; null counts as no columns.</param>
+    /// <returns>(H, rank), or null if there are no columns.</returns>
     public static Tensor? Span(params IEnumerable<Tensor?> parts)
     {
         using var scope = NewDisposeScope();
-        // Each first by itself: one part's scale says nothing of another's.
+        // Each by itself first, so that the parts' scales do not matter.
         var bases = parts.OfType<Tensor>().Where(p => p.shape[1] > 0).Select(Basis).ToArray();
         return bases.Length == 0 ? null : Basis(cat(bases, 1)).MoveToOuterDisposeScope();
 
@@ -98,7 +102,7 @@ internal sealed class GradientProjection : IDisposable
         }
     }
 
-    /// <summary>What a safetensors file keeps of it.</summary>
+    /// <summary>The tensors that a safetensors file keeps.</summary>
     public static Dictionary<string, SafetensorsTensor> Tensors(Tensor start, Tensor? from, Tensor? into)
     {
         var tensors = new Dictionary<string, SafetensorsTensor> { [AnchorKey] = StoredTensors.Store(start) };
@@ -109,8 +113,8 @@ internal sealed class GradientProjection : IDisposable
         return tensors;
     }
 
-    /// <summary>R and L out of such a file, in no dispose scope.</summary>
-    public static ProtectedDirections Directions(SafetensorsFile file)
+    /// <summary>Loads R and L from a safetensors file, in no dispose scope.</summary>
+    public static ProtectedDirections LoadDirections(SafetensorsFile file)
     {
         using var scope = NewDisposeScope();
         Tensor? Read(string key) =>
@@ -118,11 +122,11 @@ internal sealed class GradientProjection : IDisposable
         return new(Read(FromKey), Read(IntoKey));
     }
 
-    /// <summary>Out of a safetensors file.</summary>
-    public static GradientProjection Of(SafetensorsFile file, Parameter weights)
+    /// <summary>Loads a projection from a safetensors file.</summary>
+    public static GradientProjection Load(SafetensorsFile file, Parameter weights)
     {
         using var scope = NewDisposeScope();
-        using var directions = Directions(file);
+        using var directions = LoadDirections(file);
         return new(weights, StoredTensors.LoadLike(file, AnchorKey, weights), directions.From, directions.Into);
     }
 

@@ -5,25 +5,25 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// All tasks at once: each step has a batch of each, and the mean of their losses is what is minimised. What learning
-/// one after the other is measured against.
+/// Learns all tasks at once: each step has a batch of each task and minimises the mean of their losses. This is the
+/// reference that learning one task after the other is compared with.
 /// </summary>
 /// <remarks>
-/// Each task has a network of its own, alike in all but what it has for itself: the gradients of the shared parameters
-/// are averaged and given to all of them, and Adam, which sees the same numbers in each, keeps them the same bit for
-/// bit.
+/// Each task has its own network. The gradients of shared parameters are averaged and given to all copies. Adam sees
+/// the same numbers for each copy and keeps them equal bit for bit.
 /// </remarks>
 internal sealed class JointLearner : Learner
 {
     private readonly Learner[] _learners;
     private readonly JointNetwork _network;
     private readonly List<Parameter[]> _shared = [],
-        _own = []; // a shared parameter's copies; each task's own
+        _own = []; // for each parameter name, the tasks' copies
 
-    /// <param name="configuration">Of the run.</param>
+    /// <summary>Creates the tasks' networks, with the same initial values of shared parameters.</summary>
+    /// <param name="configuration">The run's configuration.</param>
     /// <param name="tasks">Each task's configuration.</param>
-    /// <param name="own">Parameters that each task has for itself.</param>
-    /// <param name="device">Where to compute.</param>
+    /// <param name="own">The names of the parameters that are not shared.</param>
+    /// <param name="device">The device to train on.</param>
     public JointLearner(
         RunConfiguration configuration,
         IEnumerable<RunConfiguration> tasks,
@@ -32,7 +32,7 @@ internal sealed class JointLearner : Learner
     )
         : base(configuration)
     {
-        _learners = [.. tasks.Select(t => Of(t, device))];
+        _learners = [.. tasks.Select(t => Create(t, device))];
         _network = new(_learners.Select(l => l.Network));
         using var quiet = no_grad();
         var parameters = _learners
@@ -52,14 +52,15 @@ internal sealed class JointLearner : Learner
 
     public override nn.Module Network => _network;
 
-    /// <summary>What the parameters of a task's network are called in a file.</summary>
+    /// <summary>The name of a parameter of a task's network in a checkpoint.</summary>
     public static string Name(int task, string parameter) => $"tasks.{task}.{parameter}";
 
-    /// <returns>The mean loss, and the lowest accuracy: a horizon is learned when all tasks have it.</returns>
-    public override (double Loss, double Accuracy) Gradients(int horizon, Generator data)
+    /// <returns>The mean loss and the lowest accuracy: the next horizon follows when all tasks are good
+    /// enough.</returns>
+    public override BatchScore ComputeGradients(int horizon, Generator data)
     {
         using var scope = NewDisposeScope();
-        var scores = _learners.Select(l => l.Gradients(horizon, data)).ToArray();
+        var scores = _learners.Select(l => l.ComputeGradients(horizon, data)).ToArray();
         using var quiet = no_grad();
         foreach (var copies in _shared)
         {
@@ -72,13 +73,13 @@ internal sealed class JointLearner : Learner
         }
         foreach (var each in _own.SelectMany(o => o))
             each.grad!.div_(_learners.Length);
-        return (scores.Average(s => s.Loss), scores.Min(s => s.Accuracy));
+        return new(scores.Average(s => s.Loss), scores.Min(s => s.Accuracy));
     }
 
-    public override long GradientsOfOwnLabels(int horizon, Generator data) =>
-        throw new NotSupportedException("of all tasks at once there is no old one");
+    public override long ComputeGradientsOfOwnLabels(int horizon, Generator data) =>
+        throw new NotSupportedException("when all tasks are learned at once, none is old");
 
-    /// <summary>The means over the tasks.</summary>
+    /// <summary>Tests all tasks: the means of their losses and accuracies.</summary>
     public override TestScore Test(long step)
     {
         var scores = _learners.Select(l => l.Test(step)).ToArray();

@@ -4,23 +4,23 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// What a stage of continual learning does at each step beside training, for the tasks before it and for those after
-/// it.
+/// The additions to each training step of a continual stage: they protect earlier tasks, and collect what later stages
+/// need to protect this one.
 /// </summary>
 internal sealed class KeptTasks : IDisposable
 {
     public SynapticPenalty? Penalty { get; init; }
 
-    /// <summary>λ.</summary>
+    /// <summary>λ, the strength of the penalty.</summary>
     public double Strength { get; init; }
     public GradientProjection? Projection { get; init; }
 
-    /// <summary>SI's sum over this stage.</summary>
+    /// <summary>The sum of synaptic intelligence over this stage.</summary>
     public PathIntegral? Path { get; init; }
 
     /// <summary>
-    /// Between the gradient of the loss and the optimizer's step, which clips: what is clipped is the gradient of the
-    /// loss and the penalty together.
+    /// Called after the gradients of the loss and before the optimizer's step, so that the gradient of loss and penalty
+    /// together is clipped.
     /// </summary>
     public void BeforeStep(nn.Module network)
     {
@@ -29,17 +29,18 @@ internal sealed class KeptTasks : IDisposable
         Projection?.BeforeStep();
     }
 
+    /// <summary>Called after the optimizer's step.</summary>
     public void AfterStep()
     {
         Projection?.AfterStep();
         Path?.AfterStep();
     }
 
-    /// <summary>What a checkpoint must hold besides.</summary>
+    /// <summary>Further tensors of a checkpoint, by name.</summary>
     public IReadOnlyDictionary<string, Tensor> Tensors =>
         Path?.Sums.ToDictionary(p => PathKey + p.Key, p => p.Value) ?? [];
 
-    /// <summary>What these tensors' names begin with, behind `optimizer.`.</summary>
+    /// <summary>The beginning of these names; in a checkpoint `optimizer.` stands before it.</summary>
     public const string PathKey = "path_integral.";
 
     public void Dispose()

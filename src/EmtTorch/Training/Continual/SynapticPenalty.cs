@@ -4,13 +4,12 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// λ/2 Σ_i A_i (θ_i − c_i)² in what is minimised: weights that mattered to the tasks before are held near where they
-/// were. EWC (Kirkpatrick et al. 2017, Eq. 3) and SI (Zenke et al. 2017, Eq. 4) differ in the importance A alone.
+/// The penalty λ/2 Σ_i A_i (θ_i − c_i)² on changes of weights that were important to earlier tasks. EWC (Kirkpatrick et
+/// al. 2017, Eq. 3) and SI (Zenke et al. 2017, Eq. 4) differ in the importance A.
 /// </summary>
 /// <remarks>
-/// Of several old tasks EWC has a sum of such penalties, each with its own θ*. Squares add up to one square and a
-/// constant, Σ_k F_k (θ − θ*_k)² = A (θ − c)² + const, A = Σ F_k, c = Σ F_k θ*_k / A, so that one A and one c are all
-/// that has to be kept.
+/// For several old tasks EWC adds such penalties, each with its own θ*. Their sum is one penalty and a constant:
+/// Σ_k F_k (θ − θ*_k)² = A (θ − c)² + const with A = Σ F_k and c = Σ F_k θ*_k / A. So one A and one c are enough.
 /// </remarks>
 internal sealed class SynapticPenalty : IDisposable
 {
@@ -18,9 +17,9 @@ internal sealed class SynapticPenalty : IDisposable
         AnchorKey = "anchor.";
     private readonly Dictionary<string, (Tensor Importance, Tensor Anchor)> _terms = [];
 
-    /// <summary>EWC: adds F (θ − θ*)², with each old task's own θ*.</summary>
-    /// <param name="name">The parameter.</param>
-    /// <param name="fisher">F, not below 0.</param>
+    /// <summary>EWC: adds F (θ − θ*)² for one more task.</summary>
+    /// <param name="name">The parameter's name.</param>
+    /// <param name="fisher">F ≥ 0.</param>
     /// <param name="weights">θ*, after the task.</param>
     public void AddTask(string name, Tensor fisher, Tensor weights)
     {
@@ -33,15 +32,15 @@ internal sealed class SynapticPenalty : IDisposable
         else
         {
             var sum = before.Importance + fisher;
-            // Where nothing matters any place will do: the weights' own.
+            // Where A = 0 any c will do; the weights themselves are taken.
             var share = where(sum.gt(0), fisher / sum, ones_like(sum));
             Set(name, sum, before.Anchor + share * (weights.detach() - before.Anchor));
         }
     }
 
-    /// <summary>SI: adds to the importance, and holds the weights where they are now.</summary>
-    /// <param name="name">The parameter.</param>
-    /// <param name="importance">2 Ω, not below 0 (SI's penalty c Σ Ω (θ − θ̃)² has no ½).</param>
+    /// <summary>SI: adds to the importance, and takes the current weights as c.</summary>
+    /// <param name="name">The parameter's name.</param>
+    /// <param name="importance">2 Ω ≥ 0 (SI's penalty c Σ Ω (θ − θ̃)² has no ½).</param>
     /// <param name="weights">θ̃, after the task.</param>
     public void AddImportance(string name, Tensor importance, Tensor weights)
     {
@@ -54,8 +53,8 @@ internal sealed class SynapticPenalty : IDisposable
         );
     }
 
-    /// <summary>Adds λ A (θ − c) to the gradients, which must be there.</summary>
-    /// <param name="network">Its parameters.</param>
+    /// <summary>Adds λ A (θ − c) to the gradients, which must exist.</summary>
+    /// <param name="network">The network with the parameters θ.</param>
     /// <param name="strength">λ.</param>
     public void AddGradient(nn.Module network, double strength)
     {
@@ -68,7 +67,7 @@ internal sealed class SynapticPenalty : IDisposable
         }
     }
 
-    /// <summary>As a safetensors file has it.</summary>
+    /// <summary>The tensors that a safetensors file keeps.</summary>
     public Dictionary<string, SafetensorsTensor> Tensors()
     {
         var tensors = new Dictionary<string, SafetensorsTensor>();
@@ -80,11 +79,11 @@ internal sealed class SynapticPenalty : IDisposable
         return tensors;
     }
 
-    /// <summary>Out of a safetensors file; nothing where it holds none.</summary>
+    /// <summary>Loads a penalty from a safetensors file; it is 0 for parameters that the file does not have.</summary>
     /// <param name="file">The file.</param>
-    /// <param name="network">Whose parameters they belong to.</param>
-    /// <exception cref="InvalidDataException">It does not fit the network.</exception>
-    public static SynapticPenalty Of(SafetensorsFile file, nn.Module network)
+    /// <param name="network">The network with the parameters.</param>
+    /// <exception cref="InvalidDataException">The file does not fit the network.</exception>
+    public static SynapticPenalty Load(SafetensorsFile file, nn.Module network)
     {
         var penalty = new SynapticPenalty();
         using var scope = NewDisposeScope();

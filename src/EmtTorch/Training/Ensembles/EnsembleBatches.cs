@@ -4,15 +4,15 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// The batches of several networks at once, each from its own generator and at its own horizon, and the same numbers as
-/// <see cref="ISequenceTask.Batch"/> gives each alone. Of a linear task and of xor only the drawing is a launch for
-/// each network; the continuation is one product for all.
+/// Makes the batches of several networks at once, each from its own generator and at its own horizon, with the same
+/// numbers as <see cref="ISequenceTask.Batch"/> gives each alone. On linear tasks and xor only the drawing takes a
+/// launch for each network; the outputs of all are computed together.
 /// </summary>
 internal sealed class EnsembleBatches : IDisposable
 {
     private readonly ScalarType _dtype;
     private readonly Device _device;
-    private readonly ISequenceTask? _task; // of no linear binding
+    private readonly ISequenceTask? _task; // null for linear binding
     private readonly LinearBinding? _binding;
     private Tensor? _unrolled; // (longest horizon so far · d, s·d)
 
@@ -31,18 +31,18 @@ internal sealed class EnsembleBatches : IDisposable
         }
     }
 
-    /// <summary>Numbers in an input and in an output, κ.</summary>
+    /// <summary>κ, the size of an input and of an output.</summary>
     public int Dimension { get; }
 
-    /// <summary>The first step whose output counts: after the input phase; in flip_flop the first of all.</summary>
+    /// <summary>The first step whose output counts: the one after the input phase; in flip_flop step 0.</summary>
     public int From { get; }
 
-    /// <summary>One batch for each network.</summary>
-    /// <param name="batchSize">Sequences of each, B.</param>
-    /// <param name="horizons">Outputs that count, of each; not increasing.</param>
-    /// <param name="generators">Where the random numbers of each come from.</param>
-    /// <returns>Input (N, S, B, κ) and target (N, L, B, κ) for the longest horizon, the first; what is after a
-    /// network's own is not to be used.</returns>
+    /// <summary>Makes one batch for each of N networks.</summary>
+    /// <param name="batchSize">B, the number of sequences of each.</param>
+    /// <param name="horizons">The number of outputs that count for each, not increasing.</param>
+    /// <param name="generators">The generator of each.</param>
+    /// <returns>Input (N, S, B, κ) and target (N, L, B, κ) for the longest horizon L, which is the first. Targets after
+    /// a network's own horizon are arbitrary.</returns>
     public (Tensor Input, Tensor Target) Batch(
         long batchSize,
         IReadOnlyList<int> horizons,
@@ -56,8 +56,8 @@ internal sealed class EnsembleBatches : IDisposable
         if (_task is not null && _task is not Xor)
         {
             var batches = generators.Select((g, i) => _task.Batch(batchSize, horizons[i], g)).ToArray();
-            Tensor Padded(IEnumerable<Tensor> some, long steps) =>
-                stack(some.Select(x => nn.functional.pad(x, [0, 0, 0, 0, 0, steps - x.shape[0]])).ToArray())
+            Tensor Padded(IEnumerable<Tensor> tensors, long steps) =>
+                stack(tensors.Select(x => nn.functional.pad(x, [0, 0, 0, 0, 0, steps - x.shape[0]])).ToArray())
                     .MoveToOuterDisposeScope();
             return (
                 Padded(batches.Select(b => b.Input), batches[0].Input.shape[0]),

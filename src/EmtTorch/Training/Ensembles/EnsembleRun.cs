@@ -9,45 +9,38 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
-/// <summary>One network among those that are trained together.</summary>
+/// <summary>One of the networks that are trained together. Its callbacks come from several threads.</summary>
+/// <param name="Configuration">The member's configuration.</param>
+/// <param name="Folder">The folder that the member writes to.</param>
+/// <param name="Log">Takes messages about the course of training.</param>
 public sealed record EnsembleMember(RunConfiguration Configuration, RunFolder Folder, ILogger Log)
 {
-    /// <summary>Where weights come from in place of random ones.</summary>
+    /// <summary>The file of initial weights, or null for random ones.</summary>
     public string? InitialWeights { get; init; }
 
-    /// <summary>
-    /// Told how far the member is, every log interval; for several members at a time, from several threads.
-    /// </summary>
+    /// <summary>Called every log interval.</summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
-    /// <summary>
-    /// Reads the network's eigenvalues at each test, for metrics.jsonl; for several members at a time, from several
-    /// threads.
-    /// </summary>
-    public SpectrumReader? Spectrum { get; init; }
+    /// <summary>Reads the network's eigenvalues at each test, for metrics.jsonl.</summary>
+    internal SpectrumReader? Spectrum { get; init; }
 
-    /// <summary>
-    /// Told what became of the member, as soon as that is known; the others go on. From several threads, too.
-    /// </summary>
+    /// <summary>Called as soon as the member is done or has failed. The others go on.</summary>
     public Action<MemberOutcome>? Ended { get; init; }
 }
 
-/// <summary>
-/// What became of a member: its result, or what went wrong with it, or neither where it was interrupted.
-/// </summary>
+/// <summary>The outcome of a member: its result or its failure, or neither if it was interrupted.</summary>
 public sealed record MemberOutcome(RunResult? Result, Exception? Failure);
 
 /// <summary>
-/// Trains networks of one shape in lockstep on one device, all of them in each launch: on a GPU a small network's step
-/// is hundreds of launches that leave the GPU idle, and those of a hundred networks are no more. Each member has its
-/// own seed, batches, curriculum and what else is in <see cref="Own"/>, its own run folder, tests and checkpoints, as
-/// <see cref="TrainingRun"/> would give it alone, to rounding; a checkpoint of the one is gone on from by the other.
+/// Trains Elman networks of one shape in lockstep on one device, all of them in each launch. On a GPU one small network
+/// leaves most of the device idle; a hundred of them take hardly more time. Each member has its own seed, batches,
+/// curriculum, run folder, tests and checkpoints, and gives what <see cref="TrainingRun"/> would give, to rounding. A
+/// checkpoint written by one can be resumed by the other.
 /// </summary>
 /// <remarks>
-/// Losses and accuracies stay on the device, and are read in one transfer where something depends on them: every step
-/// while a member's horizon may change, else at lines of the log, tests and checkpoints. A member that is done, or
-/// failed, is taken out at once: that is one copy of the weights and averages, less than a step.
-/// Seconds and steps per second are those of all members together, of which each has its step.
+/// Losses and accuracies stay on the device until something depends on them: at every step while a member's horizon may
+/// change, otherwise at lines of metrics, tests and checkpoints. A member that is done or has failed is removed at
+/// once. Seconds and steps per second count the time of a step of all members together.
 /// </remarks>
 /// <example><code>
 /// var members = configurations.Select(c => new EnsembleMember(c, RunFolder.Of(c), Log.Logger)).ToList();
@@ -55,7 +48,7 @@ public sealed record MemberOutcome(RunResult? Result, Exception? Failure);
 /// </code></example>
 public sealed class EnsembleRun
 {
-    // What members may differ in; all else is the shape of the computation, or its rhythm.
+    // The keys in which members may differ. All others decide the shape of the computation, or its schedule.
     private static readonly string[] Own =
     [
         "name",
@@ -77,13 +70,14 @@ public sealed class EnsembleRun
     private readonly RunConfiguration _common;
     private readonly MemberOutcome?[] _outcomes;
 
-    // While training: who goes on, in the order of the rows of the weights, longest horizon first.
+    // The members in training, in the order of the rows of the weights: those with the longest horizon first.
     private List<Running> _running = [];
     private ElmanEnsemble? _networks;
     private EnsembleAdam? _optimizer;
-    private Tensor? _penalties; // β (N, 1, 1); null where all are 0
+    private Tensor? _penalties; // β (N, 1, 1); null if all are 0
 
-    /// <exception cref="ArgumentException">The members differ in more than <see cref="Own"/>, or two have one
+    /// <summary>Prepares the training of some members.</summary>
+    /// <exception cref="ArgumentException">There is none, two cannot be trained together, or two have the same
     /// folder.</exception>
     public EnsembleRun(IReadOnlyList<EnsembleMember> members)
     {
@@ -102,17 +96,19 @@ public sealed class EnsembleRun
     }
 
     /// <summary>
-    /// Whether a configuration can be trained beside others at all: an Elman network, and a learning rate that stays
-    /// the same.
+    /// Whether an ensemble can train a configuration: it has an Elman network and a constant learning rate.
     /// </summary>
-    public static bool Takes(RunConfiguration configuration) =>
+    public static bool CanTrain(RunConfiguration configuration) =>
         !configuration.Model.IsTransformer && configuration.Training is { Schedule: "constant", WarmupSteps: 0 };
 
-    /// <summary>Whether two configurations can be trained together.</summary>
+    /// <summary>
+    /// Whether two configurations can be trained together: they differ at most in name, seed, folder, initialization
+    /// and the settings of the optimizer.
+    /// </summary>
     public static bool CanJoin(RunConfiguration one, RunConfiguration other) =>
-        JsonNode.DeepEquals(Common(one), Common(other));
+        JsonNode.DeepEquals(CommonSettings(one), CommonSettings(other));
 
-    private static JsonNode Common(RunConfiguration configuration)
+    private static JsonNode CommonSettings(RunConfiguration configuration)
     {
         var json = JsonNode.Parse(configuration.ToJson())!;
         foreach (var path in Own)
@@ -123,11 +119,11 @@ public sealed class EnsembleRun
         return json;
     }
 
-    /// <summary>Trains all to their ends, or until it is told to stop.</summary>
-    /// <param name="resume">Each goes on from its newest good checkpoint, if there is one.</param>
-    /// <param name="stop">When set, each member that is not done writes a checkpoint.</param>
-    /// <returns>What became of each member, in their order.</returns>
-    /// <exception cref="TrainingException">There is no such device.</exception>
+    /// <summary>Trains all members to their ends, or until it is told to stop.</summary>
+    /// <param name="resume">Whether members go on from their newest good checkpoints, if there are any.</param>
+    /// <param name="stop">Makes each member that is not done write a checkpoint and end.</param>
+    /// <returns>The members' outcomes, in the order of the members.</returns>
+    /// <exception cref="TrainingException">The device cannot be used.</exception>
     public IReadOnlyList<MemberOutcome> Train(bool resume = false, CancellationToken stop = default)
     {
         var device = TorchRuntime.ResolveDevice(_common.Device, out var problem);
@@ -140,52 +136,13 @@ public sealed class EnsembleRun
         {
             for (int i = 0; i < _members.Count; i++)
                 Begin(all, i, batches.Dimension, device, resume);
-            if (all.Count > 0)
-                Join(all, device);
+            Join(all, device);
             Retire(batches, device);
-            var unread = new List<Tensor>();
-            while (_running.Exists(m => m.GoesOn))
-            {
-                bool stopping = stop.IsCancellationRequested;
-                if (!stopping)
-                {
-                    Arrange();
-                    unread.Add(Step(batches));
-                    // Until something depends on them, scores stay where they are and the next step is launched behind
-                    // this one.
-                    if (!_running.Exists(m => m.Course.Matters(m.State.Step + unread.Count)))
-                        continue;
-                }
-                Take(unread);
-                var due = _running.Where(m => m.GoesOn && m.Course.TestDue).ToList();
-                var tests = unread.Count > 0 && due.Count > 0 ? Evaluate(due, batches, device) : [];
-                // Side by side: a checkpoint waits for the disk, and hundreds of them after each other would take
-                // longer than the training between.
-                if (unread.Count > 0)
-                {
-                    Each(
-                        _running,
-                        member => member.Course.Record(tests.TryGetValue(member, out var test) ? test : null)
-                    );
-                }
-
-                unread.Clear();
-                Retire(batches, device);
-                if (!stopping)
-                    continue;
-                Each(
-                    _running,
-                    member =>
-                    {
-                        member.Course.Interrupt();
-                        End(member, new(null, null));
-                    }
-                );
-            }
+            Run(batches, device, stop);
         }
         catch (ExternalException e)
         {
-            // Torch's: what stops all, as when the device's memory doesn't suffice, is said of each.
+            // An error of Torch, such as a lack of memory, ends all members.
             foreach (var member in all.Where(m => m.GoesOn))
                 End(member, new(null, e));
         }
@@ -200,13 +157,48 @@ public sealed class EnsembleRun
         return _outcomes!;
     }
 
-    /// <summary>A member's first state: its checkpoint's, or the weights that it would begin with alone.</summary>
+    private void Run(EnsembleBatches batches, Device device, CancellationToken stop)
+    {
+        var unread = new List<Tensor>();
+        while (_running.Exists(m => m.GoesOn))
+        {
+            bool stopping = stop.IsCancellationRequested;
+            if (!stopping)
+            {
+                Arrange();
+                unread.Add(Step(batches));
+                // While nothing depends on the scores, the next step is launched without waiting for them.
+                if (!_running.Exists(m => m.Course.Matters(m.State.Step + unread.Count)))
+                    continue;
+            }
+            if (unread.Count > 0)
+            {
+                Take(unread);
+                var due = _running.Where(m => m.GoesOn && m.Course.TestDue).ToList();
+                var tests = due.Count > 0 ? Evaluate(due, batches, device) : [];
+                Each(m => m.Course.Record(tests.TryGetValue(m, out var test) ? test : null));
+                unread.Clear();
+            }
+            Retire(batches, device);
+            if (!stopping)
+                continue;
+            Each(member =>
+            {
+                member.Course.Interrupt();
+                End(member, new(null, null));
+            });
+        }
+    }
+
+    /// <summary>
+    /// Makes a member's state: that of its checkpoint, or with the weights that it would start with alone.
+    /// </summary>
     private void Begin(List<Running> all, int index, int dimension, Device device, bool resume)
     {
         var member = _members[index];
         var training = member.Configuration.Training;
-        // The network and its optimizer only carry the numbers between checkpoints and the rows of the ensemble.
-        var network = SequenceLearner.FirstNetwork(member.Configuration, dimension);
+        // This network and its optimizer only carry numbers between checkpoints and the rows of the ensemble.
+        var network = SequenceLearner.CreateNetwork(member.Configuration, dimension);
         var running = new Running(
             index,
             member,
@@ -242,6 +234,7 @@ public sealed class EnsembleRun
         );
     }
 
+    /// <summary>Makes the ensemble out of the states of its members.</summary>
     private void Join(List<Running> all, Device device)
     {
         using var scope = NewDisposeScope();
@@ -249,11 +242,11 @@ public sealed class EnsembleRun
         if (_running.Count == 0)
             return;
         _networks = new([.. _running.Select(m => (ElmanRnn)m.State.Network)], device);
-        Tensor Rows(Func<Adam.State, Tensor> of) =>
-            stack(_running.Select(m => cat(m.Moments.Select(s => of(s).reshape(-1)).ToArray()))).to(device);
+        Tensor Averages(Func<Adam.State, Tensor> part) =>
+            stack(_running.Select(m => cat(m.Moments.Select(s => part(s).reshape(-1)).ToArray()))).to(device); // (N, P)
         _optimizer = new(
-            Rows(s => s.exp_avg),
-            Rows(s => s.exp_avg_sq),
+            Averages(s => s.exp_avg),
+            Averages(s => s.exp_avg_sq),
             _running
                 .Select(m => m.Member.Configuration.Training)
                 .Select(t => new AdamSettings(t.LearningRate, t.WeightDecay, t.MaxGradNorm, t.DecoupledDecay)),
@@ -262,7 +255,7 @@ public sealed class EnsembleRun
         SetPenalties();
     }
 
-    /// <summary>The rows in the order of the horizons, without those of members that are gone.</summary>
+    /// <summary>Sorts the rows by horizon, the longest first, and removes those of members that have ended.</summary>
     private void Arrange()
     {
         int[] order =
@@ -296,7 +289,7 @@ public sealed class EnsembleRun
     private Tensor Rows(IEnumerable<int> rows) =>
         tensor(rows.Select(i => (long)i).ToArray(), ScalarType.Int64, _networks!.Parameters.device);
 
-    /// <summary>One step of all: loss, accuracy and norm of each, (N, 3), on the device.</summary>
+    /// <summary>Takes one step of all members: their losses, accuracies and norms (N, 3), on the device.</summary>
     private Tensor Step(EnsembleBatches batches)
     {
         using var scope = NewDisposeScope();
@@ -313,9 +306,7 @@ public sealed class EnsembleRun
         return cat([scores, norms.to(ScalarType.Float64).unsqueeze(1)], 1).MoveToOuterDisposeScope();
     }
 
-    /// <summary>
-    /// Each member's noise on its gradient, as it would draw it alone (N, P); null where none has any.
-    /// </summary>
+    /// <summary>The members' gradient noise, the same as each would draw alone (N, P); null if none has any.</summary>
     private Tensor? Noise()
     {
         if (!_running.Exists(m => m.Member.Configuration.Training.GradientNoise > 0))
@@ -330,13 +321,9 @@ public sealed class EnsembleRun
         return noise;
     }
 
-    /// <summary>
-    /// Counts the steps whose scores were not read yet; a member whose loss is no number any more is taken out.
-    /// </summary>
+    /// <summary>Reads the scores of the last steps and counts these. A member whose loss is not finite ends.</summary>
     private void Take(List<Tensor> unread)
     {
-        if (unread.Count == 0)
-            return;
         using var scope = NewDisposeScope();
         var numbers = stack(unread).cpu().data<double>().ToArray(); // (steps, N, 3)
         for (int i = 0; i < _running.Count; i++)
@@ -351,7 +338,7 @@ public sealed class EnsembleRun
         unread.ForEach(t => t.Dispose());
     }
 
-    /// <summary>Mean loss and accuracy over fresh batches, the same that each would be tested with alone.</summary>
+    /// <summary>Tests members on the same batches as each would be tested on alone.</summary>
     private Dictionary<Running, TestScore> Evaluate(List<Running> members, EnsembleBatches batches, Device device)
     {
         using var scope = NewDisposeScope();
@@ -387,23 +374,17 @@ public sealed class EnsembleRun
         }
     }
 
-    /// <summary>Writes the results of those that are done.</summary>
+    /// <summary>Writes the results of the members that are done, and ends them.</summary>
     private void Retire(EnsembleBatches batches, Device device)
     {
         foreach (var member in _running.Where(m => m.GoesOn && m.Course.Over))
         {
-            Safely(
-                member,
-                () =>
-                    End(
-                        member,
-                        new(member.Course.Finish(device, () => Evaluate([member], batches, device)[member]), null)
-                    )
-            );
+            TestScore Test() => Evaluate([member], batches, device)[member];
+            Safely(member, () => End(member, new(member.Course.Finish(device, Test), null)));
         }
     }
 
-    /// <summary>From the member's rows into its state, which a checkpoint is made of.</summary>
+    /// <summary>Copies a member's rows to its state, of which its checkpoint is made.</summary>
     private void Store(Running member)
     {
         int row = _running.IndexOf(member);
@@ -415,12 +396,14 @@ public sealed class EnsembleRun
             moments.step = _optimizer.Steps[row];
     }
 
-    private void Each(IEnumerable<Running> members, Action<Running> action)
+    // In parallel: writing a checkpoint waits for the disk, and hundreds of them one after the other would take longer
+    // than the training between them.
+    private void Each(Action<Running> action)
     {
         try
         {
             Parallel.ForEach(
-                members.Where(m => m.GoesOn),
+                _running.Where(m => m.GoesOn),
                 new ParallelOptions { MaxDegreeOfParallelism = Writers },
                 member => Safely(member, () => action(member))
             );
@@ -431,13 +414,12 @@ public sealed class EnsembleRun
         }
     }
 
-    /// <summary>Does something for one member; what goes wrong with it is logged and ends it alone.</summary>
-    private bool Safely(Running member, Action action)
+    /// <summary>Does something for one member. A failure is logged and ends only this member.</summary>
+    private void Safely(Running member, Action action)
     {
         try
         {
             action();
-            return true;
         }
         catch (Exception e)
             when (e
@@ -449,7 +431,6 @@ public sealed class EnsembleRun
             )
         {
             End(member, new(null, e));
-            return false;
         }
     }
 
@@ -470,7 +451,7 @@ public sealed class EnsembleRun
         public RunCourse Course { get; set; } = null!;
         public bool GoesOn { get; set; } = true;
 
-        /// <summary>Adam's averages and step counts, in the order of the parameters.</summary>
+        /// <summary>Adam's averages and step counts for each parameter.</summary>
         public Adam.State[] Moments { get; } = [.. state.Optimizer.state_dict().State.Cast<Adam.State>()];
 
         public void Dispose()

@@ -1,21 +1,20 @@
 namespace EmtTorch.Training;
 
 /// <summary>
-/// Horizons from easy to hard: the next one is taken when a batch's accuracy exceeds the threshold, and the last one is
-/// kept.
+/// Horizons from short to long. The next one follows when the accuracy of a training batch exceeds the threshold.
 /// </summary>
-public sealed class Curriculum(IReadOnlyList<int> horizons, double threshold)
+internal sealed class Curriculum(IReadOnlyList<int> horizons, double threshold)
 {
-    /// <summary>Which horizon is trained now, from 0.</summary>
-    public int Position { get; internal set; }
+    /// <summary>The index of the current horizon.</summary>
+    public int Position { get; set; }
 
-    /// <summary>Steps of the output phase now.</summary>
+    /// <summary>The current horizon, in steps of the output phase.</summary>
     public int Horizon => horizons[Position];
 
-    /// <summary>Whether this horizon is the last one.</summary>
+    /// <summary>Whether the current horizon is the last one.</summary>
     public bool AtEnd => Position == horizons.Count - 1;
 
-    /// <summary>Whether the batch was good enough to go on, and there was somewhere to go.</summary>
+    /// <summary>Goes to the next horizon if there is one and the batch was good enough; returns whether.</summary>
     public bool Advance(double accuracy)
     {
         if ((accuracy <= threshold && accuracy < 1) || AtEnd)

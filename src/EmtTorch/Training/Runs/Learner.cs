@@ -6,55 +6,58 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
-/// <summary>A test on fresh batches.</summary>
-/// <param name="Loss">Mean squared error over the output phase; on tokens, mean cross entropy of what is asked, in
-/// nats.</param>
-/// <param name="Accuracy">Share of output bits with the right sign; on tokens, of right answers.</param>
+/// <summary>The result of a test on fresh batches.</summary>
+/// <param name="Loss">The mean squared error over the output phase; on tokens, the mean cross entropy of the answers,
+/// in nats.</param>
+/// <param name="Accuracy">The share of outputs with the right sign; on tokens, of right answers.</param>
 internal readonly record struct TestScore(double Loss, double Accuracy)
 {
-    /// <summary>
-    /// Of text: bits per character, of all, of characters in words that are new in their document, and in words seen in
-    /// it before.
-    /// </summary>
+    /// <summary>The score on a text, or null for other tasks.</summary>
     public TextScore? Text { get; init; }
 }
 
-/// <summary>Bits per character on a text; null where there were none.</summary>
+/// <summary>Cross entropies of a text in bits per character; null if there are no such characters.</summary>
+/// <param name="All">Of all characters.</param>
+/// <param name="NewWords">Of characters in words that occur for the first time in their document.</param>
+/// <param name="SeenWords">Of characters in words that occurred in their document before.</param>
 internal sealed record TextScore(double? All, double? NewWords, double? SeenWords);
 
-/// <summary>A network with its task: what one step of training and one test are.</summary>
+/// <summary>The loss and the accuracy of one training batch, as in <see cref="TestScore"/>.</summary>
+internal readonly record struct BatchScore(double Loss, double Accuracy);
+
+/// <summary>A network with its task: computes the gradients of a training step, and tests.</summary>
 internal abstract class Learner(RunConfiguration configuration) : IDisposable
 {
     protected RunConfiguration Configuration { get; } = configuration;
 
     public abstract nn.Module Network { get; }
 
-    /// <summary>Writes the gradients of a batch's loss into the parameters.</summary>
+    /// <summary>Draws a batch and writes the gradients of its loss to the parameters' grads.</summary>
     /// <param name="horizon">The batch's horizon.</param>
-    /// <param name="data">Where random numbers come from.</param>
-    /// <returns>The batch's loss and accuracy.</returns>
-    public abstract (double Loss, double Accuracy) Gradients(int horizon, Generator data);
+    /// <param name="data">The generator of the batch.</param>
+    public abstract BatchScore ComputeGradients(int horizon, Generator data);
 
     /// <summary>
-    /// Writes the gradients of one sequence's mean loss against labels drawn from the network's own distribution,
-    /// exp(−loss) / Z, into the parameters, without penalties: for the Fisher information.
+    /// Draws one sequence and, for it, labels from the network's own distribution exp(−loss) / Z; writes the gradients
+    /// of the mean loss against them, without penalties, to the parameters' grads. For the Fisher information.
     /// </summary>
     /// <param name="horizon">The sequence's horizon.</param>
-    /// <param name="data">Where random numbers come from.</param>
-    /// <returns>How many labels the mean is over.</returns>
-    public abstract long GradientsOfOwnLabels(int horizon, Generator data);
+    /// <param name="data">The generator of sequence and labels.</param>
+    /// <returns>The number of labels that the mean is over.</returns>
+    public abstract long ComputeGradientsOfOwnLabels(int horizon, Generator data);
 
-    /// <summary>A test; its batches depend on the seed and the step alone.</summary>
+    /// <summary>Tests the network on batches that depend only on the seed and the step.</summary>
     public abstract TestScore Test(long step);
 
     public abstract void Dispose();
 
-    /// <param name="configuration">The run.</param>
-    /// <param name="device">Where it is trained.</param>
-    /// <param name="log">Told of a store that is away.</param>
+    /// <summary>Creates the network of a configuration with its initial weights, and its task.</summary>
+    /// <param name="configuration">The run's configuration.</param>
+    /// <param name="device">The device to train on.</param>
+    /// <param name="log">Takes messages about a store that is away.</param>
     /// <param name="stop">Ends the waiting for it.</param>
-    /// <exception cref="Memory.Retrieval.StoreException">What the network stores can't be stored.</exception>
-    public static Learner Of(
+    /// <exception cref="StoreException">The store cannot be used.</exception>
+    public static Learner Create(
         RunConfiguration configuration,
         Device device,
         Serilog.ILogger? log = null,
@@ -64,28 +67,28 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
             ? new TokenLearner(configuration, device, log, stop)
             : new SequenceLearner(configuration, device);
 
-    /// <summary>Where a test's batches come from, which depend on the seed and the step alone.</summary>
+    /// <summary>The generator of a test's batches.</summary>
     internal static Generator TestData(RunConfiguration configuration, long step) =>
         new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D));
 
-    private static readonly Lock FirstWeights = new();
+    private static readonly Lock InitialWeights = new();
 
     /// <summary>
-    /// A network with its first weights: drawn on the CPU, so that they are the same on every device.
+    /// Creates a network with its initial weights, on the CPU, so that they are the same for every device.
     /// </summary>
-    protected static T First<T>(RunConfiguration configuration, Func<T> make)
+    protected static T CreateNetwork<T>(RunConfiguration configuration, Func<T> create)
     {
-        // The generator that modules draw from is the process's one, and runs may go on side by side.
-        lock (FirstWeights)
+        // Modules draw from the process's one generator, and several runs may go on at once.
+        lock (InitialWeights)
         {
             using var initial = manual_seed(configuration.Seed);
-            return make();
+            return create();
         }
     }
 }
 
 /// <summary>
-/// An Elman network on variable binding, xor or flip_flop: mean squared error over the output phase (in flip_flop over
+/// An Elman network on a task of sequences. The loss is the mean squared error over the output phase (in flip_flop over
 /// the whole sequence).
 /// </summary>
 internal sealed class SequenceLearner : Learner
@@ -100,11 +103,11 @@ internal sealed class SequenceLearner : Learner
         var dtype = configuration.Model.ScalarType;
         _device = device;
         _task = configuration.Task.ToSequenceTask(dtype, device);
-        _network = FirstNetwork(configuration, _task.Dimension).to(device);
+        _network = CreateNetwork(configuration, _task.Dimension).to(device);
     }
 
-    internal static ElmanRnn FirstNetwork(RunConfiguration configuration, int dimension) =>
-        First(
+    internal static ElmanRnn CreateNetwork(RunConfiguration configuration, int dimension) =>
+        CreateNetwork(
             configuration,
             () =>
             {
@@ -120,25 +123,25 @@ internal sealed class SequenceLearner : Learner
 
     public override nn.Module Network => _network;
 
-    public override (double Loss, double Accuracy) Gradients(int horizon, Generator data)
+    public override BatchScore ComputeGradients(int horizon, Generator data)
     {
         // (s, B, d), (horizon, B, d)
         var (input, target) = _task.Batch(Configuration.Training.BatchSize, horizon, data);
-        var score = _network.Score(input, target, from: _task.InputSteps, gradients: true);
+        var (loss, accuracy) = _network.Score(input, target, from: _task.InputSteps, gradients: true);
         if (Configuration.Training.SpectralPenalty > 0)
             _network.AddSpectralPenalty(Configuration.Training.SpectralPenalty);
-        return score;
+        return new(loss, accuracy);
     }
 
-    /// <summary>The hidden states of the whole of some sequences, (T, B, H).</summary>
+    /// <summary>The hidden states of whole sequences (T, B, H).</summary>
     public Tensor States(int horizon, int batch, Generator data)
     {
         using var quiet = no_grad();
         return _network.HiddenStates(_task.Batch(batch, horizon, data).Input, _task.InputSteps + horizon);
     }
 
-    /// <summary>The squared error's distribution is a Gaussian of variance ½ around the outputs.</summary>
-    public override long GradientsOfOwnLabels(int horizon, Generator data)
+    // The squared error's distribution is a Gaussian of variance ½ around the outputs.
+    public override long ComputeGradientsOfOwnLabels(int horizon, Generator data)
     {
         var (input, target) = _task.Batch(1, horizon, data);
         Tensor labels;

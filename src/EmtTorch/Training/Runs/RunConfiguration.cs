@@ -11,7 +11,10 @@ using EmtTorch.Tasks;
 
 namespace EmtTorch.Training;
 
-/// <summary>All that a run depends on. `ConfigurationFile.Load` reads one and checks it.</summary>
+/// <summary>All settings of a run. `ConfigurationFile.Load` reads and checks them.</summary>
+/// <example><code>
+/// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=1000", "seed=3"]);
+/// </code></example>
 public sealed record RunConfiguration
 {
     private const string NameCharacters =
@@ -22,12 +25,12 @@ public sealed record RunConfiguration
     public string Name { get; init; } = "";
 
     [Description(
-        "Where first weights and batches come from: the same seed, device and thread count give the same run."
+        "The seed of initial weights and batches: the same seed, device and number of threads give the same run."
     )]
     [Range(typeof(long), "0", "9223372036854775807")]
     public long Seed { get; init; } = 1;
 
-    [Description("Where to compute: auto is CUDA where there is one and the CPU elsewhere.")]
+    [Description("The device; auto is CUDA if available and the CPU otherwise.")]
     [RegularExpression("^(auto|cpu|cuda(:[0-9]{1,3})?)$", ErrorMessage = "auto, cpu, cuda or cuda:N")]
     public string Device { get; init; } = "auto";
 
@@ -54,31 +57,31 @@ public sealed record RunConfiguration
     public ModelConfiguration Model { get; init; } = new();
 
     [Description(
-        "The optimisation: Adam on the mean squared error of the output phase; on tokens, on the cross entropy of "
-            + "what is asked."
+        "The optimisation: Adam on the mean squared error of the output phase; on tokens, on the cross entropy of the "
+            + "answers."
     )]
     public TrainingConfiguration Training { get; init; } = new();
 
-    [Description("The test on fresh batches, while training and at its end.")]
+    [Description("The tests on fresh batches, during training and at its end.")]
     public EvaluationConfiguration Evaluation { get; init; } = new();
 
-    [Description("What is saved to go on from.")]
+    [Description("The checkpoints that are kept.")]
     public CheckpointConfiguration Checkpoints { get; init; } = new();
 
-    /// <summary>The rule of a whole configuration.</summary>
+    /// <summary>The rules that a whole configuration must meet.</summary>
     internal static SettingRule Rule => SettingRule.Of<RunConfiguration>();
 
-    /// <summary>The configuration with every default written out; it loads again to an equal one.</summary>
+    /// <summary>The configuration as JSON, with every default. It loads again to an equal one.</summary>
     public string ToJson()
     {
         var json = JsonSerializer.SerializeToNode(this, SettingJson.Options)!.AsObject();
-        // What means nothing for this task and this network is not said.
+        // Keys without a meaning for this task and this network are left out.
         if (Task.Own is { } own)
         {
             var task = json["task"]!.AsObject();
             foreach (var key in new[] { "d", "s" })
                 task.Remove(key);
-            task[Task.Label] = Written(own, $"task.{Task.Label}");
+            task[Task.Label] = Write(own, $"task.{Task.Label}");
         }
         if (Model.Memories.Count > 0)
         {
@@ -86,7 +89,7 @@ public sealed record RunConfiguration
                 Model.Memories.Select(m =>
                     KeyValuePair.Create(
                         Parts.NameOf(m.GetType()),
-                        (JsonNode?)Written(m, $"model.memories.{Parts.NameOf(m.GetType())}")
+                        (JsonNode?)Write(m, $"model.memories.{Parts.NameOf(m.GetType())}")
                     )
                 )
             );
@@ -98,21 +101,21 @@ public sealed record RunConfiguration
         return json.ToJsonString(SettingJson.Options) + "\n";
     }
 
-    private static JsonObject Written(object part, string path)
+    private static JsonObject Write(object part, string path)
     {
         var settings = JsonSerializer.SerializeToNode(part, part.GetType(), SettingJson.Options)!.AsObject();
         var keys = Rule.Find(path, out _)!.Keys;
         foreach (var key in settings.Select(p => p.Key).Where(k => !keys.ContainsKey(k)).ToArray())
-            settings.Remove(key); // what is computed from the others
+            settings.Remove(key); // a property computed from the settings
         return settings;
     }
 
-    /// <summary>Equal settings: lists are compared by what they hold, which a record alone does not do.</summary>
+    /// <summary>Compares all settings, including the elements of lists, which records compare by reference.</summary>
     public bool Equals(RunConfiguration? other) => other is not null && ToJson() == other.ToJson();
 
     public override int GetHashCode() => ToJson().GetHashCode(StringComparison.Ordinal);
 
-    /// <summary>The rules that tie several settings together, with the settings that they tie.</summary>
+    /// <summary>The problems between several settings, each with the keys of these settings.</summary>
     internal IEnumerable<(string[] Keys, ConfigurationProblem Problem)> Check() =>
         [
             .. Training.Curriculum.Check().Select(p => (new[] { p.Path }, p)),

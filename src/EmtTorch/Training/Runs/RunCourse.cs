@@ -6,21 +6,22 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
-/// <summary>What one training step came to.</summary>
-/// <param name="Loss">The loss of the step's batch, as in <see cref="TestScore"/>.</param>
-/// <param name="Accuracy">Its share of right outputs.</param>
+/// <summary>The result of one training step.</summary>
+/// <param name="Loss">The loss of the batch, as in <see cref="TestScore"/>.</param>
+/// <param name="Accuracy">The accuracy of the batch, as in <see cref="TestScore"/>.</param>
 /// <param name="GradientNorm">‖g‖ before clipping.</param>
 internal readonly record struct StepScore(double Loss, double Accuracy, double GradientNorm);
 
 /// <summary>
-/// The persistent eigenvalues of a network that is being trained: how far they are from theory's, in radians (null
-/// where they differ in number), and how many there are; null where that says nothing.
+/// Reads the persistent eigenvalues of a network that is being trained: their distance to theory's in radians (null if
+/// their numbers differ), and their number. The result is null if the task has no such theory.
 /// </summary>
-public delegate (double? Error, int Count)? SpectrumReader(ElmanRnn network);
+internal delegate (double? Error, int Count)? SpectrumReader(ElmanRnn network);
 
 /// <summary>
-/// A run beside its arithmetic: where it is, what horizon comes next, when it is tested, written down, saved and over.
-/// <see cref="TrainingRun"/> has one, <see cref="EnsembleRun"/> one for each member.
+/// The course of a run around its steps: counts them, moves to the next horizon, says when a test is due, writes
+/// metrics and checkpoints, and knows when the run is over. <see cref="TrainingRun"/> has one, <see
+/// cref="EnsembleRun"/> one for each member.
 /// </summary>
 internal sealed class RunCourse : IDisposable
 {
@@ -37,10 +38,15 @@ internal sealed class RunCourse : IDisposable
     private long _horizon;
     private TestScore? _test;
 
-    /// <summary>
-    /// Begins: at the newest good checkpoint, at given weights, or at the random ones that the state holds.
-    /// </summary>
+    /// <summary>Starts or resumes a run, and writes its config.json.</summary>
+    /// <param name="configuration">The run's configuration.</param>
+    /// <param name="folder">The folder that is written to.</param>
+    /// <param name="log">Takes messages about the course of training.</param>
+    /// <param name="state">The state with its random initial weights.</param>
+    /// <param name="resume">Whether to go on from the newest good checkpoint, if there is one.</param>
+    /// <param name="initialWeights">The file of weights to start from otherwise, or null.</param>
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
+    /// <exception cref="InvalidDataException">The file does not fit the network.</exception>
     public RunCourse(
         RunConfiguration configuration,
         RunFolder folder,
@@ -75,26 +81,27 @@ internal sealed class RunCourse : IDisposable
 
     public TrainingState State { get; }
 
-    /// <summary>Told how far the run is, every log interval.</summary>
+    /// <summary>Called every log interval.</summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
-    /// <summary>Called before the state is read, where the numbers are kept elsewhere meanwhile.</summary>
+    /// <summary>Called before the state is read, to update it if the numbers are kept elsewhere.</summary>
     public Action? Collect { get; init; }
 
-    /// <summary>Reads a network's persistent eigenvalues at each test.</summary>
+    /// <summary>Reads the network's persistent eigenvalues at each test.</summary>
     public SpectrumReader? Spectrum { get; init; }
 
-    /// <summary>Figures of the network at each test.</summary>
+    /// <summary>Measures the network at each test.</summary>
     public Func<nn.Module, IReadOnlyDictionary<string, double>>? Measure { get; init; }
 
-    /// <summary>Whether all steps are done, or enough tests in a row were good enough.</summary>
+    /// <summary>Whether all steps are done, or the rule of the early stop is met.</summary>
     public bool Over => State.Step >= _configuration.Training.Steps || StoppedEarly;
 
-    /// <summary>Whether a test belongs to the step just taken.</summary>
+    /// <summary>Whether a test is due after the last step.</summary>
     public bool TestDue => TestAt(State.Step);
 
     /// <summary>
-    /// Whether something comes of a step: a line, a test, a checkpoint, the end, or maybe another horizon.
+    /// Whether a step's score is needed at once: for a line of metrics, a test, a checkpoint, the end, or because the
+    /// horizon may change.
     /// </summary>
     public bool Matters(long step) =>
         !State.Curriculum.AtEnd
@@ -107,8 +114,8 @@ internal sealed class RunCourse : IDisposable
 
     private bool StoppedEarly => _configuration.Training.EarlyStop is { } rule && State.Streak >= rule.Evaluations;
 
-    /// <summary>Counts a step, and takes the next horizon if its batch was good enough.</summary>
-    /// <exception cref="TrainingException">The loss is not a number any more.</exception>
+    /// <summary>Counts a step, and goes to the next horizon if its batch was good enough.</summary>
+    /// <exception cref="TrainingException">The loss is not finite.</exception>
     public void Take(StepScore score)
     {
         (_score, _horizon, _test) = (score, State.Curriculum.Horizon, null);
@@ -125,7 +132,7 @@ internal sealed class RunCourse : IDisposable
         if (State.Curriculum.Advance(score.Accuracy))
         {
             _log.Information(
-                "Step {Step}: accuracy {Accuracy:0.000} at horizon {Horizon}; on to horizon {Next}",
+                "Step {Step}: accuracy {Accuracy:0.000} at horizon {Horizon}; the next horizon is {Next}",
                 State.Step,
                 score.Accuracy,
                 _horizon,
@@ -134,8 +141,8 @@ internal sealed class RunCourse : IDisposable
         }
     }
 
-    /// <summary>Writes down what is due after the step just taken: its line, its test, its checkpoint.</summary>
-    /// <param name="test">The test, where one was due.</param>
+    /// <summary>Writes what is due after the last step: its line of metrics, its checkpoint.</summary>
+    /// <param name="test">The result of the test if one was due, or null.</param>
     public void Record(TestScore? test)
     {
         _test = test;
@@ -144,109 +151,102 @@ internal sealed class RunCourse : IDisposable
             bool reached = _configuration.Training.EarlyStop is { } target && tested.Accuracy >= target.Accuracy;
             State.Streak = reached ? State.Streak + 1 : 0;
             if (tested.Loss < State.Best.Loss)
-                State.Best = (State.Step, tested.Loss, tested.Accuracy);
+                State.Best = new(State.Step, tested.Loss, tested.Accuracy);
             if (Spectrum is not null)
                 Collect?.Invoke();
         }
-        var spectrum = test is null ? null : Spectrum?.Invoke((ElmanRnn)State.Network);
         if (Over || test is not null || State.Step % _configuration.Training.LogInterval == 0)
-        {
-            double now = _clock.Elapsed.TotalSeconds,
-                speed = (State.Step - _intervalStep) / (now - _intervalStart);
-            var line = new Metrics
-            {
-                Step = State.Step,
-                Loss = _score.Loss,
-                Accuracy = _score.Accuracy,
-                Horizon = _horizon,
-                GradientNorm = _score.GradientNorm,
-                TestLoss = test?.Loss,
-                TestAccuracy = test?.Accuracy,
-                TestBitsPerCharacter = test?.Text?.All,
-                TestBitsNewWords = test?.Text?.NewWords,
-                TestBitsSeenWords = test?.Text?.SeenWords,
-                Measures = test is null ? null : Measure?.Invoke(State.Network),
-                SpectralError = spectrum?.Error,
-                EigenvaluesLearned = spectrum?.Count,
-                StepsPerSecond = Math.Round(speed, 2),
-                Seconds = Math.Round(State.Seconds, 3),
-            };
-            (_intervalStart, _intervalStep) = (now, State.Step);
-            _metrics.Write(line);
-            Progress?.Invoke(
-                new(
-                    line,
-                    _configuration.Training.Steps,
-                    TimeSpan.FromSeconds((_configuration.Training.Steps - State.Step) / speed)
-                )
-            );
-            if (test is not null)
-            {
-                _log.Information(
-                    "Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss "
-                        + "{Loss:0.00000}",
-                    State.Step,
-                    test.Value.Accuracy,
-                    _configuration.Evaluation.Horizon,
-                    _score.Loss
-                );
-            }
-        }
+            WriteMetrics(test);
         bool newBest = _configuration.Checkpoints.KeepBest && State.Best.Step == State.Step;
         if (Over || newBest || State.Step % _configuration.Checkpoints.Interval == 0)
             Save();
     }
 
-    /// <summary>Leaves a checkpoint to go on from.</summary>
+    private void WriteMetrics(TestScore? test)
+    {
+        var spectrum = test is null ? null : Spectrum?.Invoke((ElmanRnn)State.Network);
+        long steps = _configuration.Training.Steps;
+        double now = _clock.Elapsed.TotalSeconds,
+            speed = (State.Step - _intervalStep) / (now - _intervalStart);
+        var line = new Metrics
+        {
+            Step = State.Step,
+            Loss = _score.Loss,
+            Accuracy = _score.Accuracy,
+            Horizon = _horizon,
+            GradientNorm = _score.GradientNorm,
+            TestLoss = test?.Loss,
+            TestAccuracy = test?.Accuracy,
+            TestBitsPerCharacter = test?.Text?.All,
+            TestBitsNewWords = test?.Text?.NewWords,
+            TestBitsSeenWords = test?.Text?.SeenWords,
+            Measures = test is null ? null : Measure?.Invoke(State.Network),
+            SpectralError = spectrum?.Error,
+            EigenvaluesLearned = spectrum?.Count,
+            StepsPerSecond = Math.Round(speed, 2),
+            Seconds = Math.Round(State.Seconds, 3),
+        };
+        (_intervalStart, _intervalStep) = (now, State.Step);
+        _metrics.Write(line);
+        Progress?.Invoke(new(line, steps, TimeSpan.FromSeconds((steps - State.Step) / speed)));
+        if (test is { } tested)
+        {
+            _log.Information(
+                "Step {Step}: test accuracy {TestAccuracy:0.0000} at horizon {TestHorizon}, training loss "
+                    + "{Loss:0.00000}",
+                State.Step,
+                tested.Accuracy,
+                _configuration.Evaluation.Horizon,
+                _score.Loss
+            );
+        }
+    }
+
+    /// <summary>Writes a checkpoint before training stops.</summary>
     public void Interrupt()
     {
         Save();
         _log.Information("Interrupted at step {Step}; a checkpoint was written", State.Step);
     }
 
-    /// <summary>Where the run is before a step, for one that may be broken off: by a store that is away.</summary>
-    /// <param name="Step">Steps done.</param>
-    /// <param name="Random">Where batches come from.</param>
-    /// <param name="Generation">The next generation of documents that are stored.</param>
-    /// <param name="Whole">All of the state, where the step may be broken off after the weights have moved: in its
-    /// test, or when it is saved.</param>
-    internal sealed record Mark(
-        long Step,
-        SafetensorsTensor Random,
-        long Generation,
-        (Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata)? Whole
-    );
+    /// <summary>The state before a step, in case a store that is away makes the step fail.</summary>
+    /// <param name="Step">The number of steps done.</param>
+    /// <param name="Random">The state of the generator of batches.</param>
+    /// <param name="Generation">The next generation of documents.</param>
+    /// <param name="Whole">A whole checkpoint, if the step may fail after the weights have changed: in its test, or
+    /// when it is saved.</param>
+    internal sealed record Mark(long Step, SafetensorsTensor Random, long Generation, Snapshot? Whole);
 
-    /// <summary>Marks this place.</summary>
-    public Mark Here()
+    /// <summary>The content of a checkpoint.</summary>
+    internal sealed record Snapshot(Dictionary<string, SafetensorsTensor> Tensors, Dictionary<string, string> Metadata);
+
+    /// <summary>Remembers the state before a step.</summary>
+    public Mark SetMark()
     {
         long next = State.Step + 1;
         bool whole = TestAt(next) || next % _configuration.Checkpoints.Interval == 0;
         using var random = State.Data.get_state();
-        return new(
-            State.Step,
-            StoredTensors.Store(random),
-            State.Stores!.Next,
-            whole ? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false)) : null
-        );
+        return new(State.Step, StoredTensors.Store(random), State.Stores!.Next, whole ? TakeSnapshot() : null);
     }
 
-    /// <summary>Leaves a checkpoint of a place that was marked, after the step from it was broken off.</summary>
-    public void BackTo(Mark mark)
+    private Snapshot TakeSnapshot() =>
+        new(State.Tensors(), State.Metadata(_configuration.ToJson(), storesAnswer: false));
+
+    /// <summary>Writes a checkpoint of the state before a step, after the step has failed.</summary>
+    public void SaveMark(Mark mark)
     {
         _metrics.Flush();
         if (_checkpoints.LastStep == mark.Step)
             return;
-        var (tensors, metadata) =
-            mark.Whole ?? (State.Tensors(), State.Metadata(_configuration.ToJson(), storesAreThere: false));
+        var (tensors, metadata) = mark.Whole ?? TakeSnapshot();
         tensors["random.data"] = mark.Random;
         StoredEpisodes.Save(mark.Generation, metadata);
         _checkpoints.Save(mark.Step, tensors, metadata, score: null);
     }
 
     /// <summary>Writes result.json.</summary>
-    /// <param name="device">Where it was trained.</param>
-    /// <param name="evaluate">The test of the last weights, for a run that was over before it was resumed.</param>
+    /// <param name="device">The device that the run was trained on.</param>
+    /// <param name="evaluate">Tests the last weights; called if the run was already over when it was resumed.</param>
     public RunResult Finish(Device device, Func<TestScore> evaluate)
     {
         var test = _test ?? evaluate();
@@ -278,7 +278,7 @@ internal sealed class RunCourse : IDisposable
     {
         _metrics.Flush();
         Collect?.Invoke();
-        // The best is the one with the lowest test loss: accuracy is 1 long before a network is as clean as it gets.
+        // The best is the one with the lowest test loss: accuracy is 1 long before the loss stops falling.
         _checkpoints.Save(State.Step, State.Tensors(), State.Metadata(_configuration.ToJson()), score: -_test?.Loss);
     }
 

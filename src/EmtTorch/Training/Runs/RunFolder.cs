@@ -6,61 +6,64 @@ using System.Text.Json.Serialization;
 
 namespace EmtTorch.Training;
 
-/// <summary>
-/// One line of metrics.jsonl: the training batch of one step, and the evaluation where there was one.
-/// </summary>
+/// <summary>One line of metrics.jsonl: the training batch of a step, and the test after it if there was one.</summary>
 public sealed record Metrics
 {
+    /// <summary>The number of training steps so far.</summary>
     public required long Step { get; init; }
 
     /// <summary>
-    /// Mean squared error over the output phase of this step's batch; on tokens, mean cross entropy of what is asked,
-    /// in nats.
+    /// The mean squared error over the output phase of the step's batch; on tokens, the mean cross entropy of the
+    /// answers, in nats.
     /// </summary>
     public required double Loss { get; init; }
 
-    /// <summary>Share of output bits with the right sign in this step's batch; on tokens, of right answers.</summary>
+    /// <summary>The share of the batch's outputs with the right sign; on tokens, of right answers.</summary>
     public required double Accuracy { get; init; }
 
-    /// <summary>Steps of the output phase of this step's batch; on tokens what the task says.</summary>
+    /// <summary>The horizon of the batch: steps of the output phase; on tokens, what the task says.</summary>
     public required long Horizon { get; init; }
 
-    /// <summary>Norm of the gradient before clipping.</summary>
+    /// <summary>The norm of the gradient before clipping.</summary>
     public required double GradientNorm { get; init; }
 
+    /// <summary>The loss of the test, as <see cref="Loss"/>.</summary>
     public double? TestLoss { get; init; }
+
+    /// <summary>The accuracy of the test, as <see cref="Accuracy"/>.</summary>
     public double? TestAccuracy { get; init; }
 
-    /// <summary>At a test on text: cross entropy in bits per character.</summary>
+    /// <summary>The cross entropy of the test on a text, in bits per character.</summary>
     public double? TestBitsPerCharacter { get; init; }
 
-    /// <summary>Of the characters in words that are new in their document.</summary>
+    /// <summary>The same, only of characters in words that occur for the first time in their document.</summary>
     public double? TestBitsNewWords { get; init; }
 
-    /// <summary>Of the characters in words that were in their document before.</summary>
+    /// <summary>The same, only of characters in words that occurred in their document before.</summary>
     public double? TestBitsSeenWords { get; init; }
 
     /// <summary>
-    /// At a test: the mean difference of the arguments of theory's and the network's persistent eigenvalues, in
-    /// radians; null where they differ in number.
+    /// At a test: the mean difference between the arguments of theory's and the network's persistent eigenvalues, in
+    /// radians; null if their numbers differ.
     /// </summary>
     public double? SpectralError { get; init; }
 
-    /// <summary>At a test: how many persistent eigenvalues the network has.</summary>
+    /// <summary>At a test: the number of the network's persistent eigenvalues.</summary>
     public int? EigenvaluesLearned { get; init; }
 
     /// <summary>
-    /// At a test: what else was measured, by name; of a stage of continual learning, the accuracy on other tasks and
-    /// the like.
+    /// At a test: further figures by name, such as a continual stage's accuracies on its other tasks.
     /// </summary>
     public IReadOnlyDictionary<string, double>? Measures { get; init; }
+
+    /// <summary>Training steps per second since the line before.</summary>
     public double StepsPerSecond { get; init; }
 
     /// <summary>Seconds of training so far, over all interruptions.</summary>
     public double Seconds { get; init; }
 }
 
-/// <summary>result.json: what a finished run comes to.</summary>
+/// <summary>The content of result.json, which a finished run writes.</summary>
 public sealed record RunResult
 {
     public required string Name { get; init; }
@@ -69,12 +72,12 @@ public sealed record RunResult
     /// <summary>`finished` (all steps done) or `early_stop`.</summary>
     public required string Outcome { get; init; }
 
-    /// <summary>Share of output bits with the right sign at the test's horizon, for the last weights.</summary>
+    /// <summary>The accuracy of the last weights at the test's horizon, as in <see cref="Metrics"/>.</summary>
     public required double TestAccuracy { get; init; }
     public required double TestLoss { get; init; }
     public required long TestHorizon { get; init; }
 
-    /// <summary>The evaluation with the lowest loss: Adam can lose a solution again late in a run.</summary>
+    /// <summary>The step of the test with the lowest loss: Adam can lose a solution late in a run.</summary>
     public required long BestStep { get; init; }
     public required double BestTestAccuracy { get; init; }
     public required double BestTestLoss { get; init; }
@@ -84,16 +87,22 @@ public sealed record RunResult
     public required int Threads { get; init; }
     public required string TorchVersion { get; init; }
 
-    /// <summary>Null in results of versions that did not write it.</summary>
+    /// <summary>Null in results of earlier versions of this program.</summary>
     public string? TorchsharpVersion { get; init; }
     public required string EmttorchVersion { get; init; }
     public required string DotnetVersion { get; init; }
 }
 
 /// <summary>
-/// The folder of one run: config.json, metrics.jsonl, log.jsonl, checkpoints/, result.json. Every file but the growing
-/// ones is written under another name first and renamed, so that a kill leaves the old one or the new one.
+/// The folder of one run: config.json, metrics.jsonl, log.jsonl, checkpoints/, result.json. Files that do not grow are
+/// written under another name and renamed, so that a kill leaves the old file or the new one.
 /// </summary>
+/// <example><code>
+/// var folder = new RunFolder("runs/t1/seed-1");
+/// Console.WriteLine(folder.ReadResult()?.TestAccuracy);
+/// foreach (var line in folder.ReadMetrics())
+///     Console.WriteLine($"{line.Step} {line.Loss}");
+/// </code></example>
 public sealed class RunFolder
 {
     internal static readonly JsonSerializerOptions Json = new()
@@ -105,7 +114,7 @@ public sealed class RunFolder
 
     private static readonly JsonSerializerOptions Indented = new(Json) { WriteIndented = true };
 
-    /// <summary>The folder OUT/NAME/seed-N of a configuration.</summary>
+    /// <summary>The folder of a configuration, OUT/NAME/seed-N.</summary>
     public static RunFolder Of(RunConfiguration configuration) =>
         new(
             System.IO.Path.Combine(
@@ -125,17 +134,17 @@ public sealed class RunFolder
     public string FailuresFile => In("failures.jsonl");
     public string Checkpoints => In("checkpoints");
 
-    /// <summary>Whether a run was begun here.</summary>
+    /// <summary>Whether the folder contains a run, finished or not.</summary>
     public bool HoldsRun => File.Exists(ConfigFile);
 
     /// <summary>
-    /// Takes the folder for this process until it is disposed of or the process ends, however that comes; null where
-    /// another one has it. The lock is the operating system's, on an empty file beside the folder: on a file system
-    /// that has none, such as some networks', it is always given.
+    /// Locks the folder for this process. The lock is the operating system's, on an empty file beside the folder, so
+    /// that it ends with the process. A file system without locks, such as some networks', always grants it.
     /// </summary>
-    /// <exception cref="IOException">The file can't be made.</exception>
-    /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
-    public IDisposable? TryLock()
+    /// <returns>The lock, to be disposed of; null if another process has it.</returns>
+    /// <exception cref="IOException">The file cannot be created.</exception>
+    /// <exception cref="UnauthorizedAccessException">The file cannot be created.</exception>
+    internal IDisposable? TryLock()
     {
         var full = System.IO.Path.GetFullPath(Path);
         var parent = System.IO.Path.GetDirectoryName(full)!;
@@ -154,10 +163,10 @@ public sealed class RunFolder
     private string In(string name) => System.IO.Path.Combine(Path, name);
 
     /// <summary>
-    /// Why the folder can't be written, or null. Asked of the nearest folder that is there, since a folder made to try
-    /// it and removed again would be removed under another process that has just found it.
+    /// Why the folder cannot be written, or null if it can. The nearest existing folder is tried: a folder created for
+    /// the trial and removed again could be removed while another process starts to use it.
     /// </summary>
-    public string? WhyNotWritable()
+    internal string? WhyNotWritable()
     {
         try
         {
@@ -181,18 +190,18 @@ public sealed class RunFolder
         }
     }
 
-    /// <summary>Bytes, on all usual file systems.</summary>
-    private const int LongestName = 255;
+    private const int LongestName = 255; // bytes, on all usual file systems
 
-    /// <summary>Moves an earlier run out of the way, to NAME/earlier/seed-N-TIME, and returns where.</summary>
-    public string SetAside()
+    /// <summary>Moves the folder to NAME/earlier/seed-N-TIME.</summary>
+    /// <returns>The new path.</returns>
+    internal string SetAside()
     {
-        var parent = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path))!;
-        var earlier = System.IO.Path.Combine(parent, "earlier");
+        var full = System.IO.Path.GetFullPath(Path);
+        var earlier = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(full)!, "earlier");
         Directory.CreateDirectory(earlier);
         var stem = System.IO.Path.Combine(
             earlier,
-            $"{System.IO.Path.GetFileName(Path)}-{DateTime.Now:yyyyMMdd-HHmmss}"
+            $"{System.IO.Path.GetFileName(full)}-{DateTime.Now:yyyyMMdd-HHmmss}"
         );
         var target = stem;
         for (int i = 2; Directory.Exists(target); i++)
@@ -201,20 +210,21 @@ public sealed class RunFolder
         return target;
     }
 
-    /// <summary>Removes what a kill left half written.</summary>
+    /// <summary>Removes the unfinished files that a kill left.</summary>
     internal void RemoveUnfinished()
     {
         foreach (var file in Directory.EnumerateFiles(Path, "*" + AtomicFile.Unfinished))
             File.Delete(file);
     }
 
-    public void WriteConfiguration(RunConfiguration configuration) =>
+    internal void WriteConfiguration(RunConfiguration configuration) =>
         AtomicFile.WriteText(ConfigFile, configuration.ToJson());
 
-    public void WriteResult(RunResult result) =>
+    internal void WriteResult(RunResult result) =>
         AtomicFile.WriteText(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");
 
-    /// <exception cref="InvalidDataException">result.json is there but is not one.</exception>
+    /// <summary>Reads result.json; null if there is none.</summary>
+    /// <exception cref="InvalidDataException">The file is not a result.</exception>
     public RunResult? ReadResult()
     {
         if (!File.Exists(ResultFile))
@@ -229,20 +239,22 @@ public sealed class RunFolder
         }
     }
 
-    /// <summary>The result, where the run has done all these steps or stopped early by its own rule.</summary>
-    public RunResult? ReadFinished(long steps) =>
+    /// <summary>
+    /// Reads the result if the run has done so many steps or stopped early by its own rule; null otherwise.
+    /// </summary>
+    internal RunResult? ReadFinished(long steps) =>
         ReadResult() is { } result && (result.Steps >= steps || result.Outcome == "early_stop") ? result : null;
 
     /// <summary>
-    /// The lines of metrics.jsonl; one that was cut short, as the last may be while the run goes on, is left out.
+    /// Reads metrics.jsonl. Incomplete lines are left out; the last one may be incomplete while the run goes on.
     /// </summary>
-    /// <param name="damaged">Told the number of a line, from 1 on, that is no metrics and not the last.</param>
+    /// <param name="damaged">Called with the number, from 1, of an incomplete line that is not the last one.</param>
     public IReadOnlyList<Metrics> ReadMetrics(Action<int>? damaged = null)
     {
         if (!File.Exists(MetricsFile))
             return [];
         var metrics = new List<Metrics>();
-        // Shared with the run that still writes it.
+        // The run may still be writing the file.
         using var reader = new StreamReader(
             new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)
         );
@@ -262,15 +274,13 @@ public sealed class RunFolder
         return metrics;
     }
 
-    /// <summary>
-    /// The metrics up to a step: what came after it, or was cut short by a kill, is dropped from the file.
-    /// </summary>
-    public MetricsWriter OpenMetrics(long upToStep)
+    /// <summary>Opens metrics.jsonl for writing; later steps and incomplete lines are removed from it.</summary>
+    internal MetricsWriter OpenMetrics(long upToStep)
     {
         if (File.Exists(MetricsFile))
         {
             var all = File.ReadAllText(MetricsFile);
-            var kept = all.Split('\n').Where(line => StepOf(line) is { } step && step <= upToStep).ToArray();
+            var kept = all.Split('\n').Where(line => ReadStep(line) is { } step && step <= upToStep).ToArray();
             var text = string.Concat(kept.Select(line => line + "\n"));
             if (text != all)
                 AtomicFile.WriteText(MetricsFile, text);
@@ -278,7 +288,7 @@ public sealed class RunFolder
         return new MetricsWriter(MetricsFile);
     }
 
-    private static long? StepOf(string line)
+    private static long? ReadStep(string line)
     {
         try
         {
@@ -291,22 +301,22 @@ public sealed class RunFolder
     }
 }
 
-/// <summary>Appends to metrics.jsonl, a line at a time.</summary>
-public sealed class MetricsWriter : IDisposable
+/// <summary>Appends lines to metrics.jsonl.</summary>
+internal sealed class MetricsWriter : IDisposable
 {
     private readonly FileStream _file;
 
-    internal MetricsWriter(string path) =>
+    public MetricsWriter(string path) =>
         _file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
 
     public void Write(Metrics metrics)
     {
-        // One write call a line: a kill leaves whole lines, or one cut short at the end.
+        // One call for each line: a kill leaves at most the last line incomplete.
         var line = JsonSerializer.SerializeToUtf8Bytes(metrics, RunFolder.Json);
         _file.Write([.. line, (byte)'\n']);
     }
 
-    /// <summary>To the disk itself, before a checkpoint claims these steps.</summary>
+    /// <summary>Writes through to the disk, before a checkpoint is written that goes on from these steps.</summary>
     public void Flush() => _file.Flush(flushToDisk: true);
 
     public void Dispose() => _file.Dispose();

@@ -10,41 +10,46 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// What a run and its stores have to do with each other. A shared store in memory is in the checkpoint, `store.0.keys`
-/// and so on for each block. One in PostgreSQL is not: the checkpoint has the next
-/// generation's number, what is of that generation or later is dropped when the run goes on, and what is left must be
-/// as much as the checkpoint says.
+/// Opens, saves and restores the episodic stores of a run. A checkpoint contains a shared store in memory
+/// (`store.0.keys` and so on for each block), but not one in PostgreSQL. It then has the next generation's number and
+/// the count of entries. A resumed run deletes the entries of that generation and later ones, and what is left must
+/// have the count.
 /// </summary>
 internal static class StoredEpisodes
 {
     private const string NextKey = "retrieval_generation",
         CountsKey = "retrieval_entries";
 
-    private static string RunOf(RunConfiguration configuration) =>
+    private static string StoredName(RunConfiguration configuration) =>
         $"{configuration.Name}/seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}";
 
     private static string? ConnectionString(RetrievalConfiguration settings) =>
         Environment.GetEnvironmentVariable(settings.Connection) is { Length: > 0 } set ? set : null;
 
     private static string Unset(RetrievalConfiguration settings) =>
-        $"the environment variable {settings.Connection} is not set: it holds the connection string of PostgreSQL, "
+        $"the environment variable {settings.Connection} is not set; it must hold the connection string of PostgreSQL, "
         + "Host=…;Database=…;Username=…;Password=…";
 
-    /// <summary>Why a run's store can't be used, before anything is written; null where it can.</summary>
-    public static ConfigurationProblem? Problem(RunConfiguration configuration)
+    private static RetrievalConfiguration? PostgresSettings(RunConfiguration configuration) =>
+        configuration.Model.Find<RetrievalConfiguration>() is { Store: RetrievalConfiguration.Postgres } settings
+            ? settings
+            : null;
+
+    /// <summary>Why a run's store cannot be used, or null if it can. Nothing is written.</summary>
+    public static ConfigurationProblem? FindProblem(RunConfiguration configuration)
     {
-        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings)
+        if (PostgresSettings(configuration) is not { } settings)
             return null;
         if (ConnectionString(settings) is not { } connection)
             return new("model.retrieval.connection", Unset(settings));
-        return PostgresStore.Problem(connection, settings.Table, configuration.Model.HiddenSize) is { } problem
+        return PostgresStore.FindProblem(connection, settings.Table, configuration.Model.HiddenSize) is { } problem
             ? new("model.retrieval", problem)
             : null;
     }
 
-    /// <summary>Puts a network's entries into PostgreSQL, where its configuration says so.</summary>
-    /// <returns>The connection; null where there is none.</returns>
-    /// <exception cref="StoreException">The database can't be used.</exception>
+    /// <summary>Gives a network stores in PostgreSQL if its configuration asks for them.</summary>
+    /// <returns>The connection, or null if the stores are in memory.</returns>
+    /// <exception cref="StoreException">The database cannot be used.</exception>
     public static PostgresConnection? Connect(
         EpisodicTransformer network,
         RunConfiguration configuration,
@@ -52,7 +57,7 @@ internal static class StoredEpisodes
         CancellationToken stop
     )
     {
-        if (configuration.Model.Retrieval is not { Store: RetrievalConfiguration.Postgres } settings)
+        if (PostgresSettings(configuration) is not { } settings)
             return null;
         var connection = new PostgresConnection(
             ConnectionString(settings) ?? throw new StoreException(Unset(settings)),
@@ -62,17 +67,18 @@ internal static class StoredEpisodes
         );
         try
         {
-            int d = configuration.Model.HiddenSize;
             network.Stores!.Use(block => new PostgresStore(
                 connection,
-                settings.Table,
-                RunOf(configuration),
-                block,
-                d,
-                configuration.Model.Block.WidthWithContext,
-                network.Dtype,
-                network.Stores.IsShared,
-                settings.Index == "hnsw"
+                new(
+                    settings.Table,
+                    StoredName(configuration),
+                    block,
+                    configuration.Model.HiddenSize,
+                    configuration.Model.Block.WidthWithContext,
+                    network.Dtype,
+                    network.Stores.IsShared,
+                    settings.Index == "hnsw"
+                )
             ));
             return connection;
         }
@@ -83,14 +89,14 @@ internal static class StoredEpisodes
         }
     }
 
-    /// <summary>A run that begins finds nothing.</summary>
+    /// <summary>Deletes all entries, for a run that starts from the beginning.</summary>
     public static void Clear(EpisodicStores stores)
     {
         foreach (var store in stores.Blocks)
             store.ForgetFrom(0);
     }
 
-    /// <summary>Adds what is stored in memory to a checkpoint's tensors.</summary>
+    /// <summary>Adds shared stores in memory to a checkpoint's tensors.</summary>
     public static void Save(EpisodicStores stores, Dictionary<string, SafetensorsTensor> tensors)
     {
         if (!stores.IsShared)
@@ -98,13 +104,8 @@ internal static class StoredEpisodes
         for (int i = 0; i < stores.Blocks.Count; i++)
         {
             using var scope = NewDisposeScope();
-            if (
-                stores.Blocks[i] is not MemoryStore memory
-                || memory.Content() is not var (keys, values, sources, texts)
-            )
-            {
+            if ((stores.Blocks[i] as MemoryStore)?.Content() is not var (keys, values, sources, texts))
                 continue;
-            }
 
             foreach (var (name, tensor) in new[] { ("keys", keys), ("values", values), ("sources", sources) })
                 tensors[$"store.{i}.{name}"] = StoredTensors.Store(tensor);
@@ -126,8 +127,9 @@ internal static class StoredEpisodes
 
     /// <summary>Adds the next generation's number to a checkpoint's metadata.</summary>
     /// <param name="stores">The stores.</param>
-    /// <param name="metadata">What is added to.</param>
-    /// <param name="counted">Whether to wait for what is being written, and say how many entries there are.</param>
+    /// <param name="metadata">The metadata that it is added to.</param>
+    /// <param name="counted">Whether to wait until all entries of shared stores are written and add their
+    /// count.</param>
     public static void Save(EpisodicStores stores, Dictionary<string, string> metadata, bool counted)
     {
         Save(stores.Next, metadata);
@@ -144,8 +146,8 @@ internal static class StoredEpisodes
     public static void Save(long next, Dictionary<string, string> metadata) =>
         metadata[NextKey] = next.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Goes on with a checkpoint's entries; later ones are dropped.</summary>
-    /// <exception cref="InvalidDataException">There are not as many as there were.</exception>
+    /// <summary>Sets stores back to a checkpoint: entries of later generations are deleted.</summary>
+    /// <exception cref="InvalidDataException">The count of the entries left is not the checkpoint's.</exception>
     public static void Restore(EpisodicStores stores, SafetensorsFile file)
     {
         if (!file.Metadata.TryGetValue(NextKey, out var next))
@@ -165,20 +167,20 @@ internal static class StoredEpisodes
             if (store is MemoryStore memory && file.Tensors.TryGetValue($"store.{i}.keys", out _))
             {
                 var device = stores.DeviceOf(i);
-                Tensor Of(string name) => StoredTensors.Load(file, $"store.{i}.{name}").to(device);
-                memory.Restore(Of("keys"), Of("values"), Of("sources"), Texts(file, i));
+                Tensor Load(string name) => StoredTensors.Load(file, $"store.{i}.{name}").to(device);
+                memory.Restore(new(Load("keys"), Load("values"), Load("sources"), LoadTexts(file, i)));
             }
             if (counts is not null && store.Count is var there && there != counts[i])
             {
                 throw new InvalidDataException(
-                    $"the store of block {i} holds {there} of the {counts[i]} entries that the checkpoint knows: "
-                        + "the run can't go on from it. Without --resume it begins anew"
+                    $"the store of block {i} holds {there} entries, and the checkpoint counted {counts[i]}: "
+                        + "the run cannot go on from it. Without --resume it starts from the beginning"
                 );
             }
         }
     }
 
-    private static IReadOnlyList<byte[]?> Texts(SafetensorsFile file, int block)
+    private static IReadOnlyList<byte[]?> LoadTexts(SafetensorsFile file, int block)
     {
         if (!file.Tensors.TryGetValue($"store.{block}.text_lengths", out var stored))
             return [];
@@ -193,7 +195,7 @@ internal static class StoredEpisodes
         return texts;
     }
 
-    /// <summary>The failure of a store that an exception is, or was caused by; null where it is another.</summary>
-    public static StoreException? Failure(Exception? e) =>
-        e is null ? null : e as StoreException ?? Failure(e.InnerException);
+    /// <summary>The exception of a store that an exception is, or was caused by; null if there is none.</summary>
+    public static StoreException? FindFailure(Exception? e) =>
+        e is null ? null : e as StoreException ?? FindFailure(e.InnerException);
 }

@@ -1,4 +1,5 @@
 using EmtTorch.Kernels;
+using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
@@ -9,19 +10,19 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// A transformer on a task of tokens: mean cross entropy of what is asked in a batch's documents, all their segments
-/// together. A document is read from its start with the state carried on; gradients go back through `bptt_segments`
-/// segments, which are read in one piece, since the network gives the same in one and in several.
+/// A transformer on a task of tokens. The loss is the mean cross entropy of all answers in a batch of documents. A
+/// document is read from its start, and the state is carried from segment to segment. Gradients go back through
+/// `bptt_segments` segments, which are read in one piece: the network's outputs do not depend on how a document is cut.
 /// </summary>
-/// <remarks>On the CPU each thread takes a slice of the batch through the whole document and back, and the slices'
-/// gradients are added in their order.</remarks>
+/// <remarks>On the CPU each thread takes a slice of the batch through the whole document and back. The slices'
+/// gradients are added in the order of the slices.</remarks>
 internal sealed class TokenLearner : Learner
 {
     private readonly EpisodicTransformer _network;
     private readonly Parameter[] _parameters;
     private readonly Device _device;
     private readonly int _slices;
-    private readonly PostgresConnection? _database; // where what the network stores is not in memory
+    private readonly PostgresConnection? _database; // of the network's stores; null if they are in memory
     private readonly Dictionary<int, ITokenTask> _tasks = []; // by horizon
 
     public TokenLearner(
@@ -34,10 +35,11 @@ internal sealed class TokenLearner : Learner
     {
         _device = device;
         int vocabulary = TaskAt(configuration.Evaluation.Horizon).VocabularySize;
-        _network = First(configuration, () => new EpisodicTransformer(vocabulary, configuration.Model)).to(device);
+        _network = CreateNetwork(configuration, () => new EpisodicTransformer(vocabulary, configuration.Model))
+            .to(device);
         _database = StoredEpisodes.Connect(_network, configuration, log, stop);
         _parameters = [.. _network.parameters()];
-        // One for each thread; on a GPU one in all.
+        // A slice for each thread; on a GPU one in all.
         _slices = device.type == DeviceType.CPU ? Math.Min(get_num_threads(), configuration.Training.BatchSize) : 1;
         foreach (var parameter in _parameters)
             parameter.grad = zeros_like(parameter).DetachFromDisposeScope();
@@ -50,16 +52,16 @@ internal sealed class TokenLearner : Learner
             ? task
             : _tasks[horizon] = Configuration.Task.ToTokenTask(horizon, _device);
 
-    public override (double Loss, double Accuracy) Gradients(int horizon, Generator data)
+    public override BatchScore ComputeGradients(int horizon, Generator data)
     {
         using var scope = NewDisposeScope();
         var document = TaskAt(horizon).Batch(Configuration.Training.BatchSize, data);
-        var asked = Asked(document);
+        var asked = stack(document.Select(s => s.Target.ne(TokenBatch.Ignored).sum()).ToArray()).sum([0L]);
         var slices = new (Tensor Sums, Tensor?[] Gradients)[_slices];
         long generation = _network.Stores?.Begin() ?? 0;
-        InSlices(
+        RunSlices(
             _slices,
-            i => slices[i] = Learn(Slice(document, i, _slices), asked, (generation, First(document, i, _slices)))
+            i => slices[i] = Learn(Slice(document, i, _slices), asked, new(generation, First(document, i, _slices)))
         );
         _network.Stores?.Close(generation);
         using var quiet = no_grad();
@@ -76,18 +78,21 @@ internal sealed class TokenLearner : Learner
         }
         foreach (var (sums, _) in slices.Skip(1))
             slices[0].Sums.add_(sums);
-        var numbers = slices[0].Sums.cpu().data<double>().ToArray(); // loss, right
+        var numbers = slices[0].Sums.cpu().data<double>().ToArray(); // loss, right answers
         double count = asked.item<long>();
         foreach (var (sums, _) in slices)
             sums.Dispose();
-        return (numbers[0], numbers[1] / count);
+        return new(numbers[0], numbers[1] / count);
     }
 
-    /// <summary>The loss of a slice's documents and its gradients, in no dispose scope.</summary>
+    /// <summary>
+    /// Reads a slice's documents and goes back: its part of the loss with the number of right answers (2), and its
+    /// gradients. The tensors are in no dispose scope.
+    /// </summary>
     private (Tensor Sums, Tensor?[] Gradients) Learn(
         IReadOnlyList<TokenBatch> document,
         Tensor asked,
-        (long Generation, long FirstDocument) documents
+        DocumentNumbers documents
     )
     {
         using var scope = NewDisposeScope();
@@ -107,25 +112,20 @@ internal sealed class TokenLearner : Learner
             var (hidden, after) = _network.Run(input, state);
             if (learns)
             {
-                var (loss, right, _) = Score(hidden, target, places);
-                loss = loss / asked;
+                var score = Score(hidden, target, places);
+                var loss = score.Loss / asked;
                 var found = BackwardCall.Gradients(loss, _parameters, alone: _slices == 1);
+                using var quiet = no_grad();
                 for (int p = 0; p < found.Length; p++)
                 {
                     if (found[p] is not { } gradient)
                         continue;
                     if (gradients[p] is { } before)
-                    {
-                        using (no_grad())
-                            before.add_(gradient);
-                    }
+                        before.add_(gradient);
                     else
-                    {
                         gradients[p] = gradient.DetachFromDisposeScope();
-                    }
                 }
-                using (no_grad())
-                    sums.add_(stack([loss.detach().to(ScalarType.Float64), right.to(ScalarType.Float64)]));
+                sums.add_(stack([loss.detach().to(ScalarType.Float64), score.Right.to(ScalarType.Float64)]));
             }
             state = after.Detach();
             state.MoveToOuterDisposeScope();
@@ -133,7 +133,7 @@ internal sealed class TokenLearner : Learner
         return (sums, gradients);
     }
 
-    public override long GradientsOfOwnLabels(int horizon, Generator data)
+    public override long ComputeGradientsOfOwnLabels(int horizon, Generator data)
     {
         using var scope = NewDisposeScope();
         using var mode = enable_grad();
@@ -165,15 +165,14 @@ internal sealed class TokenLearner : Learner
         var text = task as TextCorpus;
         using var generator = TestData(Configuration, step);
         int slices = Math.Min(_slices, settings.BatchSize);
-        // Loss, right and number of all; of text also loss and number where a word is new, and where it was seen.
-        var sums = zeros(7, dtype: ScalarType.Float64, device: _device);
+        var sums = zeros(7, dtype: ScalarType.Float64, device: _device); // as from Examine
         long batches = text is null
             ? settings.Batches
             : Math.Min(settings.Batches, Math.Max(1, text.DocumentCount(TextPart.Validation) / settings.BatchSize));
         for (long i = 0; i < batches; i++)
         {
             using var scope = NewDisposeScope();
-            // The same part of a text at every test, from its beginning.
+            // Of a text the same documents at every test, from its beginning.
             var document = text is null
                 ? task.Batch(settings.BatchSize, generator)
                 : text.Documents(
@@ -184,9 +183,9 @@ internal sealed class TokenLearner : Learner
             slices = (int)Math.Min(slices, document[0].Input.shape[0]);
             var parts = new Tensor[slices];
             long generation = EpisodicStores.Tests + i;
-            InSlices(
+            RunSlices(
                 slices,
-                s => parts[s] = Examine(Slice(document, s, slices), (generation, First(document, s, slices)))
+                s => parts[s] = Examine(Slice(document, s, slices), new(generation, First(document, s, slices)))
             );
             _network.Stores?.Forget(generation);
             foreach (var part in parts)
@@ -204,9 +203,11 @@ internal sealed class TokenLearner : Learner
     }
 
     /// <summary>
-    /// A slice's sums over what is asked, in no dispose scope. Segment by segment, so that no length is too long.
+    /// Reads a slice's documents, segment by segment, so that no document is too long for the memory. Returns the sum
+    /// of cross entropies, the number of right answers and the number of answers; then, for text, the sum and the
+    /// number of characters in new words, and the same in words seen before (7). In no dispose scope.
     /// </summary>
-    private Tensor Examine(IReadOnlyList<TokenBatch> document, (long Generation, long FirstDocument) documents)
+    private Tensor Examine(IReadOnlyList<TokenBatch> document, DocumentNumbers documents)
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
@@ -219,29 +220,16 @@ internal sealed class TokenLearner : Learner
             var places = Places(segment.Target);
             if (places.shape[0] > 0)
             {
-                var (loss, right, each) = Score(hidden, segment.Target, places);
+                var score = Score(hidden, segment.Target, places);
                 var count = tensor((double)places.shape[0], dtype: ScalarType.Float64, device: _device);
-                var zero = zeros_like(count);
-                Tensor[] found =
-                [
-                    loss.to(ScalarType.Float64),
-                    right.to(ScalarType.Float64),
-                    count,
-                    zero,
-                    zero,
-                    zero,
-                    zero,
-                ];
-                if (segment.Words is { } words)
+                List<Tensor> found = [score.Loss.to(ScalarType.Float64), score.Right.to(ScalarType.Float64), count];
+                var words = segment.Words?.reshape(-1).index_select(0, places);
+                for (int kind = 1; kind <= 2 && words is not null; kind++)
                 {
-                    var kind = words.reshape(-1).index_select(0, places);
-                    for (int k = 1; k <= 2; k++)
-                    {
-                        var of = kind.eq(k).to(ScalarType.Float64);
-                        (found[2 * k + 1], found[2 * k + 2]) = ((each * of).sum(), of.sum());
-                    }
+                    var chosen = words.eq(kind).to(ScalarType.Float64);
+                    found.AddRange([(score.Each * chosen).sum(), chosen.sum()]);
                 }
-                sums.add_(stack(found));
+                sums.narrow(0, 0, found.Count).add_(stack(found));
             }
             state = after;
             state.MoveToOuterDisposeScope();
@@ -249,22 +237,20 @@ internal sealed class TokenLearner : Learner
         return sums;
     }
 
-    /// <summary>
-    /// The sum of cross entropies where something is asked, the number of right answers, and each cross entropy.
-    /// </summary>
-    private (Tensor Loss, Tensor Right, Tensor Each) Score(Tensor hidden, Tensor target, Tensor places)
+    /// <summary>The sum of cross entropies, the number of right answers, and each cross entropy (asked).</summary>
+    private readonly record struct AnswerScore(Tensor Loss, Tensor Right, Tensor Each);
+
+    /// <summary>Scores the answers at some places of B documents of T tokens, numbered from 0 to B·T − 1.</summary>
+    private AnswerScore Score(Tensor hidden, Tensor target, Tensor places)
     {
-        // Logits of what is asked alone: with a large vocabulary they are most of the work.
+        // Logits only where an answer is asked for: with a large vocabulary they are most of the work.
         var logits = _network.ReadOut(hidden.reshape(-1, hidden.shape[2]).index_select(0, places)); // (asked, V)
         var answers = target.reshape(-1).index_select(0, places);
         var each = nn.functional.cross_entropy(logits, answers, reduction: nn.Reduction.None);
-        return (each.sum(), logits.detach().argmax(-1).eq(answers).sum(), each);
+        return new(each.sum(), logits.detach().argmax(-1).eq(answers).sum(), each);
     }
 
     private static Tensor Places(Tensor target) => target.reshape(-1).ne(TokenBatch.Ignored).nonzero().squeeze(-1);
-
-    private static Tensor Asked(IReadOnlyList<TokenBatch> document) =>
-        stack(document.Select(s => s.Target.ne(TokenBatch.Ignored).sum()).ToArray()).sum([0L]);
 
     /// <summary>The number of a slice's first document.</summary>
     private static long First(IReadOnlyList<TokenBatch> document, int slice, int slices) =>
@@ -287,8 +273,10 @@ internal sealed class TokenLearner : Learner
         ];
     }
 
-    /// <summary>Each slice on a thread of its own, with one of Torch's threads each.</summary>
-    private static void InSlices(int slices, Action<int> work)
+    /// <summary>
+    /// Works on each slice on a thread of its own, on which Torch's operators do not use further ones.
+    /// </summary>
+    private static void RunSlices(int slices, Action<int> work)
     {
         if (slices == 1)
         {

@@ -7,10 +7,10 @@ using EmtTorch.Tasks;
 
 namespace EmtTorch.Training;
 
-/// <summary>The optimisation.</summary>
+/// <summary>Settings of the optimisation.</summary>
 public sealed record TrainingConfiguration
 {
-    [Description("Training batches, at most.")]
+    [Description("The most training steps.")]
     [Range(1, int.MaxValue)]
     public int Steps { get; init; } = 20_000;
 
@@ -18,7 +18,7 @@ public sealed record TrainingConfiguration
     [Range(1, 1_048_576)]
     public int BatchSize { get; init; } = 64;
 
-    [Description("What moves the weights; they differ in what weight_decay is.")]
+    [Description("The optimizer; adam and adamw differ in the meaning of weight_decay.")]
     [AllowedValues("adam", "adamw")]
     public string Optimizer { get; init; } = "adam";
 
@@ -26,20 +26,17 @@ public sealed record TrainingConfiguration
     [Range(0, double.MaxValue, MinimumIsExclusive = true)]
     public double LearningRate { get; init; } = 0.001;
 
-    [Description("The learning rate rises linearly over the first steps, this many.")]
+    [Description("The number of first steps over which the learning rate rises linearly.")]
     [Range(0, int.MaxValue)]
     public int WarmupSteps { get; init; }
 
-    [Description(
-        "What becomes of the learning rate afterwards: constant, or down to a tenth of it along a cosine that ends "
-            + "with the last step."
-    )]
+    [Description("The learning rate afterwards: constant, or falling along a cosine to a tenth at the last step.")]
     [AllowedValues("constant", "cosine")]
     public string Schedule { get; init; } = "constant";
 
     [Description(
-        "adam: L2, this times the weights is added to the gradient; adamw: beside the gradient, at each step the "
-            + "weights shrink by this times the learning rate."
+        "adam: L2, this times the weights is added to the gradient; adamw: apart from the gradient, weights shrink at "
+            + "each step by this times the learning rate."
     )]
     [Range(0, double.MaxValue)]
     public double WeightDecay { get; init; }
@@ -56,20 +53,20 @@ public sealed record TrainingConfiguration
     public double GradientNoise { get; init; }
 
     [Description(
-        "What is minimised has this times ‖W_hhᵀ W_hh − I‖² added, which draws W_hh to an orthogonal matrix; the "
-            + "loss that is reported has not."
+        "This times ‖W_hhᵀ W_hh − I‖² is added to the loss that is minimised, which pulls W_hh towards an orthogonal "
+            + "matrix; the loss that is reported is without it."
     )]
     [Range(0, double.MaxValue)]
     public double SpectralPenalty { get; init; }
 
     [Description(
-        "Segments of a document that gradients go back through; null: all. What is carried goes on beyond. For "
+        "The number of segments that gradients go back through; null: all. The state is carried on all the same. For "
             + "tasks on tokens."
     )]
     [Range(1, 1_048_576)]
     public int? BpttSegments { get; init; }
 
-    [Description("Output phases from short to long.")]
+    [Description("Horizons from short to long.")]
     public CurriculumConfiguration Curriculum { get; init; } = new();
 
     [Description("Steps between two lines of metrics.jsonl.")]
@@ -99,8 +96,8 @@ public sealed record TrainingConfiguration
     }
 
     /// <summary>
-    /// The learning rate of a step, from 0: the first ones rise, the others keep it or follow half a cosine down to its
-    /// tenth.
+    /// The learning rate at a step t, from 0: r (t + 1) / w in the w steps of the warm-up; after it r, or with `cosine`
+    /// r (0.55 + 0.45 cos(π (t − w) / (T − w))), which falls to r / 10 at the last step T.
     /// </summary>
     internal double RateAt(long step)
     {
@@ -112,22 +109,22 @@ public sealed record TrainingConfiguration
         return LearningRate * (0.55 + 0.45 * Math.Cos(Math.PI * done));
     }
 
-    /// <summary>Whether the decay is AdamW's, beside the gradient.</summary>
+    /// <summary>Whether weights decay as in AdamW, apart from the gradient.</summary>
     [JsonIgnore]
     internal bool DecoupledDecay => Optimizer == "adamw";
 }
 
-/// <summary>Output phases from short to long.</summary>
+/// <summary>Settings of <see cref="Curriculum"/>: horizons from short to long.</summary>
 public sealed record CurriculumConfiguration
 {
     [Description(
         "Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says), strictly "
-            + "increasing; the last one is kept to the end."
+            + "increasing. The last one stays to the end."
     )]
     [MinLength(1), Range(1, 1_000_000)]
     public IReadOnlyList<int> Horizons { get; init; } = [10, 20, 40, 60, 100];
 
-    [Description("The next horizon is taken when the accuracy of one training batch exceeds this.")]
+    [Description("The next horizon follows when the accuracy of one training batch exceeds this.")]
     [Range(0.0, 1.0, MinimumIsExclusive = true)]
     public double Threshold { get; init; } = 0.98;
 
@@ -146,19 +143,19 @@ public sealed record CurriculumConfiguration
     }
 }
 
-/// <summary>When training ends before all steps are done.</summary>
+/// <summary>The rule by which training ends before all steps are done.</summary>
 public sealed record EarlyStopConfiguration
 {
-    [Description("The test accuracy that is high enough: this or more.")]
+    [Description("The test accuracy to reach.")]
     [Range(0.0, 1.0, MinimumIsExclusive = true)]
     public double Accuracy { get; init; } = 1;
 
-    [Description("How many evaluations in a row must reach it.")]
+    [Description("The number of tests in a row that must reach it.")]
     [Range(1, int.MaxValue)]
     public int Evaluations { get; init; } = 3;
 }
 
-/// <summary>The test on fresh batches.</summary>
+/// <summary>Settings of the tests on fresh batches.</summary>
 public sealed record EvaluationConfiguration
 {
     [Description(
@@ -167,7 +164,7 @@ public sealed record EvaluationConfiguration
     [Range(1, 1_000_000)]
     public int Horizon { get; init; } = 200;
 
-    [Description("Fresh batches in a test.")]
+    [Description("Batches in a test.")]
     [Range(1, 1_000_000)]
     public int Batches { get; init; } = 10;
 
@@ -180,20 +177,20 @@ public sealed record EvaluationConfiguration
     public int Interval { get; init; } = 500;
 }
 
-/// <summary>What is saved to go on from.</summary>
+/// <summary>Settings of checkpoints.</summary>
 public sealed record CheckpointConfiguration
 {
     [Description("Training steps between two checkpoints.")]
     [Range(1, int.MaxValue)]
     public int Interval { get; init; } = 500;
 
-    [Description("How many of the newest checkpoints are kept.")]
+    [Description("The number of newest checkpoints that are kept.")]
     [Range(1, int.MaxValue)]
     public int KeepLast { get; init; } = 3;
 
     [Description(
-        "Whether a checkpoint is written whenever the test loss is the lowest so far, and the last of these kept "
-            + "besides."
+        "Whether a checkpoint is also written whenever the test loss is the lowest so far, and the last such one is "
+            + "kept."
     )]
     public bool KeepBest { get; init; } = true;
 }

@@ -7,16 +7,18 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
-/// <summary>How far a run is; reported every log interval.</summary>
+/// <summary>The progress of a run, reported every log interval.</summary>
+/// <param name="Metrics">The line just written to metrics.jsonl.</param>
+/// <param name="Steps">The steps that the run has in all.</param>
+/// <param name="TimeLeft">The time to the last step at the current speed.</param>
 public sealed record TrainingProgress(Metrics Metrics, long Steps, TimeSpan? TimeLeft);
 
-/// <summary>A run stopped before its end, for a reason that is not a mistake in the program.</summary>
+/// <summary>A run cannot go on: it has diverged, or the device or a store cannot be used.</summary>
 public sealed class TrainingException(string message) : Exception(message);
 
 /// <summary>
-/// Trains one network from its configuration: batches from the task and their loss (<see cref="Learner"/>), Adam or
-/// AdamW with the gradient's norm clipped, the learning rate by its schedule, horizons by curriculum, evaluation at a
-/// horizon of its own.
+/// Trains one network as its configuration says: fresh batches of the task at each step, Adam or AdamW after clipping
+/// the gradient's norm, a schedule of learning rates, horizons from short to long, tests at a horizon of their own.
 /// </summary>
 /// <example><code>
 /// var configuration = ConfigurationFile.Load("configs/t1.json", ["training.steps=1000"]);
@@ -28,47 +30,51 @@ public sealed class TrainingRun
     private readonly RunFolder _folder;
     private readonly ILogger _log;
 
+    /// <summary>Prepares a run. Nothing is written before <see cref="Train"/>.</summary>
+    /// <param name="configuration">The configuration, from `ConfigurationFile.Load`.</param>
+    /// <param name="folder">The folder that the run writes to.</param>
+    /// <param name="log">Takes messages about the course of training.</param>
     public TrainingRun(RunConfiguration configuration, RunFolder folder, ILogger log) =>
         (_configuration, _folder, _log) = (configuration, folder, log);
 
-    /// <summary>Where weights come from in place of random ones: a checkpoint, or weights that Python wrote.</summary>
+    /// <summary>The file of initial weights, a checkpoint or weights written by Python; null for random ones.</summary>
     public string? InitialWeights { get; init; }
 
-    /// <summary>Told how far the run is, every log interval.</summary>
+    /// <summary>Called every log interval.</summary>
     public Action<TrainingProgress>? Progress { get; init; }
 
     /// <summary>Reads the network's eigenvalues at each test, for metrics.jsonl.</summary>
-    public SpectrumReader? Spectrum { get; init; }
+    internal SpectrumReader? Spectrum { get; init; }
 
-    /// <summary>Figures of the network at each test, for metrics.jsonl.</summary>
-    public Func<nn.Module, IReadOnlyDictionary<string, double>>? Measure { get; init; }
+    /// <summary>Measures the network at each test, for `measures` in metrics.jsonl.</summary>
+    internal Func<nn.Module, IReadOnlyDictionary<string, double>>? Measure { get; init; }
 
-    /// <summary>What to learn in place of the configuration's own task.</summary>
+    /// <summary>Makes what is learned, in place of the configuration's own task.</summary>
     internal Func<Device, Learner>? Learns { get; init; }
 
-    /// <summary>What is done at each step for other tasks, given the network.</summary>
+    /// <summary>Makes what protects other tasks at each step, given the network.</summary>
     internal Func<nn.Module, KeptTasks>? Keeps { get; init; }
 
     /// <summary>
-    /// Why what a run's network stores can't be stored, before anything is written; null where it can, or where nothing
-    /// is.
+    /// Why the configured store of episodes cannot be used, or null if it can. Nothing is written.
     /// </summary>
-    public static ConfigurationProblem? StoreProblem(RunConfiguration configuration) =>
-        StoredEpisodes.Problem(configuration);
+    internal static ConfigurationProblem? FindStoreProblem(RunConfiguration configuration) =>
+        StoredEpisodes.FindProblem(configuration);
 
     /// <summary>Trains to the end, or until it is told to stop.</summary>
-    /// <param name="resume">Go on from the newest good checkpoint, if there is one.</param>
-    /// <param name="stop">When set, a checkpoint is written and null returned.</param>
-    /// <returns>What result.json says, or null when stopped.</returns>
-    /// <exception cref="TrainingException">The loss is not a number any more, or no device.</exception>
+    /// <param name="resume">Whether to go on from the newest good checkpoint, if there is one.</param>
+    /// <param name="stop">Makes training write a checkpoint and return null.</param>
+    /// <returns>The content of result.json, or null if training was stopped.</returns>
+    /// <exception cref="TrainingException">The loss is not finite, or the device or a store cannot be used.</exception>
     /// <exception cref="CheckpointException">There are checkpoints, and all are damaged.</exception>
+    /// <exception cref="InvalidDataException">A checkpoint or the initial weights do not fit the network.</exception>
     public RunResult? Train(bool resume = false, CancellationToken stop = default)
     {
         try
         {
             return Run(resume, stop);
         }
-        catch (Exception e) when (StoredEpisodes.Failure(e) is { } failure)
+        catch (Exception e) when (StoredEpisodes.FindFailure(e) is { } failure)
         {
             throw new TrainingException(failure.Message);
         }
@@ -82,7 +88,7 @@ public sealed class TrainingRun
             throw new TrainingException(problem);
 
         using var everything = NewDisposeScope();
-        using var learner = Learns?.Invoke(device) ?? Learner.Of(_configuration, device, _log, stop);
+        using var learner = Learns?.Invoke(device) ?? Learner.Create(_configuration, device, _log, stop);
         var network = learner.Network;
         using var optimizer = optim.Adam(
             network.parameters(),
@@ -101,7 +107,7 @@ public sealed class TrainingRun
             Network = network,
             Optimizer = optimizer,
             Data = data,
-            Beside = kept?.Tensors ?? new Dictionary<string, Tensor>(),
+            Others = kept?.Tensors ?? new Dictionary<string, Tensor>(),
             Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
         };
 
@@ -118,23 +124,17 @@ public sealed class TrainingRun
                 course.Interrupt();
                 return null;
             }
-            var mark = _configuration.Model.Retrieval is { Store: RetrievalConfiguration.Postgres }
-                ? course.Here()
+            var mark = _configuration.Model.Find<RetrievalConfiguration>() is { Store: RetrievalConfiguration.Postgres }
+                ? course.SetMark()
                 : null;
             try
             {
                 course.Take(TrainStep(state, learner, clipped, kept));
                 course.Record(course.TestDue ? learner.Test(state.Step) : null);
             }
-            catch (Exception e) when (mark is not null && StoredEpisodes.Failure(e) is { } failure)
+            catch (Exception e) when (mark is not null && StoredEpisodes.FindFailure(e) is { } failure)
             {
-                course.BackTo(mark);
-                _log.Warning(
-                    "Step {Step} was broken off: {Reason}. A checkpoint of step {Before} was written",
-                    mark.Step + 1,
-                    failure.Message,
-                    mark.Step
-                );
+                Abandon(course, mark, failure);
                 if (stop.IsCancellationRequested)
                     return null;
                 throw;
@@ -143,10 +143,21 @@ public sealed class TrainingRun
         return course.Finish(device, () => learner.Test(state.Step));
     }
 
+    private void Abandon(RunCourse course, RunCourse.Mark mark, StoreException failure)
+    {
+        course.SaveMark(mark);
+        _log.Warning(
+            "Step {Step} was abandoned: {Reason}. A checkpoint of step {Before} was written",
+            mark.Step + 1,
+            failure.Message,
+            mark.Step
+        );
+    }
+
     private StepScore TrainStep(TrainingState state, Learner learner, ClippedAdam optimizer, KeptTasks? kept)
     {
         using var scope = NewDisposeScope();
-        var (loss, accuracy) = learner.Gradients(state.Curriculum.Horizon, state.Data);
+        var (loss, accuracy) = learner.ComputeGradients(state.Curriculum.Horizon, state.Data);
         var training = _configuration.Training;
         Tensor? noise = null;
         if (training.GradientNoise > 0)

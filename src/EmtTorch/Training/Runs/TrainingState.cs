@@ -8,33 +8,36 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Training;
 
+/// <summary>The test with the lowest loss of a run.</summary>
+internal readonly record struct BestTest(long Step, double Loss, double Accuracy);
+
 /// <summary>
-/// All that training goes on from, and its form in a safetensors file: every parameter under its module path, Adam's
-/// averages under `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` and the path, its step counts under
-/// `optimizer.step`, the generators under `random.`, and the counters in the metadata.
+/// The state of training, and its form in a checkpoint: every parameter under its module path, Adam's averages under
+/// `optimizer.exp_avg.` and `optimizer.exp_avg_sq.` with the path, its step counts as `optimizer.step`, the generator
+/// as `random.data`, counters and configuration in the metadata.
 /// </summary>
 internal sealed class TrainingState
 {
     public required nn.Module Network { get; init; }
     public required Adam Optimizer { get; init; }
 
-    /// <summary>Where training batches come from; always the CPU's.</summary>
+    /// <summary>The generator of training batches, on the CPU.</summary>
     public required Generator Data { get; init; }
     public required Curriculum Curriculum { get; init; }
 
-    /// <summary>What else training adds to as it goes on, by name; in a file under `optimizer.` and the name.</summary>
-    public IReadOnlyDictionary<string, Tensor> Beside { get; init; } = new Dictionary<string, Tensor>();
+    /// <summary>Further tensors that training changes, by name; in a checkpoint as `optimizer.NAME`.</summary>
+    public IReadOnlyDictionary<string, Tensor> Others { get; init; } = new Dictionary<string, Tensor>();
 
     public long Step { get; set; }
     public double Seconds { get; set; }
 
-    /// <summary>Evaluations in a row that reached the early stop's accuracy.</summary>
+    /// <summary>The number of tests in a row that reached the accuracy of the early stop.</summary>
     public int Streak { get; set; }
 
-    /// <summary>The evaluation with the lowest loss so far; step 0 where there was none.</summary>
-    public (long Step, double Loss, double Accuracy) Best { get; set; } = (0, double.PositiveInfinity, double.NaN);
+    /// <summary>The test with the lowest loss so far; step 0 if there was none.</summary>
+    public BestTest Best { get; set; } = new(0, double.PositiveInfinity, double.NaN);
 
-    /// <summary>What the network stores of documents; null where it does not.</summary>
+    /// <summary>The network's stores of episodes, or null if it has none.</summary>
     public EpisodicStores? Stores => (Network as EpisodicTransformer)?.Stores;
 
     public Dictionary<string, SafetensorsTensor> Tensors()
@@ -47,7 +50,7 @@ internal sealed class TrainingState
             tensors[$"optimizer.exp_avg.{name}"] = StoredTensors.Store(states[name].exp_avg);
             tensors[$"optimizer.exp_avg_sq.{name}"] = StoredTensors.Store(states[name].exp_avg_sq);
         }
-        foreach (var (name, tensor) in Beside)
+        foreach (var (name, tensor) in Others)
             tensors[$"optimizer.{name}"] = StoredTensors.Store(tensor);
         var steps = states.Values.Select(s => s.step).ToArray();
         tensors["optimizer.step"] = new("I64", [steps.Length], MemoryMarshal.AsBytes<long>(steps).ToArray());
@@ -58,19 +61,12 @@ internal sealed class TrainingState
         return tensors;
     }
 
-    /// <summary>The counters, and the configuration that says what the tensors belong to.</summary>
-    /// <param name="configuration">The configuration.</param>
-    /// <param name="storesAreThere">Whether stores can be asked; not where one is away.</param>
-    public Dictionary<string, string> Metadata(string configuration, bool storesAreThere = true)
+    /// <summary>The metadata of a checkpoint.</summary>
+    /// <param name="configuration">The configuration that the tensors belong to, as JSON.</param>
+    /// <param name="storesAnswer">Whether the stores can be asked for their counts; false while one is away.</param>
+    public Dictionary<string, string> Metadata(string configuration, bool storesAnswer = true)
     {
-        var metadata = Counters(configuration);
-        if (Stores is not null)
-            StoredEpisodes.Save(Stores, metadata, counted: storesAreThere);
-        return metadata;
-    }
-
-    private Dictionary<string, string> Counters(string configuration) =>
-        new()
+        var metadata = new Dictionary<string, string>
         {
             ["format"] = "pt",
             ["configuration"] = configuration,
@@ -83,12 +79,14 @@ internal sealed class TrainingState
             ["best_test_accuracy"] = Text(Best.Accuracy),
             ["random_device"] = nameof(DeviceType.CPU),
         };
+        if (Stores is not null)
+            StoredEpisodes.Save(Stores, metadata, counted: storesAnswer);
+        return metadata;
+    }
 
-    /// <summary>
-    /// Goes on from a checkpoint. A file with weights alone sets the weights and leaves the rest as at the start.
-    /// </summary>
-    /// <param name="file">The checkpoint, or weights.</param>
-    /// <param name="warn">Told what could not be taken over.</param>
+    /// <summary>Restores a checkpoint. From a file of weights only the weights are taken.</summary>
+    /// <param name="file">The checkpoint, or the weights.</param>
+    /// <param name="warn">Takes messages about what could not be restored.</param>
     /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
     public void Restore(SafetensorsFile file, Action<string> warn)
     {
@@ -97,7 +95,7 @@ internal sealed class TrainingState
             StoredEpisodes.Restore(Stores, file);
         if (!file.Tensors.ContainsKey("optimizer.step"))
         {
-            warn("The file holds weights alone: optimizer, random state and step begin anew.");
+            warn("The file holds only weights: optimizer, random state and step start from the beginning.");
             return;
         }
         var states = States();
@@ -109,7 +107,7 @@ internal sealed class TrainingState
             StoredTensors.Load(file, $"optimizer.exp_avg_sq.{name}", state.exp_avg_sq);
             state.step = steps[i++];
         }
-        foreach (var (name, tensor) in Beside)
+        foreach (var (name, tensor) in Others)
             StoredTensors.Load(file, $"optimizer.{name}", tensor);
         if (file.Metadata["random_device"] == nameof(DeviceType.CPU))
         {
@@ -120,22 +118,21 @@ internal sealed class TrainingState
         else
         {
             warn(
-                $"The checkpoint was written on {file.Metadata["random_device"]}: the random state can't be taken over, so the batches from here on are others."
+                $"The checkpoint was written on {file.Metadata["random_device"]}, whose random state the CPU cannot "
+                    + "take over: the batches from here on differ from those of the interrupted run."
             );
         }
 
-        Step = long.Parse(file.Metadata["step"], CultureInfo.InvariantCulture);
-        Seconds = double.Parse(file.Metadata["seconds"], CultureInfo.InvariantCulture);
-        Streak = int.Parse(file.Metadata["early_stop_streak"], CultureInfo.InvariantCulture);
-        Best = (
-            long.Parse(file.Metadata["best_step"], CultureInfo.InvariantCulture),
-            double.Parse(file.Metadata["best_test_loss"], CultureInfo.InvariantCulture),
-            double.Parse(file.Metadata["best_test_accuracy"], CultureInfo.InvariantCulture)
-        );
-        Curriculum.Position = int.Parse(file.Metadata["curriculum_position"], CultureInfo.InvariantCulture);
+        T Read<T>(string key)
+            where T : IParsable<T> => T.Parse(file.Metadata[key], CultureInfo.InvariantCulture);
+        Step = Read<long>("step");
+        Seconds = Read<double>("seconds");
+        Streak = Read<int>("early_stop_streak");
+        Best = new(Read<long>("best_step"), Read<double>("best_test_loss"), Read<double>("best_test_accuracy"));
+        Curriculum.Position = Read<int>("curriculum_position");
     }
 
-    // In the order of the parameters, which is the optimizer's.
+    // Adam's states by parameter. The optimizer's are in the order of the parameters.
     private Dictionary<string, Adam.State> States() =>
         Network
             .named_parameters()

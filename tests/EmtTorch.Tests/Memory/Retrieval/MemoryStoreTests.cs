@@ -233,7 +233,7 @@ public sealed class MemoryStoreTests
         AreThose(store.Search(query)(), BruteForce([old, first, then], query, shared: true));
         Assert.That(
             () => store.Write(Entries(0, 0, 1, 20, 1, 4, 5)),
-            Throws.InvalidOperationException.With.Message.Contains("generation 0 are over")
+            Throws.InvalidOperationException.With.Message.Contains("generation 0 are closed")
         );
         store.Forget(EpisodicStores.Tests);
         store.ForgetFrom(1);
@@ -251,15 +251,15 @@ public sealed class MemoryStoreTests
         using var store = new MemoryStore();
         byte[] any = [.. Enumerable.Range(0, 256).Select(i => (byte)i)];
         store.Write(Entries(0, 3, 1, 0, 2, 4, 1, [any, null]));
-        Assert.That(store.TextOf(0, 3, 0), Is.EqualTo(any));
-        Assert.That((store.TextOf(0, 3, 1), store.TextOf(0, 2, 0)), Is.EqualTo((default(byte[]), default(byte[]))));
+        Assert.That(store.ReadText(0, 3, 0), Is.EqualTo(any));
+        Assert.That((store.ReadText(0, 3, 1), store.ReadText(0, 2, 0)), Is.EqualTo((default(byte[]), default(byte[]))));
         Assert.That(
             () => store.Write(Entries(0, 3, 1, 2, 2, 5, 1)),
-            Throws.ArgumentException.With.Message.Contains("keys have 5 numbers, those that are stored 4")
+            Throws.ArgumentException.With.Message.Contains("has shape (2, 5), not (…, 4)")
         );
         Assert.That(
             () => store.Search(Query(0, 3, 1, [2], 3, 1, 1)),
-            Throws.ArgumentException.With.Message.Contains("queries have 3 numbers")
+            Throws.ArgumentException.With.Message.Contains("has shape (1, 3), not (…, 4)")
         );
         Assert.That(
             () => store.Write(Entries(0, 3, 1, 2, 2, 4, 1, [any])),
@@ -270,6 +270,6 @@ public sealed class MemoryStoreTests
             Throws.ArgumentException
         );
         store.Forget(0);
-        Assert.That(store.TextOf(0, 3, 0), Is.Null);
+        Assert.That(store.ReadText(0, 3, 0), Is.Null);
     }
 }

@@ -1,4 +1,5 @@
 using EmtTorch.Configuration;
+using EmtTorch.Memory;
 using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
 using EmtTorch.Settings;
@@ -166,7 +167,8 @@ public sealed class RetrievalMemoryTests
         var h = randn([1, length, d], dtype: ScalarType.Float64);
         Tensor contexts = randn([1, length, d], dtype: ScalarType.Float64),
             context = randn([1, d], dtype: ScalarType.Float64);
-        var found = memory.End(h, memory.Begin(h, drift ? contexts : null, drift ? context : null, null, default));
+        var input = new BlockInput(h, drift ? contexts : null, 0) { ContextBefore = drift ? context : null };
+        var found = memory.Read(input, memory.FirstState(1, CPU)).Added;
 
         var weights = memory.named_parameters().ToDictionary(p => p.name, p => p.parameter.data<double>().ToArray());
         double[] Times(double[] matrix, double[] x) =>
@@ -221,7 +223,7 @@ public sealed class RetrievalMemoryTests
             Store = store,
         };
         var h = randn([1, 64, 256]);
-        memory.Begin(h, null, null, null, default);
+        memory.Begin(new(h, null, 0), memory.FirstState(1, CPU));
         var (keys, queries) = (
             store.Written!.Keys[0].data<float>().ToArray(),
             store.Query!.Keys[0].data<float>().ToArray()
@@ -264,7 +266,7 @@ public sealed class RetrievalMemoryTests
             return () => Neighbours.None(1, 1, 1, ScalarType.Float32, CPU);
         }
 
-        public byte[]? TextOf(long generation, long document, long position) => null;
+        public byte[]? ReadText(long generation, long document, long position) => null;
 
         public void Forget(long generation) { }
 
@@ -325,7 +327,7 @@ public sealed class RetrievalMemoryTests
             .Single(p => p.name.EndsWith("retrieval.gate.weight", StringComparison.Ordinal))
             .parameter.flatten();
         var store = (MemoryStore)network.Stores.Blocks[0];
-        var (_, values, sources, _) = store.Content()!.Value;
+        var (_, values, sources, _) = store.Content()!;
         Assert.That(sources.select(1, 0).data<long>().ToArray().Distinct(), Is.EqualTo(new[] { 0L, 1L }));
         Assert.That(values.shape, Is.EqualTo(new long[] { 6, 8 }));
         Assert.That(gate.shape, Is.EqualTo(new long[] { 8 }));

@@ -15,15 +15,18 @@ public sealed class FisherInformationTests
     private static RunConfiguration Rnn(int s = 2, int d = 2) =>
         ConfigurationFile.Parse(
             $$"""
-            { "device": "cpu", "task": { "name": "repeat_copy", "d": {{d}}, "s": {{s}} }, "model": { "hidden_size": 5, "dtype": "float64" } }
+            { "device": "cpu", "task": { "name": "repeat_copy", "d": {{d}}, "s": {{s}} },
+              "model": { "hidden_size": 5, "dtype": "float64" } }
             """
         );
 
     private static RunConfiguration Transformer =>
         ConfigurationFile.Parse(
             """
-            { "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 5, "keys": 3, "values": 3, "noise": 2 } },
-              "model": { "type": "episodic_transformer", "hidden_size": 4, "heads": 1, "layers": 1, "memory": "none", "dtype": "float64" }, "training": { "curriculum": { "horizons": [1] } } }
+            { "device": "cpu", "task": { "segment_recall": { "pairs": 2, "segment_length": 5, "keys": 3, "values": 3,
+              "noise": 2 } },
+              "model": { "type": "episodic_transformer", "hidden_size": 4, "heads": 1, "layers": 1, "memory": "none",
+                "dtype": "float64" }, "training": { "curriculum": { "horizons": [1] } } }
             """
         );
 
@@ -38,7 +41,7 @@ public sealed class FisherInformationTests
         using var learner = new SequenceLearner(Rnn(), CPU);
         var network = (ElmanRnn)learner.Network;
         using var data = new Generator(5);
-        var fisher = FisherInformation.Of(
+        var fisher = FisherInformation.Estimate(
             learner,
             ["rnn.weight_ih", "rnn.weight_hh", "readout.weight"],
             horizon,
@@ -78,7 +81,7 @@ public sealed class FisherInformationTests
         var network = (ElmanRnn)learner.Network;
         using var data = new Generator(1);
         var fisher = Values(
-            FisherInformation.Of(learner, ["readout.weight"], horizon: 1, samples: 6000, data)["readout.weight"]
+            FisherInformation.Estimate(learner, ["readout.weight"], horizon: 1, samples: 6000, data)["readout.weight"]
         ); // (2, 5)
 
         double[] ih = Values(network.InputWeights),
@@ -123,9 +126,15 @@ public sealed class FisherInformationTests
         var configuration = Transformer;
         using var learner = new TokenLearner(configuration, CPU);
         var network = (EpisodicTransformer)learner.Network;
-        const int samples = 1500;
+        const int samples = 700;
         using var data = new Generator(1);
-        var fisher = FisherInformation.Of(learner, ["readout.weight", "embedding.weight"], horizon: 1, samples, data);
+        var fisher = FisherInformation.Estimate(
+            learner,
+            ["readout.weight", "embedding.weight"],
+            horizon: 1,
+            samples,
+            data
+        );
 
         using var fresh = new Generator(2);
         using var quiet = no_grad();
@@ -142,7 +151,7 @@ public sealed class FisherInformationTests
         var expected = matmul((p * (1 - p)).t(), states.square()) / 3000 / 2; // (V, d)
         Assert.That(
             (fisher["readout.weight"] - expected).abs().sum().item<double>(),
-            Is.LessThan(0.08 * expected.sum().item<double>())
+            Is.LessThan(0.12 * expected.sum().item<double>())
         );
         // Of a network whose answers depend on what it reads.
         Assert.That(fisher["embedding.weight"].sum().item<double>(), Is.Positive);

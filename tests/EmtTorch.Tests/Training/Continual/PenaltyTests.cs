@@ -159,7 +159,7 @@ public sealed class PenaltyTests
         try
         {
             SafetensorsFile.Write(path, penalty.Tensors(), new Dictionary<string, string>());
-            using var read = SynapticPenalty.Of(SafetensorsFile.Read(path), network);
+            using var read = SynapticPenalty.Load(SafetensorsFile.Read(path), network);
             Assert.That(Value(read, network, 1), Is.EqualTo(Value(penalty, network, 1)));
             var bytes = File.ReadAllBytes(path);
             bytes[^3] ^= 1;

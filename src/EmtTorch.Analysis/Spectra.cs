@@ -5,18 +5,17 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis;
 
-/// <summary>Eigenvalues of theory and of a learned matrix, and how well they agree.</summary>
+/// <summary>The eigenvalues of theory and of a learned matrix, and their difference.</summary>
 /// <param name="Theory">All eigenvalues of Φ.</param>
-/// <param name="Learned">All eigenvalues of W_hh, or of the Jacobian that stands in its place.</param>
-/// <param name="Threshold">Those of greater magnitude are counted and matched.</param>
-/// <param name="Pairs">Indices into Theory and Learned of the matched ones; none where the counts differ.</param>
-/// <param name="Error">The mean absolute difference of the matched arguments, in radians; null where the counts
-/// differ.</param>
+/// <param name="Learned">All eigenvalues of W_hh, or of the Jacobian that replaces it.</param>
+/// <param name="Threshold">Eigenvalues of greater magnitude are counted and matched.</param>
+/// <param name="Pairs">The indices of matched eigenvalues in Theory and Learned. Empty if the counts differ.</param>
+/// <param name="Error">The mean absolute difference of matched arguments, in radians, or null.</param>
 public sealed record SpectralComparison(
     IReadOnlyList<Complex> Theory,
     IReadOnlyList<Complex> Learned,
     double Threshold,
-    IReadOnlyList<(int Theory, int Learned)> Pairs,
+    IReadOnlyList<EigenvaluePair> Pairs,
     double? Error
 )
 {
@@ -27,32 +26,39 @@ public sealed record SpectralComparison(
     public int CountLearned => Learned.Count(z => z.Magnitude > Threshold);
 }
 
-/// <summary>The spectral error of a trained network (spec: the published Table 1's measure).</summary>
-public static class Spectrum
+/// <summary>A matched pair of eigenvalues.</summary>
+/// <param name="Theory">The index of the one of theory.</param>
+/// <param name="Learned">The index of the learned one.</param>
+public readonly record struct EigenvaluePair(int Theory, int Learned);
+
+/// <summary>Eigenvalues, and the spectral error of a trained network (the measure of Table 1 of the paper).</summary>
+/// <example><code>
+/// var theory = Spectra.Eigenvalues(Circuit.Phi(LinearBinding.Named("t1")));
+/// var comparison = Spectra.Compare(theory, Spectra.Eigenvalues(weights.WeightHh));
+/// Console.WriteLine(comparison.Error);   // radians, or null
+/// </code></example>
+public static class Spectra
 {
     /// <summary>All eigenvalues of a square matrix.</summary>
-    /// <exception cref="ArgumentException">It is not square, or a number in it is not finite.</exception>
+    /// <param name="matrix">(n, n), of any floating type, on any device.</param>
+    /// <exception cref="ArgumentException">It is not square, or a number is not finite.</exception>
     public static Complex[] Eigenvalues(Tensor matrix)
     {
-        if (matrix.shape is not [var n, var m] || n != m)
-        {
-            throw new ArgumentException(
-                $"eigenvalues are those of a square matrix, not of ({string.Join(", ", matrix.shape)})",
-                nameof(matrix)
-            );
-        }
-
-        if (!Matrices.IsFinite(matrix))
-            throw new ArgumentException("the matrix has numbers that are not finite", nameof(matrix));
+        Require.Shape(matrix, [Require.Any, Require.Any]);
+        Require.Shape(matrix, [matrix.shape[0], matrix.shape[0]]);
+        Matrices.RequireFinite(matrix);
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
         return Matrices.ComplexValues(linalg.eigvals(matrix.to_type(ScalarType.Float64)));
     }
 
     /// <summary>
-    /// Matches the eigenvalues above the threshold one to one so that the sum of the differences of their arguments is
-    /// least (an optimal assignment). Differences are taken around the circle: −π and π are the same.
+    /// Matches the eigenvalues above the threshold one to one, with the smallest sum of differences of their arguments
+    /// (an optimal assignment). Differences are taken around the circle: −π and π are the same.
     /// </summary>
+    /// <param name="theory">All eigenvalues of Φ.</param>
+    /// <param name="learned">All learned eigenvalues.</param>
+    /// <param name="threshold">Eigenvalues of greater magnitude are counted and matched.</param>
     public static SpectralComparison Compare(
         IReadOnlyList<Complex> theory,
         IReadOnlyList<Complex> learned,
@@ -77,16 +83,17 @@ public static class Spectrum
             theory,
             learned,
             threshold,
-            [.. match.Select((j, i) => (a[i], b[j]))],
+            [.. match.Select((j, i) => new EigenvaluePair(a[i], b[j]))],
             match.Select((j, i) => cost[i, j]).Average()
         );
     }
 
     /// <summary>
-    /// What a run writes into metrics.jsonl at each test. With a bias W_hh's own eigenvalues say nothing (<see
-    /// cref="NetworkAnalysis.Rest"/>): null then.
+    /// Creates the function that a run calls at each test for the spectral error in metrics.jsonl. It returns null for
+    /// a network with a bias: W_hh then has to be linearised first (<see cref="NetworkAnalysis.Rest"/>).
     /// </summary>
-    public static SpectrumReader Reader(LinearBinding task)
+    /// <param name="task">The task, which gives Φ.</param>
+    internal static SpectrumReader CreateReader(LinearBinding task)
     {
         var theory = Eigenvalues(Circuit.Phi(task));
         return network =>
@@ -99,6 +106,7 @@ public static class Spectrum
         };
     }
 
+    /// <summary>The absolute difference of two arguments around the circle, in radians.</summary>
     internal static double AngleBetween(Complex a, Complex b)
     {
         double difference = Math.Abs(a.Phase - b.Phase);

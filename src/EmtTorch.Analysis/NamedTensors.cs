@@ -1,0 +1,143 @@
+using System.Runtime.InteropServices;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis;
+
+/// <summary>The tensors of a weight file, of which those of an Elman network are taken one by one.</summary>
+/// <param name="file">The file. The states of optimizers and random generators are left out.</param>
+/// <param name="name">Its name in messages.</param>
+internal sealed class NamedTensors(SafetensorsFile file, string name)
+{
+    private readonly Dictionary<string, SafetensorsTensor> _tensors = file
+        .Tensors.Where(t =>
+            !t.Key.StartsWith("optimizer.", StringComparison.Ordinal)
+            && !t.Key.StartsWith("random.", StringComparison.Ordinal)
+        )
+        .ToDictionary();
+
+    private readonly HashSet<string> _taken = [];
+
+    private IEnumerable<string> Rest => _tensors.Keys.Where(key => !_taken.Contains(key));
+
+    /// <summary>All tensors with their shapes.</summary>
+    public override string ToString() =>
+        _tensors.Count == 0
+            ? "nothing"
+            : string.Join(", ", _tensors.Select(t => $"{t.Key} ({string.Join(", ", t.Value.Shape)})"));
+
+    /// <summary>Takes the matrix whose name ends in this.</summary>
+    /// <exception cref="InvalidDataException">There is none, there are several, or it is no matrix.</exception>
+    public Tensor Take(string ending) =>
+        Find(ending, 2) is { } key
+            ? Read(key)
+            : throw new InvalidDataException($"{name} has no …{ending}, so it is not an Elman network. It has {this}");
+
+    /// <summary>Takes the vector whose name ends in this, or returns null.</summary>
+    /// <exception cref="InvalidDataException">There are several, or it has another shape.</exception>
+    public Tensor? TryTake(string ending, long size)
+    {
+        if (Find(ending, 1) is not { } key)
+            return null;
+        var tensor = Read(key);
+        Check(tensor, key, size);
+        return tensor;
+    }
+
+    /// <summary>Takes the one weight that is left, with its bias.</summary>
+    /// <exception cref="InvalidDataException">There is not one weight, or the bias has another shape.</exception>
+    public (Tensor Weight, Tensor? Bias) TakeReadout(long size)
+    {
+        var weights = Rest.Where(k => k.EndsWith("weight", StringComparison.Ordinal)).ToArray();
+        if (weights is not [var key])
+        {
+            throw new InvalidDataException(
+                $"{name} should have one more weight, the readout's, and has {weights.Length}: it has {this}"
+            );
+        }
+        _taken.Add(key);
+        var biasKey = key[..^"weight".Length] + "bias";
+        if (!_tensors.ContainsKey(biasKey) || !_taken.Add(biasKey))
+            return (Read(key), null);
+        var bias = Read(biasKey);
+        Check(bias, "the readout's bias", size);
+        return (Read(key), bias);
+    }
+
+    /// <exception cref="InvalidDataException">A tensor was not taken.</exception>
+    public void RefuseRest()
+    {
+        string[] rest = [.. Rest];
+        string[] more =
+        [
+            .. rest.Where(k =>
+                k.Contains("_l1", StringComparison.Ordinal) || k.EndsWith("_reverse", StringComparison.Ordinal)
+            ),
+        ];
+        if (more.Length > 0)
+        {
+            throw new InvalidDataException(
+                $"{name} also has {string.Join(", ", more)}: only networks of one layer and one direction can be "
+                    + "analysed"
+            );
+        }
+        if (rest.Length > 0)
+        {
+            throw new InvalidDataException(
+                $"{name} has tensors that are not an Elman network's: {string.Join(", ", rest)}"
+            );
+        }
+    }
+
+    /// <exception cref="InvalidDataException">The tensor has another shape.</exception>
+    public void Check(Tensor tensor, string what, params long[] shape)
+    {
+        if (!tensor.shape.AsSpan().SequenceEqual(shape))
+        {
+            throw new InvalidDataException(
+                $"in {name}, {what} is ({string.Join(", ", tensor.shape)}), and should be ({string.Join(", ", shape)})"
+            );
+        }
+    }
+
+    private string? Find(string ending, int rank)
+    {
+        var found = Rest.Where(k => k.Split('.')[^1] is var last && (last == ending || last == ending + "_l0"))
+            .ToArray();
+        if (found.Length == 0)
+            return null;
+        if (found.Length > 1)
+        {
+            throw new InvalidDataException(
+                $"{name} has more than one {ending}: {string.Join(", ", found)}; only one layer can be analysed"
+            );
+        }
+        _taken.Add(found[0]);
+        int dimensions = _tensors[found[0]].Shape.Length;
+        return dimensions == rank
+            ? found[0]
+            : throw new InvalidDataException(
+                $"in {name}, {found[0]} has {dimensions} dimensions: there should be {rank}"
+            );
+    }
+
+    private Tensor Read(string key)
+    {
+        var tensor = _tensors[key];
+        double[] values = tensor.DType switch
+        {
+            "F64" => MemoryMarshal.Cast<byte, double>(tensor.Data.Span).ToArray(),
+            "F32" => Array.ConvertAll(MemoryMarshal.Cast<byte, float>(tensor.Data.Span).ToArray(), x => (double)x),
+            "F16" => Array.ConvertAll(MemoryMarshal.Cast<byte, Half>(tensor.Data.Span).ToArray(), x => (double)x),
+            // bfloat16 is the upper half of a float32.
+            "BF16" => Array.ConvertAll(
+                MemoryMarshal.Cast<byte, ushort>(tensor.Data.Span).ToArray(),
+                x => (double)BitConverter.UInt32BitsToSingle((uint)x << 16)
+            ),
+            var other => throw new InvalidDataException(
+                $"in {name}, {key} is of dtype {other}: it should be F64, F32, F16 or BF16"
+            ),
+        };
+        return torch.tensor(values, tensor.Shape);
+    }
+}

@@ -1,0 +1,422 @@
+using System.Numerics;
+using System.Text.Json.Nodes;
+using EmtTorch.Analysis.Charts;
+using EmtTorch.Settings;
+using EmtTorch.Tasks;
+using TorchSharp;
+using static System.FormattableString;
+using static EmtTorch.Analysis.Runs.Finding;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Analysis.Runs;
+
+/// <summary>
+/// Networks on linear variable binding, compared with the circuit that the theory predicts: its spectrum, its
+/// variables, interventions on them and how they are loaded (<see cref="NetworkAnalysis"/>).
+/// </summary>
+[Named("variable_binding")]
+internal sealed class BindingAnalysis : INetworkAnalysis
+{
+    /// <summary>Steps of the example that the report shows, in units of s.</summary>
+    private const int Periods = 7;
+
+    /// <exception cref="ArgumentException">The input of the options is none for this task.</exception>
+    public IEnumerable<Finding> Analyze(TrainedNetwork network, AnalysisOptions options)
+    {
+        if (!network.Configuration.Task.IsLinearBinding)
+            return [];
+        var task = network.Configuration.Task.ToLinearBinding();
+        var example = ExampleInput.Parse(options.Input, task.S, task.D);
+        using var analysis = NetworkAnalysis.Of(network.Weights, task, options);
+        return
+        [
+            new("test_accuracy", analysis.Accuracy)
+            {
+                Title = "test accuracy",
+                Format = "P2",
+                Meaning = "the share of output bits with the right sign",
+                Sentence = analysis.Accuracy is { } accuracy
+                    ? Invariant($"It continues the task with {accuracy:P2} of output bits right.")
+                    : null,
+                Circuit = Charts(network, analysis, example, options.Input),
+                Problems = analysis.Problems,
+            },
+            Fact("test_horizon", options.TestHorizon),
+            .. Spectrum(analysis, options),
+            .. Memories(analysis),
+            .. Interventions(analysis),
+            Loading(analysis.Loading),
+            Fact("spectrum_theory", Points(analysis.Spectrum?.Theory)),
+            Fact("spectrum_learned", Points(analysis.Spectrum?.Learned)),
+        ];
+    }
+
+    private static IEnumerable<Finding> Spectrum(NetworkAnalysis analysis, AnalysisOptions options)
+    {
+        var (spectrum, cycles) = (analysis.Spectrum, analysis.Cycles);
+        yield return SpectralError(spectrum);
+        yield return Fact("eigenvalues_theory", spectrum?.CountTheory);
+        yield return Eigenvalues(spectrum) with
+        {
+            Sentence = spectrum switch
+            {
+                null => null,
+                { Error: { } error } =>
+                    $"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, "
+                        + Invariant($"{error:F5} rad off on average."),
+                _ => $"Its spectrum is not the circuit's: it has {spectrum.CountLearned} persistent eigenvalues, and "
+                    + $"theory has {spectrum.CountTheory}{CyclesFound(cycles)}.",
+            },
+        };
+        yield return Fact("spectral_threshold", options.Memories.SpectralThreshold);
+        yield return Fact(
+            "cycles",
+            cycles is null
+                ? null
+                : ToJson(
+                    cycles.All,
+                    c => new JsonObject
+                    {
+                        ["length"] = c.Length,
+                        ["count"] = c.Count,
+                        ["learned"] = c.Learned,
+                    }
+                )
+        );
+        yield return Fact("cycles_theory", cycles?.Count);
+        yield return Fact("cycles_learned", cycles?.Learned);
+        yield return Fact("cycles_error", ToJson(cycles?.Error));
+    }
+
+    /// <summary>The spectral error of any network that theory has a spectrum for.</summary>
+    internal static Finding SpectralError(SpectralComparison? spectrum) =>
+        new("spectral_error", spectrum?.Error ?? double.NaN)
+        {
+            Title = "spectral error",
+            Format = "F5",
+            Meaning = "the mean difference between the angles of matched eigenvalues, in radians",
+        };
+
+    /// <summary>How many persistent eigenvalues such a network has.</summary>
+    internal static Finding Eigenvalues(SpectralComparison? spectrum) =>
+        new("eigenvalues_learned", spectrum?.CountLearned ?? double.NaN)
+        {
+            Title = "eigenvalues (theory, learned)",
+            Format = "0",
+            Meaning = "how many eigenvalues are above the threshold in magnitude",
+            Cell = spectrum is null ? null : $"{spectrum.CountTheory}, {spectrum.CountLearned}",
+        };
+
+    /// <summary>Which cycles a network has whose spectrum is not the circuit's.</summary>
+    private static string CyclesFound(CycleComparison? found)
+    {
+        if (found is not { Learned: > 0 } cycles)
+            return "";
+        var lacking = cycles
+            .All.Where(c => c.Learned < c.Count)
+            .Select(c => c.Count == 1 ? $"{c.Length}" : $"{c.Length} ({c.Count - c.Learned} of {c.Count})")
+            .ToList();
+        var without =
+            lacking.Count == 0
+                ? ""
+                : $", without {(lacking.Count == 1 ? "that" : "those")} of length {string.Join(", ", lacking)}";
+        return $"; among them are {cycles.Learned} of the circuit's {cycles.Count} cycles, "
+            + Invariant($"{cycles.Error:F5} rad off{without}");
+    }
+
+    private static IEnumerable<Finding> Memories(NetworkAnalysis analysis)
+    {
+        var memories = analysis.Memories;
+        yield return new("grounding") { Cell = memories is null ? null : VariableMemories.Name(memories.Grounding) };
+        yield return new("live_entries", memories?.Live.Count ?? double.NaN)
+        {
+            Title = "live entries",
+            Format = "F0",
+            Meaning = "how many numbers of the history are ever read again",
+            Sentence = memories is null ? null : Motion(memories, analysis.Task),
+        };
+        yield return new("phi_error", memories?.PhiError ?? double.NaN)
+        {
+            Title = "Φ error",
+            Format = "P2",
+            Meaning = "how far W_hh in the basis of variables is from the circuit's Φ",
+        };
+        yield return Fact("phi_error_unscaled", ToJson(memories?.PhiErrorUnscaled));
+        yield return Fact("gain", ToJson(memories?.Gain));
+        yield return Fact("condition", ToJson(memories?.Condition));
+    }
+
+    private static string Motion(VariableMemories memories, LinearBinding task)
+    {
+        var gain =
+            Math.Abs(memories.Gain - 1) < 0.02
+                ? ""
+                : Invariant($" Its eigenvalues are {Times(memories.Gain)} theory's size; tanh compensates.");
+        int variables = memories.Live.Select(j => j / task.D).Distinct().Count();
+        var kept = $"It keeps {memories.Live.Count} numbers in {variables} variables; ";
+        return memories.PhiError switch
+        {
+            null => $"{kept}whether they move as in the circuit cannot be told.",
+            >= NetworkAnalysis.NoCircuit => Invariant(
+                $"No circuit was found in it: W_hh differs from Φ by {memories.PhiError:P0}."
+            ),
+            { } phi => kept + Invariant($"W_hh in this basis differs from the circuit by {phi:P1}.{gain}"),
+        };
+    }
+
+    private static IEnumerable<Finding> Interventions(NetworkAnalysis analysis)
+    {
+        var memories = analysis.Memories;
+        yield return new("intervention_accuracy", analysis.InterventionAccuracy ?? double.NaN)
+        {
+            Title = "interventions",
+            Format = "P2",
+            Meaning = "the share of output bits that are as predicted after a variable was changed",
+        };
+        yield return Fact(
+            "interaction_blocks",
+            analysis.Blocks is { } b
+                ? new JsonObject
+                {
+                    ["memory_to_memory"] = ToJson(b.MemoryToMemory),
+                    ["rest_to_memory"] = ToJson(b.RestToMemory),
+                    ["memory_to_rest"] = ToJson(b.MemoryToRest),
+                    ["rest_to_rest"] = ToJson(b.RestToRest),
+                }
+                : null
+        );
+        yield return new("groundings")
+        {
+            Data = ToJson(
+                analysis.Groundings,
+                g => new JsonObject
+                {
+                    ["grounding"] = VariableMemories.Name(g.Grounding),
+                    ["phi_error"] = ToJson(g.PhiError),
+                    ["phi_error_unscaled"] = ToJson(g.PhiErrorUnscaled),
+                    ["condition"] = ToJson(g.Condition),
+                    ["intervention_accuracy"] = ToJson(g.InterventionAccuracy),
+                    ["problem"] = g.Problem,
+                }
+            ),
+            Table = new(
+                "Groundings. Φ error with tanh's gain taken out, and in brackets of W_hh as it is; the condition "
+                    + "number of Ψ; the share of bits as predicted after interventions.",
+                ["grounding", "Φ error", "condition", "interventions"],
+                [
+                    .. analysis.Groundings.Select(g =>
+                        (string[])
+                            [
+                                VariableMemories.Name(g.Grounding),
+                                $"{NumberText.Fixed(g.PhiError, "P2")} ({NumberText.Fixed(g.PhiErrorUnscaled, "P2")})",
+                                NumberText.Fixed(g.Condition, "G3"),
+                                NumberText.Fixed(g.InterventionAccuracy, "P2"),
+                            ]
+                    ),
+                ]
+            ),
+        };
+        yield return new("interventions")
+        {
+            Data = ListInterventions(analysis.Interventions),
+            Sentence = analysis.Interventions.Count == 0 ? null : AfterInterventions(analysis.Interventions),
+        };
+    }
+
+    private static string AfterInterventions(IReadOnlyList<InterventionResult> interventions)
+    {
+        string Kind(InterventionKind kind) =>
+            interventions.Where(i => i.Kind == kind).ToArray() is { Length: > 0 } some
+                ? Invariant($"{some.Average(i => i.Accuracy):P1}")
+                : NumberText.Nothing;
+        return $"After interventions its outputs are as predicted: {Kind(InterventionKind.Write)} written, "
+            + $"{Kind(InterventionKind.Erase)} erased, {Kind(InterventionKind.Swap)} swapped; "
+            + $"{Kind(InterventionKind.None)} untouched.";
+    }
+
+    /// <summary>Interventions in analysis.json.</summary>
+    internal static JsonArray ListInterventions(IReadOnlyList<InterventionResult> interventions) =>
+        ToJson(
+            interventions,
+            i => new JsonObject
+            {
+                ["kind"] = i.Kind.ToString().ToLowerInvariant(),
+                ["variable"] = i.Variable == 0 ? null : i.Variable,
+                ["other"] = i.Other == 0 ? null : i.Other,
+                ["accuracy"] = ToJson(i.Accuracy),
+                ["affected_accuracy"] = ToJson(i.AffectedAccuracy),
+            }
+        );
+
+    private static Finding Loading(LoadingResult? loading)
+    {
+        if (loading is null)
+            return Fact("loading", null);
+        static string Fixed(double value, string format = "F2") => NumberText.Fixed(value, format);
+        var last = loading.Steps.Count > 0 ? loading.Steps[^1] : null;
+        return new("loading")
+        {
+            Data = ToJson(
+                loading.Steps,
+                l => new JsonObject
+                {
+                    ["step"] = l.Step,
+                    ["input_weight"] = ToJson(l.InputWeight),
+                    ["feedback_weight"] = ToJson(l.FeedbackWeight),
+                    ["explained"] = ToJson(l.Explained),
+                    ["agree"] = ToJson(l.Agree),
+                    ["disagree"] = ToJson(l.Disagree),
+                    ["sign_right"] = ToJson(l.SignRight),
+                    ["saturated"] = ToJson(l.Saturated),
+                }
+            ),
+            Figures = [.. LoadingFigures.Of(loading)],
+            Sentence =
+                last is null || !double.IsFinite(last.InputWeight) ? null
+                : double.IsNaN(last.FeedbackWeight) ? $"{Received(last)}; there is no feedback yet."
+                : $"{Received(last)} and the feedback f with weight {Weight(last.FeedbackWeight)}; its sign is the "
+                    + Invariant($"input's in {last.SignRight:P0}."),
+            Table = last is null
+                ? null
+                : new(
+                    "Loading, at the last input step. The newest variable receives a u + b f; its contents times u "
+                        + "where f agrees with u and where it does not; a linear network of one phase has 1, 1, 2 and 0.",
+                    ["a", "b", "R²", "agree", "disagree", "right sign", "saturated units"],
+                    [
+                        [
+                            Fixed(last.InputWeight),
+                            Fixed(last.FeedbackWeight),
+                            Fixed(last.Explained),
+                            Fixed(last.Agree),
+                            Fixed(last.Disagree),
+                            Fixed(last.SignRight, "P1"),
+                            Fixed(last.Saturated, "P1"),
+                        ],
+                    ]
+                ),
+        };
+    }
+
+    private static string Received(LoadingStep last) =>
+        $"The newest variable receives the input with weight {Weight(last.InputWeight)}";
+
+    private static string Weight(double weight) =>
+        weight.ToString(Math.Abs(weight) < 1e4 ? "F2" : "G3", System.Globalization.CultureInfo.InvariantCulture);
+
+    private static string Times(double factor) => $"{Weight(factor)} times";
+
+    /// <summary>Eigenvalues in analysis.json, each as [real, imaginary].</summary>
+    internal static JsonArray? Points(IReadOnlyList<Complex>? values) =>
+        values is null ? null : ToJson(values, z => new JsonArray(z.Real, z.Imaginary));
+
+    private static CircuitCharts Charts(
+        TrainedNetwork network,
+        NetworkAnalysis analysis,
+        double[][] example,
+        string input
+    )
+    {
+        var task = analysis.Task;
+        var why = analysis.Problems.Count > 0 ? analysis.Problems[^1] : "there are no variable memories";
+        ReportChart[] ofMemories =
+        [
+            ReportChart.WeightsVariables,
+            ReportChart.Variables,
+            ReportChart.Interventions,
+            ReportChart.Participation,
+        ];
+        return new()
+        {
+            Variables = task.S,
+            Components = task.D,
+            WeightsVariables = analysis.Decomposition is { } decomposition
+                ? Spread(decomposition, analysis.Memories!, task.S * task.D)
+                : null,
+            Spectrum = analysis.Spectrum is { } spectrum
+                ? new()
+                {
+                    Theory = [.. spectrum.Theory.Select(z => new[] { z.Real, z.Imaginary })],
+                    Learned = [.. spectrum.Learned.Select(z => new[] { z.Real, z.Imaginary })],
+                    SpectralError = spectrum.Error,
+                    Threshold = spectrum.Threshold,
+                }
+                : null,
+            Examples =
+                network.Weights.WhyUnusable() is null && network.Weights.Dimension == task.D
+                    ?
+                    [
+                        Show(analysis, $"{(input.Length <= 20 ? input : "your input")} as bit vectors", example),
+                        Show(analysis, "random ±1", Random(task)),
+                    ]
+                    : null,
+            Interventions =
+                analysis.Interventions.Count == 0
+                    ? null
+                    :
+                    [
+                        .. analysis.Interventions.Select(i => new Intervention(
+                            i.Kind.ToString().ToLowerInvariant(),
+                            i.Variable == 0 ? null : i.Variable,
+                            i.Accuracy
+                        )),
+                    ],
+            Participation = analysis.Memories?.Participation(),
+            Groundings =
+            [
+                .. analysis.Groundings.Select(g => new GroundingRow(
+                    VariableMemories.Name(g.Grounding),
+                    g.PhiError,
+                    g.InterventionAccuracy,
+                    g.Condition,
+                    g.Problem,
+                    g.Grounding == analysis.Memories?.Grounding
+                )),
+            ],
+            Skipped = analysis.Memories is null ? ofMemories.ToDictionary(c => c, _ => why) : [],
+        };
+    }
+
+    private static ExampleData Show(NetworkAnalysis analysis, string label, double[][] inputs)
+    {
+        var run = analysis.Run(inputs, Periods * analysis.Task.S);
+        return new()
+        {
+            Label = label,
+            InputSteps = inputs.Length,
+            Inputs = inputs,
+            HiddenState = run.Hidden,
+            Contents = run.Contents,
+            Outputs = run.Outputs,
+        };
+    }
+
+    private static double[][] Random(LinearBinding task)
+    {
+        using var generator = new Generator(1, CPU);
+        return Matrices.Rows(
+            randint(0, 2, [task.S, task.D], dtype: ScalarType.Float64, generator: generator).mul_(2).sub_(1)
+        );
+    }
+
+    /// <summary>
+    /// The matrix with empty rows and columns for history entries that are not live, so that every variable has its
+    /// place.
+    /// </summary>
+    private static double[][] Spread(MemoryDecomposition decomposition, VariableMemories memories, int entries)
+    {
+        var compact = Matrices.Rows(decomposition.Interactions);
+        int live = memories.Live.Count,
+            size = entries + compact.Length - live;
+        var place = Enumerable
+            .Range(0, compact.Length)
+            .Select(i => i < live ? memories.Live[i] : entries + i - live)
+            .ToArray();
+        var spread = Enumerable.Range(0, size).Select(_ => Enumerable.Repeat(double.NaN, size).ToArray()).ToArray();
+        for (int i = 0; i < compact.Length; i++)
+        {
+            for (int j = 0; j < compact.Length; j++)
+                spread[place[i]][place[j]] = compact[i][j];
+        }
+        return spread;
+    }
+}

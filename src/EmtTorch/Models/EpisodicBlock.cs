@@ -1,0 +1,131 @@
+using EmtTorch.Memory;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace EmtTorch.Models;
+
+/// <summary>One block: attention and memories side by side, then the feed-forward network.</summary>
+internal sealed class EpisodicBlock : nn.Module
+{
+    private readonly LayerNorm? norm1,
+        norm2; // none in the seed's form
+    private readonly DriftingContext? drift;
+    private readonly CausalAttention? attention;
+    private readonly List<NamedMemory> _memories; // in the order of reading
+    private readonly (Projection Expand, Projection Contract) _feedForward;
+
+    private sealed record NamedMemory(MemorySettings Settings, BlockMemory Memory);
+
+    public EpisodicBlock(ModelConfiguration model)
+        : base(nameof(EpisodicBlock))
+    {
+        long d = model.HiddenSize,
+            wide = model.FeedForwardSize ?? 4 * d;
+        var block = model.Block;
+        if (model.Residual == "pre_norm")
+            (norm1, norm2) = (nn.LayerNorm(d, dtype: block.Dtype), nn.LayerNorm(d, dtype: block.Dtype));
+        if (model.Drift)
+            drift = new(block);
+        if (model.Attention)
+            attention = new(model);
+
+        // Seeds depend on the order in which first weights are drawn, and checkpoints on the order of parameters.
+        _memories = Create(p => p < MemoryPlace.Third);
+        _feedForward = (new(d, wide, block), new(wide, d, block));
+        _memories.AddRange(Create(p => p >= MemoryPlace.Third));
+        RegisterComponents(); // the fields that are modules: norms, context, attention
+        Register(p => p < MemoryPlace.Last);
+        register_module("expand", _feedForward.Expand);
+        register_module("contract", _feedForward.Contract);
+        Register(p => p == MemoryPlace.Last);
+        this.KeepParameters();
+
+        List<NamedMemory> Create(Func<MemoryPlace, bool> isNow) =>
+            [.. model.BlockMemories.Where(m => isNow(m.Place)).Select(m => new NamedMemory(m, m.Create(block)))];
+        void Register(Func<MemoryPlace, bool> isNow)
+        {
+            foreach (var (settings, memory) in _memories.Where(m => isNow(m.Settings.Place)))
+                register_module(settings.ModuleName, memory);
+        }
+    }
+
+    /// <summary>The block's memories, in the order in which their reads are added.</summary>
+    public IEnumerable<BlockMemory> Memories => _memories.Select(m => m.Memory);
+
+    /// <summary>The weights of the feed-forward network.</summary>
+    public IEnumerable<Parameter> FeedForwardWeights =>
+        _feedForward.Expand.parameters().Concat(_feedForward.Contract.parameters());
+
+    public LayerState FirstState(long batch, Device device) =>
+        new(null, null, drift?.FirstState(batch, device))
+        {
+            Memories = _memories.ToDictionary(m => m.Settings.Name, m => m.Memory.FirstState(batch, device)),
+        };
+
+    /// <summary>Whether a state has what this block carries on.</summary>
+    public bool Fits(LayerState state) =>
+        state.Context is null == drift is null
+        && state.Memories.Count == _memories.Count
+        && _memories.All(m => state.Memories.ContainsKey(m.Settings.Name));
+
+    /// <param name="x">The stream (B, T, d).</param>
+    /// <param name="state">The block's state after the tokens before.</param>
+    /// <param name="span">What attention sees, or null without attention.</param>
+    /// <param name="before">The network's state after the tokens before: their position and documents.</param>
+    public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span, EpisodicState before)
+    {
+        using var scope = NewDisposeScope();
+        Tensor plain = norm1 is null ? x : norm1.forward(x),
+            h = plain;
+        Tensor? contexts = null,
+            context = null,
+            keys = null,
+            values = null,
+            added = null;
+        if (drift is not null)
+            (h, contexts, context) = drift.forward(h, state.Context!);
+        var input = new BlockInput(h, contexts, before.Position)
+        {
+            Plain = plain,
+            ContextBefore = state.Context,
+            Documents = before.Documents,
+        };
+        // A segment without tokens leaves all memories as they are.
+        Func<MemoryRead>?[] reads =
+            x.shape[1] == 0
+                ? new Func<MemoryRead>?[_memories.Count]
+                : [.. _memories.Select(m => m.Memory.Begin(input, state.Memories[m.Settings.Name]))];
+        if (attention is not null)
+            (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
+        var memories = new Dictionary<string, MemoryState>();
+        foreach (var ((settings, _), read) in _memories.Zip(reads))
+        {
+            var left = state.Memories[settings.Name];
+            if (read is not null)
+            {
+                (var own, left) = read();
+                Require.Shape(own, x.shape, settings.Name);
+                added = added is null ? own : added + own;
+            }
+            // The state may be the one that was given, which belongs to another dispose scope.
+            memories.Add(settings.Name, left.Select(t => t.alias()));
+        }
+        var after = AddFeedForward(x, h, added).MoveToOuterDisposeScope();
+        var next = new LayerState(keys, values, context) { Memories = memories };
+        foreach (var tensor in next.Tensors)
+            tensor.MoveToOuterDisposeScope();
+        return (after, next);
+    }
+
+    private Tensor AddFeedForward(Tensor x, Tensor h, Tensor? added)
+    {
+        if (norm2 is null)
+            return x + FeedForward(added ?? h);
+        x = added is null ? x : x + added;
+        return x + FeedForward(norm2.forward(x));
+    }
+
+    /// <summary>W₂ gelu(W₁ x) (…, d).</summary>
+    public Tensor FeedForward(Tensor x) => _feedForward.Contract.forward(_feedForward.Expand.forward(x).gelu());
+}
