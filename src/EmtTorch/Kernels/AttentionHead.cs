@@ -152,10 +152,7 @@ internal sealed unsafe class AttentionHead<S, V, T>
 
     /// <summary>The keys that a tile's queries see, between two keys.</summary>
     private (int Start, int End) Seen(int query, int endOfQueries, int from, int to) =>
-        (
-            Math.Max(from, FirstKey(query)),
-            Math.Min(to, EndKey(Math.Min(query + S.Rows, endOfQueries) - 1))
-        );
+        (Math.Max(from, FirstKey(query)), Math.Min(to, EndKey(Math.Min(query + S.Rows, endOfQueries) - 1)));
 
     /// <summary>A row of scores becomes exp(s − max) where the query looks, and 0 in the rest of its tile.</summary>
     /// <returns>1/Σ and ℓ.</returns>

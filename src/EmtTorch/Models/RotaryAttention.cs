@@ -43,12 +43,7 @@ internal sealed unsafe class RotaryAttention : TorchFunction<RotaryAttention>
         IReadOnlyList<Tensor?> gradients
     )
     {
-        var call = Call(
-            saved,
-            (long)ctx.get_data("heads"),
-            (long)ctx.get_data("window"),
-            (long)ctx.get_data("kept")
-        );
+        var call = Call(saved, (long)ctx.get_data("heads"), (long)ctx.get_data("window"), (long)ctx.get_data("kept"));
         Tensor? ofKeys = gradients[1]?.contiguous(),
             ofValues = gradients[2]?.contiguous();
         Tensor ofAttended = OrZeros(gradients[0], saved[5].shape, saved[5]).contiguous(),

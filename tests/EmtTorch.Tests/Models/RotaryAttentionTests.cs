@@ -74,8 +74,7 @@ public sealed class RotaryAttentionTests : OnSimdPaths
         Tensor k = cat([x.PastKeys, Rotate(parts[1])], 2),
             v = cat([x.PastValues, parts[2]], 2);
         var scores = Rotate(parts[0]).matmul(k.transpose(-1, -2)) / Math.Sqrt(size.Size);
-        var back =
-            arange(size.Past, size.Past + size.Tokens).unsqueeze(-1) - arange(0, size.Past + size.Tokens);
+        var back = arange(size.Past, size.Past + size.Tokens).unsqueeze(-1) - arange(0, size.Past + size.Tokens);
         var weights = scores
             .masked_fill(back.lt(0).logical_or(back.ge(size.Window)), double.NegativeInfinity)
             .softmax(-1);
@@ -85,16 +84,7 @@ public sealed class RotaryAttentionTests : OnSimdPaths
     }
 
     private static List<Tensor> ByKernel(Inputs x, Case size) =>
-        RotaryAttention.Apply(
-            x.Projected,
-            x.Cos,
-            x.Sin,
-            x.PastKeys,
-            x.PastValues,
-            size.Heads,
-            size.Window,
-            size.Kept
-        );
+        RotaryAttention.Apply(x.Projected, x.Cos, x.Sin, x.PastKeys, x.PastValues, size.Heads, size.Window, size.Kept);
 
     /// <summary>Results, and gradients of a loss in which all results count.</summary>
     private static (Tensor[] Results, Tensor[] Gradients) Differentiate(
