@@ -338,6 +338,7 @@ internal static class EpisodicFigures
                 },
             ];
             if (IsAccuracy)
+            {
                 layers.Add(
                     chart with
                     {
@@ -346,6 +347,7 @@ internal static class EpisodicFigures
                         Y2 = new("high") { Type = null },
                     }
                 );
+            }
             var answers = drawn.Select(p => p.Answers ?? 0).ToList();
             string interval = IsAccuracy
                 ? $" Bars: 95 % intervals (Wilson), of {Range(answers.Min(), answers.Max())} answers at each point."
