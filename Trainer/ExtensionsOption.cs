@@ -5,7 +5,9 @@ using EmtTorch.Settings;
 
 namespace EmtTorch.Trainer;
 
-/// <summary>The option `--extensions MyLab.dll` of every command, for a user's own tasks, memories and analyses.</summary>
+/// <summary>
+/// The option `--extensions MyLab.dll` of every command, for a user's own tasks, memories and analyses.
+/// </summary>
 internal static class ExtensionsOption
 {
     public static readonly Option<string[]> Option = new("--extensions")

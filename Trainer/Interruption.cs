@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// Turns Ctrl-C and SIGTERM into a cancelled token, so that checkpoints are written. A second Ctrl-C ends the program at
-/// once.
+/// Turns Ctrl-C and SIGTERM into a cancelled token, so that checkpoints are written. A second Ctrl-C ends the program
+/// at once.
 /// </summary>
 internal sealed class Interruption : IDisposable
 {
@@ -28,8 +28,8 @@ internal sealed class Interruption : IDisposable
 
     private void Interrupt(PosixSignalContext context)
     {
-        // A second SIGTERM is ignored: Slurm and others send it to a script and to its children, and the script passes it
-        // on as well. Whoever wants a program to end at once sends SIGKILL.
+        // A second SIGTERM is ignored: Slurm and others send it to a script and to its children, and the script passes
+        // it on as well. Whoever wants a program to end at once sends SIGKILL.
         if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT)
             return;
         context.Cancel = true;

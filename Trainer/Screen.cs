@@ -11,8 +11,8 @@ using Spectre.Console;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// Shows runs on the console: log lines and, on a terminal, one live line of progress below them. Several runs share one
-/// screen, each with its label. It may be used from several threads.
+/// Shows runs on the console: log lines and, on a terminal, one live line of progress below them. Several runs share
+/// one screen, each with its label. It may be used from several threads.
 /// </summary>
 internal sealed class Screen : IDisposable
 {

@@ -118,7 +118,8 @@ internal static class TrainCommand
         if (arguments.Weights is { } weights && !File.Exists(weights))
             problems.Add("--weights", $"there is no file {weights}");
 
-        // Networks that train side by side have one thread each. One alone has all: their number changes no bit of a step.
+        // Networks that train side by side have one thread each. One alone has all: their number changes no bit of a
+        // step.
         bool sideBySide = runs.Count > 1 && !arguments.Together && arguments.Jobs is null or > 1;
         TorchRuntime.Start(runs[0].Threads ?? (sideBySide ? 1 : Environment.ProcessorCount));
         foreach (var device in runs.Select(r => r.Device).Distinct())

@@ -220,7 +220,14 @@ public sealed class NetworkAnalysis : IDisposable
                 return Result(Memories, Interventions);
             try
             {
-                using var memories = VariableMemories.Find(linear, Task, options.Memories with { Grounding = grounding });
+                using var memories = VariableMemories.Find(
+                    linear,
+                    Task,
+                    options.Memories with
+                    {
+                        Grounding = grounding,
+                    }
+                );
                 return Result(memories, Intervene(memories));
             }
             catch (AnalysisException e)

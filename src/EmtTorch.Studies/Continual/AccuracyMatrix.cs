@@ -42,8 +42,8 @@ public sealed class AccuracyMatrix
         T == 1 ? 0 : Earlier.Average(j => Enumerable.Range(j, T - 1 - j).Max(i => R[i][j]) - R[^1][j]);
 
     /// <summary>
-    /// Forward transfer: mean_{j&gt;1} (R[j−1][j] − b_j), what earlier tasks contribute to a task before it is learned. 0
-    /// for a single task.
+    /// Forward transfer: mean_{j&gt;1} (R[j−1][j] − b_j), what earlier tasks contribute to a task before it is learned.
+    /// 0 for a single task.
     /// </summary>
     public double ForwardTransfer => T == 1 ? 0 : Enumerable.Range(1, T - 1).Average(j => R[j - 1][j] - Random[j]);
 }

@@ -17,9 +17,9 @@ namespace EmtTorch.Studies;
 public sealed record StageTests(IReadOnlyDictionary<string, double> Accuracy, IReadOnlyDictionary<string, double> Loss);
 
 /// <summary>
-/// One network that learns the tasks of a sequence one after the other, by one method. Each stage is a run in a folder of
-/// its own, RUNS/METHOD/seed-N/2-t3. It begins with the weights of the stage before it; Adam's state and the parameters
-/// that each task has for itself begin anew. All methods share the first stage, RUNS/first/seed-N/1-t2.
+/// One network that learns the tasks of a sequence one after the other, by one method. Each stage is a run in a folder
+/// of its own, RUNS/METHOD/seed-N/2-t3. It begins with the weights of the stage before it; Adam's state and the
+/// parameters that each task has for itself begin anew. All methods share the first stage, RUNS/first/seed-N/1-t2.
 /// </summary>
 /// <remarks>
 /// Beside the files of a run, a stage has `initial.safetensors`, its first weights; `kept.safetensors`, the importance

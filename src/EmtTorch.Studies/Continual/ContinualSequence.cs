@@ -54,8 +54,8 @@ public sealed class ContinualSequence
     public required IReadOnlyList<long> Seeds { get; init; }
 
     /// <summary>
-    /// The seed by which a group's strength is chosen. It is none of <see cref="Seeds"/>, so that a choice is not tested
-    /// on what it was made by.
+    /// The seed by which a group's strength is chosen. It is none of <see cref="Seeds"/>, so that a choice is not
+    /// tested on what it was made by.
     /// </summary>
     public required long SweepSeed { get; init; }
 

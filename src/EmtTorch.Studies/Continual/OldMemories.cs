@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Studies;
 
 /// <summary>
-/// The variable memories Ψ of a task that was learned, while the same W_hh learns other tasks. Ψ and its dual Ψ* stay as
-/// they were just after the task, and later W_hh are measured in their basis.
+/// The variable memories Ψ of a task that was learned, while the same W_hh learns other tasks. Ψ and its dual Ψ* stay
+/// as they were just after the task, and later W_hh are measured in their basis.
 /// </summary>
 public sealed class OldMemories : IDisposable
 {
@@ -61,8 +61,8 @@ public sealed class OldMemories : IDisposable
 
     /// <summary>
     /// The directions that hold a task: the spans of Ψ and of Ψ*ᵀ. They are computed as the persistent invariant
-    /// subspaces of W_hh and of W_hhᵀ, which also exist if a network holds several tasks, or memories that are not those
-    /// of the circuit.
+    /// subspaces of W_hh and of W_hhᵀ, which also exist if a network holds several tasks, or memories that are not
+    /// those of the circuit.
     /// </summary>
     /// <exception cref="TrainingException">Nothing persists, or it can't be separated from the rest.</exception>
     public static ProtectedDirections Directions(RunConfiguration task, SafetensorsFile weights)

@@ -29,9 +29,9 @@ public enum RunEnd
 public sealed record RunOutcome(RunEnd End, string? Failure = null);
 
 /// <summary>
-/// Trains runs, several at a time. On the CPU each worker takes the next run when it has finished one. On a GPU all runs
-/// of one shape share each launch. Each run gives the same result as if it had been trained alone. No two processes
-/// train the same run.
+/// Trains runs, several at a time. On the CPU each worker takes the next run when it has finished one. On a GPU all
+/// runs of one shape share each launch. Each run gives the same result as if it had been trained alone. No two
+/// processes train the same run.
 /// </summary>
 /// <example><code>
 /// var queue = new RunQueue
@@ -285,8 +285,8 @@ public sealed record RunQueue
     }
 
     /// <summary>
-    /// The result of a run; null if it is not finished. A damaged result counts as none, and is made again from the last
-    /// checkpoint.
+    /// The result of a run; null if it is not finished. A damaged result counts as none, and is made again from the
+    /// last checkpoint.
     /// </summary>
     /// <param name="folder">The run's folder.</param>
     /// <param name="configuration">The run.</param>

@@ -42,7 +42,9 @@ public sealed record SweepFolder
     /// <summary>What was damaged, left out or made again, in the order of the runs.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
-    /// <summary>Reads a folder. If a finished run has no analysis.json, it is analysed and the file is written.</summary>
+    /// <summary>
+    /// Reads a folder. If a finished run has no analysis.json, it is analysed and the file is written.
+    /// </summary>
     /// <param name="folder">The folder of the runs, or the one that holds sweep.json and runs/.</param>
     /// <param name="progress">Told the name of a run that is analysed; from several threads.</param>
     /// <exception cref="ConfigurationException">

@@ -19,8 +19,8 @@ public sealed record SweepEvent(SweepItem Item, RunOutcome Outcome, JsonNode? An
 public sealed record SweepOutcome(SweepItem Item, RunOutcome Outcome);
 
 /// <summary>
-/// Trains the runs of a sweep that are missing, and analyses each. A run that fails is tried once more. Several processes
-/// may share a sweep: each run belongs to one of them at a time.
+/// Trains the runs of a sweep that are missing, and analyses each. A run that fails is tried once more. Several
+/// processes may share a sweep: each run belongs to one of them at a time.
 /// </summary>
 /// <param name="items">The runs, as <see cref="SweepItem.Read"/> found them.</param>
 /// <param name="queue">The queue that trains them. It always goes on from checkpoints.</param>
@@ -105,8 +105,8 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
     }
 
     /// <summary>
-    /// The analysis.json of a finished run. It is written if it is missing or belongs to other weights, and null if that
-    /// can't be done.
+    /// The analysis.json of a finished run. It is written if it is missing or belongs to other weights, and null if
+    /// that can't be done.
     /// </summary>
     private JsonNode? Analyze(SweepItem item, Action? making = null)
     {

@@ -15,8 +15,8 @@ namespace EmtTorch.Configuration;
 
 /// <summary>Reads configurations: JSON with snake_case keys; comments and trailing commas are allowed.</summary>
 /// <remarks>
-/// Microsoft.Extensions.Configuration turns every value into text and ignores unknown keys. Therefore the JSON itself is
-/// checked first, all problems are collected, and then it is bound.
+/// Microsoft.Extensions.Configuration turns every value into text and ignores unknown keys. Therefore the JSON itself
+/// is checked first, all problems are collected, and then it is bound.
 /// </remarks>
 /// <example><code>
 /// var configuration = ConfigurationFile.Load(

@@ -69,7 +69,9 @@ public static class Extensions
                 .Select(t => t!.DeclaringType ?? t) // an iterator's code is in a class of its own, within its owner
                 .FirstOrDefault();
 
-    /// <summary>An exception of an extension in words: MyLab.DelayedNegation threw InvalidOperationException: why.</summary>
+    /// <summary>
+    /// An exception of an extension in words: MyLab.DelayedNegation threw InvalidOperationException: why.
+    /// </summary>
     internal static string Describe(Type thrower, Exception error)
     {
         while (error is TargetInvocationException { InnerException: { } inner })

@@ -30,10 +30,15 @@ internal static class StoredEpisodes
         $"the environment variable {settings.Connection} is not set; it must hold the connection string of PostgreSQL, "
         + "Host=…;Database=…;Username=…;Password=…";
 
+    private static RetrievalConfiguration? PostgresSettings(RunConfiguration configuration) =>
+        configuration.Model.Find<RetrievalConfiguration>() is { Store: RetrievalConfiguration.Postgres } settings
+            ? settings
+            : null;
+
     /// <summary>Why a run's store cannot be used, or null if it can. Nothing is written.</summary>
     public static ConfigurationProblem? FindProblem(RunConfiguration configuration)
     {
-        if (configuration.Model.Find<RetrievalConfiguration>() is not { Store: RetrievalConfiguration.Postgres } settings)
+        if (PostgresSettings(configuration) is not { } settings)
             return null;
         if (ConnectionString(settings) is not { } connection)
             return new("model.retrieval.connection", Unset(settings));
@@ -52,7 +57,7 @@ internal static class StoredEpisodes
         CancellationToken stop
     )
     {
-        if (configuration.Model.Find<RetrievalConfiguration>() is not { Store: RetrievalConfiguration.Postgres } settings)
+        if (PostgresSettings(configuration) is not { } settings)
             return null;
         var connection = new PostgresConnection(
             ConnectionString(settings) ?? throw new StoreException(Unset(settings)),

@@ -233,7 +233,7 @@ public sealed class MemoryStoreTests
         AreThose(store.Search(query)(), BruteForce([old, first, then], query, shared: true));
         Assert.That(
             () => store.Write(Entries(0, 0, 1, 20, 1, 4, 5)),
-            Throws.InvalidOperationException.With.Message.Contains("generation 0 are over")
+            Throws.InvalidOperationException.With.Message.Contains("generation 0 are closed")
         );
         store.Forget(EpisodicStores.Tests);
         store.ForgetFrom(1);
