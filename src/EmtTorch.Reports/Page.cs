@@ -51,7 +51,8 @@ internal sealed partial class Page
     /// <summary>Says that something is not drawn, and why.</summary>
     public void Missing(string what, string? why) =>
         Add(
-            $"""<p class="missing"><strong>{Escape(what)}</strong> not drawn: {Escape(why ?? "there is no data for it.")}</p>"""
+            $"<p class=\"missing\"><strong>{Escape(what)}</strong> not drawn: "
+                + $"{Escape(why ?? "there is no data for it.")}</p>"
         );
 
     public string Render()
@@ -78,14 +79,13 @@ internal sealed partial class Page
         if (!bundled)
         {
             page.Append(
-                """<p class="problem">The chart libraries are not inside this page: it loads them from cdn.jsdelivr.net, and needs a network to draw its figures.</p>"""
+                "<p class=\"problem\">The chart libraries are not inside this page: it loads them from "
+                    + "cdn.jsdelivr.net, and needs a network to draw its figures.</p>"
             );
         }
 
-        page.Append(
-                """<noscript><p class="problem">The figures are drawn by a script, and scripts are off.</p></noscript>"""
-            )
-            .Append('\n');
+        page.Append("<noscript><p class=\"problem\">The figures are drawn by a script, and scripts are off.</p>");
+        page.Append("</noscript>\n");
         page.Append(_body);
         if (bundled)
         {
@@ -102,17 +102,17 @@ internal sealed partial class Page
         }
         page.Append("</main>\n");
         // The data has no "<" that could end the script: CompactJson writes it as an escape.
-        page.Append(
-                $$"""<script type="application/json" id="data">{"theme":{{Theme()}},"figures":{{{string.Join(",\n", _figures)}}},"examples":{{Examples ?? "null"}}}</script>"""
-            )
-            .Append('\n');
+        var figures = string.Join(",\n", _figures);
+        page.Append("<script type=\"application/json\" id=\"data\">");
+        page.Append($$"""{"theme":{{Theme()}},"figures":{{{figures}}},"examples":{{Examples ?? "null"}}}""");
+        page.Append("</script>\n");
         foreach (string name in Libraries)
         {
             page.Append(
                 bundled
                     ? $"<script id=\"{name}\">{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
-                    : $"""<script src="https://cdn.jsdelivr.net/npm/{name}@{(name == "vega-embed" ? 7 : 6)}"></script>"""
-                        + "\n"
+                    : $"<script src=\"https://cdn.jsdelivr.net/npm/{name}@{(name == "vega-embed" ? 7 : 6)}\">"
+                        + "</script>\n"
             );
         }
 

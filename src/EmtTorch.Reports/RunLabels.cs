@@ -3,7 +3,8 @@ using EmtTorch.Analysis.Runs;
 
 namespace EmtTorch.Reports;
 
-/// <summary>What runs are called beside each other in a figure: by the settings that differ, and by their seeds.</summary>
+/// <summary>What runs are called beside each other in a figure: by the settings that differ, and by their
+/// seeds.</summary>
 internal static partial class RunLabels
 {
     /// <summary>

@@ -89,8 +89,8 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 + (
                     text
                         ? " Bits per character are measured on the part of the text that is kept for the test, with "
-                            + "their interval: of all characters, of those in words that are new in their document, and "
-                            + $"in words seen there before. {Bracketed}"
+                            + "their interval: of all characters, of those in words that are new in their document, "
+                            + $"and in words seen there before. {Bracketed}"
                         : ""
                 )
         );
@@ -212,8 +212,8 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
             ],
             "Of each seed's run: how many of the circuit's cycles it has; how far W_hh in the basis of variables is "
                 + "from the circuit's Φ; the share of output bits as predicted after interventions; the median step of "
-                + "the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at the "
-                + $"last. {Bracketed}"
+                + "the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at "
+                + $"the last. {Bracketed}"
         );
 
     /// <summary>The axes over which a seed's best run counts; null if there are none.</summary>

@@ -66,7 +66,8 @@ public sealed class PackagesTests : InTemporaryFolder
         Assert.That(dependencies, Has.None.Contains("libtorch").And.None.Contains("Analyzers"), "a user chooses it");
     }
 
-    /// <summary>The packages go into a folder of the test's own; those of others are taken from where they are.</summary>
+    /// <summary>The packages go into a folder of the test's own; those of others are taken from where they
+    /// are.</summary>
     private string Project()
     {
         var others = Environment.GetEnvironmentVariable("NUGET_PACKAGES") is { Length: > 0 } folder

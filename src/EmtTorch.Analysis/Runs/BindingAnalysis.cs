@@ -280,7 +280,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 ? null
                 : new(
                     "Loading, at the last input step. The newest variable receives a u + b f; its contents times u "
-                        + "where f agrees with u and where it does not; a linear network of one phase has 1, 1, 2 and 0.",
+                        + "where f agrees with u and where it does not; a linear network of one phase has 1, 1, 2 "
+                        + "and 0.",
                     ["a", "b", "R²", "agree", "disagree", "right sign", "saturated units"],
                     [
                         [

@@ -33,7 +33,7 @@ internal sealed class FlipFlopAnalysis : INetworkAnalysis
                 + (
                     states.IsComplete
                         ? $"Each of the {states.PatternCount} patterns of its bits is kept in one stable fixed point."
-                        : $"{states.Patterns.Count} of the {states.PatternCount} patterns of its bits have a stable one."
+                        : $"{states.Patterns.Count} of the {states.PatternCount} patterns of bits have a stable one."
                 ),
             Figures = [FlipFlopFigure.Of(states)],
             Problems = found.Problems,

@@ -58,7 +58,8 @@ internal enum MemoryPlace
     /// <summary>The same, after all of <see cref="First"/>.</summary>
     Second,
 
-    /// <summary>Parameters are listed before those of the feed-forward network; first weights are drawn after.</summary>
+    /// <summary>Parameters are listed before those of the feed-forward network; first weights are drawn
+    /// after.</summary>
     Third,
 
     /// <summary>First weights are drawn, and parameters listed, after those of the feed-forward network.</summary>
@@ -107,8 +108,8 @@ public sealed class MemoryState : Dictionary<string, Tensor>
 public sealed record MemoryRead(Tensor Added, MemoryState State);
 
 /// <summary>
-/// A memory in a block of the transformer, beside attention. It reads T tokens at once, or one, and gives the same up to
-/// rounding, however a document is cut.
+/// A memory in a block of the transformer, beside attention. It reads T tokens at once, or one, and gives the same up
+/// to rounding, however a document is cut.
 /// </summary>
 /// <param name="name">The name of the module's class.</param>
 /// <example><code>

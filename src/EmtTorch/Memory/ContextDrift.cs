@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: for one token, or
-/// for a whole sequence at once.
+/// The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: for one token,
+/// or for a whole sequence at once.
 /// </summary>
 /// <remarks>
 /// bfloat16 and float16 are computed in float32. The contexts have the type of x, and the last one has the type of c_0.

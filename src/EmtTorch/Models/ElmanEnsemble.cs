@@ -6,24 +6,24 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// N Elman networks of one shape, computed together: the equations of <see cref="ElmanRnn"/> with a leading dimension for
-/// the network, and batched matrix products in place of products. Loss and gradients are written out, without autograd:
-/// with g(t) = ∂L/∂h(t) through the readout and D(t) = 1 − h(t)²,
+/// N Elman networks of one shape, computed together: the equations of <see cref="ElmanRnn"/> with a leading dimension
+/// for the network, and batched matrix products in place of products. Loss and gradients are written out, without
+/// autograd: with g(t) = ∂L/∂h(t) through the readout and D(t) = 1 − h(t)²,
 /// δ(t) = D(t) ∘ (g(t) + W_hhᵀ δ(t+1)),  dW_hh = Σ δ(t+1) h(t)ᵀ,  dW_uh = Σ δ(t) u(t)ᵀ,  db = Σ δ(t),  dW_r = Σ dy(t)
 /// h(t)ᵀ.
 /// </summary>
 /// <remarks>
-/// <para>On a GPU <see cref="CudaElman"/> goes through all time steps in one launch, forward and backward. Where it does
-/// not serve, Torch's operators take two launches for a time step forward (product, tanh) and two backward (product; its
-/// multiple by D added to D ∘ g in place), for any N. A step of the input phase has one more, because a product that adds
-/// to something copies that first. The rest is a fixed number of launches: one product over all steps for the inputs, the
-/// outputs and the gradient of each weight.</para>
+/// <para>On a GPU <see cref="CudaElman"/> goes through all time steps in one launch, forward and backward. Where it
+/// does not serve, Torch's operators take two launches for a time step forward (product, tanh) and two backward
+/// (product; its multiple by D added to D ∘ g in place), for any N. A step of the input phase has one more, because a
+/// product that adds to something copies that first. The rest is a fixed number of launches: one product over all steps
+/// for the inputs, the outputs and the gradient of each weight.</para>
 /// <para>Members may have different horizons. The longest come first, so that the members that still run at time t are
 /// the first n(t), which is a view. The recurrence then has the launches of the longest horizon and only the arithmetic
-/// that the members need, without masks. Groups by horizon would cost a whole set of launches each, and launches are most
-/// of the cost of small networks. The few products over all steps include the zeros after shorter horizons.</para>
-/// <para>Time is the second dimension, (N, T, B, H): a product over all steps is then one product for each network, on a
-/// view.</para>
+/// that the members need, without masks. Groups by horizon would cost a whole set of launches each, and launches are
+/// most of the cost of small networks. The few products over all steps include the zeros after shorter horizons.</para>
+/// <para>Time is the second dimension, (N, T, B, H): a product over all steps is then one product for each network, on
+/// a view.</para>
 /// </remarks>
 internal sealed class ElmanEnsemble : IDisposable
 {
@@ -336,7 +336,8 @@ internal sealed class ElmanEnsemble : IDisposable
                 {
                     // Members that end at this step have no later one.
                     long going = after.shape[0];
-                    // Disposed of at once, so that the next product is written to the same place, which is in the cache.
+                    // Disposed of at once, so that the next product is written to the same place, which is in the
+                    // cache.
                     using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
                     if (going == members)
                         d[t].addcmul_(by[t], through, TorchSharpDefects.One);
@@ -373,8 +374,8 @@ internal sealed class ElmanEnsemble : IDisposable
     }
 
     /// <summary>
-    /// Computes what follows from the horizons. It is kept until they change, because a transfer to the device waits for
-    /// everything that was launched before it.
+    /// Computes what follows from the horizons. It is kept until they change, because a transfer to the device waits
+    /// for everything that was launched before it.
     /// </summary>
     private HorizonTensors Horizons(IReadOnlyList<int> horizons, long from, long batch, long width, ScalarType dtype)
     {
@@ -404,7 +405,8 @@ internal sealed class ElmanEnsemble : IDisposable
         _horizons = null;
     }
 
-    /// <summary>A weight of all networks, as a view of the rows, or null if the networks have none of this name.</summary>
+    /// <summary>A weight of all networks, as a view of the rows, or null if the networks have none of this
+    /// name.</summary>
     private Tensor? Weight(string name) => View(Parameters, name);
 
     private Tensor? View(Tensor rows, string name) =>

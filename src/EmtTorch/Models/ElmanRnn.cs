@@ -112,9 +112,10 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     }
 
     /// <summary>
-    /// Computes what training needs of a batch: the loss L = mean (y − y*)² over the steps from `from` on, the accuracy,
-    /// which is the share of outputs with the target's sign (0 counts as positive), and, if wanted, ∂L/∂θ in the grad of
-    /// every parameter. A fused kernel does it in one pass if it serves (float32 and float64), otherwise autograd.
+    /// Computes what training needs of a batch: the loss L = mean (y − y*)² over the steps from `from` on, the
+    /// accuracy, which is the share of outputs with the target's sign (0 counts as positive), and, if wanted, ∂L/∂θ in
+    /// the grad of every parameter. A fused kernel does it in one pass if it serves (float32 and float64), otherwise
+    /// autograd.
     /// </summary>
     /// <param name="input">(S, B, κ); after its end the input is zero.</param>
     /// <param name="target">y* (T − from, B, κ), which says what T is.</param>

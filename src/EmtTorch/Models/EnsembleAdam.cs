@@ -20,8 +20,8 @@ internal sealed record AdamSettings(
 /// </summary>
 /// <remarks>
 /// The last line is written as θ + m / (a √v + b), where a = −(1 − β₁ⁿ) / (lr √(1 − β₂ⁿ)) and b = −ε (1 − β₁ⁿ) / lr:
-/// two numbers for each member and step. They are computed on the host, in float64, a hundred steps ahead, and go to the
-/// device in one piece. On a GPU <see cref="CudaAdam"/> does all of it in one launch, unless there is noise to add.
+/// two numbers for each member and step. They are computed on the host, in float64, a hundred steps ahead, and go to
+/// the device in one piece. On a GPU <see cref="CudaAdam"/> does all of it in one launch, unless there is noise to add.
 /// </remarks>
 internal sealed class EnsembleAdam : IDisposable
 {

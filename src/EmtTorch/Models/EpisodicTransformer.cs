@@ -7,17 +7,17 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// A causal transformer (slow, semantic) with episodic memories (fast) in each block. Tokens are embedded, go through the
-/// blocks, are normed and read out. A block has a <see cref="DriftingContext"/>, <see cref="CausalAttention"/> and a list
-/// of memories, each a <see cref="BlockMemory"/>, such as <see cref="FastWeightMemory"/>, <see cref="GraphMemory"/> and
-/// <see cref="RetrievalMemory"/>; <see cref="ModelConfiguration"/> switches each of them:
+/// A causal transformer (slow, semantic) with episodic memories (fast) in each block. Tokens are embedded, go through
+/// the blocks, are normed and read out. A block has a <see cref="DriftingContext"/>, <see cref="CausalAttention"/> and
+/// a list of memories, each a <see cref="BlockMemory"/>, such as <see cref="FastWeightMemory"/>,
+/// <see cref="GraphMemory"/> and <see cref="RetrievalMemory"/>; <see cref="ModelConfiguration"/> switches each of them:
 /// <code>
 /// h = LN(x),  h̃ = h + W_c c₋₁,  c = λ c₋₁ + U h            the context of the tokens before
 /// x ← x + Attention(h̃) + Σ Memory(h̃, c)                   for fast weights Read(F₋₁), F = γ F₋₁ + g η k vᵀ
 /// x ← x + FFN(LN(x))
 /// </code>
-/// With residual "seed" a block is x ← x + FFN(Attention(x̃) + Σ Memory(x̃, c)), the literal form of the source, with the
-/// one norm before the readout.
+/// With residual "seed" a block is x ← x + FFN(Attention(x̃) + Σ Memory(x̃, c)), the literal form of the source, with
+/// the one norm before the readout.
 /// </summary>
 /// <remarks>
 /// A token depends on the tokens before it through the state alone. A document therefore gives the same logits up to

@@ -20,8 +20,8 @@ internal static class Initialization
     }
 
     /// <summary>
-    /// Puts the weights near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ + U,
-    /// W_uh = Ψ_s + U, W_r = Ψ_sᵀ + U, b = U, where U is the network's uniform weights times the noise.
+    /// Puts the weights near the theory's circuit (Eq. 9–13) in a random orthonormal basis Ψ (H, s·κ): W_hh = Ψ Φ Ψᵀ +
+    /// U, W_uh = Ψ_s + U, W_r = Ψ_sᵀ + U, b = U, where U is the network's uniform weights times the noise.
     /// </summary>
     /// <param name="network">A network with uniform weights.</param>
     /// <param name="task">The task of the network, with s·κ ≤ H.</param>
@@ -51,8 +51,9 @@ internal static class Initialization
     }
 
     /// <summary>
-    /// Draws orthonormal columns, uniform over all such matrices: Q from the QR decomposition of a Gaussian matrix, each
-    /// column with the sign of R's diagonal. Without that the signs of Q would be the algorithm's choice (Mezzadri 2007).
+    /// Draws orthonormal columns, uniform over all such matrices: Q from the QR decomposition of a Gaussian matrix,
+    /// each column with the sign of R's diagonal. Without that the signs of Q would be the algorithm's choice (Mezzadri
+    /// 2007).
     /// </summary>
     private static Tensor Orthonormal(long rows, long columns)
     {

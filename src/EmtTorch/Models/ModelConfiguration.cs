@@ -182,7 +182,8 @@ public sealed record ModelConfiguration
     internal IReadOnlyList<MemorySettings> BlockMemories =>
         [.. Short.Where(s => Memories.All(m => m.Name != s.Name)).Concat(Memories).OrderBy(m => m.Place)];
 
-    /// <summary>Of a transformer: the settings of a memory of the blocks, or null if there is none of this class.</summary>
+    /// <summary>Of a transformer: the settings of a memory of the blocks, or null if there is none of this
+    /// class.</summary>
     internal T? Find<T>()
         where T : MemorySettings => BlockMemories.OfType<T>().FirstOrDefault();
 

@@ -13,8 +13,8 @@ public sealed class NamedAttribute(string name) : Attribute
 
 /// <summary>
 /// A setting that is one of the named classes of the property's type. The name of the class is a key beside the other
-/// keys, and its settings stand below that. A list holds several classes: their names are the keys of an object with the
-/// property's name.
+/// keys, and its settings stand below that. A list holds several classes: their names are the keys of an object with
+/// the property's name.
 /// </summary>
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class PartAttribute : Attribute;
@@ -65,8 +65,8 @@ public static partial class Parts
     /// <summary>Adds the named classes of an assembly. Adding the same assembly again changes nothing.</summary>
     /// <param name="assembly">The assembly.</param>
     /// <exception cref="ArgumentException">
-    /// A name is taken or has other characters than small letters, digits and underscores, or a class is abstract or has
-    /// no public constructor without arguments.
+    /// A name is taken or has other characters than small letters, digits and underscores, or a class is abstract or
+    /// has no public constructor without arguments.
     /// </exception>
     public static void Add(Assembly assembly)
     {

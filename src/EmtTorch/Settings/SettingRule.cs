@@ -315,7 +315,8 @@ internal sealed class SettingRule
             problems.Add(
                 new(
                     path,
-                    $"found {(ways.Length == 0 ? "none" : string.Join(" and ", ways))} of {string.Join(", ", _exactlyOne)}; allowed: exactly one"
+                    $"found {(ways.Length == 0 ? "none" : string.Join(" and ", ways))} of "
+                        + $"{string.Join(", ", _exactlyOne)}; allowed: exactly one"
                         + (ways.Length == 0 ? "" : $" (--set {path}={{…}} replaces the whole of it)")
                 )
             );

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>A memory of a user's own in the blocks: it is read and carried on, and its state stays its owner's.</summary>
+/// <summary>A memory of a user's own in the blocks: it is read and carried on, and its state stays its
+/// owner's.</summary>
 public sealed class FurtherMemoriesTests
 {
     private const int Vocabulary = 5;

@@ -6,7 +6,7 @@ namespace EmtTorch.Memory;
 /// n chunks of C tokens each and the fast weights through them. With F before a chunk and its tokens i, j = 0 … C−1:
 /// <code>
 /// r_i = γ^i Fᵀq_i + Σ_{j&lt;i} γ^{i−1−j} (q_i·k_j) u_j          F' = γ^C F + Σ_j γ^{C−1−j} k_j u_jᵀ
-/// Hebbian: u_j = β_j v_j          delta: u_i = β_i (v_i − p_i),  p_i = γ^{i+1} Fᵀk_i + Σ_{j&lt;i} γ^{i−j} (k_i·k_j) u_j
+/// Hebbian: u_j = β_j v_j    delta: u_i = β_i (v_i − p_i),  p_i = γ^{i+1} Fᵀk_i + Σ_{j&lt;i} γ^{i−j} (k_i·k_j) u_j
 /// </code>
 /// The prediction p that delta corrects is a read by the keys, one decay later: keys stand below the queries, and all
 /// that reads is done for both at once, X = [Q; K]. With L_ij = β_i γ^{i−j} (k_i·k_j) below the diagonal, u = (I + L)⁻¹

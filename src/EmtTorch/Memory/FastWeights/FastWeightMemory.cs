@@ -93,8 +93,8 @@ public sealed record FastWeightSettings : MemorySettings
 
 /// <summary>
 /// Fast weights F as a block's memory. Every token reads r_t = F_{t−1}ᵀ q_t and then writes F_t = γ F_{t−1} + g_t η k_t
-/// v_tᵀ, or by the delta rule, or by a hypernetwork. q, k, v are projections of h̃; keys and queries have length 1; each
-/// head has its own η and γ. A read adds to the stream
+/// v_tᵀ, or by the delta rule, or by a hypernetwork. q, k, v are projections of h̃; keys and queries have length 1;
+/// each head has its own η and γ. A read adds to the stream
 /// <code>
 /// linear:   W_o r                    softmax:  softmax(r / √d) V^fast, with V^fast a learned d × d table
 /// </code>
@@ -103,8 +103,9 @@ public sealed record FastWeightSettings : MemorySettings
 /// <remarks>
 /// First weights: W_Q = W_K, so that a token asks for what tokens like it have written. The softmax over d numbers is
 /// nearly uniform then, and a read changes it by about |r|/d^1.5; V^fast is drawn from N(0, d), so that reads have an
-/// effect. η is learned as its logarithm and begins at 1. The delta rule overshoots for η > 1 and diverges for η > 2, so
-/// there η is a sigmoid and begins at 0.88. γ is 1, or a sigmoid that begins at 0.98.
+/// effect. η is learned as its logarithm and begins at 1. The delta rule overshoots for
+/// η &gt; 1 and diverges for η &gt; 2, so there η is a sigmoid and begins at 0.88. γ is 1, or a sigmoid that begins
+/// at 0.98.
 /// </remarks>
 public sealed class FastWeightMemory : BlockMemory
 {

@@ -6,10 +6,10 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// The reads of all tokens and the last fast weights as one function of autograd: by <see cref="FastWeightKernel"/> where
-/// it serves, otherwise by Torch's operators. The operators go through the sequence in parts of several chunks, so that
-/// the intermediates of a part stay small. Both ways save only the state before each part, and compute each part again
-/// for the gradients.
+/// The reads of all tokens and the last fast weights as one function of autograd: by <see cref="FastWeightKernel"/>
+/// where it serves, otherwise by Torch's operators. The operators go through the sequence in parts of several chunks,
+/// so that the intermediates of a part stay small. Both ways save only the state before each part, and compute each
+/// part again for the gradients.
 /// </summary>
 /// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in
 /// a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>

@@ -83,9 +83,9 @@ public static class FastWeights
     }
 
     /// <summary>
-    /// Reads and writes a whole sequence, chunk by chunk: by <see cref="FastWeightChunks"/>, or in float32 and float64 on
-    /// the CPU by <see cref="FastWeightHead{S,V,T}"/>. For the gradients it keeps the arguments and a state for every few
-    /// chunks, and none for a token. Differentiable once, in every tensor.
+    /// Reads and writes a whole sequence, chunk by chunk: by <see cref="FastWeightChunks"/>, or in float32 and float64
+    /// on the CPU by <see cref="FastWeightHead{S,V,T}"/>. For the gradients it keeps the arguments and a state for
+    /// every few chunks, and none for a token. Differentiable once, in every tensor.
     /// </summary>
     /// <param name="q">The query of each token (B, heads, T, d_k).</param>
     /// <param name="k">Keys (B, heads, T, d_k).</param>
@@ -120,7 +120,8 @@ public static class FastWeights
         return (results[0].to(type).MoveToOuterDisposeScope(), results[1].to(stateType).MoveToOuterDisposeScope());
     }
 
-    /// <summary>The type to compute in: float32 for 16-bit types, in which sums over a sequence lose too much.</summary>
+    /// <summary>The type to compute in: float32 for 16-bit types, in which sums over a sequence lose too
+    /// much.</summary>
     internal static ScalarType Computed(ScalarType type) =>
         type is ScalarType.BFloat16 or ScalarType.Float16 ? ScalarType.Float32 : type;
 

@@ -13,8 +13,8 @@ namespace EmtTorch.Memory;
 /// </summary>
 /// <remarks>
 /// First weights: a'_1 = 0 and all b'_i = 0. The first pair is then the plain write, and the other pairs write nothing,
-/// under keys near to the first. With random writes a network would not begin to bind, since reads would not return what
-/// was written.
+/// under keys near to the first. With random writes a network would not begin to bind, since reads would not return
+/// what was written.
 /// </remarks>
 internal sealed class HypernetworkWrite : nn.Module
 {

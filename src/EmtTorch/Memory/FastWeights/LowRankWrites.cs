@@ -4,14 +4,15 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// Fast weights to which each token writes a matrix of rank r: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t =
-/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ (the source's 2.1, ΔF_t = G_φ(h_t)). For one token, or for a whole
-/// sequence at once.
+/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ (the source's 2.1, ΔF_t = G_φ(h_t)). For one token, or for a
+/// whole sequence at once.
 /// </summary>
 /// <remarks>
 /// F is linear in what is written. The r pairs of a token are therefore written by r Hebbian heads with the same query:
 /// the first head begins with F and the others with 0, and reads and last states are summed. <see
-/// cref="FastWeights.Scan"/> computes that and its gradients, with r times the work of rank 1. With γ = 1 the pairs could
-/// also be r tokens in a row; that is as much work, and with γ &lt; 1 it would divide by powers of γ.
+/// cref="FastWeights.Scan"/> computes
+/// that and its gradients, with r times the work of rank 1. With γ = 1 the pairs could also be r tokens in a row; that
+/// is as much work, and with γ &lt; 1 it would divide by powers of γ.
 /// </remarks>
 public static class LowRankWrites
 {

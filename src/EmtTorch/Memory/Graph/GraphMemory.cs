@@ -58,31 +58,32 @@ public sealed record GraphSettings : MemorySettings
 }
 
 /// <summary>
-/// A graph as a block's memory (the source's 2.3). Its N nodes are the tokens that were written most strongly so far, with
-/// learned edges between them; one graph convolution follows the edges, and tokens read by attention. From itself, h, and
-/// from what its context adds, b = h̃ − h, a token computes
+/// A graph as a block's memory (the source's 2.3). Its N nodes are the tokens that were written most strongly so far,
+/// with learned edges between them; one graph convolution follows the edges, and tokens read by attention. From itself,
+/// h, and from what its context adds, b = h̃ − h, a token computes
 /// <code>
 /// k = norm(W_K [h; b]),  v = norm(W_V [h; b]),  n = [k; v],  g = σ(w_gᵀ [h; b] + b_g),  q = norm(W_Q [h; b])
 /// E_ij = σ(n_iᵀ W_e n_j + b_e),  n'_i = W_g Σ_j E_ij g_j n_j
 /// </code>
 /// and reads, with K the nodes' k and τ a learned number,
 /// <code>
-/// addressed:  W_o softmax(τ q Kᵀ + ln g) (N + N')        a node keeps its own address, and what it leads to is added to it
-/// seed:       W_o softmax(τ q K'ᵀ + ln g) N'             the source's form: a node's address is what its edges make of it
+/// addressed:  W_o softmax(τ q Kᵀ + ln g) (N + N')    a node keeps its own address; what it leads to is added
+/// seed:       W_o softmax(τ q K'ᵀ + ln g) N'         the source's form: a node's address is what its edges make
 /// no_edges:   W_o softmax(τ q Kᵀ + ln g) N               E = 0: attention to the strongest writes, and no more
 /// </code>
-/// After every R tokens, counted from the document's start, the nodes are chosen anew: of the old nodes and the tokens of
-/// the interval those with the N largest g, of equal ones the later. A token reads the nodes from before its interval.
+/// After every R tokens, counted from the document's start, the nodes are chosen anew: of the old nodes and the tokens
+/// of the interval those with the N largest g, of equal ones the later. A token reads the nodes from before its
+/// interval.
 /// </summary>
 /// <remarks>
-/// The choice by g passes no gradient; g learns as the weight of a node in reads and sums. Which tokens are nodes depends
-/// only on the tokens before an interval, not on how a document is cut into segments. (Between equal tokens in equal
-/// contexts rounding may choose, but their nodes are equal too.)
+/// The choice by g passes no gradient; g learns as the weight of a node in reads and sums. Which tokens are nodes
+/// depends only on the tokens before an interval, not on how a document is cut into segments. (Between equal tokens in
+/// equal contexts rounding may choose, but their nodes are equal too.)
 /// <para>First weights: W_Q and W_V copy h and W_K copies b. A node's key is then what stood before the token, and its
 /// value the token: asking for a finds the fact a → b. W_e is 8 · (value of i against key of j) and b_e = −3.2, so that
-/// edges lead from a → b to b → c and nowhere else. In the seed's form W_e also has 8 · (key against key), which links a
-/// node to itself, and W_g = I; otherwise no address would be left. b comes from the drifting context: without it a node
-/// is its token alone.</para>
+/// edges lead from a → b to b → c and nowhere else. In the seed's form W_e also has 8 · (key against key), which links
+/// a node to itself, and W_g = I; otherwise no address would be left. b comes from the drifting context: without it a
+/// node is its token alone.</para>
 /// </remarks>
 public sealed class GraphMemory : BlockMemory
 {

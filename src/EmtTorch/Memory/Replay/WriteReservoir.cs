@@ -29,8 +29,8 @@ public sealed record StoredWrite(
 }
 
 /// <summary>
-/// Keeps the writes of a block with the highest gates, up to its capacity (the source's 1.5 stores {(h_i, k_i, v_i)}). A
-/// new write replaces the one with the lowest gate if its own gate is higher; of equal ones the earlier stays.
+/// Keeps the writes of a block with the highest gates, up to its capacity (the source's 1.5 stores {(h_i, k_i, v_i)}).
+/// A new write replaces the one with the lowest gate if its own gate is higher; of equal ones the earlier stays.
 /// </summary>
 /// <example><code>
 /// using var reservoir = new WriteReservoir(capacity: 64);

@@ -5,8 +5,8 @@ using EmtTorch.Settings;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// The settings of a <see cref="RetrievalMemory"/> and its store. The connection string of PostgreSQL is not among them:
-/// <see cref="Connection"/> names the environment variable that holds it.
+/// The settings of a <see cref="RetrievalMemory"/> and its store. The connection string of PostgreSQL is not among
+/// them: <see cref="Connection"/> names the environment variable that holds it.
 /// </summary>
 [Named("retrieval")]
 [Description("A store of tokens of earlier chunks, searched by every token.")]

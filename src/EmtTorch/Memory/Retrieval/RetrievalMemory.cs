@@ -19,12 +19,12 @@ namespace EmtTorch.Memory.Retrieval;
 /// The chunk of a token depends on its position in the document only, so that it finds the same however the document is
 /// cut into segments.
 /// <para>Keys in the store, and the queries that search for them, are rounded to multiples of 2⁻¹¹. Their products are
-/// then multiples of 2⁻²², no partial sum reaches 2, and 24 bits hold each of them: every product is exact in float32, in
-/// any order of summation. All stores that search exactly therefore find the same, ties included.</para>
+/// then multiples of 2⁻²², no partial sum reaches 2, and 24 bits hold each of them: every product is exact in float32,
+/// in any order of summation. All stores that search exactly therefore find the same, ties included.</para>
 /// <para>With contexts as keys a token finds what followed something like it: the source's binding of items to contexts
 /// (Polyn et al.). With h̃ alone a key finds itself and not what it was bound to
-/// (experiments/outer-memories/retrieval: without drift recall stays at chance). First weights: W_q = W_k, τ = 3, and W_h
-/// of W = [W_h, W_r] is 0.</para>
+/// (experiments/outer-memories/retrieval: without drift recall stays at chance). First weights: W_q = W_k, τ = 3, and
+/// W_h of W = [W_h, W_r] is 0.</para>
 /// </remarks>
 public sealed class RetrievalMemory : BlockMemory
 {
