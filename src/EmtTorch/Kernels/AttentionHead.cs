@@ -3,16 +3,18 @@ using System.Numerics;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// One head of one document: q and k are rotated, and o_i = Σ_j p_ij v_j with p_i = softmax_j(q_i·k_j/√d_h) over the keys
-/// j that query i sees. Queries go in blocks; the scores of a block stand in a thread's scratch memory and nowhere else.
-/// Backward computes them again from ℓ_i = ln Σ_j exp(s_ij), which forward leaves (Dao et al. 2022, arXiv 2205.14135):
+/// One head of one document: q and k are rotated, and o_i = Σ_j p_ij v_j with p_i = softmax_j(q_i·k_j/√d_h) over the
+/// keys j that query i sees. Queries go in blocks; the scores of a block stand in a thread's scratch memory and nowhere
+/// else. Backward computes them again from ℓ_i = ln Σ_j exp(s_ij), which forward leaves (Dao et al. 2022, arXiv
+/// 2205.14135):
 /// <code>
 /// p_ij = exp(s_ij − ℓ_i)    dV = Pᵀ dO    dP = dO Vᵀ    dS = P ∘ (dP − rowsum(dO ∘ O))    dQ = dS K    dK = dSᵀ Q
 /// </code>
 /// </summary>
 /// <remarks>
 /// Rows in scratch memory are padded with zeros to whole tiles, in number too. A matrix that stands "across" is
-/// transposed and lies in panels of a tile's width. Of scores, only tiles that some query of the tile sees are computed.
+/// transposed and lies in panels of a tile's width. Of scores, only tiles that some query of the tile sees are
+/// computed.
 /// </remarks>
 internal sealed unsafe class AttentionHead<S, V, T>
     where S : struct, ISimd<V, T>
@@ -126,7 +128,8 @@ internal sealed unsafe class AttentionHead<S, V, T>
     /// <summary>One more than the last key that a query sees.</summary>
     private int EndKey(int query) => _c.Past + query + 1;
 
-    /// <summary>left·right in the tiles that a query sees between two keys, of which the first begins a panel.</summary>
+    /// <summary>left·right in the tiles that a query sees between two keys, of which the first begins a
+    /// panel.</summary>
     private void Score(int first, int count, int from, int to, T* left, T* right, T* into)
     {
         for (int r = 0; r < count; r += S.Rows)

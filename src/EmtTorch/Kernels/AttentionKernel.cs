@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
-/// <summary>The arguments of one call of the attention kernel: sizes, and where each contiguous tensor's numbers are.</summary>
+/// <summary>The arguments of one call of the attention kernel: sizes, and where each contiguous tensor's numbers
+/// are.</summary>
 internal unsafe struct AttentionCall
 {
     /// <summary>B, heads, T, P (tokens before these), d_h.</summary>
@@ -28,7 +29,8 @@ internal unsafe struct AttentionCall
     public void* PastKeys,
         PastValues;
 
-    /// <summary>o (B, T, heads, d_h) and ln Σ exp of each query's scores (B, heads, T): written, and read by backward.</summary>
+    /// <summary>o (B, T, heads, d_h) and ln Σ exp of each query's scores (B, heads, T): written, and read by
+    /// backward.</summary>
     public void* Attended,
         LogSums;
 
@@ -49,8 +51,8 @@ internal unsafe struct AttentionCall
 
 /// <summary>
 /// Causal attention within a window on the CPU, rotary positions included: one head of one document is an item that one
-/// thread takes from its queries to its output, <see cref="AttentionHead{S,V,T}"/>. No item adds to what another writes,
-/// so the number of threads changes no bit.
+/// thread takes from its queries to its output, <see cref="AttentionHead{S,V,T}"/>. No item adds to what another
+/// writes, so the number of threads changes no bit.
 /// </summary>
 internal static unsafe class AttentionKernel
 {

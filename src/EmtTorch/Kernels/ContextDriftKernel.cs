@@ -5,9 +5,9 @@ using static TorchSharp.torch;
 namespace EmtTorch.Kernels;
 
 /// <summary>
-/// The context's recurrence c_t = λ c_{t−1} + x_t on the CPU, there and back, in one pass over the memory. A document is
-/// an item that one thread takes; what is summed over documents is summed in their order, so that the number of threads
-/// changes no bit.
+/// The context's recurrence c_t = λ c_{t−1} + x_t on the CPU, there and back, in one pass over the memory. A document
+/// is an item that one thread takes; what is summed over documents is summed in their order, so that the number of
+/// threads changes no bit.
 /// </summary>
 internal static unsafe class ContextDriftKernel
 {

@@ -5,11 +5,11 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// c_t = λ c_{t−1} + x_t for all t as one function of autograd: by <see cref="ContextDriftKernel"/> on the CPU, else by
-/// Torch's operators. These go token by token within chunks of C tokens, for all chunks at once, beginning with c = 0. The
-/// chunks' last contexts are then carried from chunk to chunk by the same scan with λ^C, and λ^{i+1} times the context
-/// before a chunk is added to its token i. With C = 32 that takes about a hundred calls for any length, and three passes
-/// over the memory. The gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ, dλ = Σ δ_t c_{t−1},
-/// dc_0 = λ δ_1.
+/// Torch's operators. These go token by token within chunks of C tokens, for all chunks at once, beginning with c = 0.
+/// The chunks' last contexts are then carried from chunk to chunk by the same scan with λ^C, and λ^{i+1} times the
+/// context before a chunk is added to its token i. With C = 32 that takes about a hundred calls for any length, and
+/// three passes over the memory. The gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ, dλ = Σ δ_t
+/// c_{t−1}, dc_0 = λ δ_1.
 /// </summary>
 /// <remarks>Arguments: x (B, T, d), λ (d), c_0 (B, d). Result: c (B, T, d). T ≥ 1.</remarks>
 internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>

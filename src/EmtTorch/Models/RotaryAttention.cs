@@ -8,9 +8,9 @@ namespace EmtTorch.Models;
 /// (<see cref="AttentionKernel"/>): softmax(QKᵀ/√d_h) V, where query t sees the keys t − W + 1 … t.
 /// </summary>
 /// <remarks>
-/// Arguments: queries, keys and values side by side (B, T, 3d); cos and sin of the tokens' angles (T, d_h/2); rotated keys
-/// and values of the tokens before (B, heads, P, d_h); heads, W and the number of keys to keep, as longs. Results: o
-/// (B, T, d), and the last keys and values (B, heads, kept, d_h). T ≥ 1.
+/// Arguments: queries, keys and values side by side (B, T, 3d); cos and sin of the tokens' angles (T, d_h/2); rotated
+/// keys and values of the tokens before (B, heads, P, d_h); heads, W and the number of keys to keep, as longs. Results:
+/// o (B, T, d), and the last keys and values (B, heads, kept, d_h). T ≥ 1.
 /// </remarks>
 internal sealed unsafe class RotaryAttention : TorchFunction<RotaryAttention>
 {
