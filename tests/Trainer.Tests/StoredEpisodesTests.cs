@@ -238,7 +238,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
             Assert.That((code, error), Is.EqualTo((2, error)));
             Assert.That(
                 error,
-                Does.Contain("model.retrieval: PostgreSQL can't be used").And.Not.Contain("not-to-be-seen")
+                Does.Contain("model.retrieval: PostgreSQL cannot be used").And.Not.Contain("not-to-be-seen")
             );
         }
         Assert.That(Directory.Exists(Path.Combine(Folder, "runs")), Is.False);
