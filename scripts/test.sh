@@ -175,6 +175,7 @@ trap 'for job in $(jobs -pr); do kill -- "-$job" 2>/dev/null; done; rm -rf "$res
 # Some GiB are free, in KiB.
 if [ -z "${TMPDIR-}" ] && [ "$(df -Pk /dev/shm 2>/dev/null | awk 'END { print $4 + 0 }')" -gt $((4 << 20)) ]; then
   in_memory=$(mktemp -d /dev/shm/emttorch-tests.XXXXXX)
+  chmod 755 "$in_memory" # PostgreSQL runs as a user of its own
   export TMPDIR=$in_memory
 fi
 # Most of what runs here runs briefly: code is not worth being measured before it is compiled.

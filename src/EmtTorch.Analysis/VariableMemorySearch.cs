@@ -154,9 +154,9 @@ internal sealed class VariableMemorySearch
         double alpha = grounding == Grounding.Output ? 1 : _options.Alpha;
         var forward = grounding == Grounding.Output ? readout : _weights.WeightIh;
         var backward = readout;
-        variables[^1] = alpha * forward + (1 - alpha) * readout;
+        variables[^1] = alpha * forward + (1 - alpha) * readout; // Eq. 14
         for (int k = _task.S - 1; k >= 1; k--)
-            variables[k - 1] = alpha * (forward = matmul(_weights.WeightHh, forward));
+            variables[k - 1] = alpha * (forward = matmul(_weights.WeightHh, forward)); // Eq. 15
         for (int k = 1; k < _task.S; k++)
             variables[k - 1] += (1 - alpha) * (backward = matmul(_weights.WeightHh.t(), backward));
         return cat(variables, 1);

@@ -200,7 +200,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
         server.Ask("DELETE FROM episodic_entries WHERE run = 'waits/seed-1' AND generation = 5");
         Assert.That(
             () => Train(waits with { Training = waits.Training with { Steps = 9 } }, resume: true),
-            Throws.InstanceOf<InvalidDataException>().With.Message.Contains("entries that the checkpoint knows")
+            Throws.InstanceOf<InvalidDataException>().With.Message.Contains("and the checkpoint counted")
         );
     }
 
@@ -238,7 +238,7 @@ public sealed class StoredEpisodesTests : InTemporaryFolder
             Assert.That((code, error), Is.EqualTo((2, error)));
             Assert.That(
                 error,
-                Does.Contain("model.retrieval: PostgreSQL can't be used").And.Not.Contain("not-to-be-seen")
+                Does.Contain("model.retrieval: PostgreSQL cannot be used").And.Not.Contain("not-to-be-seen")
             );
         }
         Assert.That(Directory.Exists(Path.Combine(Folder, "runs")), Is.False);

@@ -27,8 +27,11 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     public ElmanRnn(long inputSize, long hiddenSize, bool bias = false, ScalarType dtype = ScalarType.Float32)
         : base(nameof(ElmanRnn))
     {
-        rnn = new ElmanCell(inputSize, hiddenSize, bias, dtype);
-        readout = nn.Linear(hiddenSize, inputSize, hasBias: bias, dtype: dtype);
+        lock (InitialWeights.Drawing)
+        {
+            rnn = new ElmanCell(inputSize, hiddenSize, bias, dtype);
+            readout = nn.Linear(hiddenSize, inputSize, hasBias: bias, dtype: dtype);
+        }
         RegisterComponents();
         this.KeepParameters();
     }

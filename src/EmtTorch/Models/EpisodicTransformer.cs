@@ -47,10 +47,13 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         (_vocabularySize, _model) = (vocabularySize, model);
         Dtype = model.ScalarType;
         long d = model.HiddenSize;
-        embedding = nn.Embedding(vocabularySize, d, dtype: Dtype);
-        blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model)).ToArray());
-        norm = nn.LayerNorm(d, dtype: Dtype);
-        readout = model.TieWeights ? null : new Projection(d, vocabularySize, model.Block);
+        lock (InitialWeights.Drawing)
+        {
+            embedding = nn.Embedding(vocabularySize, d, dtype: Dtype);
+            blocks = nn.ModuleList(Enumerable.Range(0, model.Layers).Select(_ => new EpisodicBlock(model)).ToArray());
+            norm = nn.LayerNorm(d, dtype: Dtype);
+            readout = model.TieWeights ? null : new Projection(d, vocabularySize, model.Block);
+        }
         // The first embeddings have length 1: what the blocks add to them is as large, and with tied weights logits are
         // about 1.
         using (no_grad())

@@ -127,4 +127,30 @@ public sealed class InitializationTests
             Throws.ArgumentException.With.Message.Contains("64")
         );
     }
+
+    /// <summary>As in a sweep, where finished runs are analysed while others begin.</summary>
+    [Test]
+    public void NetworksMadeOnOtherThreadsDoNotChangeASeedsWeights()
+    {
+        using var scope = NewDisposeScope();
+        using var first = First();
+        using var end = new CancellationTokenSource();
+        var analyses = Task.Run(() =>
+        {
+            int made = 0;
+            for (; !end.IsCancellationRequested; made++)
+                new ElmanRnn(4, 16).Dispose();
+            return made;
+        });
+        int wrong = 0;
+        for (int i = 0; i < 200; i++)
+        {
+            using var network = First();
+            if (Distance(network.RecurrentWeights, first.RecurrentWeights) > 0)
+                wrong++;
+        }
+        end.Cancel();
+        Assert.That(analyses.Result, Is.Positive);
+        Assert.That(wrong, Is.Zero);
+    }
 }

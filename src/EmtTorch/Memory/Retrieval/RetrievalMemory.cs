@@ -138,9 +138,9 @@ public sealed class RetrievalMemory : BlockMemory
         bool any = Store.IsShared || (position + tokens - 1) / chunk > 0;
         if (!any || q.shape[0] == 0)
             return null;
-        var seen =
-            arange(position, position + tokens, dtype: ScalarType.Int64, device: q.device)
-                .div(chunk, RoundingMode.floor) * chunk;
+        // By hand: TorchSharp lets go of an operator's number while libtorch reads it (TorchSharpDefects).
+        long[] starts = [.. Enumerable.Range(0, (int)tokens).Select(t => (position + t) / chunk * chunk)];
+        var seen = tensor(starts, dtype: ScalarType.Int64, device: q.device);
         var (generation, first) = input.Documents;
         return Store.Search(new(generation, first, OnGrid(q.detach()), seen, _settings.TopK));
     }

@@ -71,15 +71,12 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     internal static Generator TestData(RunConfiguration configuration, long step) =>
         new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D));
 
-    private static readonly Lock InitialWeights = new();
-
     /// <summary>
     /// Creates a network with its initial weights, on the CPU, so that they are the same for every device.
     /// </summary>
     protected static T CreateNetwork<T>(RunConfiguration configuration, Func<T> create)
     {
-        // Modules draw from the process's one generator, and several runs may go on at once.
-        lock (InitialWeights)
+        lock (InitialWeights.Drawing)
         {
             using var initial = manual_seed(configuration.Seed);
             return create();
