@@ -80,7 +80,11 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         _stateAcross; // dF' (d_k, d_v); Fᵀ or dF'ᵀ
     private Matrix _ofX,
         _ofK; // dX (2C, d_k), dK (C, d_k)
+    private T* _lengthsOfQ,
+        _lengthsOfK; // where q and k are brought to length 1
     private V _ofDecay; // of a chunk
+
+    private static readonly T Shortest = T.CreateTruncating(1e-12);
 
     public FastWeightHead(in FastWeightCall call, int item, bool back)
     {
@@ -114,7 +118,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             Product(_rows, _c.ValueSize, _decayedX, _states, _c.KeySize, _out);
             for (nint r = 0; r < _rows; r += S.Rows)
                 AddProduct(S.Rows, _c.ValueSize, _weights.From(r), _u, r + S.Rows, _out.From(r));
-            Store(_out, _count, _c.ValueSize, Tokens(_c.Read, _c.ValueSize));
+            Store(_out, _count, _c.ValueSize, _c.Read);
             Advance(_states, _states);
         }
         Store(_states, _c.KeySize, _c.ValueSize, State(_c.After));
@@ -158,10 +162,15 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         _first = (nint)chunk * _c.Size;
         _count = Math.Min(_c.Size, _c.Tokens - _first);
         _rows = Up(_count, S.Rows);
-        Load(Tokens(_c.Q, _c.KeySize), _count, _c.KeySize, _x);
-        Load(Tokens(_c.K, _c.KeySize), _count, _c.KeySize, _k);
-        Load(Tokens(_c.V, _c.ValueSize), _count, _c.ValueSize, _e);
-        Load(Tokens(_c.Strength, 1), 1, _count, new(_strength, _size));
+        Load(_c.Q, _c.KeySize, _x);
+        Load(_c.K, _c.KeySize, _k);
+        Load(_c.V, _c.ValueSize, _e);
+        Load(Strengths(_c.Strength), 1, _count, new(_strength, _size));
+        if (_c.Unit)
+        {
+            BringToLengthOne(_x, _lengthsOfQ);
+            BringToLengthOne(_k, _lengthsOfK);
+        }
         Transpose(_k, _count, _c.KeySize, _kAcross);
         if (_c.Delta)
         {
@@ -210,7 +219,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         bool wantsDecay = _c.OfDecay != null;
         int keys = _c.KeySize,
             values = _c.ValueSize;
-        Load(Tokens(_c.OfRead, values), _count, values, _ofOut);
+        Load(_c.OfRead, values, _ofOut);
 
         // du, dv, dβ and dp, from the last row to the first.
         Product(_rows, values, _decayedK, _ofState, keys, _ofU);
@@ -232,8 +241,8 @@ internal sealed unsafe class FastWeightHead<S, V, T>
 
             WriteBack(r);
         }
-        Store(_ofV, _count, values, Tokens(_c.OfV, values));
-        new Span<T>(_ofStrength, (int)_count).CopyTo(new(Tokens(_c.OfStrength, 1), (int)_count));
+        Store(_ofV, _count, values, _c.OfV);
+        new Span<T>(_ofStrength, (int)_count).CopyTo(new(Strengths(_c.OfStrength), (int)_count));
 
         // dW, and dS in its place.
         Transpose(_u, _count, values, _uAcross);
@@ -301,8 +310,13 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             }
         }
 
-        Store(_ofX, _count, keys, Tokens(_c.OfQ, keys));
-        Store(_ofK, _count, keys, Tokens(_c.OfK, keys));
+        if (_c.Unit)
+        {
+            ThroughLength(_x, _lengthsOfQ, _ofX);
+            ThroughLength(_k, _lengthsOfK, _ofK);
+        }
+        Store(_ofX, _count, keys, _c.OfQ);
+        Store(_ofK, _count, keys, _c.OfK);
 
         // dF, in the place of dF'.
         for (nint i = 0; i < keys; i++)
@@ -486,10 +500,15 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         return each[0];
     }
 
-    /// <summary>Copies rows of a tensor and pads them with zeros.</summary>
-    private static void Load(T* from, nint rows, nint columns, Matrix to)
+    /// <summary>Copies a chunk's tokens and pads them with zeros.</summary>
+    private void Load(TokenRows from, nint columns, Matrix to) =>
+        Load(Tokens(from), from.Row, _count, columns, to);
+
+    private static void Load(T* from, nint rows, nint columns, Matrix to) => Load(from, columns, rows, columns, to);
+
+    private static void Load(T* from, nint fromRow, nint rows, nint columns, Matrix to)
     {
-        Copy(from, columns, to.At, to.Row, rows, columns);
+        Copy(from, fromRow, to.At, to.Row, rows, columns);
         if (columns < to.Row)
         {
             for (nint i = 0; i < rows; i++)
@@ -502,6 +521,44 @@ internal sealed unsafe class FastWeightHead<S, V, T>
 
     private static void Store(Matrix from, nint rows, nint columns, T* to) =>
         Copy(from.At, from.Row, to, columns, rows, columns);
+
+    private void Store(Matrix from, nint rows, nint columns, TokenRows to) =>
+        Copy(from.At, from.Row, Tokens(to), to.Row, rows, columns);
+
+    /// <summary>x / max(|x|, 10⁻¹²) for a chunk's rows, which leaves the divisors.</summary>
+    private void BringToLengthOne(Matrix rows, T* lengths)
+    {
+        for (nint i = 0; i < _count; i++)
+        {
+            T length = T.Max(T.Sqrt(Dot(rows[i], rows[i], rows.Row)), Shortest);
+            lengths[i] = length;
+            Scale(rows[i], T.One / length, rows[i], rows.Row);
+        }
+    }
+
+    /// <summary>The gradient in a row of length 1 becomes that in x: (dx̂ − x̂ (x̂·dx̂)) / |x|.</summary>
+    private void ThroughLength(Matrix rows, T* lengths, Matrix gradients)
+    {
+        for (nint i = 0; i < _count; i++)
+        {
+            T* of = gradients[i];
+            // A row that was too short was divided by a constant.
+            T along = lengths[i] > Shortest ? Dot(rows[i], of, rows.Row) : T.Zero,
+                inverse = T.One / lengths[i];
+            V minus = S.All(-along),
+                factor = S.All(inverse);
+            for (nint j = 0; j < rows.Row; j += S.Count)
+                S.Store(S.Multiply(S.MultiplyAdd(minus, S.Load(rows[i] + j), S.Load(of + j)), factor), of + j);
+        }
+    }
+
+    private static T Dot(T* a, T* b, nint count)
+    {
+        V sum = S.All(T.Zero);
+        for (nint j = 0; j < count; j += S.Count)
+            sum = S.MultiplyAdd(S.Load(a + j), S.Load(b + j), sum);
+        return Sum(sum);
+    }
 
     private static void Copy(T* from, nint fromRow, T* to, nint toRow, nint rows, nint columns)
     {
@@ -531,7 +588,9 @@ internal sealed unsafe class FastWeightHead<S, V, T>
 
     private T* Decays(T* table, nint i) => table + _size - i; // C − i + j is where i − 1 − j stands
 
-    private T* Tokens(void* tensor, nint columns) => (T*)tensor + ((nint)_item * _c.Tokens + _first) * columns;
+    private T* Tokens(TokenRows rows) => rows.First<T>(_item / _c.Heads, _item % _c.Heads) + _first * rows.Row;
+
+    private T* Strengths(void* tensor) => (T*)tensor + (nint)_item * _c.Tokens + _first;
 
     private T* State(void* tensor) => (T*)tensor + (nint)_item * _c.KeySize * _c.ValueSize;
 
@@ -559,6 +618,8 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         _amongSlopes = Take(2 * _size);
         _strength = Take(_size * S.Rows);
         _ofStrength = Take(_size);
+        _lengthsOfQ = Take(_size);
+        _lengthsOfK = Take(_size);
         (_k, _kAcross, _decayedK) = (Rows(_size, _keys), Rows(_keys, _size), Rows(_size, _keys));
         (_x, _decayedX) = (Rows(Halves, _keys), Rows(Halves, _keys));
         (_products, _weights, _out) = (Rows(Halves, _size), Rows(Halves, _size), Rows(Halves, _values));

@@ -3,9 +3,46 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
+/// <summary>Where each token's numbers are: the distances from one sequence, head and token to the next.</summary>
+internal readonly unsafe struct TokenRows(void* at, nint batch, nint head, nint row)
+{
+    /// <summary>The distance from a token to the next.</summary>
+    public nint Row => row;
+
+    /// <summary>The numbers of the first token of a head.</summary>
+    public T* First<T>(nint sequence, nint itsHead)
+        where T : unmanaged => (T*)at + sequence * batch + itsHead * head;
+
+    /// <summary>A contiguous tensor (B, heads, T, columns).</summary>
+    public static TokenRows Of(Tensor tensor)
+    {
+        long[] shape = tensor.shape;
+        return new(
+            FusedTensors.Memory(tensor),
+            (nint)(shape[1] * shape[2] * shape[3]),
+            (nint)(shape[2] * shape[3]),
+            (nint)shape[3]
+        );
+    }
+
+    /// <summary>One of the parts of a contiguous tensor (B, T, parts · heads · columns).</summary>
+    public static TokenRows Of(Tensor tensor, long heads, long parts, long part)
+    {
+        long[] shape = tensor.shape;
+        long size = shape[2] / parts;
+        long bytes = part * size * tensor.ElementSize;
+        return new(
+            (byte*)FusedTensors.Memory(tensor) + bytes,
+            (nint)(shape[1] * shape[2]),
+            (nint)(size / heads),
+            (nint)shape[2]
+        );
+    }
+}
+
 /// <summary>
-/// The arguments of a call of the kernel: sizes, and the addresses of tensors, each contiguous, with the shapes of
-/// `FastWeights.Scan` (Memory).
+/// The arguments of a call of the kernel: sizes, and the addresses of tensors with the shapes of `FastWeights.Scan`
+/// (Memory), contiguous where nothing else is said.
 /// </summary>
 internal unsafe struct FastWeightCall
 {
@@ -20,16 +57,19 @@ internal unsafe struct FastWeightCall
     /// <summary>The number of chunks from one kept state to the next.</summary>
     public int Stride;
     public bool Delta;
-    public void* Q,
+
+    /// <summary>Whether q and k are brought to length 1 first, x / max(|x|, 10⁻¹²) as by Torch's normalize.</summary>
+    public bool Unit;
+    public TokenRows Q,
         K,
-        V,
-        Strength,
+        V;
+    public void* Strength,
         Decay;
 
     /// <summary>Forward: F_0, read; r and F_T, written.</summary>
     public void* State,
-        Read,
         After;
+    public TokenRows Read;
 
     /// <summary>
     /// The states before chunks 0, Stride, 2 Stride, … (B, heads, n, d_k, d_v): written by forward, read by backward.
@@ -37,17 +77,17 @@ internal unsafe struct FastWeightCall
     public void* Kept;
 
     /// <summary>Backward: the gradients in r and F_T, read.</summary>
-    public void* OfRead,
-        OfAfter;
+    public TokenRows OfRead;
+    public void* OfAfter;
 
     /// <summary>
     /// Backward: the gradients, written. γ's is for each head of each sequence (B, heads), in float64, and null if it
     /// is not wanted.
     /// </summary>
-    public void* OfQ,
+    public TokenRows OfQ,
         OfK,
-        OfV,
-        OfStrength,
+        OfV;
+    public void* OfStrength,
         OfState;
     public double* OfDecay;
 
@@ -75,14 +115,15 @@ internal static unsafe class FastWeightKernel
     [ThreadStatic]
     private static byte[]? s_scratch;
 
-    /// <summary>Whether the kernel can compute a scan of q, k, v, β, γ and F_0.</summary>
+    /// <summary>Whether the kernel can compute a scan of q, k and v (or [q, k, v]), β, γ and F_0.</summary>
     public static bool Fits(IReadOnlyList<Tensor> arguments, long chunk)
     {
-        long tokens = arguments[0].shape[2],
-            keys = arguments[0].shape[3],
-            values = arguments[2].shape[3];
+        long[] state = arguments[^1].shape;
+        long tokens = arguments[^3].shape[2],
+            keys = state[2],
+            values = state[3];
         var (size, stride) = Sizes(tokens, keys, values, chunk);
-        long kept = arguments[5].numel() * ((tokens + size * stride - 1) / (size * stride));
+        long kept = arguments[^1].numel() * ((tokens + size * stride - 1) / (size * stride));
         return Math.Max(keys, values) <= MostColumns
             && kept is > 0 and <= int.MaxValue / 8
             && FusedTensors.Served([.. arguments]);
@@ -91,21 +132,44 @@ internal static unsafe class FastWeightKernel
     /// <summary>
     /// Computes r, F_T and the states that <see cref="Gradients"/> needs. <see cref="Fits"/> must hold.
     /// </summary>
+    /// <param name="arguments">q, k, v, β, γ and F_0, as for `FastWeights.Scan` (Memory).</param>
+    /// <param name="delta">Whether by the delta rule.</param>
+    /// <param name="chunk">The most tokens in a chunk.</param>
     public static FastWeightResult Forward(IReadOnlyList<Tensor> arguments, bool delta, long chunk)
     {
         using var scope = NewDisposeScope();
         Tensor[] given = [.. arguments.Select(t => t.contiguous())];
-        var call = Call(given, delta, chunk);
-        Tensor v = given[2],
-            state = given[5];
-        Tensor read = empty_like(v),
-            after = empty_like(state),
-            kept = empty([call.Batch, call.Heads, call.Parts, call.KeySize, call.ValueSize], dtype: v.dtype);
+        var (call, read) = (Call(given, delta, chunk), empty_like(given[2]));
+        call.Read = TokenRows.Of(read);
+        return Finish(call, read, given);
+    }
+
+    /// <summary>
+    /// The same from q, k and v side by side, as they are projected; q and k are brought to length 1.
+    /// </summary>
+    /// <param name="arguments">[q, k, v] (B, T, 3d), β (B, heads, T), γ (heads), F_0 (B, heads, d_k, d_k).</param>
+    /// <param name="delta">As above.</param>
+    /// <param name="chunk">As above.</param>
+    /// <returns>r (B, T, d), F_T and the kept states.</returns>
+    public static FastWeightResult ForwardProjected(IReadOnlyList<Tensor> arguments, bool delta, long chunk)
+    {
+        using var scope = NewDisposeScope();
+        Tensor[] given = [.. arguments.Select(t => t.contiguous())];
+        long[] shape = given[0].shape;
+        var (call, read) = (ProjectedCall(given, delta, chunk), empty([shape[0], shape[1], shape[2] / 3], dtype: given[0].dtype));
+        call.Read = TokenRows.Of(read, call.Heads, 1, 0);
+        return Finish(call, read, given);
+    }
+
+    private static FastWeightResult Finish(FastWeightCall call, Tensor read, Tensor[] given)
+    {
+        var state = given[^1];
+        Tensor after = empty_like(state),
+            kept = empty([call.Batch, call.Heads, call.Parts, call.KeySize, call.ValueSize], dtype: state.dtype);
         call.State = FusedTensors.Memory(state);
-        call.Read = FusedTensors.Memory(read);
         call.After = FusedTensors.Memory(after);
         call.Kept = FusedTensors.Memory(kept);
-        Run(v.dtype, new(call, back: false));
+        Run(state.dtype, new(call, back: false));
         GC.KeepAlive(given);
         return new(read.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope(), kept.MoveToOuterDisposeScope());
     }
@@ -129,30 +193,68 @@ internal static unsafe class FastWeightKernel
         using var scope = NewDisposeScope();
         Tensor[] given = [.. saved.Append(ofRead).Append(ofAfter).Select(t => t.contiguous())];
         var call = Call(given, delta, chunk);
-        call.Kept = FusedTensors.Memory(given[5]);
-        call.OfRead = FusedTensors.Memory(given[6]);
-        call.OfAfter = FusedTensors.Memory(given[7]);
-        Tensor q = empty_like(given[0]),
-            k = empty_like(given[1]),
-            v = empty_like(given[2]),
-            strength = empty_like(given[3]),
-            state = empty_like(given[7]);
-        call.OfQ = FusedTensors.Memory(q);
-        call.OfK = FusedTensors.Memory(k);
-        call.OfV = FusedTensors.Memory(v);
-        call.OfStrength = FusedTensors.Memory(strength);
-        call.OfState = FusedTensors.Memory(state);
+        call.OfRead = TokenRows.Of(given[6]);
+        Tensor[] found = [empty_like(given[0]), empty_like(given[1]), empty_like(given[2])];
+        call.OfQ = TokenRows.Of(found[0]);
+        call.OfK = TokenRows.Of(found[1]);
+        call.OfV = TokenRows.Of(found[2]);
+        return FinishGradients(call, found, given[3], given[5], given[7], given, wantsDecay);
+    }
+
+    /// <summary>Computes the gradients in [q, k, v], β, γ (null if not wanted) and F_0.</summary>
+    /// <param name="saved">[q, k, v], β, γ and the kept states.</param>
+    /// <param name="ofRead">The gradient in r.</param>
+    /// <param name="ofAfter">The gradient in F_T.</param>
+    /// <param name="delta">As in <see cref="Forward"/>.</param>
+    /// <param name="chunk">As in <see cref="Forward"/>.</param>
+    /// <param name="wantsDecay">Whether γ's gradient is wanted.</param>
+    public static Tensor[] ProjectedGradients(
+        IEnumerable<Tensor> saved,
+        Tensor ofRead,
+        Tensor ofAfter,
+        bool delta,
+        long chunk,
+        bool wantsDecay
+    )
+    {
+        using var scope = NewDisposeScope();
+        Tensor[] given = [.. saved.Append(ofRead).Append(ofAfter).Select(t => t.contiguous())];
+        var call = ProjectedCall(given, delta, chunk);
+        call.OfRead = TokenRows.Of(given[4], call.Heads, 1, 0);
+        var found = empty_like(given[0]);
+        call.OfQ = TokenRows.Of(found, call.Heads, 3, 0);
+        call.OfK = TokenRows.Of(found, call.Heads, 3, 1);
+        call.OfV = TokenRows.Of(found, call.Heads, 3, 2);
+        return FinishGradients(call, [found], given[1], given[3], given[5], given, wantsDecay);
+    }
+
+    private static Tensor[] FinishGradients(
+        FastWeightCall call,
+        Tensor[] ofTokens,
+        Tensor strength,
+        Tensor kept,
+        Tensor ofAfter,
+        Tensor[] given,
+        bool wantsDecay
+    )
+    {
+        Tensor ofStrength = empty_like(strength),
+            ofState = empty_like(ofAfter);
+        call.Kept = FusedTensors.Memory(kept);
+        call.OfAfter = FusedTensors.Memory(ofAfter);
+        call.OfStrength = FusedTensors.Memory(ofStrength);
+        call.OfState = FusedTensors.Memory(ofState);
         double[] each = new double[call.Batch * call.Heads],
             decays = new double[call.Heads];
         fixed (double* memory = each)
         {
             call.OfDecay = wantsDecay ? memory : null;
-            Run(q.dtype, new(call, back: true));
+            Run(ofAfter.dtype, new(call, back: true));
         }
         for (int i = 0; i < each.Length; i++)
             decays[i % call.Heads] += each[i];
         GC.KeepAlive(given);
-        Tensor?[] found = [q, k, v, strength, wantsDecay ? tensor(decays, dtype: q.dtype) : null, state];
+        Tensor?[] found = [.. ofTokens, ofStrength, wantsDecay ? tensor(decays, dtype: ofAfter.dtype) : null, ofState];
         return [.. found.Select(t => t?.MoveToOuterDisposeScope()!)];
     }
 
@@ -170,23 +272,43 @@ internal static unsafe class FastWeightKernel
     private static FastWeightCall Call(Tensor[] tensors, bool delta, long chunk)
     {
         long[] shape = tensors[0].shape;
-        long values = tensors[2].shape[3];
-        var (size, stride) = Sizes(shape[2], shape[3], values, chunk);
+        var call = Call(shape[0], shape[1], shape[2], shape[3], tensors[2].shape[3], chunk);
+        call.Delta = delta;
+        call.Q = TokenRows.Of(tensors[0]);
+        call.K = TokenRows.Of(tensors[1]);
+        call.V = TokenRows.Of(tensors[2]);
+        call.Strength = FusedTensors.Memory(tensors[3]);
+        call.Decay = FusedTensors.Memory(tensors[4]);
+        return call;
+    }
+
+    private static FastWeightCall ProjectedCall(Tensor[] tensors, bool delta, long chunk)
+    {
+        long[] shape = tensors[0].shape;
+        long heads = tensors[2].shape[0],
+            size = shape[2] / 3 / heads;
+        var call = Call(shape[0], heads, shape[1], size, size, chunk);
+        (call.Delta, call.Unit) = (delta, true);
+        call.Q = TokenRows.Of(tensors[0], heads, 3, 0);
+        call.K = TokenRows.Of(tensors[0], heads, 3, 1);
+        call.V = TokenRows.Of(tensors[0], heads, 3, 2);
+        call.Strength = FusedTensors.Memory(tensors[1]);
+        call.Decay = FusedTensors.Memory(tensors[2]);
+        return call;
+    }
+
+    private static FastWeightCall Call(long batch, long heads, long tokens, long keys, long values, long chunk)
+    {
+        var (size, stride) = Sizes(tokens, keys, values, chunk);
         return new()
         {
-            Batch = (int)shape[0],
-            Heads = (int)shape[1],
-            Tokens = (int)shape[2],
-            KeySize = (int)shape[3],
+            Batch = (int)batch,
+            Heads = (int)heads,
+            Tokens = (int)tokens,
+            KeySize = (int)keys,
             ValueSize = (int)values,
             Size = (int)size,
             Stride = (int)stride,
-            Delta = delta,
-            Q = FusedTensors.Memory(tensors[0]),
-            K = FusedTensors.Memory(tensors[1]),
-            V = FusedTensors.Memory(tensors[2]),
-            Strength = FusedTensors.Memory(tensors[3]),
-            Decay = FusedTensors.Memory(tensors[4]),
         };
     }
 

@@ -1,3 +1,4 @@
+using EmtTorch.Kernels;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -31,7 +32,11 @@ internal sealed class Projection : nn.Module<Tensor, Tensor>
     public static Tensor Multiply(Tensor x, Tensor weight, Tensor? bias, bool autocast)
     {
         if (!autocast)
-            return nn.functional.linear(x, weight, bias);
+        {
+            if (!LinearKernel.Fits(x, weight, bias))
+                return nn.functional.linear(x, weight, bias);
+            return bias is null ? LinearProduct.Apply(x, weight)[0] : LinearProduct.Apply(x, weight, bias)[0];
+        }
         using var scope = NewDisposeScope();
         return nn
             .functional.linear(x.to(ScalarType.BFloat16), weight.to(ScalarType.BFloat16), bias?.to(ScalarType.BFloat16))

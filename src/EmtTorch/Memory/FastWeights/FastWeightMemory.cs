@@ -203,16 +203,52 @@ public sealed class FastWeightMemory : BlockMemory
         long batch = h.shape[0],
             tokens = h.shape[1],
             width = h.shape[2];
-        // 3 × (B, heads, T, d_k)
-        var parts = qkv.forward(h).view(batch, tokens, 3, _heads, width / _heads).permute(2, 0, 3, 1, 4).unbind(0);
-        var q = nn.functional.normalize(parts[0], dim: -1);
-        var (k, v) = hypernetwork is null
-            ? (nn.functional.normalize(parts[1], dim: -1), parts[2])
-            : hypernetwork.forward(h, parts[1], parts[2]);
+        var projected = qkv.forward(h); // (B, T, 3d)
         var rates = Rate.unsqueeze(-1); // (heads, 1)
         var g = gate?.forward(h, contexts); // (B, heads, T)
         var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
         var decay = DecayFactor;
+        Tensor r,
+            after;
+        if (
+            hypernetwork is null
+            && Observer is null
+            && tokens > 1
+            && ProjectedScan.Fits(projected, strength, decay, state)
+        )
+        {
+            var results = ProjectedScan.Apply(projected, strength, decay, state, _rule == WriteRule.Delta);
+            (r, after) = (results[0], results[1]);
+        }
+        else
+        {
+            (var read, after) = Scan(h, projected, strength, g, decay, state);
+            r = read.transpose(1, 2).reshape(batch, tokens, width);
+        }
+        var added = output is null ? matmul((r / Math.Sqrt(width)).softmax(-1), table!) : output.forward(r);
+        return (added.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Reads and writes by <see cref="FastWeights"/>, and tells the observer.</summary>
+    /// <returns>r (B, heads, T, d_v), and F after the last token.</returns>
+    private (Tensor Read, Tensor State) Scan(
+        Tensor h,
+        Tensor projected,
+        Tensor strength,
+        Tensor? g,
+        Tensor decay,
+        Tensor state
+    )
+    {
+        using var scope = NewDisposeScope();
+        long batch = h.shape[0],
+            tokens = h.shape[1];
+        // 3 × (B, heads, T, d_k)
+        var parts = projected.view(batch, tokens, 3, _heads, h.shape[2] / _heads).permute(2, 0, 3, 1, 4).unbind(0);
+        var q = nn.functional.normalize(parts[0], dim: -1);
+        var (k, v) = hypernetwork is null
+            ? (nn.functional.normalize(parts[1], dim: -1), parts[2])
+            : hypernetwork.forward(h, parts[1], parts[2]);
         Tensor read,
             after;
         if (tokens == 1)
@@ -229,10 +265,7 @@ public sealed class FastWeightMemory : BlockMemory
                 ? FastWeights.Scan(q, k, v, strength, decay, state, _rule)
                 : LowRankWrites.Scan(q, k, v, strength, decay, state);
         }
-
         Observer?.Invoke(new(q, k, v, strength, g, decay, _rule, read, state, after, h));
-        var r = read.transpose(1, 2).reshape(batch, tokens, width);
-        var added = output is null ? matmul((r / Math.Sqrt(width)).softmax(-1), table!) : output.forward(r);
-        return (added.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());
+        return (read.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());
     }
 }

@@ -14,14 +14,13 @@ namespace EmtTorch.Training;
 /// document is read from its start, and the state is carried from segment to segment. Gradients go back through
 /// `bptt_segments` segments, which are read in one piece: the network's outputs do not depend on how a document is cut.
 /// </summary>
-/// <remarks>On the CPU each thread takes a slice of the batch through the whole document and back. The slices'
-/// gradients are added in the order of the slices.</remarks>
+/// <remarks>On the CPU the batch is cut into slices by its size alone. Each is taken through the whole document and back
+/// by one thread, and the slices' gradients are added in their order: the number of threads changes no bit.</remarks>
 internal sealed class TokenLearner : Learner
 {
     private readonly EpisodicTransformer _network;
     private readonly Parameter[] _parameters;
     private readonly Device _device;
-    private readonly int _slices;
     private readonly PostgresConnection? _database; // of the network's stores; null if they are in memory
     private readonly Dictionary<int, ITokenTask> _tasks = []; // by horizon
 
@@ -39,8 +38,6 @@ internal sealed class TokenLearner : Learner
             .to(device);
         _database = StoredEpisodes.Connect(_network, configuration, log, stop);
         _parameters = [.. _network.parameters()];
-        // A slice for each thread; on a GPU one in all.
-        _slices = device.type == DeviceType.CPU ? Math.Min(get_num_threads(), configuration.Training.BatchSize) : 1;
         foreach (var parameter in _parameters)
             parameter.grad = zeros_like(parameter).DetachFromDisposeScope();
     }
@@ -57,11 +54,18 @@ internal sealed class TokenLearner : Learner
         using var scope = NewDisposeScope();
         var document = TaskAt(horizon).Batch(Configuration.Training.BatchSize, data);
         var asked = stack(document.Select(s => s.Target.ne(TokenBatch.Ignored).sum()).ToArray()).sum([0L]);
-        var slices = new (Tensor Sums, Tensor?[] Gradients)[_slices];
+        int count = Slices(document);
+        var slices = new (Tensor Sums, Tensor?[] Gradients)[count];
         long generation = _network.Stores?.Begin() ?? 0;
         RunSlices(
-            _slices,
-            i => slices[i] = Learn(Slice(document, i, _slices), asked, new(generation, First(document, i, _slices)))
+            count,
+            i =>
+                slices[i] = Learn(
+                    Slice(document, i, count),
+                    asked,
+                    new(generation, First(document, i, count)),
+                    alone: count == 1
+                )
         );
         _network.Stores?.Close(generation);
         using var quiet = no_grad();
@@ -79,10 +83,9 @@ internal sealed class TokenLearner : Learner
         foreach (var (sums, _) in slices.Skip(1))
             slices[0].Sums.add_(sums);
         var numbers = slices[0].Sums.cpu().data<double>().ToArray(); // loss, right answers
-        double count = asked.item<long>();
         foreach (var (sums, _) in slices)
             sums.Dispose();
-        return new(numbers[0], numbers[1] / count);
+        return new(numbers[0], numbers[1] / asked.item<long>());
     }
 
     /// <summary>
@@ -92,7 +95,8 @@ internal sealed class TokenLearner : Learner
     private (Tensor Sums, Tensor?[] Gradients) Learn(
         IReadOnlyList<TokenBatch> document,
         Tensor asked,
-        DocumentNumbers documents
+        DocumentNumbers documents,
+        bool alone
     )
     {
         using var scope = NewDisposeScope();
@@ -114,7 +118,7 @@ internal sealed class TokenLearner : Learner
             {
                 var score = Score(hidden, target, places);
                 var loss = score.Loss / asked;
-                var found = BackwardCall.Gradients(loss, _parameters, alone: _slices == 1);
+                var found = BackwardCall.Gradients(loss, _parameters, alone);
                 using var quiet = no_grad();
                 for (int p = 0; p < found.Length; p++)
                 {
@@ -164,7 +168,6 @@ internal sealed class TokenLearner : Learner
         var task = TaskAt(settings.Horizon);
         var text = task as TextCorpus;
         using var generator = TestData(Configuration, step);
-        int slices = Math.Min(_slices, settings.BatchSize);
         var sums = zeros(7, dtype: ScalarType.Float64, device: _device); // as from Examine
         long batches = text is null
             ? settings.Batches
@@ -180,7 +183,7 @@ internal sealed class TokenLearner : Learner
                     i * settings.BatchSize,
                     Math.Min(settings.BatchSize, text.DocumentCount(TextPart.Validation))
                 );
-            slices = (int)Math.Min(slices, document[0].Input.shape[0]);
+            int slices = Slices(document);
             var parts = new Tensor[slices];
             long generation = EpisodicStores.Tests + i;
             RunSlices(
@@ -252,6 +255,25 @@ internal sealed class TokenLearner : Learner
 
     private static Tensor Places(Tensor target) => target.reshape(-1).ne(TokenBatch.Ignored).nonzero().squeeze(-1);
 
+    // The numbers of a slice's stream (documents, T, d): with 512 KB in float32 it stays in the second cache.
+    private const long SliceSize = 1 << 17;
+
+    /// <summary>
+    /// How many slices a batch is cut into: a power of two, so that two or four threads have the same number each, and
+    /// at least two. On a GPU one.
+    /// </summary>
+    private int Slices(IReadOnlyList<TokenBatch> document)
+    {
+        long documents = document[0].Input.shape[0],
+            tokens = document.Take(Configuration.Training.BpttSegments ?? document.Count).Sum(s => s.Input.shape[1]),
+            slices = 2;
+        if (_device.type != DeviceType.CPU)
+            return 1;
+        while (slices * SliceSize < documents * tokens * Configuration.Model.HiddenSize)
+            slices *= 2;
+        return (int)Math.Min(slices, documents);
+    }
+
     /// <summary>The number of a slice's first document.</summary>
     private static long First(IReadOnlyList<TokenBatch> document, int slice, int slices) =>
         document[0].Input.shape[0] * slice / slices;
@@ -288,7 +310,7 @@ internal sealed class TokenLearner : Learner
         {
             SliceWorkers.Run(
                 slices,
-                slices,
+                threads,
                 (_, slice) =>
                 {
                     set_num_threads(1);

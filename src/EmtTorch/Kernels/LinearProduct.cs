@@ -1,0 +1,55 @@
+using static TorchSharp.torch;
+
+namespace EmtTorch.Kernels;
+
+/// <summary>y = x Wᵀ + b as one function of autograd on the CPU, by <see cref="LinearKernel"/>.</summary>
+/// <remarks>Arguments: x (…, I), W (O, I), and b (O) where there is one. Result: y (…, O).</remarks>
+internal sealed unsafe class LinearProduct : TorchFunction<LinearProduct>
+{
+    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+    {
+        Tensor x = ((Tensor)arguments[0]).contiguous(),
+            weights = ((Tensor)arguments[1]).contiguous();
+        var bias = arguments.Length > 2 ? ((Tensor)arguments[2]).contiguous() : null;
+        var call = Call(x, weights);
+        var output = empty([.. x.shape[..^1], call.Outputs], dtype: x.dtype);
+        call.Bias = FusedTensors.Memory(bias);
+        call.Output = FusedTensors.Memory(output);
+        LinearKernel.Run(x.dtype, call, back: false);
+        GC.KeepAlive((x, weights, bias));
+        ctx.save_data("wanted", Array.ConvertAll(arguments, a => ((Tensor)a).requires_grad));
+        ctx.save_for_backward([x, weights]);
+        return [output];
+    }
+
+    protected override List<Tensor?> Backward(
+        autograd.AutogradContext ctx,
+        List<Tensor> saved,
+        IReadOnlyList<Tensor?> gradients
+    )
+    {
+        var (x, weights, ofOutput) = (saved[0], saved[1], gradients[0]!.contiguous());
+        var wanted = (bool[])ctx.get_data("wanted");
+        var call = Call(x, weights);
+        Tensor? ofInput = wanted[0] ? empty_like(x) : null,
+            ofWeights = wanted[1] ? empty_like(weights) : null,
+            ofBias = wanted.Length > 2 && wanted[2] ? empty(call.Outputs, dtype: x.dtype) : null;
+        call.OfOutput = FusedTensors.Memory(ofOutput);
+        call.OfInput = FusedTensors.Memory(ofInput);
+        call.OfWeights = FusedTensors.Memory(ofWeights);
+        call.OfBias = FusedTensors.Memory(ofBias);
+        LinearKernel.Run(x.dtype, call, back: true);
+        GC.KeepAlive((x, weights, ofOutput));
+        return wanted.Length > 2 ? [ofInput, ofWeights, ofBias] : [ofInput, ofWeights];
+    }
+
+    private static LinearCall Call(Tensor x, Tensor weights) =>
+        new()
+        {
+            Rows = (int)(x.numel() / weights.shape[1]),
+            Inputs = (int)weights.shape[1],
+            Outputs = (int)weights.shape[0],
+            Input = FusedTensors.Memory(x),
+            Weights = FusedTensors.Memory(weights),
+        };
+}
