@@ -35,7 +35,7 @@ internal static class AttentionChoice
             Window = window,
         };
         var first = new EpisodicState(0, batch, [new LayerState(null, null, null)]);
-        var span = AttentionSpan.Of(model, first, tokens, ScalarType.Float32, CPU);
+        using var span = AttentionSpan.Of(model, first, tokens, ScalarType.Float32, CPU);
         Tensor[] inputs = [.. Enumerable.Range(0, 3).Select(_ => randn(batch, Heads, tokens, width).requires_grad_())];
         var ofResult = randn(batch, Heads, tokens, width);
 
@@ -99,6 +99,22 @@ internal static class AttentionChoice
         var hidden = behind.lt(0).logical_or(behind.ge(window)).expand((tokens + window - 1) / window, -1, -1).clone();
         hidden[0].narrow(1, 0, window).fill_(true);
         return zeros(hidden.shape).masked_fill_(hidden, double.NegativeInfinity);
+    }
+
+    /// <summary>Attention within a window by scaled_dot_product_attention, in bands.</summary>
+    public static Tensor BandedAttention(Tensor q, Tensor k, Tensor v, long window)
+    {
+        var bands = Bands(q.shape[2], window).unsqueeze(0);
+        return Banded(
+            q,
+            k,
+            v,
+            window,
+            (a, b, c) =>
+                nn
+                    .functional.scaled_dot_product_attention(a.flatten(0, 1), b.flatten(0, 1), c.flatten(0, 1), bands)
+                    .view(a.shape)
+        );
     }
 
     private static Tensor Banded(Tensor q, Tensor k, Tensor v, long window, Func<Tensor, Tensor, Tensor, Tensor> attend)

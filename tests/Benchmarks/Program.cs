@@ -128,11 +128,29 @@ static int Run(string? command, Arguments options)
                 }
             );
             return 0;
+        case "transformer-rates":
+            Print(TransformerSteps.Measure(options.Text("network", "segment recall"), rounds, seconds));
+            return 0;
+        case "generation":
+            foreach (var (documents, prompt) in new[] { (1, 64), (32, 64), (1, 16_384) })
+            {
+                int added = prompt > 64 ? 16 : 128;
+                var (rate, first) = TransformerSteps.Generate(documents, prompt, added);
+                Console.WriteLine(
+                    FormattableString.Invariant(
+                        $"{documents} documents, a prompt of {prompt}: first token after {first:0.000} s, then {rate:0} tokens/s"
+                    )
+                );
+            }
+            return 0;
         case "train":
             TorchTraining.Run(options.Number("seed", 1), steps);
             return 0;
         case "phases":
-            Phases(hidden, batch, horizon, steps);
+            if (options.Text("network") is { } named)
+                TransformerPhases.Run(named, seconds);
+            else
+                Phases(hidden, batch, horizon, steps);
             return 0;
         case "calls":
             Calls();

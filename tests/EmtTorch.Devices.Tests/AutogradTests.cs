@@ -10,7 +10,7 @@ public sealed class AutogradTests
 {
     private sealed class Failing : TorchFunction<Failing>
     {
-        protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments) =>
+        protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments) =>
             [((Tensor)arguments[0]).clone()];
 
         protected override List<Tensor?> Backward(

@@ -80,9 +80,8 @@ internal sealed unsafe class AttentionHead<S, V, T>
             AddWeighted(first, count, from, int.MaxValue, _scores, _v);
             for (int r = 0; r < count; r++)
             {
-                T* to = Attended(_c.Attended, first + r);
-                for (int i = 0; i < _c.Size; i++)
-                    to[i] = _rows[r * _row + i] * inverse[r];
+                Scale(_rows + r * _row, inverse[r]);
+                Copy(_rows + r * _row, Attended(_c.Attended, first + r));
             }
         }
         Keep(_k, (T*)_c.Keys);
@@ -115,8 +114,7 @@ internal sealed unsafe class AttentionHead<S, V, T>
             }
             for (int r = 0; r < count; r++)
             {
-                for (int i = 0; i < _c.Size; i++)
-                    _rows[r * _row + i] *= _scale;
+                Scale(_rows + r * _row, _scale);
                 RotateBack(_rows + r * _row, first + r, Projected(_c.OfProjected, first + r, 0));
             }
         }
@@ -186,10 +184,7 @@ internal sealed unsafe class AttentionHead<S, V, T>
         Clear(scores + end, Math.Max(S.Rows, endOfVectors - end));
         for (int i = firstVector; i < endOfVectors; i += n)
             sums = S.Add(sums, S.Load(scores + i));
-        S.Store(sums, each);
-        T sum = each[0];
-        for (int i = 1; i < n; i++)
-            sum += each[i];
+        T sum = S.Sum(sums);
         return (T.One / sum, largest + T.Log(sum));
     }
 
@@ -301,8 +296,7 @@ internal sealed unsafe class AttentionHead<S, V, T>
         {
             T* q = _q + t * _row;
             Rotate(Projected(_c.Projected, t, 0), t, q);
-            for (int i = 0; i < _c.Size; i++)
-                q[i] *= _scale;
+            Scale(q, _scale);
             Rotate(Projected(_c.Projected, t, 1), t, _k + (_c.Past + t) * _row);
             Copy(Projected(_c.Projected, t, 2), _v + (_c.Past + t) * _row);
         }
@@ -333,10 +327,7 @@ internal sealed unsafe class AttentionHead<S, V, T>
             T* given = Attended(_c.OfAttended, first + r);
             T* attended = Attended(_c.Attended, first + r);
             Copy(given, _ofRows + r * _row);
-            T sum = T.Zero;
-            for (int i = 0; i < _c.Size; i++)
-                sum += given[i] * attended[i];
-            inner[r] = sum;
+            inner[r] = Dot(given, attended);
         }
     }
 
@@ -397,16 +388,46 @@ internal sealed unsafe class AttentionHead<S, V, T>
 
     private void RotateBack(T* from, int token, T* to)
     {
-        int half = _c.Size / 2;
+        int half = _c.Size / 2,
+            i = 0;
         T* cos = (T*)_c.Cos + (nint)token * half;
         T* sin = (T*)_c.Sin + (nint)token * half;
-        for (int i = 0; i < half; i++)
+        for (; i + S.Count <= half; i += S.Count)
+        {
+            V a = S.Load(from + i),
+                b = S.Load(from + half + i),
+                c = S.Load(cos + i),
+                s = S.Load(sin + i);
+            S.Store(S.MultiplyAdd(a, c, S.Multiply(b, s)), to + i);
+            S.Store(S.Subtract(S.Multiply(b, c), S.Multiply(a, s)), to + half + i);
+        }
+        for (; i < half; i++)
         {
             T a = from[i],
                 b = from[half + i];
             to[i] = a * cos[i] + b * sin[i];
             to[half + i] = b * cos[i] - a * sin[i];
         }
+    }
+
+    /// <summary>A padded row times a factor.</summary>
+    private void Scale(T* row, T factor)
+    {
+        V f = S.All(factor);
+        for (nint i = 0; i < _row; i += S.Count)
+            S.Store(S.Multiply(S.Load(row + i), f), row + i);
+    }
+
+    private T Dot(T* a, T* b)
+    {
+        V sums = S.All(T.Zero);
+        int i = 0;
+        for (; i + S.Count <= _c.Size; i += S.Count)
+            sums = S.MultiplyAdd(S.Load(a + i), S.Load(b + i), sums);
+        T sum = S.Sum(sums);
+        for (; i < _c.Size; i++)
+            sum += a[i] * b[i];
+        return sum;
     }
 
     private T* LogSums => (T*)_c.LogSums + ((nint)_document * _c.Heads + _head) * _c.Tokens;

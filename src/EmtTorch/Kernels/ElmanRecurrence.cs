@@ -17,7 +17,7 @@ namespace EmtTorch.Kernels;
 /// (T, B, H). Differentiable once.</remarks>
 internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
 {
-    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+    protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
     {
         Tensor input = (Tensor)arguments[0],
             weightIh = (Tensor)arguments[1],

@@ -148,7 +148,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
                 Prepare(chunk, Before(chunk));
                 _ofDecay = S.All(T.Zero);
                 Gradients(Before(chunk));
-                ofDecay += double.CreateTruncating(Sum(_ofDecay));
+                ofDecay += double.CreateTruncating(S.Sum(_ofDecay));
             }
         }
         Store(_ofState, _c.KeySize, _c.ValueSize, State(_c.OfState));
@@ -394,7 +394,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
             V sum = S.All(T.Zero);
             for (nint j = 0; j < values; j += S.Count)
                 sum = S.MultiplyAdd(S.Load(du + i * values + j), S.Load(_e.At + i * values + j), sum);
-            _ofStrength[i] = Sum(sum);
+            _ofStrength[i] = S.Sum(sum);
         }
     }
 
@@ -487,22 +487,8 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         _ofDecay = sum;
     }
 
-    private static T Sum(V a)
-    {
-        T* each = stackalloc T[S.Count];
-        S.Store(a, each);
-        for (int half = S.Count / 2; half > 0; half /= 2)
-        {
-            for (int i = 0; i < half; i++)
-                each[i] += each[i + half];
-        }
-
-        return each[0];
-    }
-
     /// <summary>Copies a chunk's tokens and pads them with zeros.</summary>
-    private void Load(TokenRows from, nint columns, Matrix to) =>
-        Load(Tokens(from), from.Row, _count, columns, to);
+    private void Load(TokenRows from, nint columns, Matrix to) => Load(Tokens(from), from.Row, _count, columns, to);
 
     private static void Load(T* from, nint rows, nint columns, Matrix to) => Load(from, columns, rows, columns, to);
 
@@ -557,7 +543,7 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         V sum = S.All(T.Zero);
         for (nint j = 0; j < count; j += S.Count)
             sum = S.MultiplyAdd(S.Load(a + j), S.Load(b + j), sum);
-        return Sum(sum);
+        return S.Sum(sum);
     }
 
     private static void Copy(T* from, nint fromRow, T* to, nint toRow, nint rows, nint columns)

@@ -156,7 +156,10 @@ internal static unsafe class FastWeightKernel
         using var scope = NewDisposeScope();
         Tensor[] given = [.. arguments.Select(t => t.contiguous())];
         long[] shape = given[0].shape;
-        var (call, read) = (ProjectedCall(given, delta, chunk), empty([shape[0], shape[1], shape[2] / 3], dtype: given[0].dtype));
+        var (call, read) = (
+            ProjectedCall(given, delta, chunk),
+            empty([shape[0], shape[1], shape[2] / 3], dtype: given[0].dtype)
+        );
         call.Read = TokenRows.Of(read, call.Heads, 1, 0);
         return Finish(call, read, given);
     }

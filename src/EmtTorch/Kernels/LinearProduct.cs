@@ -6,7 +6,7 @@ namespace EmtTorch.Kernels;
 /// <remarks>Arguments: x (…, I), W (O, I), and b (O) where there is one. Result: y (…, O).</remarks>
 internal sealed unsafe class LinearProduct : TorchFunction<LinearProduct>
 {
-    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+    protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
     {
         Tensor x = ((Tensor)arguments[0]).contiguous(),
             weights = ((Tensor)arguments[1]).contiguous();

@@ -147,9 +147,7 @@ internal sealed unsafe class LinearRows<S, V, T>
                 S.Store(S.Add(S.Load(_parts + i), S.Load(part + i)), _parts + i);
         }
         for (nint o = 0; o < _c.Outputs && _c.OfWeights != null; o++)
-            new Span<T>(_parts + o * _inputs, _c.Inputs).CopyTo(
-                new((T*)_c.OfWeights + o * _c.Inputs, _c.Inputs)
-            );
+            new Span<T>(_parts + o * _inputs, _c.Inputs).CopyTo(new((T*)_c.OfWeights + o * _c.Inputs, _c.Inputs));
         if (_c.OfBias != null)
             new Span<T>(_parts + _outputs * _inputs, _c.Outputs).CopyTo(new(_c.OfBias, _c.Outputs));
     }
@@ -187,9 +185,7 @@ internal sealed unsafe class LinearRows<S, V, T>
                     continue;
                 for (nint i = 0; i < Math.Min(S.Rows, rows - r); i++)
                 {
-                    new Span<T>(scratch + i * Width, (int)count).CopyTo(
-                        new(o + (r + i) * columns + panel, (int)count)
-                    );
+                    new Span<T>(scratch + i * Width, (int)count).CopyTo(new(o + (r + i) * columns + panel, (int)count));
                 }
             }
         }

@@ -111,6 +111,9 @@ internal unsafe interface ISimd<V, T>
     static abstract V Subtract(V a, V b);
     static abstract V Multiply(V a, V b);
     static abstract V Divide(V a, V b);
+
+    /// <summary>The sum of all places: of halves, quarters and so on.</summary>
+    static abstract T Sum(V a);
     static abstract V Sqrt(V a);
     static abstract V Abs(V a);
 
@@ -163,6 +166,8 @@ internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T>
     public static Vector512<T> Multiply(Vector512<T> a, Vector512<T> b) => a * b;
 
     public static Vector512<T> Divide(Vector512<T> a, Vector512<T> b) => a / b;
+
+    public static T Sum(Vector512<T> a) => Vector512.Sum(a);
 
     public static Vector512<T> Sqrt(Vector512<T> a) => Vector512.Sqrt(a);
 
@@ -225,6 +230,8 @@ internal readonly unsafe struct Simd256<T> : ISimd<Vector256<T>, T>
 
     public static Vector256<T> Divide(Vector256<T> a, Vector256<T> b) => a / b;
 
+    public static T Sum(Vector256<T> a) => Vector256.Sum(a);
+
     public static Vector256<T> Sqrt(Vector256<T> a) => Vector256.Sqrt(a);
 
     public static Vector256<T> Abs(Vector256<T> a) => Vector256.Abs(a);
@@ -286,6 +293,8 @@ internal readonly unsafe struct Simd128<T> : ISimd<Vector128<T>, T>
     public static Vector128<T> Multiply(Vector128<T> a, Vector128<T> b) => a * b;
 
     public static Vector128<T> Divide(Vector128<T> a, Vector128<T> b) => a / b;
+
+    public static T Sum(Vector128<T> a) => Vector128.Sum(a);
 
     public static Vector128<T> Sqrt(Vector128<T> a) => Vector128.Sqrt(a);
 

@@ -16,7 +16,7 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
 {
     private const long Chunk = 32;
 
-    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+    protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
     {
         Tensor x = (Tensor)arguments[0],
             decay = (Tensor)arguments[1],

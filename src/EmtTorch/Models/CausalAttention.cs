@@ -50,11 +50,13 @@ internal sealed class CausalAttention : nn.Module
             seen = (pastKeys?.shape[2] ?? 0) + tokens,
             kept = _window is { } window ? Math.Min(seen, window - 1) : seen;
         var projected = qkv.forward(h); // (B, T, 3d)
-        if (tokens > 1 && span.Cos.device_type == DeviceType.CPU)
+        if ((tokens > 1 || !is_grad_enabled()) && span.Cos.device_type == DeviceType.CPU)
         {
             // Made only where needed: a document's beginning has no past.
             pastKeys ??= empty([batch, _heads, 0, size], dtype: h.dtype);
             pastValues ??= empty([batch, _heads, 0, size], dtype: h.dtype);
+            Require.Shape(pastKeys, [batch, _heads, Require.Any, size]);
+            Require.Shape(pastValues, pastKeys.shape);
             if (AttentionKernel.Fits(projected, pastKeys, _heads))
             {
                 var found = RotaryAttention.Apply(
@@ -93,40 +95,24 @@ internal sealed class CausalAttention : nn.Module
 /// shorter than T, queries are put into bands of W tokens that see the keys of their own band and of the one before, so
 /// that time and memory are linear in T.
 /// </summary>
-internal sealed class AttentionSpan
+internal sealed class AttentionSpan : IDisposable
 {
     private const double Base = 10_000; // the rotations' lowest frequency is 1/Base, as in the paper
 
-    private readonly Tensor _cos,
-        _sin; // (T, d_h/2)
-
-    // 0 for keys that a query sees, −∞ for others: (T, P + T); in bands (W, 2W), or (1, n, W, 2W) if the first band
-    // differs from the rest
-    private readonly Tensor? _mask;
-
-    // Without a mask: whether a query sees itself and the tokens before it, or all tokens
-    private readonly bool _causal;
+    private readonly ScalarType _dtype;
+    private readonly Device _device;
+    private readonly int? _window;
     private readonly long _past,
-        _tokens,
-        _band;
+        _tokens;
 
-    private AttentionSpan(
-        Tensor cos,
-        Tensor sin,
-        Tensor? hidden,
-        ScalarType dtype,
-        long past,
-        long tokens,
-        long band,
-        bool causal = false
-    )
+    // For operators: 0 for keys that a query sees, −∞ for others (T, P + T); in bands (W, 2W), or (1, n, W, 2W) if the
+    // first band differs from the rest; null if all is seen, or all before
+    private readonly Lazy<Tensor?> _mask;
+
+    private AttentionSpan(Tensor cos, Tensor sin, ScalarType dtype, Device device, long past, long tokens, int? window)
     {
-        (_cos, _sin, _past, _tokens, _band, _causal) = (cos.to(dtype), sin.to(dtype), past, tokens, band, causal);
-        if (hidden is not null)
-        {
-            _mask = zeros(hidden.shape, dtype: dtype, device: hidden.device)
-                .masked_fill_(hidden, double.NegativeInfinity);
-        }
+        (Cos, Sin, _dtype, _device, _past, _tokens, _window) = (cos, sin, dtype, device, past, tokens, window);
+        _mask = new(Mask);
     }
 
     public static AttentionSpan Of(
@@ -137,49 +123,71 @@ internal sealed class AttentionSpan
         Device device
     )
     {
-        // In float64 positions are exact in documents of any length.
         long half = model.HiddenSize / model.Heads / 2,
             past = state.Layers[0].Keys?.shape[2] ?? 0;
-        var angles =
-            arange(state.Position, state.Position + tokens, dtype: ScalarType.Float64, device: device).unsqueeze(-1)
-            * pow(Base, arange(0, half, dtype: ScalarType.Float64, device: device) / -(double)half);
-        Tensor cos = angles.cos(),
-            sin = angles.sin();
-        Tensor Places(long from, long to) => arange(from, to, dtype: ScalarType.Int64, device: device);
-        if (model.Window is { } window && tokens > window)
+        // In float64 positions are exact in documents of any length.
+        double[] cos = new double[tokens * half],
+            sin = new double[tokens * half];
+        for (long i = 0; i < half; i++)
         {
-            // How far back a key lies, (W, 2W)
-            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window);
-            var hidden = behind.lt(0).logical_or(behind.ge(window));
-            if (past < window - 1)
-            {
-                hidden = hidden.expand((tokens + window - 1) / window, -1, -1).clone(); // (n, W, 2W)
-                hidden[0].narrow(1, 0, window - past).fill_(true); // there is nothing before what is kept
-                hidden = hidden.unsqueeze(0); // for three dimensions Torch would use its slow path
-            }
-            return new(cos, sin, hidden, dtype, past, tokens, window);
+            double frequency = Math.Pow(Base, i / -(double)half);
+            for (long t = 0; t < tokens; t++)
+                (sin[t * half + i], cos[t * half + i]) = Math.SinCos((state.Position + t) * frequency);
         }
-        if (past == 0)
-            return new(cos, sin, null, dtype, past, tokens, 0, causal: true); // half the work, and no mask
-        if (tokens == 1 && (model.Window is not { } w || past < w))
-            return new(cos, sin, null, dtype, past, tokens, 0);
-        var back = Places(past, past + tokens).unsqueeze(-1) - Places(0, past + tokens); // (T, P + T)
-        return new(
-            cos,
-            sin,
-            model.Window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0),
-            dtype,
-            past,
-            tokens,
-            0
-        );
+        Tensor Table(double[] numbers) =>
+            tensor(numbers, dtype: ScalarType.Float64).view(tokens, half).to(dtype).to(device);
+        return new(Table(cos), Table(sin), dtype, device, past, tokens, model.Window);
     }
 
     /// <summary>Cosines of the tokens' angles (T, d_h/2).</summary>
-    public Tensor Cos => _cos;
+    public Tensor Cos { get; }
 
     /// <summary>Sines of the tokens' angles (T, d_h/2).</summary>
-    public Tensor Sin => _sin;
+    public Tensor Sin { get; }
+
+    private bool IsBanded => _tokens > _window;
+
+    // Without a mask: whether a query sees itself and the tokens before it. Half the work, and no mask.
+    private bool IsCausal => !IsBanded && _past == 0;
+
+    private Tensor? Mask()
+    {
+        using var scope = NewDisposeScope();
+        Tensor Places(long from, long to) => arange(from, to, dtype: ScalarType.Int64, device: _device);
+        Tensor hidden;
+        if (IsBanded)
+        {
+            // How far back a key lies, (W, 2W)
+            long window = _window!.Value;
+            var behind = Places(0, window).unsqueeze(-1) + window - Places(0, 2 * window);
+            hidden = behind.lt(0).logical_or(behind.ge(window));
+            if (_past < window - 1)
+            {
+                hidden = hidden.expand((_tokens + window - 1) / window, -1, -1).clone(); // (n, W, 2W)
+                hidden[0].narrow(1, 0, window - _past).fill_(true); // there is nothing before what is kept
+                hidden = hidden.unsqueeze(0); // for three dimensions Torch would use its slow path
+            }
+        }
+        else if (IsCausal || (_tokens == 1 && (_window is not { } w || _past < w)))
+        {
+            return null;
+        }
+        else
+        {
+            var back = Places(_past, _past + _tokens).unsqueeze(-1) - Places(0, _past + _tokens); // (T, P + T)
+            hidden = _window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0);
+        }
+        return zeros(hidden.shape, dtype: _dtype, device: _device)
+            .masked_fill_(hidden, double.NegativeInfinity)
+            .DetachFromDisposeScope(); // it outlives the block that asks for it first
+    }
+
+    /// <summary>Frees the mask.</summary>
+    public void Dispose()
+    {
+        if (_mask.IsValueCreated)
+            _mask.Value?.Dispose();
+    }
 
     /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by position · Base^(−2i/d_h).</summary>
     /// <param name="x">(B, heads, T, d_h).</param>
@@ -187,7 +195,7 @@ internal sealed class AttentionSpan
     {
         using var scope = NewDisposeScope();
         var halves = x.chunk(2, -1);
-        return cat([halves[0] * _cos - halves[1] * _sin, halves[1] * _cos + halves[0] * _sin], -1)
+        return cat([halves[0] * Cos - halves[1] * Sin, halves[1] * Cos + halves[0] * Sin], -1)
             .MoveToOuterDisposeScope();
     }
 
@@ -198,19 +206,20 @@ internal sealed class AttentionSpan
     public Tensor Attend(Tensor q, Tensor k, Tensor v)
     {
         using var scope = NewDisposeScope();
-        if (_band == 0)
-            return Attend(q, k, v, _mask, _causal).MoveToOuterDisposeScope();
-        long blocks = (_tokens + _band - 1) / _band,
-            after = blocks * _band - _tokens;
+        if (!IsBanded)
+            return Attend(q, k, v, _mask.Value, IsCausal).MoveToOuterDisposeScope();
+        long band = _window!.Value,
+            blocks = (_tokens + band - 1) / band,
+            after = blocks * band - _tokens;
         Tensor Banded(Tensor x) // (B, heads, n, 2W, d_h)
         {
-            var padded = nn.functional.pad(x, [0, 0, _band - _past, after]);
-            var before = padded.narrow(2, 0, blocks * _band).unflatten(2, [blocks, _band]);
-            var own = padded.narrow(2, _band, blocks * _band).unflatten(2, [blocks, _band]);
+            var padded = nn.functional.pad(x, [0, 0, band - _past, after]);
+            var before = padded.narrow(2, 0, blocks * band).unflatten(2, [blocks, band]);
+            var own = padded.narrow(2, band, blocks * band).unflatten(2, [blocks, band]);
             return cat([before, own], -2);
         }
-        var queries = nn.functional.pad(q, [0, 0, 0, after]).unflatten(2, [blocks, _band]); // (B, heads, n, W, d_h)
-        return Attend(queries.flatten(0, 1), Banded(k).flatten(0, 1), Banded(v).flatten(0, 1), _mask)
+        var queries = nn.functional.pad(q, [0, 0, 0, after]).unflatten(2, [blocks, band]); // (B, heads, n, W, d_h)
+        return Attend(queries.flatten(0, 1), Banded(k).flatten(0, 1), Banded(v).flatten(0, 1), _mask.Value)
             .view(queries.shape)
             .flatten(2, 3)
             .narrow(2, 0, _tokens)

@@ -156,7 +156,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         long batch = tokens.shape[0],
             length = tokens.shape[1];
         state ??= FirstState(batch, tokens.device, new(Stores?.Begin() ?? 0, 0));
-        var span = _model.Attention ? AttentionSpan.Of(_model, state, length, Dtype, tokens.device) : null;
+        using var span = _model.Attention ? AttentionSpan.Of(_model, state, length, Dtype, tokens.device) : null;
         var x = embedding.forward(tokens); // (B, T, d)
         var layers = new LayerState[state.Layers.Count];
         for (int i = 0; i < layers.Length; i++)

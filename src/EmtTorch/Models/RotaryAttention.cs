@@ -14,7 +14,7 @@ namespace EmtTorch.Models;
 /// </remarks>
 internal sealed unsafe class RotaryAttention : TorchFunction<RotaryAttention>
 {
-    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+    protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
     {
         Tensor[] given = [.. arguments[..5].Cast<Tensor>().Select(t => t.contiguous())];
         var (heads, window, kept) = ((long)arguments[5], (long)arguments[6], (long)arguments[7]);

@@ -21,12 +21,14 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
     [ThreadStatic]
     private static ExceptionDispatchInfo? s_forwardFailure;
 
+    private static readonly T s_alone = new();
+
     public override string Name => typeof(T).Name;
 
     /// <summary>Computes the function's results.</summary>
-    /// <param name="ctx">Keeps what backward needs, by `save_for_backward` and `save_data`.</param>
+    /// <param name="ctx">Keeps what backward needs.</param>
     /// <param name="arguments">The arguments of <see cref="Apply"/>.</param>
-    protected abstract List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments);
+    protected abstract List<Tensor> Forward(ISavedForBackward ctx, object[] arguments);
 
     /// <summary>
     /// Computes the gradient for each argument; null if the argument is not a tensor or needs none.
@@ -47,6 +49,13 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
         // For each result TorchSharp makes an `empty_like` in the caller's scope, to use it for a missing gradient. In
         // this scope it is disposed of at once, and materialize_grads(false) prevents its use.
         using var scope = NewDisposeScope();
+        if (!Array.Exists(arguments, a => a is Tensor { requires_grad: true }) || !is_grad_enabled())
+        {
+            // Autograd has nothing to do here, and takes longer than a short function.
+            using var quiet = no_grad();
+            var alone = s_alone.Forward(NothingIsSaved.ForBackward, arguments);
+            return alone.ConvertAll(r => r.MoveToOuterDisposeScope());
+        }
         var results = apply(arguments);
         var failure = s_forwardFailure;
         s_forwardFailure = null;
@@ -63,7 +72,7 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
         ctx.save_data("call", BackwardCall.OfThisThread);
         try
         {
-            return Forward(ctx, vars);
+            return Forward(new SavedByTorch(ctx), vars);
         }
         catch (Exception e)
         {
@@ -126,4 +135,31 @@ internal abstract class TorchFunction<T> : autograd.MultiTensorFunction<T>
     /// <summary>The gradient, or zeros in place of null.</summary>
     protected static Tensor OrZeros(Tensor? gradient, long[] shape, Tensor like) =>
         gradient ?? zeros(shape, dtype: like.dtype, device: like.device);
+}
+
+/// <summary>What a function's forward keeps for its backward; the names are Torch's.</summary>
+internal interface ISavedForBackward
+{
+    /// <summary>Keeps tensors. Called at most once.</summary>
+    void save_for_backward(List<Tensor> tensors);
+
+    /// <summary>Keeps anything else under a name.</summary>
+    void save_data(string key, object data);
+}
+
+internal sealed class SavedByTorch(autograd.AutogradContext ctx) : ISavedForBackward
+{
+    public void save_for_backward(List<Tensor> tensors) => ctx.save_for_backward(tensors);
+
+    public void save_data(string key, object data) => ctx.save_data(key, data);
+}
+
+/// <summary>There is no backward.</summary>
+internal sealed class NothingIsSaved : ISavedForBackward
+{
+    public static readonly NothingIsSaved ForBackward = new();
+
+    public void save_for_backward(List<Tensor> tensors) { }
+
+    public void save_data(string key, object data) { }
 }

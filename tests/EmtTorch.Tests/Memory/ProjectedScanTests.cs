@@ -9,7 +9,14 @@ namespace EmtTorch.Tests;
 public sealed class ProjectedScanTests : OnSimdPaths
 {
     // B, T, heads, d/heads
-    private static readonly long[][] Sizes = [[1, 1, 1, 3], [2, 5, 2, 4], [2, 65, 1, 33], [1, 130, 3, 16], [1, 70, 1, 64]];
+    private static readonly long[][] Sizes =
+    [
+        [1, 1, 1, 3],
+        [2, 5, 2, 4],
+        [2, 65, 1, 33],
+        [1, 130, 3, 16],
+        [1, 70, 1, 64],
+    ];
 
     private static IEnumerable<TestCaseData> Cases() =>
         from path in Paths
@@ -88,7 +95,15 @@ public sealed class ProjectedScanTests : OnSimdPaths
     {
         using var scope = NewDisposeScope();
         var block = new BlockShape(12, ScalarType.Float64) { Gate = true };
-        using var memory = new FastWeightMemory(block, new() { Write = write, Heads = 3, Decay = true });
+        using var memory = new FastWeightMemory(
+            block,
+            new()
+            {
+                Write = write,
+                Heads = 3,
+                Decay = true,
+            }
+        );
         var hidden = randn(2, 40, 12, dtype: ScalarType.Float64);
         Tensor[] Found()
         {

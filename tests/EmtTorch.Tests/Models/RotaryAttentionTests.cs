@@ -17,6 +17,8 @@ public sealed class RotaryAttentionTests : OnSimdPaths
     // Sizes beside those of tiles (4 to 32), of a block of queries (32) and of backward's keys (256)
     private static readonly Case[] Cases =
     [
+        new(1, 0, 2, 4, 100),
+        new(1, 7, 1, 16, 5),
         new(2, 0, 1, 2, 1),
         new(2, 3, 2, 6, 2),
         new(7, 0, 3, 4, 100),

@@ -30,7 +30,7 @@ public sealed class TorchFunctionTests
     /// <summary>y₁ = a ∘ b and y₂ = a + b, of tensors of one shape.</summary>
     private sealed class Product : TorchFunction<Product>
     {
-        protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+        protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
         {
             Tensor a = (Tensor)arguments[0],
                 b = (Tensor)arguments[1];
@@ -60,7 +60,7 @@ public sealed class TorchFunctionTests
     /// <summary>x, without a gradient.</summary>
     private sealed class WithoutGradient : TorchFunction<WithoutGradient>
     {
-        protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments) =>
+        protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments) =>
             [((Tensor)arguments[0]).clone()];
 
         protected override List<Tensor?> Backward(

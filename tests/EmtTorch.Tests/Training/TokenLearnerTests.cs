@@ -86,8 +86,13 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     {
         using var scope = NewDisposeScope();
         // Enough documents for eight slices
-        var configuration = Configuration(memory, "model.drift=true", "training.batch_size=24", "model.hidden_size=64",
-            "task.segment_recall.segment_length=80");
+        var configuration = Configuration(
+            memory,
+            "model.drift=true",
+            "training.batch_size=24",
+            "model.hidden_size=64",
+            "task.segment_recall.segment_length=80"
+        );
         var first = Gradients(configuration, 1);
         foreach (int threads in new[] { 2, 3, 4, 16 })
         {

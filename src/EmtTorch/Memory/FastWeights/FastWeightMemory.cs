@@ -203,6 +203,7 @@ public sealed class FastWeightMemory : BlockMemory
         long batch = h.shape[0],
             tokens = h.shape[1],
             width = h.shape[2];
+        Require.Shape(state, [batch, _heads, width / _heads, width / _heads]);
         var projected = qkv.forward(h); // (B, T, 3d)
         var rates = Rate.unsqueeze(-1); // (heads, 1)
         var g = gate?.forward(h, contexts); // (B, heads, T)
@@ -213,7 +214,7 @@ public sealed class FastWeightMemory : BlockMemory
         if (
             hypernetwork is null
             && Observer is null
-            && tokens > 1
+            && (tokens > 1 || !is_grad_enabled())
             && ProjectedScan.Fits(projected, strength, decay, state)
         )
         {

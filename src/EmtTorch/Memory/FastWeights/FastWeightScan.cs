@@ -20,7 +20,7 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
     // On a GPU calls are what costs: 64 MB.
     private static long PartSize(Tensor tensor) => tensor.device_type == DeviceType.CPU ? 1 << 18 : 1 << 24;
 
-    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+    protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
     {
         Tensor q = (Tensor)arguments[0],
             v = (Tensor)arguments[2],

@@ -18,7 +18,7 @@ internal sealed class ProjectedScan : TorchFunction<ProjectedScan>
     /// <summary>Whether the function serves [q, k, v], β, γ and F_0.</summary>
     public static bool Fits(params Tensor[] arguments) => FastWeightKernel.Fits(arguments, Chunk);
 
-    protected override List<Tensor> Forward(autograd.AutogradContext ctx, object[] arguments)
+    protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
     {
         Tensor[] tensors = [.. arguments[..4].Cast<Tensor>()];
         bool delta = (bool)arguments[4];

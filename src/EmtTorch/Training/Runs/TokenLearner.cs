@@ -262,7 +262,7 @@ internal sealed class TokenLearner : Learner
     /// How many slices a batch is cut into: a power of two, so that two or four threads have the same number each, and
     /// at least two. On a GPU one.
     /// </summary>
-    private int Slices(IReadOnlyList<TokenBatch> document)
+    internal int Slices(IReadOnlyList<TokenBatch> document)
     {
         long documents = document[0].Input.shape[0],
             tokens = document.Take(Configuration.Training.BpttSegments ?? document.Count).Sum(s => s.Input.shape[1]),
