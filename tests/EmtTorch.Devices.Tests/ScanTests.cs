@@ -54,7 +54,7 @@ public sealed class ScanTests
     public void FastWeightsOfAnyLength(
         [Values(ScalarType.Float32, ScalarType.Float64)] ScalarType dtype,
         [Values] WriteRule rule,
-        [Values(1, 63, 64, 65, 300)] int tokens,
+        [Values(1, 63, 64, 65, 300, 1100)] int tokens,
         [Values(16, 64)] int chunk
     )
     {

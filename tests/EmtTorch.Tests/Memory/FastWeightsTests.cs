@@ -148,6 +148,69 @@ public sealed class FastWeightsTests(bool kernel)
         );
     }
 
+    /// <summary>
+    /// Odd lengths, whose last chunk is short: of 9 chunks on, neighbours are paired, of 300 five times. γ and the last
+    /// state with a gradient and without.
+    /// </summary>
+    [Test]
+    public void OfAnyNumberOfChunks(
+        [Values] WriteRule rule,
+        [Values(1, 2, 3, 9, 33, 300)] int chunks,
+        [Values] bool ofDecay,
+        [Values] bool ofState
+    )
+    {
+        using var scope = NewDisposeScope();
+        using var seed = manual_seed(chunks);
+        const int Chunk = 4;
+        var arguments = Arguments(chunks * Chunk - 1, ScalarType.Float64);
+        Tensor[] Gradients(Func<Tensor[], Tensor[]> function)
+        {
+            var leaves = arguments.Select((t, i) => t.detach().clone().requires_grad_(i != 4 || ofDecay)).ToArray();
+            var results = function(leaves);
+            Compared.Loss(ofState ? results : results[..1]).backward();
+            Assert.That(leaves[4].grad is not null, Is.EqualTo(ofDecay));
+            return [.. results.Select(t => t.detach()), .. leaves.Select(t => t.grad).OfType<Tensor>()];
+        }
+        Compared.AreEqual(Gradients(Scan(rule, Chunk)), Gradients(Sequential(rule)), 1e-10);
+    }
+
+    /// <summary>
+    /// With β|k|² > 2 a value that is overwritten comes back larger and with the other sign, so that states grow.
+    /// </summary>
+    [Test]
+    public void LongKeysMakeStatesGrow([Values(8, 33, 70)] int chunks, [Values(1.0, null)] double? decay)
+    {
+        using var scope = NewDisposeScope();
+        using var seed = manual_seed(chunks);
+        const int Chunk = 4;
+        var arguments = Arguments(chunks * Chunk - 1, ScalarType.Float64, decay);
+        arguments[1] = arguments[1] * 2.5;
+        var expected = Compared.ResultsAndGradients(Sequential(WriteRule.Delta), arguments);
+        Assert.That(expected[1].abs().max().ToDouble(), Is.GreaterThan(1e3).And.LessThan(1e150));
+        Compared.AreEqual(Compared.ResultsAndGradients(Scan(WriteRule.Delta, Chunk), arguments), expected, 1e-10);
+        // In float32 the products over several chunks stay finite, too.
+        if (chunks > 33)
+            return;
+        var found = Compared.ResultsAndGradients(
+            Scan(WriteRule.Delta, Chunk),
+            [.. arguments.Select(t => t.to(ScalarType.Float32))]
+        );
+        Assert.That(found.All(t => t.isfinite().all().item<bool>()));
+    }
+
+    /// <summary>A short last chunk, three pairings of 33 chunks, and padding to 40.</summary>
+    [Test]
+    public void GradientsThroughPairsAgreeWithFiniteDifferences([Values] WriteRule rule)
+    {
+        using var scope = NewDisposeScope();
+        using var seed = manual_seed(2);
+        Compared.AgreeWithFiniteDifferences(
+            Scan(rule, 2),
+            Arguments(65, ScalarType.Float64, batch: 2, heads: 1, keys: 2, values: 2)
+        );
+    }
+
     [Test]
     public void GradientsAgreeWithFiniteDifferences([Values] WriteRule rule)
     {

@@ -9,26 +9,23 @@ namespace EmtTorch.Memory;
 /// The reads of all tokens and the last fast weights as one function of autograd: by <see cref="FastWeightKernel"/>
 /// where it serves, otherwise by Torch's operators. The operators go through the sequence in parts of several chunks,
 /// so that the intermediates of a part stay small. Both ways save only the state before each part, and compute each
-/// part again for the gradients.
+/// part again for the gradients. The operators also save the powers of γ.
 /// </summary>
 /// <remarks>Arguments: q, k, v, β, γ, F_0 as for <see cref="FastWeights.Scan"/>, whether by delta as a bool, tokens in
 /// a chunk as a long. Results: r, F_T. T ≥ 1.</remarks>
 internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
 {
-    // How many numbers an intermediate of a part has, (B, heads, n, C, C), unless a single chunk has more. On the CPU
-    // 1 MB in float32: smaller parts cost calls, and larger ones fresh pages, which at 4 MB took a third of the time.
-    // On a GPU calls are what costs: 64 MB.
-    private static long PartSize(Tensor tensor) => tensor.device_type == DeviceType.CPU ? 1 << 18 : 1 << 24;
+    // The number of arguments that are saved, before the powers of γ and the states.
+    private const int Arguments = 5;
 
     protected override List<Tensor> Forward(ISavedForBackward ctx, object[] arguments)
     {
         Tensor q = (Tensor)arguments[0],
-            v = (Tensor)arguments[2],
             state = (Tensor)arguments[5];
         var (delta, chunk) = ((bool)arguments[6], (long)arguments[7]);
         ctx.save_data("delta", delta);
         ctx.save_data("chunk", chunk);
-        var saved = arguments[..5].Cast<Tensor>().ToList();
+        var saved = arguments[..Arguments].Cast<Tensor>().ToList();
         Tensor[] tensors = [.. saved, state];
         bool byKernel = FastWeightKernel.Fits(tensors, chunk);
         ctx.save_data("by kernel", byKernel);
@@ -38,17 +35,24 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
             ctx.save_for_backward([.. saved, found.Kept]);
             return [found.Read, found.After];
         }
-        var read = empty(v.shape, dtype: v.dtype, device: v.device);
-        foreach (var part in Parts(q, chunk))
+        var cut = new Cut(q, chunk);
+        var decays = new FastWeightDecays[cut.Lengths.Length];
+        for (int i = 0; i < decays.Length; i++)
+        {
+            decays[i] = new(saved[4], cut.Lengths[i], cut.Size, delta);
+            saved.AddRange(decays[i].Saved);
+        }
+        var reads = new Tensor[cut.Parts];
+        for (int part = 0; part < reads.Length; part++)
         {
             saved.Add(state);
             using var scope = NewDisposeScope();
-            var chunks = part.Of(saved, state, delta);
-            part.In(read).copy_(chunks.Read());
+            var chunks = cut.Chunks(part, saved, state, decays, delta);
+            reads[part] = chunks.Read().MoveToOuterDisposeScope();
             state = chunks.After.MoveToOuterDisposeScope();
         }
         ctx.save_for_backward(saved);
-        return [read, state];
+        return [Joined(reads), state];
     }
 
     protected override List<Tensor?> Backward(
@@ -65,51 +69,93 @@ internal sealed class FastWeightScan : TorchFunction<FastWeightScan>
         bool ofDecayWanted = saved[4].requires_grad;
         if ((bool)ctx.get_data("by kernel"))
             return [.. FastWeightKernel.Gradients(saved, ofRead, ofState, delta, chunk, ofDecayWanted), null, null];
-        var parts = Parts(saved[0], chunk);
-        // Q, k, v, β
-        var gradients = saved[..4].Select(t => empty(t.shape, dtype: t.dtype, device: t.device)).ToArray();
+        var cut = new Cut(saved[0], chunk);
+        int powers = FastWeightDecays.SavedCount(delta);
+        var decays = cut
+            .Lengths.Select((_, i) => new FastWeightDecays(saved[4], saved.GetRange(Arguments + i * powers, powers)))
+            .ToArray();
+        var states = saved[(Arguments + decays.Length * powers)..];
         var ofDecay = ofDecayWanted ? zeros_like(saved[4]) : null;
-        for (int i = parts.Count - 1; i >= 0; i--)
+        Tensor[] ofQ = new Tensor[cut.Parts],
+            ofK = new Tensor[cut.Parts],
+            ofV = new Tensor[cut.Parts],
+            ofStrength = new Tensor[cut.Parts];
+        for (int i = cut.Parts - 1; i >= 0; i--)
         {
             using var scope = NewDisposeScope();
-            var found = parts[i].Of(saved, saved[5 + i], delta).Gradients(parts[i].In(ofRead), ofState, ofDecay);
-            Tensor[] ofPart = [found.Q, found.K, found.V, found.Strength];
-            for (int j = 0; j < ofPart.Length; j++)
-                parts[i].In(gradients[j]).copy_(ofPart[j]);
+            var found = cut.Chunks(i, saved, states[i], decays, delta).Gradients(cut.In(ofRead, i), ofState, ofDecay);
+            ofQ[i] = found.Q.MoveToOuterDisposeScope();
+            ofK[i] = found.K.MoveToOuterDisposeScope();
+            ofV[i] = found.V.MoveToOuterDisposeScope();
+            ofStrength[i] = found.Strength.MoveToOuterDisposeScope();
             ofState = found.State.MoveToOuterDisposeScope();
         }
-        return [.. gradients, ofDecay, ofState, null, null];
+        return [Joined(ofQ), Joined(ofK), Joined(ofV), Joined(ofStrength), ofDecay, ofState, null, null];
     }
 
-    /// <summary>Cuts the sequence into parts of whole chunks, and a last part with the remaining tokens.</summary>
-    private static List<Part> Parts(Tensor queries, long chunk)
+    private static Tensor Joined(Tensor[] parts)
     {
-        long[] shape = queries.shape;
-        long tokens = shape[2],
-            whole = tokens - tokens % chunk;
-        long length = chunk * Math.Max(1, PartSize(queries) / Math.Max(1, chunk * chunk * shape[0] * shape[1]));
-        var parts = new List<Part>();
-        for (long start = 0; start < whole; start += length)
-            parts.Add(new(start, Math.Min(length, whole - start), chunk));
-        if (tokens > whole)
-            parts.Add(new(whole, tokens - whole, tokens - whole));
-        return parts;
+        if (parts.Length > 1)
+            return cat(parts, 2);
+        return parts[0].is_contiguous() ? parts[0] : parts[0].contiguous();
     }
 
-    private readonly record struct Part(long Start, long Length, long Chunk)
+    /// <summary>A sequence cut into parts of as many chunks each; the last part takes the rest.</summary>
+    private sealed class Cut
     {
-        public Tensor In(Tensor tokens) => tokens.narrow(2, Start, Length);
+        private readonly long _tokens,
+            _length;
 
-        public FastWeightChunks Of(List<Tensor> arguments, Tensor state, bool delta) =>
+        public Cut(Tensor q, long chunk)
+        {
+            long[] shape = q.shape;
+            (_tokens, Size) = (shape[2], Math.Min(chunk, shape[2]));
+            long most = MostNumbers(q),
+                heads = Math.Max(1, shape[1]),
+                sequences = heads * Math.Max(1, shape[0]),
+                chunks = (_tokens + Size - 1) / Size;
+            // (B, heads, n, C, C), and (heads, n, n) for the powers of γ between chunks.
+            long fit = Math.Max(1, Math.Min(most / (Size * Size * sequences), (long)Math.Sqrt(most / heads)));
+            long parts = (chunks + fit - 1) / fit;
+            _length = (chunks + parts - 1) / parts * Size;
+            Parts = (int)((_tokens + _length - 1) / _length);
+            long last = _tokens - (Parts - 1) * _length;
+            Lengths = Parts == 1 || last == _length ? [last] : [_length, last];
+        }
+
+        /// <summary>The number of tokens in a chunk, and of parts.</summary>
+        public long Size { get; }
+        public int Parts { get; }
+
+        /// <summary>The number of tokens in a part: in each; or in all but the last, and in the last.</summary>
+        public long[] Lengths { get; }
+
+        /// <summary>Tokens (B, h, T, …) of a part.</summary>
+        public Tensor In(Tensor tokens, int part) =>
+            Parts == 1 ? tokens : tokens.narrow(2, part * _length, Length(part));
+
+        public FastWeightChunks Chunks(
+            int part,
+            List<Tensor> arguments,
+            Tensor state,
+            FastWeightDecays[] decays,
+            bool delta
+        ) =>
             new(
-                In(arguments[0]),
-                In(arguments[1]),
-                In(arguments[2]),
-                In(arguments[3]),
-                arguments[4],
+                In(arguments[0], part),
+                In(arguments[1], part),
+                In(arguments[2], part),
+                In(arguments[3], part),
                 state,
-                Chunk,
+                part < Parts - 1 ? decays[0] : decays[^1],
                 delta
             );
+
+        private long Length(int part) => part < Parts - 1 ? Lengths[0] : Lengths[^1];
+
+        // How many numbers an intermediate of a part has, unless a single chunk has more. On the CPU 1 MB in float32:
+        // smaller parts cost calls, and larger ones fresh pages, which at 4 MB took a third of the time. On a GPU calls
+        // are what costs: 64 MB.
+        private static long MostNumbers(Tensor tensor) => tensor.device_type == DeviceType.CPU ? 1 << 18 : 1 << 24;
     }
 }
