@@ -133,23 +133,21 @@ internal static class ReportPage
         page.Add("</div>");
     }
 
-    private static string Counts(SpectrumData spectrum)
+    private static string Counts(SpectralComparison spectrum)
     {
-        int? theory = spectrum.CountTheory ?? SpectrumChart.Count(spectrum.Theory, spectrum.Threshold);
-        int? learned = spectrum.CountLearned ?? SpectrumChart.Count(spectrum.Learned, spectrum.Threshold);
-        string error = spectrum.SpectralError is double e ? $"{NumberText.Number(e)} rad" : NumberText.Nothing;
+        var (theory, learned) = (spectrum.CountTheory, spectrum.CountLearned);
+        string error = spectrum.Error is double e ? $"{NumberText.Number(e)} rad" : NumberText.Nothing;
         string note =
-            spectrum.SpectralError is not null
+            spectrum.Error is not null
                 ? "The spectral error is the mean absolute difference of the matched eigenvalues' arguments."
-            : theory is not null && learned is not null && theory != learned
-                ? "The spectral error is not defined: the counts differ."
+            : theory != learned ? "The spectral error is not defined: the counts differ."
             : "The spectral error was not computed.";
         return $"""
             <div><table id="spectrum-counts"><caption>Eigenvalues of magnitude above {NumberText.Number(
                 spectrum.Threshold
             )}</caption><tbody>
-            <tr><th scope="row">Theory</th><td class="number">{theory?.ToString() ?? "–"}</td></tr>
-            <tr><th scope="row">Network</th><td class="number">{learned?.ToString() ?? "–"}</td></tr>
+            <tr><th scope="row">Theory</th><td class="number">{theory}</td></tr>
+            <tr><th scope="row">Network</th><td class="number">{learned}</td></tr>
             <tr><th scope="row">Spectral error</th><td class="number">{error}</td></tr>
             </tbody></table><p>{note}</p></div>
             """;
@@ -282,7 +280,6 @@ internal static class ReportPage
             Value = "h",
             Limit = limit,
             Height = (0.22, 210),
-            TimeRule = true,
             InputSteps = example.InputSteps,
         }.Figure("hidden-state", "", "h(t), unit by unit. The heavy line is the chosen time.");
 
@@ -302,7 +299,6 @@ internal static class ReportPage
             Grey = HeatMap.NotLive,
             Limit = limit,
             Height = (0.22, 210),
-            TimeRule = true,
             InputSteps = example.InputSteps,
         }.Figure("variables", "", "Ψ* h(t), variable by variable. The heavy line is the chosen time.");
 
@@ -336,9 +332,7 @@ internal static class ReportPage
     private static void Training(Page page, ReportData data)
     {
         page.Add("<h2>Training</h2>");
-        var figures = data.Training is { Count: > 0 } points
-            ? TrainingCharts.Of(points, data.OnTokens, data.Chance).ToList()
-            : [];
+        var figures = TrainingCharts.Of(data.Training, data.OnTokens, data.Chance).ToList();
         if (figures.Count == 0)
             page.Missing("Training curves", null);
         page.Add("<div class=\"pair\">");

@@ -147,7 +147,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void CountsAreTakenFromTheEigenvaluesWhereNotGiven()
+    public void EigenvaluesAboveTheThresholdAreCounted()
     {
         string html = ReportPage.Render(
             new()
@@ -155,22 +155,7 @@ public sealed class ReportPageTests
                 Name = "n",
                 Circuit = new()
                 {
-                    Spectrum = new()
-                    {
-                        Theory =
-                        [
-                            [1, 0],
-                            [-1, 0],
-                        ],
-                        Learned =
-                        [
-                            [0.6, 0.7],
-                            [0.5, 0],
-                            [0, -0.95],
-                        ],
-                        SpectralError = null,
-                        CountTheory = 3,
-                    },
+                    Spectrum = ReportSamples.Spectrum([1, -1, new(0, 1)], [new(0.6, 0.7), 0.5, new(0, -0.95)]),
                 },
             }
         );
@@ -246,7 +231,7 @@ public sealed class ReportPageTests
                     [
                         [],
                     ],
-                    Spectrum = new() { Theory = [], Learned = [] },
+                    Spectrum = ReportSamples.Spectrum([], []),
                     Examples =
                     [
                         new()

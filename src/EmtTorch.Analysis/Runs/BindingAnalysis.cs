@@ -318,14 +318,6 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     )
     {
         var task = analysis.Task;
-        var why = analysis.Problems.Count > 0 ? analysis.Problems[^1] : "there are no variable memories";
-        ReportChart[] ofMemories =
-        [
-            ReportChart.WeightsVariables,
-            ReportChart.Variables,
-            ReportChart.Interventions,
-            ReportChart.Participation,
-        ];
         return new()
         {
             Variables = task.S,
@@ -333,15 +325,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             WeightsVariables = analysis.Decomposition is { } decomposition
                 ? Spread(decomposition, analysis.Memories!, task.S * task.D)
                 : null,
-            Spectrum = analysis.Spectrum is { } spectrum
-                ? new()
-                {
-                    Theory = [.. spectrum.Theory.Select(z => new[] { z.Real, z.Imaginary })],
-                    Learned = [.. spectrum.Learned.Select(z => new[] { z.Real, z.Imaginary })],
-                    SpectralError = spectrum.Error,
-                    Threshold = spectrum.Threshold,
-                }
-                : null,
+            Spectrum = analysis.Spectrum,
             Examples =
                 network.Weights.WhyUnusable() is null && network.Weights.Dimension == task.D
                     ?
@@ -373,8 +357,24 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                     g.Grounding == analysis.Memories?.Grounding
                 )),
             ],
-            Skipped = analysis.Memories is null ? ofMemories.ToDictionary(c => c, _ => why) : [],
+            Skipped = Skipped(analysis),
         };
+    }
+
+    /// <summary>Why the charts of variable memories are missing, where there are none.</summary>
+    private static Dictionary<ReportChart, string> Skipped(NetworkAnalysis analysis)
+    {
+        if (analysis.Memories is not null)
+            return [];
+        ReportChart[] ofMemories =
+        [
+            ReportChart.WeightsVariables,
+            ReportChart.Variables,
+            ReportChart.Interventions,
+            ReportChart.Participation,
+        ];
+        var why = analysis.Problems.Count > 0 ? analysis.Problems[^1] : "there are no variable memories";
+        return ofMemories.ToDictionary(c => c, _ => why);
     }
 
     private static ExampleData Show(NetworkAnalysis analysis, string label, double[][] inputs)

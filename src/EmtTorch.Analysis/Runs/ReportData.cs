@@ -1,4 +1,5 @@
 using EmtTorch.Analysis.Charts;
+using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Runs;
 
@@ -45,7 +46,7 @@ internal sealed record ReportData
 
     public IReadOnlyList<ReportSetting> Settings { get; init; } = [];
 
-    public IReadOnlyList<TrainingPoint>? Training { get; init; }
+    public IReadOnlyList<Metrics> Training { get; init; } = [];
 
     /// <summary>W_hh as trained: (H, H), row i what unit i receives.</summary>
     public double[][]? WeightsStandard { get; init; }
@@ -75,7 +76,7 @@ internal sealed record CircuitCharts
     /// <summary>[Ψ; Ψ⊥]⁻¹ W_hh [Ψ; Ψ⊥]: the first s·κ rows and columns are the variables, the rest Ψ⊥.</summary>
     public double[][]? WeightsVariables { get; init; }
 
-    public SpectrumData? Spectrum { get; init; }
+    public SpectralComparison? Spectrum { get; init; }
 
     /// <summary>Input sequences shown to the network; the first is drawn when the page opens.</summary>
     public IReadOnlyList<ExampleData>? Examples { get; init; }

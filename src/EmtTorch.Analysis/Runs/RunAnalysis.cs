@@ -290,28 +290,12 @@ public sealed record RunAnalysis
             Summary = found.Lines,
             Problems = found.Problems,
             Settings = [.. Settings("", JsonNode.Parse(network.Configuration.ToJson())!)],
-            Training = network.Metrics.Count == 0 ? null : [.. network.Metrics.Select(Point)],
+            Training = network.Metrics,
             OnTokens = network.Transformer is not null,
             WeightsStandard = network.Transformer is null ? Matrices.Rows(network.Weights.WeightHh) : null,
             Circuit = found.Findings.Values.FirstOrDefault(f => f.Circuit is not null)?.Circuit,
             Figures = [.. found.Findings.Values.SelectMany(f => f.Figures)],
             Texts = [.. found.Findings.Values.Select(f => f.Text).OfType<ReportText>()],
-        };
-
-    private static TrainingPoint Point(Metrics m) =>
-        new()
-        {
-            Step = m.Step,
-            Loss = m.Loss,
-            Accuracy = m.Accuracy,
-            Horizon = m.Horizon,
-            TestLoss = m.TestLoss,
-            TestAccuracy = m.TestAccuracy,
-            SpectralError = m.SpectralError,
-            EigenvaluesLearned = m.EigenvaluesLearned,
-            TestBits = m.TestBitsPerCharacter,
-            TestBitsNewWords = m.TestBitsNewWords,
-            TestBitsSeenWords = m.TestBitsSeenWords,
         };
 
     private static string TaskName(TrainedNetwork network) =>
