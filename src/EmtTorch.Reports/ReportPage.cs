@@ -204,7 +204,6 @@ internal static class ReportPage
     }
 
     /// <summary>An example with its figures.</summary>
-    /// <param name="Data">The example.</param>
     /// <param name="Hidden">Its hidden states; null if there are none.</param>
     /// <param name="Contents">The contents of its variables; null if there are none.</param>
     /// <param name="Whole">Whether the contents are those of all variables at every step.</param>

@@ -37,7 +37,6 @@ public static class SweepTablePage
     }
 
     /// <summary>A figure with a line a cell: a dot for each seed, their mean, and the published figure.</summary>
-    /// <param name="Id">The figure's id.</param>
     /// <param name="Title">What is shown.</param>
     /// <param name="Axis">What the axis is called.</param>
     /// <param name="OfSeed">A seed's number.</param>

@@ -12,8 +12,6 @@ internal static class TokenSweepFigures
 {
     private const int Width = 330;
 
-    /// <param name="page">The page.</param>
-    /// <param name="table">The sweep's table.</param>
     /// <param name="chance">The accuracy of guessing, or null.</param>
     public static void Add(Page page, SweepTable table, double? chance)
     {

@@ -14,7 +14,6 @@ internal static class EpisodicFigures
 
     private const int SingularValues = 8;
 
-    /// <param name="analysis">The analysis.</param>
     /// <param name="chance">The accuracy of guessing, or null.</param>
     public static IReadOnlyList<Figure> Of(EpisodicAnalysis analysis, double? chance = null) =>
         [

@@ -181,7 +181,6 @@ public sealed record RunAnalysis
     /// The numbers of a finished run: its analysis.json, which is made if it is missing, is damaged, is of another
     /// version, or is of other weights than the run's best.
     /// </summary>
-    /// <param name="folder">The run's folder.</param>
     /// <param name="warn">Receives a sentence if a file is damaged or cannot be written.</param>
     /// <param name="making">Called when an analysis is made.</param>
     /// <exception cref="ConfigurationException">The folder is no run's, or has no checkpoint.</exception>

@@ -305,7 +305,6 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
     /// The longest stretch of a curve at 90 % or more, in words: "up to 64" if it begins with the curve, else
     /// "from 16 to 64" or "at 16"; empty if there is none, null if there is no curve.
     /// </summary>
-    /// <param name="curve">The curve.</param>
     /// <param name="before">Put before the first number.</param>
     /// <param name="after">Put after the last number.</param>
     internal static string? Reach(IReadOnlyList<CurvePoint> curve, string before, string after)

@@ -46,8 +46,6 @@ internal static class Table
             .Replace("|", "\\|", StringComparison.Ordinal);
 
     /// <summary>An HTML table whose first column is the heading of each row.</summary>
-    /// <param name="columns">The columns.</param>
-    /// <param name="rows">The rows.</param>
     /// <param name="caption">The text above the table. Null: none.</param>
     /// <param name="attributes">The attributes of the table element.</param>
     /// <param name="chosen">Whether a row is highlighted. Null: none is.</param>
