@@ -106,8 +106,9 @@ internal static class EpisodicFigures
                 Tooltip = [Tip("t", "token"), Tip("w", "is"), Tip("k", "kind"), Tip("v", "g", ".3f")],
                 Layers =
                 [
-                    new() { Mark = new("rule", Opacity: 0.35, StrokeWidth: 1, Aria: false), Y2 = At(0) },
+                    // The legend's symbols look like the first of these.
                     new() { Mark = Mark.Dots(22) },
+                    new() { Mark = new("rule", Opacity: 0.35, StrokeWidth: 1, Aria: false), Y2 = At(0) },
                 ],
             }.Figure(
                 $"gate-document-{block + 1}",
