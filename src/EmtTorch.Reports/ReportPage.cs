@@ -119,7 +119,7 @@ internal static class ReportPage
             (axis.Groups.Count > 0 ? "Lines separate the variables. " : "")
                 + (rest ? "Beyond the heavy line: Ψ⊥, the rest of the space." : "")
         );
-        Draw(page, data, ReportChart.WeightsVariables, variables, Title);
+        Draw(page, variables, Title, data.WhyNoMemories);
     }
 
     private static void Spectrum(Page page, CircuitCharts data)
@@ -127,7 +127,7 @@ internal static class ReportPage
         page.Add("<h2>B. Spectrum</h2>");
         var spectrum = data.Spectrum;
         page.Add("<div class=\"pair\">");
-        Draw(page, data, ReportChart.Spectrum, spectrum is null ? null : SpectrumChart.Of(spectrum), "Eigenvalues");
+        Draw(page, spectrum is null ? null : SpectrumChart.Of(spectrum), "Eigenvalues", null);
         if (spectrum is not null)
             page.Add(Counts(spectrum));
         page.Add("</div>");
@@ -190,16 +190,16 @@ internal static class ReportPage
             );
         }
 
-        Place(ReportChart.HiddenState, anyHidden, "hidden-state", "C. Hidden state");
-        Place(ReportChart.Variables, anyContents, "variables", "D. Contents of the variables");
+        Place(anyHidden, "hidden-state", "C. Hidden state", null);
+        Place(anyContents, "variables", "D. Contents of the variables", data.WhyNoMemories);
         page.Add("</section>");
 
-        void Place(ReportChart chart, bool any, string id, string title)
+        void Place(bool any, string id, string title, string? why)
         {
             if (any)
                 page.Add(Page.Frame(id, title, "", "data-example"));
             else
-                page.Missing(title, data.Skipped.GetValueOrDefault(chart));
+                page.Missing(title, why);
         }
     }
 
@@ -308,7 +308,7 @@ internal static class ReportPage
     {
         page.Add("<h2>Interventions</h2>");
         var interventions = data.Interventions ?? [];
-        Draw(page, data, ReportChart.Interventions, InterventionChart.Of(interventions), "Interventions");
+        Draw(page, InterventionChart.Of(interventions), "Interventions", data.WhyNoMemories);
         if (interventions.Count > 0)
             page.Add(ReportTables.Interventions(interventions));
     }
@@ -317,7 +317,7 @@ internal static class ReportPage
     {
         page.Add("<h2>Neurons of each variable</h2>");
         var figure = data.Participation is { Length: > 0 } rows ? NeuronChart.Of(rows) : null;
-        Draw(page, data, ReportChart.Participation, figure, "Units of each variable");
+        Draw(page, figure, "Units of each variable", data.WhyNoMemories);
         if (figure is not null)
             page.Add(ReportTables.Participation(data.Participation!));
     }
@@ -348,9 +348,6 @@ internal static class ReportPage
             page.Add($"<details id=\"settings\"><summary>Settings</summary>{table}</details>");
         }
     }
-
-    private static void Draw(Page page, CircuitCharts data, ReportChart chart, Figure? figure, string what) =>
-        Draw(page, figure, what, data.Skipped.GetValueOrDefault(chart));
 
     private static void Draw(Page page, Figure? figure, string what, string? why)
     {

@@ -41,15 +41,12 @@ public sealed class ReportPageTests
             new()
             {
                 Name = "empty",
-                Circuit = new()
-                {
-                    Skipped = new Dictionary<ReportChart, string> { [ReportChart.Spectrum] = "no eigenvalues." },
-                },
+                Circuit = new() { WhyNoMemories = "no memories." },
             }
         );
-        Contains(html, "<strong>Eigenvalues</strong> not drawn: no eigenvalues.");
-        int charts = Enum.GetValues<ReportChart>().Length;
-        Assert.That(Regex.Count(html, "class=\"missing\""), Is.EqualTo(charts + 2), "and W_hh, and training");
+        Contains(html, "<strong>Interventions</strong> not drawn: no memories.");
+        Assert.That(Regex.Count(html, "not drawn: no memories."), Is.EqualTo(4), "of the variables");
+        Assert.That(Regex.Count(html, "not drawn: there is no data for it."), Is.EqualTo(4), "all other charts");
         Assert.That(Regex.Count(html, "<figure"), Is.Zero);
     }
 

@@ -186,7 +186,7 @@ internal static class ReportSamples
                     [0.4, 0.2],
                 ],
                 Groundings = [new("<b>", NaN, null, null, null)],
-                Skipped = new Dictionary<ReportChart, string> { [ReportChart.HiddenState] = "it was not kept <here>." },
+                WhyNoMemories = "it was not kept <here>.",
             },
             Training =
             [

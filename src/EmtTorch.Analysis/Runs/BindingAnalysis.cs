@@ -357,24 +357,11 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                     g.Grounding == analysis.Memories?.Grounding
                 )),
             ],
-            Skipped = Skipped(analysis),
+            WhyNoMemories =
+                analysis.Memories is not null ? null
+                : analysis.Problems.Count > 0 ? analysis.Problems[^1]
+                : "there are no variable memories",
         };
-    }
-
-    /// <summary>Why the charts of variable memories are missing, where there are none.</summary>
-    private static Dictionary<ReportChart, string> Skipped(NetworkAnalysis analysis)
-    {
-        if (analysis.Memories is not null)
-            return [];
-        ReportChart[] ofMemories =
-        [
-            ReportChart.WeightsVariables,
-            ReportChart.Variables,
-            ReportChart.Interventions,
-            ReportChart.Participation,
-        ];
-        var why = analysis.Problems.Count > 0 ? analysis.Problems[^1] : "there are no variable memories";
-        return ofMemories.ToDictionary(c => c, _ => why);
     }
 
     private static ExampleData Show(NetworkAnalysis analysis, string label, double[][] inputs)
