@@ -30,67 +30,70 @@ internal static class AnalyzeCommand
         string? Out
     );
 
+    private static readonly Argument<string[]> Paths = Several(
+        "PATH",
+        "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table"
+    );
+    private static readonly Option<string?> Config = Value<string?>(
+        "--config",
+        "FILE",
+        "The configuration with the task, in place of a run's own; needed for weights that don't carry one"
+    );
+    private static readonly Option<string> Checkpoint = Options.Checkpoint();
+    private static readonly Option<string?> GroundingName = Value<string?>(
+        "--grounding",
+        "NAME",
+        "How variable memories are found: realization, output, or algorithm1 (default: realization, output "
+            + "where that can't be had)"
+    );
+    private static readonly Option<double> Alpha = Value<double>(
+        "--alpha",
+        "A",
+        "Algorithm 1's mix of input (1) and output (0)",
+        1
+    );
+    private static readonly Option<double> Persistence = Value<double>(
+        "--persistence",
+        "R",
+        "Eigenvectors of a smaller |λ| have no part in output's and algorithm1's basis",
+        0.99
+    );
+    private static readonly Option<string> Input = Value(
+        "--input",
+        "DIGITS",
+        "The sequence that the report shows: digits, or a JSON array of s vectors",
+        ExampleInput.Default
+    );
+    private static readonly Option<int?> Time = Value<int?>("--time", "T", "The step of interventions (default: 2 s)");
+    private static readonly Option<string?> Out = Value<string?>(
+        "--out",
+        "FOLDER",
+        "Where to write (default: the run's folder, or beside the weights)"
+    );
+
     public static Command Create()
     {
-        var paths = Several(
-            "PATH",
-            "A run's folder, a checkpoint, or a safetensors file that Python wrote; several give one table"
-        );
-        var config = Value<string?>(
-            "--config",
-            "FILE",
-            "The configuration with the task, in place of a run's own; needed for weights that don't carry one"
-        );
-        var checkpoint = Checkpoint();
-        var grounding = Value<string?>(
-            "--grounding",
-            "NAME",
-            "How variable memories are found: realization, output, or algorithm1 (default: realization, output "
-                + "where that can't be had)"
-        );
-        var alpha = Value<double>("--alpha", "A", "Algorithm 1's mix of input (1) and output (0)", 1);
-        var persistence = Value<double>(
-            "--persistence",
-            "R",
-            "Eigenvectors of a smaller |λ| have no part in output's and algorithm1's basis",
-            0.99
-        );
-        var input = Value(
-            "--input",
-            "DIGITS",
-            "The sequence that the report shows: digits, or a JSON array of s vectors",
-            ExampleInput.Default
-        );
-        var time = Value<int?>("--time", "T", "The step of interventions (default: 2 s)");
-        var output = Value<string?>(
-            "--out",
-            "FOLDER",
-            "Where to write (default: the run's folder, or beside the weights)"
-        );
         var command = new Command(
             "analyze",
             "Shows what a trained network learned: prints it, and writes analysis.json and report.html.\n\n  dotnet "
                 + "run --project Trainer -- analyze runs/t1/seed-1"
-        ).With(paths, config, checkpoint, grounding, alpha, persistence, input, time, output);
-        command.SetAction(parsed =>
-            Exit.Of(() =>
-                Run(
-                    new(
-                        parsed.GetValue(paths)!,
-                        parsed.GetValue(config),
-                        parsed.GetValue(checkpoint)!,
-                        parsed.GetValue(grounding),
-                        parsed.GetValue(alpha),
-                        parsed.GetValue(persistence),
-                        parsed.GetValue(input)!,
-                        parsed.GetValue(time),
-                        parsed.GetValue(output)
-                    )
-                )
-            )
-        );
+        ).With(Paths, Config, Checkpoint, GroundingName, Alpha, Persistence, Input, Time, Out);
+        command.SetAction(parsed => Exit.Of(() => Run(Read(parsed))));
         return command;
     }
+
+    private static Settings Read(ParseResult parsed) =>
+        new(
+            parsed.GetValue(Paths)!,
+            parsed.GetValue(Config),
+            parsed.GetValue(Checkpoint)!,
+            parsed.GetValue(GroundingName),
+            parsed.GetValue(Alpha),
+            parsed.GetValue(Persistence),
+            parsed.GetValue(Input)!,
+            parsed.GetValue(Time),
+            parsed.GetValue(Out)
+        );
 
     private static int Run(Settings settings)
     {
@@ -99,7 +102,7 @@ internal static class AnalyzeCommand
         try
         {
             var problems = new List<ConfigurationProblem>();
-            var options = Options(settings, problems);
+            var options = ToOptions(settings, problems);
             // Said once, not for every path.
             bool known =
                 settings.Checkpoint is "best" or "latest"
@@ -157,7 +160,7 @@ internal static class AnalyzeCommand
         foreach (
             var (s, d) in networks
                 .Select(n => n.Configuration.Task)
-                .Where(t => t.Own is null && t.Name != Tasks.FlipFlop.Name)
+                .Where(t => t.HasHistory)
                 .Select(t => (t.S, t.D))
                 .Distinct()
         )
@@ -175,7 +178,7 @@ internal static class AnalyzeCommand
         }
     }
 
-    private static AnalysisOptions Options(Settings settings, List<ConfigurationProblem> problems)
+    private static AnalysisOptions ToOptions(Settings settings, List<ConfigurationProblem> problems)
     {
         Grounding? grounding = null;
         if (settings.Grounding is { } name)

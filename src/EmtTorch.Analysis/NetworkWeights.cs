@@ -80,7 +80,6 @@ public sealed record NetworkWeights(
     public static NetworkWeights Load(string path) => Read(SafetensorsFile.Read(path), path);
 
     /// <summary>The same for a file that is read already.</summary>
-    /// <param name="file">The file.</param>
     /// <param name="name">Its name in messages.</param>
     internal static NetworkWeights Read(SafetensorsFile file, string name)
     {

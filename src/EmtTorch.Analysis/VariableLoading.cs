@@ -136,7 +136,6 @@ public static class VariableLoading
     }
 
     /// <summary>Random sequences as plain arrays, since the sums are over many small groups.</summary>
-    /// <param name="task">The task.</param>
     /// <param name="live">The live entries.</param>
     /// <param name="contents">[B][3s][s·d].</param>
     /// <param name="inputs">[B][s][d].</param>

@@ -53,7 +53,6 @@ internal sealed class VariableMemorySearch
     }
 
     /// <summary>Finds the variable memories by one grounding.</summary>
-    /// <param name="grounding">The grounding.</param>
     /// <param name="problems">The problems known so far.</param>
     /// <exception cref="AnalysisException">The grounding is not possible.</exception>
     public VariableMemories Find(Grounding grounding, List<string> problems)

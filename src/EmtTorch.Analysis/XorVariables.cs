@@ -198,11 +198,9 @@ public sealed class XorVariables
     }
 
     /// <summary>Readings and superpositions over s steps from a time on.</summary>
-    /// <param name="network">The network.</param>
     /// <param name="sequence">Inputs and targets (T, 2B, d). Half of the batch is fitted to, half measured on.</param>
     /// <param name="states">h (time + s, 2B, H).</param>
     /// <param name="window">The number of readings.</param>
-    /// <param name="time">The time.</param>
     /// <param name="options">The settings of interventions.</param>
     private void MeasureVariables(
         ElmanRnn network,
@@ -313,7 +311,6 @@ public sealed class XorVariables
     private sealed record Change(InterventionKind Kind, int Variable, int Other, Tensor History);
 
     /// <summary>Changes variables, and compares the outputs with the circuit's from the new history.</summary>
-    /// <param name="network">The network.</param>
     /// <param name="at">h(t) (B, H).</param>
     /// <param name="variables">The history at t (B, s, d), oldest first.</param>
     /// <param name="psi">Ψ of the history and the outputs that follow it, (m·d, H), m ≥ s.</param>
@@ -402,7 +399,6 @@ public sealed class XorVariables
     }
 
     /// <summary>exp of the mean of log |J(t) v| / |v| along trajectories, after v has settled.</summary>
-    /// <param name="network">The network.</param>
     /// <param name="states">h(1) … h(T), (T, B, H), without input.</param>
     /// <param name="generator">The source of the first v.</param>
     private static double MeasureErrorGrowth(ElmanRnn network, Tensor states, Generator generator)

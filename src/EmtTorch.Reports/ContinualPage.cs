@@ -271,32 +271,13 @@ public static class ContinualPage
         if (methods.Count == 0 || table.Of(methods[0]) is not [var any, ..])
             yield break;
         var sequence = table.Sequence;
-        SafetensorsFile? Last(ContinualMethod method, int stage) =>
-            new CheckpointFolder(new ContinualRun(sequence, method, any.Seed).Folder(stage).Checkpoints, 1, true)
-                .FindLatest(_ => { })
-                ?.File;
-        if (Last(methods[0], 0) is not { } first)
+        if (Last(sequence, methods[0], any.Seed, stage: 0) is not { } first)
             yield break;
         using var memories = OldMemories.Of(sequence.Stage(0, any.Seed), first);
         if (memories is null)
             yield break;
         string name = sequence.Tasks[0].Name,
             last = sequence.Tasks[^1].Name;
-        Figure? Map(string id, string title, string caption, double[][] phi) =>
-            new HeatMap
-            {
-                Values = phi,
-                Rows = new("to live entry"),
-                Columns = new("from live entry"),
-                Value = "Φ",
-                Limit = 1,
-            }.Figure(id, title, caption);
-        double[][]? PhiOf(SafetensorsFile file)
-        {
-            using var scope = NewDisposeScope();
-            using var network = NetworkWeights.Read(file, "");
-            return memories.Phi(network.WeightHh);
-        }
         var maps = new List<Figure?>
         {
             Map(
@@ -309,25 +290,47 @@ public static class ContinualPage
                 "phi-learned",
                 $"Φ of {name}, just learned",
                 "Ψ† W Ψ / g of the network that has learned it.",
-                PhiOf(first)!
+                Phi(memories, first)
             ),
         };
         foreach (var method in methods)
         {
-            if (Last(method, sequence.Tasks.Count - 1) is { } file)
+            if (Last(sequence, method, any.Seed, sequence.Tasks.Count - 1) is { } file)
             {
                 maps.Add(
                     Map(
                         $"phi-{method.Name}",
                         $"Φ of {name} after {last}: {ContinualTable.Name(method)}",
-                        $"The same basis, the W_hh that has learned all tasks.",
-                        PhiOf(file)!
+                        "The same basis, the W_hh that has learned all tasks.",
+                        Phi(memories, file)
                     )
                 );
             }
         }
-
         foreach (var map in maps.OfType<Figure>())
             yield return map;
     }
+
+    /// <summary>The last weights of a stage.</summary>
+    private static SafetensorsFile? Last(ContinualSequence sequence, ContinualMethod method, long seed, int stage) =>
+        new CheckpointFolder(new ContinualRun(sequence, method, seed).Folder(stage).Checkpoints, 1, true)
+            .FindLatest(_ => { })
+            ?.File;
+
+    private static double[][]? Phi(OldMemories memories, SafetensorsFile file)
+    {
+        using var scope = NewDisposeScope();
+        using var network = NetworkWeights.Read(file, "");
+        return memories.Phi(network.WeightHh);
+    }
+
+    private static Figure? Map(string id, string title, string caption, double[][]? phi) =>
+        new HeatMap
+        {
+            Values = phi,
+            Rows = new("to live entry"),
+            Columns = new("from live entry"),
+            Value = "Φ",
+            Limit = 1,
+        }.Figure(id, title, caption);
 }

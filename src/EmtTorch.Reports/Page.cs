@@ -58,9 +58,13 @@ internal sealed partial class Page
     public string Render()
     {
         bool bundled = Bundled && Libraries.All(name => Resource($"{name}.min.js") is not null);
-        var page = new StringBuilder();
-        page.Append(
-            $"""
+        var linked = bundled
+            ? ""
+            : "<p class=\"problem\">The chart libraries are not inside this page: it loads them from "
+                + "cdn.jsdelivr.net, and needs a network to draw its figures.</p>";
+        var libraries = string.Concat(Libraries.Select(name => Script(name, bundled)));
+        var script = InlineScript(Resource("report.js")!);
+        return $"""
             <!DOCTYPE html>
             <html lang="en">
             <head>
@@ -73,52 +77,38 @@ internal sealed partial class Page
             </head>
             <body>
             <main>
+            {linked}<noscript><p class="problem">The figures are drawn by a script, and scripts are off.</p></noscript>
+            {_body}{(bundled ? Licences() : "")}</main>
+            {Data()}{libraries}<script>{script}</script>
+            </body>
+            </html>
 
-            """
+            """;
+    }
+
+    private static string Licences()
+    {
+        var licences = Libraries.Select(name =>
+            $"<h4>{name}</h4><pre>{Escape(Resource($"{name}.LICENSE") ?? "BSD 3-Clause")}</pre>\n"
         );
-        if (!bundled)
-        {
-            page.Append(
-                "<p class=\"problem\">The chart libraries are not inside this page: it loads them from "
-                    + "cdn.jsdelivr.net, and needs a network to draw its figures.</p>"
-            );
-        }
+        return "<footer><details><summary>Licences of the chart libraries in this page</summary>\n"
+            + $"{string.Concat(licences)}</details></footer>\n";
+    }
 
-        page.Append("<noscript><p class=\"problem\">The figures are drawn by a script, and scripts are off.</p>");
-        page.Append("</noscript>\n");
-        page.Append(_body);
-        if (bundled)
-        {
-            page.Append("<footer><details><summary>Licences of the chart libraries in this page</summary>\n");
-            foreach (string name in Libraries)
-            {
-                page.Append(
-                    CultureInfo.InvariantCulture,
-                    $"<h4>{name}</h4><pre>{Escape(Resource($"{name}.LICENSE") ?? "BSD 3-Clause")}</pre>\n"
-                );
-            }
-
-            page.Append("</details></footer>\n");
-        }
-        page.Append("</main>\n");
+    /// <summary>What the page's script draws.</summary>
+    private string Data()
+    {
         // The data has no "<" that could end the script: CompactJson writes it as an escape.
         var figures = string.Join(",\n", _figures);
-        page.Append("<script type=\"application/json\" id=\"data\">");
-        page.Append($$"""{"theme":{{Theme()}},"figures":{{{figures}}},"examples":{{Examples ?? "null"}}}""");
-        page.Append("</script>\n");
-        foreach (string name in Libraries)
-        {
-            page.Append(
-                bundled
-                    ? $"<script id=\"{name}\">{InlineScript(Resource($"{name}.min.js")!)}</script>\n"
-                    : $"<script src=\"https://cdn.jsdelivr.net/npm/{name}@{(name == "vega-embed" ? 7 : 6)}\">"
-                        + "</script>\n"
-            );
-        }
-
-        page.Append($"<script>{InlineScript(Resource("report.js")!)}</script>\n</body>\n</html>\n");
-        return page.ToString();
+        return "<script type=\"application/json\" id=\"data\">"
+            + $$"""{"theme":{{Theme()}},"figures":{{{figures}}},"examples":{{Examples ?? "null"}}}</script>"""
+            + "\n";
     }
+
+    private static string Script(string library, bool bundled) =>
+        bundled
+            ? $"<script id=\"{library}\">{InlineScript(Resource($"{library}.min.js")!)}</script>\n"
+            : $"<script src=\"https://cdn.jsdelivr.net/npm/{library}@{(library == "vega-embed" ? 7 : 6)}\"></script>\n";
 
     /// <summary>Vega's settings of all figures: fonts, axes, and the palette.</summary>
     private static string Theme()

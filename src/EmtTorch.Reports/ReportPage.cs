@@ -119,7 +119,7 @@ internal static class ReportPage
             (axis.Groups.Count > 0 ? "Lines separate the variables. " : "")
                 + (rest ? "Beyond the heavy line: Ψ⊥, the rest of the space." : "")
         );
-        Draw(page, data, ReportChart.WeightsVariables, variables, Title);
+        Draw(page, variables, Title, data.WhyNoMemories);
     }
 
     private static void Spectrum(Page page, CircuitCharts data)
@@ -127,29 +127,27 @@ internal static class ReportPage
         page.Add("<h2>B. Spectrum</h2>");
         var spectrum = data.Spectrum;
         page.Add("<div class=\"pair\">");
-        Draw(page, data, ReportChart.Spectrum, spectrum is null ? null : SpectrumChart.Of(spectrum), "Eigenvalues");
+        Draw(page, spectrum is null ? null : SpectrumChart.Of(spectrum), "Eigenvalues", null);
         if (spectrum is not null)
             page.Add(Counts(spectrum));
         page.Add("</div>");
     }
 
-    private static string Counts(SpectrumData spectrum)
+    private static string Counts(SpectralComparison spectrum)
     {
-        int? theory = spectrum.CountTheory ?? SpectrumChart.Count(spectrum.Theory, spectrum.Threshold);
-        int? learned = spectrum.CountLearned ?? SpectrumChart.Count(spectrum.Learned, spectrum.Threshold);
-        string error = spectrum.SpectralError is double e ? $"{NumberText.Number(e)} rad" : NumberText.Nothing;
+        var (theory, learned) = (spectrum.CountTheory, spectrum.CountLearned);
+        string error = spectrum.Error is double e ? $"{NumberText.Number(e)} rad" : NumberText.Nothing;
         string note =
-            spectrum.SpectralError is not null
+            spectrum.Error is not null
                 ? "The spectral error is the mean absolute difference of the matched eigenvalues' arguments."
-            : theory is not null && learned is not null && theory != learned
-                ? "The spectral error is not defined: the counts differ."
+            : theory != learned ? "The spectral error is not defined: the counts differ."
             : "The spectral error was not computed.";
         return $"""
             <div><table id="spectrum-counts"><caption>Eigenvalues of magnitude above {NumberText.Number(
                 spectrum.Threshold
             )}</caption><tbody>
-            <tr><th scope="row">Theory</th><td class="number">{theory?.ToString() ?? "–"}</td></tr>
-            <tr><th scope="row">Network</th><td class="number">{learned?.ToString() ?? "–"}</td></tr>
+            <tr><th scope="row">Theory</th><td class="number">{theory}</td></tr>
+            <tr><th scope="row">Network</th><td class="number">{learned}</td></tr>
             <tr><th scope="row">Spectral error</th><td class="number">{error}</td></tr>
             </tbody></table><p>{note}</p></div>
             """;
@@ -192,21 +190,20 @@ internal static class ReportPage
             );
         }
 
-        Place(ReportChart.HiddenState, anyHidden, "hidden-state", "C. Hidden state");
-        Place(ReportChart.Variables, anyContents, "variables", "D. Contents of the variables");
+        Place(anyHidden, "hidden-state", "C. Hidden state", null);
+        Place(anyContents, "variables", "D. Contents of the variables", data.WhyNoMemories);
         page.Add("</section>");
 
-        void Place(ReportChart chart, bool any, string id, string title)
+        void Place(bool any, string id, string title, string? why)
         {
             if (any)
                 page.Add(Page.Frame(id, title, "", "data-example"));
             else
-                page.Missing(title, data.Skipped.GetValueOrDefault(chart));
+                page.Missing(title, why);
         }
     }
 
     /// <summary>An example with its figures.</summary>
-    /// <param name="Data">The example.</param>
     /// <param name="Hidden">Its hidden states; null if there are none.</param>
     /// <param name="Contents">The contents of its variables; null if there are none.</param>
     /// <param name="Whole">Whether the contents are those of all variables at every step.</param>
@@ -282,7 +279,6 @@ internal static class ReportPage
             Value = "h",
             Limit = limit,
             Height = (0.22, 210),
-            TimeRule = true,
             InputSteps = example.InputSteps,
         }.Figure("hidden-state", "", "h(t), unit by unit. The heavy line is the chosen time.");
 
@@ -302,7 +298,6 @@ internal static class ReportPage
             Grey = HeatMap.NotLive,
             Limit = limit,
             Height = (0.22, 210),
-            TimeRule = true,
             InputSteps = example.InputSteps,
         }.Figure("variables", "", "Ψ* h(t), variable by variable. The heavy line is the chosen time.");
 
@@ -313,7 +308,7 @@ internal static class ReportPage
     {
         page.Add("<h2>Interventions</h2>");
         var interventions = data.Interventions ?? [];
-        Draw(page, data, ReportChart.Interventions, InterventionChart.Of(interventions), "Interventions");
+        Draw(page, InterventionChart.Of(interventions), "Interventions", data.WhyNoMemories);
         if (interventions.Count > 0)
             page.Add(ReportTables.Interventions(interventions));
     }
@@ -322,7 +317,7 @@ internal static class ReportPage
     {
         page.Add("<h2>Neurons of each variable</h2>");
         var figure = data.Participation is { Length: > 0 } rows ? NeuronChart.Of(rows) : null;
-        Draw(page, data, ReportChart.Participation, figure, "Units of each variable");
+        Draw(page, figure, "Units of each variable", data.WhyNoMemories);
         if (figure is not null)
             page.Add(ReportTables.Participation(data.Participation!));
     }
@@ -336,9 +331,7 @@ internal static class ReportPage
     private static void Training(Page page, ReportData data)
     {
         page.Add("<h2>Training</h2>");
-        var figures = data.Training is { Count: > 0 } points
-            ? TrainingCharts.Of(points, data.OnTokens, data.Chance).ToList()
-            : [];
+        var figures = TrainingCharts.Of(data.Training, data.OnTokens, data.Chance).ToList();
         if (figures.Count == 0)
             page.Missing("Training curves", null);
         page.Add("<div class=\"pair\">");
@@ -355,9 +348,6 @@ internal static class ReportPage
             page.Add($"<details id=\"settings\"><summary>Settings</summary>{table}</details>");
         }
     }
-
-    private static void Draw(Page page, CircuitCharts data, ReportChart chart, Figure? figure, string what) =>
-        Draw(page, figure, what, data.Skipped.GetValueOrDefault(chart));
 
     private static void Draw(Page page, Figure? figure, string what, string? why)
     {

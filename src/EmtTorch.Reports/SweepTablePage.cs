@@ -12,9 +12,6 @@ namespace EmtTorch.Reports;
 /// </summary>
 public static class SweepTablePage
 {
-    /// <summary>More points of curves than this are thinned evenly, to keep the page light.</summary>
-    private const int PointLimit = 60_000;
-
     /// <returns>The HTML file's text.</returns>
     public static string Render(SweepTable table)
     {
@@ -29,25 +26,17 @@ public static class SweepTablePage
         foreach (var strip in Strips(table))
             Add(page, table, strip);
         page.Add("</div>");
-        if (!table.HasSpectra)
-        {
-            foreach (var figure in TokenSweepFigures.Create(table, Chance(table)))
-                page.Add(figure);
-        }
         if (table.HasSpectra)
-        {
-            Add(page, table, parts[1]);
-            Courses(page, table);
-            Gains(page, table);
-        }
-        foreach (var part in parts[(table.HasSpectra ? 2 : 1)..])
+            CircuitSweepFigures.Add(page, table);
+        else
+            TokenSweepFigures.Add(page, table, Chance(table));
+        foreach (var part in parts[1..])
             Add(page, table, part);
         page.Add($"<p>{Page.Escape(SweepTableText.Time(table))}</p>");
         return page.Render();
     }
 
     /// <summary>A figure with a line a cell: a dot for each seed, their mean, and the published figure.</summary>
-    /// <param name="Id">The figure's id.</param>
     /// <param name="Title">What is shown.</param>
     /// <param name="Axis">What the axis is called.</param>
     /// <param name="OfSeed">A seed's number.</param>
@@ -73,72 +62,71 @@ public static class SweepTablePage
         public bool IsDrawn(double? value) => value is { } v && double.IsFinite(v) && (Scale != Scale.Log || v > 0);
     }
 
-    private static IEnumerable<Strip> Strips(SweepTable table)
+    private static readonly Strip SpectralError = new(
+        "spectral-error",
+        "Spectral error by seed",
+        "spectral error (rad)",
+        s => s.Best?.Analysis["spectral_error"],
+        c => c.SpectralErrors,
+        "Each seed's lowest. The mean is drawn if every seed has converged."
+    )
     {
-        if (table.HasSpectra)
-        {
-            yield return new(
-                "spectral-error",
-                "Spectral error by seed",
-                "spectral error (rad)",
-                s => s.Best?.Analysis["spectral_error"],
-                c => c.SpectralErrors,
-                "Each seed's lowest. The mean is drawn if every seed has converged."
-            )
-            {
-                OfCell = c => c.SpectralError,
-                OfPublished = p => p?.SpectralError,
-            };
-        }
-        yield return new(
-            "accuracy",
-            "Accuracy by seed",
-            "accuracy",
-            s => s.Accuracy,
-            c => c.Accuracies,
-            "Each seed's highest."
+        OfCell = c => c.SpectralError,
+        OfPublished = p => p?.SpectralError,
+    };
+
+    private static readonly Strip Accuracy = new(
+        "accuracy",
+        "Accuracy by seed",
+        "accuracy",
+        s => s.Accuracy,
+        c => c.Accuracies,
+        "Each seed's highest."
+    )
+    {
+        OfPublished = p => p?.Accuracy,
+        Scale = null,
+    };
+
+    private static readonly Strip Loss = new(
+        "loss",
+        "Test loss by seed",
+        "test loss",
+        s => s.Best?.Loss,
+        c => c.Losses,
+        "Each seed's lowest."
+    );
+
+    private static readonly Strip Bits = new(
+        "bits",
+        "Bits per character by seed",
+        "bits per character",
+        s => s.Best?.Analysis["bits_per_character"],
+        c => c.Find("bits_per_character"),
+        "On the part of the text that is kept for the test."
+    );
+
+    private static Strip Of(FigureColumn found) =>
+        new(
+            found.Key.Replace('_', '-').Replace('.', '-'),
+            $"{Capitalized(found.Title)} by seed",
+            found.Title,
+            s => s.Best?.Analysis[found.Key],
+            c => c.Find(found.Key),
+            found.Meaning is { } meaning ? $"{Capitalized(meaning)}." : ""
         )
         {
-            OfPublished = p => p?.Accuracy,
-            Scale = null,
+            Scale = Scale.NotFromZero,
         };
-        if (!table.HasSpectra)
-        {
-            yield return new(
-                "loss",
-                "Test loss by seed",
-                "test loss",
-                s => s.Best?.Loss,
-                c => c.Losses,
-                "Each seed's lowest."
-            );
-        }
-        if (table.Has("bits_per_character"))
-        {
-            yield return new(
-                "bits",
-                "Bits per character by seed",
-                "bits per character",
-                s => s.Best?.Analysis["bits_per_character"],
-                c => c.Find("bits_per_character"),
-                "On the part of the text that is kept for the test."
-            );
-        }
-        foreach (var found in SweepTablePart.FoundElse(table))
-        {
-            yield return new(
-                found.Key.Replace('_', '-').Replace('.', '-'),
-                $"{char.ToUpperInvariant(found.Title[0])}{found.Title[1..]} by seed",
-                found.Title,
-                s => s.Best?.Analysis[found.Key],
-                c => c.Find(found.Key),
-                found.Meaning is { } meaning ? $"{char.ToUpperInvariant(meaning[0])}{meaning[1..]}." : ""
-            )
-            {
-                Scale = Scale.NotFromZero,
-            };
-        }
-    }
+
+    private static string Capitalized(string text) => $"{char.ToUpperInvariant(text[0])}{text[1..]}";
+
+    private static IEnumerable<Strip> Strips(SweepTable table) =>
+        [
+            .. table.HasSpectra ? [SpectralError, Accuracy] : new[] { Accuracy, Loss },
+            .. table.Has("bits_per_character") ? [Bits] : Array.Empty<Strip>(),
+            .. SweepTablePart.FoundElse(table).Select(Of),
+        ];
 
     private static void Add(Page page, SweepTable table, SweepTablePart part)
     {
@@ -258,143 +246,5 @@ public static class SweepTablePage
         var seeds = cell.Seeds.Select(s => new StripPoint(label, "seed", strip.OfSeed(s), s.Seed)).ToList();
         var published = seeds.Any(s => strip.IsDrawn(s.V)) ? strip.OfPublished(cell.Published) : null;
         return [.. seeds, new(label, "mean", strip.OfCell(cell)), new(label, "published", published)];
-    }
-
-    /// <summary>A dot for each converged run: its gain, and its spectral error.</summary>
-    private static void Gains(Page page, SweepTable table)
-    {
-        var runs = table
-            .Cells.SelectMany(c => c.Runs.Select(r => (Cell: c, Run: r)))
-            .Where(r => r.Run.Analysis["gain"] > 0 && r.Run.Analysis["spectral_error"] > 0)
-            .ToList();
-        if (runs.Count == 0)
-            return;
-        string Colour(SweepCell cell) => cell.Values.FirstOrDefault() ?? "";
-        var colours = runs.Select(r => Colour(r.Cell)).Distinct().ToList();
-        page.Add(
-            new Chart
-            {
-                Height = 260,
-                Rows = runs.Select(r => new
-                {
-                    run = r.Run.Name,
-                    c = Colour(r.Cell),
-                    g = r.Run.Analysis["gain"],
-                    v = r.Run.Analysis["spectral_error"],
-                }),
-                Mark = new("point", Size: 45, Opacity: 0.8),
-                X = new("g", "gain") { Scale = Scale.NotFromZero, Axis = new(TickCount: 6) },
-                Y = new("v", "spectral error (rad)") { Scale = Scale.Log, Axis = Axis.Logarithmic },
-                Color = Coloured("c", colours, title: table.Axes.Count == 0 ? "" : table.Title(table.Axes[0])),
-                Tooltip = [Tip("run"), Tip("g", "gain", ".3f"), Tip("v", "spectral error", ".3g")],
-            }.Figure(
-                "gain",
-                "Spectral error and gain",
-                "Each converged run. The gain is how many times theory's 1 the magnitude of its persistent "
-                    + "eigenvalues is; tanh takes it back by saturating."
-            )
-        );
-    }
-
-    /// <summary>
-    /// The spectral error at each test: a figure for each combination of the axes but the last, which the colours are
-    /// of.
-    /// </summary>
-    private static void Courses(Page page, SweepTable table)
-    {
-        var best = Enumerable
-            .Range(0, table.Folder.Axes.Count)
-            .Where(i => table.Folder.BestOf.Contains(table.Folder.Axes[i].Key))
-            .ToArray();
-        var courses = table
-            .Cells.SelectMany(c => c.Runs.Select(r => (Cell: c, Run: r)))
-            .Where(r => r.Run.Tests.Any(t => t.SpectralError > 0))
-            .ToList();
-        if (courses.Count == 0)
-        {
-            page.Missing(
-                "Spectral error over training",
-                "no test found as many persistent eigenvalues as the circuit has."
-            );
-            return;
-        }
-        int stride = 1 + courses.Sum(r => r.Run.Tests.Count) / PointLimit;
-        var errors = courses
-            .SelectMany(r => r.Run.Tests)
-            .Where(t => t.SpectralError > 0)
-            .Select(t => t.SpectralError!.Value)
-            .ToList();
-        long steps = courses.Max(r => r.Run.Tests[^1].Step);
-        string Colour(SweepCell cell) => cell.Values.Count == 0 ? "" : cell.Values[^1];
-        string Dash(RunFigures run) => string.Join(", ", best.Select(i => run.Values[i]));
-        var colours = table.Cells.Select(Colour).Distinct().ToList();
-        var dashes = table.Runs.Select(Dash).Distinct().ToList();
-        var colourTitle = table.Axes.Count == 0 ? "" : table.Title(table.Axes[^1]);
-        var dashTitle = string.Join(", ", best.Select(i => table.Title(table.Folder.Axes[i])));
-        var how =
-            "At each test of each run, on one scale. A line ends where the number of persistent eigenvalues is "
-            + $"another than the circuit's.{(stride > 1 ? $" Every {stride}th test." : "")}";
-        page.Add($"<h3>Spectral error over training</h3>\n<p>{Page.Escape(how)}</p>\n<div class=\"pair\">");
-        var missing = new List<string>();
-        foreach (var facet in table.Cells.GroupBy(c => string.Join(", ", c.Values.SkipLast(1))))
-        {
-            var name = facet.Key.Length > 0 ? facet.Key : table.Folder.Name;
-            var runs = courses.Where(r => facet.Contains(r.Cell)).ToList();
-            if (runs.Count == 0)
-            {
-                missing.Add(name);
-                continue;
-            }
-            page.Add(
-                new Chart
-                {
-                    Height = 220,
-                    Rows = runs.Select(r =>
-                    {
-                        var tests = r.Run.Tests.Where((_, i) => i % stride == 0 || i == r.Run.Tests.Count - 1).ToList();
-                        return new
-                        {
-                            run = r.Run.Name,
-                            c = Colour(r.Cell),
-                            d = Dash(r.Run),
-                            s = tests.Select(t => t.Step),
-                            v = tests.Select(t => t.SpectralError > 0 ? t.SpectralError : null),
-                        };
-                    }),
-                    Transform = [new { flatten = new[] { "s", "v" } }],
-                    Mark = new(
-                        "line",
-                        StrokeWidth: 1.1,
-                        Opacity: 0.75,
-                        Clip: true,
-                        Invalid: "break-paths-filter-domains",
-                        Point: errors.Count < 1000 ? new { size = 12 } : null,
-                        Tooltip: true
-                    ),
-                    X = new("s", "step")
-                    {
-                        Scale = new(Domain: new[] { 0, steps }),
-                        Axis = new(TickCount: 5, Format: "~s"),
-                    },
-                    Y = new("v", "spectral error (rad)")
-                    {
-                        Scale = Scale.Log with { Domain = new[] { errors.Min(), errors.Max() } },
-                        Axis = Axis.Short,
-                    },
-                    Detail = Named("run"),
-                    Color = Coloured("c", colours, columns: 4, colourTitle),
-                    StrokeDash = Told("d", dashes, Dashes, columns: 4, dashTitle),
-                    Tooltip = [Tip("run"), Tip("s", "step"), Tip("v", "spectral error", ".3g")],
-                }.Figure("course-" + name.Replace(", ", "-", StringComparison.Ordinal), name, "")
-            );
-        }
-        page.Add("</div>");
-        if (missing.Count > 0)
-        {
-            page.Missing(
-                string.Join("; ", missing),
-                "no test found as many persistent eigenvalues as the circuit has."
-            );
-        }
     }
 }

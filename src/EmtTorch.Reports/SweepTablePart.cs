@@ -15,30 +15,21 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
     private const string Bootstrap =
         "a 95 % interval of the mean (percentile bootstrap, 10,000 resamples; too narrow if there are few seeds)";
 
-    /// <summary>Numbers of analysis.json that the tables below have columns of their own for.</summary>
-    private static readonly string[] Told =
-    [
-        "test_accuracy",
-        "spectral_error",
-        "eigenvalues_learned",
-        "phi_error",
-        "intervention_accuracy",
-        "bits_per_character",
-        "reads_right",
-        "state_bytes_end",
-    ];
-
     /// <summary>All tables of a sweep.</summary>
-    public static IEnumerable<SweepTablePart> Create(SweepTable table)
-    {
-        IEnumerable<SweepTablePart> parts = table.HasSpectra
+    public static IEnumerable<SweepTablePart> Create(SweepTable table) =>
+        FoundElse(table) is { Count: > 0 } found ? Own(table).Append(FindingsOf(found)) : Own(table);
+
+    private static IEnumerable<SweepTablePart> Own(SweepTable table) =>
+        table.HasSpectra
             ? [CircuitResults(table), WhichWeights(table), CircuitSpread(), Learned()]
             : [Results(table), Spread(table)];
-        return FoundElse(table) is { Count: > 0 } found ? parts.Append(FindingsOf(found)) : parts;
-    }
 
     /// <summary>The numbers that findings made columns and that no other table shows.</summary>
-    public static List<FigureColumn> FoundElse(SweepTable table) => [.. table.Found.Where(f => !Told.Contains(f.Key))];
+    public static List<FigureColumn> FoundElse(SweepTable table)
+    {
+        var told = Own(table).SelectMany(p => p.Columns).Select(c => c.Key).ToHashSet();
+        return [.. table.Found.Where(f => !told.Contains(f.Key))];
+    }
 
     private static SweepTablePart FindingsOf(List<FigureColumn> found) =>
         new(
@@ -72,13 +63,7 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
             : [];
         return new(
             "Results",
-            [
-                Finished,
-                new("accuracy", c => c.Accuracy, "F4"),
-                Interval(c => c.Accuracies, "F4"),
-                MeanOf("test loss", c => c.Losses, "F5"),
-                .. bits,
-            ],
+            [Finished, Accuracy, Interval(c => c.Accuracies, "F4"), MeanOf("test loss", c => c.Losses, "F5"), .. bits],
             "Means over seeds of each seed's accuracy and test loss, at the test's horizon, of the weights with the "
                 + $"lowest test loss; and {Bootstrap}."
                 + (
@@ -129,14 +114,13 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
 
     private static SweepTablePart CircuitResults(SweepTable table)
     {
-        Column<SweepCell> error = new("spectral error", c => c.SpectralError, "F4"),
-            accuracy = new("accuracy", c => c.Accuracy, "F4");
+        var error = new Column<SweepCell>("spectral error", c => c.SpectralError, "F4") { Key = "spectral_error" };
         var figures =
             $"Means over seeds of each seed's lowest spectral error, in radians, and highest accuracy{Over(table)}, at "
             + "the test's horizon. They are of the weights with the lowest test loss. A run has converged if it has as "
             + "many persistent eigenvalues as the circuit; if a seed has no run that did, there is no error.";
         if (table.Folder.Published is not { } published)
-            return new("Results", [Finished, error, accuracy], figures);
+            return new("Results", [Finished, error, Accuracy], figures);
         return new(
             "Beside the published results",
             [
@@ -144,7 +128,7 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 error,
                 new("published", c => c.Published?.SpectralError, $"F{PublishedTable.ErrorDecimals}"),
                 new("", c => Mark(c, c.SpectralErrorVerdict), c => (double)c.SpectralErrorVerdict),
-                accuracy,
+                Accuracy,
                 new("published", c => c.Published?.Accuracy, $"F{PublishedTable.AccuracyDecimals}"),
                 new("", c => Mark(c, c.AccuracyVerdict), c => (double)c.AccuracyVerdict),
             ],
@@ -184,7 +168,10 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                     "converged",
                     c => c.Best.Count == 0 ? NumberText.Nothing : $"{c.ConvergedCount} of {c.Best.Count}",
                     c => c.ConvergedCount
-                ),
+                )
+                {
+                    Key = "eigenvalues_learned",
+                },
                 .. SpreadOf("error", c => c.SpectralErrors, "F5"),
                 .. SpreadOf("accuracy", c => c.Accuracies, "F4"),
             ],
@@ -239,6 +226,8 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
     private static Column<SweepCell> Finished =>
         new("runs", c => $"{c.FinishedCount} of {c.Runs.Count}", c => c.FinishedCount);
 
+    private static Column<SweepCell> Accuracy => new("accuracy", c => c.Accuracy, "F4") { Key = "test_accuracy" };
+
     private static Column<SweepCell> Lost =>
         new(
             "lost again",
@@ -250,7 +239,10 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
         new(title, c => Mean(c, of(c), format), c => of(c)?.Mean);
 
     private static Column<SweepCell> MeanOf(string title, string key, string format) =>
-        MeanOf(title, c => c.Find(key), format);
+        MeanOf(title, c => c.Find(key), format) with
+        {
+            Key = key,
+        };
 
     private static Column<SweepCell>[] SpreadOf(string what, Func<SweepCell, Sample?> of, string format) =>
         [

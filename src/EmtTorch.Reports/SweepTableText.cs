@@ -133,6 +133,16 @@ public static class SweepTableText
     /// <summary>Entries that a table has only if there is something to fill them.</summary>
     private static Entry[] If(bool some, params Entry[] entries) => some ? entries : [];
 
+    /// <summary>The findings of transformers that have a place of their own, by the name that they have here.</summary>
+    private static readonly (string Name, string Key)[] OfTokens =
+    [
+        ("bits_per_character", "bits_per_character"),
+        ("bits_new_words", "bits_new_words"),
+        ("bits_seen_words", "bits_seen_words"),
+        ("reads_right", "reads_right"),
+        ("state_bytes", "state_bytes_end"),
+    ];
+
     /// <summary>A sweep without spectra has the same keys whatever its task is, be they empty.</summary>
     private static bool IsShown(SweepTable table, string key) => !table.HasSpectra || table.Has(key);
 
@@ -170,11 +180,7 @@ public static class SweepTableText
                 new("intervention_accuracy", Of(c.Find("intervention_accuracy")))
             ),
             .. If(!table.HasSpectra, new Entry("test_loss", Of(c.Losses))),
-            .. Found("bits_per_character", "bits_per_character"),
-            .. Found("bits_new_words", "bits_new_words"),
-            .. Found("bits_seen_words", "bits_seen_words"),
-            .. Found("reads_right", "reads_right"),
-            .. Found("state_bytes", "state_bytes_end"),
+            .. OfTokens.SelectMany(f => Found(f.Name, f.Key)),
             new("step_to_0.99", c.StepTo(RunFigures.Learned)),
             new("seeds_to_0.99", c.ReachedCount(RunFigures.Learned)),
             new("step_to_1", c.StepTo(1)),
@@ -243,11 +249,7 @@ public static class SweepTableText
             new("step_to_0.99", run?.StepTo(RunFigures.Learned)),
             new("step_to_1", run?.StepTo(1)),
             new("lost", run?.Lost),
-            .. Found("bits_per_character", "bits_per_character"),
-            .. Found("bits_new_words", "bits_new_words"),
-            .. Found("bits_seen_words", "bits_seen_words"),
-            .. Found("reads_right", "reads_right"),
-            .. Found("state_bytes", "state_bytes_end"),
+            .. OfTokens.SelectMany(f => Found(f.Name, f.Key)),
             .. SweepTablePart.FoundElse(table).SelectMany(f => Found(f.Key, f.Key)),
         ];
     }

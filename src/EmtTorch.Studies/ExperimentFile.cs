@@ -98,7 +98,6 @@ internal abstract record ExperimentFile
     }
 
     /// <summary>The settings of a list of choices that a run's configuration does not have, or has by itself.</summary>
-    /// <param name="choices">The choices.</param>
     /// <param name="path">The key of the list.</param>
     /// <param name="single">The setting that a plain value stands for; null if there are no plain values.</param>
     protected static IEnumerable<ConfigurationProblem> CheckSettings(

@@ -41,15 +41,12 @@ public sealed class ReportPageTests
             new()
             {
                 Name = "empty",
-                Circuit = new()
-                {
-                    Skipped = new Dictionary<ReportChart, string> { [ReportChart.Spectrum] = "no eigenvalues." },
-                },
+                Circuit = new() { WhyNoMemories = "no memories." },
             }
         );
-        Contains(html, "<strong>Eigenvalues</strong> not drawn: no eigenvalues.");
-        int charts = Enum.GetValues<ReportChart>().Length;
-        Assert.That(Regex.Count(html, "class=\"missing\""), Is.EqualTo(charts + 2), "and W_hh, and training");
+        Contains(html, "<strong>Interventions</strong> not drawn: no memories.");
+        Assert.That(Regex.Count(html, "not drawn: no memories."), Is.EqualTo(4), "of the variables");
+        Assert.That(Regex.Count(html, "not drawn: there is no data for it."), Is.EqualTo(4), "all other charts");
         Assert.That(Regex.Count(html, "<figure"), Is.Zero);
     }
 
@@ -147,7 +144,7 @@ public sealed class ReportPageTests
     }
 
     [Test]
-    public void CountsAreTakenFromTheEigenvaluesWhereNotGiven()
+    public void EigenvaluesAboveTheThresholdAreCounted()
     {
         string html = ReportPage.Render(
             new()
@@ -155,22 +152,7 @@ public sealed class ReportPageTests
                 Name = "n",
                 Circuit = new()
                 {
-                    Spectrum = new()
-                    {
-                        Theory =
-                        [
-                            [1, 0],
-                            [-1, 0],
-                        ],
-                        Learned =
-                        [
-                            [0.6, 0.7],
-                            [0.5, 0],
-                            [0, -0.95],
-                        ],
-                        SpectralError = null,
-                        CountTheory = 3,
-                    },
+                    Spectrum = ReportSamples.Spectrum([1, -1, new(0, 1)], [new(0.6, 0.7), 0.5, new(0, -0.95)]),
                 },
             }
         );
@@ -246,7 +228,7 @@ public sealed class ReportPageTests
                     [
                         [],
                     ],
-                    Spectrum = new() { Theory = [], Learned = [] },
+                    Spectrum = ReportSamples.Spectrum([], []),
                     Examples =
                     [
                         new()

@@ -1,8 +1,10 @@
+using System.Numerics;
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
 using EmtTorch.Analysis.Runs;
 using EmtTorch.Studies;
+using EmtTorch.Training;
 
 namespace EmtTorch.Reports.Tests;
 
@@ -68,12 +70,13 @@ internal static class ReportSamples
             [
                 .. Enumerable
                     .Range(1, 450)
-                    .Select(i => new TrainingPoint
+                    .Select(i => new Metrics
                     {
                         Step = 100 * i,
                         Loss = 0.7 * Math.Exp(-i / 60.0) + 0.002 * (1 + random.NextDouble()),
                         Accuracy = 1 - 0.5 * Math.Exp(-i / 50.0) - 0.01 * random.NextDouble(),
                         Horizon = Math.Min(50, 10 * (1 + i / 90)),
+                        GradientNorm = 1,
                         TestLoss = i % 50 == 0 ? 0.8 * Math.Exp(-i / 60.0) + 0.004 : null,
                         TestAccuracy = i % 50 == 0 ? 1 - 0.5 * Math.Exp(-i / 55.0) : null,
                         SpectralError = i % 50 == 0 && i >= 100 ? 0.01 * Math.Exp(-i / 90.0) : null,
@@ -86,18 +89,16 @@ internal static class ReportSamples
                 Variables = s,
                 Components = kappa,
                 WeightsVariables = variables,
-                Spectrum = new()
-                {
-                    Theory = [.. eigenvalues.Select(e => new[] { Math.Cos(e.Angle), Math.Sin(e.Angle) })],
-                    Learned =
+                Spectrum = Spectrum(
+                    [.. eigenvalues.Select(e => Complex.FromPolarCoordinates(1, e.Angle))],
                     [
                         .. eigenvalues
                             .Select(e => (Angle: e.Angle + Noise(0.04), Size: 1 + Noise(0.04)))
-                            .Select(e => new[] { e.Size * Math.Cos(e.Angle), e.Size * Math.Sin(e.Angle) }),
-                        .. Enumerable.Range(0, hidden - n).Select(_ => new[] { Noise(0.7), Noise(0.7) }),
+                            .Select(e => Complex.FromPolarCoordinates(e.Size, e.Angle)),
+                        .. Enumerable.Range(0, hidden - n).Select(_ => new Complex(Noise(0.7), Noise(0.7))),
                     ],
-                    SpectralError = 0.0113,
-                },
+                    0.0113
+                ),
                 Examples = [.. Enumerable.Range(0, examples).Select(Example)],
                 Interventions =
                 [
@@ -157,21 +158,7 @@ internal static class ReportSamples
                     [NaN, NaN],
                     [NaN, NaN],
                 ],
-                Spectrum = new()
-                {
-                    Theory =
-                    [
-                        [1, 0],
-                        [NaN, 0],
-                    ],
-                    Learned =
-                    [
-                        [0.95, 0.1],
-                        [0.2, double.NegativeInfinity],
-                        [],
-                    ],
-                    SpectralError = NaN,
-                },
+                Spectrum = Spectrum([1, new(NaN, 0)], [new(0.95, 0.1), new(0.2, double.NegativeInfinity)], NaN),
                 Examples =
                 [
                     new()
@@ -199,7 +186,7 @@ internal static class ReportSamples
                     [0.4, 0.2],
                 ],
                 Groundings = [new("<b>", NaN, null, null, null)],
-                Skipped = new Dictionary<ReportChart, string> { [ReportChart.HiddenState] = "it was not kept <here>." },
+                WhyNoMemories = "it was not kept <here>.",
             },
             Training =
             [
@@ -208,17 +195,24 @@ internal static class ReportSamples
                     Step = 1,
                     Loss = NaN,
                     Accuracy = 0.5,
+                    Horizon = 1,
+                    GradientNorm = 1,
                 },
                 new()
                 {
                     Step = 2,
                     Loss = -1,
                     Accuracy = double.PositiveInfinity,
+                    Horizon = 1,
+                    GradientNorm = 1,
                 },
             ],
             Figures = [Extra("it's & <odd>", NaN)],
         };
     }
+
+    public static SpectralComparison Spectrum(Complex[] theory, Complex[] learned, double? error = null) =>
+        new(theory, learned, Threshold: 0.9, Pairs: [], error);
 
     public static IReadOnlyList<ComparisonRow> Comparison() =>
         [

@@ -81,10 +81,6 @@ internal sealed record Chart
     public Figure Figure(string id, string title, string caption) => new(id, title, caption, Specification());
 
     /// <summary>This chart once for each value of a field, in rows of so many.</summary>
-    /// <param name="id">The figure's id.</param>
-    /// <param name="title">The figure's title.</param>
-    /// <param name="caption">The figure's caption.</param>
-    /// <param name="field">The field.</param>
     /// <param name="sort">Its values in order; null: as they come in the alphabet.</param>
     /// <param name="columns">Charts in a row.</param>
     /// <param name="independent">The channel whose scale each chart has for itself, or null.</param>

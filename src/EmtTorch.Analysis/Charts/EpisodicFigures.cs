@@ -14,7 +14,6 @@ internal static class EpisodicFigures
 
     private const int SingularValues = 8;
 
-    /// <param name="analysis">The analysis.</param>
     /// <param name="chance">The accuracy of guessing, or null.</param>
     public static IReadOnlyList<Figure> Of(EpisodicAnalysis analysis, double? chance = null) =>
         [
@@ -107,8 +106,9 @@ internal static class EpisodicFigures
                 Tooltip = [Tip("t", "token"), Tip("w", "is"), Tip("k", "kind"), Tip("v", "g", ".3f")],
                 Layers =
                 [
-                    new() { Mark = new("rule", Opacity: 0.35, StrokeWidth: 1, Aria: false), Y2 = At(0) },
+                    // The legend's symbols look like the first of these.
                     new() { Mark = Mark.Dots(22) },
+                    new() { Mark = new("rule", Opacity: 0.35, StrokeWidth: 1, Aria: false), Y2 = At(0) },
                 ],
             }.Figure(
                 $"gate-document-{block + 1}",
@@ -282,89 +282,81 @@ internal static class EpisodicFigures
                 return null;
             var lines = drawn.Select(p => p.Line).Distinct().ToList();
             var at = drawn.Select(p => p.X).Distinct().Order().ToList();
-            var rows = drawn.Select(p =>
-            {
-                var (low, high) = p.Answers is { } n ? Sample.ShareInterval(p.Y!.Value, n) : (p.Y!.Value, p.Y.Value);
-                return new
-                {
-                    x = p.X,
-                    y = p.Y,
-                    of = p.Line,
-                    low,
-                    high,
-                    n = p.Answers,
-                };
-            });
-            var chart = new Chart
-            {
-                X = new("x", X)
-                {
-                    Scale = IsAccuracy
-                        ? Scale.Tight with
-                        {
-                            Type = "log",
-                            Base = 2,
-                        }
-                        : Scale.Tight with
-                        {
-                            Zero = false,
-                        },
-                    Axis = IsAccuracy
-                        ? new() { Values = at.Where(v => Math.Log2(v) % 1 == 0), Format = "d" }
-                        : new() { TickCount = 6, Format = "d" },
-                },
-                Y = new("y", Y)
-                {
-                    Scale = IsAccuracy ? Scale.Accuracy(Chance, rows.Select(r => (double?)r.low)) : Scale.FromZero,
-                    Axis = Axis.Few,
-                },
-                Color = Coloured("of", lines, columns: 8),
-            };
-            List<Chart> layers =
-            [
-                chart with
-                {
-                    Mark = Mark.Line(at.Count <= 40 ? 30 : null),
-                    Tooltip = IsAccuracy
-                        ?
-                        [
-                            Tip("x", X),
-                            Tip("y", Y, ".3f"),
-                            Tip("low", "from", ".3f"),
-                            Tip("high", "to", ".3f"),
-                            Tip("n", "answers"),
-                        ]
-                        : null,
-                },
-            ];
-            if (IsAccuracy)
-            {
-                layers.Add(
-                    chart with
-                    {
-                        Mark = new("rule", StrokeWidth: 1.2),
-                        Y = chart.Y with { Field = "low" },
-                        Y2 = new("high") { Type = null },
-                    }
-                );
-            }
-            var answers = drawn.Select(p => p.Answers ?? 0).ToList();
-            string interval = IsAccuracy
-                ? $" Bars: 95 % intervals (Wilson), of {Range(answers.Min(), answers.Max())} answers at each point."
-                : "";
+            var rows = drawn.Select(Row.Create).ToList();
             return new Chart
             {
                 Height = 200,
                 Layers =
                 [
                     .. Chart.Chance(Chance),
-                    new() { Rows = rows, Layers = layers },
+                    new() { Rows = rows, Layers = IsAccuracy ? Shares(lines, at, rows) : [Means(lines, at)] },
                     .. Marks.SelectMany((mark, i) => Marked(mark, i, at[^1])),
                 ],
-            }.Figure(Id, Title, Caption + interval);
+            }.Figure(Id, Title, Caption + (IsAccuracy ? Bars(rows) : ""));
         }
 
-        private static string Range(long from, long to) => from == to ? $"{from}" : $"{from} to {to}";
+        /// <summary>A point with the interval of its share.</summary>
+        private sealed record Row(double X, double? Y, string Of, double Low, double High, long? N)
+        {
+            public static Row Create(Point p)
+            {
+                var (low, high) = p.Answers is { } n ? Sample.ShareInterval(p.Y!.Value, n) : (p.Y!.Value, p.Y.Value);
+                return new(p.X, p.Y, p.Line, low, high, p.Answers);
+            }
+        }
+
+        private Chart Means(List<string> lines, List<double> at) =>
+            new()
+            {
+                Mark = Mark.Line(at.Count <= 40 ? 30 : null),
+                X = new("x", X)
+                {
+                    Scale = Scale.Tight with { Zero = false },
+                    Axis = new() { TickCount = 6, Format = "d" },
+                },
+                Y = new("y", Y) { Scale = Scale.FromZero, Axis = Axis.Few },
+                Color = Coloured("of", lines, columns: 8),
+            };
+
+        private Chart[] Shares(List<string> lines, List<double> at, List<Row> rows)
+        {
+            var means = Means(lines, at);
+            var shares = means with
+            {
+                X = new("x", X)
+                {
+                    Scale = Scale.Tight with { Type = "log", Base = 2 },
+                    Axis = new() { Values = at.Where(v => Math.Log2(v) % 1 == 0), Format = "d" },
+                },
+                Y = means.Y! with { Scale = Scale.Accuracy(Chance, rows.Select(r => (double?)r.Low)) },
+                Tooltip =
+                [
+                    Tip("x", X),
+                    Tip("y", Y, ".3f"),
+                    Tip("low", "from", ".3f"),
+                    Tip("high", "to", ".3f"),
+                    Tip("n", "answers"),
+                ],
+            };
+            return
+            [
+                shares,
+                shares with
+                {
+                    Mark = new("rule", StrokeWidth: 1.2),
+                    Y = shares.Y with { Field = "low" },
+                    Y2 = new("high") { Type = null },
+                    Tooltip = null,
+                },
+            ];
+        }
+
+        private static string Bars(List<Row> rows)
+        {
+            var (from, to) = (rows.Min(r => r.N ?? 0), rows.Max(r => r.N ?? 0));
+            string range = from == to ? $"{from}" : $"{from} to {to}";
+            return $" Bars: 95 % intervals (Wilson), of {range} answers at each point.";
+        }
 
         private static IEnumerable<Chart> Marked(Place mark, int i, double last)
         {

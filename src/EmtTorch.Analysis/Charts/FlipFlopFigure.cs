@@ -47,11 +47,46 @@ internal static class FlipFlopFigure
         );
     }
 
+    /// <summary>One component across and the second one up.</summary>
     private static Chart Panel(FlipFlopStates states, int across, bool labelled)
     {
-        var x = new Channel($"c{across}", Title(states, across));
-        var y = new Channel("c1", Title(states, 1));
-        var points = states
+        var axes = new Chart { X = new($"c{across}", Title(states, across)), Y = new("c1", Title(states, 1)) };
+        // Points that differ only in the component that a panel does not show lie over each other.
+        var hidden = $"datum.c{2 - across}";
+        return new()
+        {
+            Width = 370,
+            Height = 370,
+            Layers =
+            [
+                axes with
+                {
+                    Mark = new("line", StrokeWidth: 0.6, Opacity: 0.45, Color: Palette.Grey),
+                    Order = new("step"),
+                    Detail = Named("sequence"),
+                },
+                new()
+                {
+                    Rows = FixedPoints(states),
+                    Layers =
+                    [
+                        Points(axes, "unstable", new("point", Filled: false, Size: 60)),
+                        Points(axes, "stable", new("point", Filled: true, Size: 110)),
+                        .. labelled
+                            ?
+                            [
+                                Labels(axes, $"{hidden} >= 0", new("text", Align: "left", Dx: 9)),
+                                Labels(axes, $"{hidden} < 0", new("text", Align: "right", Dx: -9)),
+                            ]
+                            : Array.Empty<Chart>(),
+                    ],
+                },
+            ],
+        };
+    }
+
+    private static IEnumerable<object> FixedPoints(FlipFlopStates states) =>
+        states
             .Projected.Zip(states.Signs, states.FixedPoints.Points)
             .Select(p => new
             {
@@ -63,58 +98,27 @@ internal static class FlipFlopFigure
                 directions = p.Third.UnstableDirections,
                 starts = p.Third.Count,
             });
+
+    private static Chart Points(Chart axes, string kind, Mark mark)
+    {
         string[] kinds = ["unstable", "stable"];
-        Chart Points(string kind, bool filled) =>
-            new()
-            {
-                Transform = [new { filter = $"datum.kind === '{kind}'" }],
-                Mark = new("point", Filled: filled, Size: filled ? 110 : 60, StrokeWidth: 1.8, Opacity: 1),
-                X = x,
-                Y = y,
-                Color = Told("kind", kinds, [Palette.Vermilion, Palette.Blue], title: "fixed point"),
-                Shape = Told("kind", kinds, ["diamond", "circle"], title: "fixed point"),
-                Tooltip = [Tip("outputs"), Tip("kind"), Tip("directions", "unstable directions"), Tip("starts")],
-            };
-        // Points that differ only in the component that a panel does not show lie over each other.
-        Chart Labels(bool positive) =>
-            new()
-            {
-                Transform =
-                [
-                    new { filter = $"datum.kind === 'stable' && datum.c{2 - across} {(positive ? ">=" : "<")} 0" },
-                ],
-                Mark = new("text", Align: positive ? "left" : "right", Dx: positive ? 9 : -9, FontSize: 12),
-                X = x,
-                Y = y,
-                Text = new("outputs") { Type = "nominal" },
-            };
-        return new()
+        return axes with
         {
-            Width = 370,
-            Height = 370,
-            Layers =
-            [
-                new()
-                {
-                    Mark = new("line", StrokeWidth: 0.6, Opacity: 0.45, Color: Palette.Grey),
-                    X = x,
-                    Y = y,
-                    Order = new("step"),
-                    Detail = Named("sequence"),
-                },
-                new()
-                {
-                    Rows = points,
-                    Layers =
-                    [
-                        Points("unstable", filled: false),
-                        Points("stable", filled: true),
-                        .. labelled ? [Labels(positive: true), Labels(positive: false)] : Array.Empty<Chart>(),
-                    ],
-                },
-            ],
+            Transform = [new { filter = $"datum.kind === '{kind}'" }],
+            Mark = mark with { StrokeWidth = 1.8, Opacity = 1 },
+            Color = Told("kind", kinds, [Palette.Vermilion, Palette.Blue], title: "fixed point"),
+            Shape = Told("kind", kinds, ["diamond", "circle"], title: "fixed point"),
+            Tooltip = [Tip("outputs"), Tip("kind"), Tip("directions", "unstable directions"), Tip("starts")],
         };
     }
+
+    private static Chart Labels(Chart axes, string condition, Mark mark) =>
+        axes with
+        {
+            Transform = [new { filter = $"datum.kind === 'stable' && {condition}" }],
+            Mark = mark with { FontSize = 12 },
+            Text = new("outputs") { Type = "nominal" },
+        };
 
     private static string Title(FlipFlopStates states, int component) =>
         component < states.Variance.Count

@@ -40,11 +40,12 @@ internal sealed record HeatMap
     /// <summary>Height = a·width + b, in pixels.</summary>
     public (double A, double B) Height { get; init; } = (1, 0);
 
-    /// <summary>A rule that the page's slider moves along the rows.</summary>
-    public bool TimeRule { get; init; }
-
-    /// <summary>How many of the rows are the input phase; null where there are no phases.</summary>
+    /// <summary>
+    /// How many rows are the input phase, where rows are steps of time; the page's slider moves a rule along them.
+    /// </summary>
     public int? InputSteps { get; init; }
+
+    private bool HasTime => InputSteps is not null;
 
     /// <summary>Cells with a dot in them, by row and column from 0 on.</summary>
     public IReadOnlyList<(int Row, int Column)> Marked { get; init; } = [];
@@ -52,7 +53,7 @@ internal sealed record HeatMap
     /// <returns>The figure, or null where no value is finite.</returns>
     public Figure? Figure(string id, string title, string caption)
     {
-        if (Blocks.Of(Values, TimeRule ? TimeLimit : Blocks.Limit) is not Blocks blocks)
+        if (Blocks.Of(Values, HasTime ? TimeLimit : Blocks.Limit) is not Blocks blocks)
             return null;
         if (blocks.RowBlock > 1 || blocks.ColumnBlock > 1)
         {
@@ -93,96 +94,19 @@ internal sealed record HeatMap
         return greatest > 1.5 * most ? most : greatest;
     }
 
-    private Chart Draw(Blocks blocks, double limit)
-    {
-        var (across, down) = RowsAcross ? (Rows, Columns) : (Columns, Rows);
-        var (wide, tall) = RowsAcross ? (blocks.Rows, blocks.Columns) : (blocks.Columns, blocks.Rows);
-        var (x, y) = RowsAcross ? ("r", "c") : ("c", "r");
-        var cells = new Chart
-        {
-            // Neighbours overlap by half a pixel, or the background would show between them.
-            Mark = new("rect", Aria: false, Tooltip: true, X2Offset: 0.5, Y2Offset: 0.5),
-            X = Position($"{x}0", across, wide, reverse: false),
-            X2 = new($"{x}1") { Type = null },
-            Y = Position($"{y}0", down, tall, reverse: true),
-            Y2 = new($"{y}1") { Type = null },
-            Color = new("v")
-            {
-                Scale = Diverging
-                    ? new()
-                    {
-                        Scheme = "blueorange",
-                        Domain = new[] { -limit, limit },
-                        DomainMid = 0,
-                        Clamp = true,
-                    }
-                    : new()
-                    {
-                        Scheme = "blues",
-                        Domain = new[] { 0, limit },
-                        Clamp = true,
-                    },
-                Legend = new(
-                    Title: Value,
-                    Direction: "horizontal",
-                    GradientLength: 180,
-                    GradientThickness: 10,
-                    TitleOrient: "left",
-                    TitleAnchor: "middle",
-                    TitleLimit: 160,
-                    TickCount: 3,
-                    Values: Diverging ? new[] { -limit, 0, limit } : new[] { 0, limit },
-                    Format: ".2~g"
-                ),
-            },
-            Tooltip = [Tip("rl", Rows.Title), Tip("cl", Columns.Title), Tip("v", Value, ".4")],
-        };
-        List<Chart> layers =
-        [
-            cells,
-            .. across.Lines().Select(line => Line(line, x: At(line.Position))),
-            .. down.Lines().Select(line => Line(line, y: At(line.Position))),
-        ];
-        if (Marked.Count > 0)
-        {
-            layers.Add(
-                new()
-                {
-                    Rows = Marked.Select(m => new
-                    {
-                        r = Middle(m.Row, blocks.RowBlock),
-                        c = Middle(m.Column, blocks.ColumnBlock),
-                    }),
-                    Mark = Mark.Dots(28) with { Opacity = 1, Color = Palette.Ink, Aria = false },
-                    X = new(x),
-                    Y = new(y),
-                }
-            );
-        }
-        if (InputSteps is int input && input > 0 && input < (RowsAcross ? wide : tall))
-        {
-            layers.Add(Line((input + 0.5, 1.2), x: At(input + 0.5), dash: [5, 3]));
-            layers.Add(Chart.Words("input", 0.5 + input / 2.0, -4));
-            layers.Add(Chart.Words("output", 0.5 + (input + wide) / 2.0, -4));
-        }
-        if (TimeRule)
-        {
-            var now = new Channel { Datum = new { expr = "t" }, Type = "quantitative" };
-            var rule = Chart.Rule(x: now, color: "#000");
-            layers.Add(rule with { Mark = rule.Mark! with { StrokeWidth = 2 } });
-        }
-        return new()
+    private Chart Draw(Blocks blocks, double limit) =>
+        new()
         {
             Padding = new
             {
-                top = InputSteps is null ? 5 : 20,
+                top = HasTime ? 20 : 5,
                 left = 5,
                 right = 8,
                 bottom = 5,
             },
             Usermeta = new { height = new[] { Height.A, Height.B } },
             View = new { fill = "#d5d8dc" },
-            Params = TimeRule ? new[] { new { name = "t", value = 1 } } : null,
+            Params = HasTime ? new[] { new { name = "t", value = 1 } } : null,
             Rows = blocks.Values.Select((row, i) => new { i, v = row }),
             Transform =
             [
@@ -194,8 +118,88 @@ internal sealed record HeatMap
                 new { calculate = Rows.CellLabel("r"), @as = "rl" },
                 new { calculate = Columns.CellLabel("c"), @as = "cl" },
             ],
-            Layers = layers,
+            Layers =
+            [
+                Cells(blocks, limit),
+                .. Across.Axis.Lines().Select(line => Line(line, x: At(line.Position))),
+                .. Down.Axis.Lines().Select(line => Line(line, y: At(line.Position))),
+                .. Marked.Count > 0 ? [Dots(blocks)] : Array.Empty<Chart>(),
+                .. Phases(blocks.Rows),
+                .. HasTime ? [Now()] : Array.Empty<Chart>(),
+            ],
         };
+
+    /// <summary>A side as it lies on the page, with the first letter of its fields.</summary>
+    private sealed record Side(HeatAxis Axis, string Field);
+
+    private Side Across => RowsAcross ? new(Rows, "r") : new(Columns, "c");
+    private Side Down => RowsAcross ? new(Columns, "c") : new(Rows, "r");
+
+    private Chart Cells(Blocks blocks, double limit)
+    {
+        var (wide, tall) = RowsAcross ? (blocks.Rows, blocks.Columns) : (blocks.Columns, blocks.Rows);
+        return new()
+        {
+            // Neighbours overlap by half a pixel, or the background would show between them.
+            Mark = new("rect", Aria: false, Tooltip: true, X2Offset: 0.5, Y2Offset: 0.5),
+            X = Position(Across, wide, reverse: false),
+            X2 = new($"{Across.Field}1") { Type = null },
+            Y = Position(Down, tall, reverse: true),
+            Y2 = new($"{Down.Field}1") { Type = null },
+            Color = Colours(limit),
+            Tooltip = [Tip("rl", Rows.Title), Tip("cl", Columns.Title), Tip("v", Value, ".4")],
+        };
+    }
+
+    private Channel Colours(double limit) =>
+        new("v")
+        {
+            Scale = Diverging
+                ? new(Scheme: "blueorange", Domain: new[] { -limit, limit }, DomainMid: 0, Clamp: true)
+                : new(Scheme: "blues", Domain: new[] { 0, limit }, Clamp: true),
+            Legend = new(
+                Title: Value,
+                Direction: "horizontal",
+                GradientLength: 180,
+                GradientThickness: 10,
+                TitleOrient: "left",
+                TitleAnchor: "middle",
+                TitleLimit: 160,
+                TickCount: 3,
+                Values: Diverging ? new[] { -limit, 0, limit } : new[] { 0, limit },
+                Format: ".2~g"
+            ),
+        };
+
+    private Chart Dots(Blocks blocks) =>
+        new()
+        {
+            Rows = Marked.Select(m => new
+            {
+                r = Middle(m.Row, blocks.RowBlock),
+                c = Middle(m.Column, blocks.ColumnBlock),
+            }),
+            Mark = Mark.Dots(28) with { Opacity = 1, Color = Palette.Ink, Aria = false },
+            X = new(Across.Field),
+            Y = new(Down.Field),
+        };
+
+    /// <summary>The line between the input phase and the output phase, and their names.</summary>
+    /// <param name="steps">Steps of both.</param>
+    private IEnumerable<Chart> Phases(int steps) =>
+        InputSteps is int input && input > 0 && input < steps
+            ?
+            [
+                Line((input + 0.5, 1.2), x: At(input + 0.5), dash: [5, 3]),
+                Chart.Words("input", 0.5 + input / 2.0, -4),
+                Chart.Words("output", 0.5 + (input + steps) / 2.0, -4),
+            ]
+            : [];
+
+    private static Chart Now()
+    {
+        var rule = Chart.Rule(x: new() { Datum = new { expr = "t" }, Type = "quantitative" }, color: "#000");
+        return rule with { Mark = rule.Mark! with { StrokeWidth = 2 } };
     }
 
     /// <summary>The middle of the block that a cell is in.</summary>
@@ -208,11 +212,11 @@ internal sealed record HeatMap
             new { calculate = $"min(datum.{name}0 + {block}, {count}.5)", @as = $"{name}1" },
         ];
 
-    private static Channel Position(string field, HeatAxis axis, int count, bool reverse) =>
-        new(field)
+    private static Channel Position(Side side, int count, bool reverse) =>
+        new($"{side.Field}0")
         {
             Scale = new(Domain: new[] { 0.5m, count + 0.5m }, Nice: false, Zero: false, Reverse: reverse, Padding: 0),
-            Axis = axis.Axis(),
+            Axis = side.Axis.Axis(),
         };
 
     private static Chart Line(

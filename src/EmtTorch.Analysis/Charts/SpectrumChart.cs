@@ -1,4 +1,4 @@
-using EmtTorch.Settings;
+using System.Numerics;
 using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
@@ -7,14 +7,17 @@ namespace EmtTorch.Analysis.Charts;
 internal static class SpectrumChart
 {
     /// <returns>Null where no eigenvalue is finite.</returns>
-    public static Figure? Of(SpectrumData spectrum)
+    public static Figure? Of(SpectralComparison spectrum)
     {
         var theory = Finite(spectrum.Theory);
         var learned = Finite(spectrum.Learned);
         if (theory.Count + learned.Count == 0)
             return null;
-        int dropped = (spectrum.Theory?.Length ?? 0) + (spectrum.Learned?.Length ?? 0) - theory.Count - learned.Count;
-        double limit = Math.Max(1.1, 1.05 * theory.Concat(learned).Max(z => Math.Max(Math.Abs(z[0]), Math.Abs(z[1]))));
+        int dropped = spectrum.Theory.Count + spectrum.Learned.Count - theory.Count - learned.Count;
+        double limit = Math.Max(
+            1.1,
+            1.05 * theory.Concat(learned).Max(z => Math.Max(Math.Abs(z.Real), Math.Abs(z.Imaginary)))
+        );
         Channel Part(string field, string title) =>
             new(field, title) { Scale = Scale.Tight with { Domain = new[] { -limit, limit } }, Axis = Axis.Few };
         return new Chart
@@ -42,12 +45,7 @@ internal static class SpectrumChart
         );
     }
 
-    /// <summary>How many are of greater magnitude than the threshold.</summary>
-    public static int? Count(double[][]? values, double threshold) =>
-        values is null ? null : Finite(values).Count(z => Math.Sqrt(z[0] * z[0] + z[1] * z[1]) > threshold);
-
-    private static List<double[]> Finite(double[][]? values) =>
-        [.. (values ?? []).Where(z => z is { Length: >= 2 } && double.IsFinite(z[0]) && double.IsFinite(z[1]))];
+    private static List<Complex> Finite(IEnumerable<Complex> values) => [.. values.Where(Complex.IsFinite)];
 
     private static Chart Circle(double radius, int[] dash)
     {
@@ -69,15 +67,15 @@ internal static class SpectrumChart
         };
     }
 
-    private static Chart Points(string kind, List<double[]> values, Mark mark) =>
+    private static Chart Points(string kind, List<Complex> values, Mark mark) =>
         new()
         {
             Rows = values.Select(z => new
             {
-                re = z[0],
-                im = z[1],
+                re = z.Real,
+                im = z.Imaginary,
                 of = kind,
-                abs = Math.Sqrt(z[0] * z[0] + z[1] * z[1]),
+                abs = z.Magnitude,
             }),
             Mark = mark,
             Tooltip = [Tip("of"), Tip("re", "real", ".4"), Tip("im", "imaginary", ".4"), Tip("abs", "magnitude", ".4")],

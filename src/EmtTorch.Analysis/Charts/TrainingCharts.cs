@@ -1,3 +1,4 @@
+using EmtTorch.Training;
 using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Analysis.Charts;
@@ -11,7 +12,7 @@ internal static class TrainingCharts
     /// <summary>More points than this are thinned evenly: a curve 1100 pixels wide shows no more.</summary>
     private const int PointLimit = 1500;
 
-    private sealed record Curve(string Name, Func<TrainingPoint, double?> Value);
+    private sealed record Curve(string Name, Func<Metrics, double?> Value);
 
     private enum Kind
     {
@@ -27,11 +28,7 @@ internal static class TrainingCharts
     /// <param name="onTokens">Whether the task is on tokens, and accuracy a share of answers.</param>
     /// <param name="chance">The accuracy of guessing, or null.</param>
     /// <returns>The figures of what the points have values of.</returns>
-    public static IEnumerable<Figure> Of(
-        IReadOnlyList<TrainingPoint> points,
-        bool onTokens = false,
-        double? chance = null
-    )
+    public static IEnumerable<Figure> Of(IReadOnlyList<Metrics> points, bool onTokens = false, double? chance = null)
     {
         int stride = (points.Count + PointLimit - 1) / PointLimit;
         var drawn = points
@@ -44,7 +41,10 @@ internal static class TrainingCharts
         return Describe(onTokens, thinned).Select(c => Draw(c, drawn, chance)).OfType<Figure>();
     }
 
-    private static Curves[] Describe(bool onTokens, string thinned) =>
+    private static IEnumerable<Curves> Describe(bool onTokens, string thinned) =>
+        [.. OfBatches(onTokens, thinned), .. OfSpectra];
+
+    private static Curves[] OfBatches(bool onTokens, string thinned) =>
         [
             new(
                 "training-loss",
@@ -63,7 +63,7 @@ internal static class TrainingCharts
                     + "those in words that occurred in it before.",
                 "bits per character",
                 Kind.Linear,
-                new("all characters", p => p.TestBits),
+                new("all characters", p => p.TestBitsPerCharacter),
                 new("new words", p => p.TestBitsNewWords),
                 new("seen words", p => p.TestBitsSeenWords)
             ),
@@ -88,6 +88,10 @@ internal static class TrainingCharts
                 Kind.Steps,
                 new Curve("training", p => p.Horizon)
             ),
+        ];
+
+    private static Curves[] OfSpectra =>
+        [
             new(
                 "training-spectral",
                 "Spectral error",
@@ -108,7 +112,7 @@ internal static class TrainingCharts
 
     private static double? Positive(double? value) => value > 0 ? value : null;
 
-    private static Figure? Draw(Curves curves, List<TrainingPoint> points, double? chance)
+    private static Figure? Draw(Curves curves, List<Metrics> points, double? chance)
     {
         var rows = curves
             .All.SelectMany(c =>

@@ -267,8 +267,8 @@ public sealed class EpisodicAnalysis
         Graphs = GraphEdges.Of(_network, _configuration.Model.Gate, _task, input, target, Kinds(input, target, null));
     }
 
-    private static (Tensor Input, Tensor Target, Tensor? Words) Joined(IReadOnlyList<TokenBatch> document) =>
-        (
+    private static TokenBatch Joined(IReadOnlyList<TokenBatch> document) =>
+        new(
             cat(document.Select(s => s.Input).ToArray(), 1),
             cat(document.Select(s => s.Target).ToArray(), 1),
             document[0].Words is null ? null : cat(document.Select(s => s.Words!).ToArray(), 1)

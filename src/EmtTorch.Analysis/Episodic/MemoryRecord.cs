@@ -27,7 +27,6 @@ internal sealed record MemoryRecord(
 )
 {
     /// <summary>Reads documents piece by piece with the state carried on, which gives the same as in one.</summary>
-    /// <param name="network">The network.</param>
     /// <param name="tokens">(B, T).</param>
     /// <param name="ends">Where the pieces end, ascending, the last at T.</param>
     /// <returns>A record for each block, in the caller's dispose scope; none for a network without fast

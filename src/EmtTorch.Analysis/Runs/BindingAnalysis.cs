@@ -318,14 +318,6 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     )
     {
         var task = analysis.Task;
-        var why = analysis.Problems.Count > 0 ? analysis.Problems[^1] : "there are no variable memories";
-        ReportChart[] ofMemories =
-        [
-            ReportChart.WeightsVariables,
-            ReportChart.Variables,
-            ReportChart.Interventions,
-            ReportChart.Participation,
-        ];
         return new()
         {
             Variables = task.S,
@@ -333,15 +325,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             WeightsVariables = analysis.Decomposition is { } decomposition
                 ? Spread(decomposition, analysis.Memories!, task.S * task.D)
                 : null,
-            Spectrum = analysis.Spectrum is { } spectrum
-                ? new()
-                {
-                    Theory = [.. spectrum.Theory.Select(z => new[] { z.Real, z.Imaginary })],
-                    Learned = [.. spectrum.Learned.Select(z => new[] { z.Real, z.Imaginary })],
-                    SpectralError = spectrum.Error,
-                    Threshold = spectrum.Threshold,
-                }
-                : null,
+            Spectrum = analysis.Spectrum,
             Examples =
                 network.Weights.WhyUnusable() is null && network.Weights.Dimension == task.D
                     ?
@@ -373,7 +357,10 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                     g.Grounding == analysis.Memories?.Grounding
                 )),
             ],
-            Skipped = analysis.Memories is null ? ofMemories.ToDictionary(c => c, _ => why) : [],
+            WhyNoMemories =
+                analysis.Memories is not null ? null
+                : analysis.Problems.Count > 0 ? analysis.Problems[^1]
+                : "there are no variable memories",
         };
     }
 

@@ -1,4 +1,5 @@
 using EmtTorch.Analysis.Charts;
+using EmtTorch.Training;
 
 namespace EmtTorch.Analysis.Runs;
 
@@ -45,7 +46,7 @@ internal sealed record ReportData
 
     public IReadOnlyList<ReportSetting> Settings { get; init; } = [];
 
-    public IReadOnlyList<TrainingPoint>? Training { get; init; }
+    public IReadOnlyList<Metrics> Training { get; init; } = [];
 
     /// <summary>W_hh as trained: (H, H), row i what unit i receives.</summary>
     public double[][]? WeightsStandard { get; init; }
@@ -62,7 +63,7 @@ internal sealed record ReportData
 
 /// <summary>
 /// What the report shows of a network that is compared with a circuit of variables. A chart without data is replaced by
-/// its reason in <see cref="Skipped"/>.
+/// a line that says so.
 /// </summary>
 internal sealed record CircuitCharts
 {
@@ -75,7 +76,7 @@ internal sealed record CircuitCharts
     /// <summary>[Ψ; Ψ⊥]⁻¹ W_hh [Ψ; Ψ⊥]: the first s·κ rows and columns are the variables, the rest Ψ⊥.</summary>
     public double[][]? WeightsVariables { get; init; }
 
-    public SpectrumData? Spectrum { get; init; }
+    public SpectralComparison? Spectrum { get; init; }
 
     /// <summary>Input sequences shown to the network; the first is drawn when the page opens.</summary>
     public IReadOnlyList<ExampleData>? Examples { get; init; }
@@ -88,19 +89,8 @@ internal sealed record CircuitCharts
     /// <summary>The ways to ground the variables that were tried.</summary>
     public IReadOnlyList<GroundingRow> Groundings { get; init; } = [];
 
-    /// <summary>Why a chart has no data.</summary>
-    public IReadOnlyDictionary<ReportChart, string> Skipped { get; init; } = new Dictionary<ReportChart, string>();
-}
-
-/// <summary>The charts of a circuit, by which <see cref="CircuitCharts.Skipped"/> gives its reasons.</summary>
-internal enum ReportChart
-{
-    WeightsVariables,
-    Spectrum,
-    HiddenState,
-    Variables,
-    Interventions,
-    Participation,
+    /// <summary>Why there are no charts of variable memories; null if there are.</summary>
+    public string? WhyNoMemories { get; init; }
 }
 
 /// <summary>One line of the settings table, such as ("training.steps", "45000").</summary>

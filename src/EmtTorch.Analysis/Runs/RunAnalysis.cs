@@ -181,7 +181,6 @@ public sealed record RunAnalysis
     /// The numbers of a finished run: its analysis.json, which is made if it is missing, is damaged, is of another
     /// version, or is of other weights than the run's best.
     /// </summary>
-    /// <param name="folder">The run's folder.</param>
     /// <param name="warn">Receives a sentence if a file is damaged or cannot be written.</param>
     /// <param name="making">Called when an analysis is made.</param>
     /// <exception cref="ConfigurationException">The folder is no run's, or has no checkpoint.</exception>
@@ -290,28 +289,12 @@ public sealed record RunAnalysis
             Summary = found.Lines,
             Problems = found.Problems,
             Settings = [.. Settings("", JsonNode.Parse(network.Configuration.ToJson())!)],
-            Training = network.Metrics.Count == 0 ? null : [.. network.Metrics.Select(Point)],
+            Training = network.Metrics,
             OnTokens = network.Transformer is not null,
             WeightsStandard = network.Transformer is null ? Matrices.Rows(network.Weights.WeightHh) : null,
             Circuit = found.Findings.Values.FirstOrDefault(f => f.Circuit is not null)?.Circuit,
             Figures = [.. found.Findings.Values.SelectMany(f => f.Figures)],
             Texts = [.. found.Findings.Values.Select(f => f.Text).OfType<ReportText>()],
-        };
-
-    private static TrainingPoint Point(Metrics m) =>
-        new()
-        {
-            Step = m.Step,
-            Loss = m.Loss,
-            Accuracy = m.Accuracy,
-            Horizon = m.Horizon,
-            TestLoss = m.TestLoss,
-            TestAccuracy = m.TestAccuracy,
-            SpectralError = m.SpectralError,
-            EigenvaluesLearned = m.EigenvaluesLearned,
-            TestBits = m.TestBitsPerCharacter,
-            TestBitsNewWords = m.TestBitsNewWords,
-            TestBitsSeenWords = m.TestBitsSeenWords,
         };
 
     private static string TaskName(TrainedNetwork network) =>

@@ -281,31 +281,32 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
 
     private static string? Reaches(EpisodicAnalysis analysis)
     {
-        string?[] limits =
-        [
-            Reach(analysis.Capacity, "", $" {analysis.PairsName}") switch
-            {
-                null => null,
-                "" => $"at no number of {analysis.PairsName}",
-                var pairs => $"{pairs} (trained on {analysis.PairsTrained})",
-            },
-            Reach(analysis.Distance, "horizon ", "") switch
-            {
-                null => null,
-                "" => "at no horizon",
-                var far => $"{far} (trained up to {analysis.HorizonTrained})",
-            },
-        ];
-        return limits.All(l => l is null)
-            ? null
-            : $"90 % of its answers are right {string.Join(", and ", limits.OfType<string>())}.";
+        List<string> reached = [],
+            missed = [];
+        void Add(string? reach, string trained, string all)
+        {
+            if (reach is { Length: > 0 })
+                reached.Add($"{reach} (trained {trained})");
+            else if (reach is not null)
+                missed.Add(all);
+        }
+        var pairs = analysis.PairsName;
+        Add(Reach(analysis.Capacity, "", $" {pairs}"), $"on {analysis.PairsTrained}", $"with any number of {pairs}");
+        Add(Reach(analysis.Distance, "horizon ", ""), $"up to {analysis.HorizonTrained}", "at any horizon");
+        const string right = "90 % of its answers are right";
+        return (reached.Count, missed.Count) switch
+        {
+            (0, 0) => null,
+            (_, 0) => $"At least {right} {string.Join(", and ", reached)}.",
+            (0, _) => $"Fewer than {right}, {string.Join(" and ", missed)} that was tried.",
+            _ => $"At least {right} {reached[0]}, but fewer {missed[0]} that was tried.",
+        };
     }
 
     /// <summary>
     /// The longest stretch of a curve at 90 % or more, in words: "up to 64" if it begins with the curve, else
     /// "from 16 to 64" or "at 16"; empty if there is none, null if there is no curve.
     /// </summary>
-    /// <param name="curve">The curve.</param>
     /// <param name="before">Put before the first number.</param>
     /// <param name="after">Put after the last number.</param>
     internal static string? Reach(IReadOnlyList<CurvePoint> curve, string before, string after)

@@ -39,49 +39,57 @@ internal sealed class XorAnalysis : INetworkAnalysis
             xor.Spectrum is null ? null : "eigenvalues_learned",
         ];
         var sentences = said.OfType<string>().Zip(xor.Summary()).ToDictionary(s => s.First, s => s.Second);
-        foreach (var finding in Findings(xor, task, options))
-            yield return Say(finding, sentences.GetValueOrDefault(finding.Key));
-
-        static Finding Say(Finding finding, string? sentence) => finding with { Sentence = sentence };
-
-        IEnumerable<Finding> Findings(XorVariables xor, Xor task, AnalysisOptions options) =>
-            [
-                new("test_accuracy", xor.Accuracy)
-                {
-                    Title = "test accuracy",
-                    Format = "P2",
-                    Meaning = "the share of output bits with the right sign",
-                    Figures = XorFigures.Of(xor),
-                    Problems = [.. WithoutBias(network.Weights), .. xor.Problems],
-                },
-                Fact("test_horizon", options.TestHorizon),
-                Fact("delays", ToJson(task.Delays, delay => (JsonNode)delay)),
-                Fact(
-                    "readings",
-                    ToJson(
-                        xor.Readings,
-                        r => new JsonObject
-                        {
-                            ["ahead"] = r.Ahead,
-                            ["explained"] = ToJson(r.Explained),
-                            ["sign_right"] = ToJson(r.SignRight),
-                        }
-                    )
-                ),
-                Fact("period", xor.Period),
-                Fact("variables", Through(xor.Variables)),
-                Fact("unrolled", Through(xor.Unrolled)),
-                Fact("error_growth", ToJson(xor.Growth)),
-                Fact("error_growth_circuit", xor.CircuitEigenvalues.Max(z => z.Magnitude)),
-                Fact("fixed_points", xor.FixedPoints.Points.Count),
-                Fact("stable_fixed_points", xor.FixedPoints.Stable.Count()),
-                Fact("rest_largest_eigenvalue", xor.Rest?.Eigenvalues[0].Magnitude),
-                BindingAnalysis.SpectralError(xor.Spectrum),
-                Fact("eigenvalues_unrolled", xor.Spectrum?.CountTheory),
-                BindingAnalysis.Eigenvalues(xor.Spectrum),
-                Fact("spectrum_learned", BindingAnalysis.Points(xor.Spectrum?.Learned)),
-            ];
+        foreach (var finding in Findings(xor, network.Weights, task, options))
+        {
+            yield return finding with
+            {
+                Sentence = sentences.GetValueOrDefault(finding.Key),
+            };
+        }
     }
+
+    private static IEnumerable<Finding> Findings(
+        XorVariables xor,
+        NetworkWeights weights,
+        Xor task,
+        AnalysisOptions options
+    ) =>
+        [
+            new("test_accuracy", xor.Accuracy)
+            {
+                Title = "test accuracy",
+                Format = "P2",
+                Meaning = "the share of output bits with the right sign",
+                Figures = XorFigures.Of(xor),
+                Problems = [.. WithoutBias(weights), .. xor.Problems],
+            },
+            Fact("test_horizon", options.TestHorizon),
+            Fact("delays", ToJson(task.Delays, delay => (JsonNode)delay)),
+            Fact(
+                "readings",
+                ToJson(
+                    xor.Readings,
+                    r => new JsonObject
+                    {
+                        ["ahead"] = r.Ahead,
+                        ["explained"] = ToJson(r.Explained),
+                        ["sign_right"] = ToJson(r.SignRight),
+                    }
+                )
+            ),
+            Fact("period", xor.Period),
+            Fact("variables", Through(xor.Variables)),
+            Fact("unrolled", Through(xor.Unrolled)),
+            Fact("error_growth", ToJson(xor.Growth)),
+            Fact("error_growth_circuit", xor.CircuitEigenvalues.Max(z => z.Magnitude)),
+            Fact("fixed_points", xor.FixedPoints.Points.Count),
+            Fact("stable_fixed_points", xor.FixedPoints.Stable.Count()),
+            Fact("rest_largest_eigenvalue", xor.Rest?.Eigenvalues[0].Magnitude),
+            BindingAnalysis.SpectralError(xor.Spectrum),
+            Fact("eigenvalues_unrolled", xor.Spectrum?.CountTheory),
+            BindingAnalysis.Eigenvalues(xor.Spectrum),
+            Fact("spectrum_learned", BindingAnalysis.Points(xor.Spectrum?.Learned)),
+        ];
 
     private static IEnumerable<string> WithoutBias(NetworkWeights weights) =>
         weights.Bias is null

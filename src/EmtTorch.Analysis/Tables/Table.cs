@@ -16,6 +16,9 @@ internal sealed record Column<T>(string Title, Func<T, string?> Text, Func<T, do
     /// <summary>Whether it is aligned to the left in Markdown.</summary>
     public bool Left { get; init; } = Number is null;
 
+    /// <summary>The key in analysis.json of the number that it shows. Null: it shows no number from there.</summary>
+    public string? Key { get; init; }
+
     /// <summary>The target of a row's link. Null: no link.</summary>
     public Func<T, string?>? Link { get; init; }
 }
@@ -46,8 +49,6 @@ internal static class Table
             .Replace("|", "\\|", StringComparison.Ordinal);
 
     /// <summary>An HTML table whose first column is the heading of each row.</summary>
-    /// <param name="columns">The columns.</param>
-    /// <param name="rows">The rows.</param>
     /// <param name="caption">The text above the table. Null: none.</param>
     /// <param name="attributes">The attributes of the table element.</param>
     /// <param name="chosen">Whether a row is highlighted. Null: none is.</param>

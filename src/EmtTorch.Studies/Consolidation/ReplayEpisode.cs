@@ -12,7 +12,6 @@ namespace EmtTorch.Studies;
 internal sealed record ReplayEpisode(long Episode, IReadOnlyList<long> Cues, Tensor[] FastWeights)
 {
     /// <summary>Finds the documents whose stored keys some query recognises.</summary>
-    /// <param name="network">The network.</param>
     /// <param name="writes">The stored writes of each block.</param>
     /// <param name="queries">For each token its query in each block, (heads, d_k), of length 1.</param>
     /// <param name="recognized">The smallest cosine at which a token is a cue.</param>

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using EmtTorch.Analysis;
 using EmtTorch.Memory;
@@ -68,7 +67,7 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             Path.Combine(
                 sequence.Runs,
                 stage == 0 && !IsJoint ? ContinualFolders.First : method.Name,
-                $"seed-{Text(seed)}",
+                $"seed-{seed}",
                 IsJoint ? "all" : $"{stage + 1}-{sequence.Tasks[stage].Name}"
             )
         );
@@ -458,8 +457,6 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             );
         }
     }
-
-    private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Tests earlier tasks with the network that is learning a later one.</summary>
     private sealed class TaskTests : IDisposable

@@ -60,23 +60,8 @@ public sealed class PublishedTable
     public static PublishedTable Of(JsonNode json)
     {
         var problems = new List<ConfigurationProblem>();
-        static string? Text(JsonNode? node) =>
-            node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
         var columns = (json["columns"] as JsonArray ?? []).Select(Text).ToList();
-        if (columns.Count == 0)
-            problems.Add("published.columns", $"is missing; allowed: a list of some of {string.Join(", ", Columns)}");
-
-        foreach (var column in columns.Where(c => !Columns.Contains(c)))
-        {
-            problems.Add(
-                "published.columns",
-                $"{column ?? "one that is no text"} is no column that can be compared; allowed: "
-                    + string.Join(", ", Columns)
-            );
-        }
-
-        foreach (var twice in columns.GroupBy(c => c).Where(g => g.Count() > 1))
-            problems.Add("published.columns", $"has {twice.Key} {twice.Count()} times");
+        CheckColumns(columns, problems);
         if (json["rows"] is not JsonArray)
         {
             problems.Add(
@@ -84,34 +69,25 @@ public sealed class PublishedTable
                 "is missing; allowed: a list of rows, each a list with a value for each column"
             );
         }
-
         var rows = new List<JsonObject>();
-        var given = problems.Count == 0 ? json["rows"]!.AsArray() : [];
-        for (int i = 0; i < given.Count; i++)
+        foreach (var (i, given) in (problems.Count == 0 ? json["rows"]!.AsArray() : []).Index())
         {
-            if (given[i] is not JsonArray row || row.Count != columns.Count)
+            if (given is not JsonArray row || row.Count != columns.Count)
             {
                 problems.Add(
                     $"published.rows[{i}]",
-                    $"found {given[i]?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for "
+                    $"found {given?.ToJsonString() ?? "null"}; allowed: a list of {columns.Count} values, one for "
                         + "each column"
                 );
                 continue;
             }
-            for (int j = 0; j < columns.Count; j++)
+            foreach (var (column, value) in columns.Zip(row).Where(c => !Fits(c.First!, c.Second)))
             {
-                bool fits =
-                    row[j] is null ? columns[j] is "spectral_error" or "accuracy"
-                    : columns[j] == "task" ? Text(row[j]) is not null
-                    : row[j] is JsonValue v && v.TryGetValue<double>(out _);
-                if (!fits)
-                {
-                    problems.Add(
-                        $"published.rows[{i}]",
-                        $"{columns[j]} is {row[j]?.ToJsonString() ?? "null"}; allowed: "
-                            + (columns[j] == "task" ? "a task's name" : "a number")
-                    );
-                }
+                problems.Add(
+                    $"published.rows[{i}]",
+                    $"{column} is {value?.ToJsonString() ?? "null"}; allowed: "
+                        + (column == "task" ? "a task's name" : "a number")
+                );
             }
             rows.Add(new(columns.Zip(row, (c, v) => KeyValuePair.Create(c!, v?.DeepClone()))));
         }
@@ -119,6 +95,31 @@ public sealed class PublishedTable
             throw new ConfigurationException(problems);
         return new(Text(json["source"]), rows);
     }
+
+    private static void CheckColumns(List<string?> columns, List<ConfigurationProblem> problems)
+    {
+        const string at = "published.columns";
+        if (columns.Count == 0)
+            problems.Add(at, $"is missing; allowed: a list of some of {string.Join(", ", Columns)}");
+        foreach (var column in columns.Where(c => !Columns.Contains(c)))
+        {
+            problems.Add(
+                at,
+                $"{column ?? "one that is no text"} is no column that can be compared; allowed: "
+                    + string.Join(", ", Columns)
+            );
+        }
+        foreach (var twice in columns.GroupBy(c => c).Where(g => g.Count() > 1))
+            problems.Add(at, $"has {twice.Key} {twice.Count()} times");
+    }
+
+    private static bool Fits(string column, JsonNode? value) =>
+        value is null ? column is "spectral_error" or "accuracy"
+        : column == "task" ? Text(value) is not null
+        : value is JsonValue number && number.TryGetValue<double>(out _);
+
+    private static string? Text(JsonNode? node) =>
+        node is JsonValue value && value.TryGetValue(out string? text) ? text : null;
 
     /// <summary>
     /// The row of such a network, the same object for all networks that it is of; null if there is none.

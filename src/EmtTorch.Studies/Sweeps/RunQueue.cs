@@ -239,7 +239,6 @@ public sealed record RunQueue
     /// <summary>
     /// Takes a run's folder for this process, moves an earlier run in it out of the way, and opens its log.
     /// </summary>
-    /// <param name="configuration">The run.</param>
     /// <param name="folder">Its folder.</param>
     /// <param name="ended">How the run ended, if there is nothing to train.</param>
     /// <returns>Null if there is nothing to train.</returns>
@@ -288,8 +287,6 @@ public sealed record RunQueue
     /// The result of a run; null if it is not finished. A damaged result counts as none, and is made again from the
     /// last checkpoint.
     /// </summary>
-    /// <param name="folder">The run's folder.</param>
-    /// <param name="configuration">The run.</param>
     /// <param name="warn">Told of a damaged result.</param>
     internal static RunResult? Finished(RunFolder folder, RunConfiguration configuration, Action<string>? warn)
     {

@@ -68,8 +68,6 @@ internal sealed class SettingRule
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
         _shortFor = property?.GetCustomAttribute<ShortForAttribute>();
-        T? Said<T>()
-            where T : Attribute => property?.GetCustomAttribute<T>() ?? _shortFor?.Setting?.GetCustomAttribute<T>();
         bool isPart = property?.IsDefined(typeof(PartAttribute)) == true;
         _kind = isPart ? "object" : JsonTypeOf(type);
 
@@ -78,13 +76,8 @@ internal sealed class SettingRule
             _required =
                 property.IsDefined(typeof(RequiredMemberAttribute)) || property.IsDefined(typeof(RequiredAttribute));
             _onlyFor = property.GetCustomAttribute<OnlyForAttribute>()?.Kinds;
-            _nullable =
-                new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable
-                && !property.IsDefined(typeof(JsonIgnoreAttribute));
-            _description =
-                Said<DescriptionAttribute>()?.Description
-                + (_shortFor is null ? "" : $" Short for {_shortFor.Path}.")
-                + (_onlyFor is null ? "" : $" For {string.Join(" and ", _onlyFor)} alone.");
+            _nullable = IsNullable(property);
+            _description = DescriptionOf(property);
             if (!_required && _kind != "object" && value is not (null or ""))
                 _default = JsonSerializer.SerializeToNode(value, SettingJson.Options);
         }
@@ -112,21 +105,13 @@ internal sealed class SettingRule
                 break;
             case "array":
                 _items = new(type.GetGenericArguments()[0], property, null, element: true);
-                if (element)
-                    break;
-                if (property?.GetCustomAttribute<MinLengthAttribute>() is { } least)
-                    _minItems = least.Length;
-                if (property?.GetCustomAttribute<LengthAttribute>() is { } length)
-                    (_minItems, _maxItems) = (length.MinimumLength, length.MaximumLength);
+                if (!element)
+                    (_minItems, _maxItems) = LengthOf(property);
                 break;
             default:
-                _choices =
-                    Said<AllowedValuesAttribute>()?.Values.Select(v => JsonSerializer.SerializeToNode(v)!).ToArray()
-                    ?? [];
-                if (property?.GetCustomAttribute<OrNameOfAttribute>() is { } others)
-                    _choices = [.. _choices, .. Parts.Of(others.Type).Keys.Select(name => JsonValue.Create(name))];
-                _pattern = Said<RegularExpressionAttribute>();
-                if (Said<RangeAttribute>() is { } range)
+                _choices = ChoicesOf(property);
+                _pattern = Said<RegularExpressionAttribute>(property);
+                if (Said<RangeAttribute>(property) is { } range)
                 {
                     _minimum = Convert.ToString(range.Minimum, CultureInfo.InvariantCulture);
                     _maximum = range.Maximum is double.MaxValue
@@ -137,6 +122,32 @@ internal sealed class SettingRule
                 break;
         }
     }
+
+    /// <summary>What the property says, or the setting that it is short for.</summary>
+    private T? Said<T>(PropertyInfo? property)
+        where T : Attribute => property?.GetCustomAttribute<T>() ?? _shortFor?.Setting?.GetCustomAttribute<T>();
+
+    private string? DescriptionOf(PropertyInfo property) =>
+        Said<DescriptionAttribute>(property)?.Description
+        + (_shortFor is null ? "" : $" Short for {_shortFor.Path}.")
+        + (_onlyFor is null ? "" : $" For {string.Join(" and ", _onlyFor)} alone.");
+
+    private static bool IsNullable(PropertyInfo property) =>
+        new NullabilityInfoContext().Create(property).WriteState == NullabilityState.Nullable
+        && !property.IsDefined(typeof(JsonIgnoreAttribute));
+
+    private static (int Least, int Most) LengthOf(PropertyInfo? property) =>
+        property?.GetCustomAttribute<LengthAttribute>() is { } length
+            ? (length.MinimumLength, length.MaximumLength)
+            : (property?.GetCustomAttribute<MinLengthAttribute>()?.Length ?? 0, int.MaxValue);
+
+    private JsonNode[] ChoicesOf(PropertyInfo? property) =>
+        [
+            .. Said<AllowedValuesAttribute>(property)?.Values.Select(v => JsonSerializer.SerializeToNode(v)!) ?? [],
+            .. property?.GetCustomAttribute<OrNameOfAttribute>() is { } others
+                ? Parts.Of(others.Type).Keys.Select(name => JsonValue.Create(name))
+                : [],
+        ];
 
     private static string JsonTypeOf(Type type) =>
         type == typeof(string) ? "string"

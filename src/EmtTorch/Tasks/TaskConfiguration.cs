@@ -69,6 +69,9 @@ public sealed record TaskConfiguration
     [JsonIgnore]
     public bool IsLinearBinding => Own is null && Other is null;
 
+    /// <summary>Whether the task has a history of s variables of d numbers.</summary>
+    internal bool HasHistory => Own is null && Other?.HasHistory != false;
+
     /// <summary>Whether the task is one on tokens, an <see cref="ITokenTask"/>.</summary>
     [JsonIgnore]
     public bool IsOnTokens => Own is TokenTaskSettings;

@@ -120,6 +120,9 @@ internal abstract class NamedTask
     /// <summary>The reason why the task is not linear, to end a sentence.</summary>
     public abstract string WhyNotLinear { get; }
 
+    /// <summary>Whether the task has a history of s variables.</summary>
+    public virtual bool HasHistory => true;
+
     /// <summary>The reason why a network without biases cannot learn the task; null if it can.</summary>
     public virtual string? WhyBias => null;
 }

@@ -89,4 +89,6 @@ internal sealed class FlipFlopTask : NamedTask
             ];
 
     public override string WhyNotLinear => "";
+
+    public override bool HasHistory => false;
 }

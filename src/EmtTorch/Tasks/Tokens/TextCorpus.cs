@@ -162,7 +162,6 @@ internal sealed class TextCorpus : ITokenTask, IDisposable
     public long DocumentCount(TextPart part) => (Bounds(part, _length).Length - 1) / ((long)_segments * _segmentLength);
 
     /// <summary>Cuts consecutive documents out of a part.</summary>
-    /// <param name="part">The part.</param>
     /// <param name="first">The number of the first document, from 0.</param>
     /// <param name="count">B, the number of documents.</param>
     /// <returns>The segments, (B, L) each.</returns>

@@ -20,7 +20,6 @@ internal sealed class JointLearner : Learner
         _own = []; // for each parameter name, the tasks' copies
 
     /// <summary>Creates the tasks' networks, with the same initial values of shared parameters.</summary>
-    /// <param name="configuration">The run's configuration.</param>
     /// <param name="tasks">Each task's configuration.</param>
     /// <param name="own">The names of the parameters that are not shared.</param>
     /// <param name="device">The device to train on.</param>

@@ -18,7 +18,6 @@ internal sealed class SynapticPenalty : IDisposable
     private readonly Dictionary<string, (Tensor Importance, Tensor Anchor)> _terms = [];
 
     /// <summary>EWC: adds F (θ − θ*)² for one more task.</summary>
-    /// <param name="name">The parameter's name.</param>
     /// <param name="fisher">F ≥ 0.</param>
     /// <param name="weights">θ*, after the task.</param>
     public void AddTask(string name, Tensor fisher, Tensor weights)
@@ -39,7 +38,6 @@ internal sealed class SynapticPenalty : IDisposable
     }
 
     /// <summary>SI: adds to the importance, and takes the current weights as c.</summary>
-    /// <param name="name">The parameter's name.</param>
     /// <param name="importance">2 Ω ≥ 0 (SI's penalty c Σ Ω (θ − θ̃)² has no ½).</param>
     /// <param name="weights">θ̃, after the task.</param>
     public void AddImportance(string name, Tensor importance, Tensor weights)
@@ -80,7 +78,6 @@ internal sealed class SynapticPenalty : IDisposable
     }
 
     /// <summary>Loads a penalty from a safetensors file; it is 0 for parameters that the file does not have.</summary>
-    /// <param name="file">The file.</param>
     /// <param name="network">The network with the parameters.</param>
     /// <exception cref="InvalidDataException">The file does not fit the network.</exception>
     public static SynapticPenalty Load(SafetensorsFile file, nn.Module network)

@@ -33,7 +33,6 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     public abstract nn.Module Network { get; }
 
     /// <summary>Draws a batch and writes the gradients of its loss to the parameters' grads.</summary>
-    /// <param name="horizon">The batch's horizon.</param>
     /// <param name="data">The generator of the batch.</param>
     public abstract BatchScore ComputeGradients(int horizon, Generator data);
 
@@ -41,7 +40,6 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     /// Draws one sequence and, for it, labels from the network's own distribution exp(−loss) / Z; writes the gradients
     /// of the mean loss against them, without penalties, to the parameters' grads. For the Fisher information.
     /// </summary>
-    /// <param name="horizon">The sequence's horizon.</param>
     /// <param name="data">The generator of sequence and labels.</param>
     /// <returns>The number of labels that the mean is over.</returns>
     public abstract long ComputeGradientsOfOwnLabels(int horizon, Generator data);
@@ -52,7 +50,6 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     public abstract void Dispose();
 
     /// <summary>Creates the network of a configuration with its initial weights, and its task.</summary>
-    /// <param name="configuration">The run's configuration.</param>
     /// <param name="device">The device to train on.</param>
     /// <param name="log">Takes messages about a store that is away.</param>
     /// <param name="stop">Ends the waiting for it.</param>

@@ -39,7 +39,6 @@ internal sealed class RunCourse : IDisposable
     private TestScore? _test;
 
     /// <summary>Starts or resumes a run, and writes its config.json.</summary>
-    /// <param name="configuration">The run's configuration.</param>
     /// <param name="folder">The folder that is written to.</param>
     /// <param name="log">Takes messages about the course of training.</param>
     /// <param name="state">The state with its random initial weights.</param>

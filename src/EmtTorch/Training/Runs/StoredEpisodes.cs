@@ -126,7 +126,6 @@ internal static class StoredEpisodes
     }
 
     /// <summary>Adds the next generation's number to a checkpoint's metadata.</summary>
-    /// <param name="stores">The stores.</param>
     /// <param name="metadata">The metadata that it is added to.</param>
     /// <param name="counted">Whether to wait until all entries of shared stores are written and add their
     /// count.</param>

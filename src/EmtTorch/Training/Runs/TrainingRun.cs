@@ -117,30 +117,40 @@ public sealed class TrainingRun
             Spectrum = Spectrum,
             Measure = Measure,
         };
+        TestScore Test() => learner.Test(state.Step);
+        return TakeSteps(course, () => TrainStep(state, learner, clipped, kept), Test, stop)
+            ? course.Finish(device, Test)
+            : null;
+    }
+
+    /// <summary>Takes steps to the end.</summary>
+    /// <returns>Whether it got there: false if it was told to stop.</returns>
+    private bool TakeSteps(RunCourse course, Func<StepScore> step, Func<TestScore> test, CancellationToken stop)
+    {
+        bool storeMayFail =
+            _configuration.Model.Find<RetrievalConfiguration>() is { Store: RetrievalConfiguration.Postgres };
         while (!course.Over)
         {
             if (stop.IsCancellationRequested)
             {
                 course.Interrupt();
-                return null;
+                return false;
             }
-            var mark = _configuration.Model.Find<RetrievalConfiguration>() is { Store: RetrievalConfiguration.Postgres }
-                ? course.SetMark()
-                : null;
+            var mark = storeMayFail ? course.SetMark() : null;
             try
             {
-                course.Take(TrainStep(state, learner, clipped, kept));
-                course.Record(course.TestDue ? learner.Test(state.Step) : null);
+                course.Take(step());
+                course.Record(course.TestDue ? test() : null);
             }
             catch (Exception e) when (mark is not null && StoredEpisodes.FindFailure(e) is { } failure)
             {
                 Abandon(course, mark, failure);
                 if (stop.IsCancellationRequested)
-                    return null;
+                    return false;
                 throw;
             }
         }
-        return course.Finish(device, () => learner.Test(state.Step));
+        return true;
     }
 
     private void Abandon(RunCourse course, RunCourse.Mark mark, StoreException failure)
