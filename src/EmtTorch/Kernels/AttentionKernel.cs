@@ -103,7 +103,7 @@ internal static unsafe class AttentionKernel
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         SliceWorkers.Run(
             call.Batch * call.Heads,
-            get_num_threads(),
+            SliceWorkers.Threads,
             (_, item) =>
             {
                 var head = new AttentionHead<S, V, T>(call, item, back);

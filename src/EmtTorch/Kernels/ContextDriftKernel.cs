@@ -115,7 +115,7 @@ internal static unsafe class ContextDriftKernel
             var (c, backwards) = (call, back);
             SliceWorkers.Run(
                 c.Batch,
-                get_num_threads(),
+                SliceWorkers.Threads,
                 (_, item) =>
                 {
                     if (backwards)

@@ -340,7 +340,7 @@ internal static unsafe class FastWeightKernel
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         SliceWorkers.Run(
             call.Batch * call.Heads,
-            get_num_threads(),
+            SliceWorkers.Threads,
             (_, item) =>
             {
                 var head = new FastWeightHead<S, V, T>(call, item, back);

@@ -77,7 +77,7 @@ internal static unsafe class LinearKernel
             var rows = new LinearRows<S, V, T>(call, (call.Rows + RowsOfItem - 1) / RowsOfItem, back);
             SliceWorkers.Run(
                 rows.Items,
-                get_num_threads(),
+                SliceWorkers.Threads,
                 (_, item) =>
                 {
                     if (rows.Back)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
@@ -57,6 +58,34 @@ internal static class SliceWorkers
     private static readonly List<Worker> Workers = []; // one for each thread but the caller
     private static volatile Job? s_current;
     private static int s_jobs; // the number of jobs so far
+
+    [ThreadStatic]
+    private static int s_threads;
+
+    /// <summary>
+    /// The number of threads for a kernel that this thread calls: Torch's, unless <see cref="AloneWith"/> says another.
+    /// </summary>
+    public static int Threads => s_threads > 0 ? s_threads : get_num_threads();
+
+    /// <summary>
+    /// Does a work in which kernels use a number of threads, and Torch's operators one: their sums over a tensor depend
+    /// on it.
+    /// </summary>
+    public static void AloneWith(int threads, Action work)
+    {
+        var (before, torchs) = (s_threads, get_num_threads());
+        try
+        {
+            s_threads = threads;
+            set_num_threads(1);
+            work();
+        }
+        finally
+        {
+            s_threads = before;
+            set_num_threads(torchs);
+        }
+    }
 
     /// <summary>Does all items, and returns when they are done.</summary>
     /// <param name="items">The number of items.</param>

@@ -85,19 +85,22 @@ public sealed class TokenLearnerTests : InTemporaryFolder
     )
     {
         using var scope = NewDisposeScope();
-        // Enough documents for eight slices
-        var configuration = Configuration(
-            memory,
-            "model.drift=true",
-            "training.batch_size=24",
-            "model.hidden_size=64",
-            "task.segment_recall.segment_length=80"
-        );
-        var first = Gradients(configuration, 1);
-        foreach (int threads in new[] { 2, 3, 4, 16 })
+        // One slice, and eight
+        foreach (int batch in new[] { 1, 24 })
         {
-            foreach (var (found, expected) in Gradients(configuration, threads).Zip(first))
-                Assert.That(found.equal(expected).all().ToBoolean(), $"{threads} threads");
+            var configuration = Configuration(
+                memory,
+                "model.drift=true",
+                $"training.batch_size={batch}",
+                "model.hidden_size=64",
+                "task.segment_recall.segment_length=80"
+            );
+            var first = Gradients(configuration, 1);
+            foreach (int threads in new[] { 2, 3, 4, 16 })
+            {
+                foreach (var (found, expected) in Gradients(configuration, threads).Zip(first))
+                    Assert.That(found.equal(expected).all().ToBoolean(), $"{batch} documents, {threads} threads");
+            }
         }
     }
 

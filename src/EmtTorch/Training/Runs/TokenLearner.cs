@@ -295,34 +295,29 @@ internal sealed class TokenLearner : Learner
         ];
     }
 
-    /// <summary>
-    /// Works on each slice on a thread of its own, on which Torch's operators do not use further ones.
-    /// </summary>
-    private static void RunSlices(int slices, Action<int> work)
+    /// <summary>Works on each slice on one thread; a slice alone is for the kernels to share out.</summary>
+    private void RunSlices(int slices, Action<int> work)
     {
-        if (slices == 1)
+        int threads = get_num_threads();
+        if (_device.type != DeviceType.CPU)
         {
             work(0);
             return;
         }
-        int threads = get_num_threads();
-        try
-        {
-            SliceWorkers.Run(
-                slices,
-                threads,
-                (_, slice) =>
-                {
-                    set_num_threads(1);
-                    using var scope = NewDisposeScope();
-                    work(slice);
-                }
-            );
-        }
-        finally
-        {
-            set_num_threads(threads);
-        }
+        SliceWorkers.AloneWith(
+            slices == 1 ? threads : 1,
+            () =>
+                SliceWorkers.Run(
+                    slices,
+                    threads,
+                    (_, slice) =>
+                    {
+                        set_num_threads(1);
+                        using var scope = NewDisposeScope();
+                        work(slice);
+                    }
+                )
+        );
     }
 
     public override void Dispose()
