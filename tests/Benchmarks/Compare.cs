@@ -28,6 +28,8 @@ internal sealed class Compare(Arguments arguments)
             ("run", WholeRun),
             ("steps", Steps),
             ("scan", Scan),
+            ("transformer", Transformer),
+            ("generation", Generation),
             ("mixing", MixingByLength),
         ];
         if (only is not null && !parts.Any(p => p.Name == only))
@@ -224,6 +226,111 @@ internal sealed class Compare(Arguments arguments)
     /// <summary>
     /// How time and memory go with the length: attention over all tokens, attention in a window, fast weights.
     /// </summary>
+    /// <summary>Training steps of transformers.</summary>
+    private void Transformer(string json, string markdown)
+    {
+        var table = new ResultTable(
+            "transformer",
+            """
+            Training steps a second of transformers with episodic memory, float32, with data, loss, clipping and Adam. The peer is the same network by TorchSharp's own
+            modules, with scaled_dot_product_attention and chunks in operators; from the same weights both have the same losses. Each side at its best number of threads;
+            medians of rounds in turn. GF/s are those of the projections alone.
+            """,
+            [
+                new("network", "network"),
+                new("tokens", "tokens a step", "0"),
+                new("emttorch", "EmtTorch", "0.00"),
+                new("emttorch_threads", "threads", "0"),
+                new("one_thread", "with one", "0.00"),
+                new("torch", "TorchSharp", "0.00"),
+                new("torch_threads", "threads", "0"),
+                new("ratio", "ratio", "0.00"),
+                new("gflops", "GF/s", "0"),
+            ]
+        )
+        {
+            Json = json,
+            Markdown = markdown,
+        };
+        table.Begin();
+        foreach (string network in arguments.Words("network", [.. TransformerSteps.Networks.Keys]))
+        {
+            var byThreads = new Dictionary<int, List<TransformerRates>>();
+            ForEachProcess(threads =>
+            {
+                if (!byThreads.TryGetValue(threads, out var all))
+                    byThreads[threads] = all = [];
+                all.Add(
+                    Child.Measure<TransformerRates>(["transformer-rates", .. Common(threads), "--network", network])
+                );
+            });
+            var (ours, ourThreads) = Best(byThreads, r => r.EmtTorch);
+            var (theirs, theirThreads) = Best(byThreads, r => r.Torch);
+            var (tokens, products) = (byThreads.Values.First()[0].Tokens, byThreads.Values.First()[0].Products);
+            table.Add(
+                new()
+                {
+                    ["network"] = network,
+                    ["tokens"] = tokens,
+                    ["emttorch"] = ours,
+                    ["emttorch_threads"] = ourThreads,
+                    ["one_thread"] = byThreads.TryGetValue(1, out var one)
+                        ? InTurn.Median(one.SelectMany(r => r.EmtTorch))
+                        : null,
+                    ["torch"] = theirs,
+                    ["torch_threads"] = theirThreads,
+                    ["ratio"] = ours / theirs,
+                    ["gflops"] = ours * products / 1e9,
+                }
+            );
+        }
+    }
+
+    /// <summary>Documents that a network goes on with.</summary>
+    private void Generation(string json, string markdown)
+    {
+        var table = new ResultTable(
+            "generation",
+            """
+            Generate, with state, of the network of segment recall, two threads: seconds to the first token after a prompt, then tokens a second of all documents.
+            """,
+            [
+                new("documents", "documents", "0"),
+                new("prompt", "tokens of the prompt", "0"),
+                new("first", "first token, s", "0.000"),
+                new("rate", "tokens/s", "0"),
+            ]
+        )
+        {
+            Json = json,
+            Markdown = markdown,
+        };
+        table.Begin();
+        foreach (var (documents, prompt) in new[] { (1, 64), (32, 64), (1, 16_384) })
+        {
+            string[] command =
+            [
+                "generation-rates",
+                "--threads",
+                "2",
+                "--documents",
+                $"{documents}",
+                "--prompt",
+                $"{prompt}",
+            ];
+            var rates = Enumerable.Range(0, _processes).Select(_ => Child.Measure<GenerationRate>(command)).ToList();
+            table.Add(
+                new()
+                {
+                    ["documents"] = documents,
+                    ["prompt"] = prompt,
+                    ["first"] = InTurn.Median(rates.Select(r => r.First)),
+                    ["rate"] = InTurn.Median(rates.Select(r => r.TokensPerSecond)),
+                }
+            );
+        }
+    }
+
     private void MixingByLength(string json, string markdown)
     {
         var table = new ResultTable(

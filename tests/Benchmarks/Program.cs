@@ -1,6 +1,6 @@
 // Speed beside libtorch's own parts, and what a step is spent on.
 //
-//   Benchmarks compare [--only steps|scan|mixing|run|sweep] [--out FOLDER]    all parts, or one, as Markdown and JSON:
+//   Benchmarks compare [--only steps|scan|transformer|generation|mixing|run|sweep] [--out FOLDER]    all parts, or one, as Markdown and JSON:
 // scripts/benchmark.sh
 //   Benchmarks steps [--hidden N,…] [--networks N,…] [--batch N] [--horizon N]
 //                                     training steps of T1 a second, beside nn.RNN; networks in lockstep, H = 128, as a
@@ -20,6 +20,8 @@
 //                                     microseconds of each phase of a training step, the kernel's of the first thread;
 // the clock itself is some 50
 //                                     of them, most of it in "rest"
+//   Benchmarks phases --network "segment recall|associative recall|language" [--seconds S]
+//                                     milliseconds of each part of a transformer's step, its products and their rate
 //   Benchmarks calls                  nanoseconds for one small operator call, forward and with its backward
 //   Benchmarks matmul [--threads N] [--size N]       the rate of one large float32 matrix product
 //   Benchmarks mixing [--threads N] [--mixer attention|window|hebbian|delta] [--batch N] [--width N] [--tokens N]
@@ -37,7 +39,7 @@
 //   Benchmarks across RUN…            of runs that learned segment recall with retrieval: how many questions about
 // another document are answered
 //
-//   Benchmarks step-rates, scan-rates, choice-rates, train        one process's part of the comparisons
+//   Benchmarks step-rates, scan-rates, transformer-rates, generation-rates, choice-rates, train        one process's part of the comparisons
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;
@@ -131,17 +133,14 @@ static int Run(string? command, Arguments options)
         case "transformer-rates":
             Print(TransformerSteps.Measure(options.Text("network", "segment recall"), rounds, seconds));
             return 0;
-        case "generation":
-            foreach (var (documents, prompt) in new[] { (1, 64), (32, 64), (1, 16_384) })
-            {
-                int added = prompt > 64 ? 16 : 128;
-                var (rate, first) = TransformerSteps.Generate(documents, prompt, added);
-                Console.WriteLine(
-                    FormattableString.Invariant(
-                        $"{documents} documents, a prompt of {prompt}: first token after {first:0.000} s, then {rate:0} tokens/s"
-                    )
-                );
-            }
+        case "generation-rates":
+            Print(
+                TransformerSteps.Generate(
+                    options.Number("documents", 1),
+                    options.Number("prompt", 64),
+                    options.Number("tokens", 256)
+                )
+            );
             return 0;
         case "train":
             TorchTraining.Run(options.Number("seed", 1), steps);

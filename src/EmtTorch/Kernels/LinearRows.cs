@@ -60,22 +60,23 @@ internal sealed unsafe class LinearRows<S, V, T>
         nint columns = Back ? inputs : outputs,
             rows = Back ? outputs : inputs;
         T* to = _panels;
-        for (nint panel = 0; panel < columns; panel += Width)
+        for (nint panel = 0; panel < columns; panel += Width, to += rows * Width)
         {
             nint count = Math.Min(Width, columns - panel);
-            for (nint k = 0; k < rows; k++, to += Width)
+            if (count < Width)
+                new Span<T>(to, (int)(rows * Width)).Clear();
+            if (Back)
             {
-                if (Back)
-                {
-                    new Span<T>(weights + k * inputs + panel, (int)count).CopyTo(new(to, Width));
-                }
-                else
-                {
-                    for (nint i = 0; i < count; i++)
-                        to[i] = weights[(panel + i) * inputs + k];
-                }
-                for (nint i = count; i < Width; i++)
-                    to[i] = T.Zero;
+                for (nint k = 0; k < rows; k++)
+                    new Span<T>(weights + k * inputs + panel, (int)count).CopyTo(new(to + k * Width, Width));
+                continue;
+            }
+            // W is read row by row: a panel stays in the first cache, W may not.
+            for (nint i = 0; i < count; i++)
+            {
+                T* from = weights + (panel + i) * inputs;
+                for (nint k = 0; k < rows; k++)
+                    to[k * Width + i] = from[k];
             }
         }
     }

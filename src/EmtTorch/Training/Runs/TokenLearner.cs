@@ -256,7 +256,7 @@ internal sealed class TokenLearner : Learner
     private static Tensor Places(Tensor target) => target.reshape(-1).ne(TokenBatch.Ignored).nonzero().squeeze(-1);
 
     // The numbers of a slice's stream (documents, T, d): with 512 KB in float32 it stays in the second cache.
-    private const long SliceSize = 1 << 17;
+    private const long SliceSize = 1 << 18;
 
     /// <summary>
     /// How many slices a batch is cut into: a power of two, so that two or four threads have the same number each, and
