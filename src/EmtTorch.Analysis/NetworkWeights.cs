@@ -84,27 +84,16 @@ public sealed record NetworkWeights(
     internal static NetworkWeights Read(SafetensorsFile file, string name)
     {
         using var scope = NewDisposeScope();
-        var tensors = new NamedTensors(file, name);
-        var weightIh = tensors.Take("weight_ih");
-        var weightHh = tensors.Take("weight_hh");
-        long h = weightHh.shape[0],
-            d = weightIh.shape[1];
-        Tensor? bias = null;
-        foreach (var part in (string[])["bias_ih", "bias_hh"])
-        {
-            // The shape is checked before the sum: a single number would spread over all units.
-            if (tensors.TryTake(part, h) is { } one)
-                bias = bias is null ? one : bias + one;
-        }
-        var (readout, readoutBias) = tensors.TakeReadout(d);
-        bias ??= tensors.TryTake("bias", h);
-        tensors.RefuseRest();
-        if (h == 0 || d == 0)
-            throw new InvalidDataException($"{name} has no {(h == 0 ? "hidden units" : "inputs")}: it has {tensors}");
-        tensors.Check(weightHh, "W_hh", h, h);
-        tensors.Check(weightIh, "W_uh", h, d);
-        tensors.Check(readout, "W_r", d, h);
-        return Escape(new(weightIh, weightHh, readout, bias, readoutBias));
+        var weights = ElmanWeightFile.Read(file, name);
+        return Escape(
+            new(
+                weights["rnn.weight_ih"],
+                weights["rnn.weight_hh"],
+                weights["readout.weight"],
+                weights.GetValueOrDefault("rnn.bias"),
+                weights.GetValueOrDefault("readout.bias")
+            )
+        );
     }
 
     /// <summary>Creates the network, in float64 on the CPU.</summary>

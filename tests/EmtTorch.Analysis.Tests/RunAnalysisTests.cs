@@ -54,6 +54,79 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         }
     }
 
+    /// <summary>
+    /// The exact circuit of repeat copy (d = 2, s = 2) for ReLU: each bit is held by two units, x and −x.
+    /// </summary>
+    private string ReluCircuit()
+    {
+        double[] ih = new double[8 * 2],
+            hh = new double[8 * 8],
+            readout = new double[2 * 8];
+        for (int bit = 0; bit < 2; bit++)
+        {
+            for (int sign = 0; sign < 2; sign++)
+            {
+                int unit = 2 * bit + sign; // of the first variable; those of the second follow 4 further
+                double positive = sign == 0 ? 1 : -1;
+                ih[(4 + unit) * 2 + bit] = positive;
+                readout[bit * 8 + 4 + unit] = positive;
+                hh[unit * 8 + 4 + unit] = hh[(4 + unit) * 8 + unit] = 1;
+            }
+        }
+        SafetensorsTensor Stored(double[] numbers, params long[] shape) =>
+            new("F64", shape, System.Runtime.InteropServices.MemoryMarshal.AsBytes<double>(numbers).ToArray());
+        var path = Path.Combine(Folder, "relu.safetensors");
+        SafetensorsFile.Write(
+            path,
+            new Dictionary<string, SafetensorsTensor>
+            {
+                ["rnn.weight_ih_l0"] = Stored(ih, 8, 2),
+                ["rnn.weight_hh_l0"] = Stored(hh, 8, 8),
+                ["out.weight"] = Stored(readout, 2, 8),
+            },
+            new Dictionary<string, string>()
+        );
+        return path;
+    }
+
+    [Test]
+    public void AReluNetworkIsNamedAndNotReadAsTanh()
+    {
+        var configuration = Path.Combine(Folder, "task.json");
+        File.WriteAllText(configuration, Small);
+        using var network = Load(ReluCircuit(), configuration: configuration);
+        var analysis = RunAnalysis.Of(network, Quick);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(analysis.Problems, Has.Count.EqualTo(1));
+            Assert.That(analysis.Problems[0], Does.Contain("with ReLU 100.0").And.Contains("only tanh networks"));
+            Assert.That(analysis.Lines, Is.Empty);
+            Assert.That(analysis.Findings, Does.Not.ContainKey("test_accuracy"));
+        }
+    }
+
+    [Test]
+    public void BareWeightsSayThatTheyAreReadAsTanhAndHowWellThatDoes()
+    {
+        var (weights, configuration) = (Path.Combine(Folder, "bare.safetensors"), Path.Combine(Folder, "task.json"));
+        File.WriteAllText(configuration, Small);
+        var trained = SafetensorsFile.Read(Checkpoint(400));
+        SafetensorsFile.Write(
+            weights,
+            trained
+                .Tensors.Where(t => t.Key.StartsWith("rnn", StringComparison.Ordinal) || t.Key == "readout.weight")
+                .ToDictionary(),
+            new Dictionary<string, string>()
+        );
+        using var network = Load(weights, configuration: configuration);
+        using var run = Load();
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(RunAnalysis.Of(network, Quick).Lines[0], Does.Contain("It is read as a tanh network"));
+            Assert.That(RunAnalysis.Of(run, Quick).Lines, Has.None.Contains("activation"));
+        }
+    }
+
     private string Run => Path.Combine(Folder, "small", "seed-1");
 
     private string Checkpoint(int step) => Path.Combine(Run, "checkpoints", $"step-{step:D8}.safetensors");

@@ -78,9 +78,15 @@ public sealed record RunAnalysis
         var found = new Collection(network, options ?? new());
         if (network.Transformer is null && network.Weights.WhyUnusable() is { } reason)
             found.Problems.Add($"{char.ToUpperInvariant(reason[0])}{reason[1..]}.");
-        var own = Parts.In(typeof(RunAnalysis).Assembly).Where(t => t.IsAssignableTo(typeof(INetworkAnalysis)));
-        foreach (var type in own)
-            found.Add(Parts.NameOf(type), type, own: true);
+        var check = found.Problems.Count == 0 ? ActivationCheck.Of(network) : null;
+        if (check is not null)
+            (check.IsRelu ? found.Problems : found.Lines).Add(check.Sentence);
+        if (check is not { IsRelu: true })
+        {
+            var own = Parts.In(typeof(RunAnalysis).Assembly).Where(t => t.IsAssignableTo(typeof(INetworkAnalysis)));
+            foreach (var type in own)
+                found.Add(Parts.NameOf(type), type, own: true);
+        }
         if (found.Findings.Count == 0 && found.Problems.Count == 0)
         {
             found.Lines.Add(

@@ -35,11 +35,11 @@ public sealed class AccuracyMatrix
     public double BackwardTransfer => T == 1 ? 0 : Earlier.Average(j => R[^1][j] - R[j][j]);
 
     /// <summary>
-    /// Forgetting: mean_{j&lt;T} max_{j≤i&lt;T} (R[i][j] − R[T][j]) (Chaudhry et al. 2018, arXiv 1801.10112). 0 for a
-    /// single task.
+    /// Forgetting: mean_{j&lt;T} max_{i&lt;T} (R[i][j] − R[T][j]) (Chaudhry et al. 2018, arXiv 1801.10112). A task
+    /// counts from the first stage on, also before it is learned. 0 for a single task.
     /// </summary>
     public double Forgetting =>
-        T == 1 ? 0 : Earlier.Average(j => Enumerable.Range(j, T - 1 - j).Max(i => R[i][j]) - R[^1][j]);
+        T == 1 ? 0 : Earlier.Average(j => Enumerable.Range(0, T - 1).Max(i => R[i][j]) - R[^1][j]);
 
     /// <summary>
     /// Forward transfer: mean_{j&gt;1} (R[j−1][j] − b_j), what earlier tasks contribute to a task before it is learned.

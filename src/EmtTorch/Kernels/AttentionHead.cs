@@ -14,11 +14,13 @@ namespace EmtTorch.Kernels;
 /// <remarks>
 /// Rows in scratch memory are padded with zeros to whole tiles, in number too. A matrix that stands "across" is
 /// transposed and lies in panels of a tile's width. Of scores, only tiles that some query of the tile sees are
-/// computed.
+/// computed. Vectors V are for products and scores, vectors W for rotations, of which a head has few columns.
 /// </remarks>
-internal sealed unsafe class AttentionHead<S, V, T>
+internal sealed unsafe class AttentionHead<S, V, N, W, T>
     where S : struct, ISimd<V, T>
     where V : struct
+    where N : struct, ISimd<W, T>
+    where W : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     // Queries in a block: as many as the products of dK and dV add up at once.
@@ -368,14 +370,14 @@ internal sealed unsafe class AttentionHead<S, V, T>
             i = 0;
         T* cos = (T*)_c.Cos + (nint)token * half;
         T* sin = (T*)_c.Sin + (nint)token * half;
-        for (; i + S.Count <= half; i += S.Count)
+        for (; i + N.Count <= half; i += N.Count)
         {
-            V a = S.Load(from + i),
-                b = S.Load(from + half + i),
-                c = S.Load(cos + i),
-                s = S.Load(sin + i);
-            S.Store(S.Subtract(S.Multiply(a, c), S.Multiply(b, s)), to + i);
-            S.Store(S.MultiplyAdd(b, c, S.Multiply(a, s)), to + half + i);
+            W a = N.Load(from + i),
+                b = N.Load(from + half + i),
+                c = N.Load(cos + i),
+                s = N.Load(sin + i);
+            N.Store(N.Subtract(N.Multiply(a, c), N.Multiply(b, s)), to + i);
+            N.Store(N.MultiplyAdd(b, c, N.Multiply(a, s)), to + half + i);
         }
         for (; i < half; i++)
         {
@@ -392,14 +394,14 @@ internal sealed unsafe class AttentionHead<S, V, T>
             i = 0;
         T* cos = (T*)_c.Cos + (nint)token * half;
         T* sin = (T*)_c.Sin + (nint)token * half;
-        for (; i + S.Count <= half; i += S.Count)
+        for (; i + N.Count <= half; i += N.Count)
         {
-            V a = S.Load(from + i),
-                b = S.Load(from + half + i),
-                c = S.Load(cos + i),
-                s = S.Load(sin + i);
-            S.Store(S.MultiplyAdd(a, c, S.Multiply(b, s)), to + i);
-            S.Store(S.Subtract(S.Multiply(b, c), S.Multiply(a, s)), to + half + i);
+            W a = N.Load(from + i),
+                b = N.Load(from + half + i),
+                c = N.Load(cos + i),
+                s = N.Load(sin + i);
+            N.Store(N.MultiplyAdd(a, c, N.Multiply(b, s)), to + i);
+            N.Store(N.Subtract(N.Multiply(b, c), N.Multiply(a, s)), to + half + i);
         }
         for (; i < half; i++)
         {

@@ -51,7 +51,7 @@ internal unsafe struct AttentionCall
 
 /// <summary>
 /// Causal attention within a window on the CPU, rotary positions included: one head of one document is an item that one
-/// thread takes from its queries to its output, <see cref="AttentionHead{S,V,T}"/>. No item adds to what another
+/// thread takes from its queries to its output, <see cref="AttentionHead{S,V,N,W,T}"/>. No item adds to what another
 /// writes, so the number of threads changes no bit.
 /// </summary>
 internal static unsafe class AttentionKernel
@@ -82,7 +82,7 @@ internal static unsafe class AttentionKernel
 
     private readonly struct Work(AttentionCall call, bool back) : ISimdWork
     {
-        // If a head's numbers fit a tile of the narrower vectors, half of a wide tile would be empty.
+        // If a head's numbers fill only half a tile of the narrower vectors, most of a wide tile would be empty.
         public void Run<S, V, N, W, T>()
             where S : struct, ISimd<V, T>
             where V : struct
@@ -90,23 +90,25 @@ internal static unsafe class AttentionKernel
             where W : struct
             where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            if (call.Size > Tiles<N, W, T>.Width)
-                RunHeads<S, V, T>(call, back);
+            if (call.Size >= Tiles<N, W, T>.Width)
+                RunHeads<S, V, N, W, T>(call, back);
             else
-                RunHeads<N, W, T>(call, back);
+                RunHeads<N, W, N, W, T>(call, back);
         }
     }
 
-    private static void RunHeads<S, V, T>(AttentionCall call, bool back)
+    private static void RunHeads<S, V, N, W, T>(AttentionCall call, bool back)
         where S : struct, ISimd<V, T>
         where V : struct
+        where N : struct, ISimd<W, T>
+        where W : struct
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         SliceWorkers.Run(
             call.Batch * call.Heads,
             SliceWorkers.Threads,
             (_, item) =>
             {
-                var head = new AttentionHead<S, V, T>(call, item, back);
+                var head = new AttentionHead<S, V, N, W, T>(call, item, back);
                 if (back)
                     head.Backward();
                 else

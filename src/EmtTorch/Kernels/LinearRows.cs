@@ -12,7 +12,7 @@ internal sealed unsafe class LinearRows<S, V, T>
     where V : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    private const int Block = 64;
+    private const int Block = 128;
 
     private static readonly int Width = Tiles<S, V, T>.Width;
 

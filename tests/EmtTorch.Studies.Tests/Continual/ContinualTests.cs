@@ -29,6 +29,15 @@ public sealed class ContinualTests
                 Is.EqualTo(((0.95 - 0.5) + (0.8 - 0.6)) / 2).Within(1e-15),
                 "the best before the end, which may come after the task's own stage"
             );
+            var before = new AccuracyMatrix(
+                [
+                    [1, 0.6, 0],
+                    [1, 0.5, 0],
+                    [1, 0.4, 1],
+                ],
+                [0, 0, 0]
+            );
+            Assert.That(before.Forgetting, Is.EqualTo((0 + (0.6 - 0.4)) / 2).Within(1e-15), "and may come before it");
             Assert.That(m.ForwardTransfer, Is.EqualTo(((0.3 - 0.2) + (0.1 - 0.3)) / 2).Within(1e-15));
             Assert.That(m.Learned, Is.EqualTo((0.9 + 0.8 + 1.0) / 3).Within(1e-15));
             var one = new AccuracyMatrix(

@@ -349,6 +349,42 @@ public sealed class TrainingRunTests : InTemporaryFolder
         Assert.That(after.TestAccuracy, Is.GreaterThan(0.6), "one step from random weights would be at one half");
     }
 
+    private static readonly Dictionary<string, string> PyTorchsNames = new()
+    {
+        ["rnn.weight_ih"] = "net.weight_ih_l0",
+        ["rnn.weight_hh"] = "net.weight_hh_l0",
+        ["readout.weight"] = "out.weight",
+    };
+
+    [Test]
+    public void WeightsUnderPyTorchsNamesTrainAsUnderOurs()
+    {
+        var first = Configuration("name=first");
+        Train(first);
+        var trained = SafetensorsFile.Read(Path.Combine(RunFolder.Of(first).Checkpoints, "step-00000060.safetensors"));
+        double TestLoss(string name, Func<string, string> naming, params string[] overrides)
+        {
+            var weights = Path.Combine(Folder, $"{name}.safetensors");
+            SafetensorsFile.Write(
+                weights,
+                PyTorchsNames.Keys.ToDictionary(naming, key => trained.Tensors[key]),
+                new Dictionary<string, string>()
+            );
+            var configuration = Configuration([$"name={name}", "training.steps=1", .. overrides]);
+            var run = new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None)
+            {
+                InitialWeights = weights,
+            };
+            return run.Train()!.TestLoss;
+        }
+        double ours = TestLoss("ours", key => key);
+        Assert.That(TestLoss("pytorch", key => PyTorchsNames[key]), Is.EqualTo(ours));
+        Assert.That(
+            () => TestLoss("small", key => PyTorchsNames[key], "model.hidden_size=5"),
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains("small.safetensors")
+        );
+    }
+
     [Test]
     public void NoTensorOutlivesItsStep()
     {

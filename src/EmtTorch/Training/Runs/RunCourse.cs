@@ -68,7 +68,11 @@ internal sealed class RunCourse : IDisposable
         }
         else if (initialWeights is { } weights)
         {
-            StoredTensors.RestoreWeights(state.Network, SafetensorsFile.Read(weights));
+            var file = SafetensorsFile.Read(weights);
+            if (state.Network is ElmanRnn elman)
+                ElmanWeightFile.Restore(elman, file, weights);
+            else
+                StoredTensors.RestoreWeights(state.Network, file);
             log.Information("Starting from the weights in {Weights}", weights);
         }
         if (state.Step == 0 && state.Stores is not null)

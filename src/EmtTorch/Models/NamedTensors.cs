@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace EmtTorch.Analysis;
+namespace EmtTorch.Models;
 
 /// <summary>The tensors of a weight file, of which those of an Elman network are taken one by one.</summary>
 /// <param name="file">The file. The states of optimizers and random generators are left out.</param>
@@ -78,7 +78,7 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
         {
             throw new InvalidDataException(
                 $"{name} also has {string.Join(", ", more)}: only networks of one layer and one direction can be "
-                    + "analysed"
+                    + "read"
             );
         }
         if (rest.Length > 0)
@@ -109,7 +109,7 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
         if (found.Length > 1)
         {
             throw new InvalidDataException(
-                $"{name} has more than one {ending}: {string.Join(", ", found)}; only one layer can be analysed"
+                $"{name} has more than one {ending}: {string.Join(", ", found)}; only one layer can be read"
             );
         }
         _taken.Add(found[0]);
