@@ -232,9 +232,10 @@ internal sealed class Compare(Arguments arguments)
         var table = new ResultTable(
             "transformer",
             """
-            Training steps a second of transformers with episodic memory, float32, with data, loss, clipping and Adam. The peer is the same network by TorchSharp's own
-            modules, with scaled_dot_product_attention and chunks in operators; from the same weights both have the same losses. Each side at its best number of threads;
-            medians of rounds in turn. GF/s are those of the projections alone.
+            Training steps a second of transformers with episodic memory, float32, with data, loss, clipping and Adam.
+            The peer is the same network by TorchSharp's own modules, with scaled_dot_product_attention and chunks in
+            operators; from the same weights both have the same losses. Each side at its best number of threads; medians
+            of rounds in turn. GF/s are those of the projections alone.
             """,
             [
                 new("network", "network"),
@@ -292,7 +293,8 @@ internal sealed class Compare(Arguments arguments)
         var table = new ResultTable(
             "generation",
             """
-            Generate, with state, of the network of segment recall, two threads: seconds to the first token after a prompt, then tokens a second of all documents.
+            Generate, with state, of the network of segment recall, two threads: seconds to the first token after a
+            prompt, then tokens a second of all documents.
             """,
             [
                 new("documents", "documents", "0"),

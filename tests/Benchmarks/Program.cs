@@ -1,7 +1,7 @@
 // Speed beside libtorch's own parts, and what a step is spent on.
 //
-//   Benchmarks compare [--only steps|scan|transformer|generation|mixing|run|sweep] [--out FOLDER]    all parts, or one, as Markdown and JSON:
-// scripts/benchmark.sh
+//   Benchmarks compare [--only steps|scan|transformer|generation|mixing|run|sweep] [--out FOLDER]
+//                                     all parts, or one, as Markdown and JSON: scripts/benchmark.sh
 //   Benchmarks steps [--hidden N,…] [--networks N,…] [--batch N] [--horizon N]
 //                                     training steps of T1 a second, beside nn.RNN; networks in lockstep, H = 128, as a
 // sweep trains them on CUDA
@@ -39,7 +39,8 @@
 //   Benchmarks across RUN…            of runs that learned segment recall with retrieval: how many questions about
 // another document are answered
 //
-//   Benchmarks step-rates, scan-rates, transformer-rates, generation-rates, choice-rates, train        one process's part of the comparisons
+//   Benchmarks step-rates, scan-rates, transformer-rates, generation-rates, choice-rates, train
+//                                     one process's part of the comparisons
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;

@@ -135,7 +135,8 @@ internal static class TransformerPhases
 
         double rate = MatrixRate(d);
         Console.WriteLine(
-            $"{name}: {slices} slices of {batch} documents of {tokens} tokens, {model.Layers} blocks; products of {rows} rows by {d} x {3 * d}: {rate:0} GF/s"
+            $"{name}: {slices} slices of {batch} documents of {tokens} tokens, {model.Layers} blocks; "
+                + $"products of {rows} rows by {d} x {3 * d}: {rate:0} GF/s"
         );
         Console.WriteLine("part                     ms  share     GFLOP  GF/s  of a product's rate  MB touched");
         foreach (var (part, milliseconds, gigaflops, passes) in found)

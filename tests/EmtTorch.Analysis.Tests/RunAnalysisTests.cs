@@ -55,23 +55,19 @@ public sealed class RunAnalysisTests : InTemporaryFolder
     }
 
     /// <summary>
-    /// The exact circuit of repeat copy (d = 2, s = 2) for ReLU: each bit is held by two units, x and −x.
+    /// The exact circuit of repeat copy (d = 2, s = 2) for ReLU: a bit is held as 1 or 0. With tanh what is held
+    /// shrinks until it is read as 0.
     /// </summary>
     private string ReluCircuit()
     {
-        double[] ih = new double[8 * 2],
-            hh = new double[8 * 8],
-            readout = new double[2 * 8];
+        double[] ih = new double[4 * 2],
+            hh = new double[4 * 4],
+            readout = new double[2 * 4];
         for (int bit = 0; bit < 2; bit++)
         {
-            for (int sign = 0; sign < 2; sign++)
-            {
-                int unit = 2 * bit + sign; // of the first variable; those of the second follow 4 further
-                double positive = sign == 0 ? 1 : -1;
-                ih[(4 + unit) * 2 + bit] = positive;
-                readout[bit * 8 + 4 + unit] = positive;
-                hh[unit * 8 + 4 + unit] = hh[(4 + unit) * 8 + unit] = 1;
-            }
+            int second = 2 + bit; // the unit of the second variable, where bits come in and are read
+            ih[second * 2 + bit] = readout[bit * 4 + second] = 1;
+            hh[bit * 4 + second] = hh[second * 4 + bit] = 1;
         }
         SafetensorsTensor Stored(double[] numbers, params long[] shape) =>
             new("F64", shape, System.Runtime.InteropServices.MemoryMarshal.AsBytes<double>(numbers).ToArray());
@@ -80,9 +76,10 @@ public sealed class RunAnalysisTests : InTemporaryFolder
             path,
             new Dictionary<string, SafetensorsTensor>
             {
-                ["rnn.weight_ih_l0"] = Stored(ih, 8, 2),
-                ["rnn.weight_hh_l0"] = Stored(hh, 8, 8),
-                ["out.weight"] = Stored(readout, 2, 8),
+                ["rnn.weight_ih_l0"] = Stored(ih, 4, 2),
+                ["rnn.weight_hh_l0"] = Stored(hh, 4, 4),
+                ["out.weight"] = Stored(readout, 2, 4),
+                ["out.bias"] = Stored([-0.5, -0.5], 2),
             },
             new Dictionary<string, string>()
         );

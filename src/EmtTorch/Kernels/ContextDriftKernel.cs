@@ -4,6 +4,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Kernels;
 
+/// <summary>The gradients in x (B, T, d), λ (d) and c_0 (B, d).</summary>
+internal readonly record struct ContextGradients(Tensor Input, Tensor Decay, Tensor Before);
+
 /// <summary>
 /// The context's recurrence c_t = λ c_{t−1} + x_t on the CPU, there and back, in one pass over the memory. A document
 /// is an item that one thread takes; what is summed over documents is summed in their order, so that the number of
@@ -45,12 +48,7 @@ internal static unsafe class ContextDriftKernel
     /// <param name="decay">λ (d).</param>
     /// <param name="before">c_0 (B, d).</param>
     /// <param name="contexts">c (B, T, d).</param>
-    public static (Tensor Input, Tensor Decay, Tensor Before) Gradients(
-        Tensor ofContexts,
-        Tensor decay,
-        Tensor before,
-        Tensor contexts
-    )
+    public static ContextGradients Gradients(Tensor ofContexts, Tensor decay, Tensor before, Tensor contexts)
     {
         using var scope = NewDisposeScope();
         Tensor[] given = [ofContexts.contiguous(), decay.contiguous(), before.contiguous(), contexts.contiguous()];
@@ -75,7 +73,7 @@ internal static unsafe class ContextDriftKernel
         for (int i = 0; i < sums.Length; i++)
             ofDecay[i % call.Width] += sums[i];
         GC.KeepAlive(given);
-        return (
+        return new(
             ofInput.MoveToOuterDisposeScope(),
             tensor(ofDecay, dtype: decay.dtype).MoveToOuterDisposeScope(),
             ofBefore.MoveToOuterDisposeScope()

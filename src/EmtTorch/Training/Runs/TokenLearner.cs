@@ -14,8 +14,10 @@ namespace EmtTorch.Training;
 /// document is read from its start, and the state is carried from segment to segment. Gradients go back through
 /// `bptt_segments` segments, which are read in one piece: the network's outputs do not depend on how a document is cut.
 /// </summary>
-/// <remarks>On the CPU the batch is cut into slices by its size alone. Each is taken through the whole document and back
-/// by one thread, and the slices' gradients are added in their order: the number of threads changes no bit.</remarks>
+/// <remarks>
+/// On the CPU the batch is cut into slices by its size alone. Each is taken through the whole document and back by one
+/// thread, and the slices' gradients are added in their order: the number of threads changes no bit.
+/// </remarks>
 internal sealed class TokenLearner : Learner
 {
     private readonly EpisodicTransformer _network;
