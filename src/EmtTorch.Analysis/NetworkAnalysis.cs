@@ -89,6 +89,12 @@ public sealed class NetworkAnalysis : IDisposable
 
     public VariableMemories? Memories { get; private set; }
 
+    /// <summary>
+    /// The null of the memories' Φ error: that of the same W_hh with random input and output weights, which is what the
+    /// spectrum gives alone. Null if no memories are found then.
+    /// </summary>
+    public double? PhiErrorNull { get; private set; }
+
     /// <summary>All groundings; <see cref="Memories"/> uses one of them.</summary>
     public IReadOnlyList<GroundingResult> Groundings { get; private set; } = [];
 
@@ -171,6 +177,26 @@ public sealed class NetworkAnalysis : IDisposable
         Decompose(network, linear, rest);
     }
 
+    private double? MeasurePhiErrorNull(NetworkWeights linear, AnalysisOptions options)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(1, CPU);
+        Tensor Random(Tensor like)
+        {
+            var drawn = randn(like.shape, dtype: ScalarType.Float64, generator: generator);
+            return drawn * (like.norm() / drawn.norm());
+        }
+        try
+        {
+            var random = linear with { WeightIh = Random(linear.WeightIh), Readout = Random(linear.Readout) };
+            return VariableMemories.Find(random, Task, options.Memories).PhiError;
+        }
+        catch (AnalysisException)
+        {
+            return null;
+        }
+    }
+
     private void CompareSpectra(NetworkWeights linear, double threshold)
     {
         Spectrum = Spectra.Compare(
@@ -200,6 +226,7 @@ public sealed class NetworkAnalysis : IDisposable
             Memories = VariableMemories.Find(linear, Task, options.Memories);
             Memories.MoveToOuterDisposeScope();
             Interventions = Intervene(Memories);
+            PhiErrorNull = MeasurePhiErrorNull(linear, options);
         }
         catch (AnalysisException e)
         {

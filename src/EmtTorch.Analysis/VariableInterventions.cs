@@ -25,13 +25,17 @@ public enum InterventionKind
 /// <param name="Variable">The variable, from 1, the oldest; 0 for no intervention.</param>
 /// <param name="Other">The other variable of a swap, otherwise 0.</param>
 /// <param name="Accuracy">The share of output bits as the circuit predicts.</param>
-/// <param name="AffectedAccuracy">The same over the bits that the intervention changes in the circuit, or NaN.</param>
+/// <param name="AffectedAccuracy">The same over the bits that the intervention changes in the circuit, or NaN. A
+/// network that ignores the intervention has 0 here.</param>
+/// <param name="IgnoredAccuracy">The floor of <paramref name="Accuracy"/>: the share over all bits that a network has
+/// which does the task and ignores the intervention.</param>
 public sealed record InterventionResult(
     InterventionKind Kind,
     int Variable,
     int Other,
     double Accuracy,
-    double AffectedAccuracy
+    double AffectedAccuracy,
+    double IgnoredAccuracy
 );
 
 /// <summary>The settings of <see cref="VariableInterventions"/>.</summary>
@@ -102,10 +106,21 @@ public static class VariableInterventions
     ) => Measure(circuit.HiddenStates, circuit.ReadOut, task, memories, options, null);
 
     /// <summary>The mean accuracy of the interventions; "no intervention" does not count.</summary>
-    public static double MeanAccuracy(IEnumerable<InterventionResult> results) =>
+    public static double MeanAccuracy(IEnumerable<InterventionResult> results) => Mean(results, r => r.Accuracy);
+
+    /// <summary>The mean of <see cref="InterventionResult.AffectedAccuracy"/>, likewise.</summary>
+    public static double MeanAffectedAccuracy(IEnumerable<InterventionResult> results) =>
+        Mean(results, r => r.AffectedAccuracy);
+
+    /// <summary>The mean of <see cref="InterventionResult.IgnoredAccuracy"/>, likewise.</summary>
+    public static double MeanIgnoredAccuracy(IEnumerable<InterventionResult> results) =>
+        Mean(results, r => r.IgnoredAccuracy);
+
+    private static double Mean(IEnumerable<InterventionResult> results, Func<InterventionResult, double> of) =>
         results
             .Where(r => r.Kind != InterventionKind.None)
-            .Select(r => r.Accuracy)
+            .Select(of)
+            .Where(double.IsFinite)
             .DefaultIfEmpty(double.NaN)
             .Average();
 
@@ -201,15 +216,18 @@ public static class VariableInterventions
     private static InterventionResult Compare(Step step, Tensor output, Tensor predicted, Tensor untouched)
     {
         using var scope = NewDisposeScope();
-        var right = where(predicted.abs() > 0.5, output.sign() == predicted.sign(), output.abs() < 0.5)
-            .to_type(ScalarType.Float64);
+        Tensor Right(Tensor given) =>
+            where(predicted.abs() > 0.5, given.sign() == predicted.sign(), given.abs() < 0.5)
+                .to_type(ScalarType.Float64);
+        var right = Right(output);
         var affected = ((predicted - untouched).abs() > 1e-6).to_type(ScalarType.Float64);
         return new(
             step.Kind,
             step.Variable,
             step.Other,
             Matrices.Values(right.mean())[0],
-            Matrices.Values((right * affected).sum() / affected.sum())[0]
+            Matrices.Values((right * affected).sum() / affected.sum())[0],
+            Matrices.Values(Right(untouched).mean())[0]
         );
     }
 

@@ -359,7 +359,14 @@ public sealed class XorVariables
                 all = Matrices.Values(affected.sum())[0];
             (right, count) = (right + some, count + all);
             results.Add(
-                new(plan[i].Kind, plan[i].Variable, plan[i].Other, Matrices.Values(agree.mean())[0], some / all)
+                new(
+                    plan[i].Kind,
+                    plan[i].Variable,
+                    plan[i].Other,
+                    Matrices.Values(agree.mean())[0],
+                    some / all,
+                    1 - Matrices.Values(affected.mean())[0]
+                )
             );
         }
         return new(double.NaN, results, right / count);

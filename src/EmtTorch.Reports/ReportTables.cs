@@ -24,7 +24,8 @@ internal static class ReportTables
                 )),
             ],
             interventions.Select(i => i.Kind).Distinct(),
-            "Share of output bits as predicted, by the variable that was changed"
+            "Of the output bits that an intervention changes, the share that is as predicted (a network that ignores "
+                + "it has 0), by the variable that was changed; where nothing was changed, of all bits"
         );
     }
 

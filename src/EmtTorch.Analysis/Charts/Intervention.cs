@@ -3,5 +3,6 @@ namespace EmtTorch.Analysis.Charts;
 /// <summary>The accuracy after something was done to one variable's contents.</summary>
 /// <param name="Kind">What was done: "none", "erase", "swap", …</param>
 /// <param name="Variable">Which variable, from 1, or null where it is not one of them.</param>
-/// <param name="Accuracy">Share of output bits as predicted, 0 to 1.</param>
+/// <param name="Accuracy">Share of the output bits that it changes which are as predicted, 0 to 1; where nothing was
+/// done, of all.</param>
 internal sealed record Intervention(string Kind, int? Variable, double? Accuracy);

@@ -53,8 +53,9 @@ internal static class InterventionChart
             ],
         }.Figure(
             "interventions",
-            "Accuracy after interventions",
-            "Share of output bits as predicted, by the variable that was changed."
+            "Interventions, over the bits that they change",
+            "Share of the output bits as predicted among those that the intervention changes, by the variable that was "
+                + "changed. A network that ignores it has 0. Where nothing was changed: of all bits."
                 + (rows[true].Any() ? " Dashed lines in colour: interventions that belong to no single variable." : "")
         );
     }

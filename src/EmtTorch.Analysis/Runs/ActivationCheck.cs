@@ -18,8 +18,8 @@ internal sealed record ActivationCheck(double Tanh, double Relu)
     // Far beyond what a batch's number of bits lets differ by chance.
     private const double Margin = 0.05;
 
-    /// <summary>Whether ReLU does the task clearly better.</summary>
-    public bool IsRelu => Relu > Tanh + Margin;
+    /// <summary>Whether ReLU does the task, and clearly better.</summary>
+    public bool IsRelu => Relu > BindingAnalysis.EnoughToSpeak && Relu > Tanh + Margin;
 
     /// <summary>What was tried, and what follows.</summary>
     public string Sentence =>

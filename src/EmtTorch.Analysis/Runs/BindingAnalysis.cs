@@ -20,6 +20,11 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     /// <summary>Steps of the example that the report shows, in units of s.</summary>
     private const int Periods = 7;
 
+    /// <summary>
+    /// Half-way between guessing and all bits right: below it a network has no variables of the task to speak of.
+    /// </summary>
+    internal const double EnoughToSpeak = 0.75;
+
     /// <exception cref="ArgumentException">The input of the options is none for this task.</exception>
     public IEnumerable<Finding> Analyze(TrainedNetwork network, AnalysisOptions options)
     {
@@ -28,6 +33,17 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         var task = network.Configuration.Task.ToLinearBinding();
         var example = ExampleInput.Parse(options.Input, task.S, task.D);
         using var analysis = NetworkAnalysis.Of(network.Weights, task, options);
+        bool able = analysis.Accuracy is not { } share || share > EnoughToSpeak;
+        Finding[] found =
+        [
+            Fact("test_horizon", options.TestHorizon),
+            .. Spectrum(analysis, options),
+            .. Memories(analysis),
+            .. Interventions(analysis),
+            Loading(analysis.Loading),
+            Fact("spectrum_theory", Points(analysis.Spectrum?.Theory)),
+            Fact("spectrum_learned", Points(analysis.Spectrum?.Learned)),
+        ];
         return
         [
             new("test_accuracy", analysis.Accuracy)
@@ -36,18 +52,16 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 Format = "P2",
                 Meaning = "the share of output bits with the right sign",
                 Sentence = analysis.Accuracy is { } accuracy
-                    ? Invariant($"It continues the task with {accuracy:P2} of output bits right.")
+                    ? able
+                        ? Invariant($"It continues the task with {accuracy:P2} of output bits right.")
+                        : Invariant(
+                            $"It does not do the task: {accuracy:P1} of output bits are right, and guessing has 50 %. "
+                        ) + "So nothing is said of what it stores."
                     : null,
                 Circuit = Charts(network, analysis, example, options.Input),
                 Problems = analysis.Problems,
             },
-            Fact("test_horizon", options.TestHorizon),
-            .. Spectrum(analysis, options),
-            .. Memories(analysis),
-            .. Interventions(analysis),
-            Loading(analysis.Loading),
-            Fact("spectrum_theory", Points(analysis.Spectrum?.Theory)),
-            Fact("spectrum_learned", Points(analysis.Spectrum?.Learned)),
+            .. found.Select(f => able ? f : f with { Sentence = null }),
         ];
     }
 
@@ -133,21 +147,25 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             Title = "live entries",
             Format = "F0",
             Meaning = "how many numbers of the history are ever read again",
-            Sentence = memories is null ? null : Motion(memories, analysis.Task),
+            Sentence = memories is null ? null : Motion(memories, analysis),
         };
         yield return new("phi_error", memories?.PhiError ?? double.NaN)
         {
+            Null = analysis.PhiErrorNull,
+            Below = true,
             Title = "Φ error",
             Format = "P2",
             Meaning = "how far W_hh in the basis of variables is from the circuit's Φ",
         };
+        yield return Fact("phi_error_null", ToJson(analysis.PhiErrorNull));
         yield return Fact("phi_error_unscaled", ToJson(memories?.PhiErrorUnscaled));
         yield return Fact("gain", ToJson(memories?.Gain));
         yield return Fact("condition", ToJson(memories?.Condition));
     }
 
-    private static string Motion(VariableMemories memories, LinearBinding task)
+    private static string Motion(VariableMemories memories, NetworkAnalysis analysis)
     {
+        var (task, chance) = (analysis.Task, analysis.PhiErrorNull);
         var gain =
             Math.Abs(memories.Gain - 1) < 0.02
                 ? ""
@@ -160,19 +178,20 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             >= NetworkAnalysis.NoCircuit => Invariant(
                 $"No circuit was found in it: W_hh differs from Φ by {memories.PhiError:P0}."
             ),
-            { } phi => kept + Invariant($"W_hh in this basis differs from the circuit by {phi:P1}.{gain}"),
+            { } phi when chance <= phi =>
+                "No variables are shown in it: W_hh in their basis differs from the circuit by "
+                    + Invariant($"{phi:P1}, and with random input and output weights by {chance:P1}."),
+            { } phi => kept
+                + Invariant($"W_hh in this basis differs from the circuit by {phi:P1}")
+                + (chance is null ? "." : Invariant($" ({chance:P1} with random input and output weights)."))
+                + gain,
         };
     }
 
     private static IEnumerable<Finding> Interventions(NetworkAnalysis analysis)
     {
-        var memories = analysis.Memories;
-        yield return new("intervention_accuracy", analysis.InterventionAccuracy ?? double.NaN)
-        {
-            Title = "interventions",
-            Format = "P2",
-            Meaning = "the share of output bits that are as predicted after a variable was changed",
-        };
+        foreach (var finding in InterventionAccuracies(analysis))
+            yield return finding;
         yield return Fact(
             "interaction_blocks",
             analysis.Blocks is { } b
@@ -223,15 +242,44 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         };
     }
 
+    private static IEnumerable<Finding> InterventionAccuracies(NetworkAnalysis analysis)
+    {
+        var all = analysis.Interventions;
+        double floor = VariableInterventions.MeanIgnoredAccuracy(all);
+        yield return new("changed_bits_accuracy", VariableInterventions.MeanAffectedAccuracy(all))
+        {
+            Null = 0,
+            Title = "changed bits",
+            Format = "P2",
+            Meaning =
+                "of the output bits that an intervention on a variable changes, the share that is as predicted; a "
+                + "network that ignores interventions has 0",
+        };
+        yield return new("intervention_accuracy", analysis.InterventionAccuracy ?? double.NaN)
+        {
+            Null = double.IsFinite(floor) ? floor : null,
+            Title = "interventions, all bits",
+            Format = "P2",
+            Meaning =
+                "the share of all output bits that is as predicted after a variable was changed; a network that "
+                + "ignores interventions has most of them right",
+        };
+        yield return Fact("intervention_floor", ToJson(floor));
+    }
+
     private static string AfterInterventions(IReadOnlyList<InterventionResult> interventions)
     {
-        string Kind(InterventionKind kind) =>
-            interventions.Where(i => i.Kind == kind).ToArray() is { Length: > 0 } some
-                ? Invariant($"{some.Average(i => i.Accuracy):P1}")
-                : NumberText.Nothing;
-        return $"After interventions its outputs are as predicted: {Kind(InterventionKind.Write)} written, "
-            + $"{Kind(InterventionKind.Erase)} erased, {Kind(InterventionKind.Swap)} swapped; "
-            + $"{Kind(InterventionKind.None)} untouched.";
+        string Changed(InterventionKind kind) =>
+            NumberText.Fixed(
+                VariableInterventions.MeanAffectedAccuracy(interventions.Where(i => i.Kind == kind)),
+                "P1"
+            );
+        string All(Func<InterventionResult, double> of) =>
+            Invariant($"{interventions.Where(i => i.Kind != InterventionKind.None).Average(of):P1}");
+        return "Of the output bits that an intervention changes, these are as predicted: "
+            + $"{Changed(InterventionKind.Write)} after writing a variable, {Changed(InterventionKind.Erase)} after "
+            + $"erasing, {Changed(InterventionKind.Swap)} after swapping two; ignoring interventions would give 0 %. "
+            + $"Of all bits it is {All(i => i.Accuracy)}, and {All(i => i.IgnoredAccuracy)} by ignoring them.";
     }
 
     /// <summary>Interventions in analysis.json.</summary>
@@ -245,6 +293,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 ["other"] = i.Other == 0 ? null : i.Other,
                 ["accuracy"] = ToJson(i.Accuracy),
                 ["affected_accuracy"] = ToJson(i.AffectedAccuracy),
+                ["ignored_accuracy"] = ToJson(i.IgnoredAccuracy),
             }
         );
 
@@ -342,7 +391,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                         .. analysis.Interventions.Select(i => new Intervention(
                             i.Kind.ToString().ToLowerInvariant(),
                             i.Variable == 0 ? null : i.Variable,
-                            i.Accuracy
+                            i.Kind == InterventionKind.None ? i.Accuracy : i.AffectedAccuracy
                         )),
                     ],
             Participation = analysis.Memories?.Participation(),
