@@ -41,6 +41,38 @@ public class InterventionsTests
         Assert.That(VariableInterventions.MeanAccuracy(results), Is.EqualTo(1));
     }
 
+    [Test]
+    public void TheFloorIsThatOfANetworkThatIgnoresInterventions()
+    {
+        using var scope = NewDisposeScope();
+        var task = LinearBinding.RepeatCopy(5, 3);
+        using var circuit = new Circuit(task, BindingTasks.RandomBasis(32, 15, seed: 2));
+        using var memories = VariableMemories.Find(circuit.ToWeights(), task);
+        var results = VariableInterventions.Measure(circuit, task, memories);
+        // Each variable is one of s outputs. Erased, all its bits are wrong where the network goes on as before;
+        // written at random, half of them.
+        double share = 1.0 / task.S;
+        double Floor(InterventionKind kind) => results.Where(r => r.Kind == kind).Average(r => r.IgnoredAccuracy);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Floor(InterventionKind.None), Is.EqualTo(1));
+            Assert.That(Floor(InterventionKind.Erase), Is.EqualTo(1 - share).Within(1e-12));
+            Assert.That(Floor(InterventionKind.Write), Is.EqualTo(1 - share / 2).Within(0.02));
+            Assert.That(VariableInterventions.MeanAffectedAccuracy(results), Is.EqualTo(1));
+        }
+    }
+
+    [Test]
+    public void TheCircuitBeatsTheNullOfItsSpectrum()
+    {
+        using var scope = NewDisposeScope();
+        var task = LinearBinding.Named("t2");
+        using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 2));
+        using var analysis = NetworkAnalysis.Of(circuit.ToWeights(), task, new() { TestSequences = 16 });
+        Assert.That(analysis.PhiErrorNull, Is.GreaterThan(0.05));
+        Assert.That(analysis.Memories!.PhiError, Is.LessThan(1e-6));
+    }
+
     // Through a basis that is not the network's its answers are not those predicted.
     [Test]
     public void AWrongBasisIsFoundOut()

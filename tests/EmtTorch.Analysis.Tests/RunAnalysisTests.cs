@@ -124,6 +124,21 @@ public sealed class RunAnalysisTests : InTemporaryFolder
         }
     }
 
+    [Test]
+    public void NothingIsSaidOfANetworkThatCannotDoItsTask()
+    {
+        var configuration = ConfigurationFile.Parse(Small, [$"out={Folder}", "name=untrained", "training.steps=1"]);
+        new TrainingRun(configuration, RunFolder.Of(configuration), Logger.None).Train();
+        using var network = Load(RunFolder.Of(configuration).Path);
+        var analysis = RunAnalysis.Of(network, Quick);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(analysis.Lines, Has.Count.EqualTo(1));
+            Assert.That(analysis.Lines[0], Does.StartWith("It does not do the task"));
+            Assert.That(analysis.Findings, Does.ContainKey("eigenvalues_learned"), "the numbers are there");
+        }
+    }
+
     private string Run => Path.Combine(Folder, "small", "seed-1");
 
     private string Checkpoint(int step) => Path.Combine(Run, "checkpoints", $"step-{step:D8}.safetensors");
