@@ -105,7 +105,7 @@ internal sealed class TorchTransformer : IDisposable
 
     /// <summary>One training step; returns the loss before it.</summary>
     /// <param name="input">Tokens (B, T).</param>
-    /// <param name="target">Answers (B, T), −1 where none is asked for... as TokenBatch has them.</param>
+    /// <param name="target">Answers (B, T).</param>
     /// <param name="ignored">What stands where no answer is asked for.</param>
     /// <param name="largestNorm">Gradients are clipped to this.</param>
     public Tensor Step(Tensor input, Tensor target, long ignored, double largestNorm)

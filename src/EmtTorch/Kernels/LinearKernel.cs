@@ -40,6 +40,9 @@ internal static unsafe class LinearKernel
 {
     private const int RowsOfItem = 2048;
 
+    // The most numbers in all items' parts of dW.
+    private const long MostOfParts = 1 << 24;
+
     // With fewer rows or columns most of a tile would be empty, or a call would take longer than its arithmetic.
     private const int FewestRows = 64,
         FewestOutputs = 16;
@@ -58,6 +61,13 @@ internal static unsafe class LinearKernel
             && (bias is null ? FusedTensors.Served(x, weights) : FusedTensors.Served(x, weights, bias));
     }
 
+    // By sizes alone. Each item has a part as large as W.
+    private static int Items(in LinearCall call)
+    {
+        long most = Math.Max(1, MostOfParts / ((long)call.Inputs * call.Outputs));
+        return (int)Math.Min(most, (call.Rows + RowsOfItem - 1) / RowsOfItem);
+    }
+
     /// <summary>Computes y, or the gradients.</summary>
     public static void Run(ScalarType dtype, in LinearCall call, bool back)
     {
@@ -74,21 +84,27 @@ internal static unsafe class LinearKernel
             where W : struct
             where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            var rows = new LinearRows<S, V, T>(call, (call.Rows + RowsOfItem - 1) / RowsOfItem, back);
-            SliceWorkers.Run(
-                rows.Items,
-                SliceWorkers.Threads,
-                (_, item) =>
-                {
-                    if (rows.Back)
-                        rows.Backward(item);
-                    else
-                        rows.Forward(item);
-                }
-            );
-            if (back)
-                rows.AddParts();
-            rows.Free();
+            var rows = new LinearRows<S, V, T>(call, Items(call), back);
+            try
+            {
+                SliceWorkers.Run(
+                    rows.Items,
+                    SliceWorkers.Threads,
+                    (_, item) =>
+                    {
+                        if (rows.Back)
+                            rows.Backward(item);
+                        else
+                            rows.Forward(item);
+                    }
+                );
+                if (back)
+                    rows.AddParts();
+            }
+            finally
+            {
+                rows.Free();
+            }
         }
     }
 }
