@@ -235,7 +235,8 @@ internal sealed class Compare(Arguments arguments)
             Training steps a second of transformers with episodic memory, float32, with data, loss, clipping and Adam.
             The peer is the same network by TorchSharp's own modules, with scaled_dot_product_attention and chunks in
             operators; from the same weights both have the same losses. Each side at its best number of threads; medians
-            of rounds in turn. GF/s are those of the projections alone.
+            of rounds in turn. GF/s are those of the projections alone. "Pages given back" is without the setting by which
+            this project's programs keep the memory of freed tensors, as TorchSharp runs by itself.
             """,
             [
                 new("network", "network"),
@@ -247,6 +248,8 @@ internal sealed class Compare(Arguments arguments)
                 new("torch_threads", "threads", "0"),
                 new("ratio", "ratio", "0.00"),
                 new("gflops", "GF/s", "0"),
+                new("emttorch_given_back", "EmtTorch, pages given back", "0.00"),
+                new("torch_given_back", "TorchSharp, pages given back", "0.00"),
             ]
         )
         {
@@ -256,14 +259,19 @@ internal sealed class Compare(Arguments arguments)
         table.Begin();
         foreach (string network in arguments.Words("network", [.. TransformerSteps.Networks.Keys]))
         {
-            var byThreads = new Dictionary<int, List<TransformerRates>>();
+            Dictionary<int, List<TransformerRates>> byThreads = [],
+                givenBack = [];
             ForEachProcess(threads =>
             {
-                if (!byThreads.TryGetValue(threads, out var all))
-                    byThreads[threads] = all = [];
-                all.Add(
-                    Child.Measure<TransformerRates>(["transformer-rates", .. Common(threads), "--network", network])
-                );
+                void Add(Dictionary<int, List<TransformerRates>> to, Dictionary<string, string?>? environment)
+                {
+                    if (!to.TryGetValue(threads, out var all))
+                        to[threads] = all = [];
+                    string[] command = ["transformer-rates", .. Common(threads), "--network", network];
+                    all.Add(Child.Measure<TransformerRates>(command, environment));
+                }
+                Add(byThreads, null);
+                Add(givenBack, new() { ["GLIBC_TUNABLES"] = "glibc.malloc.perturb=0" }); // its default
             });
             var (ours, ourThreads) = Best(byThreads, r => r.EmtTorch);
             var (theirs, theirThreads) = Best(byThreads, r => r.Torch);
@@ -282,6 +290,8 @@ internal sealed class Compare(Arguments arguments)
                     ["torch_threads"] = theirThreads,
                     ["ratio"] = ours / theirs,
                     ["gflops"] = ours * products / 1e9,
+                    ["emttorch_given_back"] = Best(givenBack, r => r.EmtTorch).Rate,
+                    ["torch_given_back"] = Best(givenBack, r => r.Torch).Rate,
                 }
             );
         }

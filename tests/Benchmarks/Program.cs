@@ -20,7 +20,7 @@
 //                                     microseconds of each phase of a training step, the kernel's of the first thread;
 // the clock itself is some 50
 //                                     of them, most of it in "rest"
-//   Benchmarks phases --network "segment recall|associative recall|language" [--seconds S]
+//   Benchmarks phases --network "segment recall|associative recall|copy" [--seconds S]
 //                                     milliseconds of each part of a transformer's step, its products and their rate
 //   Benchmarks calls                  nanoseconds for one small operator call, forward and with its backward
 //   Benchmarks matmul [--threads N] [--size N]       the rate of one large float32 matrix product

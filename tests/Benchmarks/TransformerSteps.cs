@@ -34,7 +34,7 @@ internal static class TransformerSteps
             """,
             128
         ),
-        ["language"] = (
+        ["copy"] = (
             """
             { "task": { "copy": { "symbols": 64 } },
               "model": { "type": "episodic_transformer", "hidden_size": 256, "layers": 4, "heads": 8,

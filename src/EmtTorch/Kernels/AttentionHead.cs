@@ -117,7 +117,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
             for (int r = 0; r < count; r++)
             {
                 Scale(_rows + r * _row, _scale);
-                RotateBack(_rows + r * _row, first + r, Projected(_c.OfProjected, first + r, 0));
+                Rotate(_rows + r * _row, first + r, Projected(_c.OfProjected, first + r, 0), -T.One);
             }
         }
         StoreKeys();
@@ -297,9 +297,9 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
         for (int t = 0; t < _c.Tokens; t++)
         {
             T* q = _q + t * _row;
-            Rotate(Projected(_c.Projected, t, 0), t, q);
+            Rotate(Projected(_c.Projected, t, 0), t, q, T.One);
             Scale(q, _scale);
-            Rotate(Projected(_c.Projected, t, 1), t, _k + (_c.Past + t) * _row);
+            Rotate(Projected(_c.Projected, t, 1), t, _k + (_c.Past + t) * _row, T.One);
             Copy(Projected(_c.Projected, t, 2), _v + (_c.Past + t) * _row);
         }
         SetAcross(_k, _kAcross);
@@ -351,7 +351,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
             }
             else
             {
-                RotateBack(ofK, j - _c.Past, Projected(_c.OfProjected, j - _c.Past, 1));
+                Rotate(ofK, j - _c.Past, Projected(_c.OfProjected, j - _c.Past, 1), -T.One);
                 Copy(ofV, Projected(_c.OfProjected, j - _c.Past, 2));
             }
         }
@@ -363,52 +363,30 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
             Copy(rows + (_keyCount - _c.Kept + j) * _row, Kept(kept, _c.Kept, j));
     }
 
-    /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by the token's angles.</summary>
-    private void Rotate(T* from, int token, T* to)
+    /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by the token's angles, or back: ±1.</summary>
+    private void Rotate(T* from, int token, T* to, T direction)
     {
         int half = _c.Size / 2,
             i = 0;
         T* cos = (T*)_c.Cos + (nint)token * half;
         T* sin = (T*)_c.Sin + (nint)token * half;
+        W sign = N.All(direction);
         for (; i + N.Count <= half; i += N.Count)
         {
             W a = N.Load(from + i),
                 b = N.Load(from + half + i),
                 c = N.Load(cos + i),
-                s = N.Load(sin + i);
+                s = N.Multiply(sign, N.Load(sin + i));
             N.Store(N.Subtract(N.Multiply(a, c), N.Multiply(b, s)), to + i);
             N.Store(N.MultiplyAdd(b, c, N.Multiply(a, s)), to + half + i);
         }
         for (; i < half; i++)
         {
             T a = from[i],
-                b = from[half + i];
-            to[i] = a * cos[i] - b * sin[i];
-            to[half + i] = b * cos[i] + a * sin[i];
-        }
-    }
-
-    private void RotateBack(T* from, int token, T* to)
-    {
-        int half = _c.Size / 2,
-            i = 0;
-        T* cos = (T*)_c.Cos + (nint)token * half;
-        T* sin = (T*)_c.Sin + (nint)token * half;
-        for (; i + N.Count <= half; i += N.Count)
-        {
-            W a = N.Load(from + i),
-                b = N.Load(from + half + i),
-                c = N.Load(cos + i),
-                s = N.Load(sin + i);
-            N.Store(N.MultiplyAdd(a, c, N.Multiply(b, s)), to + i);
-            N.Store(N.Subtract(N.Multiply(b, c), N.Multiply(a, s)), to + half + i);
-        }
-        for (; i < half; i++)
-        {
-            T a = from[i],
-                b = from[half + i];
-            to[i] = a * cos[i] + b * sin[i];
-            to[half + i] = b * cos[i] - a * sin[i];
+                b = from[half + i],
+                s = direction * sin[i];
+            to[i] = a * cos[i] - b * s;
+            to[half + i] = b * cos[i] + a * s;
         }
     }
 

@@ -59,6 +59,10 @@ internal static unsafe class AttentionKernel
     // The largest d_h. Beyond it a thread's scratch memory would be hundreds of MB.
     private const long MostColumns = 1024;
 
+    // Backward's scratch memory has at most so many rows of numbers for a token, each padded to a tile's width.
+    private const long ScratchNumbers = 10,
+        MostWidth = 32;
+
     /// <summary>Whether the kernel serves these projections and these past keys.</summary>
     public static bool Fits(Tensor projected, Tensor pastKeys, long heads)
     {
@@ -66,7 +70,7 @@ internal static unsafe class AttentionKernel
         return size is > 0 and <= MostColumns
             && size % 2 == 0
             && projected.numel() > 0
-            && (pastKeys.shape[2] + projected.shape[1]) * size * 8 <= int.MaxValue / 8
+            && (pastKeys.shape[2] + projected.shape[1]) * Math.Max(size, MostWidth) * ScratchNumbers <= int.MaxValue / 8
             && FusedTensors.Served(projected, pastKeys);
     }
 
@@ -105,8 +109,7 @@ internal static unsafe class AttentionKernel
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         SliceWorkers.Run(
             call.Batch * call.Heads,
-            SliceWorkers.Threads,
-            (_, item) =>
+            item =>
             {
                 var head = new AttentionHead<S, V, N, W, T>(call, item, back);
                 if (back)

@@ -113,8 +113,7 @@ internal static unsafe class ContextDriftKernel
             var (c, backwards) = (call, back);
             SliceWorkers.Run(
                 c.Batch,
-                SliceWorkers.Threads,
-                (_, item) =>
+                item =>
                 {
                     if (backwards)
                         Backward<S, V, T>(c, item);

@@ -132,43 +132,24 @@ internal static unsafe class FastWeightKernel
     /// <summary>
     /// Computes r, F_T and the states that <see cref="Gradients"/> needs. <see cref="Fits"/> must hold.
     /// </summary>
-    /// <param name="arguments">q, k, v, β, γ and F_0, as for `FastWeights.Scan` (Memory).</param>
+    /// <param name="arguments">q, k, v, β, γ and F_0, as for `FastWeights.Scan` (Memory). In place of q, k and v also
+    /// all three side by side, as they are projected, [q, k, v] (B, T, 3d); then q and k are brought to length
+    /// 1.</param>
     /// <param name="delta">Whether by the delta rule.</param>
     /// <param name="chunk">The most tokens in a chunk.</param>
+    /// <returns>r is (B, heads, T, d_v), or (B, T, d).</returns>
     public static FastWeightResult Forward(IReadOnlyList<Tensor> arguments, bool delta, long chunk)
     {
         using var scope = NewDisposeScope();
         Tensor[] given = [.. arguments.Select(t => t.contiguous())];
-        var (call, read) = (Call(given, delta, chunk), empty_like(given[2]));
-        call.Read = TokenRows.Of(read);
-        return Finish(call, read, given);
-    }
-
-    /// <summary>
-    /// The same from q, k and v side by side, as they are projected; q and k are brought to length 1.
-    /// </summary>
-    /// <param name="arguments">[q, k, v] (B, T, 3d), β (B, heads, T), γ (heads), F_0 (B, heads, d_k, d_k).</param>
-    /// <param name="delta">As above.</param>
-    /// <param name="chunk">As above.</param>
-    /// <returns>r (B, T, d), F_T and the kept states.</returns>
-    public static FastWeightResult ForwardProjected(IReadOnlyList<Tensor> arguments, bool delta, long chunk)
-    {
-        using var scope = NewDisposeScope();
-        Tensor[] given = [.. arguments.Select(t => t.contiguous())];
-        long[] shape = given[0].shape;
-        var (call, read) = (
-            ProjectedCall(given, delta, chunk),
-            empty([shape[0], shape[1], shape[2] / 3], dtype: given[0].dtype)
-        );
-        call.Read = TokenRows.Of(read, call.Heads, 1, 0);
-        return Finish(call, read, given);
-    }
-
-    private static FastWeightResult Finish(FastWeightCall call, Tensor read, Tensor[] given)
-    {
-        var state = given[^1];
-        Tensor after = empty_like(state),
+        var call = Call(given, tokens: given.Length - 3, delta, chunk);
+        Tensor state = given[^1],
+            read = call.Unit
+                ? empty([call.Batch, call.Tokens, call.Heads * call.ValueSize], dtype: state.dtype)
+                : empty_like(given[2]),
+            after = empty_like(state),
             kept = empty([call.Batch, call.Heads, call.Parts, call.KeySize, call.ValueSize], dtype: state.dtype);
+        call.Read = Rows([read], call.Heads, parts: 1)[0];
         call.State = FusedTensors.Memory(state);
         call.After = FusedTensors.Memory(after);
         call.Kept = FusedTensors.Memory(kept);
@@ -177,8 +158,8 @@ internal static unsafe class FastWeightKernel
         return new(read.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope(), kept.MoveToOuterDisposeScope());
     }
 
-    /// <summary>Computes the gradients in q, k, v, β, γ (null if not wanted) and F_0.</summary>
-    /// <param name="saved">q, k, v, β, γ and the kept states.</param>
+    /// <summary>Computes the gradients in q, k and v (or [q, k, v]), β, γ (null if not wanted) and F_0.</summary>
+    /// <param name="saved">q, k, v (or [q, k, v]), β, γ and the kept states.</param>
     /// <param name="ofRead">The gradient in r.</param>
     /// <param name="ofAfter">The gradient in F_T.</param>
     /// <param name="delta">As in <see cref="Forward"/>.</param>
@@ -195,56 +176,16 @@ internal static unsafe class FastWeightKernel
     {
         using var scope = NewDisposeScope();
         Tensor[] given = [.. saved.Append(ofRead).Append(ofAfter).Select(t => t.contiguous())];
-        var call = Call(given, delta, chunk);
-        call.OfRead = TokenRows.Of(given[6]);
-        Tensor[] found = [empty_like(given[0]), empty_like(given[1]), empty_like(given[2])];
-        call.OfQ = TokenRows.Of(found[0]);
-        call.OfK = TokenRows.Of(found[1]);
-        call.OfV = TokenRows.Of(found[2]);
-        return FinishGradients(call, found, given[3], given[5], given[7], given, wantsDecay);
-    }
-
-    /// <summary>Computes the gradients in [q, k, v], β, γ (null if not wanted) and F_0.</summary>
-    /// <param name="saved">[q, k, v], β, γ and the kept states.</param>
-    /// <param name="ofRead">The gradient in r.</param>
-    /// <param name="ofAfter">The gradient in F_T.</param>
-    /// <param name="delta">As in <see cref="Forward"/>.</param>
-    /// <param name="chunk">As in <see cref="Forward"/>.</param>
-    /// <param name="wantsDecay">Whether γ's gradient is wanted.</param>
-    public static Tensor[] ProjectedGradients(
-        IEnumerable<Tensor> saved,
-        Tensor ofRead,
-        Tensor ofAfter,
-        bool delta,
-        long chunk,
-        bool wantsDecay
-    )
-    {
-        using var scope = NewDisposeScope();
-        Tensor[] given = [.. saved.Append(ofRead).Append(ofAfter).Select(t => t.contiguous())];
-        var call = ProjectedCall(given, delta, chunk);
-        call.OfRead = TokenRows.Of(given[4], call.Heads, 1, 0);
-        var found = empty_like(given[0]);
-        call.OfQ = TokenRows.Of(found, call.Heads, 3, 0);
-        call.OfK = TokenRows.Of(found, call.Heads, 3, 1);
-        call.OfV = TokenRows.Of(found, call.Heads, 3, 2);
-        return FinishGradients(call, [found], given[1], given[3], given[5], given, wantsDecay);
-    }
-
-    private static Tensor[] FinishGradients(
-        FastWeightCall call,
-        Tensor[] ofTokens,
-        Tensor strength,
-        Tensor kept,
-        Tensor ofAfter,
-        Tensor[] given,
-        bool wantsDecay
-    )
-    {
-        Tensor ofStrength = empty_like(strength),
-            ofState = empty_like(ofAfter);
-        call.Kept = FusedTensors.Memory(kept);
-        call.OfAfter = FusedTensors.Memory(ofAfter);
+        int tokens = given.Length - 5;
+        var call = Call(given, tokens, delta, chunk);
+        Tensor[] ofTokens = [.. given[..tokens].Select(t => empty_like(t))];
+        Tensor ofStrength = empty_like(given[tokens]),
+            ofState = empty_like(given[^1]);
+        var rows = Rows(ofTokens, call.Heads, parts: 3);
+        (call.OfQ, call.OfK, call.OfV) = (rows[0], rows[1], rows[2]);
+        call.OfRead = Rows([given[^2]], call.Heads, parts: 1)[0];
+        call.Kept = FusedTensors.Memory(given[^3]);
+        call.OfAfter = FusedTensors.Memory(given[^1]);
         call.OfStrength = FusedTensors.Memory(ofStrength);
         call.OfState = FusedTensors.Memory(ofState);
         double[] each = new double[call.Batch * call.Heads],
@@ -252,12 +193,12 @@ internal static unsafe class FastWeightKernel
         fixed (double* memory = each)
         {
             call.OfDecay = wantsDecay ? memory : null;
-            Run(ofAfter.dtype, new(call, back: true));
+            Run(ofState.dtype, new(call, back: true));
         }
         for (int i = 0; i < each.Length; i++)
             decays[i % call.Heads] += each[i];
         GC.KeepAlive(given);
-        Tensor?[] found = [.. ofTokens, ofStrength, wantsDecay ? tensor(decays, dtype: ofAfter.dtype) : null, ofState];
+        Tensor?[] found = [.. ofTokens, ofStrength, wantsDecay ? tensor(decays, dtype: ofState.dtype) : null, ofState];
         return [.. found.Select(t => t?.MoveToOuterDisposeScope()!)];
     }
 
@@ -272,48 +213,40 @@ internal static unsafe class FastWeightKernel
         return (size, Math.Max(1, (keys * values + numbers - 1) / numbers));
     }
 
-    private static FastWeightCall Call(Tensor[] tensors, bool delta, long chunk)
+    private static FastWeightCall Call(Tensor[] given, int tokens, bool delta, long chunk)
     {
-        long[] shape = tensors[0].shape;
-        var call = Call(shape[0], shape[1], shape[2], shape[3], tensors[2].shape[3], chunk);
-        call.Delta = delta;
-        call.Q = TokenRows.Of(tensors[0]);
-        call.K = TokenRows.Of(tensors[1]);
-        call.V = TokenRows.Of(tensors[2]);
-        call.Strength = FusedTensors.Memory(tensors[3]);
-        call.Decay = FusedTensors.Memory(tensors[4]);
-        return call;
-    }
-
-    private static FastWeightCall ProjectedCall(Tensor[] tensors, bool delta, long chunk)
-    {
-        long[] shape = tensors[0].shape;
-        long heads = tensors[2].shape[0],
-            size = shape[2] / 3 / heads;
-        var call = Call(shape[0], heads, shape[1], size, size, chunk);
-        (call.Delta, call.Unit) = (delta, true);
-        call.Q = TokenRows.Of(tensors[0], heads, 3, 0);
-        call.K = TokenRows.Of(tensors[0], heads, 3, 1);
-        call.V = TokenRows.Of(tensors[0], heads, 3, 2);
-        call.Strength = FusedTensors.Memory(tensors[1]);
-        call.Decay = FusedTensors.Memory(tensors[2]);
-        return call;
-    }
-
-    private static FastWeightCall Call(long batch, long heads, long tokens, long keys, long values, long chunk)
-    {
-        var (size, stride) = Sizes(tokens, keys, values, chunk);
+        bool projected = tokens == 1;
+        Tensor strength = given[tokens],
+            decay = given[tokens + 1];
+        long[] shape = strength.shape; // (B, heads, T)
+        long keys = projected ? given[0].shape[2] / 3 / shape[1] : given[0].shape[3],
+            values = projected ? keys : given[2].shape[3];
+        var (size, stride) = Sizes(shape[2], keys, values, chunk);
+        var rows = Rows(given[..tokens], shape[1], parts: 3);
         return new()
         {
-            Batch = (int)batch,
-            Heads = (int)heads,
-            Tokens = (int)tokens,
+            Batch = (int)shape[0],
+            Heads = (int)shape[1],
+            Tokens = (int)shape[2],
             KeySize = (int)keys,
             ValueSize = (int)values,
             Size = (int)size,
             Stride = (int)stride,
+            Delta = delta,
+            Unit = projected,
+            Q = rows[0],
+            K = rows[1],
+            V = rows[2],
+            Strength = FusedTensors.Memory(strength),
+            Decay = FusedTensors.Memory(decay),
         };
     }
+
+    /// <summary>The rows of tensors (B, heads, T, columns), or of the parts of one (B, T, parts · d).</summary>
+    private static TokenRows[] Rows(Tensor[] tensors, long heads, int parts) =>
+        tensors[0].dim() == 4
+            ? [.. tensors.Select(t => TokenRows.Of(t))]
+            : [.. Enumerable.Range(0, parts).Select(part => TokenRows.Of(tensors[0], heads, parts, part))];
 
     private static void Run(ScalarType dtype, Work work) => Simd.Run(Simd.Path, dtype, ref work);
 
@@ -340,8 +273,7 @@ internal static unsafe class FastWeightKernel
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         SliceWorkers.Run(
             call.Batch * call.Heads,
-            SliceWorkers.Threads,
-            (_, item) =>
+            item =>
             {
                 var head = new FastWeightHead<S, V, T>(call, item, back);
                 if (back)

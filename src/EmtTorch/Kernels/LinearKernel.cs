@@ -89,8 +89,7 @@ internal static unsafe class LinearKernel
             {
                 SliceWorkers.Run(
                     rows.Items,
-                    SliceWorkers.Threads,
-                    (_, item) =>
+                    item =>
                     {
                         if (rows.Back)
                             rows.Backward(item);

@@ -63,7 +63,7 @@ internal static class SliceWorkers
     private static int s_threads;
 
     /// <summary>
-    /// The number of threads for a kernel that this thread calls: Torch's, unless <see cref="AloneWith"/> says another.
+    /// The number of threads for a kernel that this thread calls: Torch's, unless <see cref="WithKernelThreads"/> says another.
     /// </summary>
     public static int Threads => s_threads > 0 ? s_threads : get_num_threads();
 
@@ -71,7 +71,7 @@ internal static class SliceWorkers
     /// Does a work in which kernels use a number of threads, and Torch's operators one: their sums over a tensor depend
     /// on it.
     /// </summary>
-    public static void AloneWith(int threads, Action work)
+    public static void WithKernelThreads(int threads, Action work)
     {
         var (before, torchs) = (s_threads, get_num_threads());
         try
@@ -86,6 +86,12 @@ internal static class SliceWorkers
             set_num_threads(torchs);
         }
     }
+
+    /// <summary>Does all items of a kernel on <see cref="Threads"/>, and returns when they are done.</summary>
+    /// <param name="items">The number of items.</param>
+    /// <param name="work">Does an item, given its number, from 0.</param>
+    /// <exception cref="InvalidOperationException">An item threw the inner exception.</exception>
+    public static void Run(int items, Action<int> work) => Run(items, Threads, (_, item) => work(item));
 
     /// <summary>Does all items, and returns when they are done.</summary>
     /// <param name="items">The number of items.</param>

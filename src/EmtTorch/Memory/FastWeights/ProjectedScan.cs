@@ -23,7 +23,7 @@ internal sealed class ProjectedScan : TorchFunction<ProjectedScan>
         Tensor[] tensors = [.. arguments[..4].Cast<Tensor>()];
         bool delta = (bool)arguments[4];
         ctx.save_data("delta", delta);
-        var found = FastWeightKernel.ForwardProjected(tensors, delta, Chunk);
+        var found = FastWeightKernel.Forward(tensors, delta, Chunk);
         ctx.save_for_backward([.. tensors[..3], found.Kept]);
         return [found.Read, found.After];
     }
@@ -42,7 +42,7 @@ internal sealed class ProjectedScan : TorchFunction<ProjectedScan>
         var ofState = OrZeros(ofResults[1], [states[0], states[1], states[3], states[4]], projected);
         return
         [
-            .. FastWeightKernel.ProjectedGradients(
+            .. FastWeightKernel.Gradients(
                 saved,
                 ofRead,
                 ofState,

@@ -306,7 +306,7 @@ internal sealed class TokenLearner : Learner
             work(0);
             return;
         }
-        SliceWorkers.AloneWith(
+        SliceWorkers.WithKernelThreads(
             slices == 1 ? threads : 1,
             () =>
                 SliceWorkers.Run(
