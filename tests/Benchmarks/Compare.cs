@@ -235,8 +235,8 @@ internal sealed class Compare(Arguments arguments)
             Training steps a second of transformers with episodic memory, float32, with data, loss, clipping and Adam.
             The peer is the same network by TorchSharp's own modules, with scaled_dot_product_attention and chunks in
             operators; from the same weights both have the same losses. Each side at its best number of threads; medians
-            of rounds in turn. GF/s are those of the projections alone. "Pages given back" is without the setting by which
-            this project's programs keep the memory of freed tensors, as TorchSharp runs by itself.
+            of rounds in turn. GF/s are those of the projections alone. "Pages given back" is without the setting by
+            which this project's programs keep the memory of freed tensors, as TorchSharp runs by itself.
             """,
             [
                 new("network", "network"),

@@ -275,8 +275,9 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 "P1"
             );
         return "Of the output bits that should change after an intervention, these do as the circuit says: "
-            + $"{Changed(InterventionKind.Write)} after a variable was written, {Changed(InterventionKind.Erase)} after "
-            + $"one was erased, {Changed(InterventionKind.Swap)} after two were swapped (0 % if interventions are ignored).";
+            + $"{Changed(InterventionKind.Write)} after a variable was written, "
+            + $"{Changed(InterventionKind.Erase)} after one was erased, "
+            + $"{Changed(InterventionKind.Swap)} after two were swapped (0 % if interventions are ignored).";
     }
 
     /// <summary>Interventions in analysis.json.</summary>

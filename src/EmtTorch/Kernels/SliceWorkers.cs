@@ -63,7 +63,8 @@ internal static class SliceWorkers
     private static int s_threads;
 
     /// <summary>
-    /// The number of threads for a kernel that this thread calls: Torch's, unless <see cref="WithKernelThreads"/> says another.
+    /// The number of threads for a kernel that this thread calls: Torch's, unless <see cref="WithKernelThreads"/> says
+    /// another.
     /// </summary>
     public static int Threads => s_threads > 0 ? s_threads : get_num_threads();
 

@@ -83,7 +83,8 @@ internal static partial class NativeTorch
 
     /// <summary>
     /// Lets the C library keep the memory of freed tensors for the next ones. By default it gives blocks over 128 KB
-    /// back at once, and each tensor begins with fresh pages that the kernel has to clear. Does nothing for another C library, and where the environment sets the same limits.
+    /// back at once, and each tensor begins with fresh pages that the kernel has to clear. Does nothing for another C
+    /// library, and where the environment sets the same limits.
     /// </summary>
     private static void KeepFreedMemory()
     {
