@@ -150,7 +150,25 @@ public sealed class ContinualTable
             )),
         ];
         var heading = $"\n## The strength of {group.Key}, by seed {Sequence.SweepSeed}\n\n";
-        return heading + Table.Markdown(columns, group);
+        return heading + Table.Markdown(columns, group) + (EdgeOf(group) is { } edge ? $"\n{edge}\n" : "");
+    }
+
+    /// <summary>
+    /// A sentence that the best strength of a group is the edge of its grid, with the figure of the one beside it.
+    /// Null: it lies inside, or is not known yet.
+    /// </summary>
+    internal string? EdgeOf(IEnumerable<ContinualMethod> group)
+    {
+        var sorted = group.OrderBy(m => m.Strength).ToList();
+        if (sorted.Count < 2 || Choose(sorted) is not { } best || (best != sorted[0] && best != sorted[^1]))
+            return null;
+        var (which, beyond, beside) =
+            best == sorted[0] ? ("smallest", "smaller", sorted[1]) : ("largest", "larger", sorted[^2]);
+        string Average(ContinualMethod method) =>
+            NumberText.Fixed(Find(method, Sequence.SweepSeed)!.Average, "0.000");
+        return $"The best strength, {Number(best.Strength)}, is the edge of its grid: the {which} that was tried, with "
+            + $"an average accuracy of {Average(best)} after {Average(beside)} at {Number(beside.Strength)}. "
+            + $"A {beyond} one may be better.";
     }
 
     /// <summary>A method's mean R, with the accuracy at random weights above it; empty for joint.</summary>
@@ -254,6 +272,7 @@ public sealed class ContinualTable
                 Sequence.Seeds,
                 Sequence.SweepSeed,
                 Chosen = Groups.Select(g => Choose(g)?.Name),
+                AtTheEdge = Groups.Where(g => EdgeOf(g) is not null).Select(g => g.Key),
                 Runs = _entries.Select(e =>
                 {
                     var run = new Dictionary<string, object?>
