@@ -136,7 +136,7 @@ internal sealed partial class RecordedNumbers(string folder)
         [
             .. Number()
                 .Matches(text)
-                .Select(m => m.Value.Replace("−", "-").Replace(",", "", StringComparison.Ordinal)),
+                .Select(m => m.Value.Replace("−", "-").Replace(",", "", StringComparison.Ordinal).ToLowerInvariant()),
         ];
 
     private static List<double> Evaluate(string what, string file, List<Dictionary<string, string>> records)
@@ -153,13 +153,15 @@ internal sealed partial class RecordedNumbers(string folder)
             key = factor == 1 ? key : key[..^4];
             if (!records.All(r => r.ContainsKey(key)))
                 throw new AssertionException($"{file} has no {key}");
-            var values = records.Select(r => r[key]).Where(v => v.Any(char.IsDigit)).Select(Value).ToList();
-            numbers.AddRange((values.Count == 0 ? values : Ruled(ruled ? words[0] : "", values)).Select(v => v * factor));
+            var values = records
+                .SelectMany(r => Numbers(r[key]))
+                .Select(n => double.Parse(n, CultureInfo.InvariantCulture))
+                .ToList();
+            if (values.Count > 0)
+                numbers.AddRange(Ruled(ruled ? words[0] : "", values).Select(v => v * factor));
         }
         return numbers;
     }
-
-    private static double Value(string text) => double.Parse(Numbers(text)[0], CultureInfo.InvariantCulture);
 
     private static IEnumerable<double> Ruled(string rule, List<double> values)
     {
@@ -241,13 +243,13 @@ internal sealed partial class RecordedNumbers(string folder)
         return record;
     }
 
-    private static string[] Cells(string line) => [.. line.Trim('|', ' ').Split('|').Select(c => c.Trim())];
+    private static string[] Cells(string line) => [.. line.Trim()[1..].TrimEnd('|').Split('|').Select(c => c.Trim())];
 
     private static string[] Fields(string line) =>
         [.. Field().Matches(line).Select(m => m.Groups[1].Value.Trim('"').Replace("\"\"", "\"", StringComparison.Ordinal))];
 
     /// <summary>A number; the minus is the typographic one, or stands where none is a hyphen.</summary>
-    [GeneratedRegex(@"(?<![\w.])(−|-(?=\d))?\d[\d,]*(?<!,)(\.\d+)?(e-?\d+)?(?![\w])")]
+    [GeneratedRegex(@"(?<![\w.])(−|-(?=\d))?\d[\d,]*(?<!,)(\.\d+)?([eE]-?\d+)?(?![\w])")]
     private static partial Regex Number();
 
     [GeneratedRegex(@"<!--\s*=\s*([^>]+?)\sof\s(\S+)(?:\swhere\s([^>]+?))?\s*-->")]
