@@ -19,12 +19,14 @@ namespace EmtTorch.Trainer.Tests;
 /// It reaches 0.999&lt;!-- = mean accuracy_best of results/table.csv where memory=delta --&gt; in the end.
 /// </code>
 /// Where rows and columns both choose records, a column goes on with `where KEY=VALUE`, and a row `-` is passed over.
-/// Rules are each (if none is named), mean, sd, median, min, max and range; `KEY*100` is a percentage. The file may be
-/// CSV, lines of JSON, an array in JSON (`table.json#runs`) or the tables of a Markdown file, whose headings are keys.
-/// A number is right if it is what the file's number rounds to.
+/// Rules are each (if none is named), first (of several numbers in a cell), mean, sd, median, min, max and range;
+/// `KEY*100` is a percentage, and `KEY=VALUE*` a beginning. The file may be CSV, lines of JSON, an array in JSON
+/// (`table.json#runs`), the tables of a Markdown file, whose headings are keys, or all JSON files of a folder that end
+/// alike (`*.analysis.json`, with the key file). A number is right if it is what the file's number rounds to.
 /// </summary>
 internal sealed partial class RecordedNumbers(string folder)
 {
+    private static readonly string[] Rules = ["mean", "sd", "median", "min", "max", "range", "first"];
     private static readonly char[] Blanks = [' ', '\n'];
     private readonly Dictionary<string, List<Dictionary<string, string>>> _files = [];
 
@@ -147,14 +149,14 @@ internal sealed partial class RecordedNumbers(string folder)
         foreach (var part in what.Split("; "))
         {
             var words = part.Split(' ', 2);
-            bool ruled = words.Length == 2 && words[0] is "mean" or "sd" or "median" or "min" or "max" or "range";
+            bool ruled = words.Length == 2 && Rules.Contains(words[0]);
             var key = ruled ? words[1] : part;
             double factor = key.EndsWith("*100", StringComparison.Ordinal) ? 100 : 1;
             key = factor == 1 ? key : key[..^4];
             if (!records.All(r => r.ContainsKey(key)))
                 throw new AssertionException($"{file} has no {key}");
             var values = records
-                .SelectMany(r => Numbers(r[key]))
+                .SelectMany(r => Numbers(r[key]).Take(words[0] == "first" ? 1 : int.MaxValue))
                 .Select(n => double.Parse(n, CultureInfo.InvariantCulture))
                 .ToList();
             if (values.Count > 0)
@@ -187,11 +189,22 @@ internal sealed partial class RecordedNumbers(string folder)
         if (!_files.TryGetValue(file, out var all))
             _files[file] = all = [.. Read(file)];
         var conditions = where.Split(" & ", StringSplitOptions.RemoveEmptyEntries).Select(c => c.Split('=', 2)).ToList();
-        return [.. all.Where(r => conditions.All(c => r.TryGetValue(c[0], out var v) && v == c[1]))];
+        return [.. all.Where(r => conditions.All(c => r.TryGetValue(c[0], out var v) && Is(v, c[1])))];
     }
+
+    /// <summary>Whether a value is what is asked for, or begins with it if that ends in `*`.</summary>
+    private static bool Is(string value, string asked) =>
+        asked.EndsWith('*') ? value.StartsWith(asked[..^1], StringComparison.Ordinal) : value == asked;
 
     private IEnumerable<Dictionary<string, string>> Read(string file)
     {
+        if (Path.GetFileName(file).StartsWith('*'))
+        {
+            return Directory
+                .GetFiles(Path.Combine(folder, Path.GetDirectoryName(file)!), Path.GetFileName(file))
+                .Order(StringComparer.Ordinal)
+                .Select(f => Flat(JsonNode.Parse(File.ReadAllText(f)), Path.GetFileName(f)));
+        }
         var parts = file.Split('#');
         var text = File.ReadAllText(Path.Combine(folder, parts[0]));
         var lines = text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
@@ -200,7 +213,7 @@ internal sealed partial class RecordedNumbers(string folder)
             var node = JsonNode.Parse(text);
             foreach (var key in parts[1].Split('.'))
                 node = node![key];
-            return (node as JsonArray ?? [node!.DeepClone()]).Select(Flat);
+            return (node as JsonArray ?? [node!.DeepClone()]).Select(n => Flat(n));
         }
         return Path.GetExtension(file) switch
         {
@@ -227,15 +240,16 @@ internal sealed partial class RecordedNumbers(string folder)
         }
     }
 
-    private static Dictionary<string, string> Flat(JsonNode? node)
+    private static Dictionary<string, string> Flat(JsonNode? node, string file = "")
     {
-        var record = new Dictionary<string, string>();
+        var record = new Dictionary<string, string> { ["file"] = file };
         void Add(string key, JsonNode? value)
         {
-            if (value is JsonObject inner)
-                inner.ToList().ForEach(p => Add(key.Length == 0 ? p.Key : $"{key}.{p.Key}", p.Value));
+            string Under(string inner) => key.Length == 0 ? inner : $"{key}.{inner}";
+            if (value is JsonObject members)
+                members.ToList().ForEach(p => Add(Under(p.Key), p.Value));
             else if (value is JsonArray list)
-                list.Index().ToList().ForEach(p => Add($"{key}.{p.Index}", p.Item));
+                list.Index().ToList().ForEach(p => Add(Under($"{p.Index}"), p.Item));
             else
                 record[key] = value?.ToString() ?? "";
         }

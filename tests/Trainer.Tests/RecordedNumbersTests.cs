@@ -24,7 +24,9 @@ public sealed class RecordedNumbersTests : InTemporaryFolder
     {
         File.WriteAllText(Path.Combine(Folder, "t.csv"), "form,seed,x,y\na,1,0.9904,3\na,2,0.9696,\n\"b, c\",1,0.5,7\n");
         File.WriteAllText(Path.Combine(Folder, "t.json"), """{ "runs": [ { "form": "a", "final": [1, 0.25] } ] }""");
-        File.WriteAllText(Path.Combine(Folder, "t.md"), "| form | x |\n|:--|--:|\n| a | 99.00 % |\n");
+        File.WriteAllText(Path.Combine(Folder, "t.md"), "| form | x |\n|:--|--:|\n| a | 99.00 % (98) |\n");
+        foreach (int seed in (int[])[1, 2])
+            File.WriteAllText(Path.Combine(Folder, $"a-{seed}.one.json"), $$"""{ "x": { "y": {{seed}}.5 } }""");
         return new RecordedNumbers(Folder).Problems(text, strict: true);
     }
 
@@ -38,7 +40,9 @@ public sealed class RecordedNumbersTests : InTemporaryFolder
     [TestCase("0.5", "t.csv\nrows: form=b, c & seed=1\nx, seeds 1, 2: x")]
     [TestCase("–", "t.csv\nrows: form=a & seed=2\nx, seeds 1, 2: y")]
     [TestCase("0.3", "t.json#runs\nrows: form=a\nx, seeds 1, 2: final.1")]
-    [TestCase("99.0 %", "t.md\nrows: form=a\nx, seeds 1, 2: x")]
+    [TestCase("99.0 %", "t.md\nrows: form=a\nx, seeds 1, 2: first x")]
+    [TestCase("99.0 % (98)", "t.md\nrows: form=a\nx, seeds 1, 2: x")]
+    [TestCase("1.5, 2.5", "*.one.json\nrows: file=a-*\nx, seeds 1, 2: x.y")]
     public void ARightTablePasses(string cells, string record) =>
         Assert.That(Problems(Table(cells, record)), Is.Empty);
 
