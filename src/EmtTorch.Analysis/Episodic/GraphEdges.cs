@@ -38,6 +38,12 @@ internal static class GraphEdges
                 readings[block - 1] = Of(a, block, task, input, target) with
                 {
                     Gates = gated ? GatesOf(a, task, kinds) : [],
+                    SpreadNull = gated
+                        ? GateSpread.MeasureNull(
+                            kinds.SelectMany(row => row),
+                            Matrices.Rows(a.Written).SelectMany(row => row)
+                        )
+                        : null,
                 };
         }
         try
@@ -65,7 +71,10 @@ internal static class GraphEdges
         long questions = 0,
             kept = 0,
             linked = 0;
-        double read = 0;
+        double read = 0,
+            keptByChance = 0,
+            linkedByChance = 0,
+            readByChance = 0;
         var example = new ExampleGraph([], [], []);
         for (int b = 0; b < input.shape[0]; b++)
         {
@@ -80,9 +89,14 @@ internal static class GraphEdges
                 int next = bound.Pairs.ToList().FindIndex(p => p.Key == first.Value);
                 int from = Array.IndexOf(origins, first.At),
                     to = next < 0 ? -1 : Array.IndexOf(origins, bound.Pairs[next].At);
+                double nodes = origins.Count(o => o >= 0),
+                    tokens = m * activity.Interval;
+                keptByChance += nodes > 1 ? nodes * (nodes - 1) / (tokens * (tokens - 1)) : 0;
                 if (from >= 0 && to >= 0)
                 {
                     kept++;
+                    linkedByChance += 1 / (nodes - 1);
+                    readByChance += 1 / nodes;
                     read += activity.Weights[b][question.At][from].ToDouble();
                     var others = Enumerable.Range(0, origins.Length).Where(j => j != from && j != to);
                     if (others.All(j => edges[from][to] > edges[from][j]))
@@ -103,7 +117,12 @@ internal static class GraphEdges
             example.Facts,
             example.Edges,
             example.Chains
-        );
+        )
+        {
+            KeptNull = Share(keptByChance, questions),
+            LinkedNull = Share(linkedByChance, kept),
+            ReadNull = Share(readByChance, kept),
+        };
     }
 
     /// <summary>The facts among the nodes at one question, the edges between them, and which of these join a
