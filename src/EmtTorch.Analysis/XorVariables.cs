@@ -26,7 +26,9 @@ public sealed record SuperpositionResult(
     double AffectedAccuracy
 )
 {
-    /// <summary>The null of the superposition: the share that a fit to the contents of other sequences explains.</summary>
+    /// <summary>
+    /// The null of the superposition: the share that a fit to the contents of other sequences explains.
+    /// </summary>
     public double SuperpositionNull { get; init; } = double.NaN;
 
     /// <summary>The null of <see cref="AffectedAccuracy"/>, as in <see cref="InterventionResult"/>.</summary>
@@ -294,9 +296,9 @@ public sealed class XorVariables
         string Signs(IEnumerable<LinearReading> readings) =>
             Percent(readings.Select(r => r.SignRight).DefaultIfEmpty(double.NaN).Min());
         string Describe(string what, SuperpositionResult r) =>
-            $"{what} are {Percent(r.Superposition)} of its state ({Percent(r.SuperpositionNull)} with another sequence's "
-            + $"contents); after they are changed {Percent(r.AffectedAccuracy)} of the bits that change are as predicted "
-            + $"({Percent(r.AffectedNull)} if the state is moved as far in random directions).";
+            $"{what} are {Percent(r.Superposition)} of its state ({Percent(r.SuperpositionNull)} with another "
+            + $"sequence's contents); after they are changed {Percent(r.AffectedAccuracy)} of the bits that change are "
+            + $"as predicted ({Percent(r.AffectedNull)} if the state is moved as far in random directions).";
         List<string> lines =
         [
             $"It continues the task with {Percent(Accuracy, "P2")} of output bits right; read off linearly, its {s} "
@@ -370,28 +372,33 @@ public sealed class XorVariables
         );
         var outputs = network.ReadOut(after.narrow(0, 1, horizon)).ge(0).chunk(2 * plan.Count, 1);
         var predicted = plan.Select(p => Task.Continue(p.History.transpose(0, 1), horizon).ge(0)).ToList();
+        return Compare(plan, outputs, predicted);
+    }
+
+    /// <param name="plan">The changes; the first is none.</param>
+    /// <param name="outputs">The signs of the outputs (horizon, B, d) after each, then after each null.</param>
+    /// <param name="predicted">The signs that the circuit predicts after each.</param>
+    private static SuperpositionResult Compare(List<Change> plan, Tensor[] outputs, List<Tensor> predicted)
+    {
         var results = new List<InterventionResult>();
         double right = 0,
             count = 0,
             random = 0;
         for (int i = 0; i < plan.Count; i++)
         {
-            var agree = outputs[i].eq(predicted[i]).to_type(ScalarType.Float64);
             var affected = predicted[i].ne(predicted[0]).to_type(ScalarType.Float64);
-            double some = Matrices.Values((agree * affected).sum())[0],
-                all = Matrices.Values(affected.sum())[0],
-                turned =
-                    Matrices.Values(
-                        (outputs[plan.Count + i].eq(predicted[i]).to_type(ScalarType.Float64) * affected).sum()
-                    )[0];
-            (right, count, random) = (right + some, count + all, random + turned);
+            double Right(Tensor output) => Matrices.Values((output.eq(predicted[i]) * affected).sum())[0];
+            double own = Right(outputs[i]),
+                turned = Right(outputs[plan.Count + i]),
+                all = Matrices.Values(affected.sum())[0];
+            (right, count, random) = (right + own, count + all, random + turned);
             results.Add(
                 new(
                     plan[i].Kind,
                     plan[i].Variable,
                     plan[i].Other,
-                    Matrices.Values(agree.mean())[0],
-                    some / all,
+                    Mean(outputs[i].eq(predicted[i])),
+                    own / all,
                     1 - Matrices.Values(affected.mean())[0]
                 )
                 {

@@ -71,10 +71,8 @@ internal static class GraphEdges
         long questions = 0,
             kept = 0,
             linked = 0;
-        double read = 0,
-            keptByChance = 0,
-            linkedByChance = 0,
-            readByChance = 0;
+        double read = 0;
+        var chance = new Chance();
         var example = new ExampleGraph([], [], []);
         for (int b = 0; b < input.shape[0]; b++)
         {
@@ -89,14 +87,10 @@ internal static class GraphEdges
                 int next = bound.Pairs.ToList().FindIndex(p => p.Key == first.Value);
                 int from = Array.IndexOf(origins, first.At),
                     to = next < 0 ? -1 : Array.IndexOf(origins, bound.Pairs[next].At);
-                double nodes = origins.Count(o => o >= 0),
-                    tokens = m * activity.Interval;
-                keptByChance += nodes > 1 ? nodes * (nodes - 1) / (tokens * (tokens - 1)) : 0;
+                chance.Add(origins.Count(o => o >= 0), m * activity.Interval, from >= 0 && to >= 0);
                 if (from >= 0 && to >= 0)
                 {
                     kept++;
-                    linkedByChance += 1 / (nodes - 1);
-                    readByChance += 1 / nodes;
                     read += activity.Weights[b][question.At][from].ToDouble();
                     var others = Enumerable.Range(0, origins.Length).Where(j => j != from && j != to);
                     if (others.All(j => edges[from][to] > edges[from][j]))
@@ -119,10 +113,33 @@ internal static class GraphEdges
             example.Chains
         )
         {
-            KeptNull = Share(keptByChance, questions),
-            LinkedNull = Share(linkedByChance, kept),
-            ReadNull = Share(readByChance, kept),
+            KeptNull = Share(chance.Kept, questions),
+            LinkedNull = Share(chance.Linked, kept),
+            ReadNull = Share(chance.Read, kept),
         };
+    }
+
+    /// <summary>Sums of what nodes, edges and reads drawn at random would give.</summary>
+    private sealed class Chance
+    {
+        public double Kept { get; private set; }
+
+        public double Linked { get; private set; }
+
+        public double Read { get; private set; }
+
+        /// <param name="nodes">How many nodes there are.</param>
+        /// <param name="tokens">How many tokens they are drawn from.</param>
+        /// <param name="kept">Whether both facts are nodes.</param>
+        public void Add(double nodes, double tokens, bool kept)
+        {
+            if (nodes > 1)
+                Kept += nodes * (nodes - 1) / (tokens * (tokens - 1));
+            if (!kept)
+                return;
+            Linked += 1 / (nodes - 1);
+            Read += 1 / nodes;
+        }
     }
 
     /// <summary>The facts among the nodes at one question, the edges between them, and which of these join a

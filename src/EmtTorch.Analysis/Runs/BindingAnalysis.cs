@@ -70,12 +70,12 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             {
                 null => null,
                 { Error: { } error } => Invariant(
-                    $"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad off "
+                    $"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad "
                 )
                     + (
                         chance?.IsBeatenBy(spectrum) == true
-                            ? Invariant($"on average ({chance.Error:F5} at random angles).")
-                            : "on average, no nearer than eigenvalues at random angles."
+                            ? Invariant($"off on average ({chance.Error:F5} at random angles).")
+                            : "off on average, no nearer than eigenvalues at random angles."
                     ),
                 _ => $"Its spectrum is not the circuit's: it has {spectrum.CountLearned} persistent eigenvalues, and "
                     + $"theory has {spectrum.CountTheory}{CyclesFound(cycles, chance)}.",
@@ -321,8 +321,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             + $"{Changed(InterventionKind.Write)} after a variable was written, "
             + $"{Changed(InterventionKind.Erase)} after one was erased, "
             + $"{Changed(InterventionKind.Swap)} after two were swapped (0 % if interventions are ignored, "
-            + $"{NumberText.Fixed(VariableInterventions.MeanAffectedNull(interventions), "P1")} if the state is moved as "
-            + "far in random directions).";
+            + $"{NumberText.Fixed(VariableInterventions.MeanAffectedNull(interventions), "P1")} if the state is moved "
+            + "as far in random directions).";
     }
 
     /// <summary>Interventions in analysis.json.</summary>
@@ -423,6 +423,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 ? Spread(decomposition, analysis.Memories!, task.S * task.D)
                 : null,
             Spectrum = analysis.Spectrum,
+            SpectrumNull = analysis.SpectrumNull,
             Examples =
                 network.Weights.WhyUnusable() is null && network.Weights.Dimension == task.D
                     ?
@@ -431,17 +432,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                         Show(analysis, "random ±1", Random(task)),
                     ]
                     : null,
-            Interventions =
-                analysis.Interventions.Count == 0
-                    ? null
-                    :
-                    [
-                        .. analysis.Interventions.Select(i => new Intervention(
-                            i.Kind.ToString().ToLowerInvariant(),
-                            i.Variable == 0 ? null : i.Variable,
-                            i.Kind == InterventionKind.None ? i.Accuracy : i.AffectedAccuracy
-                        )),
-                    ],
+            Interventions = analysis.Interventions.Count == 0 ? null : [.. Intervention.From(analysis.Interventions)],
             Participation = analysis.Memories?.Participation(),
             Groundings =
             [

@@ -193,8 +193,11 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
                 best is null || (best.Share is not null && !(best.Asked > best.AskedNull))
                     ? null
                     : Invariant(
-                        $"At questions {100 * best.Asked:F1} % of what block {best.Block}{OfHead(heads, best.Head)} reads "
-                    ) + Invariant($"comes from the asked pair and {100 * best.Others:F1} % from the others{first}."),
+                        $"At questions {100 * best.Asked:F1} % of what block {best.Block}{OfHead(heads, best.Head)} "
+                    )
+                        + Invariant(
+                            $"reads comes from the asked pair and {100 * best.Others:F1} % from the others{first}."
+                        ),
             Data = ToJson(
                 analysis.Reads,
                 r => new JsonObject
