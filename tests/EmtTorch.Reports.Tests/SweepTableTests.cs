@@ -627,6 +627,42 @@ public sealed class SweepTableTests : InTemporaryFolder
     }
 
     [Test]
+    public void NumbersFromListsOfAnAnalysisAreInTheCsvFile()
+    {
+        var analysis = """
+            {
+              "distance": [{ "horizon": 8, "accuracy": 0.75 }, { "horizon": 64, "accuracy": 0.5 }],
+              "capacity": [{ "pairs": 16, "accuracy": 0.25 }],
+              "gate": [{ "kinds": { "key_asked": { "gate": 0.125 } } }, { "kinds": { "key_asked": { "gate": 1 } } }],
+              "reads": [{ "from_asked_pair": 0.375 }, { "from_asked_pair": 0.625 }, { "from_asked_pair": null }],
+              "graph": [{ "both_facts_kept": 0.875, "strongest_edge_right": null }],
+              "cycles_error": 0.001, "spectrum_learned": [[3, 4], [0, -1.5]]
+            }
+            """;
+        Transformer(16, 1, 0.5, 1.5, analysis: JsonNode.Parse(analysis)!.AsObject());
+        Transformer(16, 2, 0.7, 0.5);
+        var lines = SweepTableText.Csv(Read()).Split('\n').Select(l => l.Split(',')).ToList();
+        var record = lines[0].Zip(lines[1]).ToDictionary(p => p.First, p => p.Second);
+        string[] keys =
+        [
+            "accuracy_at_8",
+            "accuracy_at_64",
+            "accuracy_of_16",
+            "gate_key_asked",
+            "from_asked_pair",
+            "both_facts_kept",
+            "strongest_edge_right",
+            "cycles_error",
+            "smallest_eigenvalue",
+        ];
+        Assert.That(
+            keys.Select(k => record[k]),
+            Is.EqualTo(new[] { "0.75", "0.5", "0.25", "0.125", "0.625", "0.875", "", "0.001", "1.5" })
+        );
+        Assert.That(lines[2], Has.Length.EqualTo(lines[0].Length), "a run without has empty fields");
+    }
+
+    [Test]
     public void TransformersHaveAccuracyWithItsIntervalAndLossAndNoCircuits()
     {
         Transformer(16, 1, 0.5, 1.5, analysis: new() { ["reads_right"] = 0.25, ["state_bytes_end"] = 1024 });

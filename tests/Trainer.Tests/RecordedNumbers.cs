@@ -104,8 +104,9 @@ internal sealed partial class RecordedNumbers(string folder)
                 {
                     var where = string.Join(" & ", what[1..].Prepend(filter));
                     var difference =
-                        column < 0 ? "there is no such column"
-                        : Difference(Numbers(row[column]), Evaluate(what[0], file, Select(file, where)));
+                        column < 0
+                            ? "there is no such column"
+                            : Difference(Numbers(row[column]), Evaluate(what[0], file, Select(file, where)));
                     if (difference is not null)
                         yield return $"{title}, {where} in {file}: {difference}";
                 }
@@ -172,9 +173,7 @@ internal sealed partial class RecordedNumbers(string folder)
         return rule switch
         {
             "mean" => [mean],
-            "sd" => values.Count < 2
-                ? []
-                : [Math.Sqrt(values.Sum(v => (v - mean) * (v - mean)) / (values.Count - 1))],
+            "sd" => values.Count < 2 ? [] : [Math.Sqrt(values.Sum(v => (v - mean) * (v - mean)) / (values.Count - 1))],
             "median" => [(sorted[(values.Count - 1) / 2] + sorted[values.Count / 2]) / 2],
             "min" => [sorted[0]],
             "max" => [sorted[^1]],
@@ -188,7 +187,10 @@ internal sealed partial class RecordedNumbers(string folder)
     {
         if (!_files.TryGetValue(file, out var all))
             _files[file] = all = [.. Read(file)];
-        var conditions = where.Split(" & ", StringSplitOptions.RemoveEmptyEntries).Select(c => c.Split('=', 2)).ToList();
+        var conditions = where
+            .Split(" & ", StringSplitOptions.RemoveEmptyEntries)
+            .Select(c => c.Split('=', 2))
+            .ToList();
         return [.. all.Where(r => conditions.All(c => r.TryGetValue(c[0], out var v) && Is(v, c[1])))];
     }
 
@@ -260,7 +262,11 @@ internal sealed partial class RecordedNumbers(string folder)
     private static string[] Cells(string line) => [.. line.Trim()[1..].TrimEnd('|').Split('|').Select(c => c.Trim())];
 
     private static string[] Fields(string line) =>
-        [.. Field().Matches(line).Select(m => m.Groups[1].Value.Trim('"').Replace("\"\"", "\"", StringComparison.Ordinal))];
+        [
+            .. Field()
+                .Matches(line)
+                .Select(m => m.Groups[1].Value.Trim('"').Replace("\"\"", "\"", StringComparison.Ordinal)),
+        ];
 
     /// <summary>A number; the minus is the typographic one, or stands where none is a hyphen.</summary>
     [GeneratedRegex(@"(?<![\w.])(−|-(?=\d))?\d[\d,]*(?<!,)(\.\d+)?([eE]-?\d+)?(?![\w])")]

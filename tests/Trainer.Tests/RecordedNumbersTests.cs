@@ -22,7 +22,10 @@ public sealed class RecordedNumbersTests : InTemporaryFolder
 
     private IEnumerable<string> Problems(string text)
     {
-        File.WriteAllText(Path.Combine(Folder, "t.csv"), "form,seed,x,y\na,1,0.9904,3\na,2,0.9696,\n\"b, c\",1,0.5,7\n");
+        File.WriteAllText(
+            Path.Combine(Folder, "t.csv"),
+            "form,seed,x,y\na,1,0.9904,3\na,2,0.9696,\n\"b, c\",1,0.5,7\n"
+        );
         File.WriteAllText(Path.Combine(Folder, "t.json"), """{ "runs": [ { "form": "a", "final": [1, 0.25] } ] }""");
         File.WriteAllText(Path.Combine(Folder, "t.md"), "| form | x |\n|:--|--:|\n| a | 99.00 % (98) |\n");
         foreach (int seed in (int[])[1, 2])
@@ -43,13 +46,20 @@ public sealed class RecordedNumbersTests : InTemporaryFolder
     [TestCase("99.0 %", "t.md\nrows: form=a\nx, seeds 1, 2: first x")]
     [TestCase("99.0 % (98)", "t.md\nrows: form=a\nx, seeds 1, 2: x")]
     [TestCase("1.5, 2.5", "*.one.json\nrows: file=a-*\nx, seeds 1, 2: x.y")]
-    public void ARightTablePasses(string cells, string record) =>
-        Assert.That(Problems(Table(cells, record)), Is.Empty);
+    public void ARightTablePasses(string cells, string record) => Assert.That(Problems(Table(cells, record)), Is.Empty);
 
-    [TestCase("0.990 0.971", "t.csv\nrows: form=a\nx, seeds 1, 2: x", "found 0.990 0.971; the record has 0.9904 0.9696")]
+    [TestCase(
+        "0.990 0.971",
+        "t.csv\nrows: form=a\nx, seeds 1, 2: x",
+        "found 0.990 0.971; the record has 0.9904 0.9696"
+    )]
     [TestCase("0.990", "t.csv\nrows: form=a\nx, seeds 1, 2: x", "found 0.990; the record has 0.9904 0.9696")]
     [TestCase("0.990 0.970", "t.csv\nrows: form=a\nz: x", "there is no such column")]
-    [TestCase("0.990 0.970", "t.csv\nrows: form=a | form=b\nx, seeds 1, 2: x", "1 rows, of which t.csv is said to have 2")]
+    [TestCase(
+        "0.990 0.970",
+        "t.csv\nrows: form=a | form=b\nx, seeds 1, 2: x",
+        "1 rows, of which t.csv is said to have 2"
+    )]
     [TestCase("0.990 0.970", "t.csv\nrows: form=a", "the column x, seeds 1, 2 names no record")]
     public void AWrongTableIsFound(string cells, string record, string problem) =>
         Assert.That(Problems(Table(cells, record)), Has.Some.Contains(problem));

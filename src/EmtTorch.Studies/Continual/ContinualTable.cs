@@ -75,9 +75,11 @@ public sealed class ContinualTable
         )
         {
             Memories = new Dictionary<string, double>(
-                run.Folder(run.Stages - 1).ReadMetrics().LastOrDefault(m => m.TestAccuracy is not null)?.Measures?.Where(
-                    m => MemoryKeys.Contains(m.Key)
-                ) ?? []
+                run.Folder(run.Stages - 1)
+                    .ReadMetrics()
+                    .LastOrDefault(m => m.TestAccuracy is not null)
+                    ?.Measures?.Where(m => MemoryKeys.Contains(m.Key))
+                    ?? []
             ),
         };
     }
@@ -185,8 +187,7 @@ public sealed class ContinualTable
             return null;
         var (which, beyond, beside) =
             best == sorted[0] ? ("smallest", "smaller", sorted[1]) : ("largest", "larger", sorted[^2]);
-        string Average(ContinualMethod method) =>
-            NumberText.Fixed(Find(method, Sequence.SweepSeed)!.Average, "0.000");
+        string Average(ContinualMethod method) => NumberText.Fixed(Find(method, Sequence.SweepSeed)!.Average, "0.000");
         return $"The best strength, {Number(best.Strength)}, is the edge of its grid: the {which} that was tried, with "
             + $"an average accuracy of {Average(best)} after {Average(beside)} at {Number(beside.Strength)}. "
             + $"A {beyond} one may be better.";
@@ -204,7 +205,10 @@ public sealed class ContinualTable
         List<Column<Line>> columns =
         [
             new("method", line => line.Name),
-            .. MemoriesMeasured.Select(k => new Column<Line>(k.Replace('_', ' '), line => Cell(line, k)) { Left = false }),
+            .. MemoriesMeasured.Select(k => new Column<Line>(k.Replace('_', ' '), line => Cell(line, k))
+            {
+                Left = false,
+            }),
         ];
         return $"\n## What is left of the variable memories of {first}\n\n"
             + Table.Markdown(columns, lines.Where(l => l.Entries.Any(e => e.Memories.Count > 0)))
@@ -300,7 +304,9 @@ public sealed class ContinualTable
                         $"{e.Seed}",
                         e.Seed == Sequence.SweepSeed ? "1" : "0",
                         .. Figures.Select(f => f.Value(e)).Concat(Accuracies(e)).Select(Table.Exact),
-                        .. MemoriesMeasured.Select(k => Table.Exact(e.Memories.TryGetValue(k, out double v) ? v : null)),
+                        .. MemoriesMeasured.Select(k =>
+                            Table.Exact(e.Memories.TryGetValue(k, out double v) ? v : null)
+                        ),
                     ]
             ),
         ]);

@@ -52,7 +52,10 @@ public sealed class GsemmGrid
     /// <exception cref="ConfigurationException">There are problems, before anything runs.</exception>
     public static GsemmGrid Run(string path, IReadOnlyList<string> overrides, IReadOnlyList<GsemmAxis> axes)
     {
-        IEnumerable<IReadOnlyList<string>> combinations = [[]];
+        IEnumerable<IReadOnlyList<string>> combinations =
+        [
+            [],
+        ];
         foreach (var axis in axes)
         {
             combinations =
@@ -88,8 +91,6 @@ public sealed class GsemmGrid
     public string ToCsv() =>
         Table.Csv([
             [.. Axes.Select(a => a.Key), "in_order", "retrieved"],
-            .. Rows.Select(r =>
-                (string[])[.. r.Values, r.InOrder ? "1" : "0", string.Join(' ', r.Retrieved)]
-            ),
+            .. Rows.Select(r => (string[])[.. r.Values, r.InOrder ? "1" : "0", string.Join(' ', r.Retrieved)]),
         ]);
 }

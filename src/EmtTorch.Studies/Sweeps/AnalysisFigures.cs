@@ -86,13 +86,9 @@ public sealed class AnalysisFigures
         }
         if (analysis.ContainsKey("cycles_error"))
         {
-            double Magnitude(JsonNode? z) =>
-                double.Hypot(ToNumber(z?[0]) ?? double.NaN, ToNumber(z?[1]) ?? double.NaN);
+            double Magnitude(JsonNode? z) => double.Hypot(ToNumber(z?[0]) ?? double.NaN, ToNumber(z?[1]) ?? double.NaN);
             yield return new("cycles_error", ToNumber(analysis["cycles_error"]));
-            yield return new(
-                "smallest_eigenvalue",
-                List("spectrum_learned").Select(z => (double?)Magnitude(z)).Min()
-            );
+            yield return new("smallest_eigenvalue", List("spectrum_learned").Select(z => (double?)Magnitude(z)).Min());
         }
     }
 

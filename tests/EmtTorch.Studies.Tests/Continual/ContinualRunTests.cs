@@ -80,10 +80,16 @@ public sealed class ContinualRunTests : InTemporaryFolder
         );
     }
 
-    [TestCase("0.9 0.8 0.7", "The best strength, 1, is the edge of its grid: the smallest that was tried, with an "
-        + "average accuracy of 0.900 after 0.800 at 10. A smaller one may be better.")]
-    [TestCase("0.7 0.8 0.8125", "The best strength, 100, is the edge of its grid: the largest that was tried, with an "
-        + "average accuracy of 0.813 after 0.800 at 10. A larger one may be better.")]
+    [TestCase(
+        "0.9 0.8 0.7",
+        "The best strength, 1, is the edge of its grid: the smallest that was tried, with an "
+            + "average accuracy of 0.900 after 0.800 at 10. A smaller one may be better."
+    )]
+    [TestCase(
+        "0.7 0.8 0.8125",
+        "The best strength, 100, is the edge of its grid: the largest that was tried, with an "
+            + "average accuracy of 0.813 after 0.800 at 10. A larger one may be better."
+    )]
     [TestCase("0.7 0.9 0.8", null)]
     public void ABestStrengthAtTheEdgeOfItsGridIsNamed(string accuracies, string? sentence)
     {
