@@ -17,7 +17,7 @@ internal static class GsemmCommand
         var grid = Value<string[]>(
             "--grid",
             "KEY=[VALUE,…]",
-            "Only retrieve, with every combination of these values, and write NAME.csv: seed=[1,2,3]; may be given often"
+            "Only retrieve, with every combination of the values, and write NAME.csv: seed=[1,2]; may be given often"
         );
         var output = Value<string?>("--out", "FOLDER", "Where to write (default: results, beside the configuration)");
         var command = new Command(

@@ -46,6 +46,7 @@ internal sealed partial class RecordedNumbers(string folder)
             foreach (var problem in OfTable(table, Records(lines, i), strict))
                 yield return $"line {first + 1}: {problem}";
         }
+        text = Code().Replace(text, "");
         foreach (Match comment in Inline().Matches(text))
         {
             int start = text.LastIndexOf("\n\n", comment.Index, StringComparison.Ordinal) + 1;
@@ -259,7 +260,7 @@ internal sealed partial class RecordedNumbers(string folder)
         return record;
     }
 
-    private static string[] Cells(string line) => [.. line.Trim()[1..].TrimEnd('|').Split('|').Select(c => c.Trim())];
+    private static string[] Cells(string line) => [.. Bar().Split(line.Trim()[1..].TrimEnd('|')).Select(c => c.Trim())];
 
     private static string[] Fields(string line) =>
         [
@@ -274,6 +275,13 @@ internal sealed partial class RecordedNumbers(string folder)
 
     [GeneratedRegex(@"<!--\s*=\s*([^>]+?)\sof\s(\S+)(?:\swhere\s([^>]+?))?\s*-->")]
     private static partial Regex Inline();
+
+    /// <summary>What stands between two cells.</summary>
+    [GeneratedRegex(@"(?<!\\)\|")]
+    private static partial Regex Bar();
+
+    [GeneratedRegex("```.*?```|`[^`\n]*`", RegexOptions.Singleline)]
+    private static partial Regex Code();
 
     [GeneratedRegex("<!--.*?-->", RegexOptions.Singleline)]
     private static partial Regex Comment();

@@ -88,6 +88,7 @@ public sealed class RecordedNumbersTests : InTemporaryFolder
 
     [TestCase("From 0.97 to 0.99<!-- = min x; max x of t.csv where form=a -->.", 0)]
     [TestCase("From 0.96 to 0.99<!-- = min x; max x of t.csv where form=a -->.", 1)]
+    [TestCase("`0.96<!-- = x of t.csv where form=a -->` is how a comment looks.", 0)]
     [TestCase("A 7<!-- = y of t.csv where form=b, c --> and 0.51<!-- = x of t.csv where form=b, c -->.", 1)]
     public void ANumberInATextIsThatOfItsRecord(string text, int problems) =>
         Assert.That(Problems(text).Count(), Is.EqualTo(problems));

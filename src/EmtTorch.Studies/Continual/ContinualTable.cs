@@ -212,9 +212,9 @@ public sealed class ContinualTable
         ];
         return $"\n## What is left of the variable memories of {first}\n\n"
             + Table.Markdown(columns, lines.Where(l => l.Entries.Any(e => e.Memories.Count > 0)))
-            + $"\nMeans over seeds ± standard deviation, after the last stage; Ψ is of the network that had just learned "
-            + $"{first}. phi error: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖; leak: the share of their motion that leads out of them; "
-            + "intrusion: what is written into them from elsewhere; overlap of their span with what persists.\n";
+            + "\nMeans over seeds ± standard deviation, after the last stage; Ψ is of the network that had just "
+            + $"learned {first}. phi error: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖; leak: the share of their motion that leads out of "
+            + "them; intrusion: what is written into them from elsewhere; overlap of their span with what persists.\n";
     }
 
     /// <summary>A method's mean R, with the accuracy at random weights above it; empty for joint.</summary>

@@ -74,7 +74,8 @@ public sealed class ContinualRunTests : InTemporaryFolder
         }
         File.WriteAllText(
             Path.Combine(run.Folder(run.Stages - 1).Path, "metrics.jsonl"),
-            "{\"step\":1,\"test_accuracy\":1,\"measures\":{\"leak\":"
+            "{\"step\":1,\"loss\":1,\"accuracy\":1,\"horizon\":1,\"gradient_norm\":1,\"test_accuracy\":1,"
+                + "\"steps_per_second\":1,\"seconds\":1,\"measures\":{\"leak\":"
                 + (accuracy / 2).ToString(System.Globalization.CultureInfo.InvariantCulture)
                 + "}}\n"
         );
