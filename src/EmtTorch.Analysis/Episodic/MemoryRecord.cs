@@ -26,6 +26,9 @@ internal sealed record MemoryRecord(
     IReadOnlyList<Tensor> States
 )
 {
+    /// <summary>Whether r_t = F_t q_t, the source's read, and not F_{t−1}ᵀ q_t.</summary>
+    public bool ReadsAsSource { get; init; }
+
     /// <summary>Reads documents piece by piece with the state carried on, which gives the same as in one.</summary>
     /// <param name="tokens">(B, T).</param>
     /// <param name="ends">Where the pieces end, ascending, the last at T.</param>
@@ -37,12 +40,18 @@ internal sealed record MemoryRecord(
         using var scope = NewDisposeScope();
         var memories = network.Memories;
         var activities = memories.Select(_ => new List<MemoryActivity>()).ToArray();
+        var states = memories.Select(_ => new List<Tensor>()).ToArray();
+        var last = new Tensor?[memories.Count];
         // The tensors are the observer's for its call: copies are kept.
         Tensor Kept(Tensor x) => x.clone().MoveToOtherDisposeScope(scope);
         for (int i = 0; i < memories.Count; i++)
         {
-            var list = activities[i];
+            var (list, memory) = (activities[i], i);
             memories[i].Observer = a =>
+            {
+                // A block with a recurrent context reads token by token: only the state after a piece is kept.
+                last[memory]?.Dispose();
+                last[memory] = Kept(a.After);
                 list.Add(
                     a with
                     {
@@ -52,9 +61,9 @@ internal sealed record MemoryRecord(
                         Strength = Kept(a.Strength),
                         Gate = a.Gate is null ? null : Kept(a.Gate),
                         Decay = Kept(a.Decay),
-                        After = Kept(a.After),
                     }
                 );
+            };
         }
         try
         {
@@ -64,6 +73,8 @@ internal sealed record MemoryRecord(
             {
                 state = network.Read(tokens.narrow(1, from, end - from), state).State;
                 from = end;
+                for (int i = 0; i < memories.Count; i++)
+                    (states[i], last[i]) = ([.. states[i], last[i]!], null);
             }
         }
         finally
@@ -75,7 +86,7 @@ internal sealed record MemoryRecord(
             cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
         return
         [
-            .. activities.Select(pieces => new MemoryRecord(
+            .. activities.Zip(states, (pieces, after) => new MemoryRecord(
                 Joined(pieces, a => a.Queries),
                 Joined(pieces, a => a.Keys),
                 Joined(pieces, a => a.Values),
@@ -83,8 +94,11 @@ internal sealed record MemoryRecord(
                 pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!),
                 pieces[0].Decay.MoveToOuterDisposeScope(),
                 pieces[0].Rule,
-                [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]
-            )),
+                [.. after.Select(s => s.MoveToOuterDisposeScope())]
+            )
+            {
+                ReadsAsSource = pieces[0].ReadsAsSource,
+            }),
         ];
     }
 }

@@ -69,6 +69,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     {
         var (spectrum, cycles) = (analysis.Spectrum, analysis.Cycles);
         yield return SpectralError(spectrum);
+        yield return Fact("spectral_error_greedy", ToJson(spectrum?.GreedyError));
         yield return Fact("eigenvalues_theory", spectrum?.CountTheory);
         yield return Eigenvalues(spectrum) with
         {
