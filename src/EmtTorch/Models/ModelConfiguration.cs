@@ -96,9 +96,8 @@ public sealed record ModelConfiguration
     public int? FeedForwardSize { get; init; }
 
     [Description(
-        "The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: the source's H + "
-            + "FFN(H_att), without norms. The source's whole block also has heads 1, positions none and "
-            + "attention_output false."
+        "The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: H + FFN(H_att), without norms, "
+            + "which is the source's block if heads is 1, positions none and attention_output false."
     )]
     [AllowedValues("pre_norm", "seed")]
     [OnlyFor(EpisodicTransformer)]
