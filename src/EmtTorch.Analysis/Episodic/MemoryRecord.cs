@@ -86,19 +86,23 @@ internal sealed record MemoryRecord(
             cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
         return
         [
-            .. activities.Zip(states, (pieces, after) => new MemoryRecord(
-                Joined(pieces, a => a.Queries),
-                Joined(pieces, a => a.Keys),
-                Joined(pieces, a => a.Values),
-                Joined(pieces, a => a.Strength),
-                pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!),
-                pieces[0].Decay.MoveToOuterDisposeScope(),
-                pieces[0].Rule,
-                [.. after.Select(s => s.MoveToOuterDisposeScope())]
-            )
-            {
-                ReadsAsSource = pieces[0].ReadsAsSource,
-            }),
+            .. activities.Zip(
+                states,
+                (pieces, after) =>
+                    new MemoryRecord(
+                        Joined(pieces, a => a.Queries),
+                        Joined(pieces, a => a.Keys),
+                        Joined(pieces, a => a.Values),
+                        Joined(pieces, a => a.Strength),
+                        pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!),
+                        pieces[0].Decay.MoveToOuterDisposeScope(),
+                        pieces[0].Rule,
+                        [.. after.Select(s => s.MoveToOuterDisposeScope())]
+                    )
+                    {
+                        ReadsAsSource = pieces[0].ReadsAsSource,
+                    }
+            ),
         ];
     }
 }

@@ -71,8 +71,7 @@ internal static class ReadOrigins
         long rank = Rank(record);
         var asked = tensor(bound.Questions.Select(q => (long)q.At).ToArray());
         var given = record.ReadsAsSource ? record.Keys : record.Values; // what a read gives back
-        Tensor Sizes(long pair) =>
-            given[document][head * rank + pair].to(ScalarType.Float64).norm(-1, keepdim: false); // ‖v_s‖ (T)
+        Tensor Sizes(long pair) => given[document][head * rank + pair].to(ScalarType.Float64).norm(-1, keepdim: false); // ‖v_s‖ (T)
         var rows = Matrices.Rows(
             Enumerable
                 .Range(0, (int)rank)

@@ -52,11 +52,7 @@ internal sealed class CausalAttention : nn.Module
     {
         using var scope = NewDisposeScope();
         var (attended, keys, values) = Attend(Project(h), pastKeys, pastValues, span);
-        return (
-            attended.MoveToOuterDisposeScope(),
-            keys.MoveToOuterDisposeScope(),
-            values.MoveToOuterDisposeScope()
-        );
+        return (attended.MoveToOuterDisposeScope(), keys.MoveToOuterDisposeScope(), values.MoveToOuterDisposeScope());
     }
 
     /// <param name="projected">Queries, keys and values side by side (B, T, 3d).</param>

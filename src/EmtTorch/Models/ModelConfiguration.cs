@@ -350,7 +350,10 @@ public sealed record ModelConfiguration
             if (!Drift)
                 yield return new($"model.{key}", $"found {value} beside drift false; allowed: {usual}, or drift true");
             else if (key != "drift_rate" && other is not null)
-                yield return new($"model.{key}", $"found {value} beside {other}; allowed: {usual}, or fast weights alone");
+                yield return new(
+                    $"model.{key}",
+                    $"found {value} beside {other}; allowed: {usual}, or fast weights alone"
+                );
         }
         if (DriftRate == "shared" && DriftCell != "linear")
         {

@@ -54,7 +54,10 @@ internal sealed class LiteralTransformer(ModelConfiguration model, EpisodicTrans
         if (model.Drift)
         {
             string part = isLinear ? "drift" : "recurrence";
-            h = model.DriftJoin == "concatenate" ? [.. h, .. before] : Plus(h, Times($"{p}{part}.output.weight", before));
+            h =
+                model.DriftJoin == "concatenate"
+                    ? [.. h, .. before]
+                    : Plus(h, Times($"{p}{part}.output.weight", before));
             if (isLinear)
                 layer.Context = Drifted(layer, plain);
         }
@@ -90,10 +93,7 @@ internal sealed class LiteralTransformer(ModelConfiguration model, EpisodicTrans
 
     private double[] Elman(string p, double[] fed, double[] context) =>
         [
-            .. Plus(
-                    Times($"{p}recurrence.elman.weight_hh", context),
-                    Times($"{p}recurrence.elman.weight_ih", fed)
-                )
+            .. Plus(Times($"{p}recurrence.elman.weight_hh", context), Times($"{p}recurrence.elman.weight_ih", fed))
                 .Select(Math.Tanh),
         ];
 
@@ -155,7 +155,8 @@ internal sealed class LiteralTransformer(ModelConfiguration model, EpisodicTrans
                     int j = i % size % half;
                     double angle = position * Math.Pow(10_000, -(double)j / half);
                     bool isFirst = i % size < half;
-                    return a * Math.Cos(angle) + x[isFirst ? i + half : i - half] * Math.Sin(angle) * (isFirst ? -1 : 1);
+                    return a * Math.Cos(angle)
+                        + x[isFirst ? i + half : i - half] * Math.Sin(angle) * (isFirst ? -1 : 1);
                 }
             ),
         ];
@@ -202,7 +203,12 @@ internal sealed class LiteralTransformer(ModelConfiguration model, EpisodicTrans
         if (model.Read == "linear")
             return Times($"{p}output.weight", read);
         double[] powers = [.. read.Select(r => Math.Exp(r / Math.Sqrt(d)))];
-        return [.. Enumerable.Range(0, d).Select(j => powers.Select((e, i) => e * At($"{p}table", i, j)).Sum() / powers.Sum())];
+        return
+        [
+            .. Enumerable
+                .Range(0, d)
+                .Select(j => powers.Select((e, i) => e * At($"{p}table", i, j)).Sum() / powers.Sum()),
+        ];
     }
 
     private static void Add(double[] read, int from, int size, Func<int, int, double> term)
@@ -272,7 +278,13 @@ internal sealed class LiteralTransformer(ModelConfiguration model, EpisodicTrans
         for (int i = 0; i <= Steps; i++)
         {
             double t = i * width;
-            sum += Math.Exp(-t * t / 2) * (i is 0 or Steps ? 1 : i % 2 == 1 ? 4 : 2);
+            sum +=
+                Math.Exp(-t * t / 2)
+                * (
+                    i is 0 or Steps ? 1
+                    : i % 2 == 1 ? 4
+                    : 2
+                );
         }
         return x * (0.5 + sum * width / 3 / Math.Sqrt(2 * Math.PI));
     }

@@ -44,12 +44,7 @@ public sealed class SourceFormsTests
             GateInput = "plain",
             DriftRate = "shared",
         },
-        ["three numbers a head"] = Small with
-        {
-            HiddenSize = 6,
-            Positions = "none",
-            Window = 3,
-        },
+        ["three numbers a head"] = Small with { HiddenSize = 6, Positions = "none", Window = 3 },
         ["source read"] = Small with { Read = "source", Decay = true },
         ["any keys"] = Small with { UnitKeys = false, Decay = true, Window = 3 },
         ["concatenated"] = Small with { DriftJoin = "concatenate", DriftRate = "shared", Read = "softmax" },
@@ -77,7 +72,14 @@ public sealed class SourceFormsTests
     private static IEnumerable<string> Names => Forms.Keys;
 
     private static EpisodicTransformer Network(ModelConfiguration model) =>
-        Pieces.Network(Vocabulary, model, 1, "attention.output.weight", "drift.output.weight", "recurrence.output.weight");
+        Pieces.Network(
+            Vocabulary,
+            model,
+            1,
+            "attention.output.weight",
+            "drift.output.weight",
+            "recurrence.output.weight"
+        );
 
     [TestCaseSource(nameof(Names))]
     public void LogitsAreThoseOfTheEquationsTokenByToken(string form)
@@ -150,8 +152,14 @@ public sealed class SourceFormsTests
         }
     }
 
-    [TestCase(""" "heads": 3, "positions": "none" """, "model.heads: found 3; allowed: numbers that divide hidden_size, 8")]
-    [TestCase(""" "read": "source", "write": "delta", "memory_heads": 2 """, "model.read: found source beside write delta")]
+    [TestCase(
+        """ "heads": 3, "positions": "none" """,
+        "model.heads: found 3; allowed: numbers that divide hidden_size, 8"
+    )]
+    [TestCase(
+        """ "read": "source", "write": "delta", "memory_heads": 2 """,
+        "model.read: found source beside write delta"
+    )]
     [TestCase(
         """ "read": "source", "attention": false """,
         "model.read: found source, which takes attention's queries, and 1 heads beside no attention"
@@ -167,13 +175,22 @@ public sealed class SourceFormsTests
         "model.write: found full_hypernetwork for heads of 68 numbers; allowed: heads of 64 at most"
     )]
     [TestCase(""" "drift_cell": "gru", "drift": false """, "model.drift_cell: found gru beside drift false")]
-    [TestCase(""" "drift_cell": "gru", "drift_rate": "shared" """, "model.drift_rate: found shared beside drift_cell gru")]
-    [TestCase(""" "drift_join": "concatenate", "graph_nodes": 4 """, "model.drift_join: found concatenate beside graph")]
+    [TestCase(
+        """ "drift_cell": "gru", "drift_rate": "shared" """,
+        "model.drift_rate: found shared beside drift_cell gru"
+    )]
+    [TestCase(
+        """ "drift_join": "concatenate", "graph_nodes": 4 """,
+        "model.drift_join: found concatenate beside graph"
+    )]
     [TestCase(
         """ "drift_join": "concatenate", "attention": false, "memory": "none" """,
         "model.drift_join: found concatenate beside neither attention nor fast weights"
     )]
-    [TestCase(""" "drift_cell": "lstm" """, "model.drift_cell: found the text \"lstm\"; allowed: one of linear, elman, gru")]
+    [TestCase(
+        """ "drift_cell": "lstm" """,
+        "model.drift_cell: found the text \"lstm\"; allowed: one of linear, elman, gru"
+    )]
     public void WhatDoesNotGoTogetherIsRefused(string settings, string message)
     {
         string size = settings.Contains("hidden_size", StringComparison.Ordinal) ? "" : """ "hidden_size": 8, """,

@@ -202,7 +202,10 @@ public sealed class FastWeightMemory : BlockMemory
             table = new((randn(d, d, dtype: dtype) * Math.Sqrt(d)).DetachFromDisposeScope());
         if (block.Gate)
             gate = new(block, settings.Heads, _plainGate);
-        double firstRate = _rule == WriteRule.Delta ? 2 : _unitKeys ? 0 : Math.Log(3.0 * _heads / d);
+        double firstRate =
+            _rule == WriteRule.Delta ? 2
+            : _unitKeys ? 0
+            : Math.Log(3.0 * _heads / d);
         rate = new(full(_heads, firstRate, dtype: dtype));
         if (settings.Decay)
             logit_decay = new(full(_heads, 4, dtype: dtype));
@@ -250,9 +253,10 @@ public sealed class FastWeightMemory : BlockMemory
             ones_like(rate)
         );
         var empty = FirstState(strength.shape[0], k.device)[StateName];
-        var after = hypernetwork is null && full_hypernetwork is null
-            ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State
-            : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
+        var after =
+            hypernetwork is null && full_hypernetwork is null
+                ? FastWeights.Scan(q, k, v, strength, decay, empty, _rule).State
+                : LowRankWrites.Scan(q, k, v, strength, decay, empty).State;
         return after.MoveToOuterDisposeScope();
     }
 

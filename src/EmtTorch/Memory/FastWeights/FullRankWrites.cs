@@ -38,9 +38,7 @@ internal static class FullRankWrites
         long tokens = written.shape[2];
         var seen = asSource ? states : cat([state.flatten(1).unsqueeze(1), states.narrow(1, 0, tokens - 1)], 1);
         seen = seen.view(shape[0], tokens, shape[1], shape[2], shape[3]).transpose(1, 2); // (B, heads, T, d_k, d_v)
-        var read = asSource
-            ? matmul(seen, q.unsqueeze(-1)).squeeze(-1)
-            : matmul(q.unsqueeze(-2), seen).squeeze(-2);
+        var read = asSource ? matmul(seen, q.unsqueeze(-1)).squeeze(-1) : matmul(q.unsqueeze(-2), seen).squeeze(-2);
         return (read.MoveToOuterDisposeScope(), last.view(shape).MoveToOuterDisposeScope());
     }
 
