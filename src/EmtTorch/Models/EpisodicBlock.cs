@@ -136,12 +136,10 @@ internal sealed class EpisodicBlock : nn.Module
                 ? new Func<MemoryRead>?[_memories.Count]
                 : [.. _memories.Select(m => m.Memory.Begin(input, state.Memories[m.Settings.Name]))];
         if (attention is not null)
-            (added, keys, values) = attention.Attend(
-                projected ?? attention.Project(h),
-                state.Keys,
-                state.Values,
-                span!
-            );
+        {
+            projected ??= attention.Project(h);
+            (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!);
+        }
         var memories = new Dictionary<string, MemoryState>();
         foreach (var ((settings, _), read) in _memories.Zip(reads))
         {

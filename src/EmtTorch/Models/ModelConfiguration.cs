@@ -348,12 +348,16 @@ public sealed record ModelConfiguration
             if (value == usual)
                 continue;
             if (!Drift)
+            {
                 yield return new($"model.{key}", $"found {value} beside drift false; allowed: {usual}, or drift true");
+            }
             else if (key != "drift_rate" && other is not null)
+            {
                 yield return new(
                     $"model.{key}",
                     $"found {value} beside {other}; allowed: {usual}, or fast weights alone"
                 );
+            }
         }
         if (DriftRate == "shared" && DriftCell != "linear")
         {
