@@ -40,18 +40,13 @@ internal sealed record MemoryRecord(
         using var scope = NewDisposeScope();
         var memories = network.Memories;
         var activities = memories.Select(_ => new List<MemoryActivity>()).ToArray();
-        var states = memories.Select(_ => new List<Tensor>()).ToArray();
-        var last = new Tensor?[memories.Count];
+        var states = new List<EpisodicState>(); // after each piece
         // The tensors are the observer's for its call: copies are kept.
         Tensor Kept(Tensor x) => x.clone().MoveToOtherDisposeScope(scope);
         for (int i = 0; i < memories.Count; i++)
         {
-            var (list, memory) = (activities[i], i);
+            var list = activities[i];
             memories[i].Observer = a =>
-            {
-                // A block with a recurrent context reads token by token: only the state after a piece is kept.
-                last[memory]?.Dispose();
-                last[memory] = Kept(a.After);
                 list.Add(
                     a with
                     {
@@ -63,18 +58,14 @@ internal sealed record MemoryRecord(
                         Decay = Kept(a.Decay),
                     }
                 );
-            };
         }
         try
         {
-            EpisodicState? state = null;
             int from = 0;
             foreach (int end in ends)
             {
-                state = network.Read(tokens.narrow(1, from, end - from), state).State;
+                states.Add(network.Read(tokens.narrow(1, from, end - from), states.LastOrDefault()).State);
                 from = end;
-                for (int i = 0; i < memories.Count; i++)
-                    (states[i], last[i]) = ([.. states[i], last[i]!], null);
             }
         }
         finally
@@ -86,9 +77,8 @@ internal sealed record MemoryRecord(
             cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
         return
         [
-            .. activities.Zip(
-                states,
-                (pieces, after) =>
+            .. activities.Select(
+                (pieces, block) =>
                     new MemoryRecord(
                         Joined(pieces, a => a.Queries),
                         Joined(pieces, a => a.Keys),
@@ -97,7 +87,7 @@ internal sealed record MemoryRecord(
                         pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!),
                         pieces[0].Decay.MoveToOuterDisposeScope(),
                         pieces[0].Rule,
-                        [.. after.Select(s => s.MoveToOuterDisposeScope())]
+                        [.. states.Select(s => StateOf(s, block).MoveToOuterDisposeScope())]
                     )
                     {
                         ReadsAsSource = pieces[0].ReadsAsSource,
@@ -105,4 +95,7 @@ internal sealed record MemoryRecord(
             ),
         ];
     }
+
+    private static Tensor StateOf(EpisodicState state, int block) =>
+        state.Layers[block].Memories[FastWeightMemory.SettingsName][FastWeightMemory.StateName];
 }

@@ -9,8 +9,8 @@ namespace EmtTorch.Analysis.Episodic;
 /// Where reads come from. The recurrence of fast weights never mixes the columns of F, so that a read is a weighted sum
 /// of the values that were written, r_t = Σ_{s&lt;t} a_ts v_s, by either rule and with any gate
 /// and decay; and the weights a_ts are what it reads when the values are unit vectors, v_s = e_s. Nothing is fitted. Of
-/// a hypernetwork's writes each of a token's r values has a weight of its own. The source's read, F_t q_t, is a weighted
-/// sum of keys, and the token's own is among them: r_t = Σ_{s≤t} a_ts k_s.
+/// a hypernetwork's writes each of a token's r values has a weight of its own. The source's read, F_t q_t, is a
+/// weighted sum of keys, and the token's own is among them: r_t = Σ_{s≤t} a_ts k_s.
 /// </summary>
 internal static class ReadOrigins
 {
@@ -71,7 +71,7 @@ internal static class ReadOrigins
         long rank = Rank(record);
         var asked = tensor(bound.Questions.Select(q => (long)q.At).ToArray());
         var given = record.ReadsAsSource ? record.Keys : record.Values; // what a read gives back
-        Tensor Sizes(long pair) => given[document][head * rank + pair].to(ScalarType.Float64).norm(-1, keepdim: false); // ‖v_s‖ (T)
+        Tensor Sizes(long pair) => given[document][head * rank + pair].to(ScalarType.Float64).norm(-1); // ‖v_s‖ (T)
         var rows = Matrices.Rows(
             Enumerable
                 .Range(0, (int)rank)

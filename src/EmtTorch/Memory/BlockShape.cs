@@ -30,6 +30,8 @@ public sealed record BlockShape(int Width, ScalarType Dtype)
     /// <summary>The size of h̃, which the block's projections read: d, or 2 d if contexts are concatenated.</summary>
     public int HiddenWidth => Concatenates ? 2 * Width : Width;
 
-    /// <summary>The size of [h̃; c], a token with its context: that of h̃, and d more with a drifting context.</summary>
+    /// <summary>
+    /// The size of [h̃; c], a token with its context: that of h̃, and d more if there is a drifting context.
+    /// </summary>
     public int WidthWithContext => Drift ? HiddenWidth + Width : HiddenWidth;
 }

@@ -5,9 +5,9 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// A context that drifts from token to token, c_t = λ ⊙ c_{t−1} + U h_t, c_0 = 0, and joins the next token: h̃_t = h_t +
-/// W_c c_{t−1}, or [h_t; c_{t−1}] (Polyn et al.; the source's 1.3). λ in (0, 1) is learned: one for each dimension, or
-/// one for all, as in the source. The context depends on h and not on h̃, so that it is a linear scan: <see
+/// A context that drifts from token to token, c_t = λ ⊙ c_{t−1} + U h_t, c_0 = 0, and joins the next token: h̃_t = h_t
+/// + W_c c_{t−1}, or [h_t; c_{t−1}] (Polyn et al.; the source's 1.3). λ in (0, 1) is learned: one for each dimension,
+/// or one for all, as in the source. The context depends on h and not on h̃, so that it is a linear scan: <see
 /// cref="ContextDrift"/>.
 /// </summary>
 /// <remarks>

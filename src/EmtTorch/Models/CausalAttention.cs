@@ -7,9 +7,9 @@ namespace EmtTorch.Models;
 
 /// <summary>
 /// Causal multi-head attention, softmax(QKᵀ/√d_h) V W_O. Each token sees itself and the tokens before it: all of them,
-/// or those of a window. Positions are rotary (Su et al. 2021, arXiv 2104.09864): only differences of positions count, so
-/// that documents can have any length. The state is the keys and values of the tokens that can still be seen. Without
-/// rotation, without W_O and with one head it is the source's 1.1.
+/// or those of a window. Positions are rotary (Su et al. 2021, arXiv 2104.09864): only differences of positions count,
+/// so that documents can have any length. The state is the keys and values of the tokens that can still be seen.
+/// Without rotation, without W_O and with one head it is the source's 1.1.
 /// </summary>
 internal sealed class CausalAttention : nn.Module
 {
@@ -42,30 +42,17 @@ internal sealed class CausalAttention : nn.Module
     /// <summary>Projects and attends.</summary>
     /// <param name="h">h̃ (B, T, HiddenWidth).</param>
     /// <inheritdoc cref="Attend" path="/param"/>
-    /// <inheritdoc cref="Attend" path="/returns"/>
-    public (Tensor Attended, Tensor Keys, Tensor Values) forward(
-        Tensor h,
-        Tensor? pastKeys,
-        Tensor? pastValues,
-        AttentionSpan span
-    )
+    public AttentionResult forward(Tensor h, Tensor? pastKeys, Tensor? pastValues, AttentionSpan span)
     {
         using var scope = NewDisposeScope();
-        var (attended, keys, values) = Attend(Project(h), pastKeys, pastValues, span);
-        return (attended.MoveToOuterDisposeScope(), keys.MoveToOuterDisposeScope(), values.MoveToOuterDisposeScope());
+        return Attend(Project(h), pastKeys, pastValues, span).MoveToOuterDisposeScope();
     }
 
     /// <param name="projected">Queries, keys and values side by side (B, T, 3d).</param>
     /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h), or null if there are none.</param>
     /// <param name="pastValues">The values of the same tokens.</param>
     /// <param name="span">Rotations and masks for these T tokens after P.</param>
-    /// <returns>What is attended to (B, T, d), and the keys and values that later tokens can see.</returns>
-    public (Tensor Attended, Tensor Keys, Tensor Values) Attend(
-        Tensor projected,
-        Tensor? pastKeys,
-        Tensor? pastValues,
-        AttentionSpan span
-    )
+    public AttentionResult Attend(Tensor projected, Tensor? pastKeys, Tensor? pastValues, AttentionSpan span)
     {
         using var scope = NewDisposeScope();
         long batch = projected.shape[0],
@@ -92,11 +79,7 @@ internal sealed class CausalAttention : nn.Module
                     _window ?? long.MaxValue,
                     kept
                 );
-                return (
-                    Output(found[0]).MoveToOuterDisposeScope(),
-                    found[1].MoveToOuterDisposeScope(),
-                    found[2].MoveToOuterDisposeScope()
-                );
+                return new AttentionResult(Output(found[0]), found[1], found[2]).MoveToOuterDisposeScope();
             }
         }
         // 3 × (B, heads, T, d_h)
@@ -108,11 +91,21 @@ internal sealed class CausalAttention : nn.Module
             (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2)); // (B, heads, P + T, d_h)
         var attended = span.Attend(q, k, v).transpose(1, 2).reshape(batch, tokens, _width);
         // A copy: a view would keep the whole segment in memory.
-        Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone().MoveToOuterDisposeScope();
-        return (Output(attended).MoveToOuterDisposeScope(), Last(k), Last(v));
+        Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone();
+        return new AttentionResult(Output(attended), Last(k), Last(v)).MoveToOuterDisposeScope();
     }
 
     private Tensor Output(Tensor attended) => output is null ? attended : output.forward(attended);
+}
+
+/// <summary>What attention gives for T tokens.</summary>
+/// <param name="Attended">What is attended to (B, T, d).</param>
+/// <param name="Keys">The keys that later tokens can see (B, heads, kept, d_h), rotated.</param>
+/// <param name="Values">Their values.</param>
+internal sealed record AttentionResult(Tensor Attended, Tensor Keys, Tensor Values)
+{
+    public AttentionResult MoveToOuterDisposeScope() =>
+        new(Attended.MoveToOuterDisposeScope(), Keys.MoveToOuterDisposeScope(), Values.MoveToOuterDisposeScope());
 }
 
 /// <summary>

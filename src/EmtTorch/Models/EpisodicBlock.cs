@@ -97,8 +97,7 @@ internal sealed class EpisodicBlock : nn.Module
             foreach (var tensor in given.Tensors)
                 tensor.Dispose();
         }
-        foreach (var tensor in state.Tensors)
-            tensor.MoveToOuterDisposeScope();
+        state.MoveToOuterDisposeScope();
         return (cat(read, 1).MoveToOuterDisposeScope(), state);
     }
 
@@ -160,8 +159,7 @@ internal sealed class EpisodicBlock : nn.Module
             context = x.shape[1] == 0 ? state.Context!.alias() : recurrence.Next(fed.squeeze(1), state.Context!);
         var after = (x + fed).MoveToOuterDisposeScope();
         var next = new LayerState(keys, values, context) { Memories = memories };
-        foreach (var tensor in next.Tensors)
-            tensor.MoveToOuterDisposeScope();
+        next.MoveToOuterDisposeScope();
         return (after, next);
     }
 

@@ -158,7 +158,8 @@ public sealed record ModelConfiguration
     public string DriftCell { get; init; } = "linear";
 
     [Description(
-        "How the context joins the next token. add: h + W_c c; concatenate: queries, keys, values and gates read [h; c]."
+        "How the context joins the next token. add: h + W_c c; concatenate: queries, keys, values and gates read "
+            + "[h; c]."
     )]
     [AllowedValues("add", "concatenate")]
     [OnlyFor(EpisodicTransformer)]

@@ -166,7 +166,8 @@ public sealed class SourceFormsTests
     )]
     [TestCase(
         """ "memories": { "fast_weights": { "read": "source" } } """,
-        "model.memories.fast_weights.read: found source, which takes attention's queries, and 1 heads beside attention's 2"
+        "model.memories.fast_weights.read: found source, which takes attention's queries, and 1 heads beside "
+            + "attention's 2"
     )]
     [TestCase(""" "unit_keys": false, "write": "delta" """, "model.unit_keys: found false beside write delta")]
     [TestCase(""" "gate_input": "plain", "gate": false """, "model.gate_input: found plain beside gate false")]

@@ -12,9 +12,9 @@ namespace EmtTorch.Memory;
 /// </summary>
 /// <param name="Queries">q (B, heads, T, d_k), of length 1 unless attention's queries are read or keys have any
 /// length.</param>
-/// <param name="Keys">k (B, heads, T, d_k), of length 1 if unit_keys; with a hypernetwork of rank r, a (B, heads · r, T,
-/// d_k), the pairs of one head together. A hypernetwork of full rank writes the rows of its matrix as values under the
-/// keys e_i.</param>
+/// <param name="Keys">k (B, heads, T, d_k), of length 1 if unit_keys; with a hypernetwork of rank r, a (B, heads · r,
+/// T, d_k), the pairs of one head together. A hypernetwork of full rank writes the rows of its matrix as values under
+/// the keys e_i.</param>
 /// <param name="Values">v (B, heads, T, d_v), or b (B, heads · r, T, d_v).</param>
 /// <param name="Strength">β = g·η (B, heads, T): by how much each token was written.</param>
 /// <param name="Gate">g (B, heads, T), or null without a gate.</param>
@@ -79,8 +79,8 @@ public sealed record FastWeightSettings : MemorySettings
     public bool UnitKeys { get; init; } = true;
 
     [Description(
-        "What the gate reads beside the context c. in_context: h̃, the token in its context; plain: h, the block's input "
-            + "(the source's form)."
+        "What the gate reads beside the context c. in_context: h̃, the token in its context; plain: h, the block's "
+            + "input (the source's form)."
     )]
     [AllowedValues("in_context", "plain")]
     public string GateInput { get; init; } = "in_context";

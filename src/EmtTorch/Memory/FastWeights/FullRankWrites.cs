@@ -29,7 +29,8 @@ internal static class FullRankWrites
     {
         using var scope = NewDisposeScope();
         long[] shape = state.shape; // (B, heads, d_k, d_v)
-        var writes = (written * strength.unsqueeze(-1).unsqueeze(-1)).transpose(1, 2).flatten(2); // (B, T, heads d_k d_v)
+        // (B, T, heads · d_k · d_v)
+        var writes = (written * strength.unsqueeze(-1).unsqueeze(-1)).transpose(1, 2).flatten(2);
         var (states, last) = ContextDrift.Scan(
             writes,
             decay.repeat_interleave(shape[2] * shape[3], 0),
@@ -44,7 +45,8 @@ internal static class FullRankWrites
 
     /// <summary>The same writes as pairs of keys and values: row i of G under the key e_i.</summary>
     /// <param name="written">G (B, heads, T, d_k, d_v).</param>
-    /// <returns>Keys (B, heads · d_k, T, d_k) and values (B, heads · d_k, T, d_v), those of one head together.</returns>
+    /// <returns>Keys (B, heads · d_k, T, d_k) and values (B, heads · d_k, T, d_v), those of one head
+    /// together.</returns>
     public static (Tensor Keys, Tensor Values) Pairs(Tensor written)
     {
         using var scope = NewDisposeScope();

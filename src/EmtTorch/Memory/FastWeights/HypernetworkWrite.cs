@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// A small network that makes what a token writes, A(h̃) B(h̃)ᵀ of rank r. The source's 2.1 asks for G_φ(h) of any rank,
-/// which is <see cref="FullHypernetwork"/>. This one adds to the plain write k vᵀ, k = W_K h̃, v = W_V h̃:
+/// A small network that makes what a token writes, A(h̃) B(h̃)ᵀ of rank r. The source's 2.1 asks for G_φ(h) of any
+/// rank, which is <see cref="FullHypernetwork"/>. This one adds to the plain write k vᵀ, k = W_K h̃, v = W_V h̃:
 /// <code>
 /// [A'; B'] = W₂ gelu(W₁ h̃ + b₁)          a_i = (k + a'_i) / ‖k + a'_i‖          b_1 = v + b'_1,  b_i = b'_i
 /// </code>

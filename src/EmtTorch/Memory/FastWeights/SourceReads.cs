@@ -4,8 +4,8 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// Hebbian fast weights that are read as the source's 1.2 writes it: F_t = γF_{t−1} + β_t k_t v_tᵀ, and then r_t = F_t
-/// q_t = γF_{t−1} q_t + β_t k_t (v_t · q_t). The query meets values and gives back keys, and a token reads its own write.
-/// F_{t−1} q_t is what <see cref="FastWeights"/> reads of Fᵀ, with keys and values exchanged.
+/// q_t = γF_{t−1} q_t + β_t k_t (v_t · q_t). The query meets values and gives back keys, and a token reads its own
+/// write. F_{t−1} q_t is what <see cref="FastWeights"/> reads of Fᵀ, with keys and values exchanged.
 /// </summary>
 internal static class SourceReads
 {
