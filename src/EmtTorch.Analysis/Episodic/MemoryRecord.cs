@@ -43,10 +43,9 @@ internal sealed record MemoryRecord(
         var states = new List<EpisodicState>(); // after each piece
         // The tensors are the observer's for its call: copies are kept.
         Tensor Kept(Tensor x) => x.clone().MoveToOtherDisposeScope(scope);
-        for (int i = 0; i < memories.Count; i++)
+        foreach (var (memory, list) in memories.Zip(activities))
         {
-            var list = activities[i];
-            memories[i].Observer = a =>
+            memory.Observer = a =>
                 list.Add(
                     a with
                     {
