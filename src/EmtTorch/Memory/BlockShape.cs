@@ -19,6 +19,9 @@ public sealed record BlockShape(int Width, ScalarType Dtype)
     /// <summary>Whether what tokens write is gated.</summary>
     public bool Gate { get; init; }
 
+    /// <summary>Whether the block has attention.</summary>
+    public bool Attention { get; init; }
+
     /// <summary>The size of [h̃; c], a token with its context: 2 d, or d without a drifting context.</summary>
     public int WidthWithContext => Drift ? 2 * Width : Width;
 }

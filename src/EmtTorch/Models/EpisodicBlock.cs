@@ -96,34 +96,50 @@ internal sealed class EpisodicBlock : nn.Module
             x.shape[1] == 0
                 ? new Func<MemoryRead>?[_memories.Count]
                 : [.. _memories.Select(m => m.Memory.Begin(input, state.Memories[m.Settings.Name]))];
+        MemoryRead?[] found =
+        [
+            .. _memories.Zip(reads, (m, read) => m.Memory.IsSeenByAttention ? read?.Invoke() : null),
+        ];
         if (attention is not null)
-            (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!);
-        var memories = new Dictionary<string, MemoryState>();
-        foreach (var ((settings, _), read) in _memories.Zip(reads))
         {
+            var entries = found.Select(f => f?.Entries).OfType<SeenEntries>();
+            (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!, [.. entries]);
+        }
+        var memories = new Dictionary<string, MemoryState>();
+        for (int i = 0; i < reads.Length; i++)
+        {
+            var settings = _memories[i].Settings;
             var left = state.Memories[settings.Name];
-            if (read is not null)
+            if ((found[i] ??= reads[i]?.Invoke()) is { } read)
             {
-                (var own, left) = read();
-                Require.Shape(own, x.shape, settings.Name);
-                added = added is null ? own : added + own;
+                left = read.State;
+                if (read.Added is { } own)
+                {
+                    Require.Shape(own, x.shape, settings.Name);
+                    added = added is null ? own : added + own;
+                }
             }
             // The state may be the one that was given, which belongs to another dispose scope.
             memories.Add(settings.Name, left.Select(t => t.alias()));
         }
-        var after = AddFeedForward(x, h, added).MoveToOuterDisposeScope();
+        var after = AddFeedForward(x, h, added, found);
+        foreach (var read in found)
+            after = read?.Leaving?.Invoke(after) ?? after;
+        after.MoveToOuterDisposeScope();
         var next = new LayerState(keys, values, context) { Memories = memories };
         foreach (var tensor in next.Tensors)
             tensor.MoveToOuterDisposeScope();
         return (after, next);
     }
 
-    private Tensor AddFeedForward(Tensor x, Tensor h, Tensor? added)
+    private Tensor AddFeedForward(Tensor x, Tensor h, Tensor? added, IEnumerable<MemoryRead?> reads)
     {
-        if (norm2 is null)
-            return x + FeedForward(added ?? h);
-        x = added is null ? x : x + added;
-        return x + FeedForward(norm2.forward(x));
+        if (norm2 is not null && added is not null)
+            x = x + added;
+        var input = norm2 is null ? added ?? h : norm2.forward(x);
+        foreach (var further in reads.Select(r => r?.FeedForward).OfType<Func<Tensor, Tensor>>())
+            input = input + further(input);
+        return x + FeedForward(input);
     }
 
     /// <summary>W₂ gelu(W₁ x) (…, d).</summary>

@@ -172,6 +172,7 @@ public sealed record ModelConfiguration
             Autocast = Autocast is not null,
             Drift = Drift,
             Gate = Gate,
+            Attention = Attention,
         };
 
     /// <summary>
