@@ -113,8 +113,11 @@ public sealed class ConsolidationExperiment
         int most = settings.Facts.Concat(settings.Nights.SelectMany(n => n.Facts ?? [])).Max();
         if (task.Keys < most)
             return $"knows {task.Keys} keys: {most} facts need as many distinct ones";
-        if (task.BothWays || task.Distractors > 0 || task.Vocabularies > 1)
-            return "was trained with distractors, both ways, or on one of several vocabularies: facts are plain pairs";
+        if (task.BothWays || task.Distractors > 0 || task.Vocabularies > 1 || task.Persistent > 0)
+        {
+            return "was trained with distractors, both ways, with persistent pairs, or on one of several "
+                + "vocabularies: facts are plain pairs";
+        }
         if (task.SegmentLength < 2 * settings.FactsPerDocument)
         {
             return $"has segments of {task.SegmentLength} tokens: {settings.FactsPerDocument} facts in a document "

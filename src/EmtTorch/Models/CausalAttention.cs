@@ -30,6 +30,13 @@ internal sealed class CausalAttention : nn.Module
         this.KeepParameters();
     }
 
+    /// <summary>W_Q, W_K and W_V (3 d, d).</summary>
+    public TorchSharp.Modules.Parameter QueriesKeysAndValues => qkv.weight;
+
+    /// <summary>Computes W_Q h̃ (…, d), without rotation.</summary>
+    public Tensor Ask(Tensor h) =>
+        nn.functional.linear(h, qkv.weight.narrow(0, 0, h.shape[^1]), qkv.bias?.narrow(0, 0, h.shape[^1]));
+
     /// <param name="h">(B, T, d).</param>
     /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h), or null if there are none.</param>
     /// <param name="pastValues">The values of the same tokens.</param>

@@ -57,6 +57,12 @@ internal sealed class EpisodicBlock : nn.Module
     public IEnumerable<Parameter> FeedForwardWeights =>
         _feedForward.Expand.parameters().Concat(_feedForward.Contract.parameters());
 
+    /// <summary>W_Q, W_K and W_V of attention (3 d, d), or null without attention.</summary>
+    public Parameter? AttentionWeights => attention?.QueriesKeysAndValues;
+
+    /// <summary>Computes attention's W_Q h̃ (…, d), without rotation.</summary>
+    public Tensor AskAttention(Tensor h) => attention!.Ask(h);
+
     public LayerState FirstState(long batch, Device device) =>
         new(null, null, drift?.FirstState(batch, device))
         {
