@@ -32,19 +32,19 @@ internal sealed class PersistentFactsAnalysis : INetworkAnalysis
         }
         yield return new("wiped", Measure(wiped: true))
         {
-            Null = 1.0 / settings.Values,
+            Null = task.BestConstantAccuracy,
             Title = "facts without memory",
             Format = "P1",
             Meaning =
                 "the share of the facts of all documents that slow weights answer, all memory wiped; beside it "
-                + "the share of guessing",
+                + "that of one answer, always the same",
             Sentence =
-                "Its slow weights know {0:P1} of the facts that are the same in all documents; guessing has "
-                + "{1:P1}.",
+                "Its slow weights know {0:P1} of the facts that are the same in all documents; one answer to "
+                + "all of them is right in {1:P1}.",
         };
         yield return new("remembered", Measure(wiped: false))
         {
-            Null = 1.0 / settings.Values,
+            Null = task.BestConstantAccuracy,
             Title = "facts with memory",
             Format = "P1",
             Meaning = "the same after a document that tells the facts",

@@ -215,6 +215,9 @@ internal sealed class SegmentRecall : ITokenTask
         );
     }
 
+    /// <summary>The share of persistent pairs that one answer, always the same, gets right.</summary>
+    public double BestConstantAccuracy => (double)_facts.CountBy(v => v).Max(v => v.Value) / _facts.Length;
+
     /// <summary>Makes a segment that asks for each persistent pair once, in random order.</summary>
     public TokenBatch AskForFacts(long batchSize, Generator generator)
     {
