@@ -27,6 +27,9 @@ public sealed class FlipFlopStates
     /// <summary>Some trajectories in the principal components: (Drawn, Steps, components).</summary>
     internal double[][][] Trajectories { get; private init; } = [];
 
+    /// <summary>The share of output bits with the right sign, over the visited sequences.</summary>
+    public double Accuracy { get; private init; }
+
     /// <summary>The fixed points without input.</summary>
     public FixedPoints FixedPoints { get; private init; } = null!;
 
@@ -71,9 +74,10 @@ public sealed class FlipFlopStates
         var weights = network.RecurrentWeights;
         int bits = (int)network.InputWeights.shape[1];
         using var generator = new Generator(seed);
-        var input = new FlipFlop(bits, weights.dtype, CPU).Batch(Sequences, Steps, generator).Input;
-        // (T, B, H)
-        var visited = network.HiddenStates(input.to(weights.device), Steps).cpu().to_type(ScalarType.Float64);
+        var (input, target) = new FlipFlop(bits, weights.dtype, CPU).Batch(Sequences, Steps, generator);
+        var hidden = network.HiddenStates(input.to(weights.device), Steps); // (T, B, H)
+        var right = network.ReadOut(hidden).cpu().ge(0).eq(target.ge(0));
+        var visited = hidden.cpu().to_type(ScalarType.Float64);
         var found = FixedPoints.Find(network, FixedPoints.DrawStarts(visited, starts, noise, seed), options: options);
 
         var signs = ReadSigns(network, found, bits);
@@ -88,6 +92,7 @@ public sealed class FlipFlopStates
         var lines = centred.mm(axes).view(Steps, Sequences, kept).narrow(1, 0, Drawn).transpose(0, 1).contiguous();
         return new(bits)
         {
+            Accuracy = Matrices.Values(right.to_type(ScalarType.Float64).mean())[0],
             FixedPoints = found,
             Signs = signs,
             Patterns = found

@@ -70,6 +70,8 @@ public sealed class NetworkAnalysis : IDisposable
     /// <summary>A Φ error this large says that there is no circuit: it is 1 if Φ_learned is 0.</summary>
     internal const double NoCircuit = 1;
 
+    private const int PhiErrorDraws = 5;
+
     private readonly List<string> _problems = [];
 
     private NetworkAnalysis(NetworkWeights weights, LinearBinding task) => (Weights, Task) = (weights, task);
@@ -87,11 +89,14 @@ public sealed class NetworkAnalysis : IDisposable
     /// <summary>Which cycles of the circuit it has.</summary>
     public CycleComparison? Cycles { get; private set; }
 
+    /// <summary>The null of both: as many persistent eigenvalues at random angles.</summary>
+    public SpectralNull? SpectrumNull { get; private set; }
+
     public VariableMemories? Memories { get; private set; }
 
     /// <summary>
-    /// The null of the memories' Φ error: that of the same W_hh with random input and output weights, which is what the
-    /// spectrum gives alone. Null if no memories are found then.
+    /// The null of the memories' Φ error: the smallest of five draws of random input and output weights beside the same
+    /// W_hh, which is what the spectrum gives alone. Null if no memories are found then.
     /// </summary>
     public double? PhiErrorNull { get; private set; }
 
@@ -106,6 +111,9 @@ public sealed class NetworkAnalysis : IDisposable
     public MemoryDecomposition? Decomposition { get; private set; }
 
     public InteractionBlocks? Blocks { get; private set; }
+
+    /// <summary>The null of the blocks: the same basis, turned by a random rotation of the hidden space.</summary>
+    public InteractionBlocks? BlocksNull { get; private set; }
 
     /// <summary>The fixed point at which a network with a bias is linearised; null: it is linearised at 0.</summary>
     public FixedPoint? Rest { get; private set; }
@@ -186,15 +194,20 @@ public sealed class NetworkAnalysis : IDisposable
             var drawn = randn(like.shape, dtype: ScalarType.Float64, generator: generator);
             return drawn * (like.norm() / drawn.norm());
         }
-        try
+        double? Draw()
         {
-            var random = linear with { WeightIh = Random(linear.WeightIh), Readout = Random(linear.Readout) };
-            return VariableMemories.Find(random, Task, options.Memories).PhiError;
+            using var inner = NewDisposeScope();
+            try
+            {
+                var random = linear with { WeightIh = Random(linear.WeightIh), Readout = Random(linear.Readout) };
+                return VariableMemories.Find(random, Task, options.Memories).PhiError;
+            }
+            catch (AnalysisException)
+            {
+                return null;
+            }
         }
-        catch (AnalysisException)
-        {
-            return null;
-        }
+        return Enumerable.Range(0, PhiErrorDraws).Min(_ => Draw());
     }
 
     private void CompareSpectra(NetworkWeights linear, double threshold)
@@ -205,6 +218,7 @@ public sealed class NetworkAnalysis : IDisposable
             threshold
         );
         Cycles = CycleComparison.Find(Task, Spectrum.Learned, threshold);
+        SpectrumNull = SpectralNull.Measure(Spectrum, Task);
         if (Spectrum.Error is null)
         {
             _problems.Add(
@@ -288,15 +302,19 @@ public sealed class NetworkAnalysis : IDisposable
             return;
         }
         Decomposition.MoveToOuterDisposeScope();
-        long m = Memories.Live.Count,
-            h = Weights.HiddenSize;
-        double Block(long row, long column) =>
-            Matrices.Norm(
-                Decomposition
-                    .Interactions.narrow(0, row, row == 0 ? m : h - m)
-                    .narrow(1, column, column == 0 ? m : h - m)
-            );
-        Blocks = new(Block(0, 0), h > m ? Block(0, m) : 0, h > m ? Block(m, 0) : 0, h > m ? Block(m, m) : 0);
+        Blocks = MeasureBlocks(Decomposition);
+        using var generator = new Generator(1, CPU);
+        var rotation = Initialization.Orthonormal(Weights.HiddenSize, Weights.HiddenSize, generator);
+        BlocksNull = MeasureBlocks(MemoryDecomposition.Compute(linear.WeightHh, matmul(rotation, Decomposition.Basis)));
+    }
+
+    private InteractionBlocks MeasureBlocks(MemoryDecomposition decomposition)
+    {
+        long m = Memories!.Live.Count,
+            rest = Weights.HiddenSize - m;
+        double Block(long row, long rows, long column, long columns) =>
+            Matrices.Norm(decomposition.Interactions.narrow(0, row, rows).narrow(1, column, columns));
+        return new(Block(0, m, 0, m), Block(0, m, m, rest), Block(m, rest, 0, m), Block(m, rest, m, rest));
     }
 
     /// <summary>h(t) of 64 random sequences over four periods of the output phase (4 s, 64, H).</summary>

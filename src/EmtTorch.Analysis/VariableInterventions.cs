@@ -36,7 +36,20 @@ public sealed record InterventionResult(
     double Accuracy,
     double AffectedAccuracy,
     double IgnoredAccuracy
-);
+)
+{
+    /// <summary>
+    /// The null of <see cref="AffectedAccuracy"/>: the same after a change of the same size in random directions, the
+    /// directions of the variables turned by a random rotation of the hidden space.
+    /// </summary>
+    public double AffectedNull { get; init; } = double.NaN;
+
+    /// <summary>
+    /// For an erased variable the root mean square of the outputs that the circuit predicts to be 0 because of it, in
+    /// each period of s steps. In the circuit all are 0. A network in which 0 is unstable lets them grow.
+    /// </summary>
+    public IReadOnlyList<double> ErasedSize { get; init; } = [];
+}
 
 /// <summary>The settings of <see cref="VariableInterventions"/>.</summary>
 public sealed record InterventionOptions
@@ -116,6 +129,10 @@ public static class VariableInterventions
     public static double MeanIgnoredAccuracy(IEnumerable<InterventionResult> results) =>
         Mean(results, r => r.IgnoredAccuracy);
 
+    /// <summary>The mean of <see cref="InterventionResult.AffectedNull"/>, likewise.</summary>
+    public static double MeanAffectedNull(IEnumerable<InterventionResult> results) =>
+        Mean(results, r => r.AffectedNull);
+
     private static double Mean(IEnumerable<InterventionResult> results, Func<InterventionResult, double> of) =>
         results
             .Where(r => r.Kind != InterventionKind.None)
@@ -171,15 +188,41 @@ public static class VariableInterventions
         var origin = rest ?? zeros(memories.Basis.shape[0], dtype: ScalarType.Float64);
         var at = hiddenStates(input, time, (_, h) => h)[time - 1]; // (B, H)
         var held = memories.Contents(at - origin);
-        // All interventions side by side, as one batch.
-        var changed = cat(plan.Select(step => at + memories.State(Change(held, step, values) - held)).ToList());
+        // All interventions side by side, as one batch: in the directions of the variables, then in random ones.
+        var changes = cat(plan.Select(step => memories.State(Change(held, step, values) - held)).ToList());
+        var rotation = Initialization.Orthonormal(changes.shape[1], changes.shape[1], generator);
+        var changed = at.repeat(2 * plan.Count, 1) + cat([changes, matmul(changes, rotation)]);
         var after = hiddenStates(
-            zeros([0, batch * plan.Count, d], dtype: ScalarType.Float64),
+            zeros([0, changed.shape[0], d], dtype: ScalarType.Float64),
             horizon + 1,
             (t, h) => t == 1 ? changed : h
         );
-        var outputs = readOut(after.narrow(0, 1, horizon)).chunk(plan.Count, 1); // (horizon, B, d) each
-        return [.. plan.Select((step, i) => Compare(step, outputs[i], predictions[i], predictions[0]))];
+        var outputs = readOut(after.narrow(0, 1, horizon)).chunk(2 * plan.Count, 1); // (horizon, B, d) each
+        InterventionResult Result(int step, int output) =>
+            Compare(plan[step], outputs[output], predictions[step], predictions[0]);
+        return
+        [
+            .. plan.Select(
+                (step, i) =>
+                    Result(i, i) with
+                    {
+                        AffectedNull = Result(i, plan.Count + i).AffectedAccuracy,
+                        ErasedSize =
+                            step.Kind == InterventionKind.Erase
+                                ? MeasureErased(outputs[i], predictions[i], predictions[0], s)
+                                : [],
+                    }
+            ),
+        ];
+    }
+
+    private static double[] MeasureErased(Tensor output, Tensor predicted, Tensor untouched, int period)
+    {
+        using var scope = NewDisposeScope();
+        var erased = predicted.abs().lt(0.5).logical_and(untouched.abs().gt(0.5));
+        double[] Sums(Tensor values) => [.. values.split(period).Select(part => Matrices.Values(part.sum())[0])];
+        var (squares, counts) = (Sums(output.square() * erased), Sums(erased.to_type(ScalarType.Float64)));
+        return [.. squares.Zip(counts, (sum, count) => Math.Sqrt(sum / count))];
     }
 
     /// <summary>The contents (B, s·κ) after a step.</summary>

@@ -32,11 +32,13 @@ public sealed record LoadingStep(
 /// with the input when they were loaded. The entries are followed as they move.</param>
 /// <param name="DisagreeAfter">The same for entries whose feedback disagreed.</param>
 /// <param name="Saturated">The share of hidden units with |h(t)| > 0.9 over the output phase.</param>
+/// <param name="Null">The null of the last step: the same fit with the inputs of other sequences.</param>
 public sealed record LoadingResult(
     IReadOnlyList<LoadingStep> Steps,
     IReadOnlyList<double> AgreeAfter,
     IReadOnlyList<double> DisagreeAfter,
-    double Saturated
+    double Saturated,
+    LoadingStep Null
 );
 
 /// <summary>
@@ -74,12 +76,9 @@ public static class VariableLoading
         var states = network.HiddenStates(input, s + after); // (3s, B, H)
         var contents = memories.Contents(rest is null ? states : states - rest);
         var saturated = states.abs() > 0.9;
-        var sequences = new Sequences(
-            task,
-            [.. memories.Live],
-            contents.transpose(0, 1).contiguous().data<double>().ToArray(),
-            input.transpose(0, 1).contiguous().data<double>().ToArray()
-        );
+        double[] Flat(Tensor values) => values.transpose(0, 1).contiguous().data<double>().ToArray();
+        Sequences Pair(Tensor inputs) => new(task, [.. memories.Live], Flat(contents), Flat(inputs));
+        var sequences = Pair(input);
         var (with, against) = (new Mean[after + 1], new Mean[after + 1]);
         LoadingStep[] steps =
         [
@@ -91,7 +90,8 @@ public static class VariableLoading
             steps,
             [.. with.Select(m => m.Value)],
             [.. against.Select(m => m.Value)],
-            Share(saturated.narrow(0, s, after))
+            Share(saturated.narrow(0, s, after)),
+            MeasureStep(Pair(input.roll(1, 1)), s, new Mean[after + 1], new Mean[after + 1], steps[^1].Saturated)
         );
 
         static double Share(Tensor flags) => Matrices.Values(flags.to_type(ScalarType.Float64).mean())[0];

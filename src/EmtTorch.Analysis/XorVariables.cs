@@ -26,6 +26,14 @@ public sealed record SuperpositionResult(
     double AffectedAccuracy
 )
 {
+    /// <summary>
+    /// The null of the superposition: the share that a fit to the contents of other sequences explains.
+    /// </summary>
+    public double SuperpositionNull { get; init; } = double.NaN;
+
+    /// <summary>The null of <see cref="AffectedAccuracy"/>, as in <see cref="InterventionResult"/>.</summary>
+    public double AffectedNull { get; init; } = double.NaN;
+
     /// <summary>The mean accuracy of the interventions.</summary>
     public double Accuracy => VariableInterventions.MeanAccuracy(Interventions);
 }
@@ -111,6 +119,9 @@ public sealed class XorVariables
     /// The eigenvalues of G W_hh, linearised over the visited states, against the unrolled register's, or null if p is.
     /// </summary>
     public SpectralComparison? Spectrum { get; private set; }
+
+    /// <summary>The null of the spectrum: as many persistent eigenvalues at random angles.</summary>
+    public SpectralNull? SpectrumNull { get; private set; }
 
     /// <summary>Sentences that a reader must know before trusting the numbers.</summary>
     public IReadOnlyList<string> Problems => _problems;
@@ -244,7 +255,12 @@ public sealed class XorVariables
                 psi.narrow(0, 1, length * d),
                 options
             );
-            return result with { Superposition = Explained(Affine(Contents(1), psi), h[1]) };
+            var shuffled = matmul(linalg.pinv(WithConstant(Contents(0).roll(1, 0)), rtol: 1e-10), h[0]);
+            return result with
+            {
+                Superposition = Explained(Affine(Contents(1), psi), h[1]),
+                SuperpositionNull = Explained(Affine(Contents(1).roll(1, 0), shuffled), h[1]),
+            };
         }
     }
 
@@ -262,6 +278,7 @@ public sealed class XorVariables
             Linearize(network, states),
             threshold
         );
+        SpectrumNull = SpectralNull.Measure(Spectrum);
         if (Spectrum.Error is null)
         {
             _problems.Add(
@@ -279,8 +296,9 @@ public sealed class XorVariables
         string Signs(IEnumerable<LinearReading> readings) =>
             Percent(readings.Select(r => r.SignRight).DefaultIfEmpty(double.NaN).Min());
         string Describe(string what, SuperpositionResult r) =>
-            $"{what} are {Percent(r.Superposition)} of its state; after they are changed {Percent(r.Accuracy)} of "
-            + $"outputs are as predicted, of the bits that change {Percent(r.AffectedAccuracy)}.";
+            $"{what} are {Percent(r.Superposition)} of its state ({Percent(r.SuperpositionNull)} with another "
+            + $"sequence's contents); after they are changed {Percent(r.AffectedAccuracy)} of the bits that change are "
+            + $"as predicted ({Percent(r.AffectedNull)} if the state is moved as far in random directions).";
         List<string> lines =
         [
             $"It continues the task with {Percent(Accuracy, "P2")} of output bits right; read off linearly, its {s} "
@@ -294,7 +312,11 @@ public sealed class XorVariables
         lines.Add($"A small error is multiplied by {growth}, by 1 in the unrolled one.");
         if (Spectrum is { } spectrum)
         {
-            var error = spectrum.Error is { } e ? FormattableString.Invariant($", {e:F4} rad off on average") : "";
+            var error = spectrum.Error is { } e
+                ? FormattableString.Invariant(
+                    $", {e:F4} rad off on average ({SpectrumNull?.Error:F4} at random angles)"
+                )
+                : "";
             lines.Add(
                 $"Linearised over the states it visits it has {spectrum.CountLearned} persistent eigenvalues; the "
                     + $"unrolled register has {spectrum.CountTheory}{error}; the circuit that multiplies, linearised "
@@ -339,37 +361,52 @@ public sealed class XorVariables
                 .reshape(batch, length * d);
         }
         var now = Contents(variables);
-        // All changes side by side, as one batch.
-        var changed = cat(plan.Select(p => at + matmul(Contents(p.History) - now, psi)).ToList());
+        // All changes side by side, as one batch: in the directions of the variables, then in random ones.
+        var changes = cat(plan.Select(p => matmul(Contents(p.History) - now, psi)).ToList());
+        var rotation = Initialization.Orthonormal(changes.shape[1], changes.shape[1], generator);
+        var changed = at.repeat(2 * plan.Count, 1) + cat([changes, matmul(changes, rotation)]);
         var after = network.HiddenStates(
-            zeros([0, batch * plan.Count, d], dtype: ScalarType.Float64),
+            zeros([0, changed.shape[0], d], dtype: ScalarType.Float64),
             horizon + 1,
             (t, state) => t == 1 ? changed : state
         );
-        var outputs = network.ReadOut(after.narrow(0, 1, horizon)).ge(0).chunk(plan.Count, 1);
+        var outputs = network.ReadOut(after.narrow(0, 1, horizon)).ge(0).chunk(2 * plan.Count, 1);
         var predicted = plan.Select(p => Task.Continue(p.History.transpose(0, 1), horizon).ge(0)).ToList();
+        return Compare(plan, outputs, predicted);
+    }
+
+    /// <param name="plan">The changes; the first is none.</param>
+    /// <param name="outputs">The signs of the outputs (horizon, B, d) after each, then after each null.</param>
+    /// <param name="predicted">The signs that the circuit predicts after each.</param>
+    private static SuperpositionResult Compare(List<Change> plan, Tensor[] outputs, List<Tensor> predicted)
+    {
         var results = new List<InterventionResult>();
         double right = 0,
-            count = 0;
+            count = 0,
+            random = 0;
         for (int i = 0; i < plan.Count; i++)
         {
-            var agree = outputs[i].eq(predicted[i]).to_type(ScalarType.Float64);
             var affected = predicted[i].ne(predicted[0]).to_type(ScalarType.Float64);
-            double some = Matrices.Values((agree * affected).sum())[0],
+            double Right(Tensor output) => Matrices.Values((output.eq(predicted[i]) * affected).sum())[0];
+            double own = Right(outputs[i]),
+                turned = Right(outputs[plan.Count + i]),
                 all = Matrices.Values(affected.sum())[0];
-            (right, count) = (right + some, count + all);
+            (right, count, random) = (right + own, count + all, random + turned);
             results.Add(
                 new(
                     plan[i].Kind,
                     plan[i].Variable,
                     plan[i].Other,
-                    Matrices.Values(agree.mean())[0],
-                    some / all,
+                    Mean(outputs[i].eq(predicted[i])),
+                    own / all,
                     1 - Matrices.Values(affected.mean())[0]
                 )
+                {
+                    AffectedNull = turned / all,
+                }
             );
         }
-        return new(double.NaN, results, right / count);
+        return new(double.NaN, results, right / count) { AffectedNull = random / count };
     }
 
     /// <summary>No change, each variable written, each swapped with the next.</summary>

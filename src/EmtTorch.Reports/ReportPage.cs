@@ -129,14 +129,14 @@ internal static class ReportPage
         page.Add("<div class=\"pair\">");
         Draw(page, spectrum is null ? null : SpectrumChart.Of(spectrum), "Eigenvalues", null);
         if (spectrum is not null)
-            page.Add(Counts(spectrum));
+            page.Add(Counts(spectrum, data.SpectrumNull?.Error));
         page.Add("</div>");
     }
 
-    private static string Counts(SpectralComparison spectrum)
+    private static string Counts(SpectralComparison spectrum, double? chance)
     {
         var (theory, learned) = (spectrum.CountTheory, spectrum.CountLearned);
-        string error = spectrum.Error is double e ? $"{NumberText.Number(e)} rad" : NumberText.Nothing;
+        static string Radians(double? error) => error is { } e ? $"{NumberText.Number(e)} rad" : NumberText.Nothing;
         string note =
             spectrum.Error is not null
                 ? "The spectral error is the mean absolute difference of the matched eigenvalues' arguments."
@@ -148,7 +148,8 @@ internal static class ReportPage
             )}</caption><tbody>
             <tr><th scope="row">Theory</th><td class="number">{theory}</td></tr>
             <tr><th scope="row">Network</th><td class="number">{learned}</td></tr>
-            <tr><th scope="row">Spectral error</th><td class="number">{error}</td></tr>
+            <tr><th scope="row">Spectral error</th><td class="number">{Radians(spectrum.Error)}</td></tr>
+            <tr><th scope="row">At random angles</th><td class="number">{Radians(chance)}</td></tr>
             </tbody></table><p>{note}</p></div>
             """;
     }

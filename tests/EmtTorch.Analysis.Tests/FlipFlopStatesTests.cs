@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using EmtTorch.Analysis.Charts;
+using EmtTorch.Configuration;
 using EmtTorch.Models;
 using EmtTorch.Tasks;
 using TorchSharp;
@@ -7,7 +8,7 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Analysis.Tests;
 
-public sealed class FlipFlopStatesTests
+public sealed class FlipFlopStatesTests : InTemporaryFolder
 {
     /// <summary>
     /// One unit for each bit, h = tanh(2h + 4u): it has three fixed points, and a pulse takes it to either of the outer
@@ -49,6 +50,30 @@ public sealed class FlipFlopStatesTests
         }
         foreach (var (point, signs) in states.FixedPoints.Points.Zip(states.Signs).Where(p => p.First.IsStable))
             Assert.That(signs, Is.EqualTo(string.Concat(point.State.Select(h => h > 0 ? '+' : '-'))));
+    }
+
+    [Test]
+    public void PatternsAreComparedWithThoseOfShuffledNumbers()
+    {
+        using var scope = NewDisposeScope();
+        using var network = UnitForEachBit(3);
+        var configuration = ConfigurationFile.Parse(
+            """{ "name": "hand", "task": { "name": "flip_flop", "d": 3 }, "model": { "hidden_size": 3 } }"""
+        );
+        var (analysis, json) = WrittenAnalysis.Of(NetworkWeights.Copy(network), configuration, Folder);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(json.GetProperty("patterns_kept").GetDouble(), Is.EqualTo(8));
+            // With seed 1 the three 2s do not all come to stand on the diagonal again.
+            Assert.That(json.GetProperty("patterns_kept_null").GetDouble(), Is.LessThan(8));
+            Assert.That(json.GetProperty("test_accuracy").GetDouble(), Is.EqualTo(1));
+            Assert.That(analysis.Lines, Has.Some.Contain("8 patterns").And.Some.Contain("W_hh shuffled"));
+        }
+
+        using var quiet = no_grad();
+        network.ReadoutWeights.neg_();
+        var (wrong, _) = WrittenAnalysis.Of(NetworkWeights.Copy(network), configuration, Folder);
+        Assert.That(wrong.Lines, Has.Some.StartWith("It does not do the task: 0.0 %").And.None.Contain("fixed points"));
     }
 
     [Test]

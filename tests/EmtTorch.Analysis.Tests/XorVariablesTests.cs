@@ -68,6 +68,8 @@ public sealed class XorVariablesTests : InTemporaryFolder
             // of which ½ is linear; r and q 1. So 3 of 3½.
             Assert.That(variables.Variables.Superposition, Is.EqualTo(6.0 / 7).Within(0.01));
             Assert.That((variables.Variables.Accuracy, variables.Variables.AffectedAccuracy), Is.EqualTo((1.0, 1.0)));
+            Assert.That(variables.Variables.SuperpositionNull, Is.EqualTo(0).Within(0.1));
+            Assert.That(variables.Variables.AffectedNull, Is.LessThan(0.7));
             // 4 + 3 outputs to come, but 7 · 2 numbers are more than 8 units.
             Assert.That(
                 (variables.Period, variables.Unrolled, variables.Spectrum),

@@ -22,17 +22,12 @@ internal static class InterventionChart
                 v = i.Accuracy,
             }
         );
-        var accuracy = new Channel("v", "accuracy")
-        {
-            Scale = Scale.Accuracy(0.5, finite.Select(i => i.Accuracy)),
-            Axis = Axis.Few,
-        };
+        var accuracy = new Channel("v", "accuracy") { Scale = Scale.Accuracy(null, []), Axis = Axis.Few };
         return new Chart
         {
             Height = 240,
             Layers =
             [
-                .. Chart.Chance(0.5),
                 new()
                 {
                     Rows = rows[true],
@@ -55,7 +50,8 @@ internal static class InterventionChart
             "interventions",
             "Interventions, over the bits that they change",
             "Share of the output bits as predicted among those that the intervention changes, by the variable that was "
-                + "changed. A network that ignores it has 0. Where nothing was changed: of all bits."
+                + "changed. A network that ignores it has 0; random directions: the state was moved as far, but "
+                + "not along the variables. Where nothing was changed: of all bits."
                 + (rows[true].Any() ? " Dashed lines in colour: interventions that belong to no single variable." : "")
         );
     }

@@ -48,13 +48,9 @@ internal static class XorFigures
     private static Figure? Interventions(XorVariables xor)
     {
         IEnumerable<Intervention> Through(SuperpositionResult? result, string what) =>
-            (result?.Interventions ?? [])
-                .Where(i => i.Kind != InterventionKind.None)
-                .Select(i => new Intervention(
-                    $"{i.Kind.ToString().ToLowerInvariant()}, {what}",
-                    i.Variable,
-                    i.AffectedAccuracy
-                ));
+            Intervention
+                .From([.. (result?.Interventions ?? []).Where(i => i.Kind != InterventionKind.None)])
+                .Select(i => i with { Kind = $"{i.Kind}, {what}" });
         return
             InterventionChart.Of([.. Through(xor.Variables, "s variables"), .. Through(xor.Unrolled, "unrolled")])
                 is { } figure
@@ -64,7 +60,7 @@ internal static class XorFigures
                 Caption =
                     "A variable is written or swapped with the next, through the superposition of the circuit's "
                     + "s variables or of the unrolled register's: share of the output bits that then change, by "
-                    + "the circuit, that are as it says.",
+                    + "the circuit, that are as it says. Random directions: the state was moved as far.",
             }
             : null;
     }

@@ -340,7 +340,12 @@ public sealed class EpisodicAnalysis
                     );
                 }
             }
-            yield return new(block + 1, head + 1, rates[head], decays[head], readings);
+            yield return new(block + 1, head + 1, rates[head], decays[head], readings)
+            {
+                SpreadNull = gate is null
+                    ? null
+                    : GateSpread.MeasureNull(kinds.SelectMany(row => row), gate.SelectMany(row => row)),
+            };
         }
     }
 
@@ -363,6 +368,8 @@ public sealed class EpisodicAnalysis
         long questions = 0,
             compared = 0,
             largest = 0;
+        double any = 0,
+            first = 0;
         for (int b = 0; b < documents.Count; b++)
         {
             if (documents[b] is not { Questions.Count: > 0 } bound)
@@ -373,9 +380,11 @@ public sealed class EpisodicAnalysis
                 questions++;
                 asked += own;
                 others += shares.Sum() - own;
+                any += shares.Average();
                 if (shares.Length == 1)
                     continue;
                 compared++;
+                first += 1.0 / shares.Length;
                 if (shares.Where((_, i) => i != question.Right).All(share => own > share))
                     largest++;
             }
@@ -389,7 +398,11 @@ public sealed class EpisodicAnalysis
                 Mean(others, questions),
                 double.IsFinite(asked) ? Mean(largest, compared) : null,
                 questions
-            );
+            )
+            {
+                AskedNull = Mean(any, questions),
+                ShareNull = Mean(first, compared),
+            };
     }
 
     internal static double? Mean(double sum, long count) => count > 0 && double.IsFinite(sum) ? sum / count : null;

@@ -34,7 +34,14 @@ public sealed record EpisodicOptions
 /// <param name="Rate">η.</param>
 /// <param name="Decay">γ.</param>
 /// <param name="Kinds">Each kind that the documents have.</param>
-public sealed record GateReading(int Block, int Head, double Rate, double Decay, IReadOnlyList<KindReading> Kinds);
+public sealed record GateReading(int Block, int Head, double Rate, double Decay, IReadOnlyList<KindReading> Kinds)
+{
+    /// <summary>
+    /// The null of the difference between the kinds' means of g: the largest difference in twenty draws that give the
+    /// same tokens' kinds to other tokens. Null where there is no gate.
+    /// </summary>
+    public double? SpreadNull { get; init; }
+}
 
 /// <summary>Means over the tokens of a kind.</summary>
 /// <param name="Kind">Such as key, value, noise.</param>
@@ -55,7 +62,14 @@ public sealed record KindReading(string Kind, long Count, double? Gate, double S
 /// <param name="Share">Of questions in documents of several pairs, the share where the asked one gives more than every
 /// other.</param>
 /// <param name="Questions">How many questions there were.</param>
-public sealed record ReadReading(int Block, int Head, double? Asked, double? Others, double? Share, long Questions);
+public sealed record ReadReading(int Block, int Head, double? Asked, double? Others, double? Share, long Questions)
+{
+    /// <summary>The null of <see cref="Asked"/>: the mean share of a pair, whichever is asked.</summary>
+    public double? AskedNull { get; init; }
+
+    /// <summary>The null of <see cref="Share"/>: the mean of 1 / pairs.</summary>
+    public double? ShareNull { get; init; }
+}
 
 /// <summary>How a block's fast weights fill up.</summary>
 /// <param name="Block">From 1.</param>
@@ -91,7 +105,20 @@ public sealed record GraphReading(
     IReadOnlyList<string> Facts,
     double[][] Edges,
     IReadOnlyList<(int From, int To)> Chains
-);
+)
+{
+    /// <summary>The null of <see cref="Kept"/>: the share for nodes that are drawn from all tokens so far.</summary>
+    public double? KeptNull { get; init; }
+
+    /// <summary>The null of <see cref="Linked"/>: the mean of 1 / other nodes.</summary>
+    public double? LinkedNull { get; init; }
+
+    /// <summary>The null of <see cref="Read"/>: the mean of 1 / nodes.</summary>
+    public double? ReadNull { get; init; }
+
+    /// <summary>The null of the gate's differences between kinds, as in <see cref="GateReading"/>.</summary>
+    public double? SpreadNull { get; init; }
+}
 
 /// <summary>A point of a curve of accuracy.</summary>
 /// <param name="At">Pairs, or a horizon.</param>

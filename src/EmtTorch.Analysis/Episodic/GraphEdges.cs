@@ -38,6 +38,12 @@ internal static class GraphEdges
                 readings[block - 1] = Of(a, block, task, input, target) with
                 {
                     Gates = gated ? GatesOf(a, task, kinds) : [],
+                    SpreadNull = gated
+                        ? GateSpread.MeasureNull(
+                            kinds.SelectMany(row => row),
+                            Matrices.Rows(a.Written).SelectMany(row => row)
+                        )
+                        : null,
                 };
         }
         try
@@ -66,6 +72,7 @@ internal static class GraphEdges
             kept = 0,
             linked = 0;
         double read = 0;
+        var chance = new Chance();
         var example = new ExampleGraph([], [], []);
         for (int b = 0; b < input.shape[0]; b++)
         {
@@ -80,6 +87,7 @@ internal static class GraphEdges
                 int next = bound.Pairs.ToList().FindIndex(p => p.Key == first.Value);
                 int from = Array.IndexOf(origins, first.At),
                     to = next < 0 ? -1 : Array.IndexOf(origins, bound.Pairs[next].At);
+                chance.Add(origins.Count(o => o >= 0), m * activity.Interval, from >= 0 && to >= 0);
                 if (from >= 0 && to >= 0)
                 {
                     kept++;
@@ -103,7 +111,35 @@ internal static class GraphEdges
             example.Facts,
             example.Edges,
             example.Chains
-        );
+        )
+        {
+            KeptNull = Share(chance.Kept, questions),
+            LinkedNull = Share(chance.Linked, kept),
+            ReadNull = Share(chance.Read, kept),
+        };
+    }
+
+    /// <summary>Sums of what nodes, edges and reads drawn at random would give.</summary>
+    private sealed class Chance
+    {
+        public double Kept { get; private set; }
+
+        public double Linked { get; private set; }
+
+        public double Read { get; private set; }
+
+        /// <param name="nodes">How many nodes there are.</param>
+        /// <param name="tokens">How many tokens they are drawn from.</param>
+        /// <param name="kept">Whether both facts are nodes.</param>
+        public void Add(double nodes, double tokens, bool kept)
+        {
+            if (nodes > 1)
+                Kept += nodes * (nodes - 1) / (tokens * (tokens - 1));
+            if (!kept)
+                return;
+            Linked += 1 / (nodes - 1);
+            Read += 1 / nodes;
+        }
     }
 
     /// <summary>The facts among the nodes at one question, the edges between them, and which of these join a

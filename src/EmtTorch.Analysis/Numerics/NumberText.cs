@@ -36,11 +36,3 @@ internal static class NumberText
         return text.AsSpan().IndexOfAnyInRange('1', '9') < 0 ? text.TrimStart('-') : text.Replace('-', '−');
     }
 }
-
-/// <summary>Sentences of a summary.</summary>
-internal static class Sentences
-{
-    /// <summary>Adds a sentence, with its numbers in the invariant culture.</summary>
-    public static void Say(this ICollection<string> lines, FormattableString sentence) =>
-        lines.Add(FormattableString.Invariant(sentence));
-}

@@ -19,7 +19,7 @@ internal sealed record ActivationCheck(double Tanh, double Relu)
     private const double Margin = 0.05;
 
     /// <summary>Whether ReLU does the task, and clearly better.</summary>
-    public bool IsRelu => Relu > BindingAnalysis.EnoughToSpeak && Relu > Tanh + Margin;
+    public bool IsRelu => Ability.IsEnough(Relu, chance: 0.5) && Relu > Tanh + Margin;
 
     /// <summary>What was tried, and what follows.</summary>
     public string Sentence =>

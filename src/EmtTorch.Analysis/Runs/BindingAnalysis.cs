@@ -20,11 +20,6 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     /// <summary>Steps of the example that the report shows, in units of s.</summary>
     private const int Periods = 7;
 
-    /// <summary>
-    /// Half-way between guessing and all bits right: below it a network has no variables of the task to speak of.
-    /// </summary>
-    internal const double EnoughToSpeak = 0.75;
-
     /// <exception cref="ArgumentException">The input of the options is none for this task.</exception>
     public IEnumerable<Finding> Analyze(TrainedNetwork network, AnalysisOptions options)
     {
@@ -33,14 +28,14 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         var task = network.Configuration.Task.ToLinearBinding();
         var example = ExampleInput.Parse(options.Input, task.S, task.D);
         using var analysis = NetworkAnalysis.Of(network.Weights, task, options);
-        bool able = analysis.Accuracy is not { } share || share > EnoughToSpeak;
+        bool able = Ability.IsEnough(analysis.Accuracy, chance: 0.5);
         Finding[] found =
         [
             Fact("test_horizon", options.TestHorizon),
             .. Spectrum(analysis, options),
             .. Memories(analysis),
             .. Interventions(analysis),
-            Loading(analysis.Loading),
+            .. Loading(analysis.Loading),
             Fact("spectrum_theory", Points(analysis.Spectrum?.Theory)),
             Fact("spectrum_learned", Points(analysis.Spectrum?.Learned)),
         ];
@@ -54,32 +49,36 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 Sentence = analysis.Accuracy is { } accuracy
                     ? able
                         ? Invariant($"It continues the task with {accuracy:P2} of output bits right.")
-                        : Invariant(
-                            $"It does not do the task: {accuracy:P1} of output bits are right, and guessing has 50 %. "
-                        ) + "So nothing is said of what it stores."
+                        : Ability.Lacking(accuracy, 0.5, "output bits")
                     : null,
                 Circuit = Charts(network, analysis, example, options.Input),
                 Problems = analysis.Problems,
             },
-            .. found.Select(f => able ? f : f with { Sentence = null }),
+            .. able ? found : Ability.Silence(found),
         ];
     }
 
     private static IEnumerable<Finding> Spectrum(NetworkAnalysis analysis, AnalysisOptions options)
     {
-        var (spectrum, cycles) = (analysis.Spectrum, analysis.Cycles);
-        yield return SpectralError(spectrum);
+        var (spectrum, cycles, chance) = (analysis.Spectrum, analysis.Cycles, analysis.SpectrumNull);
+        yield return SpectralError(spectrum, chance);
+        yield return SpectralErrorNull(chance);
         yield return Fact("eigenvalues_theory", spectrum?.CountTheory);
         yield return Eigenvalues(spectrum) with
         {
             Sentence = spectrum switch
             {
                 null => null,
-                { Error: { } error } =>
-                    $"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, "
-                        + Invariant($"{error:F5} rad off on average."),
+                { Error: { } error } => Invariant(
+                    $"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad "
+                )
+                    + (
+                        chance?.IsBeatenBy(spectrum) == true
+                            ? Invariant($"off on average ({chance.Error:F5} at random angles).")
+                            : "off on average, no nearer than eigenvalues at random angles."
+                    ),
                 _ => $"Its spectrum is not the circuit's: it has {spectrum.CountLearned} persistent eigenvalues, and "
-                    + $"theory has {spectrum.CountTheory}{CyclesFound(cycles)}.",
+                    + $"theory has {spectrum.CountTheory}{CyclesFound(cycles, chance)}.",
             },
         };
         yield return Fact("spectral_threshold", options.Memories.SpectralThreshold);
@@ -100,16 +99,24 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         yield return Fact("cycles_theory", cycles?.Count);
         yield return Fact("cycles_learned", cycles?.Learned);
         yield return Fact("cycles_error", ToJson(cycles?.Error));
+        yield return Fact("cycles_null", ToJson(chance?.Cycles));
+        yield return Fact("cycles_error_null", ToJson(chance?.CyclesError));
     }
 
     /// <summary>The spectral error of any network that theory has a spectrum for.</summary>
-    internal static Finding SpectralError(SpectralComparison? spectrum) =>
+    internal static Finding SpectralError(SpectralComparison? spectrum, SpectralNull? chance) =>
         new("spectral_error", spectrum?.Error ?? double.NaN)
         {
+            Null = chance?.LeastError,
+            Below = true,
             Title = "spectral error",
             Format = "F5",
             Meaning = "the mean difference between the angles of matched eigenvalues, in radians",
         };
+
+    /// <summary>The null of the spectral error, its mean over the draws.</summary>
+    internal static Finding SpectralErrorNull(SpectralNull? chance) =>
+        Fact("spectral_error_null", ToJson(chance?.Error));
 
     /// <summary>How many persistent eigenvalues such a network has.</summary>
     internal static Finding Eigenvalues(SpectralComparison? spectrum) =>
@@ -122,10 +129,15 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         };
 
     /// <summary>Which cycles a network has whose spectrum is not the circuit's.</summary>
-    private static string CyclesFound(CycleComparison? found)
+    private static string CyclesFound(CycleComparison? found, SpectralNull? chance)
     {
-        if (found is not { Learned: > 0 } cycles)
+        if (found is not { Learned: > 0 } cycles || chance is null)
             return "";
+        if (!chance.IsBeatenBy(cycles))
+        {
+            return $"; it has no more of the circuit's cycles ({cycles.Learned} of {cycles.Count}) than as many "
+                + "eigenvalues at random angles";
+        }
         var lacking = cycles
             .All.Where(c => c.Learned < c.Count)
             .Select(c => c.Count == 1 ? $"{c.Length}" : $"{c.Length} ({c.Count - c.Learned} of {c.Count})")
@@ -135,7 +147,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 ? ""
                 : $", without {(lacking.Count == 1 ? "that" : "those")} of length {string.Join(", ", lacking)}";
         return $"; among them are {cycles.Learned} of the circuit's {cycles.Count} cycles, "
-            + Invariant($"{cycles.Error:F5} rad off{without}");
+            + Invariant($"{cycles.Error:F5} rad off{without} (at random angles {chance.Cycles:0.#} cycles")
+            + (chance.CyclesError is { } off ? Invariant($", {off:F5} rad off)") : ")");
     }
 
     private static IEnumerable<Finding> Memories(NetworkAnalysis analysis)
@@ -192,18 +205,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     {
         foreach (var finding in InterventionAccuracies(analysis))
             yield return finding;
-        yield return Fact(
-            "interaction_blocks",
-            analysis.Blocks is { } b
-                ? new JsonObject
-                {
-                    ["memory_to_memory"] = ToJson(b.MemoryToMemory),
-                    ["rest_to_memory"] = ToJson(b.RestToMemory),
-                    ["memory_to_rest"] = ToJson(b.MemoryToRest),
-                    ["rest_to_rest"] = ToJson(b.RestToRest),
-                }
-                : null
-        );
+        yield return Fact("interaction_blocks", DescribeBlocks(analysis.Blocks));
+        yield return Fact("interaction_blocks_null", DescribeBlocks(analysis.BlocksNull));
         yield return new("groundings")
         {
             Data = ToJson(
@@ -235,26 +238,66 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 ]
             ),
         };
+        yield return Erased(analysis.Interventions);
         yield return new("interventions")
         {
             Data = ListInterventions(analysis.Interventions),
-            Sentence = analysis.Interventions.Count == 0 ? null : AfterInterventions(analysis.Interventions),
+            Sentence =
+                VariableInterventions.MeanAffectedAccuracy(analysis.Interventions)
+                > VariableInterventions.MeanAffectedNull(analysis.Interventions)
+                    ? AfterInterventions(analysis.Interventions)
+                    : null,
         };
     }
+
+    /// <summary>What becomes of erased variables: their outputs' size in each period of s steps.</summary>
+    private static Finding Erased(IReadOnlyList<InterventionResult> interventions)
+    {
+        var sizes = interventions.Select(i => i.ErasedSize).Where(size => size.Count > 1).ToList();
+        double First() => sizes.Average(size => size[0]);
+        double Last() => sizes.Average(size => size[^1]);
+        return new("erased_size", sizes.Count == 0 ? double.NaN : Last())
+        {
+            Title = "erased",
+            Format = "F3",
+            Meaning =
+                "the root mean square of outputs that should be 0 because a variable was erased, in the last period of "
+                + "s steps; 0 in the circuit, about 1 for a variable that is there",
+            Sentence =
+                sizes.Count > 0 && Last() > 0.25
+                    ? "An erased variable comes back: where 0 is predicted, outputs have the size "
+                        + Invariant($"{First():F2} in the first period of s steps and {Last():F2} in the last one. ")
+                        + "The network cannot hold a 0, which its circuit could."
+                    : null,
+        };
+    }
+
+    private static JsonObject? DescribeBlocks(InteractionBlocks? blocks) =>
+        blocks is null
+            ? null
+            : new()
+            {
+                ["memory_to_memory"] = ToJson(blocks.MemoryToMemory),
+                ["rest_to_memory"] = ToJson(blocks.RestToMemory),
+                ["memory_to_rest"] = ToJson(blocks.MemoryToRest),
+                ["rest_to_rest"] = ToJson(blocks.RestToRest),
+            };
 
     private static IEnumerable<Finding> InterventionAccuracies(NetworkAnalysis analysis)
     {
         var all = analysis.Interventions;
-        double floor = VariableInterventions.MeanIgnoredAccuracy(all);
+        double floor = VariableInterventions.MeanIgnoredAccuracy(all),
+            random = VariableInterventions.MeanAffectedNull(all);
         yield return new("changed_bits_accuracy", VariableInterventions.MeanAffectedAccuracy(all))
         {
-            Null = 0,
+            Null = double.IsFinite(random) ? random : 0,
             Title = "changed bits",
             Format = "P2",
             Meaning =
                 "of the output bits that an intervention on a variable changes, the share that is as predicted; a "
                 + "network that ignores interventions has 0",
         };
+        yield return Fact("changed_bits_null", ToJson(random));
         yield return new("intervention_accuracy", analysis.InterventionAccuracy ?? double.NaN)
         {
             Null = double.IsFinite(floor) ? floor : null,
@@ -277,7 +320,9 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         return "Of the output bits that should change after an intervention, these do as the circuit says: "
             + $"{Changed(InterventionKind.Write)} after a variable was written, "
             + $"{Changed(InterventionKind.Erase)} after one was erased, "
-            + $"{Changed(InterventionKind.Swap)} after two were swapped (0 % if interventions are ignored).";
+            + $"{Changed(InterventionKind.Swap)} after two were swapped (0 % if interventions are ignored, "
+            + $"{NumberText.Fixed(VariableInterventions.MeanAffectedNull(interventions), "P1")} if the state is moved "
+            + "as far in random directions).";
     }
 
     /// <summary>Interventions in analysis.json.</summary>
@@ -291,59 +336,64 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 ["other"] = i.Other == 0 ? null : i.Other,
                 ["accuracy"] = ToJson(i.Accuracy),
                 ["affected_accuracy"] = ToJson(i.AffectedAccuracy),
+                ["affected_null"] = ToJson(i.AffectedNull),
+                ["erased_size"] = i.ErasedSize.Count == 0 ? null : ToJson(i.ErasedSize, size => ToJson(size)),
                 ["ignored_accuracy"] = ToJson(i.IgnoredAccuracy),
             }
         );
 
-    private static Finding Loading(LoadingResult? loading)
+    private static IEnumerable<Finding> Loading(LoadingResult? loading)
     {
         if (loading is null)
-            return Fact("loading", null);
-        static string Fixed(double value, string format = "F2") => NumberText.Fixed(value, format);
-        var last = loading.Steps.Count > 0 ? loading.Steps[^1] : null;
-        return new("loading")
         {
-            Data = ToJson(
-                loading.Steps,
-                l => new JsonObject
-                {
-                    ["step"] = l.Step,
-                    ["input_weight"] = ToJson(l.InputWeight),
-                    ["feedback_weight"] = ToJson(l.FeedbackWeight),
-                    ["explained"] = ToJson(l.Explained),
-                    ["agree"] = ToJson(l.Agree),
-                    ["disagree"] = ToJson(l.Disagree),
-                    ["sign_right"] = ToJson(l.SignRight),
-                    ["saturated"] = ToJson(l.Saturated),
-                }
-            ),
+            yield return Fact("loading", null);
+            yield break;
+        }
+        var (last, other) = (loading.Steps[^1], loading.Null);
+        yield return new("loading")
+        {
+            Data = ToJson(loading.Steps, DescribeStep),
             Figures = [.. LoadingFigures.Of(loading)],
             Sentence =
-                last is null || !double.IsFinite(last.InputWeight) ? null
+                !double.IsFinite(last.InputWeight) || !(last.SignRight > other.SignRight) ? null
                 : double.IsNaN(last.FeedbackWeight) ? $"{Received(last)}; there is no feedback yet."
                 : $"{Received(last)} and the feedback f with weight {Weight(last.FeedbackWeight)}; its sign is the "
-                    + Invariant($"input's in {last.SignRight:P0}."),
-            Table = last is null
-                ? null
-                : new(
-                    "Loading, at the last input step. The newest variable receives a u + b f; its contents times u "
-                        + "where f agrees with u and where it does not; a linear network of one phase has 1, 1, 2 "
-                        + "and 0.",
-                    ["a", "b", "R²", "agree", "disagree", "right sign", "saturated units"],
-                    [
-                        [
-                            Fixed(last.InputWeight),
-                            Fixed(last.FeedbackWeight),
-                            Fixed(last.Explained),
-                            Fixed(last.Agree),
-                            Fixed(last.Disagree),
-                            Fixed(last.SignRight, "P1"),
-                            Fixed(last.Saturated, "P1"),
-                        ],
-                    ]
-                ),
+                    + Invariant(
+                        $"input's in {last.SignRight:P0} ({other.SignRight:P0} with another sequence's input)."
+                    ),
+            Table = new(
+                "Loading, at the last input step. The newest variable receives a u + b f; its contents times u where f "
+                    + "agrees with u and where it does not; a linear network of one phase has 1, 1, 2 and 0. Below it "
+                    + "the same with the inputs of other sequences.",
+                ["inputs", "a", "b", "R²", "agree", "disagree", "right sign", "saturated units"],
+                [Cells("own", last), Cells("others'", other)]
+            ),
         };
+        yield return Fact("loading_null", DescribeStep(other));
     }
+
+    private static JsonObject DescribeStep(LoadingStep step) =>
+        new()
+        {
+            ["step"] = step.Step,
+            ["input_weight"] = ToJson(step.InputWeight),
+            ["feedback_weight"] = ToJson(step.FeedbackWeight),
+            ["explained"] = ToJson(step.Explained),
+            ["agree"] = ToJson(step.Agree),
+            ["disagree"] = ToJson(step.Disagree),
+            ["sign_right"] = ToJson(step.SignRight),
+            ["saturated"] = ToJson(step.Saturated),
+        };
+
+    private static string[] Cells(string inputs, LoadingStep step) =>
+        [
+            inputs,
+            .. new[] { step.InputWeight, step.FeedbackWeight, step.Explained, step.Agree, step.Disagree }.Select(v =>
+                NumberText.Fixed(v, "F2")
+            ),
+            NumberText.Fixed(step.SignRight, "P1"),
+            NumberText.Fixed(step.Saturated, "P1"),
+        ];
 
     private static string Received(LoadingStep last) =>
         $"The newest variable receives the input with weight {Weight(last.InputWeight)}";
@@ -373,6 +423,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 ? Spread(decomposition, analysis.Memories!, task.S * task.D)
                 : null,
             Spectrum = analysis.Spectrum,
+            SpectrumNull = analysis.SpectrumNull,
             Examples =
                 network.Weights.WhyUnusable() is null && network.Weights.Dimension == task.D
                     ?
@@ -381,17 +432,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                         Show(analysis, "random ±1", Random(task)),
                     ]
                     : null,
-            Interventions =
-                analysis.Interventions.Count == 0
-                    ? null
-                    :
-                    [
-                        .. analysis.Interventions.Select(i => new Intervention(
-                            i.Kind.ToString().ToLowerInvariant(),
-                            i.Variable == 0 ? null : i.Variable,
-                            i.Kind == InterventionKind.None ? i.Accuracy : i.AffectedAccuracy
-                        )),
-                    ],
+            Interventions = analysis.Interventions.Count == 0 ? null : [.. Intervention.From(analysis.Interventions)],
             Participation = analysis.Memories?.Participation(),
             Groundings =
             [

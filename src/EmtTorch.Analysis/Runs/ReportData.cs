@@ -78,6 +78,9 @@ internal sealed record CircuitCharts
 
     public SpectralComparison? Spectrum { get; init; }
 
+    /// <summary>The same at random angles.</summary>
+    public SpectralNull? SpectrumNull { get; init; }
+
     /// <summary>Input sequences shown to the network; the first is drawn when the page opens.</summary>
     public IReadOnlyList<ExampleData>? Examples { get; init; }
 

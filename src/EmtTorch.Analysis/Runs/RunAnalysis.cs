@@ -29,7 +29,7 @@ public sealed record RunAnalysis
     /// The version that stands in analysis.json. Raise it when the analyses of this library give another figure or
     /// another number, so that earlier files are made again.
     /// </summary>
-    public const int Version = 3;
+    public const int Version = 4;
 
     /// <summary>What the network is called, beside others.</summary>
     public required string Name { get; init; }

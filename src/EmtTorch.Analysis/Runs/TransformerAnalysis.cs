@@ -32,7 +32,18 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
             : [];
 
     /// <summary>The findings of an analysis that is done.</summary>
-    internal static IEnumerable<Finding> Describe(EpisodicAnalysis analysis, RunConfiguration run) =>
+    internal static IEnumerable<Finding> Describe(EpisodicAnalysis analysis, RunConfiguration run)
+    {
+        var chance = Guessing.MeasureAccuracy(run);
+        var found = Findings(analysis, run, chance);
+        if (Ability.IsEnough(analysis.Accuracy, chance))
+            return found;
+        var lacking = Ability.Lacking(analysis.Accuracy!.Value, chance!.Value, "answers");
+        return Ability.Silence(found).Select(f => f.Key == "test_accuracy" ? f with { Sentence = lacking } : f);
+    }
+
+    /// <summary>The same with all its sentences, whether the network does its task or not.</summary>
+    internal static IEnumerable<Finding> Findings(EpisodicAnalysis analysis, RunConfiguration run, double? chance) =>
         [
             Fact("layers", run.Model.Layers),
             Fact("memory", run.Model.Find<FastWeightSettings>()?.Name ?? "none"),
@@ -48,7 +59,7 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
                             $"It answers {100 * accuracy:F2} % of what is asked at horizon {run.Evaluation.Horizon}."
                         )
                         : null,
-                Figures = EpisodicFigures.Of(analysis, Guessing.MeasureAccuracy(run)),
+                Figures = EpisodicFigures.Of(analysis, chance),
                 Problems = analysis.Problems,
             },
             Fact("test_loss", ToJson(analysis.Loss)),
@@ -116,7 +127,11 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
             { } gate
         )
         {
-            sentence = Opens($"block {gate.Block}'s fast weights{OfHead(heads, gate.Head)}", gate.Kinds);
+            sentence = Opens(
+                $"block {gate.Block}'s fast weights{OfHead(heads, gate.Head)}",
+                gate.Kinds,
+                gate.SpreadNull
+            );
         }
         else if (analysis.Gates.Count > 0 && analysis.Gates[0].Kinds.All(k => k.Gate is null))
         {
@@ -135,6 +150,7 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
                     ["head"] = g.Head,
                     ["rate"] = ToJson(g.Rate),
                     ["decay"] = ToJson(g.Decay),
+                    ["spread_null"] = ToJson(g.SpreadNull),
                     ["kinds"] = ByKind(
                         g.Kinds,
                         k => new JsonObject
@@ -154,28 +170,34 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
 
     private static string OfHead(int heads, int head) => heads > 1 ? $", head {head}," : "";
 
-    private static string Opens(string whose, IReadOnlyList<KindReading> kinds)
+    private static string? Opens(string whose, IReadOnlyList<KindReading> kinds, double? chance)
     {
         var (most, least) = (kinds.MaxBy(k => k.Gate)!, kinds.MinBy(k => k.Gate)!);
-        return most.Gate < Closed
-            ? Invariant($"The gate of {whose} stays closed; it opens most for {most.Kind} (g = {most.Gate:F2}).")
-            : Invariant($"The gate of {whose} opens most for {most.Kind} (g = {most.Gate:F2}) ")
-                + Invariant($"and least for {least.Kind} ({least.Gate:F2}).");
+        return !(most.Gate - least.Gate > chance) ? null
+            : most.Gate < Closed
+                ? Invariant($"The gate of {whose} stays closed; it opens most for {most.Kind} (g = {most.Gate:F2}).")
+            : Invariant($"The gate of {whose} opens most for {most.Kind} (g = {most.Gate:F2}) and least for ")
+                + Invariant($"{least.Kind} ({least.Gate:F2}); kinds dealt out at random differ by {chance:F2}.");
     }
 
     private static IEnumerable<Finding> Reads(EpisodicAnalysis analysis, int heads)
     {
         var best = analysis.Reads.Where(r => r.Asked is not null).MaxBy(r => r.Asked);
         var first = best?.Share is { } share
-            ? Invariant($"; in {100 * share:F1} % of them the asked one gives the most")
+            ? Invariant($"; in {100 * share:F1} % of them the asked one gives the most (by chance in ")
+                + Invariant($"{100 * best.ShareNull:F1} %)")
             : "";
         yield return new("reads")
         {
-            Sentence = best is null
-                ? null
-                : Invariant(
-                    $"At questions {100 * best.Asked:F1} % of what block {best.Block}{OfHead(heads, best.Head)} reads "
-                ) + Invariant($"comes from the asked pair and {100 * best.Others:F1} % from the others{first}."),
+            Sentence =
+                best is null || (best.Share is not null && !(best.Asked > best.AskedNull))
+                    ? null
+                    : Invariant(
+                        $"At questions {100 * best.Asked:F1} % of what block {best.Block}{OfHead(heads, best.Head)} "
+                    )
+                        + Invariant(
+                            $"reads comes from the asked pair and {100 * best.Others:F1} % from the others{first}."
+                        ),
             Data = ToJson(
                 analysis.Reads,
                 r => new JsonObject
@@ -183,14 +205,17 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
                     ["block"] = r.Block,
                     ["head"] = r.Head,
                     ["from_asked_pair"] = ToJson(r.Asked),
+                    ["from_asked_pair_null"] = ToJson(r.AskedNull),
                     ["from_other_pairs"] = ToJson(r.Others),
                     ["asked_pair_first"] = ToJson(r.Share),
+                    ["asked_pair_first_null"] = ToJson(r.ShareNull),
                     ["questions"] = r.Questions,
                 }
             ),
         };
         yield return new("reads_right", analysis.Reads.Max(r => r.Share) ?? double.NaN)
         {
+            Null = analysis.Reads.Max(r => r.ShareNull),
             Title = "reads right",
             Format = "P2",
             Meaning = "the share of questions at which the asked pair gives the most of a read, in the best head",
@@ -200,15 +225,20 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
     private static IEnumerable<Finding> Graphs(EpisodicAnalysis analysis)
     {
         var sentences = new List<string>();
-        if (analysis.Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph)
+        if (
+            analysis.Graphs.Where(g => g.Kept is not null).MaxBy(g => g.Linked ?? -1) is { } graph
+            && (graph.Kept > graph.KeptNull || graph.Linked > graph.LinkedNull)
+        )
         {
             var edge = graph.Linked is { } linked
                 ? Invariant(
-                    $"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second"
-                )
+                    $"; in {100 * linked:F1} % of these the strongest edge of the first fact leads to the second "
+                ) + Invariant($"(by chance in {100 * graph.LinkedNull:F1} %)")
                 : "";
-            sentences.Say(
-                $"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph{edge}."
+            sentences.Add(
+                Invariant(
+                    $"In {100 * graph.Kept:F1} % of questions both facts are nodes of block {graph.Block}'s graph "
+                ) + Invariant($"({100 * graph.KeptNull:F1} % for tokens drawn at random){edge}.")
             );
         }
         if (
@@ -218,7 +248,8 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
             { } nodes
         )
         {
-            sentences.Add(Opens($"block {nodes.Block}'s graph", nodes.Gates));
+            if (Opens($"block {nodes.Block}'s graph", nodes.Gates, nodes.SpreadNull) is { } opens)
+                sentences.Add(opens);
         }
         yield return new("graph")
         {
@@ -229,8 +260,12 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
                 {
                     ["block"] = g.Block,
                     ["both_facts_kept"] = ToJson(g.Kept),
+                    ["both_facts_kept_null"] = ToJson(g.KeptNull),
                     ["strongest_edge_right"] = ToJson(g.Linked),
+                    ["strongest_edge_right_null"] = ToJson(g.LinkedNull),
                     ["read_from_first_fact"] = ToJson(g.Read),
+                    ["read_from_first_fact_null"] = ToJson(g.ReadNull),
+                    ["gate_spread_null"] = ToJson(g.SpreadNull),
                     ["questions"] = g.Questions,
                     ["gate"] = ByKind(g.Gates, k => ToJson(k.Gate)),
                 }

@@ -29,6 +29,7 @@ internal sealed class XorAnalysis : INetworkAnalysis
         }
         using var trained = network.Weights.ToNetwork();
         var xor = XorVariables.Measure(trained, task, options);
+        bool able = Ability.IsEnough(xor.Accuracy, chance: 0.5);
         // XorVariables says a sentence of each of these, in this order.
         string?[] said =
         [
@@ -38,7 +39,9 @@ internal sealed class XorAnalysis : INetworkAnalysis
             "error_growth",
             xor.Spectrum is null ? null : "eigenvalues_learned",
         ];
-        var sentences = said.OfType<string>().Zip(xor.Summary()).ToDictionary(s => s.First, s => s.Second);
+        var sentences = able
+            ? said.OfType<string>().Zip(xor.Summary()).ToDictionary(s => s.First, s => s.Second)
+            : new() { ["test_accuracy"] = Ability.Lacking(xor.Accuracy, 0.5, "output bits") };
         foreach (var finding in Findings(xor, network.Weights, task, options))
         {
             yield return finding with
@@ -85,7 +88,8 @@ internal sealed class XorAnalysis : INetworkAnalysis
             Fact("fixed_points", xor.FixedPoints.Points.Count),
             Fact("stable_fixed_points", xor.FixedPoints.Stable.Count()),
             Fact("rest_largest_eigenvalue", xor.Rest?.Eigenvalues[0].Magnitude),
-            BindingAnalysis.SpectralError(xor.Spectrum),
+            BindingAnalysis.SpectralError(xor.Spectrum, xor.SpectrumNull),
+            BindingAnalysis.SpectralErrorNull(xor.SpectrumNull),
             Fact("eigenvalues_unrolled", xor.Spectrum?.CountTheory),
             BindingAnalysis.Eigenvalues(xor.Spectrum),
             Fact("spectrum_learned", BindingAnalysis.Points(xor.Spectrum?.Learned)),
@@ -106,8 +110,10 @@ internal sealed class XorAnalysis : INetworkAnalysis
             : new()
             {
                 ["superposition"] = ToJson(result.Superposition),
+                ["superposition_null"] = ToJson(result.SuperpositionNull),
                 ["intervention_accuracy"] = ToJson(result.Accuracy),
                 ["affected_accuracy"] = ToJson(result.AffectedAccuracy),
+                ["affected_null"] = ToJson(result.AffectedNull),
                 ["interventions"] = BindingAnalysis.ListInterventions(result.Interventions),
             };
 }

@@ -55,9 +55,10 @@ internal static class Initialization
     /// each column with the sign of R's diagonal. Without that the signs of Q would be the algorithm's choice (Mezzadri
     /// 2007).
     /// </summary>
-    private static Tensor Orthonormal(long rows, long columns)
+    internal static Tensor Orthonormal(long rows, long columns, Generator? generator = null)
     {
-        var (q, r) = linalg.qr(randn(rows, columns, dtype: ScalarType.Float64));
-        return q * r.diagonal().sign();
+        using var scope = NewDisposeScope();
+        var (q, r) = linalg.qr(randn([rows, columns], dtype: ScalarType.Float64, generator: generator));
+        return (q * r.diagonal().sign()).MoveToOuterDisposeScope();
     }
 }

@@ -74,6 +74,8 @@ public sealed class EpisodicAnalysisTests
         var reads = analysis.Reads.Single();
         Assert.That((reads.Block, reads.Head, reads.Questions), Is.EqualTo((1, 1, 48L)));
         Assert.That((reads.Asked, reads.Share), Is.EqualTo((1.0, 1.0)), "one value was written under the key");
+        Assert.That(reads.AskedNull, Is.EqualTo(1 / 3.0).Within(1e-12), "of three pairs");
+        Assert.That(reads.ShareNull, Is.EqualTo(1 / 3.0).Within(1e-12));
         // Not exactly 0: with AVX-512, libtorch's layer norm makes 1.5e-17 of a 0 in a row whose mean is 0.
         Assert.That(reads.Others, Is.EqualTo(0).Within(1e-15));
         var (shares, right) = (analysis.Example!.Shares.Single(), analysis.Example.Right);
@@ -350,7 +352,10 @@ public sealed class EpisodicAnalysisTests
     // ---- Networks that can't be read, in whole or in part
 
     private static IEnumerable<string> Said(EpisodicAnalysis analysis, RunConfiguration configuration) =>
-        TransformerAnalysis.Describe(analysis, configuration).Select(f => f.Said).OfType<string>();
+        TransformerAnalysis
+            .Findings(analysis, configuration, Guessing.MeasureAccuracy(configuration))
+            .Select(f => f.Said)
+            .OfType<string>();
 
     private static (RunAnalysis Analysis, System.Text.Json.JsonElement Json) Written(
         RunConfiguration configuration,
@@ -617,10 +622,18 @@ public sealed class EpisodicAnalysisTests
 
             Assert.That(
                 Said(analysis, configuration),
-                Has.One.StartsWith(
-                    "In 100.0 % of questions both facts are nodes of block 1's graph; in 100.0 % of these the "
-                        + "strongest edge of the first fact leads to the second."
-                )
+                Has.One.StartsWith("In 100.0 % of questions both facts are nodes of block 1's graph (")
+                    .And.Contain(
+                        "in 100.0 % of these the strongest edge of the first fact leads to the second (by chance"
+                    )
+            );
+            Assert.That(graph.LinkedNull, Is.EqualTo(1 / 3.0).Within(1e-12), "one of three other nodes");
+            Assert.That(graph.ReadNull, Is.EqualTo(0.25).Within(1e-12));
+            Assert.That(graph.KeptNull, Is.InRange(0.001, 0.5));
+            // It is made for its graph alone, and answers at random.
+            Assert.That(
+                TransformerAnalysis.Describe(analysis, configuration).Select(f => f.Said).OfType<string>().Single(),
+                Does.StartWith("It does not do the task: ").And.EndsWith("So nothing is said of what it stores.")
             );
             Assert.That(
                 graph.Gates.Select(k => k.Kind),
