@@ -48,7 +48,7 @@ internal sealed class CausalAttention : nn.Module
         Tensor? pastKeys,
         Tensor? pastValues,
         AttentionSpan span,
-        IReadOnlyList<SeenEntries> entries
+        IReadOnlyList<SeenEntries>? entries = null
     )
     {
         using var scope = NewDisposeScope();
@@ -59,7 +59,7 @@ internal sealed class CausalAttention : nn.Module
             seen = (pastKeys?.shape[2] ?? 0) + tokens,
             kept = _window is { } window ? Math.Min(seen, window - 1) : seen;
         var projected = qkv.forward(h); // (B, T, 3d)
-        if (entries.Count == 0 && (tokens > 1 || !is_grad_enabled()) && span.Cos.device_type == DeviceType.CPU)
+        if (entries is not [_] && (tokens > 1 || !is_grad_enabled()) && span.Cos.device_type == DeviceType.CPU)
         {
             // Made only where needed: a document's beginning has no past.
             pastKeys ??= empty([batch, _heads, 0, size], dtype: h.dtype);

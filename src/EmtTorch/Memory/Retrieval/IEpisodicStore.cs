@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory.Retrieval;
 
 /// <summary>
-/// An external store of episodes (the store of the source's 2.2). An entry is a key, a value, the place that it comes from, and
+/// An external store of episodes (the source's 2.2). An entry is a key, a value, the place that it comes from, and
 /// optionally a text. A generation is a batch of documents (a step of training); documents are written from their
 /// beginning on. A search returns the entries with the largest products q·k among those that the query may see: the
 /// entries of its own document before a position and, in a shared store, all entries of earlier generations.
