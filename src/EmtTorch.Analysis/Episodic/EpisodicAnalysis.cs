@@ -29,7 +29,12 @@ public sealed class EpisodicAnalysis
     private readonly List<string> _problems = [];
 
     private EpisodicAnalysis(EpisodicTransformer network, RunConfiguration configuration, EpisodicOptions options) =>
-        (_network, _configuration, _task, _options) = (network, configuration, configuration.Task.Tokens!, options);
+        (_network, _configuration, _task, _options) = (
+            network,
+            configuration,
+            configuration.Task.Tokens!.ForRun(configuration.Seed),
+            options
+        );
 
     /// <summary>What cannot be computed, and why.</summary>
     public IReadOnlyList<string> Problems => _problems;
@@ -123,7 +128,7 @@ public sealed class EpisodicAnalysis
         }
 
         using var scope = NewDisposeScope();
-        var task = _configuration.Task.ToTokenTask(_configuration.Evaluation.Horizon, CPU);
+        var task = _task.Create(_configuration.Evaluation.Horizon, CPU);
         using var held = task as IDisposable;
         long vocabulary = _network.named_parameters().First(p => p.name == "embedding.weight").parameter.shape[0];
         return task.VocabularySize == vocabulary
@@ -165,7 +170,7 @@ public sealed class EpisodicAnalysis
     {
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
-        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        var task = _task.Create(horizon, CPU);
         using var held = task as IDisposable;
         int count = Count(_configuration.Task.TokensAt(horizon), _options.TestDocuments);
         var score = new AnswerScore();
@@ -217,7 +222,7 @@ public sealed class EpisodicAnalysis
     private void Note(int horizon)
     {
         using var scope = NewDisposeScope();
-        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        var task = _task.Create(horizon, CPU);
         using var held = task as IDisposable;
         var score = new AnswerScore();
         score.Add(_network, Batch(task, 1));
@@ -238,7 +243,7 @@ public sealed class EpisodicAnalysis
             return;
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
-        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        var task = _task.Create(horizon, CPU);
         using var held = task as IDisposable;
         var document = Batch(task, Count(_configuration.Task.TokensAt(horizon), _options.Documents));
         var (input, target, words) = Joined(document);
@@ -262,7 +267,7 @@ public sealed class EpisodicAnalysis
             return;
         int horizon = _configuration.Evaluation.Horizon;
         using var scope = NewDisposeScope();
-        var task = _configuration.Task.ToTokenTask(horizon, CPU);
+        var task = _task.Create(horizon, CPU);
         var (input, target, _) = Joined(Batch(task, Count(_configuration.Task.TokensAt(horizon), _options.Documents)));
         Graphs = GraphEdges.Of(_network, _configuration.Model.Gate, _task, input, target, Kinds(input, target, null));
     }
@@ -444,7 +449,7 @@ public sealed class EpisodicAnalysis
     {
         const int Longest = 1200;
         using var scope = NewDisposeScope();
-        var task = _configuration.Task.ToTokenTask(HorizonTrained, CPU);
+        var task = _task.Create(HorizonTrained, CPU);
         using var held = task as IDisposable;
         var (input, target, words) = Joined(Batch(task, 1));
         if (input.shape[1] > Longest && PairsTrained is null)

@@ -30,7 +30,8 @@ public readonly record struct Cue(long Token, long Episode);
 /// </code>
 /// </summary>
 /// <remarks>
-/// The literal loss asks FFN for v, as it is before W_o, at the place of the write. But the answer is wanted at a
+/// The literal loss has the memory's own W_Q and a mean over the writes where the source has attention's W_Q and a sum;
+/// <see cref="ComputeReplayLoss"/> computes either, and `training.consolidation` the source's. It asks FFN for v, as it is before W_o, at the place of the write. But the answer is wanted at a
 /// question, and no question is stored. Distilled replay finds questions by itself: a token is a cue if the cosine of
 /// its query, where the task asks for it, and a stored key exceeds a threshold; the cue belongs to the document of the
 /// nearest key. The teacher is the network with this document's writes put back into F, the pupil is the network with F
@@ -74,32 +75,33 @@ public sealed class Consolidation
     public static EpisodicState Wipe(EpisodicState state) =>
         state.WithMemory(FastWeightMemory.SettingsName, (_, memory) => memory.Select(f => f.zeros_like()));
 
-    /// <summary>The literal replay loss: the mean over stored writes, summed over blocks.</summary>
+    /// <summary>The literal replay loss: by default the mean over stored writes, summed over blocks.</summary>
     /// <param name="network">The network.</param>
     /// <param name="writes">For each block the writes to replay, maybe none.</param>
+    /// <param name="ofAttention">Whether W_Q is attention's, as in the source, and not the memory's own.</param>
+    /// <param name="isMean">Whether it is a mean over the writes; the source has their sum.</param>
     /// <returns>A scalar that depends on the network's parameters.</returns>
     /// <remarks>k and v concatenate all heads. Of a hypernetwork's r pairs the first counts.</remarks>
     public static Tensor ComputeReplayLoss(
         EpisodicTransformer network,
-        IReadOnlyList<IReadOnlyList<StoredWrite>> writes
+        IReadOnlyList<IReadOnlyList<StoredWrite>> writes,
+        bool ofAttention = false,
+        bool isMean = true
     )
     {
         using var scope = NewDisposeScope();
-        var loss = zeros([], dtype: network.Dtype, device: network.parameters().First().device);
-        foreach (var (block, memory, stored) in network.Blocks.Zip(network.Memories, writes))
+        return ReplayLoss.Compute(network, [.. writes.Select(Stacked)], ofAttention, isMean).MoveToOuterDisposeScope();
+
+        static ReplayWrites? Stacked(IReadOnlyList<StoredWrite> stored)
         {
             if (stored.Count == 0)
-                continue;
-            Tensor Stack(Func<StoredWrite, Tensor> part) => stack(stored.Select(part).ToArray());
+                return null;
+            Tensor Stack(Func<StoredWrite, Tensor> part) => stack(stored.Select(part).ToArray()); // (n, d)
             // The first pair of each head.
             Tensor First(Tensor pairs, StoredWrite w) =>
                 pairs.view(w.Strength.shape[0], -1, pairs.shape[^1]).select(1, 0).reshape(-1);
-            var h = Stack(w => w.Hidden); // (n, d)
-            var keyErrors = (memory.Ask(h) - Stack(w => First(w.Keys, w))).pow(2).sum([-1L]);
-            var valueErrors = (block.FeedForward(h) - Stack(w => First(w.Values, w))).pow(2).sum([-1L]);
-            loss = loss + (keyErrors + valueErrors).mean();
+            return new(Stack(w => w.Hidden), Stack(w => First(w.Keys, w)), Stack(w => First(w.Values, w)));
         }
-        return loss.MoveToOuterDisposeScope();
     }
 
     /// <summary>Runs a night: replay and rehearsal for the steps of the settings.</summary>

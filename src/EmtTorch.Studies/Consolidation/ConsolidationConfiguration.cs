@@ -104,7 +104,8 @@ public sealed record NightConfiguration
     public string Name { get; init; } = "night";
 
     [Description(
-        "The replay. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes; distilled: the network "
+        "The replay. literal: the source's ‖W_Q h - k‖² + ‖FFN(h) - v‖² at the stored writes, with the memory's W_Q "
+            + "and a mean; distilled: the network "
             + "without fast memory learns to answer as it does with the stored writes in its fast weights; none."
     )]
     [AllowedValues("literal", "distilled", "none")]

@@ -110,15 +110,16 @@ public sealed class ConsolidationExperiment
             return $"learned {run.Task.Label}: facts are pairs of segment_recall";
         if (run.Model.Find<FastWeightSettings>() is null)
             return "has no fast weights: there is nothing to consolidate";
-        if (run.Model.Find<FastWeightSettings>() is { Read: "source" } or { Write: "full_hypernetwork" })
-            return "has read source or write full_hypernetwork: its fast weights have no W_Q, W_K and W_V";
-        if (run.Model is { DriftJoin: "concatenate" } or { DriftCell: not "linear" })
-            return "has contexts that are concatenated or recurrent: consolidation takes linear ones that are added";
+        if (run.Model.WhyNotConsolidated is { } reason)
+            return reason;
         int most = settings.Facts.Concat(settings.Nights.SelectMany(n => n.Facts ?? [])).Max();
         if (task.Keys < most)
             return $"knows {task.Keys} keys: {most} facts need as many distinct ones";
-        if (task.BothWays || task.Distractors > 0 || task.Vocabularies > 1)
-            return "was trained with distractors, both ways, or on one of several vocabularies: facts are plain pairs";
+        if (task.BothWays || task.Distractors > 0 || task.Vocabularies > 1 || task.Persistent > 0)
+        {
+            return "was trained with distractors, both ways, with persistent pairs, or on one of several "
+                + "vocabularies: facts are plain pairs";
+        }
         if (task.SegmentLength < 2 * settings.FactsPerDocument)
         {
             return $"has segments of {task.SegmentLength} tokens: {settings.FactsPerDocument} facts in a document "

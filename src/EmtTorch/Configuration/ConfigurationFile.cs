@@ -214,6 +214,8 @@ public static partial class ConfigurationFile
         // The binder passes over an object without keys; here it stands for one with all defaults.
         if (rest["model"]?["retrieval"] is not null)
             configuration = configuration with { Model = configuration.Model with { Retrieval = new() } };
+        if (rest["training"]?["consolidation"] is not null)
+            configuration = configuration with { Training = configuration.Training with { Consolidation = new() } };
         return (RunConfiguration)Bind(rest, configuration);
     }
 

@@ -110,9 +110,26 @@ public sealed class MemoryState : Dictionary<string, Tensor>
 }
 
 /// <summary>What a memory returns for a segment.</summary>
-/// <param name="Added">What is added to the stream (B, T, d).</param>
+/// <param name="Added">What is added to the stream (B, T, d), or null if nothing is.</param>
 /// <param name="State">The state after the last token, with the names of the first state.</param>
-public sealed record MemoryRead(Tensor Added, MemoryState State);
+public sealed record MemoryRead(Tensor? Added, MemoryState State)
+{
+    /// <summary>Entries that the block's attention sees beside its tokens, or null if there are none.</summary>
+    internal SeenEntries? Entries { get; init; }
+
+    /// <summary>Computes from the stream that leaves the block (B, T, d) what leaves it in its stead, or null.</summary>
+    internal Func<Tensor, Tensor>? Leaving { get; init; }
+
+    /// <summary>
+    /// Computes from the input of the feed-forward network (B, T, d) what is added to that input, or null.
+    /// </summary>
+    internal Func<Tensor, Tensor>? FeedForward { get; init; }
+}
+
+/// <summary>Entries of a memory that attention sees: K for each token, further ones in its softmax.</summary>
+/// <param name="Scores">What stands in the softmax for each (B, T, K); −10³⁰ where there is no entry.</param>
+/// <param name="Values">Their values (B, T, K, d), of which each head has its part.</param>
+internal sealed record SeenEntries(Tensor Scores, Tensor Values);
 
 /// <summary>
 /// A memory in a block of the transformer, beside attention. It reads T tokens at once, or one, and gives the same up
@@ -138,6 +155,11 @@ public abstract class BlockMemory(string name) : nn.Module(name)
     /// <param name="state">The state after the tokens before.</param>
     /// <returns>Tensors in the caller's dispose scope.</returns>
     public abstract MemoryRead Read(BlockInput input, MemoryState state);
+
+    /// <summary>
+    /// Whether the block ends the reading before attention, which sees <see cref="MemoryRead.Entries"/>.
+    /// </summary>
+    internal virtual bool IsSeenByAttention => false;
 
     /// <summary>
     /// Begins to read. The block calls this before attention and calls the result afterwards, so that a slow search can

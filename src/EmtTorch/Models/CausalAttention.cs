@@ -36,6 +36,13 @@ internal sealed class CausalAttention : nn.Module
         this.KeepParameters();
     }
 
+    /// <summary>W_Q, W_K and W_V (3 d, HiddenWidth).</summary>
+    public TorchSharp.Modules.Parameter QueriesKeysAndValues => qkv.weight;
+
+    /// <summary>Computes W_Q h̃ (…, d), without rotation.</summary>
+    public Tensor Ask(Tensor h) =>
+        nn.functional.linear(h, qkv.weight.narrow(0, 0, _width), qkv.bias?.narrow(0, 0, _width));
+
     /// <summary>Computes queries, keys and values side by side (B, T, 3d) of h̃ (B, T, HiddenWidth).</summary>
     public Tensor Project(Tensor h) => qkv.forward(h);
 
@@ -52,7 +59,14 @@ internal sealed class CausalAttention : nn.Module
     /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h), or null if there are none.</param>
     /// <param name="pastValues">The values of the same tokens.</param>
     /// <param name="span">Rotations and masks for these T tokens after P.</param>
-    public AttentionResult Attend(Tensor projected, Tensor? pastKeys, Tensor? pastValues, AttentionSpan span)
+    /// <param name="entries">What is seen beside the tokens, in the same softmax; at most one.</param>
+    public AttentionResult Attend(
+        Tensor projected,
+        Tensor? pastKeys,
+        Tensor? pastValues,
+        AttentionSpan span,
+        IReadOnlyList<SeenEntries>? entries = null
+    )
     {
         using var scope = NewDisposeScope();
         long batch = projected.shape[0],
@@ -60,7 +74,7 @@ internal sealed class CausalAttention : nn.Module
         long size = _width / _heads,
             seen = (pastKeys?.shape[2] ?? 0) + tokens,
             kept = _window is { } window ? Math.Min(seen, window - 1) : seen;
-        if ((tokens > 1 || !is_grad_enabled()) && span.Cos.device_type == DeviceType.CPU)
+        if (entries is not [_] && (tokens > 1 || !is_grad_enabled()) && span.Cos.device_type == DeviceType.CPU)
         {
             // Made only where needed: a document's beginning has no past.
             pastKeys ??= empty([batch, _heads, 0, size], dtype: projected.dtype);
@@ -89,7 +103,8 @@ internal sealed class CausalAttention : nn.Module
             v = parts[2];
         if (pastKeys is not null)
             (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2)); // (B, heads, P + T, d_h)
-        var attended = span.Attend(q, k, v).transpose(1, 2).reshape(batch, tokens, _width);
+        var seenByHeads = entries is [var further] ? span.Attend(q, k, v, further) : span.Attend(q, k, v);
+        var attended = seenByHeads.transpose(1, 2).reshape(batch, tokens, _width);
         // A copy: a view would keep the whole segment in memory.
         Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone();
         return new AttentionResult(Output(attended), Last(k), Last(v)).MoveToOuterDisposeScope();
@@ -207,12 +222,21 @@ internal sealed class AttentionSpan : IDisposable
         }
         else
         {
-            var back = Places(_past, _past + _tokens).unsqueeze(-1) - Places(0, _past + _tokens); // (T, P + T)
-            hidden = _window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0);
+            hidden = Hidden();
         }
         return zeros(hidden.shape, dtype: _dtype, device: _device)
             .masked_fill_(hidden, double.NegativeInfinity)
             .DetachFromDisposeScope(); // it outlives the block that asks for it first
+    }
+
+    /// <summary>The keys that a query does not see (T, P + T).</summary>
+    private Tensor Hidden()
+    {
+        using var scope = NewDisposeScope();
+        Tensor Places(long from, long to) => arange(from, to, dtype: ScalarType.Int64, device: _device);
+        var back = Places(_past, _past + _tokens).unsqueeze(-1) - Places(0, _past + _tokens);
+        var hidden = _window is { } limit ? back.lt(0).logical_or(back.ge(limit)) : back.lt(0);
+        return hidden.MoveToOuterDisposeScope();
     }
 
     /// <summary>Frees the mask.</summary>
@@ -259,6 +283,29 @@ internal sealed class AttentionSpan : IDisposable
             .flatten(2, 3)
             .narrow(2, 0, _tokens)
             .MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// One softmax over the keys that a query sees and over K entries: softmax([q kᵀ/√d_h; s]) [v; e]. Time and memory
+    /// grow with T (P + T), also with a window: there are no bands.
+    /// </summary>
+    /// <param name="q">(B, heads, T, d_h).</param>
+    /// <param name="k">(B, heads, P + T, d_h).</param>
+    /// <param name="v">(B, heads, P + T, d_h).</param>
+    /// <param name="entries">s and e.</param>
+    public Tensor Attend(Tensor q, Tensor k, Tensor v, SeenEntries entries)
+    {
+        using var scope = NewDisposeScope();
+        long heads = q.shape[1],
+            size = q.shape[3],
+            seen = k.shape[2],
+            found = entries.Scores.shape[2];
+        var scores = (matmul(q, k.transpose(-2, -1)) / Math.Sqrt(size)).masked_fill(Hidden(), double.NegativeInfinity);
+        var further = entries.Scores.unsqueeze(1).expand(-1, heads, -1, -1); // (B, heads, T, K)
+        var weights = cat([scores, further], -1).softmax(-1); // (B, heads, T, P + T + K)
+        var values = entries.Values.unflatten(3, [heads, size]).permute(0, 3, 1, 2, 4); // (B, heads, T, K, d_h)
+        var ofEntries = matmul(weights.narrow(-1, seen, found).unsqueeze(-2), values).squeeze(-2);
+        return (matmul(weights.narrow(-1, 0, seen), v) + ofEntries).MoveToOuterDisposeScope();
     }
 
     // Of (…, …, T, d_h), with a mask that is added to the scores.

@@ -62,6 +62,12 @@ internal sealed class EpisodicBlock : nn.Module
     public IEnumerable<Parameter> FeedForwardWeights =>
         _feedForward.Expand.parameters().Concat(_feedForward.Contract.parameters());
 
+    /// <summary>W_Q, W_K and W_V of attention (3 d, d), or null without attention.</summary>
+    public Parameter? AttentionWeights => attention?.QueriesKeysAndValues;
+
+    /// <summary>Computes attention's W_Q h̃ (…, d), without rotation.</summary>
+    public Tensor AskAttention(Tensor h) => attention!.Ask(h);
+
     public LayerState FirstState(long batch, Device device) =>
         new(null, null, drift?.FirstState(batch, device) ?? recurrence?.FirstState(batch, device))
         {
@@ -134,33 +140,53 @@ internal sealed class EpisodicBlock : nn.Module
             x.shape[1] == 0
                 ? new Func<MemoryRead>?[_memories.Count]
                 : [.. _memories.Select(m => m.Memory.Begin(input, state.Memories[m.Settings.Name]))];
+        MemoryRead?[] found =
+        [
+            .. _memories.Zip(reads, (m, read) => m.Memory.IsSeenByAttention ? read?.Invoke() : null),
+        ];
         if (attention is not null)
         {
             projected ??= attention.Project(h);
-            (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!);
+            var entries = found.Select(f => f?.Entries).OfType<SeenEntries>();
+            (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!, [.. entries]);
         }
         var memories = new Dictionary<string, MemoryState>();
-        foreach (var ((settings, _), read) in _memories.Zip(reads))
+        for (int i = 0; i < reads.Length; i++)
         {
+            var settings = _memories[i].Settings;
             var left = state.Memories[settings.Name];
-            if (read is not null)
+            if ((found[i] ??= reads[i]?.Invoke()) is { } read)
             {
-                (var own, left) = read();
-                Require.Shape(own, x.shape, settings.Name);
-                added = added is null ? own : added + own;
+                left = read.State;
+                if (read.Added is { } own)
+                {
+                    Require.Shape(own, x.shape, settings.Name);
+                    added = added is null ? own : added + own;
+                }
             }
             // The state may be the one that was given, which belongs to another dispose scope.
             memories.Add(settings.Name, left.Select(t => t.alias()));
         }
-        if (norm2 is not null)
-            x = added is null ? x : x + added;
-        var fed = FeedForward(norm2 is null ? added ?? h : norm2.forward(x)); // (B, T, d)
+        // The stream after attention and memories, and what the feed-forward network makes of it.
+        if (norm2 is not null && added is not null)
+            x = x + added;
+        var fed = Feed(norm2 is null ? added ?? h : norm2.forward(x), found); // (B, T, d)
         if (recurrence is not null)
             context = x.shape[1] == 0 ? state.Context!.alias() : recurrence.Next(fed.squeeze(1), state.Context!);
-        var after = (x + fed).MoveToOuterDisposeScope();
+        var after = x + fed;
+        foreach (var read in found)
+            after = read?.Leaving?.Invoke(after) ?? after;
+        after.MoveToOuterDisposeScope();
         var next = new LayerState(keys, values, context) { Memories = memories };
         next.MoveToOuterDisposeScope();
         return (after, next);
+    }
+
+    private Tensor Feed(Tensor input, IEnumerable<MemoryRead?> reads)
+    {
+        foreach (var further in reads.Select(r => r?.FeedForward).OfType<Func<Tensor, Tensor>>())
+            input = input + further(input);
+        return FeedForward(input);
     }
 
     /// <summary>W₂ gelu(W₁ x) (…, d).</summary>

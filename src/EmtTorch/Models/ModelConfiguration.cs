@@ -217,6 +217,15 @@ public sealed record ModelConfiguration
             AttentionHeads = Attention ? Heads : 0,
         };
 
+    /// <summary>What of this network consolidation cannot take, or null: a sentence's end, "has …".</summary>
+    [JsonIgnore]
+    internal string? WhyNotConsolidated =>
+        Find<FastWeightSettings>() is { Read: "source" } or { Write: "full_hypernetwork" }
+            ? "has read source or write full_hypernetwork: its fast weights have no W_Q, W_K and W_V"
+        : this is { DriftJoin: "concatenate" } or { DriftCell: not "linear" }
+            ? "has contexts that are concatenated or recurrent: consolidation takes linear ones that are added"
+        : null;
+
     /// <summary>
     /// Of a transformer: the memories of each block, in the order in which their reads are added. Those of the short
     /// keys are among them, unless <see cref="Memories"/> has one of the same name.

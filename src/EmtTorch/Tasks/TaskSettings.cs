@@ -43,6 +43,10 @@ public abstract record TokenTaskSettings : TaskSettings
     /// <exception cref="ArgumentException">A rule of <see cref="TaskSettings.Check"/> is broken.</exception>
     public abstract ITokenTask Create(int horizon, Device device);
 
+    /// <summary>The same settings for a run with a seed, on which what is the same in all documents may
+    /// depend.</summary>
+    internal virtual TokenTaskSettings ForRun(long seed) => this;
+
     /// <summary>Returns the number of tokens in a document.</summary>
     /// <param name="horizon">As for <see cref="Create"/>.</param>
     public abstract long TokensAt(int horizon);

@@ -449,7 +449,7 @@ public class ConfigurationTests
             "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0.4,
             "warmup_steps": 3, "schedule": "cosine", "bptt_segments": null,
             "curriculum": {"horizons": [3, 5], "threshold": 1}, "log_interval": 2,
-            "early_stop": {"accuracy": 0.5, "evaluations": 4}},
+            "consolidation": null, "early_stop": {"accuracy": 0.5, "evaluations": 4}},
           "evaluation": {"horizon": 11, "batches": 3, "batch_size": 6, "interval": 8},
           "checkpoints": {"interval": 9, "keep_last": 1, "keep_best": false}
         }
@@ -470,7 +470,8 @@ public class ConfigurationTests
         {
           "name": "t", "seed": 1, "device": "auto", "threads": null, "out": "runs",
           "task": {"segment_recall": {"pairs": 2, "segment_length": 9, "keys": 5, "values": 6, "noise": 7,
-            "distractors": 1, "both_ways": true, "vocabularies": 3, "vocabulary": 2}},
+            "distractors": 1, "both_ways": true, "vocabularies": 3, "vocabulary": 2,
+            "persistent": 0, "persistent_asked": true}},
           "model": {"type": "episodic_transformer", "hidden_size": 24, "bias": true, "dtype": "float32", "layers": 3,
             "attention": false, "heads": 2, "window": 5, "positions": "none", "attention_output": false,
             "feed_forward_size": 31,
@@ -478,12 +479,14 @@ public class ConfigurationTests
             "hypernetwork_rank": 1, "read": "softmax", "unit_keys": true, "gate": false, "gate_input": "in_context",
             "decay": true, "drift": false, "drift_cell": "linear", "drift_join": "add", "drift_rate": "dimension",
             "graph_nodes": 11, "graph_interval": 13, "graph_read": "seed", "autocast": "bfloat16",
-            "retrieval": {"store": "postgres", "scope": "shared", "top_k": 3, "chunk": 32, "entries": null,
+            "retrieval": {"store": "postgres", "scope": "shared", "form": "source", "fuse": "concatenate",
+              "attention": "cross", "top_k": 3, "chunk": 32, "entries": null,
               "table": "elsewhere", "connection": "PG", "index": "hnsw", "wait": 5}},
           "training": {"steps": 7, "batch_size": 5, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1,
             "max_grad_norm": 2.5, "gradient_noise": 0.2, "spectral_penalty": 0,
             "warmup_steps": 3, "schedule": "cosine", "bptt_segments": 2,
-            "curriculum": {"horizons": [1, 2], "threshold": 1}, "log_interval": 2, "early_stop": null},
+            "curriculum": {"horizons": [1, 2], "threshold": 1}, "log_interval": 2,
+            "consolidation": null, "early_stop": null},
           "evaluation": {"horizon": 2, "batches": 3, "batch_size": 6, "interval": 8},
           "checkpoints": {"interval": 9, "keep_last": 1, "keep_best": false}
         }

@@ -102,6 +102,59 @@ public sealed class SegmentRecallTests
         }
     }
 
+    [TestCase(false)]
+    [TestCase(true)]
+    public void PersistentPairsAreToldInEveryDocumentAndAskedForIfItSaysSo(bool asked)
+    {
+        var settings = Settings(5, 12, distractors: 2) with { Persistent = 3, PersistentAsked = asked };
+        var facts = new Dictionary<long, HashSet<(long, long)>>(); // by seed
+        foreach (long seed in new[] { 1, 2 })
+        {
+            using var scope = NewDisposeScope();
+            using var generator = new Generator(5);
+            var task = (SegmentRecall)settings.ForRun(seed).Create(2, CPU);
+            var segments = task.Batch(60, generator);
+            long[][] Rows(Tensor x) => [.. x.data<long>().ToArray().Chunk(12)];
+            var (told, questions, targets) = (
+                Rows(segments[0].Input),
+                Rows(segments[^1].Input),
+                Rows(segments[^1].Target)
+            );
+            facts[seed] = [.. Pairs(told[0]).Where(p => p.Key < FirstKey + 3)];
+            Assert.That(facts[seed], Has.Count.EqualTo(3));
+            var places = new HashSet<string>();
+            for (int b = 0; b < 60; b++)
+            {
+                var pairs = Pairs(told[b]);
+                Assert.That(pairs.Where(p => p.Key < FirstKey + 3), Is.EquivalentTo(facts[seed]));
+                Assert.That(pairs, Has.Count.EqualTo(5));
+                places.Add(string.Concat(pairs.Select(p => p.Key < FirstKey + 3 ? 1 : 0)));
+                foreach (var between in segments.Skip(1).SkipLast(1))
+                    Assert.That(Pairs(Rows(between.Input)[b]).Select(p => p.Key), Is.All.GreaterThan(FirstKey + 2));
+                var answers = Enumerable
+                    .Range(0, 12)
+                    .Where(t => targets[b][t] >= 0)
+                    .Select(t => (questions[b][t], targets[b][t]));
+                Assert.That(
+                    answers,
+                    Is.EquivalentTo(asked ? pairs : pairs.Where(p => p.Key >= FirstKey + 3)),
+                    "each once"
+                );
+            }
+            Assert.That(places, Has.Count.EqualTo(10), "anywhere among the others");
+
+            var (input, target, _) = task.AskForFacts(40, generator);
+            for (int b = 0; b < 40; b++)
+            {
+                var (one, wanted) = (Rows(input)[b], Rows(target)[b]);
+                var found = Enumerable.Range(0, 12).Where(t => wanted[t] >= 0).Select(t => (one[t], wanted[t]));
+                Assert.That(found, Is.EquivalentTo(facts[seed]));
+                Assert.That(one.Count(t => t == 0), Is.EqualTo(3));
+            }
+        }
+        Assert.That(facts[1].Order(), Is.Not.EqualTo(facts[2].Order()), "by the seed");
+    }
+
     [Test]
     public void PlacesOrderAndValuesAreEvenlySpread()
     {

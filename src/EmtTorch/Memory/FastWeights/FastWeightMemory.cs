@@ -224,6 +224,9 @@ public sealed class FastWeightMemory : BlockMemory
     /// <summary>Called for every segment that is read; for analyses.</summary>
     public Action<MemoryActivity>? Observer { get; set; }
 
+    /// <summary>Called with what the tokens of a segment write, maybe from several threads; for replay.</summary>
+    internal Action<TokenWrites>? Written { get; set; }
+
     /// <summary>η (heads).</summary>
     public Tensor Rate => _rule == WriteRule.Delta ? rate.sigmoid() : rate.exp();
 
@@ -291,6 +294,7 @@ public sealed class FastWeightMemory : BlockMemory
         var rates = Rate.unsqueeze(-1); // (heads, 1)
         var g = gate?.forward(_plainGate ? input.Plain : h, input.Contexts); // (B, heads, T)
         var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
+        Written?.Invoke(WritesOf(h, projected!, g ?? strength, input.Documents));
         var decay = DecayFactor;
         Tensor r,
             after;
@@ -313,6 +317,34 @@ public sealed class FastWeightMemory : BlockMemory
         }
         var added = output is null ? matmul((r / Math.Sqrt(_width)).softmax(-1), table!) : output.forward(r);
         return (added.MoveToOuterDisposeScope(), after.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>What tokens write, without gradients.</summary>
+    private TokenWrites WritesOf(Tensor h, Tensor projected, Tensor gates, DocumentNumbers documents)
+    {
+        using var quiet = no_grad();
+        using var scope = NewDisposeScope();
+        long batch = h.shape[0],
+            tokens = h.shape[1],
+            width = h.shape[2];
+        var parts = projected.detach().view(batch, tokens, 3, _heads, width / _heads); // (B, T, 3, heads, d_k)
+        var (k, v) = (parts.select(2, 1), parts.select(2, 2)); // (B, T, heads, d_k)
+        if (_unitKeys)
+            k = nn.functional.normalize(k, dim: -1);
+        if (hypernetwork is not null)
+        {
+            var (a, b) = hypernetwork.forward(h, parts.select(2, 1).transpose(1, 2), v.transpose(1, 2));
+            // The first pair of each head.
+            Tensor First(Tensor pairs) => pairs.unflatten(1, [_heads, -1]).select(2, 0).transpose(1, 2);
+            (k, v) = (First(a), First(b));
+        }
+        return new(
+            documents.FirstDocument,
+            gates.detach().amax([1L]).MoveToOuterDisposeScope(),
+            h.detach().alias().MoveToOuterDisposeScope(),
+            k.reshape(batch, tokens, width).MoveToOuterDisposeScope(),
+            v.reshape(batch, tokens, width).MoveToOuterDisposeScope()
+        );
     }
 
     /// <summary>Reads and writes by <see cref="FastWeights"/>, and tells the observer.</summary>

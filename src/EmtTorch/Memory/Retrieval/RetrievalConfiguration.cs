@@ -14,7 +14,10 @@ namespace EmtTorch.Memory.Retrieval;
 public sealed record RetrievalConfiguration : MemorySettings
 {
     internal const string Memory = "memory",
-        Postgres = "postgres";
+        Postgres = "postgres",
+        Source = "source",
+        Concatenate = "concatenate",
+        Joint = "joint";
 
     [Description("Where entries are: memory, on the device; postgres, in PostgreSQL with pgvector.")]
     [AllowedValues(Memory, Postgres)]
@@ -26,6 +29,28 @@ public sealed record RetrievalConfiguration : MemorySettings
     )]
     [AllowedValues("document", "shared")]
     public string Scope { get; init; } = "document";
+
+    [Description(
+        "The equations. context: the key of an entry is W_k c, the context in which its token came, and keys, queries "
+            + "and weights are as in the documents; source: the source's, q = W_q h, keys and values the stored h, "
+            + "softmax(q k), without unit lengths, τ and gates."
+    )]
+    [AllowedValues("context", Source)]
+    public string Form { get; init; } = "context";
+
+    [Description(
+        "How r, what is found, enters the stream. add: x + W [h; r], beside attention; concatenate: W [x; r] is what "
+            + "leaves the block."
+    )]
+    [AllowedValues("add", Concatenate)]
+    public string Fuse { get; init; } = "add";
+
+    [Description(
+        "What attends to the entries. cross: a softmax of their own; joint: the block's attention, which has tokens "
+            + "and entries in one softmax."
+    )]
+    [AllowedValues("cross", Joint)]
+    public string Attention { get; init; } = "cross";
 
     [Description("Entries that each token finds.")]
     [Range(1, 1024)]
@@ -74,8 +99,35 @@ public sealed record RetrievalConfiguration : MemorySettings
 
     public override BlockMemory Create(BlockShape block) => new RetrievalMemory(block, this);
 
+    /// <summary>d_v, the size of what is stored of a token: h, or h̃ and the context that it came in.</summary>
+    internal int ValueWidth(BlockShape block) => Form == Source ? block.Width : block.WidthWithContext;
+
     public override IEnumerable<ConfigurationProblem> Check(BlockShape block)
     {
+        if (Attention == Joint && !block.Attention)
+        {
+            yield return new(
+                "attention",
+                "found joint beside model.attention false: there is no softmax over tokens; allowed: cross"
+            );
+        }
+
+        if (Attention == Joint && Fuse == Concatenate)
+        {
+            yield return new(
+                "fuse",
+                "found concatenate beside attention joint: what is found is part of what attention adds; allowed: add"
+            );
+        }
+
+        if (Form == Source && Entries < Chunk)
+        {
+            yield return new(
+                "entries",
+                $"found {Entries} beside form source: it has no gates, so that none is the strongest; leave it out"
+            );
+        }
+
         if (Entries > Chunk)
         {
             yield return new("entries", $"found {Entries}; a chunk has {Chunk} tokens: allowed are as many or fewer");

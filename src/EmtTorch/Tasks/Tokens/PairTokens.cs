@@ -136,9 +136,12 @@ internal sealed record PairTokens(
             full(rows, length, TokenBatch.Ignored, dtype: ScalarType.Int64, device: Device)
         );
 
-    /// <summary>Draws keys (rows, count), distinct within a row.</summary>
-    public Tensor DistinctKeys(long rows, int count, Generator generator) =>
-        Distinct(rows, count, Keys, generator, Device).add_(FirstKey);
+    /// <summary>Draws keys (rows, count), distinct within a row, without the first so many.</summary>
+    public Tensor DistinctKeys(long rows, int count, Generator generator, int without = 0) =>
+        Distinct(rows, count, Keys - without, generator, Device).add_(FirstKey + without);
+
+    /// <summary>The key that follows the first so many.</summary>
+    public long FirstKeyAfter(int count) => FirstKey + count;
 
     /// <summary>Draws values (rows, count), distinct within a row.</summary>
     public Tensor DistinctValues(long rows, int count, Generator generator) =>

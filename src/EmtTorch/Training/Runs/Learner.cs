@@ -14,6 +14,9 @@ internal readonly record struct TestScore(double Loss, double Accuracy)
 {
     /// <summary>The score on a text, or null for other tasks.</summary>
     public TextScore? Text { get; init; }
+
+    /// <summary>Further figures by name, or null if there are none.</summary>
+    public IReadOnlyDictionary<string, double>? Measures { get; init; }
 }
 
 /// <summary>Cross entropies of a text in bits per character; null if there are no such characters.</summary>
@@ -43,6 +46,13 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     /// <param name="data">The generator of sequence and labels.</param>
     /// <returns>The number of labels that the mean is over.</returns>
     public abstract long ComputeGradientsOfOwnLabels(int horizon, Generator data);
+
+    /// <summary>Further tensors that steps change, by name, for checkpoints.</summary>
+    public virtual IReadOnlyDictionary<string, Tensor> Tensors => new Dictionary<string, Tensor>();
+
+    /// <summary>Does what is due after a step of the optimizer.</summary>
+    /// <param name="step">How many steps were taken.</param>
+    public virtual void AfterStep(long step) { }
 
     /// <summary>Tests the network on batches that depend only on the seed and the step.</summary>
     public abstract TestScore Test(long step);

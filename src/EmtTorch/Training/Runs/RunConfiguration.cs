@@ -130,5 +130,6 @@ public sealed record RunConfiguration
                 ),
             .. Model.Check(Task).Select(p => (new[] { "task", "model" }, p)),
             .. Training.Check(Task).Select(p => (new[] { "task", p.Path }, p)),
+            .. (Training.Consolidation?.Check(Model) ?? []).Select(p => (new[] { "model", p.Path }, p)),
         ];
 }

@@ -183,7 +183,7 @@ internal sealed class RunCourse : IDisposable
             TestBitsPerCharacter = test?.Text?.All,
             TestBitsNewWords = test?.Text?.NewWords,
             TestBitsSeenWords = test?.Text?.SeenWords,
-            Measures = test is null ? null : Measure?.Invoke(State.Network),
+            Measures = test is null ? null : Measure?.Invoke(State.Network) ?? test.Value.Measures,
             SpectralError = spectrum?.Error,
             EigenvaluesLearned = spectrum?.Count,
             StepsPerSecond = Math.Round(speed, 2),

@@ -74,7 +74,7 @@ internal static class StoredEpisodes
                     StoredName(configuration),
                     block,
                     configuration.Model.HiddenSize,
-                    configuration.Model.Block.WidthWithContext,
+                    settings.ValueWidth(configuration.Model.Block),
                     network.Dtype,
                     network.Stores.IsShared,
                     settings.Index == "hnsw"

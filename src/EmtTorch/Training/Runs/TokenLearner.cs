@@ -25,6 +25,7 @@ internal sealed class TokenLearner : Learner
     private readonly Device _device;
     private readonly PostgresConnection? _database; // of the network's stores; null if they are in memory
     private readonly Dictionary<int, ITokenTask> _tasks = []; // by horizon
+    private readonly ReplayConsolidation? _consolidation;
 
     public TokenLearner(
         RunConfiguration configuration,
@@ -40,6 +41,8 @@ internal sealed class TokenLearner : Learner
             .to(device);
         _database = StoredEpisodes.Connect(_network, configuration, log, stop);
         _parameters = [.. _network.parameters()];
+        if (configuration.Training.Consolidation is { } consolidation)
+            _consolidation = new(_network, consolidation);
         foreach (var parameter in _parameters)
             parameter.grad = zeros_like(parameter).DetachFromDisposeScope();
     }
@@ -49,11 +52,24 @@ internal sealed class TokenLearner : Learner
     private ITokenTask TaskAt(int horizon) =>
         _tasks.TryGetValue(horizon, out var task)
             ? task
-            : _tasks[horizon] = Configuration.Task.ToTokenTask(horizon, _device);
+            : _tasks[horizon] = Configuration.Task.Tokens!.ForRun(Configuration.Seed).Create(horizon, _device);
+
+    public override IReadOnlyDictionary<string, Tensor> Tensors => _consolidation?.Tensors ?? base.Tensors;
+
+    public override void AfterStep(long step) => _consolidation?.AfterStep(step);
 
     public override BatchScore ComputeGradients(int horizon, Generator data)
     {
         using var scope = NewDisposeScope();
+        BatchScore score = default;
+        if (_consolidation is null)
+            return LearnBatch(horizon, data);
+        _consolidation.Collect(() => score = LearnBatch(horizon, data));
+        return score;
+    }
+
+    private BatchScore LearnBatch(int horizon, Generator data)
+    {
         var document = TaskAt(horizon).Batch(Configuration.Training.BatchSize, data);
         var asked = stack(document.Select(s => s.Target.ne(TokenBatch.Ignored).sum()).ToArray()).sum([0L]);
         int count = Slices(document);
@@ -203,8 +219,26 @@ internal sealed class TokenLearner : Learner
         static double? Bits(double loss, double count) => count == 0 ? null : TextCorpus.BitsPerCharacter(loss / count);
         return new(n[0] / n[2], n[1] / n[2])
         {
+            Measures = task is SegmentRecall { HasFacts: true } recall ? MeasureFacts(recall, generator) : null,
             Text = text is null ? null : new(Bits(n[0], n[2]), Bits(n[3], n[4]), Bits(n[5], n[6])),
         };
+    }
+
+    private Dictionary<string, double> MeasureFacts(SegmentRecall task, Generator generator)
+    {
+        double accuracy = 0;
+        SliceWorkers.WithKernelThreads(
+            1,
+            () =>
+                accuracy = PersistentFacts.MeasureAccuracy(
+                    _network,
+                    task,
+                    Configuration.Evaluation.BatchSize,
+                    generator,
+                    wiped: true
+                )
+        );
+        return new() { ["persistent_accuracy"] = accuracy };
     }
 
     /// <summary>
@@ -325,6 +359,7 @@ internal sealed class TokenLearner : Learner
     public override void Dispose()
     {
         _network.Dispose();
+        _consolidation?.Dispose();
         _database?.Dispose();
         foreach (var task in _tasks.Values.OfType<IDisposable>())
             task.Dispose();

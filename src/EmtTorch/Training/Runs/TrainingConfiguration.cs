@@ -73,6 +73,12 @@ public sealed record TrainingConfiguration
     [Range(1, int.MaxValue)]
     public int LogInterval { get; init; } = 50;
 
+    [Description(
+        "Moves the strongest writes of fast weights into the slow weights every so many steps; null: never. For "
+            + "networks with fast weights and gates."
+    )]
+    public TrainingConsolidation? Consolidation { get; init; }
+
     [Description("Ends training before all steps are done, once the test accuracy is high enough; null: never.")]
     public EarlyStopConfiguration? EarlyStop { get; init; }
 

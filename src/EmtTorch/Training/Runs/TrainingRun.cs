@@ -107,7 +107,7 @@ public sealed class TrainingRun
             Network = network,
             Optimizer = optimizer,
             Data = data,
-            Others = kept?.Tensors ?? new Dictionary<string, Tensor>(),
+            Others = (kept?.Tensors ?? new Dictionary<string, Tensor>()).Concat(learner.Tensors).ToDictionary(),
             Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
         };
 
@@ -180,6 +180,7 @@ public sealed class TrainingRun
         kept?.BeforeStep(learner.Network);
         double norm = optimizer.Step(training.MaxGradNorm, noise);
         kept?.AfterStep();
+        learner.AfterStep(state.Step + 1);
         return new(loss, accuracy, norm);
     }
 }

@@ -168,7 +168,7 @@ public sealed class RetrievalMemoryTests
         Tensor contexts = randn([1, length, d], dtype: ScalarType.Float64),
             context = randn([1, d], dtype: ScalarType.Float64);
         var input = new BlockInput(h, drift ? contexts : null, 0) { ContextBefore = drift ? context : null };
-        var found = memory.Read(input, memory.FirstState(1, CPU)).Added;
+        var found = memory.Read(input, memory.FirstState(1, CPU)).Added!;
 
         var weights = memory.named_parameters().ToDictionary(p => p.name, p => p.parameter.data<double>().ToArray());
         double[] Times(double[] matrix, double[] x) =>
