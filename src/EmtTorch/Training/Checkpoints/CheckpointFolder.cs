@@ -73,7 +73,9 @@ internal sealed partial class CheckpointFolder
     }
 
     /// <summary>As <see cref="LoadLatest"/>, but removes nothing: for a run that may still be going on.</summary>
-    public LoadedCheckpoint? FindLatest(Action<string> warn)
+    /// <param name="warn">As there.</param>
+    /// <param name="wanted">Whether the tensor of a name is read. Null: all are.</param>
+    public LoadedCheckpoint? FindLatest(Action<string> warn, Predicate<string>? wanted = null)
     {
         if (!Directory.Exists(_folder))
             return null;
@@ -86,11 +88,11 @@ internal sealed partial class CheckpointFolder
         {
             try
             {
-                var file = SafetensorsFile.Read(PathOf(step));
-                // Only weights that Python wrote lack a checksum. A flipped bit in its name must not look like that.
-                if (!file.HasChecksum && file.Tensors.ContainsKey("optimizer.step"))
-                    throw new InvalidDataException($"{PathOf(step)} has lost its checksum");
                 // Older ones are read only for their scores, so that the best one is known after a restart too.
+                var file = SafetensorsFile.Read(PathOf(step), found is null ? wanted : _ => false);
+                // Only weights that Python wrote lack a checksum. A flipped bit in its name must not look like that.
+                if (!file.HasChecksum && file.Names.Contains("optimizer.step"))
+                    throw new InvalidDataException($"{PathOf(step)} has lost its checksum");
                 if (file.Metadata.TryGetValue(ScoreKey, out var score))
                     _scores[step] = double.Parse(score, CultureInfo.InvariantCulture);
                 found ??= new(PathOf(step), step, file);
@@ -126,9 +128,11 @@ internal sealed partial class CheckpointFolder
     public long? LastStep => Directory.Exists(_folder) && Steps() is [var newest, ..] ? newest : null;
 
     /// <summary>Reads the checkpoint of one step; null if there is none.</summary>
+    /// <param name="step">The step.</param>
+    /// <param name="wanted">Whether the tensor of a name is read. Null: all are.</param>
     /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
-    public LoadedCheckpoint? Load(long step) =>
-        File.Exists(PathOf(step)) ? new(PathOf(step), step, SafetensorsFile.Read(PathOf(step))) : null;
+    public LoadedCheckpoint? Load(long step, Predicate<string>? wanted = null) =>
+        File.Exists(PathOf(step)) ? new(PathOf(step), step, SafetensorsFile.Read(PathOf(step), wanted)) : null;
 
     private void Retain()
     {

@@ -183,10 +183,10 @@ internal static class StoredEpisodes
     {
         if (!file.Tensors.TryGetValue($"store.{block}.text_lengths", out var stored))
             return [];
-        var all = file.Tensors[$"store.{block}.texts"].Data;
+        ReadOnlyMemory<byte> all = file.Tensors[$"store.{block}.texts"].ToArray();
         var texts = new List<byte[]?>();
         int at = 0;
-        foreach (long length in MemoryMarshal.Cast<byte, long>(stored.Data.Span))
+        foreach (long length in MemoryMarshal.Cast<byte, long>(stored.ToArray()))
         {
             texts.Add(length < 0 ? null : all.Slice(at, (int)length).ToArray());
             at += (int)Math.Max(length, 0);

@@ -99,7 +99,7 @@ internal sealed class TrainingState
             return;
         }
         var states = States();
-        var steps = MemoryMarshal.Cast<byte, long>(file.Tensors["optimizer.step"].Data.Span);
+        var steps = MemoryMarshal.Cast<byte, long>(file.Tensors["optimizer.step"].ToArray());
         int i = 0;
         foreach (var (name, state) in states)
         {
