@@ -54,9 +54,7 @@ public sealed class SweepCommandTests : InTemporaryFolder
                         "out"
                     )
                     .ToJsonString(),
-                ".safetensors" => Convert.ToHexString(
-                    SafetensorsFile.Read(file).Tensors["rnn.weight_hh"].ToArray()
-                ),
+                ".safetensors" => Convert.ToHexString(SafetensorsFile.Read(file).Tensors["rnn.weight_hh"].ToArray()),
                 _ => File.ReadAllText(file),
             };
         }
