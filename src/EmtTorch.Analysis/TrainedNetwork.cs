@@ -87,7 +87,7 @@ public sealed record TrainedNetwork : IDisposable
             ]);
         }
 
-        var file = SafetensorsFile.Read(path);
+        var file = SafetensorsFile.Read(path, StoredTensors.IsWeight);
         var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         // RUN/checkpoints/step-N.safetensors belongs to RUN.
         var run = new RunFolder(Path.GetDirectoryName(folder) ?? folder);
@@ -112,14 +112,14 @@ public sealed record TrainedNetwork : IDisposable
         LoadedCheckpoint? found;
         if (checkpoint is "best" or "latest")
         {
-            found = folder.FindLatest(warn);
+            found = folder.FindLatest(warn, StoredTensors.IsWeight);
             if (checkpoint == "best" && found is not null)
                 found = FindBest(folder, found, run.Checkpoints, warn);
         }
         else if (long.TryParse(checkpoint, out long step))
         {
             found =
-                folder.Load(step)
+                folder.Load(step, StoredTensors.IsWeight)
                 ?? throw new ConfigurationException([
                     new("--checkpoint", $"{run.Checkpoints} has no checkpoint of step {step}"),
                 ]);
@@ -155,7 +155,7 @@ public sealed record TrainedNetwork : IDisposable
         }
         try
         {
-            if (folder.Load(best) is { } found)
+            if (folder.Load(best, StoredTensors.IsWeight) is { } found)
                 return found;
             warn(
                 $"The best checkpoint, that of step {best}, is not in {path}. The newest, of step {newest.Step}, is "

@@ -111,8 +111,8 @@ public sealed class CommandLineTests : InTemporaryFolder
         );
         var last = Path.Combine("small", "seed-3", "checkpoints", "step-00000060.safetensors");
         Assert.That(
-            SafetensorsFile.Read(Path.Combine(Out, last)).Tensors["rnn.weight_hh"].Data.ToArray(),
-            Is.EqualTo(SafetensorsFile.Read(Path.Combine(alone, last)).Tensors["rnn.weight_hh"].Data.ToArray())
+            SafetensorsFile.Read(Path.Combine(Out, last)).Tensors["rnn.weight_hh"].ToArray(),
+            Is.EqualTo(SafetensorsFile.Read(Path.Combine(alone, last)).Tensors["rnn.weight_hh"].ToArray())
         );
     }
 
@@ -493,7 +493,7 @@ public sealed class CommandLineTests : InTemporaryFolder
                 .. SafetensorsFile
                     .Read(Path.Combine(run, "checkpoints", $"step-{steps:D8}.safetensors"))
                     .Tensors.OrderBy(t => t.Key)
-                    .SelectMany(t => t.Value.Data.ToArray()),
+                    .SelectMany(t => t.Value.ToArray()),
             ];
     }
 

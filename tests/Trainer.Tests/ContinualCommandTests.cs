@@ -112,7 +112,7 @@ public sealed class ContinualCommandTests : InTemporaryFolder
             SafetensorsFile one = SafetensorsFile.Read(file),
                 two = SafetensorsFile.Read(file.Replace("/whole/", "/parts/"));
             foreach (var (name, tensor) in one.Tensors)
-                Assert.That(two.Tensors[name].Data.ToArray(), Is.EqualTo(tensor.Data.ToArray()), $"{file}: {name}");
+                Assert.That(two.Tensors[name].ToArray(), Is.EqualTo(tensor.ToArray()), $"{file}: {name}");
         }
     }
 

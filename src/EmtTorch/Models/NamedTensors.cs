@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -124,20 +123,13 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
     private Tensor Read(string key)
     {
         var tensor = _tensors[key];
-        double[] values = tensor.DType switch
+        if (tensor.DType is not ("F64" or "F32" or "F16" or "BF16"))
         {
-            "F64" => MemoryMarshal.Cast<byte, double>(tensor.Data.Span).ToArray(),
-            "F32" => Array.ConvertAll(MemoryMarshal.Cast<byte, float>(tensor.Data.Span).ToArray(), x => (double)x),
-            "F16" => Array.ConvertAll(MemoryMarshal.Cast<byte, Half>(tensor.Data.Span).ToArray(), x => (double)x),
-            // bfloat16 is the upper half of a float32.
-            "BF16" => Array.ConvertAll(
-                MemoryMarshal.Cast<byte, ushort>(tensor.Data.Span).ToArray(),
-                x => (double)BitConverter.UInt32BitsToSingle((uint)x << 16)
-            ),
-            var other => throw new InvalidDataException(
-                $"in {name}, {key} is of dtype {other}: it should be F64, F32, F16 or BF16"
-            ),
-        };
-        return torch.tensor(values, tensor.Shape);
+            throw new InvalidDataException(
+                $"in {name}, {key} is of dtype {tensor.DType}: it should be F64, F32, F16 or BF16"
+            );
+        }
+        using var stored = StoredTensors.Load(file, key);
+        return stored.to_type(ScalarType.Float64, copy: true);
     }
 }

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
@@ -8,8 +9,17 @@ namespace EmtTorch;
 /// <summary>A tensor in a safetensors file.</summary>
 /// <param name="DType">F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8 or BOOL.</param>
 /// <param name="Shape">The sizes of its dimensions; empty for a single number.</param>
-/// <param name="Data">The elements, little-endian, row-major.</param>
-public sealed record SafetensorsTensor(string DType, long[] Shape, ReadOnlyMemory<byte> Data);
+/// <param name="Data">The elements, little-endian, row-major. More than 1 GiB comes in several parts.</param>
+public sealed record SafetensorsTensor(string DType, long[] Shape, ReadOnlySequence<byte> Data)
+{
+    /// <summary>A tensor whose elements lie in one piece.</summary>
+    public SafetensorsTensor(string dType, long[] shape, ReadOnlyMemory<byte> data)
+        : this(dType, shape, new ReadOnlySequence<byte>(data)) { }
+
+    /// <summary>The elements in one array.</summary>
+    /// <exception cref="OverflowException">There are more than 2 GiB of them.</exception>
+    public byte[] ToArray() => Data.ToArray();
+}
 
 /// <summary>
 /// A file in the safetensors format, which Python's package `safetensors` reads and writes: the length of the header (8
@@ -45,16 +55,22 @@ public sealed class SafetensorsFile
         ["BOOL"] = 1,
     };
 
-    private SafetensorsFile(Dictionary<string, string> metadata, Dictionary<string, SafetensorsTensor> tensors) =>
-        (Metadata, Tensors) = (metadata, tensors);
+    private SafetensorsFile(
+        Dictionary<string, string> metadata,
+        Dictionary<string, SafetensorsTensor> tensors,
+        IReadOnlyList<string> names
+    ) => (Metadata, Tensors, Names) = (metadata, tensors, names);
 
     /// <summary>The texts of the metadata, by key.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
-    /// <summary>The tensors, by name.</summary>
+    /// <summary>The tensors, by name; those that were wanted.</summary>
     public IReadOnlyDictionary<string, SafetensorsTensor> Tensors { get; }
 
-    /// <summary>Whether the file has a checksum, which <see cref="Read"/> has compared.</summary>
+    /// <summary>The names of all tensors in the file.</summary>
+    internal IReadOnlyList<string> Names { get; }
+
+    /// <summary>Whether the file has a checksum, which <see cref="Read(string, Predicate{string})"/> has compared.</summary>
     internal bool HasChecksum => Metadata.ContainsKey(Checksum);
 
     /// <summary>
@@ -63,17 +79,27 @@ public sealed class SafetensorsFile
     /// <exception cref="InvalidDataException">A parameter is missing, unknown, or of another shape.</exception>
     public void RestoreInto(TorchSharp.torch.nn.Module network) => StoredTensors.RestoreWeights(network, this);
 
-    /// <summary>Reads a whole file, and checks its structure and its checksum.</summary>
+    /// <summary>Reads a file of any size, and checks its structure and its checksum.</summary>
     /// <param name="path">The file.</param>
+    /// <param name="wanted">Whether the tensor of a name is kept. Null: all are.</param>
     /// <exception cref="InvalidDataException">The file is no safetensors file or is damaged. The message names the file
     /// and the problem.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static SafetensorsFile Read(string path)
+    public static SafetensorsFile Read(string path, Predicate<string>? wanted = null) =>
+        Read(path, wanted, ByteParts.Longest);
+
+    internal static SafetensorsFile Read(string path, Predicate<string>? wanted, int longestPart)
     {
-        var bytes = File.ReadAllBytes(path);
+        using var stream = new FileStream(
+            path,
+            FileMode.Open,
+            FileAccess.Read,
+            FileShare.ReadWrite | FileShare.Delete,
+            1
+        );
         try
         {
-            return Parse(bytes);
+            return Parse(stream, wanted ?? (_ => true), longestPart);
         }
         catch (Exception e)
             when (e
@@ -83,6 +109,7 @@ public sealed class SafetensorsFile
                         or InvalidOperationException
                         or OverflowException
                         or KeyNotFoundException
+                        or EndOfStreamException
             )
         {
             throw new InvalidDataException($"{path} is not a whole safetensors file: {e.Message}", e);
@@ -108,7 +135,7 @@ public sealed class SafetensorsFile
             .ToArray();
         foreach (var (name, tensor) in ordered)
         {
-            if (FindLengthProblem(name, tensor) is { } problem)
+            if (FindLengthProblem(name, tensor.DType, tensor.Shape, tensor.Data.Length) is { } problem)
                 throw new ArgumentException(problem);
         }
 
@@ -116,8 +143,8 @@ public sealed class SafetensorsFile
         using (var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256))
         {
             hash.AppendData(header);
-            foreach (var (_, tensor) in ordered)
-                hash.AppendData(tensor.Data.Span);
+            foreach (var part in ordered.SelectMany(t => ByteParts.Of(t.Value.Data)))
+                hash.AppendData(part.Span);
             int at = header.AsSpan().IndexOf(Encoding.ASCII.GetBytes(NoChecksum));
             Encoding.ASCII.GetBytes(Convert.ToHexStringLower(hash.GetCurrentHash())).CopyTo(header, at);
         }
@@ -129,8 +156,8 @@ public sealed class SafetensorsFile
                 BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
                 stream.Write(length);
                 stream.Write(header);
-                foreach (var (_, tensor) in ordered)
-                    stream.Write(tensor.Data.Span);
+                foreach (var part in ordered.SelectMany(t => ByteParts.Of(t.Value.Data)))
+                    stream.Write(part.Span);
             }
         );
     }
@@ -176,27 +203,62 @@ public sealed class SafetensorsFile
         return buffer.ToArray();
     }
 
-    private static SafetensorsFile Parse(byte[] bytes)
+    private static SafetensorsFile Parse(FileStream stream, Predicate<string> wanted, int longestPart)
     {
-        if (bytes.Length < 8)
-            throw new InvalidDataException($"it has {bytes.Length} bytes, fewer than the header's length takes");
-        long headerLength = BinaryPrimitives.ReadInt64LittleEndian(bytes);
-        if (headerLength is < 2 or > LongestHeader || headerLength > bytes.Length - 8)
+        if (stream.Length < 8)
+            throw new InvalidDataException($"it has {stream.Length} bytes, fewer than the header's length takes");
+        var first = new byte[8];
+        stream.ReadExactly(first);
+        long headerLength = BinaryPrimitives.ReadInt64LittleEndian(first);
+        if (headerLength is < 2 or > LongestHeader || headerLength > stream.Length - 8)
         {
             throw new InvalidDataException(
-                $"its header would be {headerLength} bytes long, and the file is {bytes.Length}"
+                $"its header would be {headerLength} bytes long, and the file is {stream.Length}"
             );
         }
 
-        var header = bytes.AsMemory(8, (int)headerLength);
-        var data = bytes.AsMemory(8 + (int)headerLength);
+        var header = new byte[headerLength];
+        stream.ReadExactly(header);
+        long length = stream.Length - 8 - headerLength;
+        var metadata = new Dictionary<string, string>();
+        var places = ReadHeader(header, length, metadata);
+        using var hash = StartHash(metadata, header);
+        var tensors = new Dictionary<string, SafetensorsTensor>();
+        foreach (var place in places)
+        {
+            bool kept = wanted(place.Name);
+            if (kept)
+                tensors.Add(
+                    place.Name,
+                    new(place.DType, place.Shape, ReadData(stream, place.Length, hash, longestPart))
+                );
+            else if (hash is null)
+                stream.Seek(place.Length, SeekOrigin.Current);
+            else
+                PassOver(stream, place.Length, hash);
+        }
+        if (hash is not null && Convert.ToHexStringLower(hash.GetCurrentHash()) != metadata[Checksum])
+        {
+            throw new InvalidDataException(
+                "its checksum does not agree with its content: a byte has changed since it was written"
+            );
+        }
+        return new(metadata, tensors, [.. places.Select(p => p.Name)]);
+    }
 
+    /// <summary>Where a tensor lies, in bytes from the end of the header.</summary>
+    private sealed record Place(string Name, string DType, long[] Shape, long Begin, long End)
+    {
+        public long Length => End - Begin;
+    }
+
+    /// <summary>The places of all tensors, in the order of the file, without gaps.</summary>
+    private static List<Place> ReadHeader(byte[] header, long length, Dictionary<string, string> metadata)
+    {
         using var json = JsonDocument.Parse(header);
         if (json.RootElement.ValueKind != JsonValueKind.Object)
             throw new InvalidDataException("its header is not an object");
-        var metadata = new Dictionary<string, string>();
-        var tensors = new Dictionary<string, SafetensorsTensor>();
-        var places = new List<Place>();
+        var places = new Dictionary<string, Place>();
         foreach (var entry in json.RootElement.EnumerateObject())
         {
             if (entry.Name == "__metadata__")
@@ -206,67 +268,79 @@ public sealed class SafetensorsFile
                     if (!metadata.TryAdd(text.Name, text.Value.GetString() ?? ""))
                         throw new InvalidDataException($"its metadata has {text.Name} twice");
                 }
-
-                continue;
             }
-            var place = ReadPlace(entry, data.Length);
-            var tensor = new SafetensorsTensor(
-                entry.Value.GetProperty("dtype").GetString() ?? "",
-                Numbers(entry, "shape"),
-                data[(int)place.Begin..(int)place.End]
-            );
-            if (FindLengthProblem(entry.Name, tensor) is { } problem)
-                throw new InvalidDataException(problem);
-            if (!tensors.TryAdd(entry.Name, tensor))
+            else if (!places.TryAdd(entry.Name, ReadPlace(entry, length)))
+            {
                 throw new InvalidDataException($"it has the tensor {entry.Name} twice");
-            places.Add(place);
+            }
         }
-        CheckPlaces(places, data.Length);
-        Verify(metadata, header, data);
-        return new(metadata, tensors);
+        List<Place> ordered = [.. places.Values.OrderBy(p => p.Begin).ThenBy(p => p.End)];
+        long expected = 0;
+        foreach (var place in ordered)
+        {
+            if (place.Begin != expected)
+                throw new InvalidDataException(
+                    $"before the tensor {place.Name} there is a gap, or it overlaps another"
+                );
+            expected = place.End;
+        }
+        return expected == length
+            ? ordered
+            : throw new InvalidDataException($"it has {length} bytes of tensors, and its header says {expected}");
     }
 
-    // The bytes of a tensor, counted from the end of the header.
-    private readonly record struct Place(long Begin, long End, string Name);
-
-    private static Place ReadPlace(JsonProperty tensor, int length) =>
-        Numbers(tensor, "data_offsets") is [var begin, var end] && begin >= 0 && end >= begin && end <= length
-            ? new(begin, end, tensor.Name)
-            : throw new InvalidDataException($"the tensor {tensor.Name} lies outside of it");
+    private static Place ReadPlace(JsonProperty tensor, long length)
+    {
+        if (Numbers(tensor, "data_offsets") is not [var begin, var end] || begin < 0 || end < begin || end > length)
+        {
+            throw new InvalidDataException($"the tensor {tensor.Name} lies outside of it");
+        }
+        var dtype = tensor.Value.GetProperty("dtype").GetString() ?? "";
+        var shape = Numbers(tensor, "shape");
+        return FindLengthProblem(tensor.Name, dtype, shape, end - begin) is { } problem
+            ? throw new InvalidDataException(problem)
+            : new(tensor.Name, dtype, shape, begin, end);
+    }
 
     private static long[] Numbers(JsonProperty tensor, string key) =>
         [.. tensor.Value.GetProperty(key).EnumerateArray().Select(n => n.GetInt64())];
 
-    private static void CheckPlaces(List<Place> places, int length)
-    {
-        long expected = 0;
-        foreach (var (begin, end, name) in places.OrderBy(p => p.Begin).ThenBy(p => p.End))
-        {
-            if (begin != expected)
-                throw new InvalidDataException($"before the tensor {name} there is a gap, or it overlaps another");
-            expected = end;
-        }
-        if (expected != length)
-            throw new InvalidDataException($"it has {length} bytes of tensors, and its header says {expected}");
-    }
-
-    private static void Verify(Dictionary<string, string> metadata, Memory<byte> header, Memory<byte> data)
+    /// <summary>The hash of the header, to which the tensors are added; null for a file without a checksum.</summary>
+    private static IncrementalHash? StartHash(Dictionary<string, string> metadata, byte[] header)
     {
         if (!metadata.TryGetValue(Checksum, out var stated))
-            return; // for example a file written by Python
-        int at = header.Span.IndexOf(Encoding.UTF8.GetBytes($"\"{Checksum}\":\"{stated}\""));
+            return null; // for example a file written by Python
+        int at = header.AsSpan().IndexOf(Encoding.UTF8.GetBytes($"\"{Checksum}\":\"{stated}\""));
         if (stated.Length != 64 || at < 0)
             throw new InvalidDataException("its checksum is damaged");
-        var plain = header.ToArray();
-        Encoding.ASCII.GetBytes(NoChecksum).CopyTo(plain, at + Checksum.Length + 4);
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(plain);
-        hash.AppendData(data.Span);
-        if (Convert.ToHexStringLower(hash.GetCurrentHash()) != stated)
+        Encoding.ASCII.GetBytes(NoChecksum).CopyTo(header, at + Checksum.Length + 4);
+        var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(header);
+        return hash;
+    }
+
+    private static ReadOnlySequence<byte> ReadData(FileStream stream, long length, IncrementalHash? hash, int longest)
+    {
+        var parts = new List<byte[]>();
+        for (long left = length; left > 0; left -= parts[^1].Length)
         {
-            throw new InvalidDataException(
-                "its checksum does not agree with its content: a byte has changed since it was written"
-            );
+            var part = new byte[Math.Min(left, longest)];
+            stream.ReadExactly(part);
+            hash?.AppendData(part);
+            parts.Add(part);
+        }
+        return ByteParts.Join(parts);
+    }
+
+    private static void PassOver(FileStream stream, long length, IncrementalHash hash)
+    {
+        var buffer = new byte[Math.Min(length, 1 << 20)];
+        for (long left = length; left > 0; )
+        {
+            var part = buffer.AsSpan(0, (int)Math.Min(left, buffer.Length));
+            stream.ReadExactly(part);
+            hash.AppendData(part);
+            left -= part.Length;
         }
     }
 
@@ -275,13 +349,11 @@ public sealed class SafetensorsFile
             ? size
             : throw new InvalidDataException($"'{dtype}' is not a dtype: {string.Join(", ", Sizes.Keys)} are");
 
-    private static string? FindLengthProblem(string name, SafetensorsTensor tensor)
+    private static string? FindLengthProblem(string name, string dtype, long[] shape, long bytes)
     {
-        long length = Size(tensor.DType);
-        foreach (long n in tensor.Shape)
+        long length = Size(dtype);
+        foreach (long n in shape)
             length = n >= 0 ? checked(length * n) : throw new InvalidDataException($"a size of {n}");
-        return length == tensor.Data.Length
-            ? null
-            : $"the tensor {name} has {tensor.Data.Length} bytes, and its shape and dtype say {length}";
+        return length == bytes ? null : $"the tensor {name} has {bytes} bytes, and its shape and dtype say {length}";
     }
 }

@@ -9,16 +9,15 @@ internal static class StoredTensors
     // The beginnings of the names of a checkpoint's tensors that are not weights.
     private static readonly string[] NotWeights = ["optimizer.", "random.", "store."];
 
+    /// <summary>Whether the tensor of a name in a checkpoint is a weight.</summary>
+    public static bool IsWeight(string name) => !NotWeights.Any(p => name.StartsWith(p, StringComparison.Ordinal));
+
     /// <summary>Sets a network's parameters from a checkpoint or from weights written by Python.</summary>
     /// <exception cref="InvalidDataException">A parameter is missing, unknown, or of another shape.</exception>
     public static void RestoreWeights(nn.Module network, SafetensorsFile file)
     {
         var names = network.named_parameters().Select(p => p.name).ToHashSet();
-        var unknown = file
-            .Tensors.Keys.Where(n =>
-                !names.Contains(n) && !NotWeights.Any(p => n.StartsWith(p, StringComparison.Ordinal))
-            )
-            .ToArray();
+        var unknown = file.Tensors.Keys.Where(n => !names.Contains(n) && IsWeight(n)).ToArray();
         if (unknown.Length > 0)
         {
             throw new InvalidDataException(
@@ -38,11 +37,17 @@ internal static class StoredTensors
     }
 
     /// <summary>Converts a tensor to its form in a file.</summary>
-    public static SafetensorsTensor Store(Tensor tensor)
+    /// <param name="tensor">A tensor of any size, on any device.</param>
+    /// <param name="longestPart">The bytes of a part of its data, at most.</param>
+    public static SafetensorsTensor Store(Tensor tensor, int longestPart = ByteParts.Longest)
     {
         using var scope = NewDisposeScope();
-        var local = tensor.detach().cpu().contiguous();
-        return new(DTypes[tensor.dtype], tensor.shape, local.bytes.ToArray());
+        var flat = tensor.detach().cpu().contiguous().flatten();
+        long step = longestPart / flat.element_size();
+        var parts = new List<byte[]>();
+        for (long at = 0; at < flat.numel(); at += step)
+            parts.Add(flat.narrow(0, at, Math.Min(step, flat.numel() - at)).bytes.ToArray());
+        return new(DTypes[tensor.dtype], tensor.shape, ByteParts.Join(parts));
     }
 
     /// <summary>Copies a tensor of a file into a tensor of the same shape.</summary>
@@ -77,7 +82,15 @@ internal static class StoredTensors
     private static Tensor Load(SafetensorsTensor stored, string name)
     {
         var local = empty(stored.Shape, dtype: DType(stored.DType, name));
-        stored.Data.Span.CopyTo(local.bytes);
+        using var scope = NewDisposeScope();
+        var flat = local.flatten();
+        long at = 0,
+            size = flat.element_size();
+        foreach (var part in stored.Data)
+        {
+            part.Span.CopyTo(flat.narrow(0, at / size, part.Length / size).bytes);
+            at += part.Length;
+        }
         return local;
     }
 

@@ -19,7 +19,7 @@ public sealed class ContinualRunTests : InTemporaryFolder
     private static SafetensorsFile Last(RunFolder folder) =>
         new CheckpointFolder(folder.Checkpoints, 1, true).FindLatest(_ => { })!.File;
 
-    private static byte[] Bytes(SafetensorsFile file, string name) => file.Tensors[name].Data.ToArray();
+    private static byte[] Bytes(SafetensorsFile file, string name) => file.Tensors[name].ToArray();
 
     [Test]
     public void AStageBeginsWithTheSharedWeightsOfTheOneBeforeAndItsOwnAnew()

@@ -22,6 +22,31 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
             score
         );
 
+    private static void Save(CheckpointFolder folder, long step, Dictionary<string, string> additions)
+    {
+        folder.Add(
+            "store",
+            step - 1,
+            step,
+            new Dictionary<string, SafetensorsTensor>
+            {
+                ["store.0.keys"] = new("I64", [1], BitConverter.GetBytes(step)),
+            },
+            additions
+        );
+        folder.Save(
+            step,
+            new Dictionary<string, SafetensorsTensor>
+            {
+                ["optimizer.step"] = new("I64", [1], BitConverter.GetBytes(step)),
+            },
+            additions,
+            score: null
+        );
+    }
+
+    private string[] Additions => [.. Directory.GetFiles(Folder, "store-*").Select(f => Path.GetFileName(f)).Order()];
+
     private string[] Steps => [.. Directory.GetFiles(Folder, "step-*").Select(f => Path.GetFileName(f)[5..13]).Order()];
 
     private string FileOf(int step) => Path.Combine(Folder, $"step-{step:D8}.safetensors");
@@ -163,5 +188,61 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
         var header = """{"rnn.weight_hh":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}      """u8.ToArray();
         File.WriteAllBytes(FileOf(3), [.. BitConverter.GetBytes((long)header.Length), .. header, 0, 0, 128, 63]);
         Assert.That(Load()!.File.Tensors.Keys, Is.EqualTo(new[] { "rnn.weight_hh" }));
+    }
+
+    [Test]
+    public void AdditionsAreWrittenOnceAndNamedByAllLaterCheckpoints()
+    {
+        var folder = Checkpoints(keepLast: 1);
+        var named = new Dictionary<string, string>();
+        Save(folder, 1, named);
+        var written = File.GetLastWriteTimeUtc(Path.Combine(Folder, Additions.Single()));
+        Save(folder, 2, named);
+        Assert.That(Steps, Is.EqualTo(new[] { "00000002" }));
+        Assert.That(
+            Additions,
+            Is.EqualTo(new[] { "store-00000000-00000001.safetensors", "store-00000001-00000002.safetensors" })
+        );
+        Assert.That(File.GetLastWriteTimeUtc(Path.Combine(Folder, Additions[0])), Is.EqualTo(written));
+        Assert.That(
+            Load()!.Additions.Select(a => BitConverter.ToInt64(a.Tensors["store.0.keys"].ToArray())),
+            Is.EqualTo(new[] { 1L, 2L }),
+            "oldest first"
+        );
+        Assert.That(Checkpoints().FindLatest(_warnings.Add, _ => false)!.Additions, Is.Empty, "not wanted");
+        // A checkpoint that names none of them: they are removed.
+        var later = Checkpoints(keepLast: 1);
+        later.LoadLatest(_warnings.Add);
+        Save(later, 3);
+        Assert.That(Additions, Is.Empty);
+    }
+
+    [TestCase(true), TestCase(false)]
+    public void ADamagedOrMissingAdditionIsNamedAndTheCheckpointBeforeIsUsed(bool missing)
+    {
+        var folder = Checkpoints();
+        var named = new Dictionary<string, string>();
+        Save(folder, 1, named);
+        Save(folder, 2, named);
+        var second = Path.Combine(Folder, Additions[1]);
+        if (missing)
+        {
+            File.Delete(second);
+        }
+        else
+        {
+            var bytes = File.ReadAllBytes(second);
+            bytes[^1] ^= 1;
+            File.WriteAllBytes(second, bytes);
+        }
+        Assert.That(Load()!.Step, Is.EqualTo(1));
+        Assert.That(_warnings.Single(), Does.Contain("store-00000001-00000002.safetensors"));
+    }
+
+    [Test]
+    public void AnAdditionOutsideOfTheFolderIsRefused()
+    {
+        Save(Checkpoints(), 1, new Dictionary<string, string> { ["additions"] = "../secret" });
+        Assert.That(() => Load(), Throws.TypeOf<CheckpointException>().With.Message.Contains("../secret"));
     }
 }

@@ -130,7 +130,7 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                     Is.EquivalentTo(those.Tensors.Select(t => (t.Key, t.Value.DType, string.Join(",", t.Value.Shape))))
                 );
                 foreach (var key in new[] { "optimizer.step", "random.data" })
-                    Assert.That(these.Tensors[key].Data.ToArray(), Is.EqualTo(those.Tensors[key].Data.ToArray()), key);
+                    Assert.That(these.Tensors[key].ToArray(), Is.EqualTo(those.Tensors[key].ToArray()), key);
                 Assert.That(these.Metadata["curriculum_position"], Is.EqualTo(those.Metadata["curriculum_position"]));
             }
         }
@@ -277,8 +277,8 @@ public sealed class EnsembleRunTests : InTemporaryFolder
                     foreach (var (name, tensor) in Checkpoint(parts[i], steps).Tensors)
                     {
                         Assert.That(
-                            tensor.Data.ToArray(),
-                            Is.EqualTo(expected[name].Data.ToArray()),
+                            tensor.ToArray(),
+                            Is.EqualTo(expected[name].ToArray()),
                             $"after step {after}: {name}"
                         );
                     }
@@ -327,8 +327,8 @@ public sealed class EnsembleRunTests : InTemporaryFolder
         {
             AssertEqual(parts[i], whole[i], 1e-9);
             Assert.That(
-                Checkpoint(parts[i], 150).Tensors["optimizer.step"].Data.ToArray(),
-                Is.EqualTo(Checkpoint(whole[i], 150).Tensors["optimizer.step"].Data.ToArray())
+                Checkpoint(parts[i], 150).Tensors["optimizer.step"].ToArray(),
+                Is.EqualTo(Checkpoint(whole[i], 150).Tensors["optimizer.step"].ToArray())
             );
         }
     }

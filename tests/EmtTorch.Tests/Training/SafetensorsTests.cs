@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
@@ -31,6 +32,8 @@ public sealed class SafetensorsTests : InTemporaryFolder
         ["matrix"] = new("F32", [1, 2], new byte[] { 0, 0, 128, 63, 0, 0, 0, 64 }),
     };
 
+    private static readonly Dictionary<string, string> NoTexts = [];
+
     /// <summary>A file as Python's package lays it out, byte by byte.</summary>
     [Test]
     public void AFileOfPythonsIsRead()
@@ -47,10 +50,10 @@ public sealed class SafetensorsTests : InTemporaryFolder
         {
             Assert.That(file.Metadata["format"], Is.EqualTo("pt"));
             Assert.That(file.Tensors["a"].Shape, Is.EqualTo(new long[] { 2 }));
-            Assert.That(BitConverter.ToInt64(file.Tensors["a"].Data.Span), Is.EqualTo(7));
-            Assert.That(BitConverter.ToInt64(file.Tensors["a"].Data.Span[8..]), Is.EqualTo(-1));
+            Assert.That(BitConverter.ToInt64(file.Tensors["a"].ToArray()), Is.EqualTo(7));
+            Assert.That(BitConverter.ToInt64(file.Tensors["a"].ToArray().AsSpan(8)), Is.EqualTo(-1));
             Assert.That(file.Tensors["b"].Shape, Is.Empty);
-            Assert.That(BitConverter.ToSingle(file.Tensors["b"].Data.Span), Is.EqualTo(1));
+            Assert.That(BitConverter.ToSingle(file.Tensors["b"].ToArray()), Is.EqualTo(1));
         }
     }
 
@@ -80,7 +83,7 @@ public sealed class SafetensorsTests : InTemporaryFolder
         foreach (var (name, tensor) in SafetensorsFile.Read(In("x")).Tensors)
         {
             Assert.That(tensor.Shape, Is.EqualTo(Sample[name].Shape), name);
-            Assert.That(tensor.Data.ToArray(), Is.EqualTo(Sample[name].Data.ToArray()), name);
+            Assert.That(tensor.ToArray(), Is.EqualTo(Sample[name].ToArray()), name);
         }
     }
 
@@ -176,5 +179,61 @@ public sealed class SafetensorsTests : InTemporaryFolder
                 BinaryPrimitives.WriteInt64LittleEndian(bytes, random.Next(bytes.Length));
             Assert.That(() => SafetensorsFile.Read(Write(bytes)), Throws.TypeOf<InvalidDataException>());
         }
+    }
+
+    [TestCase(8), TestCase(16), TestCase(1 << 30)]
+    public void ATensorOfSeveralPartsIsWrittenAndReadAsOfOne(int longestPart)
+    {
+        using var scope = NewDisposeScope();
+        var tensor = arange(15, dtype: ScalarType.Float32).view(3, 5);
+        var stored = StoredTensors.Store(tensor, longestPart);
+        SafetensorsFile.Write(In("parts"), new Dictionary<string, SafetensorsTensor> { ["a"] = stored }, NoTexts);
+        SafetensorsFile.Write(
+            In("whole"),
+            new Dictionary<string, SafetensorsTensor> { ["a"] = new("F32", [3, 5], tensor.bytes.ToArray()) },
+            NoTexts
+        );
+        Assert.That(File.ReadAllBytes(In("parts")), Is.EqualTo(File.ReadAllBytes(In("whole"))));
+        var read = SafetensorsFile.Read(In("parts"), null, longestPart);
+        Assert.That(read.Tensors["a"].Data.IsSingleSegment, Is.EqualTo(longestPart >= 60));
+        Assert.That(StoredTensors.Load(read, "a").data<float>().ToArray(), Is.EqualTo(tensor.data<float>().ToArray()));
+    }
+
+    [Test]
+    public void OnlyWhatIsWantedIsKeptAndTheRestIsCheckedAllTheSame()
+    {
+        SafetensorsFile.Write(In("x"), Sample, NoTexts);
+        var file = SafetensorsFile.Read(In("x"), name => name == "number");
+        Assert.That(file.Tensors.Keys, Is.EqualTo(new[] { "number" }));
+        Assert.That(file.Names, Is.EquivalentTo(Sample.Keys));
+        Assert.That(BitConverter.ToDouble(file.Tensors["number"].ToArray()), Is.EqualTo(1.5));
+        var bytes = File.ReadAllBytes(In("x"));
+        bytes[^1] ^= 1; // in `bytes`, which is not wanted
+        Assert.That(
+            () => SafetensorsFile.Read(Write(bytes), name => name == "number"),
+            Throws.TypeOf<InvalidDataException>().With.Message.Contains("checksum")
+        );
+    }
+
+    // Two tensors of 2.2 GiB, beyond what an array of .NET holds. Takes 10 GiB of memory and half a minute.
+    [Test, Explicit]
+    public void ATensorOfMoreThanTwoGibibytesIsWrittenAndRead()
+    {
+        using var scope = NewDisposeScope();
+        const long size = 2362232012;
+        var tensor = zeros(size, dtype: ScalarType.Byte);
+        tensor[size - 1] = 7;
+        SafetensorsFile.Write(
+            In("large"),
+            new Dictionary<string, SafetensorsTensor>
+            {
+                ["large"] = StoredTensors.Store(tensor),
+                ["small"] = StoredTensors.Store(ones(3)),
+            },
+            NoTexts
+        );
+        var file = SafetensorsFile.Read(In("large"));
+        Assert.That(StoredTensors.Load(file, "large")[size - 1].item<byte>(), Is.EqualTo(7));
+        Assert.That(StoredTensors.Load(file, "small").sum().item<float>(), Is.EqualTo(3));
     }
 }

@@ -151,7 +151,7 @@ public sealed class TokenLearnerTests : InTemporaryFolder
             .. SafetensorsFile
                 .Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000024.safetensors"))
                 .Tensors.OrderBy(t => t.Key)
-                .SelectMany(t => t.Value.Data.ToArray()),
+                .SelectMany(t => t.Value.ToArray()),
         ];
 
     [TestCase]

@@ -48,7 +48,7 @@ public sealed class TrainingRunTests : InTemporaryFolder
         SafetensorsFile
             .Read(Path.Combine(RunFolder.Of(configuration).Checkpoints, "step-00000060.safetensors"))
             .Tensors["rnn.weight_hh"]
-            .Data.ToArray();
+            .ToArray();
 
     [Test]
     public void TheSameSeedGivesTheSameBitsAndAnotherSeedOthers()

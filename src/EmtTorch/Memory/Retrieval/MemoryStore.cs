@@ -210,18 +210,27 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
     }
 
     /// <summary>
-    /// Collects all entries of a shared store, for a checkpoint; null if there are none. The tensors belong to the
-    /// caller's dispose scope.
+    /// Collects the entries of a shared store from a generation on, for a checkpoint; null if there are none. The
+    /// tensors belong to the caller's dispose scope.
     /// </summary>
-    internal StoredEntries? Content()
+    internal StoredEntries? Content(long from)
     {
         lock (_lock)
         {
             Join(long.MaxValue);
-            if (_earlier.Count == 0)
-                return null;
             using var scope = NewDisposeScope();
-            var blocks = _earlier.Blocks.ToArray();
+            // Generations ascend, so that the rows wanted are the last ones of a block.
+            var blocks = _earlier
+                .Blocks.Select(b =>
+                {
+                    long skipped = b.Sources.select(1, 0).lt(from).sum().item<long>();
+                    Tensor Rest(Tensor all) => all.narrow(0, skipped, all.shape[0] - skipped);
+                    return new EntryBlock(Rest(b.Keys), Rest(b.Values), Rest(b.Sources));
+                })
+                .Where(b => b.Keys.shape[0] > 0)
+                .ToArray();
+            if (blocks.Length == 0)
+                return null;
             Tensor Joined(Func<EntryBlock, Tensor> part) =>
                 cat(blocks.Select(part).ToArray()).MoveToOuterDisposeScope();
             var sources = Joined(b => b.Sources);
@@ -231,7 +240,7 @@ public sealed class MemoryStore(bool shared = false) : IEpisodicStore
         }
     }
 
-    /// <summary>Puts what <see cref="Content"/> returned into an empty store.</summary>
+    /// <summary>Adds what <see cref="Content"/> returned to a store that has nothing of later generations.</summary>
     internal void Restore(StoredEntries entries)
     {
         using var quiet = no_grad();

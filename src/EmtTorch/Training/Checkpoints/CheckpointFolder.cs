@@ -7,19 +7,32 @@ namespace EmtTorch.Training;
 public sealed class CheckpointException(string message) : Exception(message);
 
 /// <summary>A checkpoint that has been read and is whole.</summary>
-internal sealed record LoadedCheckpoint(string Path, long Step, SafetensorsFile File);
+/// <param name="Path">Its path.</param>
+/// <param name="Step">Its step.</param>
+/// <param name="File">What it holds.</param>
+/// <param name="Additions">The files of additions that it names, oldest first; none if only a part of it was wanted.
+/// </param>
+internal sealed record LoadedCheckpoint(
+    string Path,
+    long Step,
+    SafetensorsFile File,
+    IReadOnlyList<SafetensorsFile> Additions
+);
 
 /// <summary>
 /// A run's checkpoints: step-00000500.safetensors and so on, and the file `latest`, which names the newest. The newest
-/// few are kept, and the one with the best score.
+/// few are kept, and the one with the best score. What only grows, such as a store of episodes, is in files of its own:
+/// each has what was added between two checkpoints, is written once, and is named by all later checkpoints.
 /// </summary>
 internal sealed partial class CheckpointFolder
 {
-    private const string ScoreKey = "score";
+    private const string ScoreKey = "score",
+        AdditionsKey = "additions";
     private readonly string _folder;
     private readonly int _keepLast;
     private readonly bool _keepBest;
     private readonly Dictionary<long, double> _scores = [];
+    private readonly Dictionary<long, string[]> _additions = [];
 
     /// <summary>Names a folder, which is created when the first checkpoint is saved.</summary>
     /// <param name="folder">The folder's path.</param>
@@ -45,6 +58,7 @@ internal sealed partial class CheckpointFolder
     {
         Directory.CreateDirectory(_folder);
         var path = PathOf(step);
+        _additions[step] = Additions(metadata);
         var all = new Dictionary<string, string>(metadata);
         if (score is { } s)
             all[ScoreKey] = s.ToString("R", CultureInfo.InvariantCulture);
@@ -56,6 +70,39 @@ internal sealed partial class CheckpointFolder
             _scores.Remove(step);
         Retain();
     }
+
+    /// <summary>Writes what was added since the last checkpoint to a file of its own.</summary>
+    /// <param name="name">What is added, the beginning of the file's name: store.</param>
+    /// <param name="from">The number of the first addition.</param>
+    /// <param name="to">The number after the last one.</param>
+    /// <param name="tensors">The additions.</param>
+    /// <param name="metadata">The metadata of the next checkpoint; the file is named in it.</param>
+    /// <exception cref="IOException">The file cannot be written.</exception>
+    public void Add(
+        string name,
+        long from,
+        long to,
+        IReadOnlyDictionary<string, SafetensorsTensor> tensors,
+        Dictionary<string, string> metadata
+    )
+    {
+        Directory.CreateDirectory(_folder);
+        var file = string.Create(CultureInfo.InvariantCulture, $"{name}-{from:D8}-{to:D8}.safetensors");
+        SafetensorsFile.Write(Path.Combine(_folder, file), tensors, new Dictionary<string, string>());
+        metadata[AdditionsKey] = string.Join(',', [.. Additions(metadata), file]);
+    }
+
+    /// <summary>Names the same additions in other metadata.</summary>
+    public static void CopyAdditions(IReadOnlyDictionary<string, string> from, Dictionary<string, string> to)
+    {
+        if (from.TryGetValue(AdditionsKey, out var names))
+            to[AdditionsKey] = names;
+    }
+
+    private static string[] Additions(IReadOnlyDictionary<string, string> metadata) =>
+        metadata.TryGetValue(AdditionsKey, out var names)
+            ? names.Split(',', StringSplitOptions.RemoveEmptyEntries)
+            : [];
 
     /// <summary>
     /// Reads the newest checkpoint that is whole. Unfinished files of a kill are removed; damaged checkpoints stay.
@@ -73,7 +120,9 @@ internal sealed partial class CheckpointFolder
     }
 
     /// <summary>As <see cref="LoadLatest"/>, but removes nothing: for a run that may still be going on.</summary>
-    public LoadedCheckpoint? FindLatest(Action<string> warn)
+    /// <param name="warn">As there.</param>
+    /// <param name="wanted">Whether the tensor of a name is read. Null: all are.</param>
+    public LoadedCheckpoint? FindLatest(Action<string> warn, Predicate<string>? wanted = null)
     {
         if (!Directory.Exists(_folder))
             return null;
@@ -86,14 +135,15 @@ internal sealed partial class CheckpointFolder
         {
             try
             {
-                var file = SafetensorsFile.Read(PathOf(step));
-                // Only weights that Python wrote lack a checksum. A flipped bit in its name must not look like that.
-                if (!file.HasChecksum && file.Tensors.ContainsKey("optimizer.step"))
-                    throw new InvalidDataException($"{PathOf(step)} has lost its checksum");
                 // Older ones are read only for their scores, so that the best one is known after a restart too.
+                var file = SafetensorsFile.Read(PathOf(step), found is null ? wanted : _ => false);
+                // Only weights that Python wrote lack a checksum. A flipped bit in its name must not look like that.
+                if (!file.HasChecksum && file.Names.Contains("optimizer.step"))
+                    throw new InvalidDataException($"{PathOf(step)} has lost its checksum");
                 if (file.Metadata.TryGetValue(ScoreKey, out var score))
                     _scores[step] = double.Parse(score, CultureInfo.InvariantCulture);
-                found ??= new(PathOf(step), step, file);
+                _additions[step] = Additions(file.Metadata);
+                found ??= new(PathOf(step), step, file, wanted is null ? ReadAdditions(step) : []);
             }
             catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
             {
@@ -126,9 +176,21 @@ internal sealed partial class CheckpointFolder
     public long? LastStep => Directory.Exists(_folder) && Steps() is [var newest, ..] ? newest : null;
 
     /// <summary>Reads the checkpoint of one step; null if there is none.</summary>
+    /// <param name="step">The step.</param>
+    /// <param name="wanted">Whether the tensor of a name is read. Null: all are.</param>
     /// <exception cref="InvalidDataException">The checkpoint is damaged.</exception>
-    public LoadedCheckpoint? Load(long step) =>
-        File.Exists(PathOf(step)) ? new(PathOf(step), step, SafetensorsFile.Read(PathOf(step))) : null;
+    public LoadedCheckpoint? Load(long step, Predicate<string>? wanted = null) =>
+        File.Exists(PathOf(step)) ? new(PathOf(step), step, SafetensorsFile.Read(PathOf(step), wanted), []) : null;
+
+    private SafetensorsFile[] ReadAdditions(long step) =>
+        [
+            .. _additions[step]
+                .Select(name =>
+                    name == Path.GetFileName(name)
+                        ? SafetensorsFile.Read(Path.Combine(_folder, name))
+                        : throw new InvalidDataException($"{PathOf(step)} names {name}, which is no file's name")
+                ),
+        ];
 
     private void Retain()
     {
@@ -140,6 +202,21 @@ internal sealed partial class CheckpointFolder
         {
             File.Delete(PathOf(step));
             _scores.Remove(step);
+            _additions.Remove(step);
+        }
+        RemoveAdditions(keep);
+    }
+
+    /// <summary>Removes the files of additions that no kept checkpoint names.</summary>
+    private void RemoveAdditions(HashSet<long> kept)
+    {
+        if (!kept.All(_additions.ContainsKey))
+            return; // what a damaged checkpoint names is not known
+        var named = kept.SelectMany(step => _additions[step]).ToHashSet();
+        foreach (var file in Directory.EnumerateFiles(_folder).Where(f => Addition().IsMatch(Path.GetFileName(f))))
+        {
+            if (!named.Contains(Path.GetFileName(file)))
+                File.Delete(file);
         }
     }
 
@@ -171,4 +248,7 @@ internal sealed partial class CheckpointFolder
 
     [GeneratedRegex(@"^step-(\d{8,18})\.safetensors$")]
     private static partial Regex Name();
+
+    [GeneratedRegex(@"^[a-z]+-\d{8,18}-\d{8,18}\.safetensors$")]
+    private static partial Regex Addition();
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
 using Serilog;
 using TorchSharp;
@@ -32,6 +33,8 @@ internal sealed class RunCourse : IDisposable
     private readonly MetricsWriter _metrics;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private readonly double _secondsBefore;
+    private readonly Dictionary<string, string> _additions = [];
+    private long _added = long.MinValue; // the first generation of entries that is in no file yet
     private double _intervalStart;
     private long _intervalStep;
     private StepScore _score;
@@ -63,7 +66,8 @@ internal sealed class RunCourse : IDisposable
         void Warn(string message) => log.Warning("{Message}", message);
         if (resume && _checkpoints.LoadLatest(Warn) is { } checkpoint)
         {
-            state.Restore(checkpoint.File, Warn);
+            state.Restore(checkpoint, Warn);
+            KeepAdditions(checkpoint);
             log.Information("Going on from {Checkpoint}, step {Step}", checkpoint.Path, state.Step);
         }
         else if (initialWeights is { } weights)
@@ -281,8 +285,28 @@ internal sealed class RunCourse : IDisposable
     {
         _metrics.Flush();
         Collect?.Invoke();
+        var metadata = State.Metadata(_configuration.ToJson());
+        if (State.Stores is { } stores)
+            AddEntries(stores, metadata);
         // The best is the one with the lowest test loss: accuracy is 1 long before the loss stops falling.
-        _checkpoints.Save(State.Step, State.Tensors(), State.Metadata(_configuration.ToJson()), score: -_test?.Loss);
+        _checkpoints.Save(State.Step, State.Tensors(), metadata, score: -_test?.Loss);
+    }
+
+    private void KeepAdditions(LoadedCheckpoint checkpoint)
+    {
+        if (checkpoint.Additions.Count == 0)
+            return; // an older run has its entries in the checkpoint: the next one writes them all
+        CheckpointFolder.CopyAdditions(checkpoint.File.Metadata, _additions);
+        _added = State.Stores!.Next;
+    }
+
+    /// <summary>Writes the entries that stores in memory have got since the last checkpoint.</summary>
+    private void AddEntries(EpisodicStores stores, Dictionary<string, string> metadata)
+    {
+        if (StoredEpisodes.Entries(stores, _added) is { Count: > 0 } entries)
+            _checkpoints.Add("store", Math.Max(_added, 0), stores.Next, entries, _additions);
+        _added = stores.Next;
+        CheckpointFolder.CopyAdditions(_additions, metadata);
     }
 
     public void Dispose() => _metrics.Dispose();

@@ -10,10 +10,11 @@ using static TorchSharp.torch;
 namespace EmtTorch.Training;
 
 /// <summary>
-/// Opens, saves and restores the episodic stores of a run. A checkpoint contains a shared store in memory
-/// (`store.0.keys` and so on for each block), but not one in PostgreSQL. It then has the next generation's number and
-/// the count of entries. A resumed run deletes the entries of that generation and later ones, and what is left must
-/// have the count.
+/// Opens, saves and restores the episodic stores of a run. The entries of a shared store in memory are in files of
+/// their own beside the checkpoints (`store.0.keys` and so on for each block), each with what was added between two
+/// checkpoints; older runs have them in the checkpoint itself. A store in PostgreSQL is not saved. A checkpoint has the
+/// next generation's number and the count of entries. A resumed run deletes the entries of that generation and later
+/// ones, and what is left must have the count.
 /// </summary>
 internal static class StoredEpisodes
 {
@@ -96,15 +97,14 @@ internal static class StoredEpisodes
             store.ForgetFrom(0);
     }
 
-    /// <summary>Adds shared stores in memory to a checkpoint's tensors.</summary>
-    public static void Save(EpisodicStores stores, Dictionary<string, SafetensorsTensor> tensors)
+    /// <summary>The entries of shared stores in memory from a generation on; empty if there are none.</summary>
+    public static Dictionary<string, SafetensorsTensor> Entries(EpisodicStores stores, long from)
     {
-        if (!stores.IsShared)
-            return;
-        for (int i = 0; i < stores.Blocks.Count; i++)
+        var tensors = new Dictionary<string, SafetensorsTensor>();
+        for (int i = 0; i < stores.Blocks.Count && stores.IsShared; i++)
         {
             using var scope = NewDisposeScope();
-            if ((stores.Blocks[i] as MemoryStore)?.Content() is not var (keys, values, sources, texts))
+            if ((stores.Blocks[i] as MemoryStore)?.Content(from) is not var (keys, values, sources, texts))
                 continue;
 
             foreach (var (name, tensor) in new[] { ("keys", keys), ("values", values), ("sources", sources) })
@@ -123,6 +123,7 @@ internal static class StoredEpisodes
                 texts.SelectMany(t => t ?? []).ToArray()
             );
         }
+        return tensors;
     }
 
     /// <summary>Adds the next generation's number to a checkpoint's metadata.</summary>
@@ -146,8 +147,11 @@ internal static class StoredEpisodes
         metadata[NextKey] = next.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Sets stores back to a checkpoint: entries of later generations are deleted.</summary>
+    /// <param name="stores">The stores.</param>
+    /// <param name="file">The checkpoint.</param>
+    /// <param name="additions">The files of entries that it names, oldest first.</param>
     /// <exception cref="InvalidDataException">The count of the entries left is not the checkpoint's.</exception>
-    public static void Restore(EpisodicStores stores, SafetensorsFile file)
+    public static void Restore(EpisodicStores stores, SafetensorsFile file, IReadOnlyList<SafetensorsFile> additions)
     {
         if (!file.Metadata.TryGetValue(NextKey, out var next))
         {
@@ -163,11 +167,11 @@ internal static class StoredEpisodes
             using var scope = NewDisposeScope();
             var store = stores.Blocks[i];
             store.ForgetFrom(stores.IsShared ? stores.Next : 0);
-            if (store is MemoryStore memory && file.Tensors.TryGetValue($"store.{i}.keys", out _))
+            foreach (var part in additions.Prepend(file).Where(f => f.Tensors.ContainsKey($"store.{i}.keys")))
             {
                 var device = stores.DeviceOf(i);
-                Tensor Load(string name) => StoredTensors.Load(file, $"store.{i}.{name}").to(device);
-                memory.Restore(new(Load("keys"), Load("values"), Load("sources"), LoadTexts(file, i)));
+                Tensor Load(string name) => StoredTensors.Load(part, $"store.{i}.{name}").to(device);
+                (store as MemoryStore)?.Restore(new(Load("keys"), Load("values"), Load("sources"), LoadTexts(part, i)));
             }
             if (counts is not null && store.Count is var there && there != counts[i])
             {
@@ -183,10 +187,10 @@ internal static class StoredEpisodes
     {
         if (!file.Tensors.TryGetValue($"store.{block}.text_lengths", out var stored))
             return [];
-        var all = file.Tensors[$"store.{block}.texts"].Data;
+        ReadOnlyMemory<byte> all = file.Tensors[$"store.{block}.texts"].ToArray();
         var texts = new List<byte[]?>();
         int at = 0;
-        foreach (long length in MemoryMarshal.Cast<byte, long>(stored.Data.Span))
+        foreach (long length in MemoryMarshal.Cast<byte, long>(stored.ToArray()))
         {
             texts.Add(length < 0 ? null : all.Slice(at, (int)length).ToArray());
             at += (int)Math.Max(length, 0);

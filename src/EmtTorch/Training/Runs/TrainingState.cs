@@ -56,8 +56,6 @@ internal sealed class TrainingState
         tensors["optimizer.step"] = new("I64", [steps.Length], MemoryMarshal.AsBytes<long>(steps).ToArray());
         using var random = Data.get_state();
         tensors["random.data"] = StoredTensors.Store(random);
-        if (Stores is not null)
-            StoredEpisodes.Save(Stores, tensors);
         return tensors;
     }
 
@@ -85,21 +83,22 @@ internal sealed class TrainingState
     }
 
     /// <summary>Restores a checkpoint. From a file of weights only the weights are taken.</summary>
-    /// <param name="file">The checkpoint, or the weights.</param>
+    /// <param name="checkpoint">The checkpoint, or the weights.</param>
     /// <param name="warn">Takes messages about what could not be restored.</param>
     /// <exception cref="InvalidDataException">A parameter is missing, too many, or of another shape.</exception>
-    public void Restore(SafetensorsFile file, Action<string> warn)
+    public void Restore(LoadedCheckpoint checkpoint, Action<string> warn)
     {
+        var file = checkpoint.File;
         StoredTensors.RestoreWeights(Network, file);
         if (Stores is not null)
-            StoredEpisodes.Restore(Stores, file);
+            StoredEpisodes.Restore(Stores, file, checkpoint.Additions);
         if (!file.Tensors.ContainsKey("optimizer.step"))
         {
             warn("The file holds only weights: optimizer, random state and step start from the beginning.");
             return;
         }
         var states = States();
-        var steps = MemoryMarshal.Cast<byte, long>(file.Tensors["optimizer.step"].Data.Span);
+        var steps = MemoryMarshal.Cast<byte, long>(file.Tensors["optimizer.step"].ToArray());
         int i = 0;
         foreach (var (name, state) in states)
         {

@@ -327,7 +327,7 @@ public sealed class RetrievalMemoryTests
             .Single(p => p.name.EndsWith("retrieval.gate.weight", StringComparison.Ordinal))
             .parameter.flatten();
         var store = (MemoryStore)network.Stores.Blocks[0];
-        var (_, values, sources, _) = store.Content()!;
+        var (_, values, sources, _) = store.Content(from: 0)!;
         Assert.That(sources.select(1, 0).data<long>().ToArray().Distinct(), Is.EqualTo(new[] { 0L, 1L }));
         Assert.That(values.shape, Is.EqualTo(new long[] { 6, 8 }));
         Assert.That(gate.shape, Is.EqualTo(new long[] { 8 }));

@@ -68,7 +68,7 @@ public sealed class PenaltyTests
     {
         var terms = penalty.Tensors();
         Tensor Of(string name, Tensor like) =>
-            tensor(MemoryMarshal.Cast<byte, double>(terms[name].Data.Span).ToArray()).view(like.shape);
+            tensor(MemoryMarshal.Cast<byte, double>(terms[name].ToArray()).ToArray()).view(like.shape);
         return strength
             / 2
             * network
