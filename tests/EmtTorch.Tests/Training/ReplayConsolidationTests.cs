@@ -54,7 +54,7 @@ public sealed class ReplayConsolidationTests : InTemporaryFolder
     {
         var folder = RunFolder.Of(configuration).Checkpoints;
         var file = SafetensorsFile.Read(Path.Combine(folder, File.ReadAllText(Path.Combine(folder, "latest")).Trim()));
-        return file.Tensors.ToDictionary(t => t.Key, t => t.Value.Data.ToArray());
+        return file.Tensors.ToDictionary(t => t.Key, t => t.Value.ToArray());
     }
 
     [Test]
