@@ -216,7 +216,8 @@ public sealed class RetrievalMemory : BlockMemory
         Require.Shape(values, [.. found.Found.shape, _settings.ValueWidth(_block)], nameof(Store));
         Require.Like(values, h, nameof(Store));
         // (W_kᵀ q)·c in place of q·(W_k c): there are K times as many c as q.
-        var asked = key is null ? q : Projection.Multiply(q, key.weight.t(), null, _block.Autocast) * scale!.exp(); // (B, T, d)
+        // (B, T, d)
+        var asked = key is null ? q : Projection.Multiply(q, key.weight.t(), null, _block.Autocast) * scale!.exp();
         var scores = matmul(FoundBy(values, _block.Width), asked.unsqueeze(-1)).squeeze(-1);
         if (gate is not null)
             scores = scores + gate.forward(values).squeeze(-1).log_sigmoid();

@@ -104,7 +104,7 @@ public sealed class RetrievalFormsTests
     private static double[] Weights(nn.Module module, string name) =>
         module.named_parameters().Single(p => p.name == name).parameter.data<double>().ToArray();
 
-    /// <summary>r of the source: softmax(q k) over the best, q = W_q h, k = v = h; zeros if nothing is before.</summary>
+    /// <summary>The source's r: softmax(q k) over the best, q = W_q h, k = v = h; zeros with nothing before.</summary>
     private static double[] Found(double[] map, double[][] h, int t)
     {
         var q = Times(map, h[t]);
