@@ -14,28 +14,58 @@ internal static class GsemmCommand
     {
         var config = One("CONFIG", "The experiment's settings, as in experiments/gsemm/retrieval.json");
         var set = Value<string[]>("--set", "KEY=VALUE", "Any setting: strengths.alpha_c=1.5; may be given often");
+        var grid = Value<string[]>(
+            "--grid",
+            "KEY=[VALUE,…]",
+            "Only retrieve, with every combination of the values, and write NAME.csv: seed=[1,2]; may be given often"
+        );
         var output = Value<string?>("--out", "FOLDER", "Where to write (default: results, beside the configuration)");
         var command = new Command(
             "gsemm",
             "Retrieves a stored sequence with the General Sequential Episodic Memory Model (Eq. 1, 20, 24).\n\n  "
                 + "dotnet run --project Trainer -- gsemm experiments/gsemm/retrieval.json"
-        ).With(config, set, output);
+        ).With(config, set, grid, output);
         command.SetAction(parsed =>
             Exit.Of(
-                () => Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output)),
+                () =>
+                    parsed.GetValue(grid) is { Length: > 0 } axes
+                        ? RunGrid(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], axes, parsed.GetValue(output))
+                        : Run(parsed.GetValue(config)!, parsed.GetValue(set) ?? [], parsed.GetValue(output)),
                 "The configuration"
             )
         );
         return command;
     }
 
+    private static int RunGrid(string config, string[] set, string[] axes, string? output)
+    {
+        TorchRuntime.Start(1); // the vectors are too short for threads
+        var grid = GsemmGrid.Run(config, set, [.. axes.Select(GsemmAxis.Parse)]);
+        var path = Path.Combine(Create(config, output), $"{Path.GetFileNameWithoutExtension(config)}.csv");
+        AtomicFile.WriteText(path, grid.ToCsv());
+        var (low, high) = grid.Interval;
+        Console.WriteLine(
+            FormattableString.Invariant($"{grid.InOrder} of {grid.Rows.Count} in order; ")
+                + FormattableString.Invariant($"95 % interval of the share (Wilson): {low:F2} to {high:F2}")
+        );
+        Console.WriteLine(path);
+        return Exit.Done;
+    }
+
+    /// <summary>The folder of the results, which is made if need be.</summary>
+    private static string Create(string config, string? output)
+    {
+        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
+        Directory.CreateDirectory(folder);
+        return folder;
+    }
+
     private static int Run(string config, string[] set, string? output)
     {
         TorchRuntime.Start(null);
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(config, set));
-        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
         var name = Path.GetFileNameWithoutExtension(config);
-        Directory.CreateDirectory(folder);
+        var folder = Create(config, output);
         AtomicFile.WriteText(Path.Combine(folder, $"{name}.json"), result.ToJson());
         var page = Path.Combine(folder, $"{name}.html");
         AtomicFile.WriteText(page, FigurePage.Render("GSEMM: a stored sequence, retrieved", result.Figures));

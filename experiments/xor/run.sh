@@ -23,3 +23,4 @@ done
 for hidden in 16 24 32 48; do train "hidden-$hidden" 1-3 --set "model.hidden_size=$hidden" "$@"; done
 dotnet "$trainer" analyze "$runs"/delays-{1-2,1-3,2-3,2-4}-d-4/seed-{1,2} "$runs"/delays-3-4-d-1/seed-{1,2} "$runs"/delays-1-4-d-1/seed-1 \
   "$runs"/delays-3-4-d-4/seed-1 --out experiments/xor/results
+dotnet "$trainer" table "$runs" --out experiments/xor/results/learned

@@ -157,7 +157,7 @@ public static class SweepTablePage
             : ["seed", "mean"];
         var counts = table.Cells.Select(c => c.Seeds.Count(s => strip.IsDrawn(strip.OfSeed(s)))).ToList();
         string n = counts.Min() == counts.Max() ? $"{counts.Max()}" : $"{counts.Min()} to {counts.Max()}";
-        caption += $" n = {n} seeds; bars: 95 % intervals of the mean (bootstrap).";
+        caption += $" n = {n} seeds; bars: {SweepTablePart.IntervalIn(table.Cells.Select(strip.OfSeeds))}.";
         var y = Named("cell") with
         {
             Scale = new(Domain: table.Cells.Select(c => Label(table, c)).Distinct()),

@@ -12,8 +12,22 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
 {
     private const string Bracketed = "The number of seeds is in brackets if it is not all.";
 
-    private const string Bootstrap =
-        "a 95 % interval of the mean (percentile bootstrap, 10,000 resamples; too narrow if there are few seeds)";
+    /// <summary>In words, which interval of the mean a table or a figure has.</summary>
+    /// <param name="samples">What it shows.</param>
+    public static string IntervalIn(IEnumerable<Sample?> samples) =>
+        Kinds(samples) switch
+        {
+            ["bootstrap"] => "95 % bootstrap interval of the mean (percentile, 10,000 resamples of the seeds)",
+            [_, _] => $"95 % interval of the mean (Student's t below {Sample.BootstrapFrom} seeds, from then on the "
+                + "percentile bootstrap, 10,000 resamples)",
+            _ => "95 % t interval of the mean (Student's, n − 1 degrees of freedom for n seeds; none for one)",
+        };
+
+    private static string CutIntervalIn(IEnumerable<Sample?> samples) =>
+        $"the {IntervalIn(samples)}, cut where an accuracy or an error cannot be";
+
+    private static List<string> Kinds(IEnumerable<Sample?> samples) =>
+        [.. samples.Select(s => s?.IntervalKind).OfType<string>().Distinct()];
 
     /// <summary>All tables of a sweep.</summary>
     public static IEnumerable<SweepTablePart> Create(SweepTable table) =>
@@ -21,7 +35,7 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
 
     private static IEnumerable<SweepTablePart> Own(SweepTable table) =>
         table.HasSpectra
-            ? [CircuitResults(table), WhichWeights(table), CircuitSpread(), Learned()]
+            ? [CircuitResults(table), WhichWeights(table), CircuitSpread(table), Learned()]
             : [Results(table), Spread(table)];
 
     /// <summary>The numbers that findings made columns and that no other table shows.</summary>
@@ -56,16 +70,22 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
             ?
             [
                 MeanOf("bits per character", "bits_per_character", "F4"),
-                Interval(c => c.Find("bits_per_character"), "F4"),
+                Interval(table, c => c.Find("bits_per_character"), "F4"),
                 MeanOf("new words", "bits_new_words", "F4"),
                 MeanOf("seen words", "bits_seen_words", "F4"),
             ]
             : [];
         return new(
             "Results",
-            [Finished, Accuracy, Interval(c => c.Accuracies, "F4"), MeanOf("test loss", c => c.Losses, "F5"), .. bits],
+            [
+                Finished,
+                Accuracy,
+                Interval(table, c => c.Accuracies, "F4"),
+                MeanOf("test loss", c => c.Losses, "F5"),
+                .. bits,
+            ],
             "Means over seeds of each seed's accuracy and test loss, at the test's horizon, of the weights with the "
-                + $"lowest test loss; and {Bootstrap}."
+                + $"lowest test loss; and {CutIntervalIn(table.Cells.Select(c => c.Accuracies))}."
                 + (
                     Best(table) is { } best
                         ? $" Of each seed the run with the highest accuracy over all values of {best}."
@@ -88,7 +108,7 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
         return new(
             "Spread over seeds",
             [
-                .. SpreadOf("accuracy", c => c.Accuracies, "F4")[..^1],
+                .. SpreadOf("accuracy", c => c.Accuracies, "F4"),
                 MeanOf("accuracy of the last", c => c.AccuraciesLast, "F4"),
                 .. reads ? [MeanOf("reads right", "reads_right", "F4")] : Array.Empty<Column<SweepCell>>(),
                 .. state ? [MeanOf("state, bytes", "state_bytes_end", "F0")] : Array.Empty<Column<SweepCell>>(),
@@ -136,8 +156,9 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 figures,
                 $"✓: rounded as the published figure is (to {PublishedTable.ErrorDecimals} decimals, and "
                     + $"{PublishedTable.AccuracyDecimals}), as good or better. ≈: worse, but the published figure lies "
-                    + "within the 95 % interval of ours below. ✗: worse, or no error although one is published. –: "
-                    + "nothing to compare. …: runs are missing.",
+                    + "within the 95 % interval of ours below. ✗: worse, or no error although one is published. "
+                    + $"n < {PublishedTable.SeedsForAVerdict}: not as good, but of too few seeds to be called ≈ or ✗. "
+                    + "–: nothing to compare. …: runs are missing.",
                 .. Unpublished(table),
                 $"Published: {published.Source ?? "no source is given"}",
             ]
@@ -160,7 +181,7 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 + Bracketed
         );
 
-    private static SweepTablePart CircuitSpread() =>
+    private static SweepTablePart CircuitSpread(SweepTable table) =>
         new(
             "Spread over seeds",
             [
@@ -173,10 +194,14 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                     Key = "eigenvalues_learned",
                 },
                 .. SpreadOf("error", c => c.SpectralErrors, "F5"),
+                Interval(table, c => c.SpectralErrors, "F5"),
                 .. SpreadOf("accuracy", c => c.Accuracies, "F4"),
+                Interval(table, c => c.Accuracies, "F4"),
             ],
             "How many seeds converged, and of these the spectral error; of all the accuracy. The least and the "
-                + $"greatest, the standard deviation (n − 1), and {Bootstrap}."
+                + "greatest, the standard deviation (n − 1), and "
+                + CutIntervalIn(table.Cells.SelectMany(c => new[] { c.SpectralErrors, c.Accuracies }))
+                + "."
         );
 
     private static SweepTablePart Learned() =>
@@ -250,12 +275,11 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
             new("min", c => of(c)?.Min, format),
             new("max", c => of(c)?.Max, format),
             new("sd", c => of(c)?.Deviation, format),
-            Interval(of, format),
         ];
 
-    private static Column<SweepCell> Interval(Func<SweepCell, Sample?> of, string format) =>
+    private static Column<SweepCell> Interval(SweepTable table, Func<SweepCell, Sample?> of, string format) =>
         new(
-            "95 %",
+            Kinds(table.Cells.Select(of)) is [var kind] ? $"95 % {kind}" : "95 %",
             c =>
                 of(c)?.Interval is var (low, high)
                     ? $"{NumberText.Fixed(low, format)} to {NumberText.Fixed(high, format)}"
@@ -285,6 +309,7 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                 Verdict.EqualOrBetter => "✓",
                 Verdict.WithinInterval => "≈",
                 Verdict.Worse => "✗",
+                Verdict.TooFewSeeds => $"n < {PublishedTable.SeedsForAVerdict}",
                 _ => NumberText.Nothing,
             };
 }

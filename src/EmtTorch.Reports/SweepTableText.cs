@@ -206,6 +206,7 @@ public static class SweepTableText
                 Sd = sample.Deviation,
                 sample.Interval?.Low,
                 sample.Interval?.High,
+                Interval = sample.IntervalKind,
             };
 
     private static IEnumerable<Entry> OfRun(SweepTable table, RunFigures? run)
@@ -251,6 +252,7 @@ public static class SweepTableText
             new("lost", run?.Lost),
             .. OfTokens.SelectMany(f => Found(f.Name, f.Key)),
             .. SweepTablePart.FoundElse(table).SelectMany(f => Found(f.Key, f.Key)),
+            .. table.Details.Select(Analysis),
         ];
     }
 }

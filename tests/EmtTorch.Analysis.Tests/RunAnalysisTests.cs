@@ -429,6 +429,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
                 var key in (string[])
                     [
                         "spectral_error",
+                        "spectral_error_greedy",
                         "eigenvalues_theory",
                         "eigenvalues_learned",
                         "live_entries",

@@ -40,6 +40,21 @@ public class SpectraTests
     }
 
     [Test]
+    public void TheAuthorsMatchingIsGreedyInTheOrderOfTheLearnedEigenvalues()
+    {
+        // 0.14 takes 0 (0.14 away, and 0.3 is 0.16 away), and −0.2 is left with 0.3. The best is 0.14–0.3, −0.2–0.
+        Complex[] theory = [Complex.FromPolarCoordinates(1, 0.0), Complex.FromPolarCoordinates(1, 0.3)],
+            learned = [Complex.FromPolarCoordinates(1, 0.14), Complex.FromPolarCoordinates(1, -0.2)];
+        var match = Spectra.Compare(theory, learned);
+        Assert.That(match.GreedyError, Is.EqualTo((0.14 + 0.5) / 2).Within(1e-12));
+        Assert.That(match.Error, Is.EqualTo((0.16 + 0.2) / 2).Within(1e-12));
+        // In the other order −0.2 takes 0.
+        var other = Spectra.Compare(theory, [learned[1], learned[0]]);
+        Assert.That(other.GreedyError, Is.EqualTo((0.16 + 0.2) / 2).Within(1e-12));
+        Assert.That(Spectra.Compare(theory, learned[..1]).GreedyError, Is.Null);
+    }
+
+    [Test]
     public void AnglesMeetAtMinusPiAndPi()
     {
         var match = Spectra.Compare([Complex.FromPolarCoordinates(1, 3.1)], [Complex.FromPolarCoordinates(1.2, -3.1)]);

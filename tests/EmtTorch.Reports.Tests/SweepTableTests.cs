@@ -42,14 +42,55 @@ public sealed class SweepTableTests : InTemporaryFolder
     public void AQuantileLiesBetweenNeighbours(double share, double value) =>
         Assert.That(Sample.Quantile([10, 20, 60], share), Is.EqualTo(value).Within(1e-12));
 
+    // From tables of Student's distribution; the first three by hand: tan(0.95 π/2), 0.95 √(2 / (1 − 0.95²)), and 0.5.
+    [TestCase(0.95, 1, 12.7062)]
+    [TestCase(0.95, 2, 4.3027)]
+    [TestCase(0.5, 1, 1.0)]
+    [TestCase(0.95, 3, 3.1824)]
+    [TestCase(0.95, 4, 2.7764)]
+    [TestCase(0.95, 7, 2.3646)]
+    [TestCase(0.95, 8, 2.3060)]
+    [TestCase(0.99, 9, 3.2498)]
+    [TestCase(0.95, 30, 2.0423)]
+    [TestCase(0.9, 120, 1.6577)]
+    public void StudentsQuantilesAreThoseOfTables(double share, int freedom, double quantile) =>
+        Assert.That(Sample.StudentQuantile(share, freedom), Is.EqualTo(quantile).Within(5e-5));
+
+    [Test]
+    public void AFewSeedsHaveStudentsInterval()
+    {
+        // Mean 2, deviation 1, 4.3027 / √3.
+        var three = Sample.Of([1, 2, 3])!;
+        Assert.That(three.Interval!.Value.Low, Is.EqualTo(2 - 2.48414).Within(1e-5));
+        Assert.That(three.Interval!.Value.High, Is.EqualTo(2 + 2.48414).Within(1e-5));
+        Assert.That(Sample.Of([1, 2, 3], least: 0, greatest: 4)!.Interval, Is.EqualTo((0.0, 4.0)), "what can be");
+        Assert.That(Sample.Of([0.25, 0.25, 0.25])!.Interval, Is.EqualTo((0.25, 0.25)));
+        Assert.That(three.IntervalKind, Is.EqualTo("t"));
+        Assert.That(Sample.Of([1])!.IntervalKind, Is.Null);
+        Assert.That(Sample.Of(Enumerable.Range(0, 9).Select(i => (double?)i))!.IntervalKind, Is.EqualTo("t"));
+        Assert.That(Sample.Of(Enumerable.Range(0, 10).Select(i => (double?)i))!.IntervalKind, Is.EqualTo("bootstrap"));
+    }
+
+    [Test]
+    public void FewSeedsIntervalsHoldTheMeanAsOftenAsTheySay()
+    {
+        var random = new Random(3);
+        double Normal() =>
+            Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
+        int held = Enumerable
+            .Range(0, 4000)
+            .Count(_ => Sample.Of([Normal(), Normal(), Normal()])!.Interval is var (low, high) && low < 0 && 0 < high);
+        Assert.That(held / 4000.0, Is.EqualTo(0.95).Within(0.012), "of three; the bootstrap's hold 75 %");
+    }
+
     [Test]
     public void TheBootstrapIsThatOfTheMean()
     {
         // A mean of two draws from {0, 1} is 0, ½ or 1 with probabilities ¼, ½, ¼: 2.5 % lie at 0, 97.5 % at 1.
-        Assert.That(Sample.Of([0, 1])!.Interval, Is.EqualTo((0.0, 1.0)));
+        Assert.That(Sample.Bootstrap([0, 1]), Is.EqualTo((0.0, 1.0)));
         // Of eight, k ones with Binomial(8, ½) / 2⁸: 1 + 8 = 9 of 256, 3.5 %, lie at or below 1/8, and 0.4 % at 0.
-        Assert.That(Sample.Of([0, 0, 0, 0, 1, 1, 1, 1])!.Interval, Is.EqualTo((1 / 8.0, 7 / 8.0)));
-        Assert.That(Sample.Of([0.1, 0.1, 0.1])!.Interval, Is.EqualTo((0.1, 0.1)));
+        Assert.That(Sample.Bootstrap([0, 0, 0, 0, 1, 1, 1, 1]), Is.EqualTo((1 / 8.0, 7 / 8.0)));
+        Assert.That(Sample.Bootstrap([0.1, 0.1, 0.1]), Is.EqualTo((0.1, 0.1)));
         // Of many, the normal interval.
         var random = new Random(5);
         var many = Sample.Of(
@@ -69,7 +110,7 @@ public sealed class SweepTableTests : InTemporaryFolder
     [TestCase(0.0001, null, Verdict.NotComparable)]
     [TestCase(null, null, Verdict.NotComparable)]
     public void ErrorsCompareAsPublished(double? own, double? published, Verdict verdict) =>
-        Assert.That(PublishedTable.OfError(own, published), Is.EqualTo(verdict));
+        Assert.That(PublishedTable.OfError(own, published, seeds: 5), Is.EqualTo(verdict));
 
     [TestCase(0.995, 1.0, Verdict.EqualOrBetter)]
     [TestCase(0.9949, 1.0, Verdict.Worse)]
@@ -77,7 +118,7 @@ public sealed class SweepTableTests : InTemporaryFolder
     [TestCase(null, 0.97, Verdict.NotComparable)]
     [TestCase(0.98, null, Verdict.NotComparable)]
     public void AccuraciesCompareAsPublished(double? own, double? published, Verdict verdict) =>
-        Assert.That(PublishedTable.OfAccuracy(own, published), Is.EqualTo(verdict));
+        Assert.That(PublishedTable.OfAccuracy(own, published, seeds: 5), Is.EqualTo(verdict));
 
     [TestCase(0.0011, Verdict.WithinInterval)]
     [TestCase(0.0010, Verdict.WithinInterval)]
@@ -85,8 +126,20 @@ public sealed class SweepTableTests : InTemporaryFolder
     [TestCase(0.0013, Verdict.EqualOrBetter)]
     public void AFigureThatSeedsCantTellApartIsNeitherBetterNorWorse(double published, Verdict verdict)
     {
-        var sample = Sample.Of([0.00103, 0.00125, 0.00147])!;
-        Assert.That(PublishedTable.OfError(sample.Mean, published, sample), Is.EqualTo(verdict));
+        // Deviation 0.000174, 2.7764 of it over √5 either way: 0.00103 to 0.00147.
+        var sample = Sample.Of([0.00103, 0.00114, 0.00125, 0.00136, 0.00147])!;
+        Assert.That(PublishedTable.OfError(sample.Mean, published, 5, sample), Is.EqualTo(verdict));
+        var few = verdict == Verdict.EqualOrBetter ? verdict : Verdict.TooFewSeeds;
+        Assert.That(PublishedTable.OfError(sample.Mean, published, 4, sample), Is.EqualTo(few), "four seeds");
+    }
+
+    [Test]
+    public void FewSeedsAreCalledNeitherWorseNorWithinTheInterval()
+    {
+        Assert.That(PublishedTable.OfError(null, 0.0005, 4), Is.EqualTo(Verdict.TooFewSeeds), "not all converged");
+        Assert.That(PublishedTable.OfAccuracy(0.9, 0.97, 4), Is.EqualTo(Verdict.TooFewSeeds));
+        Assert.That(PublishedTable.OfAccuracy(0.98, 0.97, 1), Is.EqualTo(Verdict.EqualOrBetter));
+        Assert.That(PublishedTable.OfAccuracy(null, 0.97, 4), Is.EqualTo(Verdict.NotComparable));
     }
 
     [Test]
@@ -187,7 +240,8 @@ public sealed class SweepTableTests : InTemporaryFolder
             Assert.That(t2.Accuracy, Is.EqualTo(0.93).Within(1e-15), "(0.96 + 0.9) / 2");
             Assert.That(
                 (t2.SpectralErrorVerdict, t2.AccuracyVerdict),
-                Is.EqualTo((Verdict.Worse, Verdict.EqualOrBetter))
+                Is.EqualTo((Verdict.TooFewSeeds, Verdict.EqualOrBetter)),
+                "of two seeds"
             );
             Assert.That((t2.StepTo(0.99), t2.LostCount), Is.EqualTo(((double?)null, 0)));
             Assert.That(table.Seconds, Is.EqualTo(120), "4 · 10 + 4 · 20");
@@ -196,8 +250,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(
             markdown,
             Does.Contain(
-                "| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | ✗ | 0.9300 | "
-                    + "0.93 | ✓ |\n"
+                "| t1 | 4 of 4 | 0.0015 | 0.0015 | ✓ | 1.0000 | 1.00 | ✓ |\n| t2 | 4 of 4 | – | 0.0030 | n < 5 "
+                    + "| 0.9300 | 0.93 | ✓ |\n"
             )
         );
         Assert.That(markdown, Does.Contain("| t1 | 0.00150 | 0.00350 | 0.00125 | 200 | 0.9900 |\n"));
@@ -573,6 +627,42 @@ public sealed class SweepTableTests : InTemporaryFolder
     }
 
     [Test]
+    public void NumbersFromListsOfAnAnalysisAreInTheCsvFile()
+    {
+        var analysis = """
+            {
+              "distance": [{ "horizon": 8, "accuracy": 0.75 }, { "horizon": 64, "accuracy": 0.5 }],
+              "capacity": [{ "pairs": 16, "accuracy": 0.25 }],
+              "gate": [{ "kinds": { "key_asked": { "gate": 0.125 } } }, { "kinds": { "key_asked": { "gate": 1 } } }],
+              "reads": [{ "from_asked_pair": 0.375 }, { "from_asked_pair": 0.625 }, { "from_asked_pair": null }],
+              "graph": [{ "both_facts_kept": 0.875, "strongest_edge_right": null }],
+              "cycles_error": 0.001, "spectrum_learned": [[3, 4], [0, -1.5]]
+            }
+            """;
+        Transformer(16, 1, 0.5, 1.5, analysis: JsonNode.Parse(analysis)!.AsObject());
+        Transformer(16, 2, 0.7, 0.5);
+        var lines = SweepTableText.Csv(Read()).Split('\n').Select(l => l.Split(',')).ToList();
+        var record = lines[0].Zip(lines[1]).ToDictionary(p => p.First, p => p.Second);
+        string[] keys =
+        [
+            "accuracy_at_8",
+            "accuracy_at_64",
+            "accuracy_of_16",
+            "gate_key_asked",
+            "from_asked_pair",
+            "both_facts_kept",
+            "strongest_edge_right",
+            "cycles_error",
+            "smallest_eigenvalue",
+        ];
+        Assert.That(
+            keys.Select(k => record[k]),
+            Is.EqualTo(new[] { "0.75", "0.5", "0.25", "0.125", "0.625", "0.875", "", "0.001", "1.5" })
+        );
+        Assert.That(lines[2], Has.Length.EqualTo(lines[0].Length), "a run without has empty fields");
+    }
+
+    [Test]
     public void TransformersHaveAccuracyWithItsIntervalAndLossAndNoCircuits()
     {
         Transformer(16, 1, 0.5, 1.5, analysis: new() { ["reads_right"] = 0.25, ["state_bytes_end"] = 1024 });
@@ -581,11 +671,11 @@ public sealed class SweepTableTests : InTemporaryFolder
         var table = Read();
         Assert.That(table.Folder.Warnings, Is.Empty);
         var markdown = SweepTableText.Markdown(table);
-        Assert.That(markdown, Does.Contain("| hidden_size | runs | accuracy | 95 % | test loss |\n"));
+        Assert.That(markdown, Does.Contain("| hidden_size | runs | accuracy | 95 % t | test loss |\n"));
         Assert.That(
             markdown,
             Does.Contain(
-                "| 16 | 2 of 2 | 0.6000 | 0.5000 to 0.7000 | 1.00000 |\n| 32 | 1 of 1 | 1.0000 | – | 0.01000 |\n"
+                "| 16 | 2 of 2 | 0.6000 | 0.0000 to 1.0000 | 1.00000 |\n| 32 | 1 of 1 | 1.0000 | – | 0.01000 |\n"
             )
         );
         Assert.That(markdown, Does.Contain("| 16 | 0.6000 | 0.5000 | 0.7000 | 0.1414 | 0.6000 | 0.5000 | 1024 |"));
@@ -609,7 +699,7 @@ public sealed class SweepTableTests : InTemporaryFolder
                 (double)cells[0]!["accuracy_over_seeds"]!["low"]!,
                 cells[0]!["spectral_error"]
             ),
-            Is.EqualTo((1.0, 0.5, (JsonNode?)null))
+            Is.EqualTo((1.0, 0.0, (JsonNode?)null))
         );
         Assert.That(
             SweepTablePage.Render(table),
@@ -693,8 +783,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         var table = Read();
         Assert.That(
             SweepTableText.Markdown(table),
-            Does.Contain("| test loss | bits per character | 95 % | new words | seen words |")
-                .And.Contain("| 1.50000 | 2.2500 | 2.0000 to 2.5000 | 3.0000 | 1.5000 |")
+            Does.Contain("| test loss | bits per character | 95 % t | new words | seen words |")
+                .And.Contain("| 1.50000 | 2.2500 | 0.0000 to 5.4266 | 3.0000 | 1.5000 |")
         );
         Assert.That(SweepTablePage.Render(table), Does.Contain("Bits per character by seed"));
     }

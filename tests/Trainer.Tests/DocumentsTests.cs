@@ -21,7 +21,7 @@ public sealed partial class DocumentsTests
     /// <summary>Verbs whose --set takes the settings of a run.</summary>
     private static readonly string[] SetARun = [Train, "sweep", "continual"];
 
-    private static IEnumerable<string> Documents() =>
+    internal static IEnumerable<string> Documents() =>
         new[] { "README.md", "CONTRIBUTING.md", "CHANGELOG.md" }
             .Concat(Found("docs", "*.md"))
             .Concat(Found("experiments", "README.md"))
@@ -255,9 +255,9 @@ public sealed partial class DocumentsTests
 
     private static bool Exists(string path) => File.Exists(path) || Directory.Exists(path);
 
-    private static string In(string path) => Path.Combine(Root, path);
+    internal static string In(string path) => Path.Combine(Root, path);
 
-    private static string Read(string document) => File.ReadAllText(In(document));
+    internal static string Read(string document) => File.ReadAllText(In(document));
 
     private static IEnumerable<string> Found(string folder, string pattern) =>
         Directory

@@ -26,6 +26,9 @@ internal sealed record MemoryRecord(
     IReadOnlyList<Tensor> States
 )
 {
+    /// <summary>Whether r_t = F_t q_t, the source's read, and not F_{t−1}ᵀ q_t.</summary>
+    public bool ReadsAsSource { get; init; }
+
     /// <summary>Reads documents piece by piece with the state carried on, which gives the same as in one.</summary>
     /// <param name="tokens">(B, T).</param>
     /// <param name="ends">Where the pieces end, ascending, the last at T.</param>
@@ -37,12 +40,12 @@ internal sealed record MemoryRecord(
         using var scope = NewDisposeScope();
         var memories = network.Memories;
         var activities = memories.Select(_ => new List<MemoryActivity>()).ToArray();
+        var states = new List<EpisodicState>(); // after each piece
         // The tensors are the observer's for its call: copies are kept.
         Tensor Kept(Tensor x) => x.clone().MoveToOtherDisposeScope(scope);
-        for (int i = 0; i < memories.Count; i++)
+        foreach (var (memory, list) in memories.Zip(activities))
         {
-            var list = activities[i];
-            memories[i].Observer = a =>
+            memory.Observer = a =>
                 list.Add(
                     a with
                     {
@@ -52,17 +55,15 @@ internal sealed record MemoryRecord(
                         Strength = Kept(a.Strength),
                         Gate = a.Gate is null ? null : Kept(a.Gate),
                         Decay = Kept(a.Decay),
-                        After = Kept(a.After),
                     }
                 );
         }
         try
         {
-            EpisodicState? state = null;
             int from = 0;
             foreach (int end in ends)
             {
-                state = network.Read(tokens.narrow(1, from, end - from), state).State;
+                states.Add(network.Read(tokens.narrow(1, from, end - from), states.LastOrDefault()).State);
                 from = end;
             }
         }
@@ -75,16 +76,25 @@ internal sealed record MemoryRecord(
             cat(pieces.Select(of).ToArray(), 2).MoveToOuterDisposeScope();
         return
         [
-            .. activities.Select(pieces => new MemoryRecord(
-                Joined(pieces, a => a.Queries),
-                Joined(pieces, a => a.Keys),
-                Joined(pieces, a => a.Values),
-                Joined(pieces, a => a.Strength),
-                pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!),
-                pieces[0].Decay.MoveToOuterDisposeScope(),
-                pieces[0].Rule,
-                [.. pieces.Select(a => a.After.MoveToOuterDisposeScope())]
-            )),
+            .. activities.Select(
+                (pieces, block) =>
+                    new MemoryRecord(
+                        Joined(pieces, a => a.Queries),
+                        Joined(pieces, a => a.Keys),
+                        Joined(pieces, a => a.Values),
+                        Joined(pieces, a => a.Strength),
+                        pieces[0].Gate is null ? null : Joined(pieces, a => a.Gate!),
+                        pieces[0].Decay.MoveToOuterDisposeScope(),
+                        pieces[0].Rule,
+                        [.. states.Select(s => StateOf(s, block).MoveToOuterDisposeScope())]
+                    )
+                    {
+                        ReadsAsSource = pieces[0].ReadsAsSource,
+                    }
+            ),
         ];
     }
+
+    private static Tensor StateOf(EpisodicState state, int block) =>
+        state.Layers[block].Memories[FastWeightMemory.SettingsName][FastWeightMemory.StateName];
 }

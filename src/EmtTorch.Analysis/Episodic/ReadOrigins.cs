@@ -9,7 +9,8 @@ namespace EmtTorch.Analysis.Episodic;
 /// Where reads come from. The recurrence of fast weights never mixes the columns of F, so that a read is a weighted sum
 /// of the values that were written, r_t = Σ_{s&lt;t} a_ts v_s, by either rule and with any gate
 /// and decay; and the weights a_ts are what it reads when the values are unit vectors, v_s = e_s. Nothing is fitted. Of
-/// a hypernetwork's writes each of a token's r values has a weight of its own.
+/// a hypernetwork's writes each of a token's r values has a weight of its own. The source's read, F_t q_t, is a
+/// weighted sum of keys, and the token's own is among them: r_t = Σ_{s≤t} a_ts k_s.
 /// </summary>
 internal static class ReadOrigins
 {
@@ -21,7 +22,7 @@ internal static class ReadOrigins
     /// </summary>
     private const int After = 1;
 
-    /// <summary>a (T, T): row t, column s; 0 where s ≥ t.</summary>
+    /// <summary>a (T, T): row t, column s; 0 where s ≥ t, or s &gt; t for the source's read.</summary>
     /// <param name="record">What a block did.</param>
     /// <param name="document">Which document.</param>
     /// <param name="head">Which head, from 0.</param>
@@ -31,7 +32,7 @@ internal static class ReadOrigins
         using var scope = NewDisposeScope();
         Tensor Of(Tensor x, long at) => x.narrow(0, document, 1).narrow(1, at, 1).to(ScalarType.Float64);
         Tensor q = Of(record.Queries, head),
-            k = Of(record.Keys, head * Rank(record) + pair),
+            k = Of(record.ReadsAsSource ? record.Values : record.Keys, head * Rank(record) + pair), // what q meets
             strength = Of(record.Strength, head);
         long tokens = q.shape[2];
         var decay = record.Decay.narrow(0, head, 1).to(ScalarType.Float64);
@@ -50,7 +51,11 @@ internal static class ReadOrigins
                     )
                     .Read
             );
-        return cat(parts.ToArray(), 3)[0][0].MoveToOuterDisposeScope();
+        var before = cat(parts.ToArray(), 3)[0][0];
+        if (!record.ReadsAsSource)
+            return before.MoveToOuterDisposeScope();
+        var own = strength[0][0] * (q[0][0] * k[0][0]).sum(-1); // (T)
+        return (before * decay + own.diag()).MoveToOuterDisposeScope();
     }
 
     /// <summary>The pairs that a token writes.</summary>
@@ -65,8 +70,8 @@ internal static class ReadOrigins
         using var scope = NewDisposeScope();
         long rank = Rank(record);
         var asked = tensor(bound.Questions.Select(q => (long)q.At).ToArray());
-        Tensor Sizes(long pair) =>
-            record.Values[document][head * rank + pair].to(ScalarType.Float64).norm(-1, keepdim: false); // ‖v_s‖ (T)
+        var given = record.ReadsAsSource ? record.Keys : record.Values; // what a read gives back
+        Tensor Sizes(long pair) => given[document][head * rank + pair].to(ScalarType.Float64).norm(-1); // ‖v_s‖ (T)
         var rows = Matrices.Rows(
             Enumerable
                 .Range(0, (int)rank)

@@ -63,6 +63,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         var (spectrum, cycles, chance) = (analysis.Spectrum, analysis.Cycles, analysis.SpectrumNull);
         yield return SpectralError(spectrum, chance);
         yield return SpectralErrorNull(chance);
+        yield return Fact("spectral_error_greedy", ToJson(spectrum?.GreedyError));
         yield return Fact("eigenvalues_theory", spectrum?.CountTheory);
         yield return Eigenvalues(spectrum) with
         {

@@ -85,19 +85,22 @@ public sealed class Gsemm : IDisposable
     /// memory i to memory i+1. Hence Φ'[i, i+1] = 1 and Φ'[i, i] = −1: the delayed memory raises the next one and
     /// lowers itself. The last memory goes on to the first if the sequence is cyclic; otherwise it stays.
     /// </summary>
-    /// <remarks>The paper neither asks for the −1 nor rules it out. Without it mixtures of memories last, and often end
-    /// the sequence (experiments/gsemm/README.md).</remarks>
+    /// <remarks>
+    /// The paper neither asks for the −1 nor rules it out. Without it mixtures of memories often end the sequence
+    /// (experiments/gsemm/README.md).
+    /// </remarks>
     /// <param name="memories">N_h, at least 1.</param>
     /// <param name="cyclic">Whether the first follows the last.</param>
+    /// <param name="diagonal">Whether Φ' has the −1.</param>
     /// <returns>Φ' (N_h, N_h), float64.</returns>
     /// <exception cref="ArgumentOutOfRangeException">There is no memory.</exception>
-    public static Tensor CreateSequence(int memories, bool cyclic)
+    public static Tensor CreateSequence(int memories, bool cyclic, bool diagonal = true)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(memories, 1);
         var phi = new double[memories, memories];
         for (int i = 0; i < (cyclic ? memories : memories - 1); i++)
         {
-            phi[i, i]--;
+            phi[i, i] -= diagonal ? 1 : 0;
             phi[i, (i + 1) % memories]++;
         }
         return tensor(phi);

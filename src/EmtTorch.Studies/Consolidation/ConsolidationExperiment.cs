@@ -110,6 +110,10 @@ public sealed class ConsolidationExperiment
             return $"learned {run.Task.Label}: facts are pairs of segment_recall";
         if (run.Model.Find<FastWeightSettings>() is null)
             return "has no fast weights: there is nothing to consolidate";
+        if (run.Model.Find<FastWeightSettings>() is { Read: "source" } or { Write: "full_hypernetwork" })
+            return "has read source or write full_hypernetwork: its fast weights have no W_Q, W_K and W_V";
+        if (run.Model is { DriftJoin: "concatenate" } or { DriftCell: not "linear" })
+            return "has contexts that are concatenated or recurrent: consolidation takes linear ones that are added";
         int most = settings.Facts.Concat(settings.Nights.SelectMany(n => n.Facts ?? [])).Max();
         if (task.Keys < most)
             return $"knows {task.Keys} keys: {most} facts need as many distinct ones";

@@ -21,6 +21,12 @@ public sealed record ContinualEntry(
 {
     /// <summary>mean_j R[T][j].</summary>
     public double Average => Final.Average();
+
+    /// <summary>
+    /// At the end, what is left of the first task's variable memories, as <see cref="OldMemories.Measure"/> has it.
+    /// Empty for a transformer and for joint.
+    /// </summary>
+    public IReadOnlyDictionary<string, double> Memories { get; init; } = new Dictionary<string, double>();
 }
 
 /// <summary>
@@ -66,8 +72,23 @@ public sealed class ContinualTable
             method.Kind == "joint" ? null : new([.. tests.Select(Row)], Row(random)),
             Row(tests[^1]),
             [.. Enumerable.Range(0, run.Stages).Select(s => run.Folder(s).ReadResult()?.Steps ?? 0)]
-        );
+        )
+        {
+            Memories = new Dictionary<string, double>(
+                run.Folder(run.Stages - 1)
+                    .ReadMetrics()
+                    .LastOrDefault(m => m.TestAccuracy is not null)
+                    ?.Measures?.Where(m => MemoryKeys.Contains(m.Key))
+                    ?? []
+            ),
+        };
     }
+
+    /// <summary>The measures of old memories, in the order of the tables.</summary>
+    private static readonly string[] MemoryKeys = ["phi_error", "leak", "intrusion", "overlap"];
+
+    /// <summary>Those of them that some run has.</summary>
+    private IEnumerable<string> MemoriesMeasured => MemoryKeys.Where(k => _entries.Any(e => e.Memories.ContainsKey(k)));
 
     /// <summary>The methods of each group, one for each strength, in their order.</summary>
     public IEnumerable<IGrouping<string, ContinualMethod>> Groups => Sequence.Methods.GroupBy(m => m.Group);
@@ -130,6 +151,8 @@ public sealed class ContinualTable
         );
         foreach (var group in Groups.Where(g => g.Count() > 1))
             text.Append(StrengthsOf(group));
+        if (MemoriesMeasured.Any())
+            text.Append(MemoriesOf(lines, tasks[0]));
         text.Append("\n## Accuracy on each task after each stage\n");
         foreach (var line in lines)
             text.Append(MatrixOf(line, tasks));
@@ -150,7 +173,48 @@ public sealed class ContinualTable
             )),
         ];
         var heading = $"\n## The strength of {group.Key}, by seed {Sequence.SweepSeed}\n\n";
-        return heading + Table.Markdown(columns, group);
+        return heading + Table.Markdown(columns, group) + (EdgeOf(group) is { } edge ? $"\n{edge}\n" : "");
+    }
+
+    /// <summary>
+    /// A sentence that the best strength of a group is the edge of its grid, with the figure of the one beside it.
+    /// Null: it lies inside, or is not known yet.
+    /// </summary>
+    internal string? EdgeOf(IEnumerable<ContinualMethod> group)
+    {
+        var sorted = group.OrderBy(m => m.Strength).ToList();
+        if (sorted.Count < 2 || Choose(sorted) is not { } best || (best != sorted[0] && best != sorted[^1]))
+            return null;
+        var (which, beyond, beside) =
+            best == sorted[0] ? ("smallest", "smaller", sorted[1]) : ("largest", "larger", sorted[^2]);
+        string Average(ContinualMethod method) => NumberText.Fixed(Find(method, Sequence.SweepSeed)!.Average, "0.000");
+        return $"The best strength, {Number(best.Strength)}, is the edge of its grid: the {which} that was tried, with "
+            + $"an average accuracy of {Average(best)} after {Average(beside)} at {Number(beside.Strength)}. "
+            + $"A {beyond} one may be better.";
+    }
+
+    /// <summary>What is left of the first task's variable memories, over seeds.</summary>
+    private string MemoriesOf(List<Line> lines, string first)
+    {
+        string Cell(Line line, string key) =>
+            Sample.Of(line.Entries.Select(e => e.Memories.TryGetValue(key, out double v) ? v : (double?)null))
+                is { } sample
+                ? Few(sample.Mean) + (sample.Deviation is { } d ? $" ± {Few(d)}" : "")
+                : NumberText.Nothing;
+        static string Few(double number) => number.ToString("G2", CultureInfo.InvariantCulture);
+        List<Column<Line>> columns =
+        [
+            new("method", line => line.Name),
+            .. MemoriesMeasured.Select(k => new Column<Line>(k.Replace('_', ' '), line => Cell(line, k))
+            {
+                Left = false,
+            }),
+        ];
+        return $"\n## What is left of the variable memories of {first}\n\n"
+            + Table.Markdown(columns, lines.Where(l => l.Entries.Any(e => e.Memories.Count > 0)))
+            + "\nMeans over seeds ± standard deviation, after the last stage; Ψ is of the network that had just "
+            + $"learned {first}. phi error: ‖Ψ† W Ψ / g − Φ‖ / ‖Φ‖; leak: the share of their motion that leads out of "
+            + "them; intrusion: what is written into them from elsewhere; overlap of their span with what persists.\n";
     }
 
     /// <summary>A method's mean R, with the accuracy at random weights above it; empty for joint.</summary>
@@ -229,6 +293,7 @@ public sealed class ContinualTable
                 .. new[] { "method", "group", "strength", "seed", "sweep" },
                 .. Figures.Select(f => f.Key),
                 .. names.SelectMany(i => names.Select(j => $"after_{i}_on_{j}")),
+                .. MemoriesMeasured,
             ],
             .. _entries.Select(e =>
                 (string[])
@@ -239,6 +304,9 @@ public sealed class ContinualTable
                         $"{e.Seed}",
                         e.Seed == Sequence.SweepSeed ? "1" : "0",
                         .. Figures.Select(f => f.Value(e)).Concat(Accuracies(e)).Select(Table.Exact),
+                        .. MemoriesMeasured.Select(k =>
+                            Table.Exact(e.Memories.TryGetValue(k, out double v) ? v : null)
+                        ),
                     ]
             ),
         ]);
@@ -254,6 +322,7 @@ public sealed class ContinualTable
                 Sequence.Seeds,
                 Sequence.SweepSeed,
                 Chosen = Groups.Select(g => Choose(g)?.Name),
+                AtTheEdge = Groups.Where(g => EdgeOf(g) is not null).Select(g => g.Key),
                 Runs = _entries.Select(e =>
                 {
                     var run = new Dictionary<string, object?>
@@ -270,6 +339,8 @@ public sealed class ContinualTable
                     run["r"] = e.Matrix?.R;
                     run["random"] = e.Matrix?.Random;
                     run["steps"] = e.Steps;
+                    if (e.Memories.Count > 0)
+                        run["memories"] = e.Memories;
                     return run;
                 }),
             },

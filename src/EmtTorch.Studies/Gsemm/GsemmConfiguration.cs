@@ -22,6 +22,9 @@ public sealed record GsemmConfiguration
     [Description("Whether the first memory follows the last.")]
     public bool Cyclic { get; init; } = true;
 
+    [Description("Whether Φ' has −1 on its diagonal, so that a memory lowers itself after the delay.")]
+    public bool Diagonal { get; init; } = true;
+
     [Description("The share of the features in which the cue differs from the first memory."), Range(0.0, 0.5)]
     public double CueNoise { get; init; } = 0.1;
 

@@ -42,7 +42,7 @@ public sealed class GsemmExperiment
         foreach (int i in wrong.Take((int)Math.Round(configuration.CueNoise * configuration.Features)))
             first[0, i] *= -1;
         (_memories, _cue) = (tensor(xi), tensor(first));
-        _sequence = Gsemm.CreateSequence(configuration.Memories, configuration.Cyclic);
+        _sequence = Gsemm.CreateSequence(configuration.Memories, configuration.Cyclic, configuration.Diagonal);
     }
 
     /// <summary>Runs the experiment.</summary>
@@ -55,17 +55,35 @@ public sealed class GsemmExperiment
         return new GsemmExperiment(configuration).Run();
     }
 
-    private GsemmResult Run()
+    /// <summary>Retrieves by the ODE alone.</summary>
+    /// <param name="configuration">The settings.</param>
+    /// <exception cref="ConfigurationException">The seed gives linearly dependent memories.</exception>
+    /// <exception cref="GsemmDivergedException">The step is too large.</exception>
+    public static GsemmRetrieval Retrieve(GsemmConfiguration configuration)
     {
-        using var model = CreateModel();
+        using var scope = NewDisposeScope();
+        var experiment = new GsemmExperiment(configuration);
+        using var model = experiment.CreateModel();
+        var run = experiment.Integrate(model);
+        return Retrieve(run.Times, Overlaps(model, run.Feature), configuration.Cyclic);
+    }
+
+    private GsemmTrajectory Integrate(Gsemm model)
+    {
         var integration = _configuration.Integration;
-        var run = model.Integrate(
+        return model.Integrate(
             model.Start(_cue),
             _integrator,
             integration.Step,
             integration.Length,
             integration.RecordEvery
         );
+    }
+
+    private GsemmResult Run()
+    {
+        using var model = CreateModel();
+        var run = Integrate(model);
         var orbit = model.RunDiscrete(_cue, _configuration.DiscreteSteps); // (T, 1, N_f)
         bool hasEnergy = model.NoEnergy is null;
         return new()

@@ -45,6 +45,9 @@ public sealed class AnalysisFigures
                 ToNumber(p?["accuracy"])
             )),
         ];
+        Details = analysis is null ? [] : [.. DetailsOf(analysis)];
+        foreach (var (key, number) in Details)
+            _numbers.TryAdd(key, number);
         Columns =
         [
             .. (analysis?["columns"] as JsonObject ?? []).Select(c => new FigureColumn(
@@ -54,6 +57,39 @@ public sealed class AnalysisFigures
                 (string?)c.Value?["meaning"]
             )),
         ];
+    }
+
+    /// <summary>
+    /// Numbers from the lists in analysis.json, under keys of their own: accuracy_at_64 (at that horizon),
+    /// accuracy_of_16 (with so many pairs or facts), gate_value and the gates at other kinds of token in the first
+    /// block's first head, from_asked_pair (of the head that reads most from it), both_facts_kept and
+    /// strongest_edge_right (of the first graph), cycles_error, smallest_eigenvalue (the smallest |λ| of those that
+    /// persist).
+    /// </summary>
+    internal IReadOnlyList<KeyValuePair<string, double?>> Details { get; }
+
+    private static IEnumerable<KeyValuePair<string, double?>> DetailsOf(JsonObject analysis)
+    {
+        IEnumerable<JsonNode?> List(string key) => analysis[key] as JsonArray ?? [];
+        foreach (var point in List("distance"))
+            yield return new($"accuracy_at_{point?["horizon"]}", ToNumber(point?["accuracy"]));
+        foreach (var point in List("capacity"))
+            yield return new($"accuracy_of_{point?["pairs"]}", ToNumber(point?["accuracy"]));
+        foreach (var (kind, gate) in List("gate").FirstOrDefault()?["kinds"] as JsonObject ?? [])
+            yield return new($"gate_{kind}", ToNumber(gate?["gate"]));
+        if (analysis["reads"] is JsonArray reads)
+            yield return new("from_asked_pair", reads.Max(r => ToNumber(r?["from_asked_pair"])));
+        if (analysis["graph"] is JsonArray graphs)
+        {
+            foreach (var key in new[] { "both_facts_kept", "strongest_edge_right" })
+                yield return new(key, ToNumber(graphs.FirstOrDefault()?[key]));
+        }
+        if (analysis.ContainsKey("cycles_error"))
+        {
+            double Magnitude(JsonNode? z) => double.Hypot(ToNumber(z?[0]) ?? double.NaN, ToNumber(z?[1]) ?? double.NaN);
+            yield return new("cycles_error", ToNumber(analysis["cycles_error"]));
+            yield return new("smallest_eigenvalue", List("spectrum_learned").Select(z => (double?)Magnitude(z)).Min());
+        }
     }
 
     /// <summary>The numbers that findings made columns.</summary>

@@ -30,6 +30,12 @@ public enum Verdict
     /// published one there is.
     /// </summary>
     Worse,
+
+    /// <summary>
+    /// It is not as good, and there are fewer seeds than <see cref="PublishedTable.SeedsForAVerdict"/>: neither
+    /// <see cref="WithinInterval"/> nor <see cref="Worse"/> is said.
+    /// </summary>
+    TooFewSeeds,
 }
 
 /// <summary>
@@ -41,6 +47,12 @@ public sealed class PublishedTable
     /// <summary>Decimals that published figures have.</summary>
     public const int ErrorDecimals = 4,
         AccuracyDecimals = 2;
+
+    /// <summary>
+    /// Seeds that a figure needs before it is called worse, or within the interval. Both say what other seeds would
+    /// give, and a few unlucky ones can feign either. As good or better needs no more than the runs that are so.
+    /// </summary>
+    public const int SeedsForAVerdict = 5;
 
     private static readonly string[] Columns = ["task", "hidden", "l2", "spectral_error", "accuracy"];
 
@@ -141,17 +153,26 @@ public sealed class PublishedTable
     }
 
     /// <summary>How a cell's spectral error compares, rounded to four decimals.</summary>
-    public static Verdict OfError(double? own, double? published, Sample? sample = null) =>
+    /// <param name="own">Its mean over seeds; null: some seed has not converged.</param>
+    /// <param name="published">The published one.</param>
+    /// <param name="seeds">How many seeds it is of, converged or not.</param>
+    /// <param name="sample">The seeds' errors.</param>
+    public static Verdict OfError(double? own, double? published, int seeds, Sample? sample = null) =>
         published is not { } other ? Verdict.NotComparable
-        : own is not { } error ? Verdict.Worse
-        : Rounded(error, ErrorDecimals) <= Rounded(other, ErrorDecimals) ? Verdict.EqualOrBetter
-        : Within(sample, other, ErrorDecimals) ? Verdict.WithinInterval
+        : own is { } error && Rounded(error, ErrorDecimals) <= Rounded(other, ErrorDecimals) ? Verdict.EqualOrBetter
+        : seeds < SeedsForAVerdict ? Verdict.TooFewSeeds
+        : own is not null && Within(sample, other, ErrorDecimals) ? Verdict.WithinInterval
         : Verdict.Worse;
 
     /// <summary>How a cell's accuracy compares, rounded to two decimals.</summary>
-    public static Verdict OfAccuracy(double? own, double? published, Sample? sample = null) =>
+    /// <param name="own">Its mean over seeds.</param>
+    /// <param name="published">The published one.</param>
+    /// <param name="seeds">How many seeds it is of.</param>
+    /// <param name="sample">The seeds' accuracies.</param>
+    public static Verdict OfAccuracy(double? own, double? published, int seeds, Sample? sample = null) =>
         own is not { } accuracy || published is not { } other ? Verdict.NotComparable
         : Rounded(accuracy, AccuracyDecimals) >= Rounded(other, AccuracyDecimals) ? Verdict.EqualOrBetter
+        : seeds < SeedsForAVerdict ? Verdict.TooFewSeeds
         : Within(sample, other, AccuracyDecimals) ? Verdict.WithinInterval
         : Verdict.Worse;
 

@@ -29,11 +29,11 @@ public sealed class SweepCell
         Runs = [.. seeds.SelectMany(s => s.Runs)];
         Best = [.. seeds.Select(s => s.Best).OfType<RunFigures>()];
         SpectralErrors = Find("spectral_error");
-        SpectralErrorsLast = Sample.Of(Best.Select(r => r.SpectralErrorLast));
-        SpectralErrorsLowest = Sample.Of(Best.Select(r => r.Lowest?.SpectralError));
-        Accuracies = Sample.Of(seeds.Select(s => s.Accuracy));
-        AccuraciesLast = Sample.Of(Best.Select(r => r.AccuracyLast));
-        Losses = Sample.Of(Best.Select(r => r.Loss));
+        SpectralErrorsLast = Sample.Of(Best.Select(r => r.SpectralErrorLast), least: 0);
+        SpectralErrorsLowest = Sample.Of(Best.Select(r => r.Lowest?.SpectralError), least: 0);
+        Accuracies = Sample.Of(seeds.Select(s => s.Accuracy), least: 0, greatest: 1);
+        AccuraciesLast = Sample.Of(Best.Select(r => r.AccuracyLast), least: 0, greatest: 1);
+        Losses = Sample.Of(Best.Select(r => r.Loss), least: 0);
     }
 
     private readonly Dictionary<string, Sample?> _found = [];
@@ -43,9 +43,19 @@ public sealed class SweepCell
     public Sample? Find(string key)
     {
         if (!_found.TryGetValue(key, out var sample))
-            _found[key] = sample = Sample.Of(Best.Select(r => r.Analysis[key]));
+        {
+            var (least, greatest) = Bounds(key);
+            _found[key] = sample = Sample.Of(Best.Select(r => r.Analysis[key]), least, greatest);
+        }
         return sample;
     }
+
+    /// <summary>What a number can be, where that is known.</summary>
+    private static (double Least, double Greatest) Bounds(string key) =>
+        key is "intervention_accuracy" or "reads_right" ? (0, 1)
+        : key is "spectral_error" or "phi_error" || key.StartsWith("bits_", StringComparison.Ordinal)
+            ? (0, double.PositiveInfinity)
+        : (double.NegativeInfinity, double.PositiveInfinity);
 
     public IReadOnlyList<string> Values { get; }
     public IReadOnlyList<SeedFigures> Seeds { get; }
@@ -71,10 +81,12 @@ public sealed class SweepCell
 
     public Verdict SpectralErrorVerdict =>
         Complete
-            ? PublishedTable.OfError(SpectralError, Published?.SpectralError, SpectralErrors)
+            ? PublishedTable.OfError(SpectralError, Published?.SpectralError, Best.Count, SpectralErrors)
             : Verdict.NotComparable;
     public Verdict AccuracyVerdict =>
-        Complete ? PublishedTable.OfAccuracy(Accuracy, Published?.Accuracy, Accuracies) : Verdict.NotComparable;
+        Complete
+            ? PublishedTable.OfAccuracy(Accuracy, Published?.Accuracy, Best.Count, Accuracies)
+            : Verdict.NotComparable;
 
     /// <summary>Of the seeds that have converged.</summary>
     public Sample? SpectralErrors { get; }
@@ -134,6 +146,10 @@ public sealed record SweepTable
 
     /// <summary>The numbers that findings made columns, in the order of the runs' files.</summary>
     public IReadOnlyList<FigureColumn> Found => [.. Runs.SelectMany(r => r.Analysis.Columns).DistinctBy(c => c.Key)];
+
+    /// <summary>The keys of the numbers that runs have from lists of their analyses.</summary>
+    internal IReadOnlyList<string> Details =>
+        [.. Runs.SelectMany(r => r.Analysis.Details).Select(d => d.Key).Distinct().Except(Found.Select(f => f.Key))];
 
     public int FinishedCount => Runs.Count(r => r.Finished);
 

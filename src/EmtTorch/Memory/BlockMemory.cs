@@ -67,8 +67,10 @@ internal enum MemoryPlace
 }
 
 /// <summary>T tokens of B documents, as a block gives them to its memories.</summary>
-/// <param name="Hidden">h̃, the tokens in the context of those before them (B, T, d).</param>
-/// <param name="Contexts">c after each token (B, T, d), or null if the block has no drifting context.</param>
+/// <param name="Hidden">h̃, the tokens in the context of those before them (B, T, HiddenWidth): d, or 2 d if contexts
+/// are concatenated (<see cref="BlockShape.HiddenWidth"/>).</param>
+/// <param name="Contexts">c after each token (B, T, d), or null if the block has no drifting context. A recurrent
+/// context, which needs the block's output of a token first, is given as it is before the token.</param>
 /// <param name="Position">How many tokens of the documents came before these.</param>
 public sealed record BlockInput(Tensor Hidden, Tensor? Contexts, long Position)
 {
@@ -77,6 +79,11 @@ public sealed record BlockInput(Tensor Hidden, Tensor? Contexts, long Position)
 
     /// <summary>c before the first token (B, d), or null if the block has no drifting context.</summary>
     public Tensor? ContextBefore { get; init; }
+
+    /// <summary>
+    /// Attention's queries W_Q h̃ of the tokens, not rotated (B, T, d), or null if no memory of the block reads them.
+    /// </summary>
+    internal Tensor? Queries { get; init; }
 
     /// <summary>Which documents these are, for memories that store tokens outside the network.</summary>
     public DocumentNumbers Documents { get; init; }

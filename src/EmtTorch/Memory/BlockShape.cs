@@ -19,9 +19,19 @@ public sealed record BlockShape(int Width, ScalarType Dtype)
     /// <summary>Whether what tokens write is gated.</summary>
     public bool Gate { get; init; }
 
-    /// <summary>Whether the block has attention.</summary>
-    public bool Attention { get; init; }
+    /// <summary>
+    /// Whether a token joins the context of those before it by concatenation, h̃ = [h; c₋₁], and not by addition.
+    /// </summary>
+    public bool Concatenates { get; init; }
 
-    /// <summary>The size of [h̃; c], a token with its context: 2 d, or d without a drifting context.</summary>
-    public int WidthWithContext => Drift ? 2 * Width : Width;
+    /// <summary>Heads of the block's attention; 0 without attention.</summary>
+    public int AttentionHeads { get; init; }
+
+    /// <summary>The size of h̃, which the block's projections read: d, or 2 d if contexts are concatenated.</summary>
+    public int HiddenWidth => Concatenates ? 2 * Width : Width;
+
+    /// <summary>
+    /// The size of [h̃; c], a token with its context: that of h̃, and d more if there is a drifting context.
+    /// </summary>
+    public int WidthWithContext => Drift ? HiddenWidth + Width : HiddenWidth;
 }

@@ -6,44 +6,50 @@ using static TorchSharp.torch;
 namespace EmtTorch.Models;
 
 /// <summary>
-/// Causal multi-head attention, softmax(QKᵀ/√d_h) V. Each token sees itself and the tokens before it: all of them, or
-/// those of a window. Positions are rotary (Su et al. 2021, arXiv 2104.09864): only differences of positions count, so
-/// that documents can have any length. The state is the keys and values of the tokens that can still be seen.
+/// Causal multi-head attention, softmax(QKᵀ/√d_h) V W_O. Each token sees itself and the tokens before it: all of them,
+/// or those of a window. Positions are rotary (Su et al. 2021, arXiv 2104.09864): only differences of positions count,
+/// so that documents can have any length. The state is the keys and values of the tokens that can still be seen.
+/// Without rotation, without W_O and with one head it is the source's 1.1.
 /// </summary>
 internal sealed class CausalAttention : nn.Module
 {
-    private readonly Projection qkv,
-        output;
-    private readonly long _heads;
+    private readonly Projection qkv;
+    private readonly Projection? output; // W_O
+    private readonly long _heads,
+        _width;
     private readonly int? _window;
 
     public CausalAttention(ModelConfiguration model)
         : base(nameof(CausalAttention))
     {
-        (_heads, _window) = (model.Heads, model.Window);
-        qkv = new(model.HiddenSize, 3L * model.HiddenSize, model.Block);
-        output = new(model.HiddenSize, model.HiddenSize, model.Block);
-        // Attention adds nothing at first. It would add the average of its window until it has learned where to look.
-        using (no_grad())
-            output.weight.zero_();
+        (_heads, _width, _window) = (model.Heads, model.HiddenSize, model.Window);
+        qkv = new(model.Block.HiddenWidth, 3 * _width, model.Block);
+        if (model.AttentionOutput)
+        {
+            output = new(_width, _width, model.Block);
+            // Attention adds nothing at first. It would add the average of its window until it has learned where to
+            // look.
+            using (no_grad())
+                output.weight.zero_();
+        }
         RegisterComponents();
         this.KeepParameters();
     }
 
-    /// <summary>W_Q, W_K and W_V (3 d, d).</summary>
+    /// <summary>Computes queries, keys and values side by side (B, T, 3d) of h̃ (B, T, HiddenWidth).</summary>
+    public Tensor Project(Tensor h) => qkv.forward(h);
+
+    /// <summary>W_Q, W_K and W_V (3 d, HiddenWidth).</summary>
     public TorchSharp.Modules.Parameter QueriesKeysAndValues => qkv.weight;
 
     /// <summary>Computes W_Q h̃ (…, d), without rotation.</summary>
     public Tensor Ask(Tensor h) =>
-        nn.functional.linear(h, qkv.weight.narrow(0, 0, h.shape[^1]), qkv.bias?.narrow(0, 0, h.shape[^1]));
+        nn.functional.linear(h, qkv.weight.narrow(0, 0, _width), qkv.bias?.narrow(0, 0, _width));
 
-    /// <param name="h">(B, T, d).</param>
-    /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h), or null if there are none.</param>
-    /// <param name="pastValues">The values of the same tokens.</param>
-    /// <param name="span">Rotations and masks for these T tokens after P.</param>
-    /// <param name="entries">What is seen beside the tokens, in the same softmax; at most one.</param>
-    /// <returns>What is attended to (B, T, d), and the keys and values that later tokens can see.</returns>
-    public (Tensor Attended, Tensor Keys, Tensor Values) forward(
+    /// <summary>Projects and attends.</summary>
+    /// <param name="h">h̃ (B, T, HiddenWidth).</param>
+    /// <inheritdoc cref="Attend" path="/param"/>
+    public AttentionResult forward(
         Tensor h,
         Tensor? pastKeys,
         Tensor? pastValues,
@@ -52,18 +58,33 @@ internal sealed class CausalAttention : nn.Module
     )
     {
         using var scope = NewDisposeScope();
-        long batch = h.shape[0],
-            tokens = h.shape[1],
-            width = h.shape[2];
-        long size = width / _heads,
+        return Attend(Project(h), pastKeys, pastValues, span, entries).MoveToOuterDisposeScope();
+    }
+
+    /// <param name="projected">Queries, keys and values side by side (B, T, 3d).</param>
+    /// <param name="pastKeys">Rotated keys of the tokens before (B, heads, P, d_h), or null if there are none.</param>
+    /// <param name="pastValues">The values of the same tokens.</param>
+    /// <param name="span">Rotations and masks for these T tokens after P.</param>
+    /// <param name="entries">What is seen beside the tokens, in the same softmax; at most one.</param>
+    public AttentionResult Attend(
+        Tensor projected,
+        Tensor? pastKeys,
+        Tensor? pastValues,
+        AttentionSpan span,
+        IReadOnlyList<SeenEntries>? entries = null
+    )
+    {
+        using var scope = NewDisposeScope();
+        long batch = projected.shape[0],
+            tokens = projected.shape[1];
+        long size = _width / _heads,
             seen = (pastKeys?.shape[2] ?? 0) + tokens,
             kept = _window is { } window ? Math.Min(seen, window - 1) : seen;
-        var projected = qkv.forward(h); // (B, T, 3d)
         if (entries is not [_] && (tokens > 1 || !is_grad_enabled()) && span.Cos.device_type == DeviceType.CPU)
         {
             // Made only where needed: a document's beginning has no past.
-            pastKeys ??= empty([batch, _heads, 0, size], dtype: h.dtype);
-            pastValues ??= empty([batch, _heads, 0, size], dtype: h.dtype);
+            pastKeys ??= empty([batch, _heads, 0, size], dtype: projected.dtype);
+            pastValues ??= empty([batch, _heads, 0, size], dtype: projected.dtype);
             Require.Shape(pastKeys, [batch, _heads, Require.Any, size]);
             Require.Shape(pastValues, pastKeys.shape);
             if (AttentionKernel.Fits(projected, pastKeys, _heads))
@@ -78,11 +99,7 @@ internal sealed class CausalAttention : nn.Module
                     _window ?? long.MaxValue,
                     kept
                 );
-                return (
-                    output.forward(found[0]).MoveToOuterDisposeScope(),
-                    found[1].MoveToOuterDisposeScope(),
-                    found[2].MoveToOuterDisposeScope()
-                );
+                return new AttentionResult(Output(found[0]), found[1], found[2]).MoveToOuterDisposeScope();
             }
         }
         // 3 × (B, heads, T, d_h)
@@ -93,11 +110,23 @@ internal sealed class CausalAttention : nn.Module
         if (pastKeys is not null)
             (k, v) = (cat([pastKeys, k], -2), cat([pastValues!, v], -2)); // (B, heads, P + T, d_h)
         var seenByHeads = entries is [var further] ? span.Attend(q, k, v, further) : span.Attend(q, k, v);
-        var attended = seenByHeads.transpose(1, 2).reshape(batch, tokens, width);
+        var attended = seenByHeads.transpose(1, 2).reshape(batch, tokens, _width);
         // A copy: a view would keep the whole segment in memory.
-        Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone().MoveToOuterDisposeScope();
-        return (output.forward(attended).MoveToOuterDisposeScope(), Last(k), Last(v));
+        Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone();
+        return new AttentionResult(Output(attended), Last(k), Last(v)).MoveToOuterDisposeScope();
     }
+
+    private Tensor Output(Tensor attended) => output is null ? attended : output.forward(attended);
+}
+
+/// <summary>What attention gives for T tokens.</summary>
+/// <param name="Attended">What is attended to (B, T, d).</param>
+/// <param name="Keys">The keys that later tokens can see (B, heads, kept, d_h), rotated.</param>
+/// <param name="Values">Their values.</param>
+internal sealed record AttentionResult(Tensor Attended, Tensor Keys, Tensor Values)
+{
+    public AttentionResult MoveToOuterDisposeScope() =>
+        new(Attended.MoveToOuterDisposeScope(), Keys.MoveToOuterDisposeScope(), Values.MoveToOuterDisposeScope());
 }
 
 /// <summary>
@@ -114,14 +143,16 @@ internal sealed class AttentionSpan : IDisposable
     private readonly int? _window;
     private readonly long _past,
         _tokens;
+    private readonly bool _rotates;
 
     // For operators: 0 for keys that a query sees, −∞ for others (T, P + T); in bands (W, 2W), or (1, n, W, 2W) if the
     // first band differs from the rest; null if all is seen, or all before
     private readonly Lazy<Tensor?> _mask;
 
-    private AttentionSpan(Tensor cos, Tensor sin, ScalarType dtype, Device device, long past, long tokens, int? window)
+    private AttentionSpan(Tensor cos, Tensor sin, bool rotates, long past, long tokens, int? window)
     {
-        (Cos, Sin, _dtype, _device, _past, _tokens, _window) = (cos, sin, dtype, device, past, tokens, window);
+        (Cos, Sin, _rotates, _past, _tokens, _window) = (cos, sin, rotates, past, tokens, window);
+        (_dtype, _device) = (cos.dtype, cos.device);
         _mask = new(Mask);
     }
 
@@ -135,19 +166,32 @@ internal sealed class AttentionSpan : IDisposable
     {
         long half = model.HiddenSize / model.Heads / 2,
             past = state.Layers[0].Keys?.shape[2] ?? 0;
-        // In float64 positions are exact in documents of any length.
+        bool rotates = model.Positions == "rotary";
+        // In float64 positions are exact in documents of any length. Without rotation all angles are 0.
         double[] cos = new double[tokens * half],
             sin = new double[tokens * half];
         for (long i = 0; i < half; i++)
         {
-            double frequency = Math.Pow(Base, i / -(double)half);
+            double frequency = rotates ? Math.Pow(Base, i / -(double)half) : 0;
             for (long t = 0; t < tokens; t++)
                 (sin[t * half + i], cos[t * half + i]) = Math.SinCos((state.Position + t) * frequency);
         }
         Tensor Table(double[] numbers) =>
             tensor(numbers, dtype: ScalarType.Float64).view(tokens, half).to(dtype).to(device);
-        return new(Table(cos), Table(sin), dtype, device, past, tokens, model.Window);
+        return new(Table(cos), Table(sin), rotates, past, tokens, model.Window);
     }
+
+    /// <summary>The same for one of its tokens alone, which follows those before it.</summary>
+    /// <param name="token">Its number, from 0.</param>
+    public AttentionSpan Token(long token) =>
+        new(
+            Cos.narrow(0, token, 1),
+            Sin.narrow(0, token, 1),
+            _rotates,
+            Math.Min(_past + token, _window - 1 ?? long.MaxValue),
+            1,
+            _window
+        );
 
     /// <summary>Cosines of the tokens' angles (T, d_h/2).</summary>
     public Tensor Cos { get; }
@@ -208,10 +252,12 @@ internal sealed class AttentionSpan : IDisposable
             _mask.Value?.Dispose();
     }
 
-    /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by position · Base^(−2i/d_h).</summary>
+    /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by position · Base^(−2i/d_h), or x without rotation.</summary>
     /// <param name="x">(B, heads, T, d_h).</param>
     public Tensor Rotate(Tensor x)
     {
+        if (!_rotates)
+            return x;
         using var scope = NewDisposeScope();
         var halves = x.chunk(2, -1);
         return cat([halves[0] * Cos - halves[1] * Sin, halves[1] * Cos + halves[0] * Sin], -1)

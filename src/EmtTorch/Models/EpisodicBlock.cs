@@ -11,9 +11,11 @@ internal sealed class EpisodicBlock : nn.Module
     private readonly LayerNorm? norm1,
         norm2; // none in the seed's form
     private readonly DriftingContext? drift;
+    private readonly RecurrentContext? recurrence; // in place of the drift
     private readonly CausalAttention? attention;
     private readonly List<NamedMemory> _memories; // in the order of reading
     private readonly (Projection Expand, Projection Contract) _feedForward;
+    private readonly bool _readsQueries; // whether a memory reads attention's queries
 
     private sealed record NamedMemory(MemorySettings Settings, BlockMemory Memory);
 
@@ -25,10 +27,13 @@ internal sealed class EpisodicBlock : nn.Module
         var block = model.Block;
         if (model.Residual == "pre_norm")
             (norm1, norm2) = (nn.LayerNorm(d, dtype: block.Dtype), nn.LayerNorm(d, dtype: block.Dtype));
-        if (model.Drift)
-            drift = new(block);
+        if (model.Drift && model.DriftCell == "linear")
+            drift = new(block, model.DriftRate == "shared");
+        else if (model.Drift)
+            recurrence = new(block, model.DriftCell == "gru");
         if (model.Attention)
             attention = new(model);
+        _readsQueries = model.Find<FastWeightSettings>()?.ReadsAsSource == true;
 
         // Seeds depend on the order in which first weights are drawn, and checkpoints on the order of parameters.
         _memories = Create(p => p < MemoryPlace.Third);
@@ -64,14 +69,14 @@ internal sealed class EpisodicBlock : nn.Module
     public Tensor AskAttention(Tensor h) => attention!.Ask(h);
 
     public LayerState FirstState(long batch, Device device) =>
-        new(null, null, drift?.FirstState(batch, device))
+        new(null, null, drift?.FirstState(batch, device) ?? recurrence?.FirstState(batch, device))
         {
             Memories = _memories.ToDictionary(m => m.Settings.Name, m => m.Memory.FirstState(batch, device)),
         };
 
     /// <summary>Whether a state has what this block carries on.</summary>
     public bool Fits(LayerState state) =>
-        state.Context is null == drift is null
+        state.Context is null == (drift is null && recurrence is null)
         && state.Memories.Count == _memories.Count
         && _memories.All(m => state.Memories.ContainsKey(m.Settings.Name));
 
@@ -80,6 +85,30 @@ internal sealed class EpisodicBlock : nn.Module
     /// <param name="span">What attention sees, or null without attention.</param>
     /// <param name="before">The network's state after the tokens before: their position and documents.</param>
     public (Tensor X, LayerState State) forward(Tensor x, LayerState state, AttentionSpan? span, EpisodicState before)
+    {
+        long tokens = x.shape[1];
+        if (recurrence is null || tokens <= 1)
+            return Read(x, state, span, before);
+        // The context of a token is made of the block's output for the one before.
+        using var scope = NewDisposeScope();
+        var read = new Tensor[tokens];
+        for (int t = 0; t < tokens; t++)
+        {
+            var given = state;
+            using var one = span?.Token(t);
+            var place = before with { Position = before.Position + t };
+            (read[t], state) = Read(x.narrow(1, t, 1), given, one, place);
+            if (t == 0)
+                continue;
+            foreach (var tensor in given.Tensors)
+                tensor.Dispose();
+        }
+        state.MoveToOuterDisposeScope();
+        return (cat(read, 1).MoveToOuterDisposeScope(), state);
+    }
+
+    /// <summary>Reads tokens at once; with a recurrent context at most one.</summary>
+    private (Tensor X, LayerState State) Read(Tensor x, LayerState state, AttentionSpan? span, EpisodicState before)
     {
         using var scope = NewDisposeScope();
         Tensor plain = norm1 is null ? x : norm1.forward(x),
@@ -90,12 +119,21 @@ internal sealed class EpisodicBlock : nn.Module
             values = null,
             added = null;
         if (drift is not null)
+        {
             (h, contexts, context) = drift.forward(h, state.Context!);
+        }
+        else if (recurrence is not null)
+        {
+            contexts = state.Context!.unsqueeze(1).narrow(1, 0, x.shape[1]);
+            h = recurrence.Join(h, contexts);
+        }
+        var projected = _readsQueries ? attention!.Project(h) : null;
         var input = new BlockInput(h, contexts, before.Position)
         {
             Plain = plain,
             ContextBefore = state.Context,
             Documents = before.Documents,
+            Queries = projected?.narrow(-1, 0, plain.shape[2]),
         };
         // A segment without tokens leaves all memories as they are.
         Func<MemoryRead>?[] reads =
@@ -109,8 +147,35 @@ internal sealed class EpisodicBlock : nn.Module
         if (attention is not null)
         {
             var entries = found.Select(f => f?.Entries).OfType<SeenEntries>();
-            (added, keys, values) = attention.forward(h, state.Keys, state.Values, span!, [.. entries]);
+            projected ??= attention.Project(h);
+            (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!, [.. entries]);
         }
+        var memories = ReadMemories(reads, found, state, x.shape, ref added);
+        if (norm2 is not null)
+            x = added is null ? x : x + added;
+        var fed = FeedForward(WithMemories(norm2 is null ? added ?? h : norm2.forward(x), found)); // (B, T, d)
+        if (recurrence is not null)
+            context = x.shape[1] == 0 ? state.Context!.alias() : recurrence.Next(fed.squeeze(1), state.Context!);
+        var after = x + fed;
+        foreach (var read in found)
+            after = read?.Leaving?.Invoke(after) ?? after;
+        after.MoveToOuterDisposeScope();
+        var next = new LayerState(keys, values, context) { Memories = memories };
+        next.MoveToOuterDisposeScope();
+        return (after, next);
+    }
+
+    /// <summary>
+    /// Ends the readings that have not ended, adds what they read, and collects the memories' states.
+    /// </summary>
+    private Dictionary<string, MemoryState> ReadMemories(
+        Func<MemoryRead>?[] reads,
+        MemoryRead?[] found,
+        LayerState state,
+        long[] shape,
+        ref Tensor? added
+    )
+    {
         var memories = new Dictionary<string, MemoryState>();
         for (int i = 0; i < reads.Length; i++)
         {
@@ -121,31 +186,22 @@ internal sealed class EpisodicBlock : nn.Module
                 left = read.State;
                 if (read.Added is { } own)
                 {
-                    Require.Shape(own, x.shape, settings.Name);
+                    Require.Shape(own, shape, settings.Name);
                     added = added is null ? own : added + own;
                 }
             }
             // The state may be the one that was given, which belongs to another dispose scope.
             memories.Add(settings.Name, left.Select(t => t.alias()));
         }
-        var after = AddFeedForward(x, h, added, found);
-        foreach (var read in found)
-            after = read?.Leaving?.Invoke(after) ?? after;
-        after.MoveToOuterDisposeScope();
-        var next = new LayerState(keys, values, context) { Memories = memories };
-        foreach (var tensor in next.Tensors)
-            tensor.MoveToOuterDisposeScope();
-        return (after, next);
+        return memories;
     }
 
-    private Tensor AddFeedForward(Tensor x, Tensor h, Tensor? added, IEnumerable<MemoryRead?> reads)
+    /// <summary>The input of the feed-forward network, with what memories add to it.</summary>
+    private static Tensor WithMemories(Tensor input, IEnumerable<MemoryRead?> found)
     {
-        if (norm2 is not null && added is not null)
-            x = x + added;
-        var input = norm2 is null ? added ?? h : norm2.forward(x);
-        foreach (var further in reads.Select(r => r?.FeedForward).OfType<Func<Tensor, Tensor>>())
+        foreach (var further in found.Select(f => f?.FeedForward).OfType<Func<Tensor, Tensor>>())
             input = input + further(input);
-        return x + FeedForward(input);
+        return input;
     }
 
     /// <summary>W₂ gelu(W₁ x) (…, d).</summary>

@@ -63,8 +63,8 @@ public sealed record EpisodicState(long Position, long BatchSize, IReadOnlyList<
     /// <summary>Hands its tensors to the dispose scope around the current one.</summary>
     public void MoveToOuterDisposeScope()
     {
-        foreach (var tensor in Tensors)
-            tensor.MoveToOuterDisposeScope();
+        foreach (var layer in Layers)
+            layer.MoveToOuterDisposeScope();
     }
 
     public void Dispose()
@@ -86,4 +86,11 @@ public sealed record LayerState(Tensor? Keys, Tensor? Values, Tensor? Context)
 
     internal IEnumerable<Tensor> Tensors =>
         new[] { Keys, Values, Context }.OfType<Tensor>().Concat(Memories.Values.SelectMany(m => m.Values));
+
+    /// <summary>Hands its tensors to the dispose scope around the current one.</summary>
+    internal void MoveToOuterDisposeScope()
+    {
+        foreach (var tensor in Tensors)
+            tensor.MoveToOuterDisposeScope();
+    }
 }

@@ -16,8 +16,9 @@ namespace EmtTorch.Models;
 /// x ← x + Attention(h̃) + Σ Memory(h̃, c)                   for fast weights Read(F₋₁), F = γ F₋₁ + g η k vᵀ
 /// x ← x + FFN(LN(x))
 /// </code>
-/// With residual "seed" a block is x ← x + FFN(Attention(x̃) + Σ Memory(x̃, c)), the literal form of the source, with
-/// the one norm before the readout.
+/// With residual "seed" a block is x ← x + FFN(Attention(x̃) + Σ Memory(x̃, c)), with the one norm before the readout:
+/// the source's 1.1, if attention has one head, no positions and no W_O. docs/source-forms.md says where else these
+/// equations differ from the source's, and how to get its own.
 /// </summary>
 /// <remarks>
 /// A token depends on the tokens before it through the state alone. A document therefore gives the same logits up to

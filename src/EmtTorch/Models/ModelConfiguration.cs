@@ -68,7 +68,7 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public bool Attention { get; init; } = true;
 
-    [Description("Heads of attention; hidden_size is a multiple of twice as many.")]
+    [Description("Heads of attention; hidden_size is a multiple of twice as many, or with positions none of as many.")]
     [Range(1, 1024)]
     [OnlyFor(EpisodicTransformer)]
     public int Heads { get; init; } = 4;
@@ -78,14 +78,26 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public int? Window { get; init; }
 
+    [Description(
+        "What attention knows of positions. rotary: queries and keys are rotated by them; none: nothing (the source's "
+            + "form)."
+    )]
+    [AllowedValues("rotary", "none")]
+    [OnlyFor(EpisodicTransformer)]
+    public string Positions { get; init; } = "rotary";
+
+    [Description("Whether attention has an output projection W_O; false: the source's form.")]
+    [OnlyFor(EpisodicTransformer)]
+    public bool AttentionOutput { get; init; } = true;
+
     [Description("Width of the feed-forward network; null: four times hidden_size.")]
     [Range(1, 1_048_576)]
     [OnlyFor(EpisodicTransformer)]
     public int? FeedForwardSize { get; init; }
 
     [Description(
-        "The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: the source's H + "
-            + "FFN(H_att), without norms."
+        "The residual stream. pre_norm: x + Attention(LN x), then x + FFN(LN x); seed: H + FFN(H_att), without norms, "
+            + "which is the source's block if heads is 1, positions none and attention_output false."
     )]
     [AllowedValues("pre_norm", "seed")]
     [OnlyFor(EpisodicTransformer)]
@@ -117,9 +129,17 @@ public sealed record ModelConfiguration
     [OnlyFor(EpisodicTransformer)]
     public string Read { get; init; } = "linear";
 
-    [Description("Whether each token's writing is gated, g = σ(w [h; c] + b); false: g = 1.")]
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.UnitKeys))]
+    [OnlyFor(EpisodicTransformer)]
+    public bool UnitKeys { get; init; } = true;
+
+    [Description("Whether each token's writing is gated, g = σ(w [h̃; c] + b); false: g = 1.")]
     [OnlyFor(EpisodicTransformer)]
     public bool Gate { get; init; } = true;
+
+    [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.GateInput))]
+    [OnlyFor(EpisodicTransformer)]
+    public string GateInput { get; init; } = "in_context";
 
     [ShortFor(nameof(Memories), typeof(FastWeightSettings), nameof(FastWeightSettings.Decay))]
     [OnlyFor(EpisodicTransformer)]
@@ -128,6 +148,27 @@ public sealed record ModelConfiguration
     [Description("Whether blocks have a drifting context, c = λ c + U h, seen by the next token.")]
     [OnlyFor(EpisodicTransformer)]
     public bool Drift { get; init; } = true;
+
+    [Description(
+        "What the context is. linear: c = λ c + U h; elman: c = tanh(W c + U f), gru: a gated cell of f, with the "
+            + "block's feed-forward output f, token by token (the source's first part)."
+    )]
+    [AllowedValues("linear", "elman", "gru")]
+    [OnlyFor(EpisodicTransformer)]
+    public string DriftCell { get; init; } = "linear";
+
+    [Description(
+        "How the context joins the next token. add: h + W_c c; concatenate: queries, keys, values and gates read "
+            + "[h; c]."
+    )]
+    [AllowedValues("add", "concatenate")]
+    [OnlyFor(EpisodicTransformer)]
+    public string DriftJoin { get; init; } = "add";
+
+    [Description("The λ of a linear context. dimension: one for each; shared: one for all (the source's form).")]
+    [AllowedValues("dimension", "shared")]
+    [OnlyFor(EpisodicTransformer)]
+    public string DriftRate { get; init; } = "dimension";
 
     [Description(
         "Nodes of the graph memory in each block, the tokens that were written most strongly so far; null: there "
@@ -172,7 +213,8 @@ public sealed record ModelConfiguration
             Autocast = Autocast is not null,
             Drift = Drift,
             Gate = Gate,
-            Attention = Attention,
+            Concatenates = Drift && DriftJoin == "concatenate",
+            AttentionHeads = Attention ? Heads : 0,
         };
 
     /// <summary>
@@ -202,6 +244,8 @@ public sealed record ModelConfiguration
                     Read = Read,
                     Decay = Decay,
                     HypernetworkRank = HypernetworkRank,
+                    UnitKeys = UnitKeys,
+                    GateInput = GateInput,
                 };
             }
             if (GraphNodes is { } nodes)
@@ -256,12 +300,17 @@ public sealed record ModelConfiguration
 
     private IEnumerable<ConfigurationProblem> CheckTransformer()
     {
-        if (Attention && HiddenSize % (2 * Heads) != 0)
+        if (Attention && HiddenSize % (Positions == "rotary" ? 2 * Heads : Heads) != 0)
         {
             yield return new(
                 "model.heads",
-                $"found {Heads}; allowed: numbers of which twice as many divide hidden_size, {HiddenSize} (a "
-                    + "head's numbers are rotated two by two)"
+                $"found {Heads}; allowed: numbers "
+                    + (
+                        Positions == "rotary"
+                            ? $"of which twice as many divide hidden_size, {HiddenSize} (a head's numbers are rotated "
+                                + "two by two)"
+                            : $"that divide hidden_size, {HiddenSize}"
+                    )
             );
         }
 
@@ -278,9 +327,53 @@ public sealed record ModelConfiguration
             foreach (var (path, message) in memory.Check(Block))
                 yield return new(PathOf(memory, path), message);
         }
+        foreach (var problem in CheckDrift())
+            yield return problem;
 
         if (Autocast is not null && Dtype != "float32")
             yield return new("model.autocast", $"found {Autocast} beside dtype {Dtype}; allowed: null, or float32");
+    }
+
+    private IEnumerable<ConfigurationProblem> CheckDrift()
+    {
+        var other = BlockMemories.FirstOrDefault(m => m is not FastWeightSettings)?.Name;
+        foreach (
+            var (key, value, usual) in new[]
+            {
+                ("drift_cell", DriftCell, "linear"),
+                ("drift_join", DriftJoin, "add"),
+                ("drift_rate", DriftRate, "dimension"),
+            }
+        )
+        {
+            if (value == usual)
+                continue;
+            if (!Drift)
+            {
+                yield return new($"model.{key}", $"found {value} beside drift false; allowed: {usual}, or drift true");
+            }
+            else if (key != "drift_rate" && other is not null)
+            {
+                yield return new(
+                    $"model.{key}",
+                    $"found {value} beside {other}; allowed: {usual}, or fast weights alone"
+                );
+            }
+        }
+        if (DriftRate == "shared" && DriftCell != "linear")
+        {
+            yield return new(
+                "model.drift_rate",
+                $"found shared beside drift_cell {DriftCell}, which has no λ; allowed: dimension, or drift_cell linear"
+            );
+        }
+        if (Block.Concatenates && !Attention && BlockMemories.Count == 0)
+        {
+            yield return new(
+                "model.drift_join",
+                "found concatenate beside neither attention nor fast weights, which would read [h; c]; allowed: add"
+            );
+        }
     }
 
     private IEnumerable<ConfigurationProblem> CheckElman(TaskConfiguration task)

@@ -167,6 +167,46 @@ public sealed class EpisodicAnalysisTests
         }
     }
 
+    [TestCase("model.write=hebbian", "model.unit_keys=false")]
+    [TestCase("model.write=full_hypernetwork", "model.drift_rate=shared")]
+    [TestCase("model.write=hebbian", "model.drift_cell=elman")]
+    [TestCase("model.write=hebbian", "model.drift_join=concatenate")]
+    public void TheSourcesReadIsTheWeightedSumOfKeysItsOwnAmongThem(string write, string other)
+    {
+        using var scope = NewDisposeScope();
+        var configuration = HandMadeNetwork.Configuration(
+            "model.memory_heads=2",
+            "model.attention=true",
+            "model.heads=2",
+            "model.read=source",
+            "model.decay=true",
+            "model.layers=2",
+            write,
+            other
+        );
+        using var network = new EpisodicTransformer(10, configuration.Model);
+        var tokens = randint(0, 10, [2, 13], dtype: ScalarType.Int64);
+        var reads = new List<Tensor>();
+        network.Memories[1].Observer = a => reads.Add(a.Reads.clone().MoveToOtherDisposeScope(scope));
+        EpisodicState state;
+        using (no_grad())
+            (_, state) = network.Read(tokens);
+        var record = MemoryRecord.Of(network, tokens, [5, 13])[1];
+        var read = cat(reads, 2);
+        long pairs = record.Keys.shape[1] / 2;
+        foreach (var (b, head) in new[] { (0, 0), (0, 1), (1, 0), (1, 1) })
+        {
+            Tensor found = zeros(13, 8, dtype: ScalarType.Float64);
+            for (long i = head * pairs; i < (head + 1) * pairs; i++)
+                found = found + matmul(ReadOrigins.Weights(record, b, head, i % pairs), record.Keys[b][i]);
+            Assert.That((found - read[b][head]).abs().max().item<double>(), Is.LessThan(1e-12));
+            Assert.That(found.abs().max().item<double>(), Is.GreaterThan(1e-3));
+        }
+        Assert.That(record.States, Has.Count.EqualTo(2), "one for each piece, also where tokens are read one by one");
+        var last = state.Layers[1].Memories["fast_weights"]["F"];
+        Assert.That((record.States[1] - last).abs().max().item<double>(), Is.LessThan(1e-12));
+    }
+
     [Test]
     public void AHypernetworkThatAddsNothingIsReadAsTheHebbianRule()
     {

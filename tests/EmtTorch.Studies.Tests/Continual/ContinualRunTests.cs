@@ -61,6 +61,66 @@ public sealed class ContinualRunTests : InTemporaryFolder
         );
     }
 
+    /// <summary>The files of a finished run of which only the accuracies count.</summary>
+    private static void Pretend(ContinualSequence sequence, ContinualMethod method, long seed, double accuracy)
+    {
+        var tests = "{\"accuracy\":{\"copy\":A,\"signs\":A,\"swap\":A},\"loss\":{}}".Replace("A", $"{accuracy}");
+        var run = new ContinualRun(sequence, method, seed);
+        foreach (var stage in Enumerable.Range(0, run.Stages).Select(s => run.Folder(s).Path))
+        {
+            Directory.CreateDirectory(stage);
+            foreach (var folder in new[] { stage, Path.GetDirectoryName(stage)! })
+                File.WriteAllText(Path.Combine(folder, "tests.json"), tests);
+        }
+        File.WriteAllText(
+            Path.Combine(run.Folder(run.Stages - 1).Path, "metrics.jsonl"),
+            "{\"step\":1,\"loss\":1,\"accuracy\":1,\"horizon\":1,\"gradient_norm\":1,\"test_accuracy\":1,"
+                + "\"steps_per_second\":1,\"seconds\":1,\"measures\":{\"leak\":"
+                + (accuracy / 2).ToString(System.Globalization.CultureInfo.InvariantCulture)
+                + "}}\n"
+        );
+    }
+
+    [TestCase(
+        "0.9 0.8 0.7",
+        "The best strength, 1, is the edge of its grid: the smallest that was tried, with an "
+            + "average accuracy of 0.900 after 0.800 at 10. A smaller one may be better."
+    )]
+    [TestCase(
+        "0.7 0.8 0.8125",
+        "The best strength, 100, is the edge of its grid: the largest that was tried, with an "
+            + "average accuracy of 0.813 after 0.800 at 10. A larger one may be better."
+    )]
+    [TestCase("0.7 0.9 0.8", null)]
+    public void ABestStrengthAtTheEdgeOfItsGridIsNamed(string accuracies, string? sentence)
+    {
+        var sequence = Load(ContinualSamples.Rnn.Replace("\"strengths\": [5]", "\"strengths\": [10, 1, 100]"), "rnn");
+        var ewc = sequence.Methods.Where(m => m.Kind == "ewc").OrderBy(m => m.Strength);
+        foreach (var (method, accuracy) in ewc.Zip(accuracies.Split(' ')))
+            Pretend(sequence, method, sequence.SweepSeed, double.Parse(accuracy));
+        var table = ContinualTable.Read(sequence);
+        Assert.That(table.Markdown(), sentence is null ? Does.Not.Contain("edge of its grid") : Does.Contain(sentence));
+        Assert.That(
+            System.Text.Json.Nodes.JsonNode.Parse(table.Json())!["at_the_edge"]!.AsArray().Select(g => (string?)g),
+            sentence is null ? Is.Empty : Is.EqualTo(new[] { "ewc" })
+        );
+    }
+
+    [Test]
+    public void WhatIsLeftOfTheFirstTasksMemoriesIsInTheTables()
+    {
+        var path = Path.Combine(Folder, "rnn.json");
+        File.WriteAllText(path, ContinualSamples.Rnn);
+        var sequence = ContinualSequence.Load(path, seeds: [1, 2]);
+        Pretend(sequence, sequence.Methods[0], 1, 0.5);
+        Pretend(sequence, sequence.Methods[0], 2, 0.75);
+        var table = ContinualTable.Read(sequence);
+        // 0.25 and 0.375: mean 0.3125, deviation 0.125 / √2.
+        Assert.That(table.Markdown(), Does.Contain("| method | leak |\n|:--|--:|\n| naive | 0.31 ± 0.088 |"));
+        var lines = table.Csv().Split('\n');
+        Assert.That((lines[0].Split(',')[^1], lines[1].Split(',')[^1]), Is.EqualTo(("leak", "0.25")));
+    }
+
     [Test]
     public void WhatEwcKeepsIsTheFisherOfTheTasksBefore()
     {

@@ -26,6 +26,42 @@ public class GsemmExperimentTests
     public void TheShippedConfigurationIsTheDefaults() =>
         Assert.That(GsemmConfiguration.Load(Shipped), Is.EqualTo(new GsemmConfiguration()));
 
+    [Test]
+    public void AGridHasEveryCombinationAndSaysWhichKeepTheOrder()
+    {
+        var axes = new[] { "seed=[1,2]", "strengths.alpha_c=[0,1]" }.Select(GsemmAxis.Parse).ToList();
+        var grid = GsemmGrid.Run(Shipped, ["integration.step=0.1", "integration.integrator=euler"], axes);
+        Assert.That(
+            grid.Rows.Select(r => string.Join(' ', r.Values)),
+            Is.EqualTo(new[] { "1 0", "1 1", "2 0", "2 1" })
+        );
+        Assert.That(grid.Rows.Select(r => r.InOrder), Is.EqualTo(new[] { false, true, false, true }), "α_c = 0: none");
+        var lines = grid.ToCsv().Split('\n');
+        Assert.That(lines[0], Is.EqualTo("seed,strengths.alpha_c,in_order,retrieved"));
+        Assert.That(lines[1], Is.EqualTo("1,0,0,1"));
+        Assert.That(lines[2], Does.StartWith("1,1,1,1 2 3 4 5 6 1 "));
+        // Wilson's interval of 2 of 4, with z = 1.96.
+        Assert.That(grid.Interval.Low, Is.EqualTo(0.15).Within(0.005));
+        Assert.That(grid.Interval.High, Is.EqualTo(0.85).Within(0.005));
+    }
+
+    [TestCase("seed")]
+    [TestCase("seed=1")]
+    [TestCase("seed=[]")]
+    [TestCase("seed=[1,")]
+    public void AnAxisIsAListOfValues(string text) =>
+        Assert.That(() => GsemmAxis.Parse(text), Throws.TypeOf<ConfigurationException>().With.Message.Contains(text));
+
+    [Test]
+    public void WithoutItsDiagonalASequenceOnlyRaises()
+    {
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        Assert.That(
+            Gsemm.CreateSequence(3, cyclic: true, diagonal: false).data<double>().ToArray(),
+            Is.EqualTo(new double[] { 0, 1, 0, 0, 0, 1, 1, 0, 0 })
+        );
+    }
+
     [Test, Category(Layer.Slow)] // the whole study
     public void TheShippedConfigurationRetrievesInOrderAndAgreesWithTheTheory()
     {

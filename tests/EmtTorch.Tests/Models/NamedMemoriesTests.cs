@@ -119,7 +119,8 @@ public sealed class NamedMemoriesTests
     )]
     [TestCase(
         """ "memories": { "fast_weights": { "write": "dleta" } } """,
-        "model.memories.fast_weights.write: found the text \"dleta\"; allowed: one of hebbian, delta, hypernetwork; did you mean delta?"
+        "model.memories.fast_weights.write: found the text \"dleta\"; allowed: one of hebbian, delta, hypernetwork, "
+            + "full_hypernetwork; did you mean delta?"
     )]
     [TestCase(""" "graph_read": "sed" """, "model.graph_read: found the text \"sed\"; allowed: one of addressed, seed")]
     [TestCase(""" "memory_heads": 0 """, "model.memory_heads: found 0; allowed: a whole number from 1 to 1024")]

@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace EmtTorch.Memory;
 
 /// <summary>
-/// A small network that makes what a token writes, G_φ(h̃) = A(h̃) B(h̃)ᵀ of rank r (the source's 2.1). It adds to the
-/// plain write k vᵀ, k = W_K h̃, v = W_V h̃:
+/// A small network that makes what a token writes, A(h̃) B(h̃)ᵀ of rank r. The source's 2.1 asks for G_φ(h) of any
+/// rank, which is <see cref="FullHypernetwork"/>. This one adds to the plain write k vᵀ, k = W_K h̃, v = W_V h̃:
 /// <code>
 /// [A'; B'] = W₂ gelu(W₁ h̃ + b₁)          a_i = (k + a'_i) / ‖k + a'_i‖          b_1 = v + b'_1,  b_i = b'_i
 /// </code>
@@ -21,14 +21,15 @@ internal sealed class HypernetworkWrite : nn.Module
     private readonly Projection hidden,
         output; // W₁, W₂
     private readonly long _rank,
-        _heads;
+        _heads,
+        _size; // d/heads
 
     public HypernetworkWrite(BlockShape block, FastWeightSettings settings)
         : base(nameof(HypernetworkWrite))
     {
         long d = block.Width;
-        (_rank, _heads) = (settings.HypernetworkRank, settings.Heads);
-        hidden = new(d, d, block, hasBias: true);
+        (_rank, _heads, _size) = (settings.HypernetworkRank, settings.Heads, d / settings.Heads);
+        hidden = new(block.HiddenWidth, d, block, hasBias: true);
         output = new(d, 2 * _rank * d, block, hasBias: false);
         using (no_grad())
         {
@@ -39,7 +40,7 @@ internal sealed class HypernetworkWrite : nn.Module
         this.KeepParameters();
     }
 
-    /// <param name="h">h̃ (B, T, d).</param>
+    /// <param name="h">h̃ (B, T, HiddenWidth).</param>
     /// <param name="k">k before it is brought to length 1 (B, heads, T, d_k).</param>
     /// <param name="v">v (B, heads, T, d_v).</param>
     /// <returns>a and b (B, heads · r, T, d/heads), the pairs of one head together.</returns>
@@ -50,7 +51,7 @@ internal sealed class HypernetworkWrite : nn.Module
             tokens = h.shape[1];
         var parts = output
             .forward(hidden.forward(h).gelu())
-            .view(batch, tokens, 2, _rank, _heads, h.shape[2] / _heads)
+            .view(batch, tokens, 2, _rank, _heads, _size)
             .permute(2, 0, 4, 3, 1, 5)
             .unbind(0); // 2 × (B, heads, r, T, d/heads)
         var a = nn.functional.normalize(parts[0] + k.unsqueeze(2), dim: -1);

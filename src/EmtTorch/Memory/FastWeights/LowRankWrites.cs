@@ -4,8 +4,8 @@ namespace EmtTorch.Memory;
 
 /// <summary>
 /// Fast weights to which each token writes a matrix of rank r: token t reads r_t = F_{t−1}ᵀ q_t, then writes F_t =
-/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ (the source's 2.1, ΔF_t = G_φ(h_t)). For one token, or for a
-/// whole sequence at once.
+/// γF_{t−1} + β_t A_t B_tᵀ, A_t B_tᵀ = Σ_i a_ti b_tiᵀ: the source's 2.1, ΔF_t = G_φ(h_t), for a G_φ of low rank. For
+/// one token, or for a whole sequence at once.
 /// </summary>
 /// <remarks>
 /// F is linear in what is written. The r pairs of a token are therefore written by r Hebbian heads with the same query:

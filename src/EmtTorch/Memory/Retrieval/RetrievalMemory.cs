@@ -13,8 +13,8 @@ namespace EmtTorch.Memory.Retrieval;
 /// </code>
 /// with q of length 1 (form "context"). The stored value is [h̃; c₋₁]. W_k c₋₁ and the gate g = σ(w [h̃; c₋₁] + b) are
 /// computed from it again, so that W_k and w learn from what is read; what is in the store has no gradient. τ is
-/// learned. Without a drifting context both c and c₋₁ are h̃: a token asks for tokens like itself. The source has, with h
-/// the tokens without context (form "source"),
+/// learned. Without a drifting context both c and c₋₁ are h̃: a token asks for tokens like itself. The source has, with
+/// h the tokens without context (form "source"),
 /// <code>
 /// q = W_q h,   a = softmax_i(q·h_i),   r = Σ a_i h_i,   the input of the next layer: [h; r]
 /// </code>

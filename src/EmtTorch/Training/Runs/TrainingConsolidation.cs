@@ -48,6 +48,17 @@ public sealed record TrainingConsolidation
             yield break;
         }
 
+        var fast = model.Find<FastWeightSettings>()!;
+        bool isPlain = model.DriftJoin == "add" && model.DriftCell == "linear";
+        if (fast.Read == "source" || fast.Write == "full_hypernetwork" || !isPlain)
+        {
+            yield return new(
+                "training.consolidation",
+                "found beside fast weights without W_Q, W_K and W_V of their own, or contexts that are concatenated or "
+                    + "recurrent; leave it out"
+            );
+        }
+
         if (!model.Gate)
         {
             yield return new(

@@ -76,7 +76,7 @@ public sealed class RetrievalFormsTests
             {
                 Drift = true,
                 Gate = true,
-                Attention = attention,
+                AttentionHeads = attention ? 1 : 0,
             },
             settings with
             {
