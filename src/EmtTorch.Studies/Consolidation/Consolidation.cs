@@ -31,11 +31,12 @@ public readonly record struct Cue(long Token, long Episode);
 /// </summary>
 /// <remarks>
 /// The literal loss has the memory's own W_Q and a mean over the writes where the source has attention's W_Q and a sum;
-/// <see cref="ComputeReplayLoss"/> computes either, and `training.consolidation` the source's. It asks FFN for v, as it is before W_o, at the place of the write. But the answer is wanted at a
-/// question, and no question is stored. Distilled replay finds questions by itself: a token is a cue if the cosine of
-/// its query, where the task asks for it, and a stored key exceeds a threshold; the cue belongs to the document of the
-/// nearest key. The teacher is the network with this document's writes put back into F, the pupil is the network with F
-/// = 0. Distilled replay sees neither the documents of the day again nor their answers.
+/// <see cref="ComputeReplayLoss"/> computes either, and `training.consolidation` the source's. It asks FFN for v, as it
+/// is before W_o, at the place of the write. But the answer is wanted at a question, and no question is stored.
+/// Distilled replay finds questions by itself: a token is a cue if the cosine of its query, where the task asks for it,
+/// and a stored key exceeds a threshold; the cue belongs to the document of the nearest key. The teacher is the network
+/// with this document's writes put back into F, the pupil is the network with F = 0. Distilled replay sees neither the
+/// documents of the day again nor their answers.
 /// </remarks>
 /// <example><code>
 /// var consolidation = new Consolidation(network, task, settings, generator);

@@ -117,7 +117,7 @@ public sealed record MemoryRead(Tensor? Added, MemoryState State)
     /// <summary>Entries that the block's attention sees beside its tokens, or null if there are none.</summary>
     internal SeenEntries? Entries { get; init; }
 
-    /// <summary>Computes from the stream that leaves the block (B, T, d) what leaves it in its stead, or null.</summary>
+    /// <summary>Computes from the stream that would leave the block (B, T, d) the one that does, or null.</summary>
     internal Func<Tensor, Tensor>? Leaving { get; init; }
 
     /// <summary>

@@ -27,9 +27,6 @@ public sealed record BlockShape(int Width, ScalarType Dtype)
     /// <summary>Heads of the block's attention; 0 without attention.</summary>
     public int AttentionHeads { get; init; }
 
-    /// <summary>Whether the block has attention.</summary>
-    public bool Attention => AttentionHeads > 0;
-
     /// <summary>The size of h̃, which the block's projections read: d, or 2 d if contexts are concatenated.</summary>
     public int HiddenWidth => Concatenates ? 2 * Width : Width;
 

@@ -36,6 +36,9 @@ internal sealed class CausalAttention : nn.Module
         this.KeepParameters();
     }
 
+    /// <summary>Computes queries, keys and values side by side (B, T, 3d) of h̃ (B, T, HiddenWidth).</summary>
+    public Tensor Project(Tensor h) => qkv.forward(h);
+
     /// <summary>W_Q, W_K and W_V (3 d, HiddenWidth).</summary>
     public TorchSharp.Modules.Parameter QueriesKeysAndValues => qkv.weight;
 
@@ -43,16 +46,19 @@ internal sealed class CausalAttention : nn.Module
     public Tensor Ask(Tensor h) =>
         nn.functional.linear(h, qkv.weight.narrow(0, 0, _width), qkv.bias?.narrow(0, 0, _width));
 
-    /// <summary>Computes queries, keys and values side by side (B, T, 3d) of h̃ (B, T, HiddenWidth).</summary>
-    public Tensor Project(Tensor h) => qkv.forward(h);
-
     /// <summary>Projects and attends.</summary>
     /// <param name="h">h̃ (B, T, HiddenWidth).</param>
     /// <inheritdoc cref="Attend" path="/param"/>
-    public AttentionResult forward(Tensor h, Tensor? pastKeys, Tensor? pastValues, AttentionSpan span)
+    public AttentionResult forward(
+        Tensor h,
+        Tensor? pastKeys,
+        Tensor? pastValues,
+        AttentionSpan span,
+        IReadOnlyList<SeenEntries>? entries = null
+    )
     {
         using var scope = NewDisposeScope();
-        return Attend(Project(h), pastKeys, pastValues, span).MoveToOuterDisposeScope();
+        return Attend(Project(h), pastKeys, pastValues, span, entries).MoveToOuterDisposeScope();
     }
 
     /// <param name="projected">Queries, keys and values side by side (B, T, 3d).</param>

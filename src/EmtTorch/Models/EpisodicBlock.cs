@@ -146,31 +146,14 @@ internal sealed class EpisodicBlock : nn.Module
         ];
         if (attention is not null)
         {
-            projected ??= attention.Project(h);
             var entries = found.Select(f => f?.Entries).OfType<SeenEntries>();
+            projected ??= attention.Project(h);
             (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!, [.. entries]);
         }
-        var memories = new Dictionary<string, MemoryState>();
-        for (int i = 0; i < reads.Length; i++)
-        {
-            var settings = _memories[i].Settings;
-            var left = state.Memories[settings.Name];
-            if ((found[i] ??= reads[i]?.Invoke()) is { } read)
-            {
-                left = read.State;
-                if (read.Added is { } own)
-                {
-                    Require.Shape(own, x.shape, settings.Name);
-                    added = added is null ? own : added + own;
-                }
-            }
-            // The state may be the one that was given, which belongs to another dispose scope.
-            memories.Add(settings.Name, left.Select(t => t.alias()));
-        }
-        // The stream after attention and memories, and what the feed-forward network makes of it.
-        if (norm2 is not null && added is not null)
-            x = x + added;
-        var fed = Feed(norm2 is null ? added ?? h : norm2.forward(x), found); // (B, T, d)
+        var memories = ReadMemories(reads, found, state, x.shape, ref added);
+        if (norm2 is not null)
+            x = added is null ? x : x + added;
+        var fed = FeedForward(WithMemories(norm2 is null ? added ?? h : norm2.forward(x), found)); // (B, T, d)
         if (recurrence is not null)
             context = x.shape[1] == 0 ? state.Context!.alias() : recurrence.Next(fed.squeeze(1), state.Context!);
         var after = x + fed;
@@ -182,11 +165,43 @@ internal sealed class EpisodicBlock : nn.Module
         return (after, next);
     }
 
-    private Tensor Feed(Tensor input, IEnumerable<MemoryRead?> reads)
+    /// <summary>
+    /// Ends the readings that have not ended, adds what they read, and collects the memories' states.
+    /// </summary>
+    private Dictionary<string, MemoryState> ReadMemories(
+        Func<MemoryRead>?[] reads,
+        MemoryRead?[] found,
+        LayerState state,
+        long[] shape,
+        ref Tensor? added
+    )
     {
-        foreach (var further in reads.Select(r => r?.FeedForward).OfType<Func<Tensor, Tensor>>())
+        var memories = new Dictionary<string, MemoryState>();
+        for (int i = 0; i < reads.Length; i++)
+        {
+            var settings = _memories[i].Settings;
+            var left = state.Memories[settings.Name];
+            if ((found[i] ??= reads[i]?.Invoke()) is { } read)
+            {
+                left = read.State;
+                if (read.Added is { } own)
+                {
+                    Require.Shape(own, shape, settings.Name);
+                    added = added is null ? own : added + own;
+                }
+            }
+            // The state may be the one that was given, which belongs to another dispose scope.
+            memories.Add(settings.Name, left.Select(t => t.alias()));
+        }
+        return memories;
+    }
+
+    /// <summary>The input of the feed-forward network, with what memories add to it.</summary>
+    private static Tensor WithMemories(Tensor input, IEnumerable<MemoryRead?> found)
+    {
+        foreach (var further in found.Select(f => f?.FeedForward).OfType<Func<Tensor, Tensor>>())
             input = input + further(input);
-        return FeedForward(input);
+        return input;
     }
 
     /// <summary>W₂ gelu(W₁ x) (…, d).</summary>

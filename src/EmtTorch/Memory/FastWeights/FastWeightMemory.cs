@@ -294,7 +294,7 @@ public sealed class FastWeightMemory : BlockMemory
         var rates = Rate.unsqueeze(-1); // (heads, 1)
         var g = gate?.forward(_plainGate ? input.Plain : h, input.Contexts); // (B, heads, T)
         var strength = g is null ? rates.expand(batch, _heads, tokens) : g * rates;
-        Written?.Invoke(WritesOf(h, projected!, g ?? strength, input.Documents));
+        Written?.Invoke(WritesOf(input, projected!, g ?? strength));
         var decay = DecayFactor;
         Tensor r,
             after;
@@ -320,30 +320,32 @@ public sealed class FastWeightMemory : BlockMemory
     }
 
     /// <summary>What tokens write, without gradients.</summary>
-    private TokenWrites WritesOf(Tensor h, Tensor projected, Tensor gates, DocumentNumbers documents)
+    private TokenWrites WritesOf(BlockInput input, Tensor projected, Tensor gates)
     {
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
+        var h = input.Hidden;
         long batch = h.shape[0],
-            tokens = h.shape[1],
-            width = h.shape[2];
-        var parts = projected.detach().view(batch, tokens, 3, _heads, width / _heads); // (B, T, 3, heads, d_k)
+            tokens = h.shape[1];
+        var parts = projected.detach().view(batch, tokens, 3, _heads, _width / _heads); // (B, T, 3, heads, d_k)
         var (k, v) = (parts.select(2, 1), parts.select(2, 2)); // (B, T, heads, d_k)
-        if (_unitKeys)
-            k = nn.functional.normalize(k, dim: -1);
-        if (hypernetwork is not null)
+        if (hypernetwork is null)
         {
-            var (a, b) = hypernetwork.forward(h, parts.select(2, 1).transpose(1, 2), v.transpose(1, 2));
+            k = _unitKeys ? nn.functional.normalize(k, dim: -1) : k;
+        }
+        else
+        {
+            var (a, b) = hypernetwork.forward(h, k.transpose(1, 2), v.transpose(1, 2));
             // The first pair of each head.
             Tensor First(Tensor pairs) => pairs.unflatten(1, [_heads, -1]).select(2, 0).transpose(1, 2);
             (k, v) = (First(a), First(b));
         }
         return new(
-            documents.FirstDocument,
+            input.Documents.FirstDocument,
             gates.detach().amax([1L]).MoveToOuterDisposeScope(),
             h.detach().alias().MoveToOuterDisposeScope(),
-            k.reshape(batch, tokens, width).MoveToOuterDisposeScope(),
-            v.reshape(batch, tokens, width).MoveToOuterDisposeScope()
+            k.reshape(batch, tokens, _width).MoveToOuterDisposeScope(),
+            v.reshape(batch, tokens, _width).MoveToOuterDisposeScope()
         );
     }
 

@@ -104,7 +104,7 @@ public sealed record RetrievalConfiguration : MemorySettings
 
     public override IEnumerable<ConfigurationProblem> Check(BlockShape block)
     {
-        if (Attention == Joint && !block.Attention)
+        if (Attention == Joint && block.AttentionHeads == 0)
         {
             yield return new(
                 "attention",

@@ -13,8 +13,8 @@ namespace EmtTorch.Memory.Retrieval;
 /// </code>
 /// with q of length 1 (form "context"). The stored value is [h̃; c₋₁]. W_k c₋₁ and the gate g = σ(w [h̃; c₋₁] + b) are
 /// computed from it again, so that W_k and w learn from what is read; what is in the store has no gradient. τ is
-/// learned. Without a drifting context both c and c₋₁ are h̃: a token asks for tokens like itself. The source has, with h
-/// the tokens without context (form "source"),
+/// learned. Without a drifting context both c and c₋₁ are h̃: a token asks for tokens like itself. The source has, with
+/// h the tokens without context (form "source"),
 /// <code>
 /// q = W_q h,   a = softmax_i(q·h_i),   r = Σ a_i h_i,   the input of the next layer: [h; r]
 /// </code>
@@ -216,7 +216,8 @@ public sealed class RetrievalMemory : BlockMemory
         Require.Shape(values, [.. found.Found.shape, _settings.ValueWidth(_block)], nameof(Store));
         Require.Like(values, h, nameof(Store));
         // (W_kᵀ q)·c in place of q·(W_k c): there are K times as many c as q.
-        var asked = key is null ? q : Projection.Multiply(q, key.weight.t(), null, _block.Autocast) * scale!.exp(); // (B, T, d)
+        // (B, T, d)
+        var asked = key is null ? q : Projection.Multiply(q, key.weight.t(), null, _block.Autocast) * scale!.exp();
         var scores = matmul(FoundBy(values, _block.Width), asked.unsqueeze(-1)).squeeze(-1);
         if (gate is not null)
             scores = scores + gate.forward(values).squeeze(-1).log_sigmoid();

@@ -76,7 +76,7 @@ public sealed class RetrievalFormsTests
             {
                 Drift = true,
                 Gate = true,
-                AttentionHeads = attention ? 2 : 0,
+                AttentionHeads = attention ? 1 : 0,
             },
             settings with
             {
@@ -104,7 +104,7 @@ public sealed class RetrievalFormsTests
     private static double[] Weights(nn.Module module, string name) =>
         module.named_parameters().Single(p => p.name == name).parameter.data<double>().ToArray();
 
-    /// <summary>r of the source: softmax(q k) over the best, q = W_q h, k = v = h; zeros if nothing is before.</summary>
+    /// <summary>The source's r: softmax(q k) over the best, q = W_q h, k = v = h; zeros with nothing before.</summary>
     private static double[] Found(double[] map, double[][] h, int t)
     {
         var q = Times(map, h[t]);
@@ -174,7 +174,7 @@ public sealed class RetrievalFormsTests
             randn([1, 6, 3], dtype: ScalarType.Float64).masked_fill(eye(6, 3).to(ScalarType.Bool), -1e30),
             randn([1, 6, 3, 8], dtype: ScalarType.Float64)
         );
-        var found = Rows(attention.Attend(attention.Project(h), null, null, span, [entries]).Attended[0]);
+        var found = Rows(attention.forward(h, null, null, span, [entries]).Attended[0]);
         Tensor Heads(int part) =>
             attention.QueriesKeysAndValues.matmul(h[0].t()).t().view(6, 3, heads, size).select(1, part).transpose(0, 1);
         var (q, k, v) = (span.Rotate(Heads(0).unsqueeze(0))[0], span.Rotate(Heads(1).unsqueeze(0))[0], Heads(2));
