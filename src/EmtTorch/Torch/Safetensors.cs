@@ -226,16 +226,19 @@ public sealed class SafetensorsFile
         var tensors = new Dictionary<string, SafetensorsTensor>();
         foreach (var place in places)
         {
-            bool kept = wanted(place.Name);
-            if (kept)
-                tensors.Add(
-                    place.Name,
-                    new(place.DType, place.Shape, ReadData(stream, place.Length, hash, longestPart))
-                );
+            if (wanted(place.Name))
+            {
+                var data = ReadData(stream, place.Length, hash, longestPart);
+                tensors.Add(place.Name, new(place.DType, place.Shape, data));
+            }
             else if (hash is null)
+            {
                 stream.Seek(place.Length, SeekOrigin.Current);
+            }
             else
+            {
                 PassOver(stream, place.Length, hash);
+            }
         }
         if (hash is not null && Convert.ToHexStringLower(hash.GetCurrentHash()) != metadata[Checksum])
         {
@@ -279,9 +282,11 @@ public sealed class SafetensorsFile
         foreach (var place in ordered)
         {
             if (place.Begin != expected)
+            {
                 throw new InvalidDataException(
                     $"before the tensor {place.Name} there is a gap, or it overlaps another"
                 );
+            }
             expected = place.End;
         }
         return expected == length
