@@ -159,7 +159,7 @@ internal sealed class ElmanRecurrence : TorchFunction<ElmanRecurrence>
         {
             if (t < d.Length - 1)
                 d[t].addmm_(d[t + 1], weightHh);
-            d[t].addcmul_(d[t], h2[t], TorchSharpDefects.MinusOne); // times 1 − h²
+            d[t].addcmul_(d[t], h2[t], -1); // times 1 − h²
         }
         return delta;
     }

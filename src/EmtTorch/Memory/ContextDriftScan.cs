@@ -66,14 +66,14 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
         if (chunks == 1)
             places[0].add_((before * decay).unsqueeze(1));
         for (int i = 1; i < places.Length; i++)
-            places[i].addcmul_(places[i - 1], decay, TorchSharpDefects.One);
+            places[i].addcmul_(places[i - 1], decay, 1);
         if (chunks > 1)
         {
             // C after each chunk but the last
             var ends = Scan(places[^1].narrow(1, 0, chunks - 1), decay.pow(size), before);
             var starts = cat([before.unsqueeze(1), ends], 1).unsqueeze(2); // (B, n, 1, d)
             var exponents = arange(1, size + 1, dtype: x.dtype, device: x.device).unsqueeze(-1);
-            contexts.addcmul_(starts, decay.pow(exponents), TorchSharpDefects.One); // λ^{i+1}, (C, d)
+            contexts.addcmul_(starts, decay.pow(exponents), 1); // λ^{i+1}, (C, d)
         }
         return flat.contiguous().MoveToOuterDisposeScope();
     }

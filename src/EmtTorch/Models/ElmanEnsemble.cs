@@ -261,8 +261,7 @@ internal sealed class ElmanEnsemble : IDisposable
     public void AddSpectralPenalty(Tensor gradient, Tensor betas)
     {
         using var scope = NewDisposeScope();
-        View(gradient, "rnn.weight_hh")!
-            .addcmul_(SpectralPenalty.Gradient(Weight("rnn.weight_hh")!), betas, TorchSharpDefects.One);
+        View(gradient, "rnn.weight_hh")!.addcmul_(SpectralPenalty.Gradient(Weight("rnn.weight_hh")!), betas, 1);
     }
 
     /// <summary>
@@ -317,12 +316,7 @@ internal sealed class ElmanEnsemble : IDisposable
     /// <summary>Computes δ(1) … δ(T) of all networks in Torch's operators (N, T, B, H). It overwrites g.</summary>
     private static Tensor Deltas(Tensor given, Tensor weightHh, Tensor states, List<Stretch> stretches)
     {
-        var slope = addcmul(
-            ones(1, dtype: states.dtype, device: states.device),
-            states,
-            states,
-            TorchSharpDefects.MinusOne
-        ); // D (N, T, B, H)
+        var slope = addcmul(ones(1, dtype: states.dtype, device: states.device), states, states, -1); // D (N, T, B, H)
         var delta = given.mul_(slope); // D ∘ g, to which the rest of δ is added
         Tensor? after = null;
         foreach (var (members, start, end) in stretches.AsEnumerable().Reverse())
@@ -340,9 +334,9 @@ internal sealed class ElmanEnsemble : IDisposable
                     // cache.
                     using var through = bmm(after, going == members ? weight : weight.narrow(0, 0, going));
                     if (going == members)
-                        d[t].addcmul_(by[t], through, TorchSharpDefects.One);
+                        d[t].addcmul_(by[t], through, 1);
                     else
-                        d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, TorchSharpDefects.One);
+                        d[t].narrow(0, 0, going).addcmul_(by[t].narrow(0, 0, going), through, 1);
                 }
                 after = d[t];
             }

@@ -27,6 +27,7 @@ public sealed class ElmanRnn : nn.Module<Tensor, Tensor>
     public ElmanRnn(long inputSize, long hiddenSize, bool bias = false, ScalarType dtype = ScalarType.Float32)
         : base(nameof(ElmanRnn))
     {
+        NativeTorch.Load();
         lock (InitialWeights.Drawing)
         {
             rnn = new ElmanCell(inputSize, hiddenSize, bias, dtype);

@@ -116,12 +116,12 @@ internal sealed class EnsembleAdam : IDisposable
         if (noise is not null)
             gradient.add_(noise);
         if (Array.Exists(_settings, s => L2(s) != 0))
-            gradient.addcmul_(parameters, _decays, TorchSharpDefects.One);
+            gradient.addcmul_(parameters, _decays, 1);
         if (Array.Exists(_settings, s => Kept(s) != 1))
             parameters.mul_(_kept);
         Means.mul_(Beta1).add_(gradient, 1 - Beta1);
         Squares.mul_(Beta2).addcmul_(gradient, gradient, 1 - Beta2);
-        parameters.addcdiv_(Means, addcmul(now[1], Squares.sqrt(), now[0], TorchSharpDefects.One));
+        parameters.addcdiv_(Means, addcmul(now[1], Squares.sqrt(), now[0], 1));
         return norms.squeeze(1).MoveToOuterDisposeScope();
     }
 

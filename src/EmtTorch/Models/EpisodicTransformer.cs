@@ -48,6 +48,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
         (_vocabularySize, _model) = (vocabularySize, model);
         Dtype = model.ScalarType;
         long d = model.HiddenSize;
+        NativeTorch.Load();
         lock (InitialWeights.Drawing)
         {
             embedding = nn.Embedding(vocabularySize, d, dtype: Dtype);

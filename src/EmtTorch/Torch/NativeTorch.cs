@@ -21,7 +21,10 @@ internal static partial class NativeTorch
     private static readonly string[] Libraries = ["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"];
 
     private static readonly Lock Gate = new();
-    private static bool s_prepared;
+    private static bool s_prepared,
+        s_loaded;
+
+    private static nint s_bridge;
     private static string? s_problem;
 
     private static string Prefix => OperatingSystem.IsWindows() ? "" : "lib";
@@ -122,19 +125,24 @@ internal static partial class NativeTorch
         Prepare();
         lock (Gate)
         {
+            if (s_loaded)
+                return;
             // The second needs the first.
-            s_problem ??= TryLoad("torch_cpu") ?? TryLoad(Bridge);
+            s_problem ??= TryLoad("torch_cpu", out _) ?? TryLoad(Bridge, out s_bridge);
             if (s_problem is not null)
                 throw new TorchNotLoadedException($"Torch cannot be loaded.\n  {s_problem}");
+            s_loaded = true;
+            LateScalars.Install(s_bridge);
         }
     }
 
     /// <summary>Loads a library as TorchSharp does. Returns the problem, or null.</summary>
-    private static string? TryLoad(string library)
+    private static string? TryLoad(string library, out nint handle)
     {
+        handle = 0;
         try
         {
-            NativeLibrary.Load(library, typeof(torch).Assembly, null);
+            handle = NativeLibrary.Load(library, typeof(torch).Assembly, null);
             return null;
         }
         catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)

@@ -70,7 +70,7 @@ public sealed class SafetensorsFile
     /// <summary>The names of all tensors in the file.</summary>
     internal IReadOnlyList<string> Names { get; }
 
-    /// <summary>Whether the file has a checksum, which <see cref="Read(string, Predicate{string})"/> has compared.</summary>
+    /// <summary>Whether the file has a checksum, which was compared when it was read.</summary>
     internal bool HasChecksum => Metadata.ContainsKey(Checksum);
 
     /// <summary>

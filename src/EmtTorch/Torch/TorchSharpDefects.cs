@@ -7,18 +7,13 @@ namespace EmtTorch;
 
 /// <summary>
 /// Replacements for what TorchSharp 0.107 does wrong. Each member names its defect, so that it can be removed when that
-/// is fixed. Others are in <see cref="TorchFunction{T}"/> (autograd), <see cref="NativeTorch"/> (loading) and <see
-/// cref="Draw"/> (random numbers on a device). Two more are avoided everywhere: `baddbmm` and `addbmm` compute
+/// is fixed. Others are in <see cref="TorchFunction{T}"/> (autograd), <see cref="NativeTorch"/> (loading), <see
+/// cref="LateScalars"/> (numbers freed too early) and <see cref="Draw"/> (random numbers on a device). Two more are avoided everywhere: `baddbmm` and `addbmm` compute
 /// b2 + input b1, so a sum and `bmm` replace them; `from_array` shares the array's memory, so `tensor` replaces it,
 /// which copies.
 /// </summary>
 internal static class TorchSharpDefects
 {
-    // A number given to an operator becomes a Scalar that nothing references while libtorch reads it, so that a garbage
-    // collection can free it too early. These are kept for operators that several threads call at every step.
-    public static readonly Scalar One = 1,
-        MinusOne = -1;
-
     /// <summary>
     /// Takes a module's parameters out of all dispose scopes; the last line of a module's constructor. A `new
     /// Parameter` made in a scope is disposed of with it, and `state_dict` then lacks it silently.

@@ -45,7 +45,7 @@ internal sealed class PathIntegral : IDisposable
     {
         using var quiet = no_grad();
         foreach (var (path, before) in _paths.Zip(_before))
-            path.Sum.addcmul_(before.Gradient, path.Parameter - before.Weights, TorchSharpDefects.MinusOne);
+            path.Sum.addcmul_(before.Gradient, path.Parameter - before.Weights, -1);
         _before.Clear();
     }
 

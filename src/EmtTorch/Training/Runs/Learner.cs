@@ -83,6 +83,7 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
     /// </summary>
     protected static T CreateNetwork<T>(RunConfiguration configuration, Func<T> create)
     {
+        NativeTorch.Load();
         lock (InitialWeights.Drawing)
         {
             using var initial = manual_seed(configuration.Seed);
