@@ -164,6 +164,7 @@ public static class SweepTablePage
             Axis = Axis.LongNames,
         };
         double? chance = strip.Scale is null ? Chance(table) : null;
+        var intervals = Intervals(table, strip, points.Min(p => p.V!.Value) / 2).ToList();
         page.Add(
             new Chart
             {
@@ -171,14 +172,19 @@ public static class SweepTablePage
                 Layers =
                 [
                     .. Chart.Chance(chance, across: true),
-                    new()
-                    {
-                        Rows = Intervals(table, strip),
-                        Mark = new("rule", StrokeWidth: 1.5, Color: Palette.Ink, Aria: false),
-                        X = new("low", strip.Axis),
-                        X2 = new("high") { Type = null },
-                        Y = y,
-                    },
+                    .. intervals.Count == 0
+                        ? []
+                        : new Chart[]
+                        {
+                            new()
+                            {
+                                Rows = intervals,
+                                Mark = new("rule", StrokeWidth: 1.5, Color: Palette.Ink, Aria: false),
+                                X = new("low", strip.Axis),
+                                X2 = new("high") { Type = null },
+                                Y = y,
+                            },
+                        },
                     Marks(strip, points, chance) with
                     {
                         Y = y,
@@ -202,17 +208,18 @@ public static class SweepTablePage
             },
         };
 
-    private static IEnumerable<object> Intervals(SweepTable table, Strip strip) =>
+    /// <param name="edge">Where an interval begins that reaches 0 on a logarithmic axis.</param>
+    private static IEnumerable<object> Intervals(SweepTable table, Strip strip, double edge) =>
         table
             .Cells.Where(c => strip.IsDrawn(strip.OfCell(c)))
             .Select(c => (Cell: c, strip.OfSeeds(c)?.Interval))
-            .Where(c => c.Interval is { } i && strip.IsDrawn(i.Low) && strip.IsDrawn(i.High))
+            .Where(c => c.Interval is { } i && strip.IsDrawn(i.High))
             .Select(c =>
                 (object)
                     new
                     {
                         cell = Label(table, c.Cell),
-                        low = c.Interval!.Value.Low,
+                        low = strip.IsDrawn(c.Interval!.Value.Low) ? c.Interval.Value.Low : edge,
                         high = c.Interval.Value.High,
                     }
             );

@@ -40,7 +40,7 @@ public sealed class TransformerCommandsTests
             Assert.That(table.Code, Is.Zero, table.Error);
             Assert.That(
                 table.Output,
-                Does.Contain("| memory | runs | accuracy | 95 % | test loss |").And.Not.Contain("pectral")
+                Does.Contain("| memory | runs | accuracy | 95 % t | test loss |").And.Not.Contain("pectral")
             );
 
             var one = Run("analyze", "runs/fast_weights/seed-1");

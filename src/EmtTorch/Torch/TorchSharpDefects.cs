@@ -8,9 +8,9 @@ namespace EmtTorch;
 /// <summary>
 /// Replacements for what TorchSharp 0.107 does wrong. Each member names its defect, so that it can be removed when that
 /// is fixed. Others are in <see cref="TorchFunction{T}"/> (autograd), <see cref="NativeTorch"/> (loading), <see
-/// cref="LateScalars"/> (numbers freed too early) and <see cref="Draw"/> (random numbers on a device). Two more are avoided everywhere: `baddbmm` and `addbmm` compute
-/// b2 + input b1, so a sum and `bmm` replace them; `from_array` shares the array's memory, so `tensor` replaces it,
-/// which copies.
+/// cref="LateScalars"/> (numbers freed too early) and <see cref="Draw"/> (random numbers on a device). Two more are
+/// avoided everywhere: `baddbmm` and `addbmm` compute b2 + input b1, so a sum and `bmm` replace them; `from_array`
+/// shares the array's memory, so `tensor` replaces it, which copies.
 /// </summary>
 internal static class TorchSharpDefects
 {
