@@ -37,7 +37,11 @@ public sealed record GroundingResult(
     double? Condition,
     double? InterventionAccuracy,
     string? Problem
-);
+)
+{
+    /// <summary>The same share of the bits that an intervention changes.</summary>
+    public double? ChangedBitsAccuracy { get; init; }
+}
 
 /// <summary>
 /// Frobenius norms of the four blocks of W_hh in the basis [Ψ; Ψ⊥]: how strongly memory and the rest of the hidden
@@ -200,7 +204,8 @@ public sealed class NetworkAnalysis : IDisposable
             try
             {
                 var random = linear with { WeightIh = Random(linear.WeightIh), Readout = Random(linear.Readout) };
-                return VariableMemories.Find(random, Task, options.Memories).PhiError;
+                var sameWay = options.Memories with { Grounding = Memories!.Grounding };
+                return VariableMemories.Find(random, Task, sameWay).PhiError;
             }
             catch (AnalysisException)
             {
@@ -256,7 +261,10 @@ public sealed class NetworkAnalysis : IDisposable
                     memories.Condition,
                     VariableInterventions.MeanAccuracy(interventions),
                     null
-                );
+                )
+                {
+                    ChangedBitsAccuracy = VariableInterventions.MeanAffectedAccuracy(interventions),
+                };
             if (Memories?.Grounding == grounding)
                 return Result(Memories, Interventions);
             try

@@ -29,7 +29,7 @@ public sealed record SpectralNull(
     private const int DrawCount = 20;
 
     /// <summary>Whether a spectral error is smaller than that of every draw.</summary>
-    public bool IsBeatenBy(SpectralComparison spectrum) => spectrum.Error is { } error && !(LeastError <= error);
+    public bool IsBeatenBy(SpectralComparison spectrum) => spectrum.Error < LeastError;
 
     /// <summary>
     /// Whether a network has more of the circuit's cycles than every draw, or as many with a smaller error than every
@@ -37,10 +37,7 @@ public sealed record SpectralNull(
     /// </summary>
     public bool IsBeatenBy(CycleComparison cycles) =>
         MostCycles is { } most
-        && (
-            cycles.Learned > most
-            || (cycles.Learned == most && cycles.Error is { } error && !(LeastCyclesError <= error))
-        );
+        && (cycles.Learned > most || (cycles.Learned == most && cycles.Learned > 0 && cycles.Error < LeastCyclesError));
 
     /// <summary>Measures the null of a comparison. The same comparison gives the same null.</summary>
     /// <param name="spectrum">The comparison of a network with theory.</param>

@@ -46,7 +46,7 @@ public sealed record InterventionResult(
 
     /// <summary>
     /// For an erased variable the root mean square of the outputs that the circuit predicts to be 0 because of it, in
-    /// each period of s steps. In the circuit all are 0. A network in which 0 is unstable lets them grow.
+    /// each period of s steps that has any. In the circuit all are 0. A network in which 0 is unstable lets them grow.
     /// </summary>
     public IReadOnlyList<double> ErasedSize { get; init; } = [];
 }
@@ -222,7 +222,7 @@ public static class VariableInterventions
         var erased = predicted.abs().lt(0.5).logical_and(untouched.abs().gt(0.5));
         double[] Sums(Tensor values) => [.. values.split(period).Select(part => Matrices.Values(part.sum())[0])];
         var (squares, counts) = (Sums(output.square() * erased), Sums(erased.to_type(ScalarType.Float64)));
-        return [.. squares.Zip(counts, (sum, count) => Math.Sqrt(sum / count))];
+        return [.. squares.Zip(counts, (sum, count) => Math.Sqrt(sum / count)).Where(double.IsFinite)];
     }
 
     /// <summary>The contents (B, s·κ) after a step.</summary>

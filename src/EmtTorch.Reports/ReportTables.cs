@@ -55,11 +55,7 @@ internal static class ReportTables
             [
                 new("Grounding", row => row.Grounding + (row.Chosen ? " (used in this report)" : "")),
                 new("Φ error", row => NumberText.Number(row.PhiError), row => row.PhiError),
-                new(
-                    "Intervention accuracy",
-                    row => NumberText.Percent(row.InterventionAccuracy),
-                    row => row.InterventionAccuracy
-                ),
+                new("Changed bits", row => NumberText.Percent(row.ChangedBits), row => row.ChangedBits),
                 new("Condition of Ψ", row => NumberText.Number(row.Condition), row => row.Condition),
                 new("Note", row => row.Note ?? ""),
             ],

@@ -636,7 +636,7 @@ public sealed class SweepTableTests : InTemporaryFolder
               "gate": [{ "kinds": { "key_asked": { "gate": 0.125 } } }, { "kinds": { "key_asked": { "gate": 1 } } }],
               "reads": [{ "from_asked_pair": 0.375 }, { "from_asked_pair": 0.625 }, { "from_asked_pair": null }],
               "graph": [{ "both_facts_kept": 0.875, "strongest_edge_right": null }],
-              "cycles_error": 0.001, "spectrum_learned": [[3, 4], [0, -1.5]]
+              "cycles_error": 0.001, "spectrum_learned": [[3, 4], [0, -1.5], [0.1, 0]]
             }
             """;
         Transformer(16, 1, 0.5, 1.5, analysis: JsonNode.Parse(analysis)!.AsObject());

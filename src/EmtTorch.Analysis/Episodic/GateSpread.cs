@@ -7,7 +7,7 @@ internal static class GateSpread
 
     /// <summary>
     /// The largest difference between two kinds' means of g in twenty draws that deal the kinds out among the tokens at
-    /// random. A difference that kinds do not make is no larger.
+    /// random. A difference that kinds do not make is larger in one of 21 cases.
     /// </summary>
     /// <param name="kinds">The kind of each token.</param>
     /// <param name="gates">g of each token.</param>

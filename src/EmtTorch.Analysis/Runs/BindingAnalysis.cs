@@ -74,9 +74,10 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                     $"It has as many persistent eigenvalues as the circuit, {spectrum.CountLearned}, {error:F5} rad "
                 )
                     + (
-                        chance?.IsBeatenBy(spectrum) == true
+                        chance?.LeastError is null ? "off on average."
+                        : chance.IsBeatenBy(spectrum)
                             ? Invariant($"off on average ({chance.Error:F5} at random angles).")
-                            : "off on average, no nearer than eigenvalues at random angles."
+                        : "off on average, no nearer than eigenvalues at random angles."
                     ),
                 _ => $"Its spectrum is not the circuit's: it has {spectrum.CountLearned} persistent eigenvalues, and "
                     + $"theory has {spectrum.CountTheory}{CyclesFound(cycles, chance)}.",
@@ -132,7 +133,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     /// <summary>Which cycles a network has whose spectrum is not the circuit's.</summary>
     private static string CyclesFound(CycleComparison? found, SpectralNull? chance)
     {
-        if (found is not { Learned: > 0 } cycles || chance is null)
+        if (found is not { Learned: > 0 } cycles || chance?.MostCycles is null)
             return "";
         if (!chance.IsBeatenBy(cycles))
         {
@@ -219,13 +220,14 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                     ["phi_error_unscaled"] = ToJson(g.PhiErrorUnscaled),
                     ["condition"] = ToJson(g.Condition),
                     ["intervention_accuracy"] = ToJson(g.InterventionAccuracy),
+                    ["changed_bits_accuracy"] = ToJson(g.ChangedBitsAccuracy),
                     ["problem"] = g.Problem,
                 }
             ),
             Table = new(
                 "Groundings. Φ error with tanh's gain taken out, and in brackets of W_hh as it is; the condition "
-                    + "number of Ψ; the share of bits as predicted after interventions.",
-                ["grounding", "Φ error", "condition", "interventions"],
+                    + "number of Ψ; of the bits that interventions change, the share as predicted.",
+                ["grounding", "Φ error", "condition", "changed bits"],
                 [
                     .. analysis.Groundings.Select(g =>
                         (string[])
@@ -233,7 +235,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                                 VariableMemories.Name(g.Grounding),
                                 $"{NumberText.Fixed(g.PhiError, "P2")} ({NumberText.Fixed(g.PhiErrorUnscaled, "P2")})",
                                 NumberText.Fixed(g.Condition, "G3"),
-                                NumberText.Fixed(g.InterventionAccuracy, "P2"),
+                                NumberText.Fixed(g.ChangedBitsAccuracy, "P2"),
                             ]
                     ),
                 ]
@@ -440,7 +442,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
                 .. analysis.Groundings.Select(g => new GroundingRow(
                     VariableMemories.Name(g.Grounding),
                     g.PhiError,
-                    g.InterventionAccuracy,
+                    g.ChangedBitsAccuracy,
                     g.Condition,
                     g.Problem,
                     g.Grounding == analysis.Memories?.Grounding

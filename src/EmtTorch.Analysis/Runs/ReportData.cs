@@ -132,14 +132,14 @@ internal sealed record ExampleData
 /// <summary>One way to ground the variables in the hidden state, and how well it did.</summary>
 /// <param name="Grounding">Its name.</param>
 /// <param name="PhiError">How far Ψ* W_hh Ψ is from Φ.</param>
-/// <param name="InterventionAccuracy">Share of output bits as predicted after interventions, 0 to 1.</param>
+/// <param name="ChangedBits">Of the output bits that interventions change, the share as predicted, 0 to 1.</param>
 /// <param name="Condition">The condition number of Ψ.</param>
 /// <param name="Note">Anything to add.</param>
 /// <param name="Chosen">Whether the report's other charts use it.</param>
 internal sealed record GroundingRow(
     string Grounding,
     double? PhiError,
-    double? InterventionAccuracy,
+    double? ChangedBits,
     double? Condition,
     string? Note,
     bool Chosen = false

@@ -201,6 +201,13 @@ public sealed class ContinualSequence
         var networks = tasks.Select(t => t.Configuration).Select(c => (ModelOf(c), c.Device, c.Threads));
         if (networks.Distinct().Count() > 1)
             problems.Add("tasks", "differ in model, device or threads: one network learns them all");
+        if (tasks.Any(t => t.Configuration.Training.Consolidation is not null))
+        {
+            problems.Add(
+                "base.training.consolidation",
+                "found in a sequence of tasks: what it moves would count for no penalty of theirs; leave it out"
+            );
+        }
         return tasks;
     }
 

@@ -188,8 +188,10 @@ public sealed class ContinualTable
         var (which, beyond, beside) =
             best == sorted[0] ? ("smallest", "smaller", sorted[1]) : ("largest", "larger", sorted[^2]);
         string Average(ContinualMethod method) => NumberText.Fixed(Find(method, Sequence.SweepSeed)!.Average, "0.000");
-        return $"The best strength, {Number(best.Strength)}, is the edge of its grid: the {which} that was tried, with "
-            + $"an average accuracy of {Average(best)} after {Average(beside)} at {Number(beside.Strength)}. "
+        if (sorted.Select(Average).Distinct().Count() == 1)
+            return null; // all strengths give the same
+        return $"The best strength, {Number(best.Strength)}, is the edge of its grid: the {which} that was tried. Its "
+            + $"average accuracy is {Average(best)}; at {Number(beside.Strength)} it is {Average(beside)}. "
             + $"A {beyond} one may be better.";
     }
 

@@ -88,7 +88,9 @@ public sealed class AnalysisFigures
         {
             double Magnitude(JsonNode? z) => double.Hypot(ToNumber(z?[0]) ?? double.NaN, ToNumber(z?[1]) ?? double.NaN);
             yield return new("cycles_error", ToNumber(analysis["cycles_error"]));
-            yield return new("smallest_eigenvalue", List("spectrum_learned").Select(z => (double?)Magnitude(z)).Min());
+            double persistent = ToNumber(analysis["spectral_threshold"]) ?? 0.9;
+            var magnitudes = List("spectrum_learned").Select(z => (double?)Magnitude(z)).Where(m => m > persistent);
+            yield return new("smallest_eigenvalue", magnitudes.Min());
         }
     }
 

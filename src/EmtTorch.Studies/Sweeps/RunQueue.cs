@@ -322,7 +322,7 @@ public sealed record RunQueue
         if (result.BestTestAccuracy > result.TestAccuracy + 0.005)
         {
             log.Warning(
-                "The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again; that checkpoint is kept",
+                "The test accuracy was {Best:0.0000} at step {BestStep}, and was lost again",
                 result.BestTestAccuracy,
                 result.BestStep
             );

@@ -52,7 +52,7 @@ public sealed class SweepCell
 
     /// <summary>What a number can be, where that is known.</summary>
     private static (double Least, double Greatest) Bounds(string key) =>
-        key is "intervention_accuracy" or "reads_right" ? (0, 1)
+        key is "intervention_accuracy" or "changed_bits_accuracy" or "reads_right" or "wiped" or "remembered" ? (0, 1)
         : key is "spectral_error" or "phi_error" || key.StartsWith("bits_", StringComparison.Ordinal)
             ? (0, double.PositiveInfinity)
         : (double.NegativeInfinity, double.PositiveInfinity);

@@ -10,7 +10,8 @@ namespace EmtTorch;
 /// </summary>
 /// <remarks>
 /// The finalizer calls `THSTorch_dispose_scalar`. Its first twelve bytes become a jump to <see cref="Dispose"/>, which
-/// deletes the scalars that were given to it a second ago or earlier. TorchSharp runs on x86-64 alone on Linux. Remove
+/// deletes the scalars that were given to it a second ago or earlier. TorchSharp runs on x86-64 alone on Linux, the one
+/// system that this project supports; on others, and where a system forbids such a change, the defect remains. Remove
 /// this when its operators keep their scalars (`GC.KeepAlive`).
 /// </remarks>
 internal static unsafe partial class LateScalars

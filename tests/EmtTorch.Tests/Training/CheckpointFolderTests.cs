@@ -245,4 +245,17 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
         Save(Checkpoints(), 1, new Dictionary<string, string> { ["additions"] = "../secret" });
         Assert.That(() => Load(), Throws.TypeOf<CheckpointException>().With.Message.Contains("../secret"));
     }
+
+    [TestCase(true), TestCase(false)]
+    public void ANewerDamagedCheckpointTakesNoGoodOnesPlace(bool keepBest)
+    {
+        Save(Checkpoints(), 6);
+        Save(Checkpoints(), 8);
+        File.WriteAllText(FileOf(8), "damaged");
+        var folder = Checkpoints(keepLast: 1, keepBest);
+        Assert.That(folder.LoadLatest(_warnings.Add)!.Step, Is.EqualTo(6));
+        Save(folder, 7);
+        Assert.That(Steps, Is.EqualTo(new[] { "00000007", "00000008" }));
+        Assert.That(Load()!.Step, Is.EqualTo(7));
+    }
 }

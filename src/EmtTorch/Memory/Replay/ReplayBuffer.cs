@@ -8,7 +8,15 @@ namespace EmtTorch.Memory;
 /// <param name="Hidden">h̃ (B, T, d).</param>
 /// <param name="Keys">k (B, T, d); with a hypernetwork the first a of each head.</param>
 /// <param name="Values">v (B, T, d); with a hypernetwork the first b of each head.</param>
-internal sealed record TokenWrites(long FirstDocument, Tensor Gates, Tensor Hidden, Tensor Keys, Tensor Values);
+internal sealed record TokenWrites(long FirstDocument, Tensor Gates, Tensor Hidden, Tensor Keys, Tensor Values)
+    : IDisposable
+{
+    public void Dispose()
+    {
+        foreach (var tensor in new[] { Gates, Hidden, Keys, Values })
+            tensor.Dispose();
+    }
+}
 
 /// <summary>Writes to replay: h̃, k and v of each (n, d).</summary>
 internal sealed record ReplayWrites(Tensor Hidden, Tensor Keys, Tensor Values);
@@ -66,16 +74,14 @@ internal sealed class ReplayBuffer : IDisposable
         using var quiet = no_grad();
         using var scope = NewDisposeScope();
         var best = Order(cat([Gates, .. candidates.Select(c => c.Gates)]), Gates.shape[0]);
-        void Take(Tensor into, Func<TokenWrites, Tensor> part)
-        {
+        void Take(Tensor into, Func<TokenWrites, Tensor> part) =>
             into.copy_(cat([into, .. candidates.Select(part)]).index_select(0, best));
-            foreach (var candidate in candidates)
-                part(candidate).Dispose();
-        }
         Take(Gates, c => c.Gates);
         Take(Hidden, c => c.Hidden);
         Take(Keys, c => c.Keys);
         Take(Values, c => c.Values);
+        foreach (var candidate in candidates)
+            candidate.Dispose();
     }
 
     // Of equal gates the earlier first.

@@ -147,17 +147,19 @@ internal sealed partial class CheckpointFolder
             }
             catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
             {
+                _additions.Remove(step);
                 bad.Add(e.Message);
-                if (found is null)
-                    warn($"{e.Message}. The checkpoint before it is used.");
+                if (found is null && !bad.SkipLast(1).Contains(e.Message))
+                    warn($"{e.Message}. {Path.GetFileName(PathOf(step))} cannot be used; the one before it is tried.");
             }
         }
         if (found is null)
         {
             throw new CheckpointException(
-                $"No checkpoint in {_folder} can be used:{string.Concat(bad.Select(b => $"\n  {b}"))}\n"
-                    + "Copy a good one there, or start from the beginning without --resume; the folder is then kept "
-                    + "under earlier/."
+                $"No checkpoint in {_folder} can be used:{string.Concat(bad.Distinct().Select(b => $"\n  {b}"))}\n"
+                    + "Copy good files there (a checkpoint needs all store-… files that it names), or start from the "
+                    + "beginning without --resume; the folder is then kept under earlier/. analyze and --weights read "
+                    + "the weights of a checkpoint whose store is damaged."
             );
         }
 
@@ -194,7 +196,8 @@ internal sealed partial class CheckpointFolder
 
     private void Retain()
     {
-        var steps = Steps();
+        // A damaged one does not count: it is neither kept in place of a good one nor removed.
+        var steps = Steps().Where(_additions.ContainsKey).ToList();
         var keep = steps.Take(_keepLast).ToHashSet();
         if (_keepBest && _scores.Count > 0)
             keep.Add(_scores.OrderByDescending(s => s.Value).ThenBy(s => s.Key).First().Key);
@@ -210,8 +213,6 @@ internal sealed partial class CheckpointFolder
     /// <summary>Removes the files of additions that no kept checkpoint names.</summary>
     private void RemoveAdditions(HashSet<long> kept)
     {
-        if (!kept.All(_additions.ContainsKey))
-            return; // what a damaged checkpoint names is not known
         var named = kept.SelectMany(step => _additions[step]).ToHashSet();
         foreach (var file in Directory.EnumerateFiles(_folder).Where(f => Addition().IsMatch(Path.GetFileName(f))))
         {

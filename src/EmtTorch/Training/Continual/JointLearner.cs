@@ -31,8 +31,6 @@ internal sealed class JointLearner : Learner
     )
         : base(configuration)
     {
-        if (configuration.Training.Consolidation is not null)
-            throw new TrainingException("training.consolidation is for one task at a time: leave it out");
         _learners = [.. tasks.Select(t => Create(t, device))];
         _network = new(_learners.Select(l => l.Network));
         using var quiet = no_grad();

@@ -78,7 +78,11 @@ internal sealed class ReplayConsolidation : IDisposable
             foreach (var memory in _network.Memories)
                 memory.Written = null;
             foreach (var candidates in _candidates)
+            {
+                // Some are left if the work threw.
+                candidates.ForEach(c => c.Dispose());
                 candidates.Clear();
+            }
         }
     }
 
