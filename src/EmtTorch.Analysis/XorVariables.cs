@@ -296,8 +296,8 @@ public sealed class XorVariables
         string Signs(IEnumerable<LinearReading> readings) =>
             Percent(readings.Select(r => r.SignRight).DefaultIfEmpty(double.NaN).Min());
         string Describe(string what, SuperpositionResult r) =>
-            $"{what} are {Percent(r.Superposition)} of its state ({Percent(Math.Max(0, r.SuperpositionNull))} with another "
-            + $"sequence's contents); after they are changed {Percent(r.AffectedAccuracy)} of the bits that change are "
+            $"{what} are {Percent(r.Superposition)} of its state "
+            + $"({Percent(Math.Max(0, r.SuperpositionNull))} with another sequence's contents); after they are changed {Percent(r.AffectedAccuracy)} of the bits that change are "
             + $"as predicted ({Percent(r.AffectedNull)} if the state is moved as far in random directions).";
         List<string> lines =
         [

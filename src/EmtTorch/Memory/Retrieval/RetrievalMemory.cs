@@ -24,8 +24,8 @@ namespace EmtTorch.Memory.Retrieval;
 /// </summary>
 /// <remarks>
 /// In the source's form keys have any length and are not rounded: rounding decides near-ties, and two stores may decide
-/// them differently. The chunk of a token depends on its position in the document only, so that it finds the same however the document is
-/// cut into segments.
+/// them differently. The chunk of a token depends on its position in the document only, so that it finds the same
+/// however the document is cut into segments.
 /// <para>Keys in the store, and the queries that search for them, are rounded to multiples of 2⁻¹¹. Their products are
 /// then multiples of 2⁻²², no partial sum reaches 2, and 24 bits hold each of them: every product is exact in float32,
 /// in any order of summation. All stores that search exactly therefore find the same, ties included.</para>
