@@ -297,8 +297,9 @@ public sealed class XorVariables
             Percent(readings.Select(r => r.SignRight).DefaultIfEmpty(double.NaN).Min());
         string Describe(string what, SuperpositionResult r) =>
             $"{what} are {Percent(r.Superposition)} of its state "
-            + $"({Percent(Math.Max(0, r.SuperpositionNull))} with another sequence's contents); after they are changed {Percent(r.AffectedAccuracy)} of the bits that change are "
-            + $"as predicted ({Percent(r.AffectedNull)} if the state is moved as far in random directions).";
+            + $"({Percent(Math.Max(0, r.SuperpositionNull))} with another sequence's contents); after they are changed "
+            + $"{Percent(r.AffectedAccuracy)} of the bits that change are as predicted "
+            + $"({Percent(r.AffectedNull)} if the state is moved as far in random directions).";
         List<string> lines =
         [
             $"It continues the task with {Percent(Accuracy, "P2")} of output bits right; read off linearly, its {s} "
