@@ -83,15 +83,16 @@ public sealed class ContinualRunTests : InTemporaryFolder
 
     [TestCase(
         "0.9 0.8 0.7",
-        "The best strength, 1, is the edge of its grid: the smallest that was tried, with an "
-            + "average accuracy of 0.900 after 0.800 at 10. A smaller one may be better."
+        "The best strength, 1, is the edge of its grid: the smallest that was tried. Its "
+            + "average accuracy is 0.900; at 10 it is 0.800. A smaller one may be better."
     )]
     [TestCase(
         "0.7 0.8 0.8125",
-        "The best strength, 100, is the edge of its grid: the largest that was tried, with an "
-            + "average accuracy of 0.813 after 0.800 at 10. A larger one may be better."
+        "The best strength, 100, is the edge of its grid: the largest that was tried. Its "
+            + "average accuracy is 0.813; at 10 it is 0.800. A larger one may be better."
     )]
     [TestCase("0.7 0.9 0.8", null)]
+    [TestCase("0.7 0.7 0.7", null)]
     public void ABestStrengthAtTheEdgeOfItsGridIsNamed(string accuracies, string? sentence)
     {
         var sequence = Load(ContinualSamples.Rnn.Replace("\"strengths\": [5]", "\"strengths\": [10, 1, 100]"), "rnn");
