@@ -48,8 +48,8 @@ public sealed class TransformerCommandsTests
             Assert.That(
                 one.Output,
                 Does.StartWith("fast_weights/seed-1, task segment_recall, d = 8, step-0000000")
-                    .And.Contain("of what is asked at horizon 3")
-                    .And.Contain("effective rank")
+                    .And.Contain("It does not do the task: ")
+                    .And.Contain("So nothing is said of what it stores.")
             );
             var json = JsonNode.Parse(
                 File.ReadAllText(Path.Combine(folder, "runs", "fast_weights", "seed-1", "analysis.json"))
