@@ -217,15 +217,15 @@ internal sealed record SweepTablePart(string Title, IReadOnlyList<Column<SweepCe
                     c => c.Find("cycles_learned")?.Mean
                 ),
                 MeanOf("Φ error", "phi_error", "F4"),
-                MeanOf("interventions", "intervention_accuracy", "F4"),
+                MeanOf("changed bits", "changed_bits_accuracy", "F4"),
                 Reached(RunFigures.Learned),
                 Reached(1),
                 Lost,
             ],
             "Of each seed's run: how many of the circuit's cycles it has; how far W_hh in the basis of variables is "
-                + "from the circuit's Φ; the share of output bits as predicted after interventions; the median step of "
-                + "the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a test and not at "
-                + $"the last. {Bracketed}"
+                + "from the circuit's Φ; of the output bits that interventions change, the share as predicted; the "
+                + "median step of the first test with an accuracy of 0.99 and of 1; and how many seeds had 0.99 at a "
+                + $"test and not at the last. {Bracketed}"
         );
 
     /// <summary>The axes over which a seed's best run counts; null if there are none.</summary>

@@ -177,7 +177,7 @@ public static class SweepTableText
                 new("cycles_learned", c.Find("cycles_learned")?.Mean),
                 new("cycles_theory", c.Find("cycles_theory")?.Mean),
                 new("phi_error", Of(c.Find("phi_error"))),
-                new("intervention_accuracy", Of(c.Find("intervention_accuracy")))
+                new("changed_bits_accuracy", Of(c.Find("changed_bits_accuracy")))
             ),
             .. If(!table.HasSpectra, new Entry("test_loss", Of(c.Losses))),
             .. OfTokens.SelectMany(f => Found(f.Name, f.Key)),
@@ -246,7 +246,7 @@ public static class SweepTableText
             ),
             Analysis("parameter_norm"),
             new("test_loss_best", run?.Loss),
-            .. Spectra(Analysis("intervention_accuracy")),
+            .. Spectra(Analysis("changed_bits_accuracy")),
             new("step_to_0.99", run?.StepTo(RunFigures.Learned)),
             new("step_to_1", run?.StepTo(1)),
             new("lost", run?.Lost),

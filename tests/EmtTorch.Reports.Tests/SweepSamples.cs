@@ -85,7 +85,7 @@ internal static class SweepSamples
                 ["cycles_learned"] = errors[best] is null ? 7 : 8,
                 ["gain"] = errors[best] is null ? null : 1.1,
                 ["parameter_norm"] = 9,
-                ["intervention_accuracy"] = errors[best] is null ? null : 0.98,
+                ["changed_bits_accuracy"] = errors[best] is null ? null : 0.98,
             }.ToJsonString()
         );
         return run;

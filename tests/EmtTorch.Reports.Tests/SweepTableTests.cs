@@ -222,7 +222,7 @@ public sealed class SweepTableTests : InTemporaryFolder
                 Is.EqualTo((200.0, 2, 300.0, 1, 1))
             );
             Assert.That(
-                (t1.Find("phi_error")!.Mean, t1.Find("intervention_accuracy")!.Mean, t1.ConvergedCount),
+                (t1.Find("phi_error")!.Mean, t1.Find("changed_bits_accuracy")!.Mean, t1.ConvergedCount),
                 Is.EqualTo((0.02, 0.98, 2))
             );
 
