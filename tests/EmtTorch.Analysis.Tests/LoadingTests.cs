@@ -17,7 +17,7 @@ public class LoadingTests
         weights = weights with { WeightIh = weights.WeightIh * 1e-4, Readout = weights.Readout / 1e-4 };
         using var memories = VariableMemories.Find(weights, task);
         using var network = weights.ToNetwork();
-        var loading = VariableLoading.Measure(network, task, memories, batchSize: 256);
+        var loading = VariableLoading.Measure(network, task, memories, batchSize: 512);
 
         Assert.That(loading.Steps, Has.Count.EqualTo(8));
         Assert.That(loading.Steps[0].FeedbackWeight, Is.NaN, "nothing is stored at the first step");
@@ -32,6 +32,9 @@ public class LoadingTests
         // At the second step component 8 alone feeds back, u_8(1): 2 or 0, for good.
         Assert.That(loading.Steps[1].Agree, Is.EqualTo(2).Within(1e-3));
         Assert.That(loading.Steps[1].Disagree, Is.EqualTo(0).Within(1e-3));
+        // The inputs of other sequences explain nothing of it.
+        Assert.That(loading.Null.InputWeight, Is.EqualTo(0).Within(0.1));
+        Assert.That(loading.Null.SignRight, Is.EqualTo(0.5).Within(0.05));
     }
 
     [Test]

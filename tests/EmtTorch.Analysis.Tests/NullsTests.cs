@@ -138,22 +138,6 @@ public sealed class NullsTests
     }
 
     [Test]
-    public void AnotherSequencesInputsExplainNothingOfALoadedVariable()
-    {
-        using var scope = NewDisposeScope();
-        var task = LinearBinding.Named("t2");
-        using var circuit = new Circuit(task, BindingTasks.RandomBasis(128, 64, seed: 1));
-        var weights = circuit.ToWeights();
-        weights = weights with { WeightIh = weights.WeightIh * 1e-4, Readout = weights.Readout / 1e-4 };
-        using var memories = VariableMemories.Find(weights, task);
-        using var network = weights.ToNetwork();
-        var loading = VariableLoading.Measure(network, task, memories, batchSize: 512);
-        Assert.That(loading.Steps[^1].InputWeight, Is.EqualTo(1).Within(1e-3));
-        Assert.That(loading.Null.InputWeight, Is.EqualTo(0).Within(0.1));
-        Assert.That(loading.Null.SignRight, Is.EqualTo(0.5).Within(0.05));
-    }
-
-    [Test]
     public void KindsDealtOutAtRandomDifferLittle()
     {
         var random = new Random(3);

@@ -7,9 +7,12 @@ namespace EmtTorch.Tests;
 internal static class FiniteDifferences
 {
     /// <summary>Checks every number of every parameter's gradient.</summary>
-    public static void Check(nn.Module network, Func<double> loss)
+    /// <param name="network">The network, after the backward.</param>
+    /// <param name="loss">Computes the loss again.</param>
+    /// <param name="chosen">Which parameters are checked, by name. Null: all.</param>
+    public static void Check(nn.Module network, Func<double> loss, Func<string, bool>? chosen = null)
     {
-        foreach (var (name, parameter) in network.named_parameters())
+        foreach (var (name, parameter) in network.named_parameters().Where(p => chosen?.Invoke(p.name) ?? true))
         {
             var gradient = parameter.grad!.flatten();
             var values = parameter.detach().view(-1);

@@ -162,12 +162,12 @@ public sealed class SourceFormsTests
     )]
     [TestCase(
         """ "read": "source", "attention": false """,
-        "model.read: found source, which takes attention's queries, and 1 heads beside no attention"
+        "model.read: found source, which takes attention's queries, beside no attention"
     )]
     [TestCase(
         """ "memories": { "fast_weights": { "read": "source" } } """,
-        "model.memories.fast_weights.read: found source, which takes attention's queries, and 1 heads beside "
-            + "attention's 2"
+        "model.memories.fast_weights.read: found source, which takes attention's queries; allowed: as many heads of "
+            + "the memory as of attention (found 1 and 2)"
     )]
     [TestCase(""" "unit_keys": false, "write": "delta" """, "model.unit_keys: found false beside write delta")]
     [TestCase(""" "gate_input": "plain", "gate": false """, "model.gate_input: found plain beside gate false")]

@@ -122,9 +122,10 @@ public sealed record FastWeightSettings : MemorySettings
         {
             yield return new(
                 "read",
-                $"found source, which takes attention's queries, and {Heads} heads beside "
-                    + (block.AttentionHeads == 0 ? "no attention" : $"attention's {block.AttentionHeads}")
-                    + "; allowed: as many heads as attention has"
+                block.AttentionHeads == 0
+                    ? "found source, which takes attention's queries, beside no attention; allowed: linear, softmax"
+                    : "found source, which takes attention's queries; allowed: as many heads of the memory as of "
+                        + $"attention (found {Heads} and {block.AttentionHeads})"
             );
         }
         if (!UnitKeys && Write != "hebbian")
