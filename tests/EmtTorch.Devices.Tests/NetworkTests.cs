@@ -1,4 +1,5 @@
 using EmtTorch.Kernels;
+using EmtTorch.Memory;
 using EmtTorch.Models;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -69,6 +70,79 @@ public sealed class NetworkTests
             Small with
             {
                 Retrieval = new() { Chunk = 8, TopK = 64 },
+            },
+            // The source's equations: docs/source-forms.md.
+            Small with
+            {
+                Residual = "seed",
+                Positions = "none",
+                AttentionOutput = false,
+                Read = "source",
+                UnitKeys = false,
+                DriftRate = "shared",
+            },
+            Small with
+            {
+                DriftJoin = "concatenate",
+                GateInput = "plain",
+                Write = "full_hypernetwork",
+                Decay = true,
+            },
+            Small with
+            {
+                DriftCell = "elman",
+                Read = "source",
+                Window = 3,
+            },
+            Small with
+            {
+                DriftCell = "gru",
+                Attention = false,
+            },
+            Small with
+            {
+                Retrieval = new()
+                {
+                    Chunk = 1,
+                    TopK = 64,
+                    Form = "source",
+                    Fuse = "concatenate",
+                },
+            },
+            Small with
+            {
+                Retrieval = new()
+                {
+                    Chunk = 8,
+                    TopK = 64,
+                    Attention = "joint",
+                },
+            },
+            Small with
+            {
+                Memory = "none",
+                Memories =
+                [
+                    new GraphSettings
+                    {
+                        Nodes = 4,
+                        Interval = 6,
+                        Form = "source",
+                    },
+                ],
+            },
+            Small with
+            {
+                Memories =
+                [
+                    new GraphSettings
+                    {
+                        Nodes = 4,
+                        Interval = 6,
+                        Relations = 2,
+                        FeedForward = true,
+                    },
+                ],
             },
         ];
 
