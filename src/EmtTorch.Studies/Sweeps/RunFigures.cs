@@ -141,15 +141,11 @@ public sealed record RunFigures
         {
             return new(RunAnalysis.OfRun(folder.Path, warn, making));
         }
-        catch (Exception e) when (e.IsOfRun())
+        catch (Exception e)
         {
-            warn($"{name} cannot be analysed: {e.Message}");
+            warn($"{name} cannot be analysed: {e.Explain()}");
+            return new();
         }
-        catch (ConfigurationException e)
-        {
-            warn($"{name} cannot be analysed: {string.Join("; ", e.Problems)}");
-        }
-        return new();
     }
 
     private static double? Finite(double? value) => value is { } v && double.IsFinite(v) ? v : null;

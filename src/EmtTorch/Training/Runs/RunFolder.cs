@@ -150,15 +150,22 @@ public sealed class RunFolder
         var parent = System.IO.Path.GetDirectoryName(full)!;
         Directory.CreateDirectory(parent);
         var file = System.IO.Path.Combine(parent, $".{System.IO.Path.GetFileName(full)}.lock");
+        if (Directory.Exists(file))
+            throw new IOException($"{file} is a folder: remove it, the lock is a file of that name");
         try
         {
             return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
         }
-        catch (IOException) when (File.Exists(file))
+        catch (IOException e) when (e.HResult is LockedOnLinux or LockedOnMac or LockedOnWindows)
         {
             return null;
         }
     }
+
+    // What an IOException has of the system's error for a file that another process has locked.
+    private const int LockedOnLinux = 11,
+        LockedOnMac = 35,
+        LockedOnWindows = unchecked((int)0x80070020);
 
     private string In(string name) => System.IO.Path.Combine(Path, name);
 
@@ -192,12 +199,18 @@ public sealed class RunFolder
 
     private const int LongestName = 255; // bytes, on all usual file systems
 
-    /// <summary>Moves the folder to NAME/earlier/seed-N-TIME.</summary>
-    /// <returns>The new path.</returns>
-    internal string SetAside()
+    /// <summary>Moves a run that is begun anew out of the way, to NAME/earlier/seed-N-TIME.</summary>
+    /// <returns>The new path, or null if the folder has nothing of a run.</returns>
+    /// <exception cref="IOException">The folder cannot be moved.</exception>
+    internal string? SetAside()
     {
+        // A run whose config.json is lost still has figures and weights.
+        if (!new[] { ConfigFile, MetricsFile, ResultFile, Checkpoints }.Any(System.IO.Path.Exists))
+            return null;
         var full = System.IO.Path.GetFullPath(Path);
         var earlier = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(full)!, "earlier");
+        if (File.Exists(earlier))
+            throw new IOException($"{earlier} is a file: the run in {Path} would be kept in a folder of that name");
         Directory.CreateDirectory(earlier);
         var stem = System.IO.Path.Combine(
             earlier,
