@@ -29,8 +29,8 @@ internal sealed class Interruption : IDisposable
 
     private void Interrupt(PosixSignalContext context)
     {
-        // A second SIGTERM is ignored: Slurm and others send it to a script and to its children, and the script passes
-        // it on as well. Whoever wants a program to end at once sends SIGKILL.
+        // A second SIGTERM or SIGHUP is ignored: Slurm and others send it to a script and to its children, and the
+        // script passes it on as well. Whoever wants a program to end at once sends SIGKILL.
         if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT)
             return;
         context.Cancel = true;

@@ -117,7 +117,10 @@ public sealed class EnsembleRun
         return json;
     }
 
-    /// <summary>Trains all members to their ends, or until it is told to stop.</summary>
+    /// <summary>
+    /// Trains all members to their ends, or until it is told to stop. Runs that are in their folders already are treated
+    /// as <see cref="TrainingRun.Train"/> does.
+    /// </summary>
     /// <param name="resume">Whether members go on from their newest good checkpoints, if there are any.</param>
     /// <param name="stop">Makes each member that is not done write a checkpoint and end.</param>
     /// <returns>The members' outcomes, in the order of the members.</returns>
