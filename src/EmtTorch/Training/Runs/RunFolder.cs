@@ -233,7 +233,7 @@ public sealed class RunFolder
     }
 
     /// <param name="history">What was changed on resumption, as JSON; null: nothing.</param>
-    internal void WriteConfiguration(RunConfiguration configuration, string? history)
+    internal void WriteConfiguration(RunConfiguration configuration, string? history = null)
     {
         var json = JsonNode.Parse(configuration.ToJson())!;
         if (history is not null)
@@ -298,7 +298,7 @@ public sealed class RunFolder
     /// <summary>Opens metrics.jsonl for writing; later steps and damaged lines are removed from it.</summary>
     /// <param name="upToStep">The last step that is kept.</param>
     /// <param name="warn">Takes a message if lines are lost that training does not write anew.</param>
-    internal MetricsWriter OpenMetrics(long upToStep, Action<string> warn)
+    internal MetricsWriter OpenMetrics(long upToStep, Action<string>? warn = null)
     {
         if (File.Exists(MetricsFile))
         {
@@ -311,7 +311,7 @@ public sealed class RunFolder
             {
                 var numbers = string.Join(", ", damaged.Take(3).Select(i => i + 1)) + (damaged.Length > 3 ? " …" : "");
                 var which = damaged.Length == 1 ? $"line {numbers} is" : $"{damaged.Length} lines ({numbers}) are";
-                warn($"{MetricsFile}: {which} damaged and left out.");
+                warn?.Invoke($"{MetricsFile}: {which} damaged and left out.");
             }
             if (text != all)
                 AtomicFile.WriteText(MetricsFile, text);
