@@ -1,6 +1,11 @@
 using System.CommandLine.Parsing;
 using EmtTorch.Trainer;
 
+if (!Directory.Exists("."))
+{
+    Console.Error.WriteLine("The current folder is gone: change to one that is there.");
+    return Exit.Wrong;
+}
 var root = CommandLine.Create();
 
 // The usage of a subcommand does not list the root's argument.

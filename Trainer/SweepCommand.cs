@@ -135,6 +135,12 @@ internal static class SweepCommand
                 problems.Add("device", problem);
         }
 
+        foreach (var run in problems.Count > 0 ? [] : sweep.Runs.Select(r => r.Configuration).DistinctBy(r => r.Name))
+        {
+            int atOnce = Math.Min(sweep.Runs.Count, settings.Jobs ?? RunQueue.DefaultJobs(run));
+            if (RunMemory.FindProblem(run, atOnce) is { } tooLarge && !problems.Contains(tooLarge))
+                problems.Add(tooLarge);
+        }
         if (new RunFolder(sweep.Out).WhyNotWritable() is { } reason)
             problems.Add("--out", $"the folder of all runs, {sweep.Out}, can't be written: {reason}");
         foreach (var run in sweep.Runs)
@@ -268,10 +274,11 @@ internal static class SweepCommand
         if (e.Outcome.End == RunEnd.Failed)
             return $"failed: {e.Outcome.Failure}";
         var result = RunQueue.Finished(e.Item.Folder, e.Item.Configuration, warn: null);
-        var spectral = (double?)e.Analysis?["spectral_error"] is { } error
+        double? Number(string key) => e.Analysis?[key] is JsonValue v && v.TryGetValue(out double n) ? n : null;
+        var spectral = Number("spectral_error") is { } error
             ? $", spectral error {error.ToString("0.0000", CultureInfo.InvariantCulture)}"
             : "";
-        var bits = (double?)e.Analysis?["bits_per_character"] is { } perCharacter
+        var bits = Number("bits_per_character") is { } perCharacter
             ? $", {perCharacter.ToString("0.0000", CultureInfo.InvariantCulture)} bits per character"
             : "";
         return string.Create(

@@ -38,7 +38,7 @@ internal static class Resumption
         try
         {
             // Read again, so that a setting that is newer than the run has its default.
-            before = ConfigurationFile.Parse(File.ReadAllText(folder.ConfigFile));
+            before = ConfigurationFile.Parse(InputFile.ReadText(folder.ConfigFile));
         }
         catch (ConfigurationException)
         {
