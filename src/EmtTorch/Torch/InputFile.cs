@@ -38,5 +38,5 @@ internal static class InputFile
         return reader.ReadToEnd();
     }
 
-    private const long LongestText = 1 << 28;
+    private const long LongestText = 1 << 30;
 }
