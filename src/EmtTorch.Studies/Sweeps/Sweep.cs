@@ -135,12 +135,10 @@ public sealed partial class Sweep
 
     private void AddRuns(string basis, IReadOnlyList<string> overrides, List<ConfigurationProblem> problems)
     {
-        var many = ExperimentFile.FindTooMany(Axes.Select(a => a.Values.Count));
-        if (
-            many is null
-            && Axes.Aggregate((long)Seeds.Count, (n, axis) => n * axis.Values.Count) is > MostRuns and var all
-        )
-            many = $"make {all} runs with {Seeds.Count} seeds; allowed: at most {MostRuns}";
+        double all = Axes.Aggregate((double)Seeds.Count, (n, axis) => n * axis.Values.Count);
+        var many =
+            ExperimentFile.FindTooMany(Axes.Select(a => a.Values.Count))
+            ?? (all > MostRuns ? $"make {all:0} runs with {Seeds.Count} seeds; allowed: at most {MostRuns}" : null);
         if (many is not null)
         {
             problems.Add("axes", many);

@@ -31,12 +31,17 @@ public sealed class TouchedFilesTests : InTemporaryFolder
         var path = Write(text);
         Assert.That(
             () => JsonText.Read<JsonObject>(path, "a thing"),
-            Throws.InstanceOf<InvalidDataException>().With.Message.Contains($"{path} is not a thing: ").And.Message.Contains(gist)
+            Throws
+                .InstanceOf<InvalidDataException>()
+                .With.Message.Contains($"{path} is not a thing: ")
+                .And.Message.Contains(gist)
         );
     }
 
     [Test]
-    public void ADamagedResultIsNamedAsOne([Values("{}", "{\"name\": null}", "5", "{\"name\": \"a\", \"name\": \"a\"}")] string text)
+    public void ADamagedResultIsNamedAsOne(
+        [Values("{}", "{\"name\": null}", "5", "{\"name\": \"a\", \"name\": \"a\"}")] string text
+    )
     {
         var path = Write(text, "result.json");
         Assert.That(
@@ -78,27 +83,25 @@ public sealed class TouchedFilesTests : InTemporaryFolder
 
     [Test]
     public void AFolderIsNoFile() =>
-        Assert.That(() => InputFile.ReadText(Folder), Throws.InstanceOf<IOException>().With.Message.Contains("is a folder"));
+        Assert.That(
+            () => InputFile.ReadText(Folder),
+            Throws.InstanceOf<IOException>().With.Message.Contains("is a folder")
+        );
 
     // Each took from ten seconds to minutes.
     [TestCase("matrix"), TestCase("horizons"), TestCase("keys"), TestCase("key"), TestCase("folder")]
     public void LargeFilesAreReadInAShortTime(string kind)
     {
         static string Numbers(int count) => string.Join(',', Enumerable.Range(1, count));
+        string Object(string key, string value) => $"{{ \"{key}\": {value} }}";
+        var rows = string.Join(',', Enumerable.Repeat($"[{Numbers(128)}]", 1024));
         var text = kind switch
         {
-            "matrix" => $$"""
-                {"task": {"d": 128, "s": 8,
-                  "matrix": [{{string.Join(',', Enumerable.Repeat($"[{Numbers(128)}]", 1024))}}]}}
-                """,
-            "horizons" => $$$"""
-                {"task": {"name": "t1"}, "training": {"curriculum": {"horizons": [{{{Numbers(1_000_000)}}}]}}}
-                """,
-            "keys" => $$"""
-                {"task": {"name": "t1"}, {{string.Join(',', Enumerable.Range(0, 100_000).Select(i => $"\"k{i}\": 1"))}}}
-                """,
-            "key" => $$"""{"task": {"name": "t1"}, "{{new string('k', 1_000_000)}}": 1}""",
-            _ => $$"""{"task": {"name": "t1"}, "out": "{{new string(' ', 100_000)}}"}""",
+            "matrix" => Object("task", $"{{ \"d\": 128, \"s\": 8, \"matrix\": [{rows}] }}"),
+            "horizons" => Object("training", Object("curriculum", Object("horizons", $"[{Numbers(1_000_000)}]"))),
+            "keys" => $"{{ {string.Join(',', Enumerable.Range(0, 100_000).Select(i => $"\"k{i}\": 1"))} }}",
+            "key" => Object(new string('k', 1_000_000), "1"),
+            _ => Object("out", $"\"{new string(' ', 100_000)}\""),
         };
         var path = Write(text);
         var clock = Stopwatch.StartNew();
