@@ -121,7 +121,7 @@ internal static class ContinualCommand
             problems.AddRange(ContinualRun.Check(sequence));
         if (problems.Count == 0)
         {
-            int atOnce = settings.Jobs ?? RunQueue.DefaultJobs(first);
+            int atOnce = Math.Min(sequence.Seeds.Count, settings.Jobs ?? RunQueue.DefaultJobs(first));
             var tooLarge = sequence.Tasks.Select(t => RunMemory.FindProblem(t.Configuration, atOnce));
             problems.AddRange(tooLarge.OfType<ConfigurationProblem>().Distinct());
         }

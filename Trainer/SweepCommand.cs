@@ -135,12 +135,6 @@ internal static class SweepCommand
                 problems.Add("device", problem);
         }
 
-        foreach (var run in problems.Count > 0 ? [] : sweep.Runs.Select(r => r.Configuration).DistinctBy(r => r.Name))
-        {
-            int atOnce = Math.Min(sweep.Runs.Count, settings.Jobs ?? RunQueue.DefaultJobs(run));
-            if (RunMemory.FindProblem(run, atOnce) is { } tooLarge && !problems.Contains(tooLarge))
-                problems.Add(tooLarge);
-        }
         if (new RunFolder(sweep.Out).WhyNotWritable() is { } reason)
             problems.Add("--out", $"the folder of all runs, {sweep.Out}, can't be written: {reason}");
         foreach (var run in sweep.Runs)
@@ -152,14 +146,15 @@ internal static class SweepCommand
 
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
-        return (
-            sweep,
-            [
-                .. sweep
-                    .Runs.Where((_, i) => i % shard.Count == shard.Index - 1)
-                    .Select(r => SweepItem.Read(r, message => Console.Error.WriteLine($"Warning: {message}"))),
-            ]
-        );
+        List<SweepItem> items =
+        [
+            .. sweep
+                .Runs.Where((_, i) => i % shard.Count == shard.Index - 1)
+                .Select(r => SweepItem.Read(r, message => Console.Error.WriteLine($"Warning: {message}"))),
+        ];
+        var missing = items.Where(i => i.Result is null).Select(i => i.Configuration);
+        problems.AddRange(RunMemory.FindProblems(missing, run => settings.Jobs ?? RunQueue.DefaultJobs(run)));
+        return problems.Count == 0 ? (sweep, items) : throw new ConfigurationException(problems);
     }
 
     /// <summary>Prints the runs, and how long they would take on this machine.</summary>

@@ -128,13 +128,8 @@ internal static class TrainCommand
             if (problem is not null)
                 problems.Add("device", problem);
         }
-        // Those of one name differ in the seed alone.
-        foreach (var run in problems.Count > 0 ? [] : runs.DistinctBy(r => r.Name))
-        {
-            int atOnce = Math.Min(runs.Count, arguments.Jobs ?? RunQueue.DefaultJobs(run));
-            if (RunMemory.FindProblem(run, atOnce) is { } tooLarge)
-                problems.Add(tooLarge);
-        }
+        if (problems.Count == 0)
+            problems.AddRange(RunMemory.FindProblems(runs, run => arguments.Jobs ?? RunQueue.DefaultJobs(run)));
         CheckFolders(runs, arguments.Resume, problems);
         return problems.Count == 0 ? runs : throw new ConfigurationException(problems);
     }

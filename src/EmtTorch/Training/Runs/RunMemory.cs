@@ -51,6 +51,18 @@ internal static class RunMemory
             : null;
     }
 
+    /// <summary>Why some runs cannot be trained here. Those of one name differ in the seed alone.</summary>
+    /// <param name="runs">The runs.</param>
+    /// <param name="jobs">How many train at the same time, given one of them.</param>
+    public static IEnumerable<ConfigurationProblem> FindProblems(
+        IEnumerable<RunConfiguration> runs,
+        Func<RunConfiguration, int> jobs
+    ) =>
+        runs.GroupBy(r => r.Name)
+            .Select(seeds => FindProblem(seeds.First(), Math.Min(seeds.Count(), jobs(seeds.First()))))
+            .OfType<ConfigurationProblem>()
+            .Distinct();
+
     /// <summary>Why a text cannot be generated here; null if it may fit.</summary>
     /// <param name="model">The network.</param>
     /// <param name="tokens">The length of the text, from its beginning.</param>
@@ -65,19 +77,19 @@ internal static class RunMemory
     /// <summary>The bytes of this machine's memory, or fewer if the process is in a group with a limit.</summary>
     public static long MachineBytes()
     {
-        long least = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        if (!OperatingSystem.IsLinux())
-            return least;
+        static IEnumerable<string> Lines(string file) => File.Exists(file) ? File.ReadLines(file) : [];
         // .NET's own number is three quarters of a group's limit.
-        var total = File.ReadLines("/proc/meminfo")
-            .First(line => line.StartsWith("MemTotal:", StringComparison.Ordinal));
-        least = 1024 * long.Parse(total.Split(' ')[^2], CultureInfo.InvariantCulture);
-        foreach (var group in File.Exists("/proc/self/cgroup") ? File.ReadLines("/proc/self/cgroup") : [])
+        var total = Lines("/proc/meminfo").FirstOrDefault(l => l.StartsWith("MemTotal:", StringComparison.Ordinal));
+        long least = total is null
+            ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes
+            : 1024 * long.Parse(total.Split(' ')[^2], CultureInfo.InvariantCulture);
+        foreach (var group in Lines("/proc/self/cgroup"))
         {
-            var (kinds, name) = (group.Split(':')[1].Split(','), group.Split(':', 3)[2]);
-            if (kinds is [""])
+            if (group.Split(':', 3) is not [_, var kinds, var name])
+                continue;
+            if (kinds.Length == 0)
                 least = Math.Min(least, GroupBytes("/sys/fs/cgroup", name, "memory.max"));
-            else if (kinds.Contains("memory"))
+            else if (kinds.Split(',').Contains("memory"))
                 least = Math.Min(least, GroupBytes("/sys/fs/cgroup/memory", name, "memory.limit_in_bytes"));
         }
         return least;
