@@ -5,6 +5,7 @@ using EmtTorch.Analysis;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Tasks;
+using EmtTorch.Training;
 using static EmtTorch.Trainer.Options;
 using static TorchSharp.torch;
 
@@ -70,6 +71,8 @@ internal static class GenerateCommand
             );
         }
 
+        if (RunMemory.FindProblem(network.Configuration.Model, (long)prompt.Length + tokens) is { } tooMuch)
+            problems.Add("--tokens", tooMuch);
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
 

@@ -2,6 +2,11 @@ using System.CommandLine.Parsing;
 using EmtTorch.Trainer;
 
 StandardStreams.Open();
+if (!Directory.Exists("."))
+{
+    Console.Error.WriteLine("The current folder is gone: change to one that is there.");
+    return Exit.Wrong;
+}
 var root = CommandLine.Create();
 
 // The usage of a subcommand does not list the root's argument.

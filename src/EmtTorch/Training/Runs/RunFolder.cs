@@ -112,6 +112,8 @@ public sealed class RunFolder
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
     };
 
     private static readonly JsonSerializerOptions Indented = new(Json) { WriteIndented = true };
@@ -246,19 +248,8 @@ public sealed class RunFolder
 
     /// <summary>Reads result.json; null if there is none.</summary>
     /// <exception cref="InvalidDataException">The file is not a result.</exception>
-    public RunResult? ReadResult()
-    {
-        if (!File.Exists(ResultFile))
-            return null;
-        try
-        {
-            return JsonSerializer.Deserialize<RunResult>(File.ReadAllText(ResultFile), Json);
-        }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException($"{ResultFile} is not a result: {e.Message}", e);
-        }
-    }
+    public RunResult? ReadResult() =>
+        File.Exists(ResultFile) ? JsonText.Read<RunResult>(ResultFile, "a result", Json) : null;
 
     /// <summary>
     /// Reads the result if the run has done so many steps or stopped early by its own rule; null otherwise.
@@ -276,9 +267,7 @@ public sealed class RunFolder
             return [];
         var metrics = new List<Metrics>();
         // The run may still be writing the file.
-        using var reader = new StreamReader(
-            new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)
-        );
+        using var reader = new StreamReader(InputFile.Open(MetricsFile));
         for (int number = 1; reader.ReadLine() is { } line; number++)
         {
             try
@@ -302,7 +291,7 @@ public sealed class RunFolder
     {
         if (File.Exists(MetricsFile))
         {
-            var all = File.ReadAllText(MetricsFile);
+            var all = InputFile.ReadText(MetricsFile);
             var lines = all.Split('\n').Select(line => (Text: line, Step: ReadStep(line))).ToArray();
             var text = string.Concat(lines.Where(l => l.Step <= upToStep).Select(l => l.Text + "\n"));
             // A kill leaves at most the last line incomplete.

@@ -103,6 +103,7 @@ public sealed class TrainingRun
     {
         var training = _configuration.Training;
         var device = TorchRuntime.ResolveDevice(_configuration.Device, out var problem);
+        problem ??= RunMemory.FindProblem(_configuration)?.ToString();
         if (problem is not null)
             throw new TrainingException(problem);
 
