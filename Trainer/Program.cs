@@ -1,6 +1,7 @@
 using System.CommandLine.Parsing;
 using EmtTorch.Trainer;
 
+PlainWriter.Install();
 var root = CommandLine.Create();
 
 // The usage of a subcommand does not list the root's argument.
