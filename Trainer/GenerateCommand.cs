@@ -81,8 +81,16 @@ internal static class GenerateCommand
             temperature,
             generator
         );
-        using var output = Console.OpenStandardOutput(); // bytes: a character may be cut in two
-        output.Write([.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n']);
+        byte[] text = [.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n'];
+        if (Console.IsOutputRedirected)
+        {
+            using var output = Console.OpenStandardOutput(); // bytes: a character may be cut in two
+            output.Write(text);
+        }
+        else
+        {
+            Console.Write(Encoding.UTF8.GetString(text));
+        }
         return Exit.Done;
     }
 }
