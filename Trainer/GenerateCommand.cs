@@ -84,8 +84,11 @@ internal static class GenerateCommand
             temperature,
             generator
         );
-        // Bytes, since a character may be cut in two.
-        StandardStreams.Output.Write([.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n']);
+        byte[] text = [.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n'];
+        if (Console.IsOutputRedirected)
+            StandardStreams.Output.Write(text); // bytes: a character may be cut in two
+        else
+            Console.Write(Encoding.UTF8.GetString(text));
         return StandardStreams.OutputFailed ? Exit.Failed : Exit.Done;
     }
 }

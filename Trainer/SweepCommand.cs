@@ -249,7 +249,7 @@ internal static class SweepCommand
         screen.Say($"{string.Join("; ", parts)}. This took {Screen.Duration(time)}.");
         foreach (var (item, outcome) in trained.Where(t => t.Outcome.End == RunEnd.Failed))
             screen.Say($"failed: {item.Label}: {outcome.Failure} ({item.Folder.FailuresFile})", warning: true);
-        screen.Say($"The table: dotnet run -c Release --project Trainer -- table {sweep.Out}");
+        screen.Say($"The table: dotnet run -c Release --project Trainer -- table {ShellWord.Quote(sweep.Out)}");
         return Ended(RunEnd.Interrupted) > 0 ? Exit.Interrupted
             : Ended(RunEnd.Failed) > 0 ? Exit.Failed
             : Exit.Done;

@@ -53,7 +53,10 @@ internal static class TrainCommand
         var done = runs.Where((_, i) => ends[i] == RunEnd.Done).Select(r => RunFolder.Of(r).Path).ToList();
         if (done.Count > 0)
         {
-            var folders = done.Count == 1 ? done : done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*"));
+            var folders =
+                done.Count == 1
+                    ? done.Select(ShellWord.Quote)
+                    : done.Select(f => $"{ShellWord.Quote(Path.GetDirectoryName(f)!)}/seed-*");
             Console.WriteLine(
                 "What was learned: dotnet run -c Release --project Trainer -- analyze "
                     + string.Join(' ', folders.Distinct())

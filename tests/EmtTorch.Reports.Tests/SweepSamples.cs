@@ -86,6 +86,7 @@ internal static class SweepSamples
                 ["gain"] = errors[best] is null ? null : 1.1,
                 ["parameter_norm"] = 9,
                 ["changed_bits_accuracy"] = errors[best] is null ? null : 0.98,
+                ["ranges"] = new JsonObject { ["spectral_error"] = new JsonArray(0, null) },
             }.ToJsonString()
         );
         return run;

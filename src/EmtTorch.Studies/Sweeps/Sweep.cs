@@ -30,7 +30,8 @@ public sealed record SweepAxis(string Key, IReadOnlyList<SweepValue> Values)
 
 /// <summary>
 /// A sweep: a base configuration and axes. Each combination of the axes' values is a run for each seed. A run is named
-/// after its values, so that another value on an axis renames no other run.
+/// after its values, so that another value on an axis renames no other run. Of a name of more than 100 characters the
+/// end is a hash of the whole.
 /// </summary>
 /// <example>
 /// This file gives OUT/t1-weight_decay_0-adam/seed-1 and so on:
@@ -147,11 +148,14 @@ public sealed partial class Sweep
         foreach (var values in Combinations(Axes))
         {
             var parts = Axes.Zip(values, NamePart).Where(p => p.Length > 0).ToList();
+            var name = RunConfiguration.Shorten(
+                parts.Count == 0 ? NotInNames().Replace(Name, "_") : string.Join('-', parts)
+            );
             string[] settings =
             [
                 .. overrides,
                 .. values.SelectMany(v => v.Overrides),
-                $"name={JsonValue.Create(parts.Count == 0 ? Name : string.Join('-', parts)).ToJsonString()}",
+                $"name={JsonValue.Create(name).ToJsonString()}",
                 $"out={JsonValue.Create(Out).ToJsonString()}",
             ];
             try
@@ -196,6 +200,6 @@ public sealed partial class Sweep
     [GeneratedRegex("[^A-Za-z0-9._-]")]
     private static partial Regex NotInNames();
 
-    [GeneratedRegex(@"^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$")]
+    [GeneratedRegex(@"^[-+]?[0-9.]+([eE][-+]?[0-9]+)?\z")]
     private static partial Regex Number();
 }

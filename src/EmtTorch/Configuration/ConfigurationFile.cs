@@ -36,7 +36,8 @@ public static partial class ConfigurationFile
         var problems = new List<ConfigurationProblem>();
         // The file's name, made into one that the rule for names allows.
         var name = NotInNames().Replace(Path.GetFileNameWithoutExtension(path), "_").TrimStart('.', '-');
-        return Read(ReadObject(path, problems), overrides, name.Length is > 0 and <= 100 ? name : "run", problems);
+        name = name.Length > 0 ? RunConfiguration.Shorten(name) : "run";
+        return Read(ReadObject(path, problems), overrides, name, problems);
     }
 
     /// <summary>Reads and checks a configuration from its text, for example out of a checkpoint's metadata.</summary>

@@ -1,18 +1,30 @@
+using System.Text.RegularExpressions;
+
 namespace EmtTorch.Settings;
 
 /// <summary>One thing that is wrong with a configuration.</summary>
 /// <param name="Path">The key, such as <c>training.curriculum.horizons[2]</c>, or the file.</param>
 /// <param name="Message">What was found and what is allowed.</param>
-public sealed record ConfigurationProblem(string Path, string Message)
+public sealed partial record ConfigurationProblem(string Path, string Message)
 {
-    /// <summary>The problem in a sentence. Of a very long one the middle is left out.</summary>
+    private const int Longest = 1000;
+
+    /// <summary>
+    /// The problem in a line, without the passwords of connection strings. Of a very long one the middle is left out.
+    /// </summary>
     public override string ToString()
     {
         var text = Path.Length == 0 ? Message : $"{Path}: {Message}";
+        text = Password().Replace(text, match => $"{match.Groups["kept"]}…");
         return text.Length <= Longest ? text : $"{text[..(Longest / 2)]} … {text[^(Longest / 2)..]}";
     }
 
-    private const int Longest = 1000;
+    /// <summary>A password in a connection string, as Npgsql reads it or as an address.</summary>
+    [GeneratedRegex(
+        """(?<kept>(password|psw|pwd)\s*=\s*)('[^']*'?|\\?"[^"]*"?|[^;"'\n]+)|(?<kept>:/{1,2}[^:/@\s]*:)[^@\s]+(?=@)""",
+        RegexOptions.IgnoreCase
+    )]
+    private static partial Regex Password();
 }
 
 /// <summary>A configuration that cannot be used. The message lists the problems, one on each line.</summary>

@@ -393,10 +393,12 @@ internal sealed class SettingRule
         var text = node.GetValue<string>();
         if (_choices.Length > 0)
             return _choices.Any(c => Text(c) == text);
-        // The match must be the whole text: $ alone would accept a line break at the end.
-        return _pattern is null
-            || Regex.Match(text, _pattern.Pattern) is { Success: true } match && match.Length == text.Length;
+        return _pattern is null || Fits(text, _pattern.Pattern);
     }
+
+    /// <summary>Whether a pattern fits the whole text: $ alone would accept a line break at the end.</summary>
+    internal static bool Fits(string text, string pattern) =>
+        Regex.Match(text, pattern) is { Success: true } match && match.Length == text.Length;
 
     private bool IsGoodInteger(JsonNode node)
     {

@@ -21,6 +21,22 @@ public sealed class SweepTests : InTemporaryFolder
         [.. Assert.Throws<ConfigurationException>(() => Load(json))!.Problems.Select(p => p.ToString())];
 
     [Test]
+    public void ALongNameEndsInAHash()
+    {
+        string[] names = [new('a', 70), new string('a', 69) + "b", "a"];
+        var values = names.Select((n, i) => $$"""{ "name": "{{n}}", "set": { "training.steps": {{i + 1}} } }""");
+        var other = $$"""{ "name": "{{new string('b', 60)}}", "set": {} }""";
+        var sweep = Load(
+            $$"""{ "base": {{Base}}, "axes": { "one": [{{string.Join(", ", values)}}], "two": [{{other}}] } }"""
+        );
+        var runs = sweep.Runs.Select(r => r.Configuration).ToList();
+        Assert.That(runs.Select(r => r.Name), Is.Unique);
+        Assert.That(runs.Select(r => r.Name.Length), Is.EqualTo(new[] { 100, 100, 62 }));
+        Assert.That(runs[0].Name, Does.Match($"^{names[0]}-b{{16}}-[0-9a-f]{{12}}$"));
+        Assert.That(runs.Select(r => r.Training.Steps), Is.EqualTo(new[] { 1, 2, 3 }), "the values are in config.json");
+    }
+
+    [Test]
     public void EveryCombinationIsARunForEachSeed()
     {
         var sweep = Load(

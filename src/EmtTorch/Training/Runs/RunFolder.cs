@@ -193,6 +193,8 @@ public sealed class RunFolder
             var probe = System.IO.Path.Combine(at, $".write-{Guid.NewGuid():N}{AtomicFile.Unfinished}");
             File.WriteAllBytes(probe, []);
             File.Delete(probe);
+            foreach (var file in new[] { LogFile, MetricsFile, FailuresFile })
+                NotALink(file);
             return null;
         }
         catch (Exception e)
@@ -203,6 +205,14 @@ public sealed class RunFolder
     }
 
     private const int LongestName = 255; // bytes, on all usual file systems
+
+    /// <summary>A file that grows: what is added must not go through a link to a file elsewhere.</summary>
+    /// <returns>The file.</returns>
+    /// <exception cref="IOException">It is a link.</exception>
+    internal static string NotALink(string file) =>
+        new FileInfo(file).LinkTarget is { } target
+            ? throw new IOException($"{file} is a link to {target}, which this program does not write to: remove it")
+            : file;
 
     /// <summary>Moves a run that is begun anew out of the way, to NAME/earlier/seed-N-TIME.</summary>
     /// <returns>The new path, or null if the folder has nothing of a run.</returns>
@@ -327,7 +337,13 @@ internal sealed class MetricsWriter : IDisposable
     private readonly FileStream _file;
 
     public MetricsWriter(string path) =>
-        _file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
+        _file = new FileStream(
+            RunFolder.NotALink(path),
+            FileMode.Append,
+            FileAccess.Write,
+            FileShare.Read,
+            bufferSize: 0
+        );
 
     public void Write(Metrics metrics)
     {
