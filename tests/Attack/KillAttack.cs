@@ -135,7 +135,7 @@ internal sealed partial class KillAttack(Workshop workshop, double limit) : IAtt
         else
         {
             var (name, writes) = (kind == 3 ? "metrics.jsonl" : "latest", random.Next(1, 6));
-            for (var before = LastWrite(folder, name); writes > 0 && !victim.HasEnded; Thread.Sleep(2))
+            for (var before = LastWrite(folder, name); writes > 0 && !victim.HasEnded; Thread.Sleep(4))
             {
                 if (LastWrite(folder, name) is var write && write != before)
                     (before, writes) = (write, writes - 1);

@@ -124,9 +124,10 @@ internal sealed class Victim : IDisposable
     {
         var clock = Stopwatch.StartNew();
         string? trouble = null;
+        int ticks = 0;
         while (!_process.WaitForExit(20) || kill(-_process.Id, 0) == 0 || !_reading.IsCompleted)
         {
-            if (Memory() is var memory && memory > MemoryLimit)
+            if (ticks++ % 8 == 0 && Memory() is var memory && memory > MemoryLimit)
                 trouble = $"took {memory} MB of memory";
             else if (clock.Elapsed.TotalSeconds > seconds)
                 trouble = string.Create(CultureInfo.InvariantCulture, $"no {what} within {seconds} s");
