@@ -53,6 +53,11 @@ internal sealed class Campaign(CampaignSettings settings)
     private readonly List<Finding> _findings = [];
     private readonly Lock _lock = new();
 
+    private volatile bool _stopped;
+
+    /// <summary>Begins no further attack.</summary>
+    public void Stop() => _stopped = true;
+
     /// <summary>How many findings there are.</summary>
     public int Found => _findings.Count;
 
@@ -64,7 +69,7 @@ internal sealed class Campaign(CampaignSettings settings)
             tried = 0;
         void Work()
         {
-            while (Volatile.Read(ref tried) < wanted && !(clock.Elapsed.TotalSeconds > settings.Seconds))
+            while (!_stopped && Volatile.Read(ref tried) < wanted && !(clock.Elapsed.TotalSeconds > settings.Seconds))
             {
                 long number = Interlocked.Increment(ref next);
                 Interlocked.Add(ref tried, Once(kind, number));

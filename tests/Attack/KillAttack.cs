@@ -12,7 +12,7 @@ namespace EmtTorch.Attack;
 /// </summary>
 internal sealed partial class KillAttack(Workshop workshop, double limit) : IAttackKind
 {
-    private const double Patience = 120;
+    private const double Patience = 300;
 
     public string Name => "kills";
 
@@ -115,7 +115,7 @@ internal sealed partial class KillAttack(Workshop workshop, double limit) : IAtt
             blow.Group || (blow.Times > 1 && blow.Number == Victim.Interrupt) || IsDone(place.Folder, scenario)
                 ? null
                 : Oracle.CodeAfter(end, blow.Number, training);
-        problem ??= Lost(place.Folder, polite: end.Code == 130 && blow is { Times: 1, Group: false });
+        problem ??= Lost(place.Folder, polite: training && end.Code == 130 && blow is { Times: 1, Group: false });
         return new(Hit: true, Over: false, problem is null ? null : $"after {blow} {moment}: {problem}");
     }
 
@@ -215,6 +215,12 @@ internal sealed partial class KillAttack(Workshop workshop, double limit) : IAtt
         if (end.Code != 0)
             return $"going on fails, exit code {end.Code}: {Oracle.Shorten(end.Text, 300)}";
         var found = Contents.Of(place.Folder);
+        // `table` has looked at a finished run, and kept what it found.
+        foreach (var name in found.Keys.Where(k => k.EndsWith("analysis.json", StringComparison.Ordinal)).ToList())
+        {
+            if (!undisturbed.Contents.ContainsKey(name))
+                found.Remove(name);
+        }
         return scenario.OnlyNames
             ? Oracle.Difference(Names(undisturbed.Contents), Names(found))
             : Oracle.Difference(undisturbed.Contents, found);

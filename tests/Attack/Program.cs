@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Runtime.InteropServices;
 using System.Runtime.Versioning;
 using EmtTorch.Attack;
 
@@ -82,6 +83,15 @@ root.SetAction(parsed =>
         folder
     );
     var campaign = new Campaign(settings);
+    // Ctrl-C shows the table of what has been tried.
+    using var interrupt = PosixSignalRegistration.Create(
+        PosixSignal.SIGINT,
+        context =>
+        {
+            context.Cancel = true;
+            campaign.Stop();
+        }
+    );
     foreach (var some in kinds)
         campaign.Run(some);
     campaign.Report();
