@@ -92,13 +92,28 @@ internal sealed class Victim : IDisposable
 
     public bool HasEnded => _process.HasExited;
 
-    /// <summary>The time of processors that it has used.</summary>
+    /// <summary>The time of processors that all its processes have used.</summary>
     public TimeSpan Worked
     {
         get
         {
-            _process.Refresh();
-            return _process.HasExited ? default : _process.TotalProcessorTime;
+            var all = Process.GetProcesses();
+            var worked = all.Where(p => p.SessionId == _process.Id).Select(TimeOf).ToList();
+            foreach (var process in all)
+                process.Dispose();
+            return worked.Aggregate(TimeSpan.Zero, (sum, time) => sum + time);
+
+            static TimeSpan TimeOf(Process process)
+            {
+                try
+                {
+                    return process.TotalProcessorTime;
+                }
+                catch (InvalidOperationException)
+                {
+                    return default; // it has ended
+                }
+            }
         }
     }
 
