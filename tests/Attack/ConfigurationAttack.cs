@@ -21,7 +21,7 @@ internal sealed class ConfigurationAttack : IAttackKind
     private const int LongestMessage = 20_000;
 
     /// <summary>Of the accepted ones with small numbers, one of so many is trained.</summary>
-    private const int OneOf = 20;
+    private const int OneOf = 5;
 
     private static readonly string[] Runs =
     [
