@@ -8,7 +8,7 @@ namespace EmtTorch.Attack;
 /// </summary>
 internal sealed partial class FileAttack(Workshop workshop) : IAttackKind
 {
-    /// <summary>Seconds for a command: a machine with much else to do is slow, and what hangs does so for ever.</summary>
+    /// <summary>Seconds for a command: a busy machine is slow, and what hangs hangs for ever.</summary>
     private const double Limit = 120;
 
     private readonly ConcurrentDictionary<string, Lazy<Undamaged>> _undamaged = [];
