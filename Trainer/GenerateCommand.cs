@@ -84,8 +84,8 @@ internal static class GenerateCommand
             temperature,
             generator
         );
-        using var output = Console.OpenStandardOutput(); // bytes: a character may be cut in two
-        output.Write([.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n']);
-        return Exit.Done;
+        // Bytes, since a character may be cut in two.
+        StandardStreams.Output.Write([.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n']);
+        return StandardStreams.OutputFailed ? Exit.Failed : Exit.Done;
     }
 }

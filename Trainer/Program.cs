@@ -1,6 +1,7 @@
 using System.CommandLine.Parsing;
 using EmtTorch.Trainer;
 
+StandardStreams.Open();
 if (!Directory.Exists("."))
 {
     Console.Error.WriteLine("The current folder is gone: change to one that is there.");

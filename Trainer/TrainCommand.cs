@@ -64,8 +64,8 @@ internal static class TrainCommand
         if (failed.Count > 0 && runs.Count > 1)
         {
             Console.Error.WriteLine(
-                $"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. What went wrong is in "
-                    + "their log.jsonl; --resume goes on with them."
+                $"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. Why is said above and, if a "
+                    + "run was begun, in its log.jsonl; --resume goes on with them."
             );
         }
 
@@ -115,9 +115,6 @@ internal static class TrainCommand
                 problems.Add("name", why);
             }
         }
-        if (arguments.Weights is { } weights && !File.Exists(weights))
-            problems.Add("--weights", $"there is no file {weights}");
-
         // Networks that train side by side have one thread each. One alone has all: their number changes no bit of a
         // step.
         bool sideBySide = runs.Count > 1 && !arguments.Together && arguments.Jobs is null or > 1;
@@ -131,6 +128,16 @@ internal static class TrainCommand
         if (problems.Count == 0)
             problems.AddRange(RunMemory.FindProblems(runs, run => arguments.Jobs ?? RunQueue.DefaultJobs(run)));
         CheckFolders(runs, arguments.Resume, problems);
+        if (arguments.Weights is { } weights)
+        {
+            problems.AddRange(
+                runs.DistinctBy(r => r with { Seed = 0 })
+                    .Select(r => TrainingRun.FindWeightsProblem(r, weights))
+                    .OfType<string>()
+                    .Distinct()
+                    .Select(problem => new ConfigurationProblem("--weights", problem))
+            );
+        }
         return problems.Count == 0 ? runs : throw new ConfigurationException(problems);
     }
 

@@ -162,10 +162,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             // A kill may come at any time: each file is whole or missing, and is the same when it is made again.
             if (!IsJoint)
                 Begin(stage, configuration);
-            var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
-            using var closing = log as IDisposable;
             using var others = new TaskTests(this, stage);
             var watch = stage > 0 ? OldMemories.Watch(Configuration(0), Last(0)) : null;
+            var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
             var run = new TrainingRun(configuration, folder, log)
             {
                 InitialWeights = IsJoint ? null : In(stage, InitialFile),
@@ -184,9 +183,16 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
                 ]),
                 Progress = progress => Progress?.Invoke(stage, progress),
             };
-            if (run.Train(resume: true, stop) is not { } result)
-                return false;
-            seconds = result.Seconds;
+            try
+            {
+                if (run.Train(resume: true, stop) is not { } result)
+                    return false;
+                seconds = result.Seconds;
+            }
+            finally
+            {
+                log.Close();
+            }
         }
         if (ReadTests(folder) is null)
         {

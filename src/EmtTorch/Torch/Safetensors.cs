@@ -56,10 +56,14 @@ public sealed class SafetensorsFile
     };
 
     private SafetensorsFile(
+        string path,
         Dictionary<string, string> metadata,
         Dictionary<string, SafetensorsTensor> tensors,
         IReadOnlyList<string> names
-    ) => (Metadata, Tensors, Names) = (metadata, tensors, names);
+    ) => (Path, Metadata, Tensors, Names) = (path, metadata, tensors, names);
+
+    /// <summary>Its path, for messages.</summary>
+    internal string Path { get; }
 
     /// <summary>The texts of the metadata, by key.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
@@ -93,7 +97,7 @@ public sealed class SafetensorsFile
         using var stream = InputFile.Open(path);
         try
         {
-            return Parse(stream, wanted ?? (_ => true), longestPart);
+            return Parse(path, stream, wanted ?? (_ => true), longestPart);
         }
         catch (Exception e)
             when (e
@@ -197,7 +201,7 @@ public sealed class SafetensorsFile
         return buffer.ToArray();
     }
 
-    private static SafetensorsFile Parse(Stream stream, Predicate<string> wanted, int longestPart)
+    private static SafetensorsFile Parse(string path, Stream stream, Predicate<string> wanted, int longestPart)
     {
         if (stream.Length < 8)
             throw new InvalidDataException($"it has {stream.Length} bytes, fewer than the header's length takes");
@@ -240,7 +244,7 @@ public sealed class SafetensorsFile
                 "its checksum does not agree with its content: a byte has changed since it was written"
             );
         }
-        return new(metadata, tensors, [.. places.Select(p => p.Name)]);
+        return new(path, metadata, tensors, [.. places.Select(p => p.Name)]);
     }
 
     /// <summary>Where a tensor lies, in bytes from the end of the header.</summary>
