@@ -7,7 +7,7 @@ namespace EmtTorch.Training;
 /// <summary>A setting in which a configuration differs from an earlier one, with both values as JSON.</summary>
 internal sealed record SettingDifference(string Path, string Before, string Now);
 
-/// <summary>In what a configuration differs from the one that a run was begun with, and what of it may change.</summary>
+/// <summary>In what a configuration differs from that which a run was begun with, and what may change.</summary>
 internal static class Resumption
 {
     /// <summary>The key of config.json, and of a checkpoint's metadata, with what was changed on resumption.</summary>
@@ -42,9 +42,9 @@ internal static class Resumption
     ];
 
     /// <summary>The settings that make a configuration another experiment.</summary>
-    /// <param name="before">The earlier configuration's <see cref="RunConfiguration.ToJson"/>, also of an earlier version
-    /// of this program: a setting that one of the two does not have is passed over, but for the task's. Null: it is not
-    /// known, and there are no differences.</param>
+    /// <param name="before">The earlier configuration's <see cref="RunConfiguration.ToJson"/>, also of an earlier
+    /// version of this program: a setting that one of the two does not have is passed over, but for the task's. Null:
+    /// it is not known, and there are no differences.</param>
     /// <param name="ratesMayChange">Whether the learning rate and its like may be others from now on.</param>
     public static IEnumerable<SettingDifference> Differences(
         JsonObject? before,
