@@ -53,7 +53,10 @@ internal static class TrainCommand
         var done = runs.Where((_, i) => ends[i] == RunEnd.Done).Select(r => RunFolder.Of(r).Path).ToList();
         if (done.Count > 0)
         {
-            var folders = done.Count == 1 ? done : done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*"));
+            var folders =
+                done.Count == 1
+                    ? done.Select(ShellWord.Quote)
+                    : done.Select(f => $"{ShellWord.Quote(Path.GetDirectoryName(f)!)}/seed-*");
             Console.WriteLine(
                 "What was learned: dotnet run -c Release --project Trainer -- analyze "
                     + string.Join(' ', folders.Distinct())
@@ -125,6 +128,8 @@ internal static class TrainCommand
             if (problem is not null)
                 problems.Add("device", problem);
         }
+        if (problems.Count == 0)
+            problems.AddRange(RunMemory.FindProblems(runs, run => arguments.Jobs ?? RunQueue.DefaultJobs(run)));
         CheckFolders(runs, arguments.Resume, problems);
         if (arguments.Weights is { } weights)
         {
@@ -160,11 +165,9 @@ internal static class TrainCommand
                 : p with { Path = $"{config}: {p.Path}" };
             try
             {
-                foreach (var seed in seeds)
-                {
-                    string[] ofSeed = seed is null ? [] : [FormattableString.Invariant($"seed={seed}")];
-                    runs.Add(ConfigurationFile.Load(config, [.. overrides, .. ofSeed]));
-                }
+                string[] ofSeed = seeds[0] is { } seed ? [FormattableString.Invariant($"seed={seed}")] : [];
+                var first = ConfigurationFile.Load(config, [.. overrides, .. ofSeed]);
+                runs.AddRange(seeds.Select(s => first with { Seed = s ?? first.Seed }));
             }
             catch (ConfigurationException e)
             {
@@ -176,10 +179,13 @@ internal static class TrainCommand
 
     private static void CheckFolders(List<RunConfiguration> runs, bool resume, List<ConfigurationProblem> problems)
     {
+        // New folders are made in one folder, which is tried once.
+        var tried = new HashSet<string?>();
         foreach (var run in runs)
         {
             var folder = RunFolder.Of(run);
-            if (folder.WhyNotWritable() is { } reason)
+            bool again = !Path.Exists(folder.Path) && !tried.Add(Path.GetDirectoryName(folder.Path));
+            if (!again && folder.WhyNotWritable() is { } reason)
             {
                 problems.Add("out", $"the run's folder {folder.Path} can't be written: {reason}");
                 break;
@@ -189,9 +195,10 @@ internal static class TrainCommand
                 + "kept under earlier/";
             if (resume)
                 problems.AddRange(Resumption.FindProblems(folder, run, ratesMayChange: true, Advice));
-            if (TrainingRun.FindStoreProblem(run) is { } store && !problems.Contains(store))
-                problems.Add(store);
         }
+        problems.AddRange(
+            runs.DistinctBy(r => r.Model).Select(TrainingRun.FindStoreProblem).OfType<ConfigurationProblem>().Distinct()
+        );
     }
 
     private static List<long?> Seeds(Arguments arguments, List<ConfigurationProblem> problems)

@@ -448,20 +448,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     private static StageTests? ReadTests(RunFolder folder)
     {
+        const string What = "a stage's tests (if it is removed, it is made again)";
         var file = Path.Combine(folder.Path, TestsFile);
-        if (!File.Exists(file))
-            return null;
-        try
-        {
-            return JsonSerializer.Deserialize<StageTests>(File.ReadAllText(file), RunFolder.Json);
-        }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException(
-                $"{file} is not a stage's tests: {e.Message}. Remove it, and it is made again",
-                e
-            );
-        }
+        return File.Exists(file) ? JsonText.Read<StageTests>(file, What, RunFolder.Json) : null;
     }
 
     /// <summary>Tests earlier tasks with the network that is learning a later one.</summary>

@@ -131,7 +131,7 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
         };
         try
         {
-            File.AppendAllText(item.Folder.FailuresFile, line.ToJsonString() + "\n");
+            File.AppendAllText(RunFolder.NotALink(item.Folder.FailuresFile), line.ToJsonString() + "\n");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -94,13 +94,7 @@ public sealed class SafetensorsFile
 
     internal static SafetensorsFile Read(string path, Predicate<string>? wanted, int longestPart)
     {
-        using var stream = new FileStream(
-            path,
-            FileMode.Open,
-            FileAccess.Read,
-            FileShare.ReadWrite | FileShare.Delete,
-            1
-        );
+        using var stream = InputFile.Open(path);
         try
         {
             return Parse(path, stream, wanted ?? (_ => true), longestPart);
@@ -207,7 +201,7 @@ public sealed class SafetensorsFile
         return buffer.ToArray();
     }
 
-    private static SafetensorsFile Parse(string path, FileStream stream, Predicate<string> wanted, int longestPart)
+    private static SafetensorsFile Parse(string path, Stream stream, Predicate<string> wanted, int longestPart)
     {
         if (stream.Length < 8)
             throw new InvalidDataException($"it has {stream.Length} bytes, fewer than the header's length takes");
@@ -328,7 +322,7 @@ public sealed class SafetensorsFile
         return hash;
     }
 
-    private static ReadOnlySequence<byte> ReadData(FileStream stream, long length, IncrementalHash? hash, int longest)
+    private static ReadOnlySequence<byte> ReadData(Stream stream, long length, IncrementalHash? hash, int longest)
     {
         var parts = new List<byte[]>();
         for (long left = length; left > 0; left -= parts[^1].Length)
@@ -341,7 +335,7 @@ public sealed class SafetensorsFile
         return ByteParts.Join(parts);
     }
 
-    private static void PassOver(FileStream stream, long length, IncrementalHash hash)
+    private static void PassOver(Stream stream, long length, IncrementalHash hash)
     {
         var buffer = new byte[Math.Min(length, 1 << 20)];
         for (long left = length; left > 0; )

@@ -128,6 +128,7 @@ public sealed class EnsembleRun
     public IReadOnlyList<MemberOutcome> Train(bool resume = false, CancellationToken stop = default)
     {
         var device = TorchRuntime.ResolveDevice(_common.Device, out var problem);
+        problem ??= RunMemory.FindProblem(_common, _members.Count)?.ToString();
         if (problem is not null)
             throw new TrainingException(problem);
         using var everything = NewDisposeScope();

@@ -233,7 +233,13 @@ internal sealed class RunCourse : IDisposable
         };
         (_intervalStart, _intervalStep) = (now, State.Step);
         _metrics.Write(line);
-        Progress?.Invoke(new(line, steps, TimeSpan.FromSeconds((steps - State.Step) / speed)));
+        double left = (steps - State.Step) / speed,
+            longer =
+                (double)_configuration.Task.LengthAt(_configuration.Training.Curriculum.Horizons[^1])
+                / _configuration.Task.LengthAt((int)_horizon);
+        Progress?.Invoke(
+            new(line, steps, TimeSpan.FromSeconds(left)) { LongestTimeLeft = TimeSpan.FromSeconds(left * longer) }
+        );
         if (test is { } tested)
         {
             _log.Information(

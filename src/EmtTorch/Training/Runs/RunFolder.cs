@@ -112,6 +112,8 @@ public sealed class RunFolder
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
     };
 
     private static readonly JsonSerializerOptions Indented = new(Json) { WriteIndented = true };
@@ -191,6 +193,8 @@ public sealed class RunFolder
             var probe = System.IO.Path.Combine(at, $".write-{Guid.NewGuid():N}{AtomicFile.Unfinished}");
             File.WriteAllBytes(probe, []);
             File.Delete(probe);
+            foreach (var file in new[] { LogFile, MetricsFile, FailuresFile })
+                NotALink(file);
             return null;
         }
         catch (Exception e)
@@ -201,6 +205,14 @@ public sealed class RunFolder
     }
 
     private const int LongestName = 255; // bytes, on all usual file systems
+
+    /// <summary>A file that grows: what is added must not go through a link to a file elsewhere.</summary>
+    /// <returns>The file.</returns>
+    /// <exception cref="IOException">It is a link.</exception>
+    internal static string NotALink(string file) =>
+        new FileInfo(file).LinkTarget is { } target
+            ? throw new IOException($"{file} is a link to {target}, which this program does not write to: remove it")
+            : file;
 
     /// <summary>Moves a run that is begun anew out of the way, to NAME/earlier/seed-N-TIME.</summary>
     /// <returns>The new path, or null if the folder has nothing of a run.</returns>
@@ -246,19 +258,8 @@ public sealed class RunFolder
 
     /// <summary>Reads result.json; null if there is none.</summary>
     /// <exception cref="InvalidDataException">The file is not a result.</exception>
-    public RunResult? ReadResult()
-    {
-        if (!File.Exists(ResultFile))
-            return null;
-        try
-        {
-            return JsonSerializer.Deserialize<RunResult>(File.ReadAllText(ResultFile), Json);
-        }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException($"{ResultFile} is not a result: {e.Message}", e);
-        }
-    }
+    public RunResult? ReadResult() =>
+        File.Exists(ResultFile) ? JsonText.Read<RunResult>(ResultFile, "a result", Json) : null;
 
     /// <summary>
     /// Reads the result if the run has done so many steps or stopped early by its own rule; null otherwise.
@@ -276,9 +277,7 @@ public sealed class RunFolder
             return [];
         var metrics = new List<Metrics>();
         // The run may still be writing the file.
-        using var reader = new StreamReader(
-            new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)
-        );
+        using var reader = new StreamReader(InputFile.Open(MetricsFile));
         for (int number = 1; reader.ReadLine() is { } line; number++)
         {
             try
@@ -302,7 +301,7 @@ public sealed class RunFolder
     {
         if (File.Exists(MetricsFile))
         {
-            var all = File.ReadAllText(MetricsFile);
+            var all = InputFile.ReadText(MetricsFile);
             var lines = all.Split('\n').Select(line => (Text: line, Step: ReadStep(line))).ToArray();
             var text = string.Concat(lines.Where(l => l.Step <= upToStep).Select(l => l.Text + "\n"));
             // A kill leaves at most the last line incomplete.
@@ -338,7 +337,13 @@ internal sealed class MetricsWriter : IDisposable
     private readonly FileStream _file;
 
     public MetricsWriter(string path) =>
-        _file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
+        _file = new FileStream(
+            RunFolder.NotALink(path),
+            FileMode.Append,
+            FileAccess.Write,
+            FileShare.Read,
+            bufferSize: 0
+        );
 
     public void Write(Metrics metrics)
     {

@@ -11,7 +11,14 @@ namespace EmtTorch.Training;
 /// <param name="Metrics">The line just written to metrics.jsonl.</param>
 /// <param name="Steps">The steps that the run has in all.</param>
 /// <param name="TimeLeft">The time to the last step at the current speed.</param>
-public sealed record TrainingProgress(Metrics Metrics, long Steps, TimeSpan? TimeLeft);
+public sealed record TrainingProgress(Metrics Metrics, long Steps, TimeSpan? TimeLeft)
+{
+    /// <summary>
+    /// The time to the last step if all were at the last horizon, and took longer as their sequences are longer. The
+    /// time that is really left lies between the two.
+    /// </summary>
+    public TimeSpan? LongestTimeLeft { get; init; } = TimeLeft;
+}
 
 /// <summary>A run cannot go on: it has diverged, or the device or a store cannot be used.</summary>
 public sealed class TrainingException(string message) : Exception(message);
@@ -103,6 +110,7 @@ public sealed class TrainingRun
     {
         var training = _configuration.Training;
         var device = TorchRuntime.ResolveDevice(_configuration.Device, out var problem);
+        problem ??= RunMemory.FindProblem(_configuration)?.ToString();
         if (problem is not null)
             throw new TrainingException(problem);
 
