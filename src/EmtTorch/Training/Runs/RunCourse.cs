@@ -77,8 +77,8 @@ internal sealed class RunCourse : IDisposable
         else if (resume && folder.ReadMetrics() is [.., var last])
         {
             Warn(
-                $"There is no checkpoint in {folder.Checkpoints}: training begins again at step 0, and writes the lines "
-                    + $"of metrics.jsonl up to step {last.Step} anew."
+                $"There is no checkpoint in {folder.Checkpoints}: training begins again at step 0, and writes the "
+                    + $"lines of metrics.jsonl up to step {last.Step} anew."
             );
         }
         // What can be wrong is known now.
