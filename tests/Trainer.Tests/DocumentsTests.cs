@@ -132,9 +132,11 @@ public sealed partial class DocumentsTests
                 foreach (var (folder, experiment) in Trained(words))
                 {
                     if (runs.TryGetValue(folder, out var other) && other != experiment && !isBefore)
+                    {
                         problems.Add(
                             $"{string.Join(' ', words)} is another experiment than an earlier one in {folder}"
                         );
+                    }
                     runs[folder] = experiment;
                 }
             }
