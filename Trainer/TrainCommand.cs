@@ -131,7 +131,7 @@ internal static class TrainCommand
         if (problems.Count == 0)
             problems.AddRange(RunMemory.FindProblems(runs, run => arguments.Jobs ?? RunQueue.DefaultJobs(run)));
         CheckFolders(runs, arguments.Resume, problems);
-        if (arguments.Weights is { } weights)
+        if (problems.Count == 0 && arguments.Weights is { } weights)
         {
             problems.AddRange(
                 runs.DistinctBy(r => r with { Seed = 0 })
