@@ -5,6 +5,7 @@ using EmtTorch.Analysis;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Tasks;
+using EmtTorch.Training;
 using static EmtTorch.Trainer.Options;
 using static TorchSharp.torch;
 
@@ -70,6 +71,8 @@ internal static class GenerateCommand
             );
         }
 
+        if (RunMemory.FindProblem(network.Configuration.Model, (long)prompt.Length + tokens) is { } tooMuch)
+            problems.Add("--tokens", tooMuch);
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
 
@@ -83,14 +86,9 @@ internal static class GenerateCommand
         );
         byte[] text = [.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n'];
         if (Console.IsOutputRedirected)
-        {
-            using var output = Console.OpenStandardOutput(); // bytes: a character may be cut in two
-            output.Write(text);
-        }
+            StandardStreams.Output.Write(text); // bytes: a character may be cut in two
         else
-        {
             Console.Write(Encoding.UTF8.GetString(text));
-        }
-        return Exit.Done;
+        return StandardStreams.OutputFailed ? Exit.Failed : Exit.Done;
     }
 }

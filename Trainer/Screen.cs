@@ -3,6 +3,7 @@ using EmtTorch.Studies;
 using EmtTorch.Training;
 using Serilog;
 using Serilog.Core;
+using Serilog.Debugging;
 using Serilog.Events;
 using Serilog.Formatting.Display;
 using Serilog.Formatting.Json;
@@ -30,7 +31,10 @@ internal sealed class Screen : IDisposable
     private readonly Lock _lock = new();
     private readonly SortedDictionary<string, Running> _running = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _nextPlainLine = [];
-    private bool _drawn;
+    private bool _drawn,
+        _toldOfLog;
+
+    public Screen() => SelfLog.Enable(TellOfLog);
 
     /// <summary>A run's logger, which writes to this screen, after the label, and to a file.</summary>
     /// <param name="label">What tells the run from others; empty for a single run.</param>
@@ -127,8 +131,16 @@ internal sealed class Screen : IDisposable
 
     public void Dispose()
     {
+        SelfLog.Disable();
         lock (_lock)
             Clear();
+    }
+
+    /// <summary>Says once that a log cannot be written, since the next line can't be either.</summary>
+    private void TellOfLog(string problem)
+    {
+        if (!Interlocked.Exchange(ref _toldOfLog, true))
+            Warn($"a run's log.jsonl is not complete: {problem.Split('\n')[0].Trim()}");
     }
 
     private static string Prefix(string label) => label.Length == 0 ? "" : label + ": ";

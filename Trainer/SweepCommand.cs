@@ -146,14 +146,15 @@ internal static class SweepCommand
 
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
-        return (
-            sweep,
-            [
-                .. sweep
-                    .Runs.Where((_, i) => i % shard.Count == shard.Index - 1)
-                    .Select(r => SweepItem.Read(r, message => Console.Error.WriteLine($"Warning: {message}"))),
-            ]
-        );
+        List<SweepItem> items =
+        [
+            .. sweep
+                .Runs.Where((_, i) => i % shard.Count == shard.Index - 1)
+                .Select(r => SweepItem.Read(r, message => Console.Error.WriteLine($"Warning: {message}"))),
+        ];
+        var missing = items.Where(i => i.Result is null).Select(i => i.Configuration);
+        problems.AddRange(RunMemory.FindProblems(missing, run => settings.Jobs ?? RunQueue.DefaultJobs(run)));
+        return problems.Count == 0 ? (sweep, items) : throw new ConfigurationException(problems);
     }
 
     /// <summary>Prints the runs, and how long they would take on this machine.</summary>
@@ -261,10 +262,11 @@ internal static class SweepCommand
         if (e.Outcome.End == RunEnd.Failed)
             return $"failed: {e.Outcome.Failure}";
         var result = RunQueue.Finished(e.Item.Folder, e.Item.Configuration, warn: null);
-        var spectral = (double?)e.Analysis?["spectral_error"] is { } error
+        double? Number(string key) => e.Analysis?[key] is JsonValue v && v.TryGetValue(out double n) ? n : null;
+        var spectral = Number("spectral_error") is { } error
             ? $", spectral error {error.ToString("0.0000", CultureInfo.InvariantCulture)}"
             : "";
-        var bits = (double?)e.Analysis?["bits_per_character"] is { } perCharacter
+        var bits = Number("bits_per_character") is { } perCharacter
             ? $", {perCharacter.ToString("0.0000", CultureInfo.InvariantCulture)} bits per character"
             : "";
         return string.Create(

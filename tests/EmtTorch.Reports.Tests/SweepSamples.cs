@@ -108,8 +108,8 @@ internal static class SweepSamples
         );
         var run = RunFolder.Of(configuration);
         Directory.CreateDirectory(run.Path);
-        run.WriteConfiguration(configuration);
-        using var metrics = run.OpenMetrics(0);
+        run.WriteConfiguration(configuration, null);
+        using var metrics = run.OpenMetrics(0, _ => { });
         for (int i = 0; i < errors.Length; i++)
         {
             metrics.Write(

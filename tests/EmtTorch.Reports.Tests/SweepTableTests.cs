@@ -667,8 +667,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         );
         var run = RunFolder.Of(configuration);
         Directory.CreateDirectory(run.Path);
-        run.WriteConfiguration(configuration);
-        using (var metrics = run.OpenMetrics(0))
+        run.WriteConfiguration(configuration, null);
+        using (var metrics = run.OpenMetrics(0, _ => { }))
         {
             metrics.Write(
                 new()

@@ -249,11 +249,11 @@ public sealed record RunAnalysis
             return null;
         try
         {
-            var known = JsonNode.Parse(File.ReadAllText(file)) as JsonObject ?? throw new JsonException();
+            var known = JsonText.Read<JsonObject>(file, "an analysis");
             _ = ((long?)known["step"], (int?)known["version"]);
             return known;
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
+        catch (Exception e) when (e is InvalidDataException or InvalidOperationException or FormatException)
         {
             warn($"{file} is damaged. It is made again.");
             return null;

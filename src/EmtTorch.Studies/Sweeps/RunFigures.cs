@@ -102,7 +102,7 @@ public sealed record RunFigures
                 warn($"{folder.MetricsFile} is damaged in line {line}, which is left out.")
             );
             if (File.Exists(folder.FailuresFile))
-                failures = File.ReadLines(folder.FailuresFile).Count(line => line.Length > 0);
+                failures = InputFile.ReadText(folder.FailuresFile).Split('\n').Count(line => line.Length > 0);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -140,13 +140,17 @@ public sealed record RunFigures
         {
             return new(RunAnalysis.OfRun(folder.Path, warn, making));
         }
-        catch (Exception e) when (e.IsOfRun())
-        {
-            warn($"{name} cannot be analysed: {e.Message}");
-        }
         catch (ConfigurationException e)
         {
             warn($"{name} cannot be analysed: {string.Join("; ", e.Problems)}");
+        }
+        catch (Exception e) when (e is InvalidOperationException or FormatException)
+        {
+            warn($"The analysis.json of {name} is damaged. Remove it, and it is made again: {e.Message}");
+        }
+        catch (Exception e)
+        {
+            warn($"{name} cannot be analysed: {e.Explain()}");
         }
         return new();
     }

@@ -132,34 +132,41 @@ public sealed partial class Sweep
         return sweep;
     }
 
+    private const int MostRuns = 100_000;
+
     private void AddRuns(string basis, IReadOnlyList<string> overrides, List<ConfigurationProblem> problems)
     {
+        double all = Axes.Aggregate((double)Seeds.Count, (n, axis) => n * axis.Values.Count);
+        var many =
+            ExperimentFile.FindTooMany(Axes.Select(a => a.Values.Count))
+            ?? (all > MostRuns ? $"make {all:0} runs with {Seeds.Count} seeds; allowed: at most {MostRuns}" : null);
+        if (many is not null)
+        {
+            problems.Add("axes", many);
+            return;
+        }
         foreach (var values in Combinations(Axes))
         {
             var parts = Axes.Zip(values, NamePart).Where(p => p.Length > 0).ToList();
             var name = RunConfiguration.Shorten(
                 parts.Count == 0 ? NotInNames().Replace(Name, "_") : string.Join('-', parts)
             );
-            foreach (long seed in Seeds)
+            string[] settings =
+            [
+                .. overrides,
+                .. values.SelectMany(v => v.Overrides),
+                $"name={JsonValue.Create(name).ToJsonString()}",
+                $"out={JsonValue.Create(Out).ToJsonString()}",
+            ];
+            try
             {
-                string[] all =
-                [
-                    .. overrides,
-                    .. values.SelectMany(v => v.Overrides),
-                    $"name={JsonValue.Create(name).ToJsonString()}",
-                    $"seed={seed.ToString(CultureInfo.InvariantCulture)}",
-                    $"out={JsonValue.Create(Out).ToJsonString()}",
-                ];
-                try
-                {
-                    _runs.Add(new(ConfigurationFile.Parse(basis, all), values));
-                }
-                catch (ConfigurationException e)
-                {
-                    // Problems of the base configuration are those of every run.
-                    problems.AddRange(e.Problems.Except(problems));
-                    break;
-                }
+                var run = ConfigurationFile.Parse(basis, settings);
+                _runs.AddRange(Seeds.Select(seed => new SweepRun(run with { Seed = seed }, values)));
+            }
+            catch (ConfigurationException e)
+            {
+                // Problems of the base configuration are those of every run.
+                problems.AddRange(e.Problems.Except(problems));
             }
         }
         if (problems.Count > 0)

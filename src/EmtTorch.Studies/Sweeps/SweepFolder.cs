@@ -55,8 +55,9 @@ public sealed record SweepFolder
     {
         if (!Directory.Exists(folder))
         {
-            var why = File.Exists(folder)
-                ? "is a file; the folder of a sweep's runs is needed"
+            var why =
+                folder.Length == 0 ? "the folder's name is empty"
+                : File.Exists(folder) ? "is a file; the folder of a sweep's runs is needed"
                 : $"there is no such folder (looked for {Path.GetFullPath(folder)})";
             throw Problem(folder, why);
         }

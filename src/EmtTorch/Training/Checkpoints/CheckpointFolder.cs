@@ -249,9 +249,9 @@ internal sealed partial class CheckpointFolder
     {
         try
         {
-            return File.ReadAllText(Latest).Trim();
+            return InputFile.ReadText(Latest).Trim();
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return "";
         }

@@ -55,11 +55,11 @@ public sealed record RunConfiguration
     public int? Threads { get; init; }
 
     [Description("The folder of all runs.")]
-    [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a folder's path, not empty")]
+    [RegularExpression("^\\s*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a folder's path, not empty")]
     public string Out { get; init; } = "runs";
 
     [Description("Assemblies with further tasks, memories and analyses.")]
-    [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "an assembly's path, not empty")]
+    [RegularExpression("^\\s*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "an assembly's path, not empty")]
     public IReadOnlyList<string> Extensions { get; init; } = [];
 
     [Description(

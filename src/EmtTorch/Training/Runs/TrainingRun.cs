@@ -68,7 +68,26 @@ public sealed class TrainingRun
     internal static ConfigurationProblem? FindStoreProblem(RunConfiguration configuration) =>
         StoredEpisodes.FindProblem(configuration);
 
-    /// <summary>Trains to the end, or until it is told to stop.</summary>
+    /// <summary>Why a file cannot give a run its first weights, or null if it can. The file is named.</summary>
+    internal static string? FindWeightsProblem(RunConfiguration configuration, string file)
+    {
+        using var scope = NewDisposeScope();
+        using var network = Learner.CreateNetwork(configuration);
+        try
+        {
+            Models.InitialWeights.Load(network, file);
+            return null;
+        }
+        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
+        {
+            return e.Message;
+        }
+    }
+
+    /// <summary>
+    /// Trains to the end, or until it is told to stop. A run that is in the folder already, and is not resumed, is moved
+    /// to `earlier` beside the folder; a log that is open in the folder goes with it.
+    /// </summary>
     /// <param name="resume">Whether to go on from the newest good checkpoint, if there is one.</param>
     /// <param name="stop">Makes training write a checkpoint and return null.</param>
     /// <returns>The content of result.json, or null if training was stopped.</returns>
@@ -91,6 +110,7 @@ public sealed class TrainingRun
     {
         var training = _configuration.Training;
         var device = TorchRuntime.ResolveDevice(_configuration.Device, out var problem);
+        problem ??= RunMemory.FindProblem(_configuration)?.ToString();
         if (problem is not null)
             throw new TrainingException(problem);
 
