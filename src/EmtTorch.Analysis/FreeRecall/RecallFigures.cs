@@ -98,11 +98,11 @@ public static class RecallFigures
             new()
             {
                 Mark = new("rule", StrokeWidth: 1.5),
-                Y = new("Low", y),
-                Y2 = new("High"),
+                Y = new("low", y),
+                Y2 = new("high"),
             },
             // A lag of 0 does not exist: the line breaks there.
-            new() { Mark = Mark.Line(40), Detail = floor ? Named("Side") : null },
+            new() { Mark = Mark.Line(40), Detail = floor ? Named("side") : null },
         };
         if (floor)
         {
@@ -114,7 +114,7 @@ public static class RecallFigures
                         .Measure.Places.Zip(shuffled.Means, (p, m) => Row(p, new(m, null), ""))
                         .Where(r => r.Value is not null),
                     Mark = new("line", Color: Palette.Grey, StrokeDash: [2, 3]),
-                    Detail = Named("Side"),
+                    Detail = Named("side"),
                     Color = Fixed(Palette.Grey),
                 }
             );
@@ -123,16 +123,20 @@ public static class RecallFigures
         {
             Height = 220,
             Rows = rows,
-            X = new("Place", x) { Axis = key == "distance_crp" ? Axis.Short : Axis.Whole, Scale = new(Padding: 12) },
-            Y = new("Value", y) { Scale = Scale.FromZero, Axis = Axis.Few },
-            Color = Coloured("Condition", names, columns: 4),
+            X = new("place", x)
+            {
+                Axis = key == "distance_crp" ? Axis.Short : Axis.Whole,
+                Scale = new(Nice: false, Padding: 12),
+            },
+            Y = new("value", y) { Scale = Scale.FromZero, Axis = Axis.Few },
+            Color = Coloured("condition", names, columns: 4),
             Tooltip =
             [
-                Tip("Condition"),
-                Tip("Place", x),
-                Tip("Value", y, ".3f"),
-                Tip("Low", "from", ".3f"),
-                Tip("High", "to", ".3f"),
+                Tip("condition"),
+                Tip("place", x),
+                Tip("value", y, ".3f"),
+                Tip("low", "from", ".3f"),
+                Tip("high", "to", ".3f"),
             ],
             Layers = layers,
         }.Figure(id, title, caption);
@@ -167,8 +171,8 @@ public static class RecallFigures
             [
                 .. names.Select((_, i) => names.Select((_, j) => means[(first + i) * lags + first + j]).ToArray()),
             ],
-            Rows = new("previous lag") { Names = names },
-            Columns = new("lag") { Names = names },
+            Rows = new("previous lag") { Names = names, Groups = [.. names.Select(n => (n, 1))] },
+            Columns = new("lag") { Names = names, Groups = [.. names.Select(n => (n, 1))] },
             Value = "probability",
             Diverging = false,
             Height = (0, 320),
@@ -206,12 +210,16 @@ public static class RecallFigures
             Height = 60 + 24 * conditions.Count,
             Rows = rows,
             X = new("v", "temporal factor") { Scale = Scale.Share, Axis = Axis.Few },
-            Y = Named("c") with { Sort = conditions.Select(c => c.Name), Axis = Axis.LongNames },
             Tooltip = [Tip("s", "subject"), Tip("v", "temporal factor", ".3f")],
             Layers =
             [
-                Chart.Rule(x: At(0.5), color: Palette.Grey, dash: [2, 3]),
-                new() { Mark = new("point", Filled: true, Size: 40, Opacity: 0.6), Color = Fixed(Palette.Blue) },
+                new()
+                {
+                    Mark = new("point", Filled: true, Size: 40, Opacity: 0.6),
+                    Y = Named("c") with { Sort = conditions.Select(c => c.Name), Axis = Axis.LongNames },
+                    Color = Fixed(Palette.Blue),
+                },
+                Chart.Rule(x: At(0.5), color: Palette.Grey, dash: [4, 3]),
             ],
         }.Figure(
             "temporal-factor",
