@@ -27,7 +27,7 @@ public sealed class FloorsTests
         ["EmtTorch.Analysis"],
         ["EmtTorch.Analysis.Episodic"],
         ["EmtTorch.Analysis.Charts"],
-        ["EmtTorch.Analysis.Runs"],
+        ["EmtTorch.Analysis.Runs", "EmtTorch.Analysis.FreeRecall"],
     ];
 
     private static IEnumerable<TestCaseData> Floors() =>

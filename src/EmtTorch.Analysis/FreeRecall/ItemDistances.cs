@@ -38,7 +38,8 @@ public sealed class ItemDistances
     {
         try
         {
-            using var reader = Sep.Reader(o => o with { Unescape = true, Trim = SepTrim.All }).FromFile(path);
+            using var file = InputFile.Open(path);
+            using var reader = Sep.Reader(o => o with { Unescape = true, Trim = SepTrim.All }).From(file);
             var names = reader.Header.ColNames;
             var rows = new List<double[]>();
             foreach (var row in reader)

@@ -53,6 +53,7 @@ public sealed class RecallTable
         var rows = new List<Row>();
         try
         {
+            using var file = InputFile.Open(path);
             using var reader = Sep.Reader(o =>
                     o with
                     {
@@ -61,7 +62,7 @@ public sealed class RecallTable
                         Trim = SepTrim.All,
                     }
                 )
-                .FromFile(path);
+                .From(file);
             var names = reader.Header.ColNames;
             var missing = Required.Except(names).ToList();
             if (missing.Count > 0)
