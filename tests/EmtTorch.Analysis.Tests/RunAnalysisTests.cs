@@ -344,7 +344,7 @@ public sealed class RunAnalysisTests : InTemporaryFolder
             () => Load(Path.Combine(Folder, "nothing")),
             Throws.TypeOf<ConfigurationException>().With.Message.Contains("there is no")
         );
-        Assert.That(() => Load(Folder), Throws.TypeOf<ConfigurationException>().With.Message.Contains("config.json"));
+        Assert.That(() => Load(Folder), Throws.TypeOf<ConfigurationException>().With.Message.Contains("checkpoints"));
         Assert.That(
             () => Load(Path.Combine(Run, "config.json")),
             Throws.TypeOf<InvalidDataException>().With.Message.Contains("config.json")

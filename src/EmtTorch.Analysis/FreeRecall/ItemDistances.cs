@@ -4,7 +4,7 @@ using nietras.SeparatedValues;
 
 namespace EmtTorch.Analysis.FreeRecall;
 
-/// <summary>Distances between items, from a square table: a heading with the items' names, and a row for each.</summary>
+/// <summary>Distances between items, from a square table: a heading with their names, and a row for each.</summary>
 public sealed class ItemDistances
 {
     private const int Bins = 10;

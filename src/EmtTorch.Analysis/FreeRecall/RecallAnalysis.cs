@@ -101,7 +101,7 @@ public sealed class RecallAnalysis
         new(lists, options ?? new());
 
     /// <summary>
-    /// Recency, primacy, contiguity, forward asymmetry and temporal clustering; only those that the lists' length allows.
+    /// Recency, primacy, contiguity, forward asymmetry and temporal clustering, as far as the lists' length allows.
     /// </summary>
     public IReadOnlyList<RecallEffect> Effects =>
         [.. EffectsOf().Select(e => new RecallEffect(e.Key, e.Name, e.Meaning, Curve(e.Of).Estimate(e.Number)))];

@@ -70,8 +70,8 @@ public sealed class RecallCurve
     }
 
     /// <summary>The difference of such a number to that of another condition.</summary>
-    /// <param name="other">The other one. Subjects that are in both are compared with themselves; if there are none, the
-    /// difference is that of the means.</param>
+    /// <param name="other">The other one. Subjects that are in both are compared with themselves; if there are none,
+    /// the difference is that of the means.</param>
     public RecallEstimate Difference(RecallCurve other, Func<double[], double> number)
     {
         double?[] paired =

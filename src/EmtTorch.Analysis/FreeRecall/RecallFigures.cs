@@ -42,8 +42,8 @@ public static class RecallFigures
                 "lag_crp",
                 "lag-crp",
                 "Conditional response probability by lag",
-                "How often recall went from an item to the one so many positions on, of the times that this one was not "
-                    + $"recalled yet. The grey line is what the same recalls give in random order. {Bars}",
+                "How often recall went from an item to the one so many positions on, of the times that this one was "
+                    + $"not recalled yet. The grey line is what the same recalls give in random order. {Bars}",
                 "lag",
                 "probability",
                 floor: true
@@ -92,7 +92,6 @@ public static class RecallFigures
         if (rows.Count == 0)
             return null;
         var names = conditions.Select(c => c.Name).ToList();
-        var shuffled = conditions[0].Analysis.Shuffled;
         var layers = new List<Chart>
         {
             new()
@@ -105,20 +104,7 @@ public static class RecallFigures
             new() { Mark = Mark.Line(40), Detail = floor ? Named("side") : null },
         };
         if (floor)
-        {
-            layers.Insert(
-                0,
-                new()
-                {
-                    Rows = shuffled
-                        .Measure.Places.Zip(shuffled.Means, (p, m) => Row(p, new(m, null), ""))
-                        .Where(r => r.Value is not null),
-                    Mark = new("line", Color: Palette.Grey, StrokeDash: [2, 3]),
-                    Detail = Named("side"),
-                    Color = Fixed(Palette.Grey),
-                }
-            );
-        }
+            layers.Insert(0, Floor(conditions[0].Analysis.Shuffled));
         return new Chart
         {
             Height = 220,
@@ -141,6 +127,17 @@ public static class RecallFigures
             Layers = layers,
         }.Figure(id, title, caption);
     }
+
+    private static Chart Floor(RecallCurve shuffled) =>
+        new()
+        {
+            Rows = shuffled
+                .Measure.Places.Zip(shuffled.Means, (p, m) => Row(p, new(m, null), ""))
+                .Where(r => r.Value is not null),
+            Mark = new("line", Color: Palette.Grey, StrokeDash: [2, 3]),
+            Detail = Named("side"),
+            Color = Fixed(Palette.Grey),
+        };
 
     private sealed record Point(double Place, double? Value, double? Low, double? High, string Condition, string Side);
 
@@ -224,8 +221,8 @@ public static class RecallFigures
         }.Figure(
             "temporal-factor",
             "Temporal factor of each subject",
-            "The rank of the next recall's |lag| among those that were possible: 1, always the nearest; ½ (dashed), no "
-                + "order in time."
+            "The rank of the next recall's |lag| among those that were possible: 1, always the nearest; ½ (dashed), "
+                + "no order in time."
         );
     }
 

@@ -142,8 +142,8 @@ public sealed record RecallMeasure(
     }
 
     /// <summary>
-    /// The temporal factor: the rank of each transition's |lag| among those that were possible, from 0 (the farthest) to
-    /// 1 (the nearest), ties at their mean; ½ without any order in time (Polyn, Norman and Kahana, 2009).
+    /// The temporal factor: the rank of each transition's |lag| among those that were possible, from 0 (the farthest)
+    /// to 1 (the nearest), ties at their mean; ½ without any order in time (Polyn, Norman and Kahana, 2009).
     /// </summary>
     public static RecallMeasure TemporalFactor() =>
         Rank("temporal_factor", "temporal factor", (from, to) => Math.Abs(to.Position - from.Position));
@@ -264,10 +264,10 @@ public sealed record RecallMeasure(
         );
 
     /// <summary>
-    /// Clustering by category, the mean over lists. ARC (Roenker, Thompson and Brown, 1971): (R − E) / (max − E), R pairs
-    /// of neighbours of one category, E = Σ n_c (n_c − 1) / r, max = r − the number of categories; 0 by chance, 1 at most.
-    /// LBC (Stricker et al., 2002): R − (r − 1)(m − 1) / (N − 1), m items in a category of a list of N. Repeats and
-    /// intrusions are left out.
+    /// Clustering by category, the mean over lists. ARC (Roenker, Thompson and Brown, 1971): (R − E) / (max − E), R
+    /// pairs of neighbours of one category, E = Σ n_c (n_c − 1) / r, max = r − the number of categories; 0 by chance, 1
+    /// at most. LBC (Stricker et al., 2002): R − (r − 1)(m − 1) / (N − 1), m items in a category of a list of N.
+    /// Repeats and intrusions are left out.
     /// </summary>
     /// <param name="column">The column with the categories.</param>
     public static RecallMeasure CategoryClustering(string column) =>

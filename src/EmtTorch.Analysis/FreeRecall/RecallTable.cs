@@ -10,8 +10,8 @@ namespace EmtTorch.Analysis.FreeRecall;
 /// semicolons or tabs.
 /// </summary>
 /// <remarks>
-/// Recalls are matched to the studied items of their list by name. A name that was recalled before is a repeat; one that
-/// is not in the list is an intrusion.
+/// Recalls are matched to the studied items of their list by name. A name that was recalled before is a repeat; one
+/// that is not in the list is an intrusion.
 /// </remarks>
 /// <example><code>
 /// var table = RecallTable.Read("recalls.csv");
@@ -183,8 +183,8 @@ public sealed class RecallTable
             problems.Add(
                 new(
                     $"{path}, line {second.Line}",
-                    $"'{same.Key}' is studied twice by subject {first.Subject} in list {first.List} (line {first.Line}): "
-                        + "a recall could be of either"
+                    $"'{same.Key}' is studied twice by subject {first.Subject} in list {first.List} (line "
+                        + $"{first.Line}): a recall could be of either"
                 )
             );
         }
