@@ -71,13 +71,7 @@ internal sealed unsafe class LinearRows<S, V, T>
                     new Span<T>(weights + k * inputs + panel, (int)count).CopyTo(new(to + k * Width, Width));
                 continue;
             }
-            // W is read row by row: a panel stays in the first cache, W may not.
-            for (nint i = 0; i < count; i++)
-            {
-                T* from = weights + (panel + i) * inputs;
-                for (nint k = 0; k < rows; k++)
-                    to[k * Width + i] = from[k];
-            }
+            Tiles<S, V, T>.Transpose(weights + panel * inputs, inputs, count, rows, to, Width);
         }
     }
 
