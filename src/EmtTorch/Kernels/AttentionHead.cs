@@ -59,7 +59,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
         (_c, _document, _head) = (call, item / call.Heads, item % call.Heads);
         _keyCount = _c.Past + _c.Tokens;
         _row = Up(_c.Size, S.Count);
-        // An odd number of vectors: the rows' beginnings would meet in few places of the cache.
+        // An odd number of vectors: with a power of two all rows would begin at the same few places of the cache.
         _across = ((_keyCount + Width) / S.Count | 1) * S.Count;
         _scale = T.CreateTruncating(1 / Math.Sqrt(_c.Size));
         long seen = Math.Min(_keyCount, (long)_c.Window + Block);
