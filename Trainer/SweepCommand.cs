@@ -140,11 +140,8 @@ internal static class SweepCommand
         foreach (var run in sweep.Runs)
         {
             var folder = RunFolder.Of(run.Configuration);
-            foreach (var difference in Resumption.Differences(folder, run.Configuration))
-            {
-                var why = $"{Words(difference, folder)}. Take another --out, or move that run away";
-                problems.Add(difference.Path, why);
-            }
+            const string Advice = "Take another --out, or move that run away";
+            problems.AddRange(Resumption.FindProblems(folder, run.Configuration, ratesMayChange: false, Advice));
         }
 
         if (problems.Count > 0)
@@ -158,10 +155,6 @@ internal static class SweepCommand
             ]
         );
     }
-
-    /// <summary>In what a run differs from what its folder holds.</summary>
-    internal static string Words(SettingDifference difference, RunFolder folder) =>
-        $"is {difference.Now}, but the run in {folder.Path} was begun with {difference.Before}";
 
     /// <summary>Prints the runs, and how long they would take on this machine.</summary>
     private static int PrintEstimate(Sweep sweep, List<SweepItem> items, Settings settings)

@@ -177,14 +177,11 @@ internal static class TrainCommand
                 problems.Add("out", $"the run's folder {folder.Path} can't be written: {reason}");
                 break;
             }
-            foreach (var difference in resume ? Resumption.Differences(folder, run) : [])
-            {
-                problems.Add(
-                    difference.Path,
-                    $"{SweepCommand.Words(difference, folder)}: --resume goes on with the same experiment. Without "
-                        + "--resume it is begun anew, and the old folder is kept under earlier/"
-                );
-            }
+            const string Advice =
+                "--resume goes on with the same experiment. Without --resume it is begun anew, and the old folder is "
+                + "kept under earlier/";
+            if (resume)
+                problems.AddRange(Resumption.FindProblems(folder, run, ratesMayChange: true, Advice));
             if (TrainingRun.FindStoreProblem(run) is { } store && !problems.Contains(store))
                 problems.Add(store);
         }

@@ -56,6 +56,9 @@ public sealed record TrainedNetwork : IDisposable
     /// <summary>The number of training steps, or null if unknown.</summary>
     public long? Step { get; init; }
 
+    /// <summary>Why the task's files are not those that the network was trained on; null if they are.</summary>
+    internal ConfigurationProblem? ChangedData { get; init; }
+
     /// <summary>The metrics of the run. Empty for bare weights.</summary>
     public IReadOnlyList<Metrics> Metrics { get; init; } = [];
 
@@ -107,7 +110,7 @@ public sealed record TrainedNetwork : IDisposable
     {
         var run = new RunFolder(path);
         if (!run.HoldsRun)
-            throw new ConfigurationException([new("", $"{path} is no run's folder: it has no config.json")]);
+            throw new ConfigurationException([new("", $"{path} is no run's folder: it has no checkpoints")]);
         var folder = new CheckpointFolder(run.Checkpoints, keepLast: 1, keepBest: true);
         LoadedCheckpoint? found;
         if (checkpoint is "best" or "latest")
@@ -213,6 +216,7 @@ public sealed record TrainedNetwork : IDisposable
             Configuration = settings,
             File = path,
             Step = step,
+            ChangedData = given is null ? DataFile.FindChange(settings, file.Metadata) : null,
             Metrics = run?.ReadMetrics() ?? [],
         };
         return settings.Model.IsTransformer

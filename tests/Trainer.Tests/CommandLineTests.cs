@@ -371,7 +371,7 @@ public sealed class CommandLineTests : InTemporaryFolder
             "--set",
             "model.hidden_size=32",
             "--set",
-            "training.learning_rate=0.5",
+            "training.optimizer=adamw",
             "--set",
             "training.steps=70"
         );
@@ -380,10 +380,40 @@ public sealed class CommandLineTests : InTemporaryFolder
             Assert.That(code, Is.EqualTo(2));
             Assert.That(
                 error,
-                Does.Contain("model.hidden_size")
-                    .And.Contain("training.learning_rate")
-                    .And.Not.Contain("training.steps")
+                Does.Contain("model.hidden_size").And.Contain("training.optimizer").And.Not.Contain("training.steps")
             );
+        }
+    }
+
+    [Test]
+    public void WithoutItsConfigurationARunIsStillThatExperiment([Values] bool emptied)
+    {
+        Run(Config(), "--out", Out);
+        var config = Path.Combine(Out, "small", "seed-1", "config.json");
+        File.Delete(config);
+        if (emptied)
+            File.WriteAllText(config, "");
+        var (code, _, error) = Run(Config(), "--out", Out, "--resume", "--set", "training.batch_size=2");
+        Assert.That((code, File.Exists(config)), Is.EqualTo((2, emptied)), error);
+        Assert.That(error, Does.Contain("training.batch_size"));
+    }
+
+    [Test]
+    public void AnotherLearningRateGoesOnAndIsRecorded()
+    {
+        Run(Config(), "--out", Out);
+        var config = Path.Combine(Out, "small", "seed-1", "config.json");
+        string[] more = ["--set", "training.steps=70", "--set", "training.learning_rate=0.5"];
+        var (code, output, error) = Run([Config(), "--out", Out, "--resume", .. more]);
+        Assert.That(code, Is.Zero, error);
+        Assert.That(output, Does.Contain("training.learning_rate is 0.5 from step 60 on; it was"));
+        var (begun, _, _) = Run(config, "--set", "name=anew");
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(File.ReadAllText(config), Does.Contain("history"));
+            Assert.That(begun, Is.Zero);
+            var anew = File.ReadAllText(Path.Combine(Out, "anew", "seed-1", "config.json"));
+            Assert.That(anew, Does.Contain("\"learning_rate\": 0.5").And.Not.Contain("history"));
         }
     }
 

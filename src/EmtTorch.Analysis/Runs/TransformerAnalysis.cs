@@ -26,10 +26,14 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
     /// <summary>The share of right answers that counts as good.</summary>
     private const double Good = 0.9;
 
-    public IEnumerable<Finding> Analyze(TrainedNetwork network, AnalysisOptions options) =>
-        network.Transformer is { } transformer
-            ? Describe(EpisodicAnalysis.Of(transformer, network.Configuration), network.Configuration)
-            : [];
+    public IEnumerable<Finding> Analyze(TrainedNetwork network, AnalysisOptions options)
+    {
+        if (network.Transformer is not { } transformer)
+            return [];
+        if (network.ChangedData is { } changed)
+            throw new InvalidDataException($"{changed}. Put that file back, or name another one with --config.");
+        return Describe(EpisodicAnalysis.Of(transformer, network.Configuration), network.Configuration);
+    }
 
     /// <summary>The findings of an analysis that is done.</summary>
     internal static IEnumerable<Finding> Describe(EpisodicAnalysis analysis, RunConfiguration run)

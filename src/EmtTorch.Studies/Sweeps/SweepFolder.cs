@@ -206,8 +206,12 @@ public sealed record SweepFolder
 
     private static RunConfiguration? Configuration(RunFolder folder, List<string> warnings)
     {
-        if (!folder.HoldsRun)
+        if (!File.Exists(folder.ConfigFile))
+        {
+            if (folder.HoldsRun)
+                warnings.Add($"{folder.Path} has no config.json. --resume writes it anew from its checkpoints");
             return null;
+        }
         try
         {
             return ConfigurationFile.Load(folder.ConfigFile);

@@ -144,6 +144,7 @@ public static partial class ConfigurationFile
         List<ConfigurationProblem> problems
     )
     {
+        given?.Remove(Resumption.History); // a run's config.json begins a new one with its last values
         Extensions.Load(given, overrides ?? [], problems);
         var settings = Override<RunConfiguration>(given, overrides ?? [], problems);
         RunConfiguration.Rule.Check(settings, "", problems);

@@ -13,6 +13,9 @@ public abstract record TaskSettings
     /// <summary>Returns the rules that the settings break together, a sentence for each.</summary>
     /// <param name="horizon">A horizon of the curriculum or of the evaluation.</param>
     public virtual IEnumerable<string> Check(int horizon) => [];
+
+    /// <summary>The files that the task reads. A run goes on only with the files that it was begun with.</summary>
+    public virtual IReadOnlyList<string> DataFiles => [];
 }
 
 /// <summary>A task on sequences of numbers, for a recurrent network.</summary>

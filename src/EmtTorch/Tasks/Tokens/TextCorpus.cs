@@ -24,6 +24,8 @@ public sealed record TextConfiguration : TokenTaskSettings
 
     public override IEnumerable<string> Check(int horizon) => TextCorpus.Check(Path, SegmentLength, horizon);
 
+    public override IReadOnlyList<string> DataFiles => [Path];
+
     public override long TokensAt(int horizon) => (long)horizon * SegmentLength;
 
     public override bool HasDistances => false;

@@ -174,6 +174,19 @@ internal sealed partial class CheckpointFolder
         return found;
     }
 
+    /// <summary>The metadata of the newest checkpoint that is whole; null if there is none.</summary>
+    public IReadOnlyDictionary<string, string>? FindMetadata()
+    {
+        try
+        {
+            return FindLatest(_ => { }, wanted: _ => false)?.File.Metadata;
+        }
+        catch (CheckpointException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>The step in the name of the newest checkpoint, whole or not; null if there is none.</summary>
     public long? LastStep => Directory.Exists(_folder) && Steps() is [var newest, ..] ? newest : null;
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using EmtTorch.Configuration;
 using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
 using Serilog;
@@ -33,7 +34,9 @@ internal sealed class RunCourse : IDisposable
     private readonly MetricsWriter _metrics;
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private readonly double _secondsBefore;
-    private readonly Dictionary<string, string> _additions = [];
+    private readonly Dictionary<string, string> _additions = [],
+        _data = [];
+    private string? _history;
     private long _added = long.MinValue; // the first generation of entries that is in no file yet
     private double _intervalStart;
     private long _intervalStep;
@@ -62,13 +65,11 @@ internal sealed class RunCourse : IDisposable
         _checkpoints = new(folder.Checkpoints, configuration.Checkpoints.KeepLast, configuration.Checkpoints.KeepBest);
         Directory.CreateDirectory(folder.Path);
         folder.RemoveUnfinished();
-        folder.WriteConfiguration(configuration);
+        DataFile.Save(configuration, _data);
         void Warn(string message) => log.Warning("{Message}", message);
         if (resume && _checkpoints.LoadLatest(Warn) is { } checkpoint)
         {
-            state.Restore(checkpoint, Warn);
-            KeepAdditions(checkpoint);
-            log.Information("Going on from {Checkpoint}, step {Step}", checkpoint.Path, state.Step);
+            GoOn(checkpoint, Warn);
         }
         else if (initialWeights is { } weights)
         {
@@ -79,11 +80,49 @@ internal sealed class RunCourse : IDisposable
                 StoredTensors.RestoreWeights(state.Network, file);
             log.Information("Starting from the weights in {Weights}", weights);
         }
+        else if (resume && folder.ReadMetrics() is [.., var last])
+        {
+            Warn(
+                $"There is no checkpoint in {folder.Checkpoints}: training begins again at step 0, and writes the lines "
+                    + $"of metrics.jsonl up to step {last.Step} anew."
+            );
+        }
+        folder.WriteConfiguration(configuration, _history);
         if (state.Step == 0 && state.Stores is not null)
             StoredEpisodes.Clear(state.Stores);
-        _metrics = folder.OpenMetrics(state.Step);
+        _metrics = folder.OpenMetrics(state.Step, Warn);
+        if (state.Step == 0 && initialWeights is not null)
+            Save(); // --resume needs no --weights
         (_secondsBefore, _intervalStep) = (state.Seconds, state.Step);
         _clock.Restart();
+    }
+
+    /// <summary>Takes over a checkpoint, if it is of the same experiment and was trained on the same data.</summary>
+    private void GoOn(LoadedCheckpoint checkpoint, Action<string> warn)
+    {
+        var metadata = checkpoint.File.Metadata;
+        var before = Resumption.Begun(metadata);
+        if (Resumption.Differences(before, _configuration, ratesMayChange: true).FirstOrDefault() is { } other)
+        {
+            throw new TrainingException(
+                $"{checkpoint.Path} is of another experiment: its {other.Path} is {other.Before}, not {other.Now}. It "
+                    + "is not gone on with."
+            );
+        }
+        if (DataFile.FindChange(_configuration, metadata) is { } data)
+            throw new TrainingException($"{data}. Put that file back, or begin anew without --resume.");
+        if (before is not null && Resumption.ReadConfiguration(_folder) is null)
+            warn($"{_folder.ConfigFile} is missing or damaged. It is written anew as {checkpoint.Path} has it.");
+        State.Restore(checkpoint, warn);
+        KeepAdditions(checkpoint);
+        _log.Information("Going on from {Checkpoint}, step {Step}", checkpoint.Path, State.Step);
+        var changes = Resumption.Changes(before, _configuration).ToList();
+        foreach (var change in changes)
+        {
+            var what = $"{change.Path} is {change.Now} from step {State.Step} on; it was {change.Before}";
+            _log.Information("{Change:l}", what);
+        }
+        _history = Resumption.Extend(metadata.GetValueOrDefault(Resumption.History), State.Step, changes);
     }
 
     public TrainingState State { get; }
@@ -236,8 +275,17 @@ internal sealed class RunCourse : IDisposable
         return new(State.Step, StoredTensors.Store(random), State.Stores!.Next, whole ? TakeSnapshot() : null);
     }
 
-    private Snapshot TakeSnapshot() =>
-        new(State.Tensors(), State.Metadata(_configuration.ToJson(), storesAnswer: false));
+    private Snapshot TakeSnapshot() => new(State.Tensors(), Metadata(storesAnswer: false));
+
+    private Dictionary<string, string> Metadata(bool storesAnswer = true)
+    {
+        var metadata = State.Metadata(_configuration.ToJson(), storesAnswer);
+        foreach (var (key, value) in _data)
+            metadata[key] = value;
+        if (_history is not null)
+            metadata[Resumption.History] = _history;
+        return metadata;
+    }
 
     /// <summary>Writes a checkpoint of the state before a step, after the step has failed.</summary>
     public void SaveMark(Mark mark)
@@ -285,7 +333,7 @@ internal sealed class RunCourse : IDisposable
     {
         _metrics.Flush();
         Collect?.Invoke();
-        var metadata = State.Metadata(_configuration.ToJson());
+        var metadata = Metadata();
         if (State.Stores is { } stores)
             AddEntries(stores, metadata);
         // The best is the one with the lowest test loss: accuracy is 1 long before the loss stops falling.

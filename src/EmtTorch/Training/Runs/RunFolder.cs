@@ -3,6 +3,8 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using EmtTorch.Configuration;
+using EmtTorch.Settings;
 
 namespace EmtTorch.Training;
 
@@ -134,8 +136,9 @@ public sealed class RunFolder
     public string FailuresFile => In("failures.jsonl");
     public string Checkpoints => In("checkpoints");
 
-    /// <summary>Whether the folder contains a run, finished or not.</summary>
-    public bool HoldsRun => File.Exists(ConfigFile);
+    /// <summary>Whether the folder contains a run, finished or not, or what is left of one.</summary>
+    public bool HoldsRun =>
+        File.Exists(ConfigFile) || Directory.Exists(Checkpoints) || File.Exists(MetricsFile) || File.Exists(ResultFile);
 
     /// <summary>
     /// Locks the folder for this process. The lock is the operating system's, on an empty file beside the folder, so
@@ -217,8 +220,14 @@ public sealed class RunFolder
             File.Delete(file);
     }
 
-    internal void WriteConfiguration(RunConfiguration configuration) =>
-        AtomicFile.WriteText(ConfigFile, configuration.ToJson());
+    /// <param name="history">What was changed on resumption, as JSON; null: nothing.</param>
+    internal void WriteConfiguration(RunConfiguration configuration, string? history)
+    {
+        var json = JsonNode.Parse(configuration.ToJson())!;
+        if (history is not null)
+            json[Resumption.History] = JsonNode.Parse(history);
+        AtomicFile.WriteText(ConfigFile, json.ToJsonString(SettingJson.Options) + "\n");
+    }
 
     internal void WriteResult(RunResult result) =>
         AtomicFile.WriteText(ResultFile, JsonSerializer.Serialize(result, Indented) + "\n");
@@ -274,14 +283,24 @@ public sealed class RunFolder
         return metrics;
     }
 
-    /// <summary>Opens metrics.jsonl for writing; later steps and incomplete lines are removed from it.</summary>
-    internal MetricsWriter OpenMetrics(long upToStep)
+    /// <summary>Opens metrics.jsonl for writing; later steps and damaged lines are removed from it.</summary>
+    /// <param name="upToStep">The last step that is kept.</param>
+    /// <param name="warn">Takes a message if lines are lost that training does not write anew.</param>
+    internal MetricsWriter OpenMetrics(long upToStep, Action<string> warn)
     {
         if (File.Exists(MetricsFile))
         {
             var all = File.ReadAllText(MetricsFile);
-            var kept = all.Split('\n').Where(line => ReadStep(line) is { } step && step <= upToStep).ToArray();
-            var text = string.Concat(kept.Select(line => line + "\n"));
+            var lines = all.Split('\n').Select(line => (Text: line, Step: ReadStep(line))).ToArray();
+            var text = string.Concat(lines.Where(l => l.Step <= upToStep).Select(l => l.Text + "\n"));
+            // A kill leaves at most the last line incomplete.
+            int[] damaged = [.. Enumerable.Range(0, lines.Length - 1).Where(i => lines[i].Step is null)];
+            if (damaged.Length > 0)
+            {
+                var numbers = string.Join(", ", damaged.Take(3).Select(i => i + 1)) + (damaged.Length > 3 ? " …" : "");
+                var which = damaged.Length == 1 ? $"line {numbers} is" : $"{damaged.Length} lines ({numbers}) are";
+                warn($"{MetricsFile}: {which} damaged and left out.");
+            }
             if (text != all)
                 AtomicFile.WriteText(MetricsFile, text);
         }

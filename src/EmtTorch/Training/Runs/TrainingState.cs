@@ -62,7 +62,7 @@ internal sealed class TrainingState
     /// <summary>The metadata of a checkpoint.</summary>
     /// <param name="configuration">The configuration that the tensors belong to, as JSON.</param>
     /// <param name="storesAnswer">Whether the stores can be asked for their counts; false while one is away.</param>
-    public Dictionary<string, string> Metadata(string configuration, bool storesAnswer = true)
+    public Dictionary<string, string> Metadata(string configuration, bool storesAnswer)
     {
         var metadata = new Dictionary<string, string>
         {
