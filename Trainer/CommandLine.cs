@@ -14,7 +14,7 @@ internal static class CommandLine
         schema.SetAction(_ =>
         {
             Console.Out.Write(ConfigurationSchema.Generate());
-            return Exit.Done;
+            return StandardStreams.OutputFailed ? Exit.Failed : Exit.Done;
         });
         root.Add(schema);
         root.Add(SweepCommand.Create());

@@ -46,8 +46,8 @@ internal static class ConsolidateCommand
 
     private static int Run(string config, string[] set, string? output, int? threads)
     {
-        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
-        var settings = Prepare(config, set, folder, threads);
+        var folder = ResultsFolder(config, output);
+        var settings = Prepare(config, set, threads);
         using var screen = new Screen();
         using var interruption = new Interruption(
             screen,
@@ -97,15 +97,13 @@ internal static class ConsolidateCommand
 
     /// <summary>The settings, and Torch with so many threads.</summary>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    private static ConsolidationConfiguration Prepare(string config, string[] set, string folder, int? threads)
+    private static ConsolidationConfiguration Prepare(string config, string[] set, int? threads)
     {
         var problems = new List<ConfigurationProblem>();
         if (threads is < 1 or > 1024)
             problems.Add("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024"));
         else
             TorchRuntime.Start(threads);
-        if (new RunFolder(folder).WhyNotWritable() is { } reason)
-            problems.Add("--out", $"the folder of the results, {folder}, can't be written: {reason}");
         ConsolidationConfiguration? settings = null;
         try
         {
@@ -126,7 +124,7 @@ internal static class ConsolidateCommand
             return null;
         try
         {
-            return ConsolidationResult.ParseUnfinished(File.ReadAllText(file), settings);
+            return ConsolidationResult.ParseUnfinished(InputFile.ReadText(file), settings);
         }
         catch (JsonException e)
         {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Text.Json.Nodes;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
@@ -118,6 +119,12 @@ internal static class ContinualCommand
             problems.Add("device", noDevice);
         else
             problems.AddRange(ContinualRun.Check(sequence));
+        if (problems.Count == 0)
+        {
+            int atOnce = Math.Min(sequence.Seeds.Count, settings.Jobs ?? RunQueue.DefaultJobs(first));
+            var tooLarge = sequence.Tasks.Select(t => RunMemory.FindProblem(t.Configuration, atOnce));
+            problems.AddRange(tooLarge.OfType<ConfigurationProblem>().Distinct());
+        }
         foreach (var (folder, option) in new[] { (sequence.Runs, "runs"), (sequence.Results, "results") })
         {
             if (new RunFolder(folder).WhyNotWritable() is { } reason)
@@ -125,9 +132,9 @@ internal static class ContinualCommand
         }
 
         var copy = Path.Combine(sequence.Runs, ContinualSequence.FileName);
-        if (File.Exists(copy))
+        if (ReadCopy(copy, problems) is { } before)
         {
-            foreach (var key in ContinualSequence.Differences(File.ReadAllText(copy), sequence.ToJson()))
+            foreach (var key in ContinualSequence.Differences(before, sequence.Whole))
             {
                 problems.Add(
                     key,
@@ -138,6 +145,20 @@ internal static class ContinualCommand
         }
 
         return problems.Count == 0 ? sequence : throw new ConfigurationException(problems);
+    }
+
+    /// <summary>The sequence that the runs were begun with; null if there is none.</summary>
+    private static JsonObject? ReadCopy(string file, List<ConfigurationProblem> problems)
+    {
+        try
+        {
+            return File.Exists(file) ? JsonText.Read<JsonObject>(file, "a sequence") : null;
+        }
+        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
+        {
+            problems.Add(file, $"says what the runs beside it are, and is damaged: {e.Message}. Move it away");
+            return null;
+        }
     }
 
     private static int Train(ContinualSequence sequence, Settings settings)

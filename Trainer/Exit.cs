@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using EmtTorch.Analysis;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
@@ -30,8 +31,8 @@ internal static class Exit
                 : count == 1 ? "There is"
                 : "There are";
             Console.Error.WriteLine($"{start} {(count == 1 ? "a problem" : $"{count} problems")}:");
-            foreach (var problem in e.Problems)
-                Console.Error.WriteLine($"  {problem}");
+            foreach (var line in e.Lines)
+                Console.Error.WriteLine($"  {line}");
             return Wrong;
         }
         catch (Exception e) when (e is GsemmDivergedException or TorchNotLoadedException || e.IsOfRun())
@@ -43,6 +44,20 @@ internal static class Exit
         {
             Console.Error.WriteLine("Interrupted.");
             return Interrupted;
+        }
+        catch (OutOfMemoryException e)
+        {
+            Console.Error.WriteLine($"This takes more memory than there is: {e.Message}");
+            return Failed;
+        }
+        catch (Exception e)
+        {
+            // Nothing is known of it. The place helps whoever looks for the fault; a stack trace helps no user.
+            var place = new StackTrace(e).GetFrame(0)?.GetMethod();
+            Console.Error.WriteLine(
+                $"{e.GetType().Name}, which should not happen, in {place?.DeclaringType}.{place?.Name}: {e.Message}"
+            );
+            return Failed;
         }
     }
 }

@@ -5,6 +5,7 @@ using EmtTorch.Analysis;
 using EmtTorch.Settings;
 using EmtTorch.Studies;
 using EmtTorch.Tasks;
+using EmtTorch.Training;
 using static EmtTorch.Trainer.Options;
 using static TorchSharp.torch;
 
@@ -70,6 +71,8 @@ internal static class GenerateCommand
             );
         }
 
+        if (RunMemory.FindProblem(network.Configuration.Model, (long)prompt.Length + tokens) is { } tooMuch)
+            problems.Add("--tokens", tooMuch);
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
 
@@ -81,8 +84,11 @@ internal static class GenerateCommand
             temperature,
             generator
         );
-        using var output = Console.OpenStandardOutput(); // bytes: a character may be cut in two
-        output.Write([.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n']);
-        return Exit.Done;
+        byte[] text = [.. prompt, .. added.data<long>().Select(t => (byte)t), (byte)'\n'];
+        if (Console.IsOutputRedirected)
+            StandardStreams.Output.Write(text); // bytes: a character may be cut in two
+        else
+            Console.Write(Encoding.UTF8.GetString(text));
+        return StandardStreams.OutputFailed ? Exit.Failed : Exit.Done;
     }
 }

@@ -39,9 +39,11 @@ internal static class GsemmCommand
 
     private static int RunGrid(string config, string[] set, string[] axes, string? output)
     {
+        var folder = ResultsFolder(config, output);
         TorchRuntime.Start(1); // the vectors are too short for threads
         var grid = GsemmGrid.Run(config, set, [.. axes.Select(GsemmAxis.Parse)]);
-        var path = Path.Combine(Create(config, output), $"{Path.GetFileNameWithoutExtension(config)}.csv");
+        Directory.CreateDirectory(folder);
+        var path = Path.Combine(folder, $"{Path.GetFileNameWithoutExtension(config)}.csv");
         AtomicFile.WriteText(path, grid.ToCsv());
         var (low, high) = grid.Interval;
         Console.WriteLine(
@@ -52,20 +54,13 @@ internal static class GsemmCommand
         return Exit.Done;
     }
 
-    /// <summary>The folder of the results, which is made if need be.</summary>
-    private static string Create(string config, string? output)
-    {
-        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
-        Directory.CreateDirectory(folder);
-        return folder;
-    }
-
     private static int Run(string config, string[] set, string? output)
     {
+        var folder = ResultsFolder(config, output);
         TorchRuntime.Start(null);
         var result = GsemmExperiment.Run(GsemmConfiguration.Load(config, set));
         var name = Path.GetFileNameWithoutExtension(config);
-        var folder = Create(config, output);
+        Directory.CreateDirectory(folder);
         AtomicFile.WriteText(Path.Combine(folder, $"{name}.json"), result.ToJson());
         var page = Path.Combine(folder, $"{name}.html");
         AtomicFile.WriteText(page, FigurePage.Render("GSEMM: a stored sequence, retrieved", result.Figures));

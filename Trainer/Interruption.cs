@@ -3,8 +3,9 @@ using System.Runtime.InteropServices;
 namespace EmtTorch.Trainer;
 
 /// <summary>
-/// Turns Ctrl-C and SIGTERM into a cancelled token, so that checkpoints are written. A second Ctrl-C ends the program
-/// at once.
+/// Turns Ctrl-C, SIGTERM and SIGHUP (a lost connection) into a cancelled token, so that checkpoints are written. A
+/// second Ctrl-C ends the program at once. A signal that was ignored when the program was started, as by nohup, is left
+/// so by .NET.
 /// </summary>
 internal sealed class Interruption : IDisposable
 {
@@ -18,7 +19,7 @@ internal sealed class Interruption : IDisposable
         _stop.Token.Register(() => screen.Say($"Stopping: {first}. Ctrl-C once more ends at once."));
         _signals =
         [
-            .. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM }.Select(signal =>
+            .. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP }.Select(signal =>
                 PosixSignalRegistration.Create(signal, Interrupt)
             ),
         ];
@@ -28,8 +29,8 @@ internal sealed class Interruption : IDisposable
 
     private void Interrupt(PosixSignalContext context)
     {
-        // A second SIGTERM is ignored: Slurm and others send it to a script and to its children, and the script passes
-        // it on as well. Whoever wants a program to end at once sends SIGKILL.
+        // A second SIGTERM or SIGHUP is ignored: Slurm and others send it to a script and to its children, and the
+        // script passes it on as well. Whoever wants a program to end at once sends SIGKILL.
         if (_stop.IsCancellationRequested && context.Signal == PosixSignal.SIGINT)
             return;
         context.Cancel = true;

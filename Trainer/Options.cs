@@ -1,4 +1,6 @@
 using System.CommandLine;
+using EmtTorch.Settings;
+using EmtTorch.Training;
 
 namespace EmtTorch.Trainer;
 
@@ -23,6 +25,18 @@ internal static class Options
         var option = Value<T>(name, value, description);
         option.DefaultValueFactory = _ => standard;
         return option;
+    }
+
+    /// <summary>Where an experiment's results go: --out, or `results` beside its configuration.</summary>
+    /// <exception cref="ConfigurationException">The folder cannot be written, so that nothing is computed.</exception>
+    public static string ResultsFolder(string config, string? output)
+    {
+        if (config.Length == 0)
+            throw new ConfigurationException([new("CONFIG", "is empty: the file of the experiment is needed")]);
+        var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
+        return new RunFolder(folder).WhyNotWritable() is { } reason
+            ? throw new ConfigurationException([new("--out", $"{folder}, for the results, can't be written: {reason}")])
+            : folder;
     }
 
     public static Option<bool> Switch(string name, string description) => new(name) { Description = description };

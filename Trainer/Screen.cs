@@ -3,6 +3,7 @@ using EmtTorch.Studies;
 using EmtTorch.Training;
 using Serilog;
 using Serilog.Core;
+using Serilog.Debugging;
 using Serilog.Events;
 using Serilog.Formatting.Display;
 using Serilog.Formatting.Json;
@@ -21,11 +22,19 @@ internal sealed class Screen : IDisposable
         CultureInfo.InvariantCulture
     );
 
-    private readonly bool _live = !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities.Interactive;
+    /// <summary>The narrowest terminal, in characters, that has a live line.</summary>
+    private const int Narrowest = 20;
+
+    private readonly bool _live =
+        !Console.IsOutputRedirected
+        && AnsiConsole.Profile is { Width: > Narrowest, Capabilities: { Ansi: true, Interactive: true } };
     private readonly Lock _lock = new();
     private readonly SortedDictionary<string, Running> _running = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _nextPlainLine = [];
-    private bool _drawn;
+    private bool _drawn,
+        _toldOfLog;
+
+    public Screen() => SelfLog.Enable(TellOfLog);
 
     /// <summary>A run's logger, which writes to this screen, after the label, and to a file.</summary>
     /// <param name="label">What tells the run from others; empty for a single run.</param>
@@ -34,7 +43,7 @@ internal sealed class Screen : IDisposable
     public Logger Logger(string label, string file, bool verbose = true) =>
         new LoggerConfiguration()
             .WriteTo.Conditional(_ => verbose, screen => screen.Sink(new Sink(this, label)))
-            .WriteTo.File(new JsonFormatter(renderMessage: true), file)
+            .WriteTo.File(new JsonFormatter(renderMessage: true), RunFolder.NotALink(file))
             .CreateLogger();
 
     /// <summary>A queue whose runs this screen shows.</summary>
@@ -61,9 +70,8 @@ internal sealed class Screen : IDisposable
     public void Show(string label, long steps, TrainingProgress progress, bool brief = false)
     {
         var m = progress.Metrics;
-        TimeSpan? timeLeft = progress.TimeLeft is { TotalDays: < 100 } t ? t : null;
         double percent = 100.0 * m.Step / steps;
-        var left = Left(timeLeft);
+        var left = Left(progress.TimeLeft, progress.LongestTimeLeft);
         var line =
             label.Length > 0 && _live
                 ? string.Create(
@@ -80,7 +88,7 @@ internal sealed class Screen : IDisposable
             if (_live)
             {
                 Clear();
-                _running[label] = new(line, percent, m.Accuracy, timeLeft);
+                _running[label] = new(line, percent, m.Accuracy, progress.TimeLeft, progress.LongestTimeLeft);
                 Draw();
             }
             else
@@ -123,8 +131,16 @@ internal sealed class Screen : IDisposable
 
     public void Dispose()
     {
+        SelfLog.Disable();
         lock (_lock)
             Clear();
+    }
+
+    /// <summary>Says once that a log cannot be written, since the next line can't be either.</summary>
+    private void TellOfLog(string problem)
+    {
+        if (!Interlocked.Exchange(ref _toldOfLog, true))
+            Warn($"a run's log.jsonl is not complete: {problem.Split('\n')[0].Trim()}");
     }
 
     private static string Prefix(string label) => label.Length == 0 ? "" : label + ": ";
@@ -150,7 +166,7 @@ internal sealed class Screen : IDisposable
     private void Clear()
     {
         if (_drawn)
-            Console.Out.Write("\r\u001b[2K");
+            PlainWriter.Terminal.Write("\r\u001b[2K");
         _drawn = false;
     }
 
@@ -158,12 +174,25 @@ internal sealed class Screen : IDisposable
     {
         if (!_live || _running.Count == 0)
             return;
-        int width = Math.Max(20, AnsiConsole.Profile.Width - 1);
+        int width = AnsiConsole.Profile.Width - 1;
         var line = string.Join("   ", _running.Values.Select(r => r.Line));
         if (line.Length > width && _running.Count > 1)
             line = Together(_running.Values);
-        AnsiConsole.Markup($"[teal]{Markup.Escape(line.Length > width ? line[..width] : line)}[/]");
+        line = Cut(PlainWriter.Plain(line), width);
+        bool colours = AnsiConsole.Profile.Capabilities.ColorSystem != ColorSystem.NoColors;
+        PlainWriter.Terminal.Write(colours ? $"\u001b[36m{line}\u001b[0m" : line); // teal
         _drawn = true;
+    }
+
+    /// <summary>As much of a line as fits: whole figures, which two spaces part, or else whole words.</summary>
+    internal static string Cut(string line, int width)
+    {
+        if (line.Length <= width)
+            return line;
+        int end = line.LastIndexOf("  ", Math.Clamp(width + 1, 0, line.Length - 1), StringComparison.Ordinal);
+        if (end <= 0)
+            end = line.LastIndexOf(' ', Math.Max(0, width));
+        return line[..Math.Max(0, end)].TrimEnd();
     }
 
     /// <summary>One line for more runs than the screen is wide: the range of their progress.</summary>
@@ -177,13 +206,20 @@ internal sealed class Screen : IDisposable
             return string.Join(" to ", ends);
         }
         var (percent, accuracy) = (Span(r => r.Percent, "0"), Span(r => r.Accuracy, "0.000"));
-        return $"{runs.Count} runs: {percent} %  accuracy {accuracy}{Left(runs.Max(r => r.Left))}";
+        var left = Left(runs.Max(r => r.Left), runs.Max(r => r.Longest));
+        return $"{runs.Count} runs: {percent} %  accuracy {accuracy}{left}";
     }
 
-    private static string Left(TimeSpan? time) => time is { } t ? $", {Duration(t)} left" : "";
+    private static string Left(TimeSpan? least, TimeSpan? most)
+    {
+        if (least is not { TotalDays: < 100 } t)
+            return "";
+        var (from, to) = (Duration(t), most is { TotalDays: < 100 } longest ? Duration(longest) : "more");
+        return from == to ? $", {from} left" : $", {from} to {to} left";
+    }
 
     /// <summary>A run that is being trained, with its line.</summary>
-    private sealed record Running(string Line, double Percent, double Accuracy, TimeSpan? Left);
+    private sealed record Running(string Line, double Percent, double Accuracy, TimeSpan? Left, TimeSpan? Longest);
 
     private sealed class Sink(Screen screen, string label) : ILogEventSink
     {

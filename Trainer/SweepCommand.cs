@@ -146,14 +146,15 @@ internal static class SweepCommand
 
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
-        return (
-            sweep,
-            [
-                .. sweep
-                    .Runs.Where((_, i) => i % shard.Count == shard.Index - 1)
-                    .Select(r => SweepItem.Read(r, message => Console.Error.WriteLine($"Warning: {message}"))),
-            ]
-        );
+        List<SweepItem> items =
+        [
+            .. sweep
+                .Runs.Where((_, i) => i % shard.Count == shard.Index - 1)
+                .Select(r => SweepItem.Read(r, message => Console.Error.WriteLine($"Warning: {message}"))),
+        ];
+        var missing = items.Where(i => i.Result is null).Select(i => i.Configuration);
+        problems.AddRange(RunMemory.FindProblems(missing, run => settings.Jobs ?? RunQueue.DefaultJobs(run)));
+        return problems.Count == 0 ? (sweep, items) : throw new ConfigurationException(problems);
     }
 
     /// <summary>Prints the runs, and how long they would take on this machine.</summary>
@@ -248,7 +249,7 @@ internal static class SweepCommand
         screen.Say($"{string.Join("; ", parts)}. This took {Screen.Duration(time)}.");
         foreach (var (item, outcome) in trained.Where(t => t.Outcome.End == RunEnd.Failed))
             screen.Say($"failed: {item.Label}: {outcome.Failure} ({item.Folder.FailuresFile})", warning: true);
-        screen.Say($"The table: dotnet run -c Release --project Trainer -- table {sweep.Out}");
+        screen.Say($"The table: dotnet run -c Release --project Trainer -- table {ShellWord.Quote(sweep.Out)}");
         return Ended(RunEnd.Interrupted) > 0 ? Exit.Interrupted
             : Ended(RunEnd.Failed) > 0 ? Exit.Failed
             : Exit.Done;
@@ -261,10 +262,11 @@ internal static class SweepCommand
         if (e.Outcome.End == RunEnd.Failed)
             return $"failed: {e.Outcome.Failure}";
         var result = RunQueue.Finished(e.Item.Folder, e.Item.Configuration, warn: null);
-        var spectral = (double?)e.Analysis?["spectral_error"] is { } error
+        double? Number(string key) => e.Analysis?[key] is JsonValue v && v.TryGetValue(out double n) ? n : null;
+        var spectral = Number("spectral_error") is { } error
             ? $", spectral error {error.ToString("0.0000", CultureInfo.InvariantCulture)}"
             : "";
-        var bits = (double?)e.Analysis?["bits_per_character"] is { } perCharacter
+        var bits = Number("bits_per_character") is { } perCharacter
             ? $", {perCharacter.ToString("0.0000", CultureInfo.InvariantCulture)} bits per character"
             : "";
         return string.Create(

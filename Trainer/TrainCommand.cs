@@ -53,7 +53,10 @@ internal static class TrainCommand
         var done = runs.Where((_, i) => ends[i] == RunEnd.Done).Select(r => RunFolder.Of(r).Path).ToList();
         if (done.Count > 0)
         {
-            var folders = done.Count == 1 ? done : done.Select(f => Path.Combine(Path.GetDirectoryName(f)!, "seed-*"));
+            var folders =
+                done.Count == 1
+                    ? done.Select(ShellWord.Quote)
+                    : done.Select(f => $"{ShellWord.Quote(Path.GetDirectoryName(f)!)}/seed-*");
             Console.WriteLine(
                 "What was learned: dotnet run -c Release --project Trainer -- analyze "
                     + string.Join(' ', folders.Distinct())
@@ -64,8 +67,8 @@ internal static class TrainCommand
         if (failed.Count > 0 && runs.Count > 1)
         {
             Console.Error.WriteLine(
-                $"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. What went wrong is in "
-                    + "their log.jsonl; --resume goes on with them."
+                $"{failed.Count} of {runs.Count} runs failed: {string.Join("; ", failed)}. Why is said above and, if a "
+                    + "run was begun, in its log.jsonl; --resume goes on with them."
             );
         }
 
@@ -115,9 +118,6 @@ internal static class TrainCommand
                 problems.Add("name", why);
             }
         }
-        if (arguments.Weights is { } weights && !File.Exists(weights))
-            problems.Add("--weights", $"there is no file {weights}");
-
         // Networks that train side by side have one thread each. One alone has all: their number changes no bit of a
         // step.
         bool sideBySide = runs.Count > 1 && !arguments.Together && arguments.Jobs is null or > 1;
@@ -128,7 +128,19 @@ internal static class TrainCommand
             if (problem is not null)
                 problems.Add("device", problem);
         }
+        if (problems.Count == 0)
+            problems.AddRange(RunMemory.FindProblems(runs, run => arguments.Jobs ?? RunQueue.DefaultJobs(run)));
         CheckFolders(runs, arguments.Resume, problems);
+        if (arguments.Weights is { } weights)
+        {
+            problems.AddRange(
+                runs.DistinctBy(r => r with { Seed = 0 })
+                    .Select(r => TrainingRun.FindWeightsProblem(r, weights))
+                    .OfType<string>()
+                    .Distinct()
+                    .Select(problem => new ConfigurationProblem("--weights", problem))
+            );
+        }
         return problems.Count == 0 ? runs : throw new ConfigurationException(problems);
     }
 
@@ -153,11 +165,9 @@ internal static class TrainCommand
                 : p with { Path = $"{config}: {p.Path}" };
             try
             {
-                foreach (var seed in seeds)
-                {
-                    string[] ofSeed = seed is null ? [] : [FormattableString.Invariant($"seed={seed}")];
-                    runs.Add(ConfigurationFile.Load(config, [.. overrides, .. ofSeed]));
-                }
+                string[] ofSeed = seeds[0] is { } seed ? [FormattableString.Invariant($"seed={seed}")] : [];
+                var first = ConfigurationFile.Load(config, [.. overrides, .. ofSeed]);
+                runs.AddRange(seeds.Select(s => first with { Seed = s ?? first.Seed }));
             }
             catch (ConfigurationException e)
             {
@@ -169,10 +179,13 @@ internal static class TrainCommand
 
     private static void CheckFolders(List<RunConfiguration> runs, bool resume, List<ConfigurationProblem> problems)
     {
+        // New folders are made in one folder, which is tried once.
+        var tried = new HashSet<string?>();
         foreach (var run in runs)
         {
             var folder = RunFolder.Of(run);
-            if (folder.WhyNotWritable() is { } reason)
+            bool again = !Path.Exists(folder.Path) && !tried.Add(Path.GetDirectoryName(folder.Path));
+            if (!again && folder.WhyNotWritable() is { } reason)
             {
                 problems.Add("out", $"the run's folder {folder.Path} can't be written: {reason}");
                 break;
@@ -182,9 +195,10 @@ internal static class TrainCommand
                 + "kept under earlier/";
             if (resume)
                 problems.AddRange(Resumption.FindProblems(folder, run, ratesMayChange: true, Advice));
-            if (TrainingRun.FindStoreProblem(run) is { } store && !problems.Contains(store))
-                problems.Add(store);
         }
+        problems.AddRange(
+            runs.DistinctBy(r => r.Model).Select(TrainingRun.FindStoreProblem).OfType<ConfigurationProblem>().Distinct()
+        );
     }
 
     private static List<long?> Seeds(Arguments arguments, List<ConfigurationProblem> problems)

@@ -65,7 +65,7 @@ public sealed record NetworkRun(double[][] Hidden, double[][]? Contents, double[
 /// that cannot be computed are null, with the reason in <see cref="Problems"/>.
 /// </summary>
 /// <example><code>
-/// var weights = NetworkWeights.Read(SafetensorsFile.Read("weights.safetensors"), "weights.safetensors");
+/// var weights = NetworkWeights.Load("weights.safetensors");
 /// using var analysis = NetworkAnalysis.Of(weights, LinearBinding.Named("t4"));
 /// Console.WriteLine($"{analysis.Spectrum?.Error} rad, {analysis.Memories?.PhiError:P1}");
 /// </code></example>

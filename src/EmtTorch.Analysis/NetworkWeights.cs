@@ -77,14 +77,13 @@ public sealed record NetworkWeights(
     /// using var weights = NetworkWeights.Load("weights.safetensors");
     /// using var memories = VariableMemories.Find(weights, LinearBinding.Named("t1"));
     /// </code></example>
-    public static NetworkWeights Load(string path) => Read(SafetensorsFile.Read(path), path);
+    public static NetworkWeights Load(string path) => Read(SafetensorsFile.Read(path));
 
     /// <summary>The same for a file that is read already.</summary>
-    /// <param name="name">Its name in messages.</param>
-    internal static NetworkWeights Read(SafetensorsFile file, string name)
+    internal static NetworkWeights Read(SafetensorsFile file)
     {
         using var scope = NewDisposeScope();
-        var weights = ElmanWeightFile.Read(file, name);
+        var weights = ElmanWeightFile.Read(file);
         return Escape(
             new(
                 weights["rnn.weight_ih"],

@@ -226,7 +226,7 @@ public sealed record TrainedNetwork : IDisposable
             }
             : network with
             {
-                Weights = NetworkWeights.Read(file, path),
+                Weights = NetworkWeights.Read(file),
             };
     }
 
@@ -252,10 +252,7 @@ public sealed record TrainedNetwork : IDisposable
         catch (InvalidDataException e)
         {
             network.Dispose();
-            throw new InvalidDataException(
-                $"{path} does not hold the transformer of its configuration: {e.Message}",
-                e
-            );
+            throw new InvalidDataException($"{e.Message}: it is not the transformer of its configuration", e);
         }
     }
 }

@@ -320,7 +320,7 @@ public static class ContinualPage
     private static double[][]? Phi(OldMemories memories, SafetensorsFile file)
     {
         using var scope = NewDisposeScope();
-        using var network = NetworkWeights.Read(file, "");
+        using var network = NetworkWeights.Read(file);
         return memories.Phi(network.WeightHh);
     }
 

@@ -124,7 +124,7 @@ public static class SweepTablePage
     private static IEnumerable<Strip> Strips(SweepTable table) =>
         [
             .. table.HasSpectra ? [SpectralError, Accuracy] : new[] { Accuracy, Loss },
-            .. table.Has("bits_per_character") ? [Bits] : Array.Empty<Strip>(),
+            .. !table.HasSpectra && table.Has("bits_per_character") ? [Bits] : Array.Empty<Strip>(),
             .. SweepTablePart.FoundElse(table).Select(Of),
         ];
 
@@ -226,11 +226,13 @@ public static class SweepTablePage
 
     /// <summary>A cell by its settings: t1, hidden_size 64, weight_decay 0.001. Names stand for themselves.</summary>
     private static string Label(SweepTable table, SweepCell cell) =>
-        cell.Values.Count == 0
+        cell.Values.All(v => v.Length == 0)
             ? table.Folder.Name
             : string.Join(
                 ", ",
-                cell.Values.Select((v, i) => char.IsAsciiLetter(v[0]) ? v : $"{table.Title(table.Axes[i])} {v}")
+                cell.Values.Zip(table.Axes, (v, axis) => (Value: v, Title: table.Title(axis)))
+                    .Where(v => v.Value.Length > 0)
+                    .Select(v => char.IsAsciiLetter(v.Value[0]) ? v.Value : $"{v.Title} {v.Value}")
             );
 
     /// <summary>The accuracy of guessing, if it is the same for all runs.</summary>

@@ -46,8 +46,8 @@ public static class SweepTableText
                     (axis, i) =>
                         new Column<SweepCell>(
                             table.Title(axis),
-                            cell => cell.Values[i],
-                            table.Axes[i].Values.All(v => Number(v.Name) is not null)
+                            cell => cell.Values[i] is { Length: > 0 } value ? value : null,
+                            table.Axes[i].Values.All(v => v.Name.Length == 0 || Number(v.Name) is not null)
                                 ? cell => Number(cell.Values[i])
                                 : null
                         )
@@ -66,17 +66,17 @@ public static class SweepTableText
     /// <summary>
     /// A line a run (RFC 4180, with line feeds), numbers unrounded, empty if there is none; without times.
     /// </summary>
-    public static string Csv(SweepTable table) =>
-        Table.Csv([
-            [
-                .. table.Folder.Axes.Select(table.Title),
-                "seed",
-                .. OfRun(table, table.Runs.FirstOrDefault()).Select(f => f.Key),
-            ],
+    public static string Csv(SweepTable table)
+    {
+        string[] keys = ["seed", .. OfRun(table, table.Runs.FirstOrDefault()).Select(f => f.Key)];
+        string Title(SweepAxis axis) => keys.Contains(table.Title(axis)) ? axis.Key : table.Title(axis);
+        return Table.Csv([
+            [.. table.Folder.Axes.Select(Title), .. keys],
             .. table.Runs.Select(run =>
                 (string[])[.. run.Values, $"{run.Seed}", .. OfRun(table, run).Select(f => Table.Exact(f.Value))]
             ),
         ]);
+    }
 
     /// <summary>
     /// Cells and runs, numbers unrounded, null if there is none; what depends on the clock under `time`.
@@ -86,7 +86,18 @@ public static class SweepTableText
         static OrderedDictionary<string, object?> Object(IEnumerable<Entry> entries) =>
             new(entries.Select(e => KeyValuePair.Create(e.Key, e.Value)));
         static OrderedDictionary<string, object?> Values(IEnumerable<SweepAxis> axes, IReadOnlyList<string> values) =>
-            Object(axes.Zip(values, (axis, v) => new Entry(axis.Key, Number(v) is { } number ? number : v)));
+            Object(
+                axes.Zip(
+                    values,
+                    (axis, v) =>
+                        new Entry(
+                            axis.Key,
+                            Number(v) is { } number ? number
+                                : v.Length > 0 ? v
+                                : null
+                        )
+                )
+            );
         var finished = table.Runs.Where(r => r.Finished);
         return JsonSerializer.Serialize(
                 Object([
@@ -143,6 +154,9 @@ public static class SweepTableText
         ("state_bytes", "state_bytes_end"),
     ];
 
+    private static IEnumerable<FigureColumn> FoundElse(SweepTable table) =>
+        SweepTablePart.FoundElse(table).ExceptBy(OfTokens.Select(f => f.Key), f => f.Key);
+
     /// <summary>A sweep without spectra has the same keys whatever its task is, be they empty.</summary>
     private static bool IsShown(SweepTable table, string key) => !table.HasSpectra || table.Has(key);
 
@@ -187,7 +201,7 @@ public static class SweepTableText
             new("seeds_to_1", c.ReachedCount(1)),
             new("seeds_lost", c.LostCount),
             new("best_runs", c.Best.Select(r => r.Name)),
-            .. SweepTablePart.FoundElse(table).SelectMany(f => Found(f.Key, f.Key)),
+            .. FoundElse(table).SelectMany(f => Found(f.Key, f.Key)),
         ];
     }
 
@@ -251,7 +265,7 @@ public static class SweepTableText
             new("step_to_1", run?.StepTo(1)),
             new("lost", run?.Lost),
             .. OfTokens.SelectMany(f => Found(f.Name, f.Key)),
-            .. SweepTablePart.FoundElse(table).SelectMany(f => Found(f.Key, f.Key)),
+            .. FoundElse(table).SelectMany(f => Found(f.Key, f.Key)),
             .. table.Details.Select(Analysis),
         ];
     }

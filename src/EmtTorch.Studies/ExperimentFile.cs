@@ -65,7 +65,7 @@ internal abstract record ExperimentFile
     {
         const int Most = 100_000;
         problem = null;
-        var seeds = new List<long>();
+        var seeds = new HashSet<long>();
         foreach (var part in text.Split(','))
         {
             var ends = part.Split('-');
@@ -77,15 +77,30 @@ internal abstract record ExperimentFile
                 && last - first < Most
             )
             {
-                for (long s = first; s <= last; s++)
-                    seeds.Add(s);
+                for (long i = 0; i <= last - first; i++)
+                    seeds.Add(first + i);
             }
             else
             {
                 problem ??= $"'{part}' is not a range of seeds; 1-20 or 1,2,5 is";
             }
+            if (seeds.Count > Most)
+            {
+                problem ??= $"there are more than {Most} of them";
+                break;
+            }
         }
-        return [.. seeds.Distinct()];
+        return [.. seeds];
+    }
+
+    /// <summary>Why there are too many combinations of the values of some axes, to end a sentence; or null.</summary>
+    public static string? FindTooMany(IEnumerable<int> values)
+    {
+        const int Most = 10_000;
+        var counts = values.ToList();
+        return counts.Aggregate(1.0, (n, count) => n * count) is > Most and var all
+            ? $"make {string.Join(" · ", counts)} = {all:0} combinations; allowed: at most {Most}"
+            : null;
     }
 
     /// <summary>Refuses the settings that the runs of an experiment have by themselves.</summary>

@@ -2,6 +2,8 @@ using System.Runtime.InteropServices;
 using EmtTorch.Configuration;
 using EmtTorch.Settings;
 using EmtTorch.Training;
+using Serilog;
+using Serilog.Debugging;
 
 namespace EmtTorch.Studies;
 
@@ -28,7 +30,21 @@ internal static class Problems
 
     /// <summary>Why a run failed, in words. An extension's exception is named with the class that threw it.</summary>
     public static string Explain(this Exception error) =>
-        Extensions.FindThrower(error) is { } thrower
-            ? Extensions.Describe(thrower, error)
-            : TorchSharpDefects.Message(error);
+        Extensions.FindThrower(error) is { } thrower ? Extensions.Describe(thrower, error)
+        : error is ConfigurationException { Problems: var problems } ? string.Join("; ", problems)
+        : TorchSharpDefects.Message(error);
+
+    /// <summary>Closes a log. If its last lines cannot be written, that is no failure of its run: Serilog's own log has it.
+    /// </summary>
+    public static void Close(this ILogger log)
+    {
+        try
+        {
+            (log as IDisposable)?.Dispose();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            SelfLog.WriteLine("A log cannot be closed: {0}", e.Message);
+        }
+    }
 }

@@ -104,6 +104,7 @@ internal sealed class Choices(Arguments arguments)
                 }
             }
         }
+        table.Save();
     }
 
     private void Adam(string? json, string? markdown)
@@ -154,6 +155,7 @@ internal sealed class Choices(Arguments arguments)
                 );
             }
         }
+        table.Save();
     }
 
     // libgomp's. "set" variables are set by this program itself, by libc's setenv, before libtorch is loaded.
@@ -243,6 +245,7 @@ internal sealed class Choices(Arguments arguments)
                 }
             }
         }
+        table.Save();
     }
 
     private Dictionary<string, double> Measured(string what, string[] command)

@@ -130,6 +130,7 @@ internal sealed class Compare(Arguments arguments)
                 }
             );
         }
+        table.Save();
     }
 
     /// <summary>Fast weights through a sequence, forward and backward.</summary>
@@ -221,6 +222,7 @@ internal sealed class Compare(Arguments arguments)
                 }
             }
         }
+        table.Save();
     }
 
     /// <summary>
@@ -295,6 +297,7 @@ internal sealed class Compare(Arguments arguments)
                 }
             );
         }
+        table.Save();
     }
 
     /// <summary>Documents that a network goes on with.</summary>
@@ -341,6 +344,7 @@ internal sealed class Compare(Arguments arguments)
                 }
             );
         }
+        table.Save();
     }
 
     private void MixingByLength(string json, string markdown)
@@ -401,6 +405,7 @@ internal sealed class Compare(Arguments arguments)
             }
             table.Add(row);
         }
+        table.Save();
     }
 
     /// <summary>
@@ -456,6 +461,7 @@ internal sealed class Compare(Arguments arguments)
                 seconds.Add(Time(() => Child.Run("dotnet", Train($"configs/{config}.json"))));
             table.Add(SecondsRow($"configs/{config}.json", InTurn.Median(seconds), null));
         }
+        table.Save();
     }
 
     /// <summary>
@@ -496,6 +502,7 @@ internal sealed class Compare(Arguments arguments)
             );
         }
         table.Add(SecondsRow($"{steps} steps each", InTurn.Median(ours), InTurn.Median(theirs)));
+        table.Save();
     }
 
     private static ResultTable Seconds(string name, string caption, string json, string markdown)

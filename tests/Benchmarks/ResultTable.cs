@@ -8,7 +8,8 @@ using System.Text.Json.Nodes;
 using EmtTorch;
 
 /// <summary>
-/// A part's results: rows as JSON, and the same as a Markdown table. Both files are written anew after every row.
+/// A part's results: rows as JSON, and the same as a Markdown table. The files of an earlier measurement stay until all
+/// rows of this one are there.
 /// </summary>
 /// <param name="name">The rows' key.</param>
 /// <param name="caption">What is measured.</param>
@@ -34,12 +35,17 @@ internal sealed class ResultTable(string name, string caption, IReadOnlyList<Col
     /// <summary>Prints the table's head.</summary>
     public void Begin() => Console.WriteLine(Head());
 
-    /// <summary>Adds, prints and writes a row.</summary>
+    /// <summary>Adds and prints a row.</summary>
     /// <param name="values">By the columns' keys; what has no column is in the JSON alone.</param>
     public void Add(JsonObject values)
     {
         _rows.Add(values);
         Console.WriteLine(Line(values));
+    }
+
+    /// <summary>Writes the files.</summary>
+    public void Save()
+    {
         Write(
             Json,
             () =>

@@ -42,7 +42,7 @@ public sealed class NetworkWeightsTests : InTemporaryFolder
     {
         var path = Path.Combine(Folder, "weights.safetensors");
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string>());
-        return NetworkWeights.Read(SafetensorsFile.Read(path), "weights.safetensors");
+        return NetworkWeights.Load(path);
     }
 
     /// <summary>Name → shape, in the order W_uh, W_hh, W_r, the biases; all float32 unless told.</summary>

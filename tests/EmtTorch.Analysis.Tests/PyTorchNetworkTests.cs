@@ -24,7 +24,7 @@ public sealed class PyTorchNetworkTests
             expected.GetProperty("d").GetInt32(),
             expected.GetProperty("s").GetInt32()
         );
-        return (NetworkWeights.Read(SafetensorsFile.Read(Reference(name + ".safetensors")), name), task, expected);
+        return (NetworkWeights.Load(Reference(name + ".safetensors")), task, expected);
     }
 
     private static double[][] Rows(JsonElement rows) =>

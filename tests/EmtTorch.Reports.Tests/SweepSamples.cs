@@ -86,6 +86,7 @@ internal static class SweepSamples
                 ["gain"] = errors[best] is null ? null : 1.1,
                 ["parameter_norm"] = 9,
                 ["changed_bits_accuracy"] = errors[best] is null ? null : 0.98,
+                ["ranges"] = new JsonObject { ["spectral_error"] = new JsonArray(0, null) },
             }.ToJsonString()
         );
         return run;
@@ -107,8 +108,8 @@ internal static class SweepSamples
         );
         var run = RunFolder.Of(configuration);
         Directory.CreateDirectory(run.Path);
-        run.WriteConfiguration(configuration);
-        using var metrics = run.OpenMetrics(0);
+        run.WriteConfiguration(configuration, null);
+        using var metrics = run.OpenMetrics(0, _ => { });
         for (int i = 0; i < errors.Length; i++)
         {
             metrics.Write(

@@ -402,20 +402,19 @@ public sealed class SweepTableTests : InTemporaryFolder
             }
         }
 
-        Directory.CreateDirectory(At("earlier", "seed-1"));
         var table = Read();
         Assert.That(
             table.Folder.Axes.Select(a => (a.Key, string.Join(' ', a.Values.Select(v => v.Name)))),
             Is.EqualTo(new[] { ("model.hidden_size", "8 128"), ("training.curriculum.threshold", "0.9 0.98") })
         );
-        Assert.That(table.Folder.BestOf, Is.EqualTo(new[] { "training.curriculum.threshold" }));
+        Assert.That(table.Folder.BestOf, Is.Empty, "nothing is chosen");
         Assert.That(
             table.Runs.Select(r => r.Name),
             Is.EqualTo(new[] { "h8-0.9/seed-1", "h8-0.98/seed-1", "h128-0.9/seed-1", "h128-0.98/seed-1" })
         );
         Assert.That(
             table.Cells.Select(c => (table.Label(c), c.SpectralError)),
-            Is.EqualTo(new[] { ("8", 0.002), ("128", 0.002) })
+            Is.EqualTo(new[] { ("8, 0.9", 0.002), ("8, 0.98", 0.002), ("128, 0.9", 0.002), ("128, 0.98", 0.002) })
         );
         Assert.That(table.Folder.Name, Is.EqualTo(Path.GetFileName(Folder)));
 
@@ -440,30 +439,115 @@ public sealed class SweepTableTests : InTemporaryFolder
         Assert.That(table.Cells.Select(table.Label), Is.EqualTo(new[] { "one", "two" }));
     }
 
+    private void Finish(string folder, string name, long seed, params string[] settings) =>
+        SweepSamples.Finish(folder, name, seed, settings, [0.1, 0.1, 0.1], [0.9, 0.9, 0.9], 0);
+
+    private string[] Texts(SweepTable table) =>
+        [
+            SweepTableText.Markdown(table),
+            SweepTableText.Csv(table),
+            SweepTableText.Json(table),
+            SweepTablePage.Render(table),
+        ];
+
+    [Test]
+    public void RunsOfOneNameAreToldApartByTheirFolders()
+    {
+        foreach (var folder in (string[])["here", Path.Combine("there", "below"), "earlier"])
+        {
+            Finish(At(folder), "same", 1);
+            Finish(At(folder), "same", 2);
+        }
+        // What was set aside is no run, and a link to a folder above is no endless one.
+        Directory.Move(At("earlier", "same", "seed-2"), At("earlier", "same", "seed-2-20261128-120000"));
+        Directory.CreateSymbolicLink(At("here", "above"), Folder);
+        var table = Read();
+        Assert.That(
+            table.Cells.Select(c => (table.Label(c), c.Runs.Count)),
+            Is.EqualTo(new[] { ("earlier/same", 1), ("here/same", 2), ("there/below/same", 2) })
+        );
+        Assert.That(table.Runs.Select(r => r.Name), Is.Unique);
+        Assert.That(Texts(table), Has.None.Contains("seed-2-2026"));
+        Assert.That(SweepTable.Of(SweepFolder.Read(At("earlier", "same"))).Runs, Has.Count.EqualTo(2), "asked for");
+    }
+
+    [Test]
+    public void RunsOfSeveralTasksHaveTheColumnsInWhichRunsOfOneTaskDiffer()
+    {
+        var graph = new JsonObject
+        {
+            ["reads_right"] = 0.5,
+            ["state_bytes_end"] = 8,
+            ["bits_per_character"] = 2,
+        };
+        graph["columns"] = new JsonObject { ["reads_right"] = new JsonObject { ["title"] = "reads right" } };
+        Transformer(16, 1, 0.5, 1.5, analysis: graph);
+        Finish(Folder, "a", 1, "model.hidden_size=8", "training.steps=300");
+        Finish(Folder, "b", 1, "model.hidden_size=8", "training.steps=299", "device=cpu");
+        Finish(Folder, "b", 2, "model.hidden_size=8", "training.steps=299");
+        Finish(Folder, "c", 1, "task.name=t2", "model.hidden_size=16", "training.learning_rate=0.5");
+        var table = Read();
+        Assert.That(table.Axes.Select(a => a.Key), Is.EqualTo(new[] { "task", "training.steps" }));
+        Assert.That(
+            table.Cells.Select(c => (table.Label(c), c.Runs.Count)),
+            Is.EquivalentTo(new[] { ("copy, 300", 1), ("t1, 299", 2), ("t1, 300", 1), ("t2, 300", 1) })
+        );
+        var texts = Texts(table);
+        Assert.That(texts[1].Split('\n')[0].Split(','), Is.Unique.And.Contains("training.steps"));
+        Assert.That(texts[0], Does.Contain("| task | steps | runs | spectral error | accuracy |"));
+    }
+
+    [Test]
+    public void ASectionThatSomeRunsLackIsOneColumn()
+    {
+        string[] of = ["task={\"copy\":{}}", "model={\"type\":\"episodic_transformer\"}"];
+        Finish(Folder, "without", 1, of);
+        Finish(Folder, "one", 1, [.. of, "model.retrieval={\"top_k\":4}"]);
+        var table = Read();
+        Assert.That(table.Axes.Select(a => a.Key), Is.EqualTo(new[] { "model.retrieval" }));
+        Assert.That(table.Cells.Select(table.Label), Is.EqualTo(new[] { "given", "null" }));
+        Finish(Folder, "other", 1, [.. of, "model.retrieval={\"top_k\":8}"]);
+        Assert.That(Read().Cells.Select(table.Label), Is.EqualTo(new[] { "given, 4", "given, 8", "null" }));
+        Assert.That(SweepTableText.Markdown(Read()), Does.Contain("| null | – |"));
+    }
+
+    [TestCase("=1+2", "'=1+2", "=1+2")]
+    [TestCase("+a", "'+a", "+a")]
+    [TestCase("-a", "'-a", "-a")]
+    [TestCase("@a", "'@a", "@a")]
+    [TestCase("\ta", "'\ta", " a")]
+    [TestCase("-1.5e-3", "-1.5e-3", "-1.5e-3")]
+    [TestCase("<b>", "<b>", "&lt;b>")]
+    [TestCase("n < 5", "n < 5", "n < 5")]
+    [TestCase("a\\|b", "a\\|b", @"a\\\|b")]
+    [TestCase("![a](b)", "![a](b)", @"![a\](b)")]
+    [TestCase("[10,100]", "\"[10,100]\"", "[10,100]")]
+    [TestCase("a\u001b[31m", "a\u001b[31m", "a [31m")]
+    public void NoCellDoesAnything(string cell, string csv, string markdown)
+    {
+        Assert.That(
+            Table.Csv([
+                [cell],
+            ]),
+            Is.EqualTo($"{csv}\n")
+        );
+        Assert.That(Table.Plain(cell), Is.EqualTo(markdown));
+    }
+
     [Test]
     public void TheSameRunsGiveTheSameBytes()
     {
         SweepSamples.Full(At("runs"), Published);
         File.Copy(At("runs", "sweep.json"), At("sweep.json"));
-        string[] Texts(string folder)
-        {
-            var table = SweepTable.Of(SweepFolder.Read(folder));
-            return
-            [
-                SweepTableText.Markdown(table),
-                SweepTableText.Csv(table),
-                SweepTableText.Json(table),
-                SweepTablePage.Render(table),
-            ];
-        }
-        var first = Texts(At("runs"));
-        Assert.That(Texts(At("runs")), Is.EqualTo(first));
-        Assert.That(Texts(Folder), Is.EqualTo(first), "the folder with sweep.json and runs/");
+        string[] Of(string folder) => Texts(SweepTable.Of(SweepFolder.Read(folder)));
+        var first = Of(At("runs"));
+        Assert.That(Of(At("runs")), Is.EqualTo(first));
+        Assert.That(Of(Folder), Is.EqualTo(first), "the folder with sweep.json and runs/");
 
         // Slower training changes one line and one key.
         foreach (var file in Directory.GetFiles(Folder, "result.json", SearchOption.AllDirectories))
             File.WriteAllText(file, File.ReadAllText(file).Replace("\"seconds\": 10", "\"seconds\": 77"));
-        var slower = Texts(Folder);
+        var slower = Of(Folder);
         Assert.That(slower[0].Split('\n')[..^2], Is.EqualTo(first[0].Split('\n')[..^2]));
         Assert.That(slower[1], Is.EqualTo(first[1]));
         static string Timeless(string json)
@@ -540,7 +624,7 @@ public sealed class SweepTableTests : InTemporaryFolder
         );
         var table = Read();
         Assert.That(SweepTableText.Csv(table), Does.Contain("\n\"a, \"\"b\"\" | <c>\",0.9,1,finished,"));
-        Assert.That(SweepTableText.Markdown(table), Does.Contain("\n| a, \"b\" \\| <c> | 1 of 4 |"));
+        Assert.That(SweepTableText.Markdown(table), Does.Contain("\n| a, \"b\" \\| &lt;c> | 1 of 4 |"));
         Assert.That(SweepTablePage.Render(table), Does.Contain("a, &quot;b&quot; | &lt;c&gt;").And.Not.Contain("<c>"));
     }
 
@@ -583,8 +667,8 @@ public sealed class SweepTableTests : InTemporaryFolder
         );
         var run = RunFolder.Of(configuration);
         Directory.CreateDirectory(run.Path);
-        run.WriteConfiguration(configuration);
-        using (var metrics = run.OpenMetrics(0))
+        run.WriteConfiguration(configuration, null);
+        using (var metrics = run.OpenMetrics(0, _ => { }))
         {
             metrics.Write(
                 new()
@@ -763,6 +847,7 @@ public sealed class SweepTableTests : InTemporaryFolder
             new()
             {
                 ["bits_per_character"] = 2.0,
+                ["ranges"] = new JsonObject { ["bits_per_character"] = new JsonArray(0, null) },
                 ["bits_new_words"] = 3.0,
                 ["bits_seen_words"] = 1.0,
             }

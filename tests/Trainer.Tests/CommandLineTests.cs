@@ -532,6 +532,7 @@ public sealed class CommandLineTests : InTemporaryFolder
         ("no arguments", [], ["CONFIG"]),
         ("unknown option", ["CONFIG", "--sed", "1"], ["--sed"]),
         ("missing file", ["nowhere.json"], ["nowhere.json"]),
+        ("a name that begins with @", ["@nowhere"], ["@nowhere: there is no such file"]),
         ("not JSON", ["BROKEN"], ["broken.json", "line"]),
         ("seed and seeds", ["CONFIG", "--seed", "1", "--seeds", "1-2"], ["--seeds"]),
         ("bad seeds", ["CONFIG", "--seeds", "5-1"], ["5-1"]),
@@ -616,10 +617,12 @@ public sealed class CommandLineTests : InTemporaryFolder
         }
     }
 
-    [Test]
-    public void HelpSaysWhatThereIs()
+    [TestCase("--help")]
+    [TestCase("--help", "--extensions")]
+    [TestCase("/?", "--extensions")]
+    public void HelpSaysWhatThereIs(params string[] arguments)
     {
-        var (code, output, _) = Run("--help");
+        var (code, output, _) = Run(arguments);
         using (Assert.EnterMultipleScope())
         {
             Assert.That(code, Is.Zero);

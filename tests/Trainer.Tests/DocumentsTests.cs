@@ -1,6 +1,8 @@
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using EmtTorch.Configuration;
 using EmtTorch.Studies;
+using EmtTorch.Training;
 
 namespace EmtTorch.Trainer.Tests;
 
@@ -37,6 +39,26 @@ public sealed partial class DocumentsTests
     [Test]
     public void TheReadmeIsShort() =>
         Assert.That(File.ReadAllLines(In("README.md")), Has.Length.LessThanOrEqualTo(LongestReadme));
+
+    [TestCaseSource(nameof(Documents))]
+    public void CommandsReadInOrderWork(string document) =>
+        Assert.That(Conflicts(Read(document), document == "README.md" ? "" : Read("README.md")), Is.Empty);
+
+    [Test]
+    public void NoDocumentTakesTheRunsOfAnother() =>
+        Assert.That(Conflicts(string.Join('\n', Documents().Select(Read)), ""), Is.Empty);
+
+    [TestCase("dotnet run --project Trainer -- configs/t1.json --set model.hidden_size=9", "is another experiment")]
+    [TestCase("dotnet run --project Trainer -- configs/t1.json --set training.steps=9", null)]
+    [TestCase("dotnet run --project Trainer -- configs/t1.json --set model.hidden_size=9 --seed 2", null)]
+    [TestCase("dotnet run --project Trainer -- configs/t1.json --set model.hidden_size=9 --set name=a", null)]
+    [TestCase("dotnet run --project Trainer -- analyze runs/t1/seed-*", null)]
+    [TestCase("dotnet run --project Trainer -- analyze runs/t1/seed-2", "nothing has trained runs/t1/seed-2")]
+    public void ACommandInTheWayOfAnotherIsFound(string command, string? problem)
+    {
+        var found = Conflicts($"```\nscripts/train.sh configs/t1.json\n{command}\n```", "");
+        Assert.That(found, problem is null ? Is.Empty : Has.One.Contains(problem));
+    }
 
     [TestCase("[a](no-such.md)", "no-such.md")]
     [TestCase("[a](README.md#no-such-heading)", "README.md#no-such-heading")]
@@ -87,6 +109,87 @@ public sealed partial class DocumentsTests
 
     private static List<string> WrongCommands(string text) =>
         [.. Commands(text).SelectMany(command => Problems(command).Select(p => $"{string.Join(' ', command)}: {p}"))];
+
+    /// <summary>
+    /// Commands of a text that, after those before them, train another experiment into the folder of a run, or read a
+    /// run that none has trained.
+    /// </summary>
+    /// <param name="before">A text that was read before.</param>
+    private static List<string> Conflicts(string text, string before)
+    {
+        var problems = new List<string>();
+        var runs = new Dictionary<string, string>();
+        foreach (
+            var (command, isBefore) in Commands(before)
+                .Select(c => (c, true))
+                .Concat(Commands(text).Select(c => (c, false)))
+        )
+        {
+            if (Arguments(command) is not { Count: > 0 } words || words.Any(w => w.Contains('…')))
+                continue;
+            if (words[0].EndsWith(".json", StringComparison.Ordinal))
+            {
+                foreach (var (folder, experiment) in Trained(words))
+                {
+                    if (runs.TryGetValue(folder, out var other) && other != experiment && !isBefore)
+                        problems.Add(
+                            $"{string.Join(' ', words)} is another experiment than an earlier one in {folder}"
+                        );
+                    runs[folder] = experiment;
+                }
+            }
+            foreach (var place in words[0] is "analyze" or "generate" ? words.Where(w => w.StartsWith("runs/")) : [])
+            {
+                var pattern = $"^{Regex.Escape(place).Replace(@"\*", "[^/]*")}(/|$)";
+                if (!isBefore && !runs.Keys.Any(folder => Regex.IsMatch(folder, pattern)))
+                    problems.Add($"{string.Join(' ', words)}: nothing has trained {place}");
+            }
+        }
+        return problems;
+    }
+
+    /// <summary>A command's words after the program; null if the program is not Trainer.</summary>
+    private static List<string>? Arguments(List<string> command)
+    {
+        int dashes = command.IndexOf("--");
+        return command.Contains("Trainer") && dashes > 0 ? command[(dashes + 1)..]
+            : command[0] == "scripts/train.sh" ? command[1..]
+            : command[0] == "scripts/sweep_seeds.sh" && command.Count >= 4
+                ? [command[1], "--seeds", $"{command[2]}-{command[3]}", .. command[4..]]
+            : null;
+    }
+
+    /// <summary>1-3 as 1, 2, 3.</summary>
+    private static IEnumerable<int> Range(string seeds)
+    {
+        var ends = seeds.Split('-').Select(int.Parse).ToList();
+        return Enumerable.Range(ends[0], ends[^1] - ends[0] + 1);
+    }
+
+    /// <summary>The folders of the runs that a command trains, and what tells their experiment from another.</summary>
+    private static IEnumerable<(string Folder, string Experiment)> Trained(List<string> words)
+    {
+        List<string> Values(string option) =>
+            [.. words.Zip(words.Skip(1)).Where(w => w.First == option).Select(w => w.Second)];
+        // The reader's own text; any will do.
+        var set = Values("--set")
+            .Select(s => s.Replace("=my.txt", $"={In("src/EmtTorch/PublicAPI.Shipped.txt")}"))
+            .Concat(Values("--out").Select(o => $"out={o}"));
+        foreach (var config in words.TakeWhile(w => w.EndsWith(".json", StringComparison.Ordinal)))
+        {
+            var seeds = Values("--seeds").Concat(Values("--seed")).Take(1).SelectMany(Range);
+            foreach (var seed in seeds.Select(s => (int?)s).DefaultIfEmpty())
+            {
+                var run = new RunConfiguration { Task = new(), Name = Path.GetFileNameWithoutExtension(config) };
+                // Some of the files are the reader's own.
+                if (File.Exists(In(config)))
+                    run = ConfigurationFile.Load(In(config), [.. set]);
+                run = run with { Seed = seed ?? run.Seed };
+                var same = run with { Seed = 0, Device = "cpu", Training = run.Training with { Steps = 1 } };
+                yield return (RunFolder.Of(run).Path, same.ToJson());
+            }
+        }
+    }
 
     /// <summary>The commands in blocks of code without a language, and in code within a line.</summary>
     private static IEnumerable<List<string>> Commands(string text)

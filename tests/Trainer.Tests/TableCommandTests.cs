@@ -50,7 +50,7 @@ public sealed class TableCommandTests
             Assert.That(code, Is.Zero, error);
             Assert.That(
                 error.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(),
-                Is.EqualTo(new[] { "Analysing small, seed 1", "Analysing small, seed 2" })
+                Is.EqualTo(new[] { "Analysing small/seed-1", "Analysing small/seed-2" })
             );
             Assert.That(
                 output,
@@ -78,7 +78,7 @@ public sealed class TableCommandTests
             Is.EqualTo(
                 (
                     0,
-                    "Analysing small, seed 2",
+                    "Analysing small/seed-2",
                     $"Warning: {Path.Combine("runs", "small", "seed-2", "analysis.json")} is damaged. It is made again."
                 )
             )

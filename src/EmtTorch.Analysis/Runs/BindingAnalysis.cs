@@ -43,6 +43,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         [
             new("test_accuracy", analysis.Accuracy)
             {
+                Least = 0,
+                Greatest = 1,
                 Title = "test accuracy",
                 Format = "P2",
                 Meaning = "the share of output bits with the right sign",
@@ -109,6 +111,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
     internal static Finding SpectralError(SpectralComparison? spectrum, SpectralNull? chance) =>
         new("spectral_error", spectrum?.Error ?? double.NaN)
         {
+            Least = 0,
             Null = chance?.LeastError,
             Below = true,
             Title = "spectral error",
@@ -166,6 +169,7 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         };
         yield return new("phi_error", memories?.PhiError ?? double.NaN)
         {
+            Least = 0,
             Null = analysis.PhiErrorNull,
             Below = true,
             Title = "Φ error",
@@ -293,6 +297,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
             random = VariableInterventions.MeanAffectedNull(all);
         yield return new("changed_bits_accuracy", VariableInterventions.MeanAffectedAccuracy(all))
         {
+            Least = 0,
+            Greatest = 1,
             Null = double.IsFinite(random) ? random : 0,
             Title = "changed bits",
             Format = "P2",
@@ -303,6 +309,8 @@ internal sealed class BindingAnalysis : INetworkAnalysis
         yield return Fact("changed_bits_null", ToJson(random));
         yield return new("intervention_accuracy", analysis.InterventionAccuracy ?? double.NaN)
         {
+            Least = 0,
+            Greatest = 1,
             Null = double.IsFinite(floor) ? floor : null,
             Title = "interventions, all bits",
             Format = "P2",

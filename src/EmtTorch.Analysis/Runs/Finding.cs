@@ -55,6 +55,12 @@ public sealed record Finding(string Key, double? Value = null)
     /// <summary>Whether a value below <see cref="Null"/> is the finding, and not one above it.</summary>
     public bool Below { get; init; }
 
+    /// <summary>The least that the number can be; intervals of means over seeds end there.</summary>
+    public double Least { get; init; } = double.NegativeInfinity;
+
+    /// <summary>The greatest that the number can be.</summary>
+    public double Greatest { get; init; } = double.PositiveInfinity;
+
     /// <summary>
     /// What it says, with {0} for the value and {1} for the null. It is printed only if the value beats the null, or
     /// if the finding is no number.
@@ -108,6 +114,10 @@ public sealed record Finding(string Key, double? Value = null)
         Sentence is null || (Value is not null && !Beats) ? null
         : Sentence.Contains('{') ? string.Format(CultureInfo.InvariantCulture, Sentence, Value, Null)
         : Sentence;
+
+    /// <summary>What the number can be, as analysis.json has it; null if it can be any.</summary>
+    internal JsonArray? Range =>
+        double.IsFinite(Least) || double.IsFinite(Greatest) ? new(ToJson(Least), ToJson(Greatest)) : null;
 
     /// <summary>What analysis.json has of it.</summary>
     internal JsonNode? Json => Data ?? ToJson(Value) ?? (Value is null && Cell is not null ? Cell : null);

@@ -23,6 +23,8 @@ internal sealed class FlipFlopAnalysis : INetworkAnalysis
         var found = states.FixedPoints;
         yield return new("test_accuracy", states.Accuracy)
         {
+            Least = 0,
+            Greatest = 1,
             Title = "test accuracy",
             Format = "P2",
             Meaning = "the share of output bits with the right sign",

@@ -32,6 +32,8 @@ internal sealed class PersistentFactsAnalysis : INetworkAnalysis
         }
         yield return new("wiped", Measure(wiped: true))
         {
+            Least = 0,
+            Greatest = 1,
             Null = task.BestConstantAccuracy,
             Title = "facts without memory",
             Format = "P1",
@@ -44,6 +46,8 @@ internal sealed class PersistentFactsAnalysis : INetworkAnalysis
         };
         yield return new("remembered", Measure(wiped: false))
         {
+            Least = 0,
+            Greatest = 1,
             Null = task.BestConstantAccuracy,
             Title = "facts with memory",
             Format = "P1",

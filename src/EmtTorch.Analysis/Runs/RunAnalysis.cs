@@ -29,7 +29,7 @@ public sealed record RunAnalysis
     /// The version that stands in analysis.json. Raise it when the analyses of this library give another figure or
     /// another number, so that earlier files are made again.
     /// </summary>
-    public const int Version = 4;
+    public const int Version = 5;
 
     /// <summary>What the network is called, beside others.</summary>
     public required string Name { get; init; }
@@ -169,6 +169,11 @@ public sealed record RunAnalysis
                         )
                     )
             );
+            _json["ranges"] = new JsonObject(
+                _findings
+                    .Where(f => f.Value.Range is not null)
+                    .Select(f => KeyValuePair.Create(f.Key, (JsonNode?)f.Value.Range))
+            );
             _json["seconds"] = Math.Round(clock.Elapsed.TotalSeconds, 3);
             return new()
             {
@@ -244,11 +249,11 @@ public sealed record RunAnalysis
             return null;
         try
         {
-            var known = JsonNode.Parse(File.ReadAllText(file)) as JsonObject ?? throw new JsonException();
+            var known = JsonText.Read<JsonObject>(file, "an analysis");
             _ = ((long?)known["step"], (int?)known["version"]);
             return known;
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
+        catch (Exception e) when (e is InvalidDataException or InvalidOperationException or FormatException)
         {
             warn($"{file} is damaged. It is made again.");
             return null;

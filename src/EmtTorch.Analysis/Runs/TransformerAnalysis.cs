@@ -54,6 +54,8 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
             Fact("key_width", analysis.KeyWidth),
             new("test_accuracy", analysis.Accuracy ?? double.NaN)
             {
+                Least = 0,
+                Greatest = 1,
                 Title = "test accuracy",
                 Format = "P2",
                 Meaning = "the share of right answers",
@@ -97,6 +99,7 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
             : "";
         yield return new("bits_per_character", text?.Bits ?? double.NaN)
         {
+            Least = 0,
             Title = "bits per character",
             Format = "F3",
             Meaning = "bits per character on the test part of the text",
@@ -112,8 +115,14 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
                 )
                 : null,
         };
-        yield return Fact("bits_new_words", ToJson(text?.NewWords));
-        yield return Fact("bits_seen_words", ToJson(text?.SeenWords));
+        yield return Fact("bits_new_words", ToJson(text?.NewWords)) with
+        {
+            Least = 0,
+        };
+        yield return Fact("bits_seen_words", ToJson(text?.SeenWords)) with
+        {
+            Least = 0,
+        };
         yield return Fact(
             "sample",
             text is null ? null : new JsonObject { ["prompt"] = text.Prompt, ["text"] = text.Sample }
@@ -219,6 +228,8 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
         };
         yield return new("reads_right", analysis.Reads.Max(r => r.Share) ?? double.NaN)
         {
+            Least = 0,
+            Greatest = 1,
             Null = analysis.Reads.Max(r => r.ShareNull),
             Title = "reads right",
             Format = "P2",

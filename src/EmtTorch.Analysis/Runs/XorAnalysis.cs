@@ -60,6 +60,8 @@ internal sealed class XorAnalysis : INetworkAnalysis
         [
             new("test_accuracy", xor.Accuracy)
             {
+                Least = 0,
+                Greatest = 1,
                 Title = "test accuracy",
                 Format = "P2",
                 Meaning = "the share of output bits with the right sign",

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace EmtTorch.Analysis;
 
@@ -24,7 +25,7 @@ internal sealed record Column<T>(string Title, Func<T, string?> Text, Func<T, do
 }
 
 /// <summary>Tables as Markdown, HTML and CSV, from one description of their columns.</summary>
-internal static class Table
+internal static partial class Table
 {
     /// <summary>The columns that are not empty.</summary>
     public static List<Column<T>> Filled<T>(IEnumerable<Column<T>> columns, IReadOnlyCollection<T> rows) =>
@@ -42,11 +43,17 @@ internal static class Table
         return text.ToString();
     }
 
-    /// <summary>Text that fits into a cell of a Markdown table.</summary>
+    /// <summary>Text that fits into a cell of a Markdown table, and means nothing else there.</summary>
     public static string Plain(string text) =>
-        text.Replace("\r", "", StringComparison.Ordinal)
-            .Replace('\n', ' ')
-            .Replace("|", "\\|", StringComparison.Ordinal);
+        Active()
+            .Replace(
+                string.Concat(text.Where(c => c != '\r').Select(c => char.IsControl(c) ? ' ' : c)),
+                active => active.Value == "<" ? "&lt;" : $"\\{active}"
+            );
+
+    /// <summary>What Markdown would read as the end of a cell, as a tag, or as the middle of a link.</summary>
+    [GeneratedRegex(@"\||\\|<(?=[A-Za-z/!?])|\](?=\()")]
+    private static partial Regex Active();
 
     /// <summary>An HTML table whose first column is the heading of each row.</summary>
     /// <param name="caption">The text above the table. Null: none.</param>
@@ -106,20 +113,29 @@ internal static class Table
             .Replace("\"", "&quot;")
             .Replace("'", "&#39;");
 
-    /// <summary>Comma-separated values (RFC 4180, but with line feeds).</summary>
+    /// <summary>
+    /// Comma-separated values (RFC 4180, but with line feeds). Before a text that a spreadsheet would run stands an
+    /// apostrophe.
+    /// </summary>
     public static string Csv(IEnumerable<IEnumerable<string>> lines) =>
         string.Concat(
             lines.Select(fields =>
                 string.Join(
                     ',',
-                    fields.Select(f =>
-                        f.AsSpan().IndexOfAny(",\"\r\n") < 0
-                            ? f
-                            : $"\"{f.Replace("\"", "\"\"", StringComparison.Ordinal)}\""
-                    )
+                    fields
+                        .Select(f => IsFormula(f) ? $"'{f}" : f)
+                        .Select(f =>
+                            f.AsSpan().IndexOfAny(",\"\r\n") < 0
+                                ? f
+                                : $"\"{f.Replace("\"", "\"\"", StringComparison.Ordinal)}\""
+                        )
                 ) + "\n"
             )
         );
+
+    private static bool IsFormula(string text) =>
+        text is ['=' or '+' or '-' or '@' or '\t' or '\r', ..]
+        && !double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out _);
 
     /// <summary>A value for programs: numbers unrounded, nothing for a missing one.</summary>
     public static string Exact(object? value) =>

@@ -12,10 +12,7 @@ namespace EmtTorch.Studies;
 public sealed record ConsolidationConfiguration
 {
     [Description("The runs of segment_recall whose networks are consolidated.")]
-    [
-        MinLength(1),
-        RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a run's folder, not empty")
-    ]
+    [MinLength(1), RegularExpression("^\\s*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a run's folder, not empty")]
     public IReadOnlyList<string> Runs { get; init; } = ["runs/segment_recall/seed-1"];
 
     [Description("The seed of facts, replay and tests."), Range(typeof(long), "0", "9223372036854775807")]

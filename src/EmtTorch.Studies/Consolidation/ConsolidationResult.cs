@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using EmtTorch.Analysis;
 using EmtTorch.Analysis.Charts;
+using EmtTorch.Settings;
 using static EmtTorch.Analysis.Charts.Channel;
 
 namespace EmtTorch.Studies;
@@ -66,8 +67,8 @@ public sealed record ConsolidationResult(
     /// <exception cref="JsonException">The text is not a result.</exception>
     public static ConsolidationResult? ParseUnfinished(string json, ConsolidationConfiguration settings)
     {
-        var found = JsonSerializer.Deserialize<ConsolidationResult>(json, OutputJson.Options);
-        if (found is not { Configuration: not null, Outcomes: not null })
+        var found = JsonText.Parse(json).Deserialize<ConsolidationResult>(OutputJson.Options);
+        if (found is not { Configuration: not null, Outcomes: not null } || found.Outcomes.Contains(null!))
             throw new JsonException("A result has the keys configuration and outcomes.");
         return
             JsonSerializer.Serialize(found.Configuration, OutputJson.Options)

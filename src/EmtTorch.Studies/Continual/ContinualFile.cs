@@ -1,7 +1,6 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
 using System.Globalization;
-using System.Text.RegularExpressions;
 using EmtTorch.Settings;
 
 namespace EmtTorch.Studies;
@@ -48,7 +47,7 @@ internal sealed record ContinualFile : ExperimentFile
     /// <param name="seeds">The seeds that are trained, the file's or others.</param>
     public IEnumerable<(string[] Keys, ConfigurationProblem Problem)> Check(IReadOnlyList<long> seeds)
     {
-        foreach (var name in Tasks.Select(t => t.Name).Where(n => !Regex.IsMatch(n, FolderName)))
+        foreach (var name in Tasks.Select(t => t.Name).Where(n => !SettingRule.Fits(n, FolderName)))
             yield return (["tasks"], new("tasks", $"found the name {name}; allowed: {FolderNameInWords}"));
         foreach (var twice in Tasks.CountBy(t => t.Name).Where(t => t.Value > 1))
             yield return (["tasks"], new("tasks", $"has {twice.Key} {twice.Value} times"));

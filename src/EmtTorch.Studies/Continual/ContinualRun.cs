@@ -162,10 +162,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
             // A kill may come at any time: each file is whole or missing, and is the same when it is made again.
             if (!IsJoint)
                 Begin(stage, configuration);
-            var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
-            using var closing = log as IDisposable;
             using var others = new TaskTests(this, stage);
             var watch = stage > 0 ? OldMemories.Watch(Configuration(0), Last(0)) : null;
+            var log = Log?.Invoke(stage, folder) ?? Serilog.Core.Logger.None;
             var run = new TrainingRun(configuration, folder, log)
             {
                 InitialWeights = IsJoint ? null : In(stage, InitialFile),
@@ -184,9 +183,16 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
                 ]),
                 Progress = progress => Progress?.Invoke(stage, progress),
             };
-            if (run.Train(resume: true, stop) is not { } result)
-                return false;
-            seconds = result.Seconds;
+            try
+            {
+                if (run.Train(resume: true, stop) is not { } result)
+                    return false;
+                seconds = result.Seconds;
+            }
+            finally
+            {
+                log.Close();
+            }
         }
         if (ReadTests(folder) is null)
         {
@@ -442,20 +448,9 @@ public sealed class ContinualRun(ContinualSequence sequence, ContinualMethod met
 
     private static StageTests? ReadTests(RunFolder folder)
     {
+        const string What = "a stage's tests (if it is removed, it is made again)";
         var file = Path.Combine(folder.Path, TestsFile);
-        if (!File.Exists(file))
-            return null;
-        try
-        {
-            return JsonSerializer.Deserialize<StageTests>(File.ReadAllText(file), RunFolder.Json);
-        }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException(
-                $"{file} is not a stage's tests: {e.Message}. Remove it, and it is made again",
-                e
-            );
-        }
+        return File.Exists(file) ? JsonText.Read<StageTests>(file, What, RunFolder.Json) : null;
     }
 
     /// <summary>Tests earlier tasks with the network that is learning a later one.</summary>

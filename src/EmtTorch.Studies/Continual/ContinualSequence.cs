@@ -71,7 +71,8 @@ public sealed class ContinualSequence
     /// <summary>Where tables and pages go.</summary>
     public required string Results { get; init; }
 
-    private JsonObject Whole { get; init; } = [];
+    /// <summary>The content of <see cref="ToJson"/>.</summary>
+    internal JsonObject Whole { get; private init; } = [];
 
     /// <summary>The sequence's file, with the base configuration and all settings of each task in it.</summary>
     public string ToJson() => Whole.ToJsonString(SettingJson.Options) + "\n";
@@ -80,21 +81,21 @@ public sealed class ContinualSequence
     /// The keys in which two files are different experiments. Methods and seeds are not among them, since there may be
     /// more of them later; nor is where it is computed.
     /// </summary>
-    internal static IEnumerable<string> Differences(string before, string now)
+    internal static IEnumerable<string> Differences(JsonObject before, JsonObject now)
     {
-        JsonNode? a = Experiment(before),
+        JsonObject a = Experiment(before),
             b = Experiment(now);
         string[] keys = ["tasks", "own", "fisher_samples", "damping"];
-        return keys.Where(key => !JsonNode.DeepEquals(a?[key], b?[key]));
+        return keys.Where(key => !JsonNode.DeepEquals(a[key], b[key]));
 
         // The base is left out, because each task has all of its settings.
-        static JsonNode? Experiment(string text)
+        static JsonObject Experiment(JsonObject whole)
         {
-            var json = JsonNode.Parse(text);
-            foreach (var task in json?["tasks"] as JsonArray ?? [])
+            var json = whole.DeepClone().AsObject();
+            foreach (var task in json["tasks"] as JsonArray ?? [])
             {
                 foreach (var key in new[] { "device", "threads", "out" })
-                    (task?["set"] as JsonObject)?.Remove(key);
+                    ((task as JsonObject)?["set"] as JsonObject)?.Remove(key);
             }
             return json;
         }

@@ -42,13 +42,16 @@ public sealed class ContinualTraining(
         var swept = sequence.Methods.GroupBy(m => m.Group).Where(g => g.Count() > 1).SelectMany(g => g).ToList();
         IEnumerable<long> sweepSeed = swept.Count > 0 ? [sequence.SweepSeed] : [];
         TrainAll(sweepSeed.Concat(sequence.Seeds).Select(s => (First, s)), run => run.TrainFirst(stop), stop);
-        if (_failures.Count > 0)
-            return _failures;
+        // A seed without a first stage ends here; joint has none.
+        var lost = _failures.Select(f => f.Seed).ToHashSet();
+        bool CanBegin((ContinualMethod Method, long Seed) run) =>
+            run.Method.Kind == "joint" || !lost.Contains(run.Seed);
         if (swept.Count > 0)
         {
             // With the plain method beside the strengths, so that the sweep shows what they are measured against.
             var plain = sequence.Methods.Where(m => m.Kind == "naive");
-            TrainAll(swept.Concat(plain).Select(m => (m, sequence.SweepSeed)), run => run.Train(stop), stop);
+            var strengths = swept.Concat(plain).Select(m => (m, sequence.SweepSeed));
+            TrainAll(strengths.Where(CanBegin), run => run.Train(stop), stop);
         }
         if (stop.IsCancellationRequested)
             return _failures;
@@ -56,7 +59,8 @@ public sealed class ContinualTraining(
         var chosen = table.Groups.Select(table.Choose).OfType<ContinualMethod>().ToList();
         foreach (var method in chosen.Where(swept.Contains))
             Chosen?.Invoke(method);
-        TrainAll(sequence.Seeds.SelectMany(s => chosen.Select(m => (m, s))), run => run.Train(stop), stop);
+        var runs = sequence.Seeds.SelectMany(s => chosen.Select(m => (m, s)));
+        TrainAll(runs.Where(CanBegin), run => run.Train(stop), stop);
         return _failures;
     }
 
@@ -78,7 +82,7 @@ public sealed class ContinualTraining(
                 {
                     train(create(run.Method, run.Seed));
                 }
-                catch (Exception e) when (e.IsOfRun())
+                catch (Exception e)
                 {
                     var failure = new ContinualFailure(run.Method, run.Seed, e.Explain());
                     lock (_failures)

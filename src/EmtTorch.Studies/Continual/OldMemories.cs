@@ -37,7 +37,7 @@ public sealed class OldMemories : IDisposable
         if (!task.Task.IsLinearBinding || task.Model.IsTransformer)
             return null;
         using var scope = NewDisposeScope();
-        using var network = NetworkWeights.Read(weights, task.Name);
+        using var network = NetworkWeights.Read(weights);
         try
         {
             var memories = VariableMemories.Find(network, task.Task.ToLinearBinding());
@@ -68,7 +68,7 @@ public sealed class OldMemories : IDisposable
     public static ProtectedDirections Directions(RunConfiguration task, SafetensorsFile weights)
     {
         using var scope = NewDisposeScope();
-        using var network = NetworkWeights.Read(weights, task.Name);
+        using var network = NetworkWeights.Read(weights);
         try
         {
             var part = PersistentPart.Find(network.WeightHh, Threshold);

@@ -14,7 +14,7 @@ public sealed record GsemmAxis(string Key, IReadOnlyList<string> Values)
         var parts = text.Split('=', 2);
         try
         {
-            if (parts.Length == 2 && JsonNode.Parse(parts[1]) is JsonArray { Count: > 0 } values)
+            if (parts.Length == 2 && JsonText.Parse(parts[1]) is JsonArray { Count: > 0 } values)
                 return new(parts[0], [.. values.Select(v => v?.ToJsonString() ?? "null")]);
         }
         catch (System.Text.Json.JsonException) { }
@@ -52,6 +52,8 @@ public sealed class GsemmGrid
     /// <exception cref="ConfigurationException">There are problems, before anything runs.</exception>
     public static GsemmGrid Run(string path, IReadOnlyList<string> overrides, IReadOnlyList<GsemmAxis> axes)
     {
+        if (ExperimentFile.FindTooMany(axes.Select(a => a.Values.Count)) is { } many)
+            throw new ConfigurationException([new("--grid", many)]);
         IEnumerable<IReadOnlyList<string>> combinations =
         [
             [],

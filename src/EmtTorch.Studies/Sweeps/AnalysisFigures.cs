@@ -24,6 +24,7 @@ public sealed record CapacityPoint(int Pairs, double? Accuracy);
 public sealed class AnalysisFigures
 {
     private readonly Dictionary<string, double?> _numbers = [];
+    private readonly Dictionary<string, (double Least, double Greatest)> _ranges = [];
 
     /// <param name="analysis">The content of analysis.json; null if there is none.</param>
     internal AnalysisFigures(JsonObject? analysis = null)
@@ -37,6 +38,14 @@ public sealed class AnalysisFigures
         {
             foreach (var (key, finding) in findings as JsonObject ?? [])
                 _numbers[$"{name}.{key}"] = ToNumber(finding?["value"]);
+        }
+        foreach (var (key, range) in analysis?["ranges"] as JsonObject ?? [])
+        {
+            if (range is JsonArray { Count: 2 })
+            {
+                double least = ToNumber(range[0]) ?? double.NegativeInfinity;
+                _ranges[key] = (least, ToNumber(range[1]) ?? double.PositiveInfinity);
+            }
         }
         Capacity =
         [
@@ -102,6 +111,10 @@ public sealed class AnalysisFigures
 
     /// <summary>A number; null if the file has none of this key, or has null.</summary>
     public double? this[string key] => _numbers.GetValueOrDefault(key);
+
+    /// <summary>What a number can be; null if its analysis does not say.</summary>
+    internal (double Least, double Greatest)? RangeOf(string key) =>
+        _ranges.TryGetValue(key, out var range) ? range : null;
 
     /// <summary>Whether the file has the key, be it with null.</summary>
     internal bool Has(string key) => _numbers.ContainsKey(key);

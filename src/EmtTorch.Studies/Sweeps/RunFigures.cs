@@ -1,4 +1,3 @@
-using System.Globalization;
 using EmtTorch.Analysis.Runs;
 using EmtTorch.Settings;
 using EmtTorch.Training;
@@ -21,7 +20,7 @@ public sealed record RunFigures
     /// <summary>A test accuracy from which on a task counts as learned.</summary>
     public const double Learned = 0.99;
 
-    /// <summary>NAME/seed-N.</summary>
+    /// <summary>The path of its folder from the one of all runs: NAME/seed-N.</summary>
     public required string Name { get; init; }
 
     public required RunConfiguration Configuration { get; init; }
@@ -78,11 +77,12 @@ public sealed record RunFigures
     public bool Lost => StepTo(Learned) is not null && Tests[^1].Accuracy is not >= Learned;
 
     /// <summary>Reads a run's folder, and makes its analysis if it is finished and has none.</summary>
+    /// <param name="name">What it is called.</param>
     /// <param name="folder">The folder, which may not be there yet.</param>
     /// <param name="run">What is trained there.</param>
     /// <param name="warn">Receives a sentence for what is damaged or cannot be analysed.</param>
     /// <param name="making">Called when an analysis is made.</param>
-    internal static RunFigures Read(RunFolder folder, SweepRun run, Action<string> warn, Action making)
+    internal static RunFigures Read(string name, RunFolder folder, SweepRun run, Action<string> warn, Action making)
     {
         var configuration = run.Configuration;
         RunResult? result = null;
@@ -102,7 +102,7 @@ public sealed record RunFigures
                 warn($"{folder.MetricsFile} is damaged in line {line}, which is left out.")
             );
             if (File.Exists(folder.FailuresFile))
-                failures = File.ReadLines(folder.FailuresFile).Count(line => line.Length > 0);
+                failures = InputFile.ReadText(folder.FailuresFile).Split('\n').Count(line => line.Length > 0);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -116,7 +116,6 @@ public sealed record RunFigures
                     + "course is not all of it."
             );
         }
-        var name = $"{configuration.Name}/seed-{configuration.Seed.ToString(CultureInfo.InvariantCulture)}";
         return new()
         {
             Name = name,
@@ -141,13 +140,17 @@ public sealed record RunFigures
         {
             return new(RunAnalysis.OfRun(folder.Path, warn, making));
         }
-        catch (Exception e) when (e.IsOfRun())
-        {
-            warn($"{name} cannot be analysed: {e.Message}");
-        }
         catch (ConfigurationException e)
         {
             warn($"{name} cannot be analysed: {string.Join("; ", e.Problems)}");
+        }
+        catch (Exception e) when (e is InvalidOperationException or FormatException)
+        {
+            warn($"The analysis.json of {name} is damaged. Remove it, and it is made again: {e.Message}");
+        }
+        catch (Exception e)
+        {
+            warn($"{name} cannot be analysed: {e.Explain()}");
         }
         return new();
     }

@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using System.Runtime.ExceptionServices;
 using EmtTorch.Analysis;
 using EmtTorch.Configuration;
 using EmtTorch.Training;
@@ -81,43 +81,65 @@ public sealed record RunQueue
     public RunOutcome[] Train(IReadOnlyList<RunConfiguration> runs, CancellationToken stop = default)
     {
         var outcomes = new RunOutcome[runs.Count];
+        Exception? thrown = null;
         void End(int i, RunOutcome outcome)
         {
             outcomes[i] = outcome;
-            Ended?.Invoke(i, outcome);
+            try
+            {
+                Ended?.Invoke(i, outcome);
+            }
+            catch (Exception e)
+            {
+                thrown ??= e; // the other runs come first
+            }
         }
         if (runs.Count == 0)
             return outcomes;
         bool together = runs.Count > 1 && (Together || !IsOnCpu(runs[0])) && runs.All(EnsembleRun.CanTrain);
-        int jobs = Math.Min(runs.Count, Jobs ?? (together ? runs.Count : DefaultJobs(runs[0])));
+        int wanted = Math.Min(runs.Count, Jobs ?? (together ? runs.Count : DefaultJobs(runs[0]))),
+            jobs = Math.Min(wanted, MostWithFilesOpen());
+        if (jobs < wanted)
+            Warn?.Invoke($"Runs train {jobs} at a time, not {wanted}: no more files can be open (ulimit -n).");
         if (together)
         {
             foreach (var some in OfOneShape(runs).SelectMany(indices => indices.Chunk(jobs)))
-            {
-                if (stop.IsCancellationRequested)
-                {
-                    foreach (int i in some)
-                        End(i, new(RunEnd.Interrupted));
-                }
-                else
-                {
-                    TrainTogether([.. some.Select(i => (runs[i], i))], End, stop);
-                }
-            }
-
-            return outcomes;
+                TrainTogether(runs, some, outcomes, End, stop);
         }
-        int next = -1;
-        void Work()
+        else
         {
-            for (int i; (i = Interlocked.Increment(ref next)) < runs.Count; )
-                End(i, stop.IsCancellationRequested ? new(RunEnd.Interrupted) : TrainAlone(runs[i], stop));
+            int next = -1;
+            void Work()
+            {
+                for (int i; (i = Interlocked.Increment(ref next)) < runs.Count; )
+                    End(i, stop.IsCancellationRequested ? new(RunEnd.Interrupted) : TrainAlone(runs[i], stop));
+            }
+            var workers = Enumerable.Range(1, jobs - 1).Select(_ => new Thread(Work)).ToList();
+            workers.ForEach(w => w.Start());
+            Work();
+            workers.ForEach(w => w.Join());
         }
-        var workers = Enumerable.Range(1, jobs - 1).Select(_ => new Thread(Work)).ToList();
-        workers.ForEach(w => w.Start());
-        Work();
-        workers.ForEach(w => w.Join());
+        if (thrown is not null)
+            ExceptionDispatchInfo.Throw(thrown);
         return outcomes;
+    }
+
+    /// <summary>
+    /// How many runs can have their lock, log and metrics open at the same time. Other files, such as checkpoints, need
+    /// some room too.
+    /// </summary>
+    private static int MostWithFilesOpen()
+    {
+        const string Limits = "/proc/self/limits";
+        const int OfARun = 3,
+            Others = 32;
+        if (!File.Exists(Limits))
+            return int.MaxValue;
+        var limit = File.ReadLines(Limits).First(l => l.StartsWith("Max open files", StringComparison.Ordinal));
+        if (!long.TryParse(limit.Split(' ', StringSplitOptions.RemoveEmptyEntries)[3], out long most))
+            return int.MaxValue; // unlimited
+        long free = most - Directory.EnumerateFileSystemEntries("/proc/self/fd").Count() - Others;
+        return (int)Math.Clamp(free / OfARun, 1, int.MaxValue);
     }
 
     internal static bool IsOnCpu(RunConfiguration run) =>
@@ -148,7 +170,7 @@ public sealed record RunQueue
     private RunOutcome TrainAlone(RunConfiguration configuration, CancellationToken stop)
     {
         var folder = RunFolder.Of(configuration);
-        using var begun = Begin(configuration, folder, out var ended);
+        using var begun = TryBegin(configuration, folder, out var ended);
         if (begun is null)
             return ended!;
         try
@@ -161,10 +183,9 @@ public sealed record RunQueue
             };
             return Close(run.Train(Resume, stop), folder, begun.Log);
         }
-        catch (Exception e) when (e.IsOfRun())
+        catch (Exception e)
         {
-            begun.Log.Error(e, "{Message}", e.Explain());
-            return new(RunEnd.Failed, e.Explain());
+            return Fail(begun.Log, e);
         }
         finally
         {
@@ -172,29 +193,46 @@ public sealed record RunQueue
         }
     }
 
+    private static RunOutcome Fail(ILogger log, Exception error)
+    {
+        log.Error(error, "{Message}", error.Explain());
+        return new(RunEnd.Failed, error.Explain());
+    }
+
     private Action<TrainingProgress> Report(RunConfiguration configuration) =>
         progress => Progress?.Invoke(configuration, progress);
 
     /// <summary>Trains runs with shared launches: see <see cref="EnsembleRun"/>.</summary>
+    /// <param name="runs">All runs.</param>
+    /// <param name="some">The places of those to train.</param>
+    /// <param name="outcomes">How runs ended, by their places.</param>
+    /// <param name="end">Told how a run ended.</param>
     private void TrainTogether(
-        (RunConfiguration Configuration, int Index)[] runs,
+        IReadOnlyList<RunConfiguration> runs,
+        int[] some,
+        RunOutcome?[] outcomes,
         Action<int, RunOutcome> end,
         CancellationToken stop
     )
     {
-        var held = new List<IDisposable>();
+        var held = new Dictionary<int, BegunRun>();
         var members = new List<EnsembleMember>();
         try
         {
-            foreach (var (configuration, index) in runs)
+            foreach (int index in some)
             {
+                var configuration = runs[index];
                 var folder = RunFolder.Of(configuration);
-                if (Begin(configuration, folder, out var ended) is not { Log: var log } begun)
+                RunOutcome? ended = new(RunEnd.Interrupted);
+                if (
+                    stop.IsCancellationRequested
+                    || TryBegin(configuration, folder, out ended) is not { Log: var log } begun
+                )
                 {
                     end(index, ended!);
                     continue;
                 }
-                held.Add(begun);
+                held.Add(index, begun);
                 members.Add(
                     new(configuration, folder, log)
                     {
@@ -217,9 +255,15 @@ public sealed record RunQueue
             if (members.Count > 0)
                 new EnsembleRun(members).Train(Resume, stop);
         }
+        catch (Exception e)
+        {
+            foreach (var (index, begun) in held.Where(h => outcomes[h.Key] is null))
+                end(index, Fail(begun.Log, e));
+        }
         finally
         {
-            held.ForEach(h => h.Dispose());
+            foreach (var begun in held.Values)
+                begun.Dispose();
         }
     }
 
@@ -231,7 +275,7 @@ public sealed record RunQueue
     {
         public void Dispose()
         {
-            Log.Dispose();
+            Log.Close();
             Lock.Dispose();
         }
     }
@@ -242,26 +286,56 @@ public sealed record RunQueue
     /// <param name="folder">Its folder.</param>
     /// <param name="ended">How the run ended, if there is nothing to train.</param>
     /// <returns>Null if there is nothing to train.</returns>
-    private BegunRun? Begin(RunConfiguration configuration, RunFolder folder, out RunOutcome? ended)
+    private BegunRun? TryBegin(RunConfiguration configuration, RunFolder folder, out RunOutcome? ended)
     {
+        IDisposable? held = null;
+        Logger? log = null;
         ended = null;
-        if (folder.TryLock() is not { } held)
+        try
         {
-            Skipped?.Invoke($"{folder.Path} is being trained by another process.");
-            ended = new(RunEnd.Elsewhere);
-            return null;
+            held = folder.TryLock();
+            if (held is null)
+            {
+                Skipped?.Invoke($"{folder.Path} is being trained by another process.");
+                ended = new(RunEnd.Elsewhere);
+            }
+            else if (IsFinished(configuration, folder))
+            {
+                ended = new(RunEnd.Done);
+            }
+            else
+            {
+                log = OpenLog(configuration, folder);
+            }
         }
-        if (Resume && Finished(folder, configuration, Warn) is { } finished)
+        catch (Exception e)
         {
-            held.Dispose();
-            Skipped?.Invoke(
-                $"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} "
-                    + "steps. Nothing to do."
-            );
-            ended = new(RunEnd.Done);
-            return null;
+            Warn?.Invoke($"{folder.Path} cannot be trained: {e.Explain()}");
+            ended = new(RunEnd.Failed, e.Explain());
         }
-        var setAside = !Resume && folder.HoldsRun ? folder.SetAside() : null;
+        if (log is not null)
+            return new(held!, log);
+        held?.Dispose();
+        return null;
+    }
+
+    private bool IsFinished(RunConfiguration configuration, RunFolder folder)
+    {
+        if (!Resume || Finished(folder, configuration, Warn) is not { } finished)
+            return false;
+        Skipped?.Invoke(
+            $"{folder.Path} is finished: test accuracy {finished.TestAccuracy:0.0000} after {finished.Steps} "
+                + "steps. Nothing to do."
+        );
+        return true;
+    }
+
+    private Logger OpenLog(RunConfiguration configuration, RunFolder folder)
+    {
+        // What can be wrong is found out before a run is moved.
+        if (!Resume && Weights is { } file && TrainingRun.FindWeightsProblem(configuration, file) is { } problem)
+            throw new InvalidDataException(problem);
+        var setAside = Resume ? null : folder.SetAside();
         Directory.CreateDirectory(folder.Path);
         var log = Log(configuration, folder);
         if (setAside is not null)
@@ -280,7 +354,7 @@ public sealed record RunQueue
             TorchRuntime.ResolveDevice(configuration.Device, out _).ToString(),
             TorchRuntime.TorchVersion
         );
-        return new(held, log);
+        return log;
     }
 
     /// <summary>
@@ -294,7 +368,7 @@ public sealed record RunQueue
         {
             return folder.ReadFinished(configuration.Training.Steps);
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e.IsOfRun())
         {
             warn?.Invoke($"{e.Message}. It is made again.");
             return null;

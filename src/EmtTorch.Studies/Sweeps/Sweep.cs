@@ -30,7 +30,8 @@ public sealed record SweepAxis(string Key, IReadOnlyList<SweepValue> Values)
 
 /// <summary>
 /// A sweep: a base configuration and axes. Each combination of the axes' values is a run for each seed. A run is named
-/// after its values, so that another value on an axis renames no other run.
+/// after its values, so that another value on an axis renames no other run. Of a name of more than 100 characters the
+/// end is a hash of the whole.
 /// </summary>
 /// <example>
 /// This file gives OUT/t1-weight_decay_0-adam/seed-1 and so on:
@@ -131,31 +132,41 @@ public sealed partial class Sweep
         return sweep;
     }
 
+    private const int MostRuns = 100_000;
+
     private void AddRuns(string basis, IReadOnlyList<string> overrides, List<ConfigurationProblem> problems)
     {
+        double all = Axes.Aggregate((double)Seeds.Count, (n, axis) => n * axis.Values.Count);
+        var many =
+            ExperimentFile.FindTooMany(Axes.Select(a => a.Values.Count))
+            ?? (all > MostRuns ? $"make {all:0} runs with {Seeds.Count} seeds; allowed: at most {MostRuns}" : null);
+        if (many is not null)
+        {
+            problems.Add("axes", many);
+            return;
+        }
         foreach (var values in Combinations(Axes))
         {
             var parts = Axes.Zip(values, NamePart).Where(p => p.Length > 0).ToList();
-            foreach (long seed in Seeds)
+            var name = RunConfiguration.Shorten(
+                parts.Count == 0 ? NotInNames().Replace(Name, "_") : string.Join('-', parts)
+            );
+            string[] settings =
+            [
+                .. overrides,
+                .. values.SelectMany(v => v.Overrides),
+                $"name={JsonValue.Create(name).ToJsonString()}",
+                $"out={JsonValue.Create(Out).ToJsonString()}",
+            ];
+            try
             {
-                string[] all =
-                [
-                    .. overrides,
-                    .. values.SelectMany(v => v.Overrides),
-                    $"name={JsonValue.Create(parts.Count == 0 ? Name : string.Join('-', parts)).ToJsonString()}",
-                    $"seed={seed.ToString(CultureInfo.InvariantCulture)}",
-                    $"out={JsonValue.Create(Out).ToJsonString()}",
-                ];
-                try
-                {
-                    _runs.Add(new(ConfigurationFile.Parse(basis, all), values));
-                }
-                catch (ConfigurationException e)
-                {
-                    // Problems of the base configuration are those of every run.
-                    problems.AddRange(e.Problems.Except(problems));
-                    break;
-                }
+                var run = ConfigurationFile.Parse(basis, settings);
+                _runs.AddRange(Seeds.Select(seed => new SweepRun(run with { Seed = seed }, values)));
+            }
+            catch (ConfigurationException e)
+            {
+                // Problems of the base configuration are those of every run.
+                problems.AddRange(e.Problems.Except(problems));
             }
         }
         if (problems.Count > 0)
@@ -189,6 +200,6 @@ public sealed partial class Sweep
     [GeneratedRegex("[^A-Za-z0-9._-]")]
     private static partial Regex NotInNames();
 
-    [GeneratedRegex(@"^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$")]
+    [GeneratedRegex(@"^[-+]?[0-9.]+([eE][-+]?[0-9]+)?\z")]
     private static partial Regex Number();
 }

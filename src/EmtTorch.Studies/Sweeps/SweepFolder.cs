@@ -10,18 +10,19 @@ namespace EmtTorch.Studies;
 
 /// <summary>
 /// The runs of a sweep, finished or not, read from their folder. If a sweep.json is there, they are the runs of that
-/// sweep. Otherwise they are those in FOLDER/NAME/seed-N and FOLDER/seed-N, and the axes are the settings in which they
-/// differ.
+/// sweep. Otherwise they are those in folders called seed-N, at any depth, and the axes are the task and the settings
+/// in which runs of one task differ.
 /// </summary>
 /// <example><code>
 /// var table = SweepTable.Of(SweepFolder.Read("experiments/table1"));
 /// </code></example>
 public sealed record SweepFolder
 {
-    private const string Threshold = "training.curriculum.threshold";
+    /// <summary>What a section's own key has if the section is not null.</summary>
+    private const string Given = "given";
 
-    /// <summary>Settings that never are an axis.</summary>
-    private static readonly string[] NoAxes = ["name", "seed", "out", "device", "threads"];
+    /// <summary>Settings that are no axis, except the name if runs cannot be told apart without it.</summary>
+    private static readonly string[] NoAxes = ["name", "seed", "out", "device", "threads", "task", "folder"];
 
     public required string Name { get; init; }
 
@@ -54,8 +55,9 @@ public sealed record SweepFolder
     {
         if (!Directory.Exists(folder))
         {
-            var why = File.Exists(folder)
-                ? "is a file; the folder of a sweep's runs is needed"
+            var why =
+                folder.Length == 0 ? "the folder's name is empty"
+                : File.Exists(folder) ? "is a file; the folder of a sweep's runs is needed"
                 : $"there is no such folder (looked for {Path.GetFullPath(folder)})";
             throw Problem(folder, why);
         }
@@ -67,9 +69,9 @@ public sealed record SweepFolder
         if (!found.Any(f => f.Folder.HoldsRun))
         {
             var why = sweep is null
-                ? "has no runs: neither a sweep.json nor NAME/seed-N/config.json is there"
-                : $"none of the {found.Count} runs of the sweep has begun there. scripts/sweep.sh {file} trains them. "
-                    + "If they are elsewhere (--out), give that folder";
+                ? "has no runs: neither a sweep.json nor a seed-N/config.json, at any depth, is there"
+                : $"none of the {found.Count} runs of the sweep has begun there. scripts/sweep.sh "
+                    + $"{ShellWord.Quote(file!)} trains them. If they are elsewhere (--out), give that folder";
             throw Problem(folder, why);
         }
 
@@ -87,15 +89,19 @@ public sealed record SweepFolder
             Name = sweep?.Name ?? Path.GetFileName(Path.GetFullPath(runs).TrimEnd(Path.DirectorySeparatorChar)),
             Description = sweep?.Description ?? "",
             Axes = axes,
-            BestOf = sweep?.BestOf ?? [.. axes.Select(a => a.Key).Where(k => k == Threshold)],
+            BestOf = sweep?.BestOf ?? [],
             Published = published,
             Runs = figures,
             Warnings = warnings,
         };
     }
 
-    /// <summary>A run with its folder.</summary>
-    private sealed record FoundRun(RunFolder Folder, SweepRun Run);
+    /// <summary>A run with its folder, and the path of that from the folder of all runs.</summary>
+    private sealed record FoundRun(string Name, RunFolder Folder, SweepRun Run)
+    {
+        /// <summary>Every setting by its path, as text; and the task's name, and where the run lies.</summary>
+        public Dictionary<string, string> Settings { get; } = SettingsOf(Name, Run.Configuration);
+    }
 
     /// <summary>Reads what each run came to, several at a time; warnings are added in the order of the runs.</summary>
     private static RunFigures[] ReadFigures(List<FoundRun> found, List<string> warnings, Action<string>? progress)
@@ -108,9 +114,8 @@ public sealed record SweepFolder
             new() { MaxDegreeOfParallelism = Environment.ProcessorCount },
             i =>
             {
-                var (folder, run) = found[i];
-                var label = SweepItem.LabelOf(run.Configuration);
-                figures[i] = RunFigures.Read(folder, run, said[i].Add, () => progress?.Invoke(label));
+                var (name, folder, run) = found[i];
+                figures[i] = RunFigures.Read(name, folder, run, said[i].Add, () => progress?.Invoke(name));
             }
         );
         warnings.AddRange(said.SelectMany(s => s));
@@ -130,22 +135,41 @@ public sealed record SweepFolder
         return (below, File.Exists(copy) ? copy : file);
     }
 
-    /// <summary>FOLDER/seed-N and FOLDER/NAME/seed-N, where a run has begun.</summary>
-    private static IEnumerable<RunFolder> RunsIn(string folder)
+    /// <summary>
+    /// The runs in a folder and, by their folders' name seed-N, those below it. A run that was set aside has its time
+    /// in its folder's name, so that it counts only in the very folder that is asked for.
+    /// </summary>
+    private static List<RunFolder> RunsIn(string folder)
     {
-        string[] places =
-        [
-            folder,
-            .. Directory
-                .GetDirectories(folder)
-                .Where(d => Path.GetFileName(d) != "earlier")
-                .Order(StringComparer.Ordinal),
-        ];
-        return places
-            .SelectMany(p => Directory.GetDirectories(p, "seed-*").Order(StringComparer.Ordinal))
-            .Select(path => new RunFolder(path))
-            .Where(run => run.HoldsRun);
+        var (runs, seen) = (new List<RunFolder>(), new HashSet<string>());
+        void Search(string at)
+        {
+            // A link may lead back to a folder above it.
+            if (!seen.Add(Directory.ResolveLinkTarget(at, returnFinalTarget: true)?.FullName ?? Path.GetFullPath(at)))
+                return;
+            foreach (
+                var below in Directory.GetDirectories(at, "*", new EnumerationOptions()).Order(StringComparer.Ordinal)
+            )
+            {
+                var name = Path.GetFileName(below);
+                bool isSeed =
+                    name.StartsWith(Seed, StringComparison.Ordinal)
+                    && (at == folder || long.TryParse(name[Seed.Length..], NumberStyles.None, null, out _));
+                if (isSeed && new RunFolder(below) is { HoldsRun: true } run)
+                    runs.Add(run);
+                else
+                    Search(below);
+            }
+        }
+        Search(folder);
+        return runs;
     }
+
+    private const string Seed = "seed-";
+
+    /// <summary>A run's path from the folder of all runs, which tells it from the others.</summary>
+    private static string NameIn(string folder, RunFolder run) =>
+        Path.GetRelativePath(folder, run.Path).Replace('\\', '/');
 
     /// <summary>The runs of a folder without a sweep.json.</summary>
     private static List<FoundRun> FindRuns(string folder, List<string> warnings) =>
@@ -153,7 +177,7 @@ public sealed record SweepFolder
             .. RunsIn(folder)
                 .Select(run => (Folder: run, Configuration: Configuration(run, warnings)))
                 .Where(run => run.Configuration is not null)
-                .Select(run => new FoundRun(run.Folder, new(run.Configuration!, []))),
+                .Select(run => new FoundRun(NameIn(folder, run.Folder), run.Folder, new(run.Configuration!, []))),
         ];
 
     /// <summary>
@@ -167,7 +191,7 @@ public sealed record SweepFolder
         {
             var folder = RunFolder.Of(run.Configuration);
             var configuration = Configuration(folder, warnings) ?? run.Configuration;
-            found.Add(new(folder, run with { Configuration = configuration }));
+            found.Add(new(NameIn(sweep.Out, folder), folder, run with { Configuration = configuration }));
         }
         return found;
     }
@@ -175,9 +199,7 @@ public sealed record SweepFolder
     /// <summary>Runs with their values on the axes, in the order that a sweep would have.</summary>
     private static List<FoundRun> InOrder(List<FoundRun> found, IReadOnlyList<SweepAxis> axes)
     {
-        var ordered = found
-            .Select(f => f with { Run = f.Run with { Values = ValuesOf(f.Run.Configuration, axes) } })
-            .OrderBy(_ => 0);
+        var ordered = found.Select(f => f with { Run = f.Run with { Values = ValuesOf(f, axes) } }).OrderBy(_ => 0);
         for (int i = 0; i < axes.Count; i++)
         {
             var (axis, names) = (i, axes[i].Values.Select(v => v.Name).ToList());
@@ -195,7 +217,7 @@ public sealed record SweepFolder
         var others = RunsIn(folder)
             .Select(r => Path.GetFullPath(r.Path))
             .Except(own.Select(r => Path.GetFullPath(r.Folder.Path)))
-            .Select(p => Path.GetRelativePath(folder, p))
+            .Select(p => NameIn(folder, new(p)))
             .ToList();
         if (others.Count == 0)
             return;
@@ -224,55 +246,76 @@ public sealed record SweepFolder
     }
 
     /// <summary>
-    /// The settings in which runs differ, with their values in ascending order. The name is one of them if two runs
-    /// could not be told apart without it.
+    /// The task, if there are several, and the settings in which runs of one task differ, with their values in
+    /// ascending order. If two runs could not be told apart so, their names are an axis too, and if these are the
+    /// same their folders.
     /// </summary>
     private static List<SweepAxis> Differences(List<FoundRun> runs)
     {
-        var settings = runs.Select(r => Settings(r.Run.Configuration)).ToList();
         SweepAxis Axis(string key)
         {
-            var names = settings.Select(s => s.GetValueOrDefault(key, "null")).Distinct();
+            var names = runs.Select(r => r.Settings.GetValueOrDefault(key, "")).Distinct();
             var ascending = names.OrderBy(n => Number(n) ?? double.MaxValue).ThenBy(n => n, StringComparer.Ordinal);
             return new(key, [.. ascending.Select(n => new SweepValue(n, []))]);
         }
-        var keys = settings.SelectMany(s => s.Keys).Distinct().Except(NoAxes);
-        var axes = keys.Select(Axis).Where(a => a.Values.Count > 1).ToList();
-        string Values(RunConfiguration run) => string.Join('\n', ValuesOf(run, axes).Select(v => v.Name));
-        if (runs.CountBy(r => (r.Run.Configuration.Seed, Values(r.Run.Configuration))).Any(r => r.Value > 1))
-            axes.Insert(0, Axis("name"));
+        bool AllDiffer(IReadOnlyList<SweepAxis> axes) =>
+            runs.CountBy(r => (r.Run.Configuration.Seed, Values(r, axes))).All(r => r.Value == 1);
+        var byTask = runs.GroupBy(r => r.Settings["task"]).ToList();
+        var keys = runs.SelectMany(r => r.Settings.Keys).Distinct().Except(NoAxes);
+        var axes = keys.Where(key => byTask.Any(task => Differ(task, key))).Select(Axis).ToList();
+        if (byTask.Count > 1)
+            axes.Insert(0, Axis(runs.All(r => r.Settings.ContainsKey("task.name")) ? "task.name" : "task"));
+        if (!AllDiffer(axes))
+        {
+            var name = Axis("name");
+            axes.Insert(0, AllDiffer([name, .. axes]) ? name : Axis("folder"));
+        }
         return axes;
     }
 
-    private static List<SweepValue> ValuesOf(RunConfiguration configuration, IReadOnlyList<SweepAxis> axes)
+    /// <summary>
+    /// Whether runs differ in a setting. One that some have not, since it lies in a section that they have not, makes
+    /// no difference beside that section's.
+    /// </summary>
+    private static bool Differ(IEnumerable<FoundRun> runs, string key)
     {
-        var settings = Settings(configuration);
-        return [.. axes.Select(a => new SweepValue(settings.GetValueOrDefault(a.Key, "null"), []))];
+        var values = runs.Select(r => r.Settings.GetValueOrDefault(key)).Distinct().ToList();
+        return values.Count > (values.Contains(null) && !values.Contains(Given) ? 2 : 1);
     }
+
+    private static string Values(FoundRun run, IReadOnlyList<SweepAxis> axes) =>
+        string.Join('\n', ValuesOf(run, axes).Select(v => v.Name));
+
+    private static List<SweepValue> ValuesOf(FoundRun run, IReadOnlyList<SweepAxis> axes) =>
+        [.. axes.Select(a => new SweepValue(run.Settings.GetValueOrDefault(a.Key, ""), []))];
 
     private static double? Number(string text) =>
         double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) ? number : null;
 
-    /// <summary>Every setting by its path, as text.</summary>
-    private static Dictionary<string, string> Settings(RunConfiguration configuration)
+    private static Dictionary<string, string> SettingsOf(string name, RunConfiguration configuration)
     {
+        // Seeds of one run lie side by side.
+        var usual = $"{Seed}{configuration.Seed.ToString(CultureInfo.InvariantCulture)}";
         var settings = new Dictionary<string, string>();
         void Add(string path, JsonNode? node)
         {
-            if (node is not JsonObject section)
+            settings[path] = node switch
             {
-                settings[path] =
-                    node is JsonValue value && value.TryGetValue(out string? text)
-                        ? text
-                        : node?.ToJsonString() ?? "null";
-            }
-            else
-            {
-                foreach (var (key, value) in section)
-                    Add(path.Length == 0 ? key : $"{path}.{key}", value);
-            }
+                JsonObject => Given,
+                JsonValue value when value.TryGetValue(out string? text) => text,
+                _ => node?.ToJsonString() ?? "null",
+            };
+            foreach (var (key, value) in node as JsonObject ?? [])
+                Add(path.Length == 0 ? key : $"{path}.{key}", value);
         }
         Add("", JsonNode.Parse(configuration.ToJson()));
+        settings["task"] = configuration.Task.Label;
+        settings["folder"] =
+            Path.GetFileName(name) == usual
+                ? Path.GetDirectoryName(name) is { Length: > 0 } at
+                    ? at
+                    : "."
+                : name;
         return settings;
     }
 

@@ -36,19 +36,11 @@ public sealed record SweepItem(SweepRun Run, RunFolder Folder, RunResult? Result
 
     internal static string LabelOf(RunConfiguration run) => $"{run.Name}, seed {run.Seed}";
 
-    internal static double WorkOf(RunConfiguration c, long steps) =>
-        c.Model.IsTransformer
-            // A block has about 12 d² weights.
-            ? (double)steps
-                * c.Training.BatchSize
-                * c.Task.TokensAt(c.Training.Curriculum.Horizons[^1])
-                * c.Model.HiddenSize
-                * c.Model.HiddenSize
-                * 12
-                * c.Model.Layers
-            : (double)steps
-                * c.Training.BatchSize
-                * (c.Task.S + c.Training.Curriculum.Horizons[^1])
-                * c.Model.HiddenSize
-                * (c.Model.HiddenSize + 2 * c.Task.D);
+    internal static double WorkOf(RunConfiguration c, long steps)
+    {
+        double positions = (double)steps * c.Training.BatchSize * c.Task.LengthAt(c.Training.Curriculum.Horizons[^1]),
+            width = c.Model.HiddenSize;
+        // A block has about 12 d² weights.
+        return positions * width * (c.Model.IsTransformer ? 12 * width * c.Model.Layers : width + 2 * c.Task.D);
+    }
 }

@@ -44,18 +44,13 @@ public sealed class SweepCell
     {
         if (!_found.TryGetValue(key, out var sample))
         {
-            var (least, greatest) = Bounds(key);
+            var (least, greatest) = Best.Select(r => r.Analysis.RangeOf(key)).FirstOrDefault(r => r is not null) ?? Any;
             _found[key] = sample = Sample.Of(Best.Select(r => r.Analysis[key]), least, greatest);
         }
         return sample;
     }
 
-    /// <summary>What a number can be, where that is known.</summary>
-    private static (double Least, double Greatest) Bounds(string key) =>
-        key is "intervention_accuracy" or "changed_bits_accuracy" or "reads_right" or "wiped" or "remembered" ? (0, 1)
-        : key is "spectral_error" or "phi_error" || key.StartsWith("bits_", StringComparison.Ordinal)
-            ? (0, double.PositiveInfinity)
-        : (double.NegativeInfinity, double.PositiveInfinity);
+    private static readonly (double Least, double Greatest) Any = (double.NegativeInfinity, double.PositiveInfinity);
 
     public IReadOnlyList<string> Values { get; }
     public IReadOnlyList<SeedFigures> Seeds { get; }
@@ -223,5 +218,6 @@ public sealed record SweepTable
     }
 
     /// <summary>A cell in a few words: t1, 64, 0.001.</summary>
-    public string Label(SweepCell cell) => cell.Values.Count == 0 ? Folder.Name : string.Join(", ", cell.Values);
+    public string Label(SweepCell cell) =>
+        cell.Values.Any(v => v.Length > 0) ? string.Join(", ", cell.Values.Where(v => v.Length > 0)) : Folder.Name;
 }

@@ -114,7 +114,7 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
         {
             return RunAnalysis.OfRun(item.Folder.Path, Warn ?? (_ => { }), making);
         }
-        catch (Exception e) when (e is ConfigurationException || e.IsOfRun())
+        catch (Exception e)
         {
             Warn?.Invoke($"{item.Label} can't be analysed: {e.Explain()}");
             return null;
@@ -131,7 +131,7 @@ public sealed class SweepTraining(IReadOnlyList<SweepItem> items, RunQueue queue
         };
         try
         {
-            File.AppendAllText(item.Folder.FailuresFile, line.ToJsonString() + "\n");
+            File.AppendAllText(RunFolder.NotALink(item.Folder.FailuresFile), line.ToJsonString() + "\n");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -1,9 +1,7 @@
-using System.ComponentModel;
-using System.Globalization;
-using System.Numerics;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization.Metadata;
 using System.Text.RegularExpressions;
 using EmtTorch.Memory;
 using EmtTorch.Settings;
@@ -26,9 +24,6 @@ namespace EmtTorch.Configuration;
 /// </code></example>
 public static partial class ConfigurationFile
 {
-    static ConfigurationFile() =>
-        TypeDescriptor.AddAttributes(typeof(BigInteger), new TypeConverterAttribute(typeof(BigIntegerText)));
-
     /// <summary>Reads and checks a run's configuration.</summary>
     /// <param name="path">The file.</param>
     /// <param name="overrides">
@@ -41,7 +36,8 @@ public static partial class ConfigurationFile
         var problems = new List<ConfigurationProblem>();
         // The file's name, made into one that the rule for names allows.
         var name = NotInNames().Replace(Path.GetFileNameWithoutExtension(path), "_").TrimStart('.', '-');
-        return Read(ReadObject(path, problems), overrides, name.Length is > 0 and <= 100 ? name : "run", problems);
+        name = name.Length > 0 ? RunConfiguration.Shorten(name) : "run";
+        return Read(ReadObject(path, problems), overrides, name, problems);
     }
 
     /// <summary>Reads and checks a configuration from its text, for example out of a checkpoint's metadata.</summary>
@@ -90,7 +86,7 @@ public static partial class ConfigurationFile
     {
         SettingRule.Of<T>().Check(settings, "", problems);
         var configuration = settings.Deserialize<T>(SettingJson.Options)!;
-        AddNew(check(configuration), problems);
+        AddNew([.. check(configuration)], problems);
         return configuration;
     }
 
@@ -99,9 +95,7 @@ public static partial class ConfigurationFile
     {
         try
         {
-            if (!Directory.Exists(path))
-                return ParseObject(File.ReadAllText(path), path, problems);
-            problems.Add(new(path, "is a folder; a JSON file is needed"));
+            return ParseObject(InputFile.ReadText(path), path, problems);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -110,7 +104,7 @@ public static partial class ConfigurationFile
         catch (Exception e)
             when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
-            problems.Add(new(path, $"can't be read: {e.Message}"));
+            problems.Add(new(path.Length == 0 ? "the file's name" : path, $"can't be read: {e.Message}"));
         }
         return null;
     }
@@ -119,7 +113,7 @@ public static partial class ConfigurationFile
     {
         if (string.IsNullOrWhiteSpace(text))
         {
-            problems.Add(new(source, "is empty; a JSON object {…} is needed"));
+            problems.Add(new(source, "is empty (as a pipe and a device are); a JSON object {…} is needed"));
             return null;
         }
         try
@@ -132,7 +126,7 @@ public static partial class ConfigurationFile
         }
         catch (JsonException e)
         {
-            problems.Add(new(source, NotJson(text, e)));
+            problems.Add(new(source, $"is not JSON: {e.Message}"));
         }
         return null;
     }
@@ -152,7 +146,7 @@ public static partial class ConfigurationFile
         try
         {
             configuration = Bind(settings);
-            AddNew(configuration.Check(), problems);
+            AddNew([.. configuration.Check()], problems);
         }
         catch (Exception e) when (Extensions.FindThrower(e) is { } thrower)
         {
@@ -165,15 +159,18 @@ public static partial class ConfigurationFile
 
     /// <summary>Adds problems of several settings together, except where one of these is wrong by itself.</summary>
     private static void AddNew(
-        IEnumerable<(string[] Keys, ConfigurationProblem Problem)> found,
+        IReadOnlyList<(string[] Keys, ConfigurationProblem Problem)> found,
         List<ConfigurationProblem> problems
-    ) =>
-        problems.AddRange(
-            found
-                .Where(f => !problems.Any(p => f.Keys.Any(key => p.Path.StartsWith(key, StringComparison.Ordinal))))
-                .Select(f => f.Problem)
-                .ToArray()
-        );
+    )
+    {
+        var isWrong = new Dictionary<string, bool>();
+        foreach (var key in found.SelectMany(f => f.Keys))
+        {
+            if (!isWrong.ContainsKey(key))
+                isWrong[key] = problems.Any(p => p.Path.StartsWith(key, StringComparison.Ordinal));
+        }
+        problems.AddRange(found.Where(f => !f.Keys.Any(key => isWrong[key])).Select(f => f.Problem));
+    }
 
     /// <summary>
     /// The settings with the overrides in them. What is wrong with the overrides is said even if the file is of no use.
@@ -222,7 +219,7 @@ public static partial class ConfigurationFile
 
     private static object Bind(JsonObject settings, object record)
     {
-        EmptyLists(settings, record);
+        TakeLists(settings, record);
         using var json = new MemoryStream(Encoding.UTF8.GetBytes(settings.ToJsonString()));
         // The binder ignores case, so that without its underscores a key is its property's name.
         var values = new ConfigurationBuilder()
@@ -238,19 +235,41 @@ public static partial class ConfigurationFile
     }
 
     /// <summary>
-    /// Empties the lists that the settings give anew: the binder adds to a list, also to one that holds a default.
+    /// Moves lists from the settings to the record. The binder adds to a list that holds a default, and takes a time
+    /// that grows with the square of the list.
     /// </summary>
-    private static void EmptyLists(JsonObject settings, object record)
+    private static void TakeLists(JsonObject settings, object record)
     {
         foreach (var property in record.GetType().GetProperties().Where(p => p.CanWrite))
         {
-            var given = settings[SettingJson.Options.PropertyNamingPolicy!.ConvertName(property.Name)];
-            if (given is JsonArray && property.PropertyType.IsGenericType)
-                property.SetValue(record, Array.CreateInstance(property.PropertyType.GetGenericArguments()[0], 0));
-            else if (given is JsonObject section && property.GetValue(record) is { } inner)
-                EmptyLists(section, inner);
+            var key = SettingRule.KeyOf(property.Name);
+            if (settings[key] is JsonArray list && property.PropertyType.IsGenericType)
+            {
+                property.SetValue(record, list.Deserialize(property.PropertyType, Lists));
+                settings.Remove(key);
+            }
+            else if (settings[key] is JsonObject section && property.GetValue(record) is { } inner)
+            {
+                TakeLists(section, inner);
+            }
         }
     }
+
+    // A setting that is missing in an element of a list is a problem that the rules have found.
+    private static readonly JsonSerializerOptions Lists = new(SettingJson.Options)
+    {
+        TypeInfoResolver = new DefaultJsonTypeInfoResolver
+        {
+            Modifiers =
+            {
+                type =>
+                {
+                    foreach (var property in type.Properties)
+                        property.IsRequired = false;
+                },
+            },
+        },
+    };
 
     /// <summary>
     /// Puts one override into the settings. A second configuration source would not do: sources are merged value by
@@ -300,68 +319,9 @@ public static partial class ConfigurationFile
     }
 
     /// <summary>Parses JSON. A duplicate key is reported by its path, and its first value is kept.</summary>
-    private static JsonNode? ParseJson(string text, string path, List<ConfigurationProblem> problems)
-    {
-        using var document = JsonDocument.Parse(
-            text,
-            new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true }
-        );
-        try
-        {
-            return Node(document.RootElement, path);
-        }
-        catch (InvalidOperationException e) // half of a surrogate pair, "\ud800"
-        {
-            throw new JsonException(e.Message, e);
-        }
-
-        JsonNode? Node(JsonElement element, string at)
-        {
-            switch (element.ValueKind)
-            {
-                case JsonValueKind.Object:
-                    var section = new JsonObject();
-                    foreach (var property in element.EnumerateObject())
-                    {
-                        var key = SettingRule.Join(at, property.Name);
-                        if (section.ContainsKey(property.Name))
-                            problems.Add(new(key, "the key is given more than once; allowed: once"));
-                        else
-                            section.Add(property.Name, Node(property.Value, key));
-                    }
-                    return section;
-                case JsonValueKind.Array:
-                    return new JsonArray([.. element.EnumerateArray().Select((item, i) => Node(item, $"{at}[{i}]"))]);
-                case JsonValueKind.Null:
-                    return null;
-                case JsonValueKind.String:
-                    return JsonValue.Create(element.GetString());
-                default:
-                    return JsonValue.Create(element.Clone());
-            }
-        }
-    }
-
-    private static string NotJson(string text, JsonException e)
-    {
-        if (e.LineNumber is not { } lineNumber)
-            return $"is not JSON: {e.Message}";
-        int line = (int)lineNumber;
-        // The exception counts bytes; people count characters.
-        var bytes = Encoding.UTF8.GetBytes(text.Split('\n').ElementAtOrDefault(line) ?? "");
-        int column = Encoding.UTF8.GetCharCount(bytes, 0, Math.Min(bytes.Length, (int)(e.BytePositionInLine ?? 0)));
-        return $"is not JSON: line {line + 1}, column {column + 1}: {e.Message.Split(" LineNumber:")[0]}";
-    }
+    private static JsonNode? ParseJson(string text, string path, List<ConfigurationProblem> problems) =>
+        JsonText.Parse(text, key => problems.Add(new(key, "the key is given more than once; allowed: once")), path);
 
     [GeneratedRegex("[^A-Za-z0-9._-]")]
     private static partial Regex NotInNames();
-
-    private sealed class BigIntegerText : TypeConverter
-    {
-        public override bool CanConvertFrom(ITypeDescriptorContext? context, Type sourceType) =>
-            sourceType == typeof(string);
-
-        public override object ConvertFrom(ITypeDescriptorContext? context, CultureInfo? culture, object value) =>
-            BigInteger.Parse((string)value, CultureInfo.InvariantCulture);
-    }
 }

@@ -41,7 +41,7 @@ public static class Extensions
         {
             try
             {
-                given = JsonNode.Parse(text[(Key.Length + 1)..]);
+                given = JsonText.Parse(text[(Key.Length + 1)..], _ => { });
             }
             catch (System.Text.Json.JsonException)
             {

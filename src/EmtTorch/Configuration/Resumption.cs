@@ -75,7 +75,7 @@ internal static class Resumption
 
     /// <summary>The configuration in a run's config.json; null if it is missing or damaged.</summary>
     public static RunConfiguration? ReadConfiguration(RunFolder folder) =>
-        File.Exists(folder.ConfigFile) ? Parse(File.ReadAllText(folder.ConfigFile)) : null;
+        File.Exists(folder.ConfigFile) ? Parse(InputFile.ReadText(folder.ConfigFile)) : null;
 
     /// <summary>The settings that make a configuration another experiment.</summary>
     /// <param name="before">The earlier configuration; null if it is not known: there are no differences then.</param>

@@ -13,15 +13,14 @@ internal static class ElmanWeightFile
 {
     /// <summary>Reads the weights, in float64 on the CPU.</summary>
     /// <param name="file">The file.</param>
-    /// <param name="name">Its name in messages.</param>
     /// <returns>Tensors by this project's names, in the caller's dispose scope; without biases that the file does not
     /// have.</returns>
     /// <exception cref="InvalidDataException">The file holds no Elman network, or several. The message lists the names
     /// that were expected and found.</exception>
-    public static Dictionary<string, Tensor> Read(SafetensorsFile file, string name)
+    public static Dictionary<string, Tensor> Read(SafetensorsFile file)
     {
         using var scope = NewDisposeScope();
-        var tensors = new NamedTensors(file, name);
+        var tensors = new NamedTensors(file);
         var weightIh = tensors.Take("weight_ih");
         var weightHh = tensors.Take("weight_hh");
         long h = weightHh.shape[0],
@@ -37,7 +36,11 @@ internal static class ElmanWeightFile
         bias ??= tensors.TryTake("bias", h);
         tensors.RefuseRest();
         if (h == 0 || d == 0)
-            throw new InvalidDataException($"{name} has no {(h == 0 ? "hidden units" : "inputs")}: it has {tensors}");
+        {
+            throw new InvalidDataException(
+                $"{file.Path} has no {(h == 0 ? "hidden units" : "inputs")}: it has {tensors}"
+            );
+        }
         tensors.Check(weightHh, "W_hh", h, h);
         tensors.Check(weightIh, "W_uh", h, d);
         tensors.Check(readout, "W_r", d, h);
@@ -55,19 +58,18 @@ internal static class ElmanWeightFile
     /// <summary>Sets a network's weights. Biases that the file does not have are 0.</summary>
     /// <param name="network">The network.</param>
     /// <param name="file">The file.</param>
-    /// <param name="name">Its name in messages.</param>
     /// <exception cref="InvalidDataException">The file holds no Elman network, or one of another size or with a bias
     /// that this one does not have.</exception>
-    public static void Restore(ElmanRnn network, SafetensorsFile file, string name)
+    public static void Restore(ElmanRnn network, SafetensorsFile file)
     {
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        var weights = Read(file, name);
+        var weights = Read(file);
         var parameters = network.named_parameters().ToDictionary(p => p.name, p => p.parameter);
         if (weights.Keys.FirstOrDefault(key => !parameters.ContainsKey(key)) is { } unknown)
         {
             throw new InvalidDataException(
-                $"{name} has {unknown}, and the network has none: \"model\": {{ \"bias\": true }} gives it one"
+                $"{file.Path} has {unknown}, and the network has none: \"model\": {{ \"bias\": true }} gives it one"
             );
         }
         foreach (var (key, parameter) in parameters)
@@ -80,7 +82,7 @@ internal static class ElmanWeightFile
             if (!given.shape.AsSpan().SequenceEqual(parameter.shape))
             {
                 throw new InvalidDataException(
-                    $"in {name}, {key} is ({string.Join(", ", given.shape)}), the network's is "
+                    $"in {file.Path}, {key} is ({string.Join(", ", given.shape)}), the network's is "
                         + $"({string.Join(", ", parameter.shape)})"
                 );
             }

@@ -202,7 +202,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
             throw new ArgumentException("is empty: there is nothing to go on from", nameof(prompt));
         using var everything = NewDisposeScope();
         using var quiet = no_grad();
-        var added = new Tensor[tokens];
+        var added = empty([prompt.shape[0], tokens], dtype: ScalarType.Int64, device: prompt.device);
         var (hidden, state) = Read(prompt);
         for (int i = 0; i < tokens; i++)
         {
@@ -215,7 +215,7 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
                         logits.device,
                         (logits.to(ScalarType.Float32) / temperature).softmax(-1).cpu().multinomial(1, false, generator)
                     );
-            added[i] = token.MoveToOuterDisposeScope(); // (B, 1)
+            added.narrow(1, i, 1).copy_(token); // (B, 1)
             var before = (hidden, state);
             (hidden, state) = Run(token, state);
             hidden.MoveToOuterDisposeScope();
@@ -224,6 +224,6 @@ public sealed class EpisodicTransformer : nn.Module<Tensor, Tensor>
             before.state.Dispose();
         }
         Stores?.Close(state.Documents.Generation);
-        return (tokens == 0 ? prompt.narrow(1, 0, 0).clone() : cat(added, 1)).MoveToOuterDisposeScope();
+        return added.MoveToOuterDisposeScope();
     }
 }

@@ -5,14 +5,12 @@ namespace EmtTorch.Models;
 
 /// <summary>The tensors of a weight file, of which those of an Elman network are taken one by one.</summary>
 /// <param name="file">The file. The states of optimizers and random generators are left out.</param>
-/// <param name="name">Its name in messages.</param>
-internal sealed class NamedTensors(SafetensorsFile file, string name)
+internal sealed class NamedTensors(SafetensorsFile file)
 {
+    private readonly string _name = file.Path;
+
     private readonly Dictionary<string, SafetensorsTensor> _tensors = file
-        .Tensors.Where(t =>
-            !t.Key.StartsWith("optimizer.", StringComparison.Ordinal)
-            && !t.Key.StartsWith("random.", StringComparison.Ordinal)
-        )
+        .Tensors.Where(t => StoredTensors.IsWeight(t.Key))
         .ToDictionary();
 
     private readonly HashSet<string> _taken = [];
@@ -30,7 +28,7 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
     public Tensor Take(string ending) =>
         Find(ending, 2) is { } key
             ? Read(key)
-            : throw new InvalidDataException($"{name} has no …{ending}, so it is not an Elman network. It has {this}");
+            : throw new InvalidDataException($"{_name} has no …{ending}, so it is not an Elman network. It has {this}");
 
     /// <summary>Takes the vector whose name ends in this, or returns null.</summary>
     /// <exception cref="InvalidDataException">There are several, or it has another shape.</exception>
@@ -51,7 +49,7 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
         if (weights is not [var key])
         {
             throw new InvalidDataException(
-                $"{name} should have one more weight, the readout's, and has {weights.Length}: it has {this}"
+                $"{_name} should have one more weight, the readout's, and has {weights.Length}: it has {this}"
             );
         }
         _taken.Add(key);
@@ -76,14 +74,14 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
         if (more.Length > 0)
         {
             throw new InvalidDataException(
-                $"{name} also has {string.Join(", ", more)}: only networks of one layer and one direction can be "
+                $"{_name} also has {string.Join(", ", more)}: only networks of one layer and one direction can be "
                     + "read"
             );
         }
         if (rest.Length > 0)
         {
             throw new InvalidDataException(
-                $"{name} has tensors that are not an Elman network's: {string.Join(", ", rest)}"
+                $"{_name} has tensors that are not an Elman network's: {string.Join(", ", rest)}"
             );
         }
     }
@@ -94,7 +92,7 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
         if (!tensor.shape.AsSpan().SequenceEqual(shape))
         {
             throw new InvalidDataException(
-                $"in {name}, {what} is ({string.Join(", ", tensor.shape)}), and should be ({string.Join(", ", shape)})"
+                $"in {_name}, {what} is ({string.Join(", ", tensor.shape)}), and should be ({string.Join(", ", shape)})"
             );
         }
     }
@@ -108,7 +106,7 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
         if (found.Length > 1)
         {
             throw new InvalidDataException(
-                $"{name} has more than one {ending}: {string.Join(", ", found)}; only one layer can be read"
+                $"{_name} has more than one {ending}: {string.Join(", ", found)}; only one layer can be read"
             );
         }
         _taken.Add(found[0]);
@@ -116,19 +114,13 @@ internal sealed class NamedTensors(SafetensorsFile file, string name)
         return dimensions == rank
             ? found[0]
             : throw new InvalidDataException(
-                $"in {name}, {found[0]} has {dimensions} dimensions: there should be {rank}"
+                $"in {_name}, {found[0]} has {dimensions} dimensions: there should be {rank}"
             );
     }
 
     private Tensor Read(string key)
     {
-        var tensor = _tensors[key];
-        if (tensor.DType is not ("F64" or "F32" or "F16" or "BF16"))
-        {
-            throw new InvalidDataException(
-                $"in {name}, {key} is of dtype {tensor.DType}: it should be F64, F32, F16 or BF16"
-            );
-        }
+        StoredTensors.RequireFractions(_tensors[key], $"in {_name}, {key}");
         using var stored = StoredTensors.Load(file, key);
         return stored.to_type(ScalarType.Float64, copy: true);
     }

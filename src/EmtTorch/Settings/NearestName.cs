@@ -6,7 +6,9 @@ internal static class NearestName
     /// <returns>The nearest candidate, or null if more than a third of its letters would be wrong.</returns>
     public static string? To(string name, IEnumerable<string> candidates)
     {
+        // Names of very different lengths are not compared: the distance is at least the difference.
         var nearest = candidates
+            .Where(c => Math.Abs(c.Length - name.Length) <= Math.Max(1, c.Length / 3))
             .Select(c => (Name: c, Distance: Distance(name.ToLowerInvariant(), c)))
             .DefaultIfEmpty()
             .MinBy(c => c.Distance);

@@ -112,6 +112,6 @@ public static partial class Parts
         return all;
     }
 
-    [GeneratedRegex("^[a-z][a-z0-9_]{0,99}$")]
+    [GeneratedRegex(@"^[a-z][a-z0-9_]{0,99}\z")]
     private static partial Regex SettingName();
 }

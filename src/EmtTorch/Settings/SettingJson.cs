@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -20,7 +21,7 @@ internal static class SettingJson
     private sealed class BigIntegerJson : JsonConverter<BigInteger>
     {
         public override BigInteger Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
-            throw new NotSupportedException();
+            BigInteger.Parse(JsonElement.ParseValue(ref reader).GetRawText(), CultureInfo.InvariantCulture);
 
         // As a number: JSON sets no limit to its length.
         public override void Write(Utf8JsonWriter writer, BigInteger value, JsonSerializerOptions options) =>

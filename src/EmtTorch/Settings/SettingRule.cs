@@ -217,6 +217,7 @@ internal sealed class SettingRule
             "object" => $"an object with the keys {string.Join(", ", Keys.Keys)}",
             "array" => (
                 _minItems == _maxItems ? $"a list of {_minItems}"
+                : _maxItems < int.MaxValue ? $"a list of {_minItems} to {_maxItems}"
                 : _minItems > 0 ? "a list of one or more"
                 : "a list"
             ) + $", each {_items!.Allowed}",
@@ -279,27 +280,29 @@ internal sealed class SettingRule
     private void CheckKeys(JsonObject section, string path, List<ConfigurationProblem> problems)
     {
         var given = section.Select(p => p.Key).ToArray();
+        var refused = new HashSet<string>();
         foreach (var key in given)
         {
             if (_takesAnyKey)
             {
                 if (_items?.Check(section[key], Join(path, key), problems) == false)
-                    section.Remove(key);
+                    refused.Add(key);
             }
             else if (path.Length == 0 && key == "$schema")
             {
-                section.Remove(key);
+                refused.Add(key);
             }
             else if (!Keys.TryGetValue(key, out var rule))
             {
                 problems.Add(new(Join(path, key), UnknownKey(key)));
-                section.Remove(key);
+                refused.Add(key);
             }
             else if (!rule.Check(section[key], Join(path, key), problems))
             {
-                section.Remove(key);
+                refused.Add(key);
             }
         }
+        Remove(refused, section);
         var kind = KindOf(section);
         foreach (var (key, rule) in Keys.Where(k => kind is not null && given.Contains(k.Key) && !k.Value.IsFor(kind)))
         {
@@ -332,6 +335,17 @@ internal sealed class SettingRule
                 )
             );
         }
+    }
+
+    // All at once: to remove one takes a time that grows with the number of keys.
+    private static void Remove(HashSet<string> refused, JsonObject section)
+    {
+        if (refused.Count == 0)
+            return;
+        var kept = section.Where(p => !refused.Contains(p.Key)).ToArray();
+        section.Clear();
+        foreach (var (key, value) in kept)
+            section.Add(key, value);
     }
 
     // Whether the part that a key is short for is given itself.
@@ -379,10 +393,12 @@ internal sealed class SettingRule
         var text = node.GetValue<string>();
         if (_choices.Length > 0)
             return _choices.Any(c => Text(c) == text);
-        // The match must be the whole text: $ alone would accept a line break at the end.
-        return _pattern is null
-            || Regex.Match(text, _pattern.Pattern) is { Success: true } match && match.Length == text.Length;
+        return _pattern is null || Fits(text, _pattern.Pattern);
     }
+
+    /// <summary>Whether a pattern fits the whole text: $ alone would accept a line break at the end.</summary>
+    internal static bool Fits(string text, string pattern) =>
+        Regex.Match(text, pattern) is { Success: true } match && match.Length == text.Length;
 
     private bool IsGoodInteger(JsonNode node)
     {

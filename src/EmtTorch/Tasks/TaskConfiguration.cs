@@ -103,6 +103,9 @@ public sealed record TaskConfiguration
     /// <summary>The number of tokens of a document at a horizon; 0 for tasks that are not on tokens.</summary>
     public long TokensAt(int horizon) => Tokens?.TokensAt(horizon) ?? 0;
 
+    /// <summary>The length of a sequence at a horizon: its tokens, or its steps.</summary>
+    internal long LengthAt(int horizon) => Tokens?.TokensAt(horizon) ?? S + horizon;
+
     /// <summary>Creates a task on sequences of numbers.</summary>
     /// <param name="dtype">The numbers' type.</param>
     /// <param name="device">The device of the batches.</param>

@@ -56,10 +56,14 @@ public sealed class SafetensorsFile
     };
 
     private SafetensorsFile(
+        string path,
         Dictionary<string, string> metadata,
         Dictionary<string, SafetensorsTensor> tensors,
         IReadOnlyList<string> names
-    ) => (Metadata, Tensors, Names) = (metadata, tensors, names);
+    ) => (Path, Metadata, Tensors, Names) = (path, metadata, tensors, names);
+
+    /// <summary>Its path, for messages.</summary>
+    internal string Path { get; }
 
     /// <summary>The texts of the metadata, by key.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
@@ -90,16 +94,10 @@ public sealed class SafetensorsFile
 
     internal static SafetensorsFile Read(string path, Predicate<string>? wanted, int longestPart)
     {
-        using var stream = new FileStream(
-            path,
-            FileMode.Open,
-            FileAccess.Read,
-            FileShare.ReadWrite | FileShare.Delete,
-            1
-        );
+        using var stream = InputFile.Open(path);
         try
         {
-            return Parse(stream, wanted ?? (_ => true), longestPart);
+            return Parse(path, stream, wanted ?? (_ => true), longestPart);
         }
         catch (Exception e)
             when (e
@@ -203,7 +201,7 @@ public sealed class SafetensorsFile
         return buffer.ToArray();
     }
 
-    private static SafetensorsFile Parse(FileStream stream, Predicate<string> wanted, int longestPart)
+    private static SafetensorsFile Parse(string path, Stream stream, Predicate<string> wanted, int longestPart)
     {
         if (stream.Length < 8)
             throw new InvalidDataException($"it has {stream.Length} bytes, fewer than the header's length takes");
@@ -246,7 +244,7 @@ public sealed class SafetensorsFile
                 "its checksum does not agree with its content: a byte has changed since it was written"
             );
         }
-        return new(metadata, tensors, [.. places.Select(p => p.Name)]);
+        return new(path, metadata, tensors, [.. places.Select(p => p.Name)]);
     }
 
     /// <summary>Where a tensor lies, in bytes from the end of the header.</summary>
@@ -324,7 +322,7 @@ public sealed class SafetensorsFile
         return hash;
     }
 
-    private static ReadOnlySequence<byte> ReadData(FileStream stream, long length, IncrementalHash? hash, int longest)
+    private static ReadOnlySequence<byte> ReadData(Stream stream, long length, IncrementalHash? hash, int longest)
     {
         var parts = new List<byte[]>();
         for (long left = length; left > 0; left -= parts[^1].Length)
@@ -337,7 +335,7 @@ public sealed class SafetensorsFile
         return ByteParts.Join(parts);
     }
 
-    private static void PassOver(FileStream stream, long length, IncrementalHash hash)
+    private static void PassOver(Stream stream, long length, IncrementalHash hash)
     {
         var buffer = new byte[Math.Min(length, 1 << 20)];
         for (long left = length; left > 0; )

@@ -21,19 +21,19 @@ internal static class StoredTensors
         if (unknown.Length > 0)
         {
             throw new InvalidDataException(
-                $"the network has no {string.Join(", ", unknown)}; it has {string.Join(", ", names)}"
+                $"{file.Path} has {string.Join(", ", unknown)}, and the network has only {string.Join(", ", names)}"
             );
         }
-
-        RestoreWeights(network, file.Tensors);
+        foreach (var (name, parameter) in network.named_parameters())
+            Load(file, name, parameter);
     }
 
     /// <summary>Sets a network's parameters to the tensors with their names.</summary>
-    /// <exception cref="InvalidDataException">A tensor is missing or of another shape.</exception>
+    /// <exception cref="InvalidDataException">A tensor is of another shape.</exception>
     public static void RestoreWeights(nn.Module network, IReadOnlyDictionary<string, SafetensorsTensor> tensors)
     {
         foreach (var (name, parameter) in network.named_parameters())
-            Load(tensors, name, parameter);
+            Load(tensors[name], name, parameter);
     }
 
     /// <summary>Converts a tensor to its form in a file.</summary>
@@ -51,37 +51,51 @@ internal static class StoredTensors
     }
 
     /// <summary>Copies a tensor of a file into a tensor of the same shape.</summary>
-    /// <exception cref="InvalidDataException">The file's tensor is missing or of another shape.</exception>
-    public static void Load(SafetensorsFile file, string name, Tensor into) => Load(file.Tensors, name, into);
+    /// <exception cref="InvalidDataException">The file's tensor is missing, of another shape, or of integers in place of
+    /// fractions.</exception>
+    public static void Load(SafetensorsFile file, string name, Tensor into) =>
+        Load(Find(file, name), $"in {file.Path}, {name}", into);
 
-    private static void Load(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name, Tensor into)
+    private static void Load(SafetensorsTensor stored, string what, Tensor into)
     {
-        var stored = Find(tensors, name);
         if (!stored.Shape.AsSpan().SequenceEqual(into.shape))
         {
             throw new InvalidDataException(
-                $"the tensor {name} is ({string.Join(", ", stored.Shape)}), the network's is "
-                    + $"({string.Join(", ", into.shape)})"
+                $"{what} is ({string.Join(", ", stored.Shape)}), the network's is ({string.Join(", ", into.shape)})"
             );
         }
+        if (is_floating_point(into))
+            RequireFractions(stored, what);
 
         using var scope = NewDisposeScope();
         using var quiet = no_grad();
-        into.copy_(Load(stored, name));
+        into.copy_(Load(stored, what));
+    }
+
+    /// <summary>Refuses integers, which are no weights.</summary>
+    /// <param name="stored">A tensor of a file.</param>
+    /// <param name="what">What it is in messages.</param>
+    /// <exception cref="InvalidDataException">The tensor is of integers.</exception>
+    public static void RequireFractions(SafetensorsTensor stored, string what)
+    {
+        if (stored.DType is not ("F64" or "F32" or "F16" or "BF16"))
+        {
+            throw new InvalidDataException($"{what} is of dtype {stored.DType}: it should be F64, F32, F16 or BF16");
+        }
     }
 
     /// <summary>Loads a tensor of a file, on the CPU.</summary>
     /// <exception cref="InvalidDataException">The tensor is missing or of an unknown type.</exception>
-    public static Tensor Load(SafetensorsFile file, string name) => Load(Find(file.Tensors, name), name);
+    public static Tensor Load(SafetensorsFile file, string name) => Load(Find(file, name), $"in {file.Path}, {name}");
 
-    private static SafetensorsTensor Find(IReadOnlyDictionary<string, SafetensorsTensor> tensors, string name) =>
-        tensors.TryGetValue(name, out var stored)
+    private static SafetensorsTensor Find(SafetensorsFile file, string name) =>
+        file.Tensors.TryGetValue(name, out var stored)
             ? stored
-            : throw new InvalidDataException($"the tensor {name} is missing");
+            : throw new InvalidDataException($"{file.Path} has no {name}");
 
-    private static Tensor Load(SafetensorsTensor stored, string name)
+    private static Tensor Load(SafetensorsTensor stored, string what)
     {
-        var local = empty(stored.Shape, dtype: DType(stored.DType, name));
+        var local = empty(stored.Shape, dtype: DType(stored.DType, what));
         using var scope = NewDisposeScope();
         var flat = local.flatten();
         long at = 0,
@@ -116,10 +130,10 @@ internal static class StoredTensors
         [ScalarType.Bool] = "BOOL",
     };
 
-    private static ScalarType DType(string name, string tensor) =>
+    private static ScalarType DType(string name, string what) =>
         DTypes.ContainsValue(name)
             ? DTypes.First(t => t.Value == name).Key
             : throw new InvalidDataException(
-                $"the tensor {tensor} is of dtype {name}; one of {string.Join(", ", DTypes.Values)} is expected"
+                $"{what} is of dtype {name}; one of {string.Join(", ", DTypes.Values)} is expected"
             );
 }

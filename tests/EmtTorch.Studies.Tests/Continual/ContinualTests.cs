@@ -153,7 +153,7 @@ public sealed class ContinualTests
     {
         using var scope = NewDisposeScope();
         var (task, file, _) = Circuit();
-        using var weights = NetworkWeights.Read(file, "");
+        using var weights = NetworkWeights.Read(file);
         using var memories = VariableMemories.Find(weights, task.Task.ToLinearBinding());
         var (r, l, p) = OldMemories.Directions(task, file);
         using (Assert.EnterMultipleScope())

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Reflection;
 using System.Reflection.Emit;
 using EmtTorch.Settings;
@@ -18,6 +19,22 @@ public sealed class SweepTests : InTemporaryFolder
 
     private string[] Problems(string json) =>
         [.. Assert.Throws<ConfigurationException>(() => Load(json))!.Problems.Select(p => p.ToString())];
+
+    [Test]
+    public void ALongNameEndsInAHash()
+    {
+        string[] names = [new('a', 70), new string('a', 69) + "b", "a"];
+        var values = names.Select((n, i) => $$"""{ "name": "{{n}}", "set": { "training.steps": {{i + 1}} } }""");
+        var other = $$"""{ "name": "{{new string('b', 60)}}", "set": {} }""";
+        var sweep = Load(
+            $$"""{ "base": {{Base}}, "axes": { "one": [{{string.Join(", ", values)}}], "two": [{{other}}] } }"""
+        );
+        var runs = sweep.Runs.Select(r => r.Configuration).ToList();
+        Assert.That(runs.Select(r => r.Name), Is.Unique);
+        Assert.That(runs.Select(r => r.Name.Length), Is.EqualTo(new[] { 100, 100, 62 }));
+        Assert.That(runs[0].Name, Does.Match($"^{names[0]}-b{{16}}-[0-9a-f]{{12}}$"));
+        Assert.That(runs.Select(r => r.Training.Steps), Is.EqualTo(new[] { 1, 2, 3 }), "the values are in config.json");
+    }
 
     [Test]
     public void EveryCombinationIsARunForEachSeed()
@@ -173,6 +190,48 @@ public sealed class SweepTests : InTemporaryFolder
     [TestCase("{ \"base\": {}, \"base\": {} }", "base: the key is given more than once")]
     public void AFileThatIsNoSweepIsRefused(string json, string says) =>
         Assert.That(Problems(json), Has.Some.Contains(says));
+
+    [Test]
+    public void TooManyRunsAreCountedAndRefusedAtOnce()
+    {
+        var hundred = $"[{string.Join(',', Enumerable.Range(1, 100))}]";
+        var axes = $$"""
+            "training.steps": {{hundred}}, "training.log_interval": {{hundred}}, "evaluation.interval": {{hundred}}
+            """;
+        var clock = Stopwatch.StartNew();
+        Assert.That(
+            Problems($$"""{ "base": {{Base}}, "axes": { {{axes}} }, "seeds": [1] }"""),
+            Has.One.StartsWith("axes: make 100 · 100 · 100 = 1000000 combinations; allowed: at most 10000")
+        );
+        Assert.That(
+            Problems($$"""{ "base": {{Base}}, "axes": { "training.steps": [1, 2] }, "seeds": "1-60000" }"""),
+            Has.One.StartsWith("axes: make 120000 runs with 60000 seeds; allowed: at most 100000")
+        );
+        Assert.That(
+            Load($$"""{ "base": {{Base}}, "seeds": "1-33333,33334-66666,66667-100000" }""").Runs,
+            Has.Count.EqualTo(100_000)
+        );
+        Assert.That(clock.Elapsed, Is.LessThan(TimeSpan.FromSeconds(20)));
+    }
+
+    [TestCase("9223372036854775807", 1)]
+    [TestCase("9223372036854775800-9223372036854775807", 8)]
+    [TestCase("1-100000", 100_000)]
+    [TestCase("1,1,1-2", 2)]
+    public void TheLastSeedIsOne(string text, int count)
+    {
+        Assert.That(ExperimentFile.ParseSeeds(text, out var problem), Has.Count.EqualTo(count));
+        Assert.That(problem, Is.Null);
+    }
+
+    [TestCase("0-100000", "'0-100000' is not a range of seeds")]
+    [TestCase("1-100000,100001", "there are more than 100000 of them")]
+    [TestCase("9223372036854775808", "is not a range")]
+    public void TooManySeedsAreRefused(string text, string says)
+    {
+        ExperimentFile.ParseSeeds(text, out var problem);
+        Assert.That(problem, Does.Contain(says));
+    }
 
     [Test]
     public void AnExtensionWhoseConstructorThrowsIsRefusedWithItsClass()

@@ -65,7 +65,7 @@ public class ConfigurationTests
         (
             """{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": 100}}}""",
             "training.curriculum.horizons",
-            "found 100; allowed: a list of one or more"
+            "found 100; allowed: a list of 1 to 10000"
         ),
         (
             """{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": [10, "20"]}}}""",
@@ -117,7 +117,7 @@ public class ConfigurationTests
         (
             """{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": []}}}""",
             "training.curriculum.horizons",
-            "found a list of 0; allowed: a list of one or more"
+            "found a list of 0; allowed: a list of 1 to 10000"
         ),
         (
             """{"task": {"name": "t1"}, "training": {"curriculum": {"horizons": [10, 0]}}}""",
@@ -843,7 +843,12 @@ public class ConfigurationTests
             File.WriteAllText(missing, "");
             Assert.That(
                 Problems(() => ConfigurationFile.Load(missing))[0],
-                Is.EqualTo(new ConfigurationProblem(missing, "is empty; a JSON object {…} is needed"))
+                Is.EqualTo(
+                    new ConfigurationProblem(
+                        missing,
+                        "is empty (as a pipe and a device are); a JSON object {…} is needed"
+                    )
+                )
             );
         }
         finally

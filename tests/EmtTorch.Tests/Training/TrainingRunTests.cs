@@ -51,6 +51,20 @@ public sealed class TrainingRunTests : InTemporaryFolder
             .ToArray();
 
     [Test]
+    public void TheTimeLeftIsARangeUntilTheLastHorizon()
+    {
+        var ratios = new Dictionary<long, double>();
+        // S = 3: sequences of 6 steps, then of 12.
+        string[] settings = ["training.curriculum.horizons=[3,9]", "training.curriculum.threshold=0.7"];
+        Train(
+            Configuration(settings),
+            progress: p => ratios[p.Metrics.Horizon] = p.LongestTimeLeft!.Value / p.TimeLeft!.Value
+        );
+        Assert.That(ratios[3], Is.EqualTo(2).Within(0.01));
+        Assert.That(ratios.GetValueOrDefault(9, 1), Is.EqualTo(1).Within(0.01).Or.NaN);
+    }
+
+    [Test]
     public void TheSameSeedGivesTheSameBitsAndAnotherSeedOthers()
     {
         var (one, two, other) = (
@@ -347,6 +361,93 @@ public sealed class TrainingRunTests : InTemporaryFolder
         );
         var after = new TrainingRun(second, RunFolder.Of(second), Logger.None) { InitialWeights = weights }.Train()!;
         Assert.That(after.TestAccuracy, Is.GreaterThan(0.6), "one step from random weights would be at one half");
+    }
+
+    [Test]
+    public void ARunThatIsBegunAnewIsSetAside([Values] bool together, [Values] bool lostItsConfiguration)
+    {
+        void Run(RunConfiguration configuration)
+        {
+            if (together)
+                new EnsembleRun([new(configuration, RunFolder.Of(configuration), Logger.None)]).Train();
+            else
+                Train(configuration);
+        }
+        var (first, second) = (Configuration(), Configuration("training.steps=20", "training.learning_rate=0.001"));
+        var folder = RunFolder.Of(first);
+        Run(first);
+        var before = File.ReadAllText(folder.MetricsFile);
+        if (lostItsConfiguration)
+            File.Delete(folder.ConfigFile);
+        Run(second);
+        var earlier = Directory.GetDirectories(Path.Combine(Folder, "small", "earlier"));
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(File.ReadAllText(Path.Combine(earlier.Single(), "metrics.jsonl")), Is.EqualTo(before));
+            Assert.That(folder.ReadMetrics()[^1].Step, Is.EqualTo(20));
+            Assert.That(
+                Directory.GetFiles(folder.Checkpoints).Select(Path.GetFileName),
+                Is.EquivalentTo(new[] { "latest", "step-00000010.safetensors", "step-00000020.safetensors" })
+            );
+        }
+    }
+
+    private static IEnumerable<TestCaseData> UnusableWeights()
+    {
+        const string Transformer = """
+            { "name": "small", "device": "cpu", "task": { "copy": { "length": 2, "symbols": 3 } },
+              "model": { "type": "episodic_transformer", "hidden_size": 8, "heads": 2 }, "training": { "steps": 1 },
+              "evaluation": { "batches": 1, "batch_size": 2 } }
+            """;
+        foreach (var (json, name) in new[] { (Small, "readout.weight"), (Transformer, "embedding.weight") })
+        {
+            TestCaseData Case(string kind, Func<SafetensorsTensor, SafetensorsTensor> change, string says) =>
+                new TestCaseData(json, name, change, says).SetArgDisplayNames(name, kind);
+            yield return Case(
+                "NaN",
+                t => t with { Data = new(Filled(t, 0xFF)) },
+                $"{name} has numbers that are not finite"
+            );
+            yield return Case("integers", t => t with { DType = "I32" }, $"{name} is of dtype I32: it should be F64");
+            var other = json == Small ? "and should be (3, 16)" : "the network's is";
+            yield return Case("shape", t => t with { Shape = [t.Shape[1], t.Shape[0]] }, other);
+        }
+        static byte[] Filled(SafetensorsTensor tensor, byte value)
+        {
+            var bytes = new byte[tensor.Data.Length];
+            Array.Fill(bytes, value);
+            return bytes;
+        }
+    }
+
+    [TestCaseSource(nameof(UnusableWeights))]
+    public void UnusableWeightsAreNamedBeforeARunIsSetAside(
+        string json,
+        string name,
+        Func<SafetensorsTensor, SafetensorsTensor> change,
+        string says
+    )
+    {
+        var configuration = ConfigurationFile.Parse(json, [$"out={Folder}", "training.steps=1"]);
+        var folder = RunFolder.Of(configuration);
+        Train(configuration);
+        var trained = SafetensorsFile.Read(Path.Combine(folder.Checkpoints, "step-00000001.safetensors"));
+        var weights = Path.Combine(Folder, "weights.safetensors");
+        SafetensorsFile.Write(
+            weights,
+            trained.Tensors.ToDictionary(t => t.Key, t => t.Key == name ? change(t.Value) : t.Value),
+            new Dictionary<string, string>()
+        );
+        var run = new TrainingRun(configuration, folder, Logger.None) { InitialWeights = weights };
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(
+                () => run.Train(),
+                Throws.TypeOf<InvalidDataException>().With.Message.Contains(weights).And.Message.Contains(says)
+            );
+            Assert.That(folder.ReadResult()!.Steps, Is.EqualTo(1));
+            Assert.That(Directory.Exists(Path.Combine(Folder, "small", "earlier")), Is.False);
+        }
     }
 
     private static readonly Dictionary<string, string> PyTorchsNames = new()

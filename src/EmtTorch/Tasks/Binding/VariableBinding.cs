@@ -49,6 +49,7 @@ public sealed class VariableBinding : ISequenceTask, IDisposable
             _choice is { } choice
             && _device.type == DeviceType.CPU
             && _dtype is ScalarType.Float32 or ScalarType.Float64
+            && Math.Max(s, horizon) * batchSize * d <= int.MaxValue / 8 // a span's length
         )
         {
             Tensor input = empty([s, batchSize, d], dtype: _dtype),

@@ -12,7 +12,7 @@ namespace EmtTorch.Tasks;
 public sealed record TextConfiguration : TokenTaskSettings
 {
     [Description("The text file: 90 % for training, 5 % for tests during training, 5 % for the analysis.")]
-    [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a file's path, not empty")]
+    [RegularExpression("^\\s*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a file's path, not empty")]
     public required string Path { get; init; }
 
     [Description("Characters in a segment.")]
@@ -116,7 +116,7 @@ internal sealed class TextCorpus : ITokenTask, IDisposable
         {
             if (Directory.Exists(path))
                 return [.. broken, $"{path} is a folder: a text file is needed"];
-            using var file = File.OpenRead(path);
+            using var file = InputFile.Open(path);
             length = file.Length;
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)

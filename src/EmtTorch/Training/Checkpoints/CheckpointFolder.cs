@@ -249,9 +249,9 @@ internal sealed partial class CheckpointFolder
     {
         try
         {
-            return File.ReadAllText(Latest).Trim();
+            return InputFile.ReadText(Latest).Trim();
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return "";
         }
@@ -260,9 +260,9 @@ internal sealed partial class CheckpointFolder
     private string PathOf(long step) =>
         Path.Combine(_folder, $"step-{step.ToString("D8", CultureInfo.InvariantCulture)}.safetensors");
 
-    [GeneratedRegex(@"^step-(\d{8,18})\.safetensors$")]
+    [GeneratedRegex(@"^step-(\d{8,18})\.safetensors\z")]
     private static partial Regex Name();
 
-    [GeneratedRegex(@"^[a-z]+-\d{8,18}-\d{8,18}\.safetensors$")]
+    [GeneratedRegex(@"^[a-z]+-\d{8,18}-\d{8,18}\.safetensors\z")]
     private static partial Regex Addition();
 }

@@ -1,5 +1,3 @@
-using System.Runtime.ExceptionServices;
-using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using EmtTorch.Models;
 using Serilog;
@@ -119,7 +117,10 @@ public sealed class EnsembleRun
         return json;
     }
 
-    /// <summary>Trains all members to their ends, or until it is told to stop.</summary>
+    /// <summary>
+    /// Trains all members to their ends, or until it is told to stop. Runs that are in their folders already are treated
+    /// as <see cref="TrainingRun.Train"/> does.
+    /// </summary>
     /// <param name="resume">Whether members go on from their newest good checkpoints, if there are any.</param>
     /// <param name="stop">Makes each member that is not done write a checkpoint and end.</param>
     /// <returns>The members' outcomes, in the order of the members.</returns>
@@ -127,6 +128,7 @@ public sealed class EnsembleRun
     public IReadOnlyList<MemberOutcome> Train(bool resume = false, CancellationToken stop = default)
     {
         var device = TorchRuntime.ResolveDevice(_common.Device, out var problem);
+        problem ??= RunMemory.FindProblem(_common, _members.Count)?.ToString();
         if (problem is not null)
             throw new TrainingException(problem);
         using var everything = NewDisposeScope();
@@ -140,9 +142,9 @@ public sealed class EnsembleRun
             Retire(batches, device);
             Run(batches, device, stop);
         }
-        catch (ExternalException e)
+        catch (Exception e)
         {
-            // An error of Torch, such as a lack of memory, ends all members.
+            // An error of what they share, such as a lack of the device's memory, ends all members.
             foreach (var member in all.Where(m => m.GoesOn))
                 End(member, new(null, e));
         }
@@ -196,28 +198,13 @@ public sealed class EnsembleRun
     private void Begin(List<Running> all, int index, int dimension, Device device, bool resume)
     {
         var member = _members[index];
-        var training = member.Configuration.Training;
-        // This network and its optimizer only carry numbers between checkpoints and the rows of the ensemble.
-        var network = SequenceLearner.CreateNetwork(member.Configuration, dimension);
-        var running = new Running(
-            index,
-            member,
-            new TrainingState
-            {
-                Network = network,
-                Optimizer = optim.Adam(
-                    network.parameters(),
-                    lr: training.LearningRate,
-                    weight_decay: training.WeightDecay
-                ),
-                Data = new Generator((ulong)member.Configuration.Seed),
-                Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
-            }
-        );
+        var running = new Running(index, member);
         all.Add(running);
         Safely(
             running,
             () =>
+            {
+                running.State = CreateState(member.Configuration, dimension);
                 running.Course = new(
                     member.Configuration,
                     member.Folder,
@@ -230,8 +217,23 @@ public sealed class EnsembleRun
                     Progress = member.Progress,
                     Spectrum = member.Spectrum,
                     Collect = () => Store(running),
-                }
+                };
+            }
         );
+    }
+
+    private static TrainingState CreateState(RunConfiguration configuration, int dimension)
+    {
+        var training = configuration.Training;
+        // This network and its optimizer only carry numbers between checkpoints and the rows of the ensemble.
+        var network = SequenceLearner.CreateNetwork(configuration, dimension);
+        return new()
+        {
+            Network = network,
+            Optimizer = optim.Adam(network.parameters(), lr: training.LearningRate, weight_decay: training.WeightDecay),
+            Data = new Generator((ulong)configuration.Seed),
+            Curriculum = new Curriculum(training.Curriculum.Horizons, training.Curriculum.Threshold),
+        };
     }
 
     /// <summary>Makes the ensemble out of the states of its members.</summary>
@@ -398,21 +400,12 @@ public sealed class EnsembleRun
 
     // In parallel: writing a checkpoint waits for the disk, and hundreds of them one after the other would take longer
     // than the training between them.
-    private void Each(Action<Running> action)
-    {
-        try
-        {
-            Parallel.ForEach(
-                _running.Where(m => m.GoesOn),
-                new ParallelOptions { MaxDegreeOfParallelism = Writers },
-                member => Safely(member, () => action(member))
-            );
-        }
-        catch (AggregateException e)
-        {
-            ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
-        }
-    }
+    private void Each(Action<Running> action) =>
+        Parallel.ForEach(
+            _running.Where(m => m.GoesOn),
+            new ParallelOptions { MaxDegreeOfParallelism = Writers },
+            member => Safely(member, () => action(member))
+        );
 
     /// <summary>Does something for one member. A failure is logged and ends only this member.</summary>
     private void Safely(Running member, Action action)
@@ -422,13 +415,6 @@ public sealed class EnsembleRun
             action();
         }
         catch (Exception e)
-            when (e
-                    is TrainingException
-                        or CheckpointException
-                        or InvalidDataException
-                        or IOException
-                        or UnauthorizedAccessException
-            )
         {
             End(member, new(null, e));
         }
@@ -439,27 +425,29 @@ public sealed class EnsembleRun
         member.GoesOn = false;
         _outcomes[member.Index] = outcome;
         if (outcome.Failure is { } failure)
-            member.Member.Log.Error("{Message}", TorchSharpDefects.Message(failure));
+            member.Member.Log.Error(failure, "{Message}", TorchSharpDefects.Message(failure));
         member.Member.Ended?.Invoke(outcome);
     }
 
-    private sealed class Running(int index, EnsembleMember member, TrainingState state) : IDisposable
+    private sealed class Running(int index, EnsembleMember member) : IDisposable
     {
         public int Index => index;
         public EnsembleMember Member => member;
-        public TrainingState State => state;
+        public TrainingState State { get; set; } = null!;
         public RunCourse Course { get; set; } = null!;
         public bool GoesOn { get; set; } = true;
 
         /// <summary>Adam's averages and step counts for each parameter.</summary>
-        public Adam.State[] Moments { get; } = [.. state.Optimizer.state_dict().State.Cast<Adam.State>()];
+        public Adam.State[] Moments => field ??= [.. State.Optimizer.state_dict().State.Cast<Adam.State>()];
 
         public void Dispose()
         {
             Course?.Dispose();
-            state.Network.Dispose();
-            state.Optimizer.Dispose();
-            state.Data.Dispose();
+            if (State is null)
+                return;
+            State.Network.Dispose();
+            State.Optimizer.Dispose();
+            State.Data.Dispose();
         }
     }
 }

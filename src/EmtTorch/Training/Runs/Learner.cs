@@ -74,6 +74,23 @@ internal abstract class Learner(RunConfiguration configuration) : IDisposable
             ? new TokenLearner(configuration, device, log, stop)
             : new SequenceLearner(configuration, device);
 
+    /// <summary>Creates the network of a configuration alone, on the CPU, without a store.</summary>
+    public static nn.Module CreateNetwork(RunConfiguration configuration)
+    {
+        if (configuration.Task.Tokens is { } tokens)
+        {
+            var task = tokens.ForRun(configuration.Seed).Create(configuration.Evaluation.Horizon, CPU);
+            using var closing = task as IDisposable;
+            return CreateNetwork(
+                configuration,
+                () => new EpisodicTransformer(task.VocabularySize, configuration.Model)
+            );
+        }
+        var sequences = configuration.Task.ToSequenceTask(configuration.Model.ScalarType, CPU);
+        using var ending = sequences as IDisposable;
+        return SequenceLearner.CreateNetwork(configuration, sequences.Dimension);
+    }
+
     /// <summary>The generator of a test's batches.</summary>
     internal static Generator TestData(RunConfiguration configuration, long step) =>
         new(unchecked((ulong)configuration.Seed * 1_000_003 + (ulong)step + 0x5DEECE66D));

@@ -1,6 +1,8 @@
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
 using System.Numerics;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -19,6 +21,20 @@ public sealed record RunConfiguration
 {
     private const string NameCharacters =
         "letters, digits, '.', '_' and '-', at most 100, not beginning with '.' or '-'";
+
+    private const int LongestName = 100;
+
+    /// <summary>
+    /// A name of letters that names may have, made short enough: its end is a hash of the whole, so that other names
+    /// stay others.
+    /// </summary>
+    internal static string Shorten(string name)
+    {
+        if (name.Length <= LongestName)
+            return name;
+        var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(name)))[..12];
+        return $"{name[..(LongestName - hash.Length - 1)]}-{hash}";
+    }
 
     [Description("The run's name, and its folder OUT/NAME/seed-N; left out: the name of the configuration's file.")]
     [RegularExpression("^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", ErrorMessage = NameCharacters)]
@@ -39,11 +55,11 @@ public sealed record RunConfiguration
     public int? Threads { get; init; }
 
     [Description("The folder of all runs.")]
-    [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a folder's path, not empty")]
+    [RegularExpression("^\\s*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "a folder's path, not empty")]
     public string Out { get; init; } = "runs";
 
     [Description("Assemblies with further tasks, memories and analyses.")]
-    [RegularExpression("^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "an assembly's path, not empty")]
+    [RegularExpression("^\\s*[^\\u0000\\s][^\\u0000]*$", ErrorMessage = "an assembly's path, not empty")]
     public IReadOnlyList<string> Extensions { get; init; } = [];
 
     [Description(

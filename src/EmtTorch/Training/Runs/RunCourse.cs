@@ -63,8 +63,6 @@ internal sealed class RunCourse : IDisposable
     {
         (_configuration, _folder, _log, State) = (configuration, folder, log, state);
         _checkpoints = new(folder.Checkpoints, configuration.Checkpoints.KeepLast, configuration.Checkpoints.KeepBest);
-        Directory.CreateDirectory(folder.Path);
-        folder.RemoveUnfinished();
         DataFile.Save(configuration, _data);
         void Warn(string message) => log.Warning("{Message}", message);
         if (resume && _checkpoints.LoadLatest(Warn) is { } checkpoint)
@@ -73,11 +71,7 @@ internal sealed class RunCourse : IDisposable
         }
         else if (initialWeights is { } weights)
         {
-            var file = SafetensorsFile.Read(weights);
-            if (state.Network is ElmanRnn elman)
-                ElmanWeightFile.Restore(elman, file, weights);
-            else
-                StoredTensors.RestoreWeights(state.Network, file);
+            InitialWeights.Load(state.Network, weights);
             log.Information("Starting from the weights in {Weights}", weights);
         }
         else if (resume && folder.ReadMetrics() is [.., var last])
@@ -87,6 +81,11 @@ internal sealed class RunCourse : IDisposable
                     + $"of metrics.jsonl up to step {last.Step} anew."
             );
         }
+        // What can be wrong is known now.
+        if (!resume && folder.SetAside() is { } earlier)
+            log.Information("The run that was in {Folder} is now in {Earlier}", folder.Path, earlier);
+        Directory.CreateDirectory(folder.Path);
+        folder.RemoveUnfinished();
         folder.WriteConfiguration(configuration, _history);
         if (state.Step == 0 && state.Stores is not null)
             StoredEpisodes.Clear(state.Stores);
@@ -234,7 +233,13 @@ internal sealed class RunCourse : IDisposable
         };
         (_intervalStart, _intervalStep) = (now, State.Step);
         _metrics.Write(line);
-        Progress?.Invoke(new(line, steps, TimeSpan.FromSeconds((steps - State.Step) / speed)));
+        double left = (steps - State.Step) / speed,
+            longer =
+                (double)_configuration.Task.LengthAt(_configuration.Training.Curriculum.Horizons[^1])
+                / _configuration.Task.LengthAt((int)_horizon);
+        Progress?.Invoke(
+            new(line, steps, TimeSpan.FromSeconds(left)) { LongestTimeLeft = TimeSpan.FromSeconds(left * longer) }
+        );
         if (test is { } tested)
         {
             _log.Information(

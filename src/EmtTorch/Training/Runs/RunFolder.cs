@@ -112,6 +112,8 @@ public sealed class RunFolder
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
     };
 
     private static readonly JsonSerializerOptions Indented = new(Json) { WriteIndented = true };
@@ -153,15 +155,22 @@ public sealed class RunFolder
         var parent = System.IO.Path.GetDirectoryName(full)!;
         Directory.CreateDirectory(parent);
         var file = System.IO.Path.Combine(parent, $".{System.IO.Path.GetFileName(full)}.lock");
+        if (Directory.Exists(file))
+            throw new IOException($"{file} is a folder: remove it, the lock is a file of that name");
         try
         {
             return new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0);
         }
-        catch (IOException) when (File.Exists(file))
+        catch (IOException e) when (e.HResult is LockedOnLinux or LockedOnMac or LockedOnWindows)
         {
             return null;
         }
     }
+
+    // What an IOException has of the system's error for a file that another process has locked.
+    private const int LockedOnLinux = 11,
+        LockedOnMac = 35,
+        LockedOnWindows = unchecked((int)0x80070020);
 
     private string In(string name) => System.IO.Path.Combine(Path, name);
 
@@ -184,6 +193,8 @@ public sealed class RunFolder
             var probe = System.IO.Path.Combine(at, $".write-{Guid.NewGuid():N}{AtomicFile.Unfinished}");
             File.WriteAllBytes(probe, []);
             File.Delete(probe);
+            foreach (var file in new[] { LogFile, MetricsFile, FailuresFile })
+                NotALink(file);
             return null;
         }
         catch (Exception e)
@@ -195,12 +206,25 @@ public sealed class RunFolder
 
     private const int LongestName = 255; // bytes, on all usual file systems
 
-    /// <summary>Moves the folder to NAME/earlier/seed-N-TIME.</summary>
-    /// <returns>The new path.</returns>
-    internal string SetAside()
+    /// <summary>A file that grows: what is added must not go through a link to a file elsewhere.</summary>
+    /// <returns>The file.</returns>
+    /// <exception cref="IOException">It is a link.</exception>
+    internal static string NotALink(string file) =>
+        new FileInfo(file).LinkTarget is { } target
+            ? throw new IOException($"{file} is a link to {target}, which this program does not write to: remove it")
+            : file;
+
+    /// <summary>Moves a run that is begun anew out of the way, to NAME/earlier/seed-N-TIME.</summary>
+    /// <returns>The new path, or null if the folder has nothing of a run.</returns>
+    /// <exception cref="IOException">The folder cannot be moved.</exception>
+    internal string? SetAside()
     {
+        if (!HoldsRun)
+            return null;
         var full = System.IO.Path.GetFullPath(Path);
         var earlier = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(full)!, "earlier");
+        if (File.Exists(earlier))
+            throw new IOException($"{earlier} is a file: the run in {Path} would be kept in a folder of that name");
         Directory.CreateDirectory(earlier);
         var stem = System.IO.Path.Combine(
             earlier,
@@ -221,7 +245,7 @@ public sealed class RunFolder
     }
 
     /// <param name="history">What was changed on resumption, as JSON; null: nothing.</param>
-    internal void WriteConfiguration(RunConfiguration configuration, string? history)
+    internal void WriteConfiguration(RunConfiguration configuration, string? history = null)
     {
         var json = JsonNode.Parse(configuration.ToJson())!;
         if (history is not null)
@@ -234,19 +258,8 @@ public sealed class RunFolder
 
     /// <summary>Reads result.json; null if there is none.</summary>
     /// <exception cref="InvalidDataException">The file is not a result.</exception>
-    public RunResult? ReadResult()
-    {
-        if (!File.Exists(ResultFile))
-            return null;
-        try
-        {
-            return JsonSerializer.Deserialize<RunResult>(File.ReadAllText(ResultFile), Json);
-        }
-        catch (JsonException e)
-        {
-            throw new InvalidDataException($"{ResultFile} is not a result: {e.Message}", e);
-        }
-    }
+    public RunResult? ReadResult() =>
+        File.Exists(ResultFile) ? JsonText.Read<RunResult>(ResultFile, "a result", Json) : null;
 
     /// <summary>
     /// Reads the result if the run has done so many steps or stopped early by its own rule; null otherwise.
@@ -264,9 +277,7 @@ public sealed class RunFolder
             return [];
         var metrics = new List<Metrics>();
         // The run may still be writing the file.
-        using var reader = new StreamReader(
-            new FileStream(MetricsFile, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)
-        );
+        using var reader = new StreamReader(InputFile.Open(MetricsFile));
         for (int number = 1; reader.ReadLine() is { } line; number++)
         {
             try
@@ -286,11 +297,11 @@ public sealed class RunFolder
     /// <summary>Opens metrics.jsonl for writing; later steps and damaged lines are removed from it.</summary>
     /// <param name="upToStep">The last step that is kept.</param>
     /// <param name="warn">Takes a message if lines are lost that training does not write anew.</param>
-    internal MetricsWriter OpenMetrics(long upToStep, Action<string> warn)
+    internal MetricsWriter OpenMetrics(long upToStep, Action<string>? warn = null)
     {
         if (File.Exists(MetricsFile))
         {
-            var all = File.ReadAllText(MetricsFile);
+            var all = InputFile.ReadText(MetricsFile);
             var lines = all.Split('\n').Select(line => (Text: line, Step: ReadStep(line))).ToArray();
             var text = string.Concat(lines.Where(l => l.Step <= upToStep).Select(l => l.Text + "\n"));
             // A kill leaves at most the last line incomplete.
@@ -299,7 +310,7 @@ public sealed class RunFolder
             {
                 var numbers = string.Join(", ", damaged.Take(3).Select(i => i + 1)) + (damaged.Length > 3 ? " …" : "");
                 var which = damaged.Length == 1 ? $"line {numbers} is" : $"{damaged.Length} lines ({numbers}) are";
-                warn($"{MetricsFile}: {which} damaged and left out.");
+                warn?.Invoke($"{MetricsFile}: {which} damaged and left out.");
             }
             if (text != all)
                 AtomicFile.WriteText(MetricsFile, text);
@@ -326,7 +337,13 @@ internal sealed class MetricsWriter : IDisposable
     private readonly FileStream _file;
 
     public MetricsWriter(string path) =>
-        _file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, bufferSize: 0);
+        _file = new FileStream(
+            RunFolder.NotALink(path),
+            FileMode.Append,
+            FileAccess.Write,
+            FileShare.Read,
+            bufferSize: 0
+        );
 
     public void Write(Metrics metrics)
     {

@@ -127,7 +127,7 @@ public sealed record CurriculumConfiguration
         "Steps of the output phase (in flip_flop of the whole sequence; on tokens what the task says), strictly "
             + "increasing. The last one stays to the end."
     )]
-    [MinLength(1), Range(1, 1_000_000)]
+    [Length(1, 10_000), Range(1, 1_000_000)]
     public IReadOnlyList<int> Horizons { get; init; } = [10, 20, 40, 60, 100];
 
     [Description("The next horizon follows when the accuracy of one training batch exceeds this.")]

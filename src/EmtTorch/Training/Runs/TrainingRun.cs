@@ -11,7 +11,14 @@ namespace EmtTorch.Training;
 /// <param name="Metrics">The line just written to metrics.jsonl.</param>
 /// <param name="Steps">The steps that the run has in all.</param>
 /// <param name="TimeLeft">The time to the last step at the current speed.</param>
-public sealed record TrainingProgress(Metrics Metrics, long Steps, TimeSpan? TimeLeft);
+public sealed record TrainingProgress(Metrics Metrics, long Steps, TimeSpan? TimeLeft)
+{
+    /// <summary>
+    /// The time to the last step if all were at the last horizon, and took longer as their sequences are longer. The
+    /// time that is really left lies between the two.
+    /// </summary>
+    public TimeSpan? LongestTimeLeft { get; init; } = TimeLeft;
+}
 
 /// <summary>A run cannot go on: it has diverged, or the device or a store cannot be used.</summary>
 public sealed class TrainingException(string message) : Exception(message);
@@ -61,7 +68,26 @@ public sealed class TrainingRun
     internal static ConfigurationProblem? FindStoreProblem(RunConfiguration configuration) =>
         StoredEpisodes.FindProblem(configuration);
 
-    /// <summary>Trains to the end, or until it is told to stop.</summary>
+    /// <summary>Why a file cannot give a run its first weights, or null if it can. The file is named.</summary>
+    internal static string? FindWeightsProblem(RunConfiguration configuration, string file)
+    {
+        using var scope = NewDisposeScope();
+        using var network = Learner.CreateNetwork(configuration);
+        try
+        {
+            Models.InitialWeights.Load(network, file);
+            return null;
+        }
+        catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
+        {
+            return e.Message;
+        }
+    }
+
+    /// <summary>
+    /// Trains to the end, or until it is told to stop. A run that is in the folder already, and is not resumed, is moved
+    /// to `earlier` beside the folder; a log that is open in the folder goes with it.
+    /// </summary>
     /// <param name="resume">Whether to go on from the newest good checkpoint, if there is one.</param>
     /// <param name="stop">Makes training write a checkpoint and return null.</param>
     /// <returns>The content of result.json, or null if training was stopped.</returns>
@@ -84,6 +110,7 @@ public sealed class TrainingRun
     {
         var training = _configuration.Training;
         var device = TorchRuntime.ResolveDevice(_configuration.Device, out var problem);
+        problem ??= RunMemory.FindProblem(_configuration)?.ToString();
         if (problem is not null)
             throw new TrainingException(problem);
 
