@@ -13,8 +13,8 @@ namespace EmtTorch.Kernels;
 /// </code>
 /// </summary>
 /// <remarks>
-/// Rows in scratch memory are padded to whole vectors, and their number to whole tiles; no result depends on what stands
-/// in the padding. A matrix that stands "across" is transposed. Of scores, only tiles that begin at the first key that
+/// Rows in scratch memory are padded to whole vectors, and their number to whole tiles. No result depends on what
+/// stands in the padding. A matrix that stands "across" is transposed. Of scores, only tiles that begin at the first key that
 /// some query of the tile sees are computed. Vectors V are for products and scores, vectors W for rotations, of which a
 /// head has few columns.
 /// </remarks>

@@ -10,7 +10,8 @@ namespace EmtTorch.Kernels;
 /// <code>
 /// gelu(x) = max(x, 0) − a q     gelu'(x) = Φ(x) + x exp(−x²/2)/√(2π)     q = exp(−a²/2) t p(t), t = 1/(1 + 0.35 a)
 /// </code>
-/// The form of q is that of Abramowitz and Stegun, 7.1.26; the polynomial p meets q at Chebyshev's nodes, to 4e-8 of it.
+/// The form of q is that of Abramowitz and Stegun, 7.1.26. The polynomial p meets q at Chebyshev's nodes, to 4e-8 of
+/// it.
 /// </summary>
 /// <remarks>Argument: x. Result: gelu(x).</remarks>
 internal sealed unsafe class Gelu : TorchFunction<Gelu>

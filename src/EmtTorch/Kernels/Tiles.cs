@@ -423,7 +423,8 @@ internal static unsafe class Tiles<S, V, T>
 
     /// <summary>o = init + a·b for R rows and any number of columns, in tiles of two vectors and of one. Whole vectors
     /// are written.</summary>
-    /// <remarks>As <see cref="StridedProduct"/>; with ldi = 0 init has <see cref="Width"/> numbers, for all tiles.</remarks>
+    /// <remarks>As <see cref="StridedProduct"/>; with ldi = 0 init has <see cref="Width"/> numbers, for all
+    /// tiles.</remarks>
     public static void StridedRows(
         T* a,
         nint lda,

@@ -149,30 +149,17 @@ internal sealed class EpisodicBlock : nn.Module
         {
             var entries = found.Select(f => f?.Entries).OfType<SeenEntries>();
             projected ??= attention.Project(h);
-            (added, keys, values) = attention.Attend(
-                projected,
-                state.Keys,
-                state.Values,
-                span!,
-                [.. entries],
-                onto: norm2 is null ? null : x
-            );
+            var onto = norm2 is null ? null : x;
+            (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!, [.. entries], onto);
         }
         var memories = ReadMemories(reads, found, state, x.shape, ref added);
         if (norm2 is not null && added is not null)
             x = attention is null ? x + added : added;
         var further = WithMemories(norm2 is null ? added ?? h : norm2.forward(x), found);
-        Tensor after; // (B, T, d)
-        if (recurrence is null)
-        {
-            after = FeedForward(further, onto: x);
-        }
-        else
-        {
-            var fed = FeedForward(further);
+        var fed = FeedForward(further, onto: recurrence is null ? x : null);
+        if (recurrence is not null)
             context = x.shape[1] == 0 ? state.Context!.alias() : recurrence.Next(fed.squeeze(1), state.Context!);
-            after = x + fed;
-        }
+        var after = recurrence is null ? fed : x + fed; // (B, T, d)
         foreach (var read in found)
             after = read?.Leaving?.Invoke(after) ?? after;
         after.MoveToOuterDisposeScope();
