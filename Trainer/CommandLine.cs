@@ -22,6 +22,7 @@ internal static class CommandLine
         root.Add(AnalyzeCommand.Create());
         root.Add(GenerateCommand.Create());
         root.Add(GsemmCommand.Create());
+        root.Add(RecallCommand.Create());
         root.Add(ConsolidateCommand.Create());
         root.Add(ContinualCommand.Create());
         return root;

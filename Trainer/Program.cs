@@ -13,6 +13,7 @@ var root = CommandLine.Create();
 
 // The usage of a subcommand does not list the root's argument.
 root.Arguments[0].Hidden = root.Subcommands.Any(c => c.Name == args.FirstOrDefault());
+
 // An argument such as @run1 is a name. It is not a file with further arguments, which might name itself.
 var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 if (parsed.Errors.Count == 0)

@@ -35,8 +35,8 @@ internal static partial class StandardStreams
     }
 
     /// <summary>
-    /// Whether the program was started with a stream. A closed one's number may have become a file of the runtime: these
-    /// are closed on exec, and so differ from a stream that came through one.
+    /// Whether the program was started with a stream. A closed one's number may have become a file of the runtime:
+    /// these are closed on exec, and so differ from a stream that came through one.
     /// </summary>
     private static bool IsGiven(int stream) =>
         OperatingSystem.IsWindows() || Control(stream, GetFlags) is >= 0 and var flags && (flags & CloseOnExec) == 0;

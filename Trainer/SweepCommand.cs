@@ -141,7 +141,7 @@ internal static class SweepCommand
         {
             var folder = RunFolder.Of(run.Configuration);
             const string Advice = "Take another --out, or move that run away";
-            problems.AddRange(Resumption.FindProblems(folder, run.Configuration, ratesMayChange: false, Advice));
+            problems.AddRange(ResumptionCheck.FindProblems(folder, run.Configuration, ratesMayChange: false, Advice));
         }
 
         if (problems.Count > 0)

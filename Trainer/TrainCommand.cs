@@ -131,7 +131,7 @@ internal static class TrainCommand
         if (problems.Count == 0)
             problems.AddRange(RunMemory.FindProblems(runs, run => arguments.Jobs ?? RunQueue.DefaultJobs(run)));
         CheckFolders(runs, arguments.Resume, problems);
-        if (arguments.Weights is { } weights)
+        if (problems.Count == 0 && arguments.Weights is { } weights)
         {
             problems.AddRange(
                 runs.DistinctBy(r => r with { Seed = 0 })
@@ -194,7 +194,7 @@ internal static class TrainCommand
                 "--resume goes on with the same experiment. Without --resume it is begun anew, and the old folder is "
                 + "kept under earlier/";
             if (resume)
-                problems.AddRange(Resumption.FindProblems(folder, run, ratesMayChange: true, Advice));
+                problems.AddRange(ResumptionCheck.FindProblems(folder, run, ratesMayChange: true, Advice));
         }
         problems.AddRange(
             runs.DistinctBy(r => r.Model).Select(TrainingRun.FindStoreProblem).OfType<ConfigurationProblem>().Distinct()

@@ -34,7 +34,8 @@ internal static class Problems
         : error is ConfigurationException { Problems: var problems } ? string.Join("; ", problems)
         : TorchSharpDefects.Message(error);
 
-    /// <summary>Closes a log. If its last lines cannot be written, that is no failure of its run: Serilog's own log has it.
+    /// <summary>
+    /// Closes a log. If its last lines cannot be written, that is no failure of its run: Serilog's own log has it.
     /// </summary>
     public static void Close(this ILogger log)
     {

@@ -127,14 +127,13 @@ public sealed partial class DocumentsTests
         {
             if (Arguments(command) is not { Count: > 0 } words || words.Any(w => w.Contains('…')))
                 continue;
+            var line = string.Join(' ', words);
             if (words[0].EndsWith(".json", StringComparison.Ordinal))
             {
                 foreach (var (folder, experiment) in Trained(words))
                 {
                     if (runs.TryGetValue(folder, out var other) && other != experiment && !isBefore)
-                        problems.Add(
-                            $"{string.Join(' ', words)} is another experiment than an earlier one in {folder}"
-                        );
+                        problems.Add($"{line} is another experiment than an earlier one in {folder}");
                     runs[folder] = experiment;
                 }
             }
@@ -142,7 +141,7 @@ public sealed partial class DocumentsTests
             {
                 var pattern = $"^{Regex.Escape(place).Replace(@"\*", "[^/]*")}(/|$)";
                 if (!isBefore && !runs.Keys.Any(folder => Regex.IsMatch(folder, pattern)))
-                    problems.Add($"{string.Join(' ', words)}: nothing has trained {place}");
+                    problems.Add($"{line}: nothing has trained {place}");
             }
         }
         return problems;

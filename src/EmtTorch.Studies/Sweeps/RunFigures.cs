@@ -140,19 +140,11 @@ public sealed record RunFigures
         {
             return new(RunAnalysis.OfRun(folder.Path, warn, making));
         }
-        catch (ConfigurationException e)
-        {
-            warn($"{name} cannot be analysed: {string.Join("; ", e.Problems)}");
-        }
-        catch (Exception e) when (e is InvalidOperationException or FormatException)
-        {
-            warn($"The analysis.json of {name} is damaged. Remove it, and it is made again: {e.Message}");
-        }
         catch (Exception e)
         {
             warn($"{name} cannot be analysed: {e.Explain()}");
+            return new();
         }
-        return new();
     }
 
     private static double? Finite(double? value) => value is { } v && double.IsFinite(v) ? v : null;

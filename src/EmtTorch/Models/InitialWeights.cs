@@ -13,8 +13,8 @@ internal static class InitialWeights
     public static readonly Lock Drawing = new();
 
     /// <summary>Sets a network's weights from a checkpoint, or from a file that Python wrote.</summary>
-    /// <exception cref="InvalidDataException">The file is damaged, does not fit the network, or has weights that are not
-    /// finite. The message names the file.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged, does not fit the network, or has weights that are
+    /// not finite. The message names the file.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
     public static void Load(torch.nn.Module network, string path)
     {

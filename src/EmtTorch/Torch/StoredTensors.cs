@@ -51,8 +51,8 @@ internal static class StoredTensors
     }
 
     /// <summary>Copies a tensor of a file into a tensor of the same shape.</summary>
-    /// <exception cref="InvalidDataException">The file's tensor is missing, of another shape, or of integers in place of
-    /// fractions.</exception>
+    /// <exception cref="InvalidDataException">The file's tensor is missing, of another shape, or of integers in place
+    /// of fractions.</exception>
     public static void Load(SafetensorsFile file, string name, Tensor into) =>
         Load(Find(file, name), $"in {file.Path}, {name}", into);
 

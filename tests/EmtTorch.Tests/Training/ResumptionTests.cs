@@ -58,7 +58,7 @@ public sealed class ResumptionTests : InTemporaryFolder
             Throws.TypeOf<TrainingException>().With.Message.Contains("task").And.Message.Contains("another experiment")
         );
         Assert.That(
-            Resumption.FindProblems(folder, other, true, "Advice").Select(p => p.Path),
+            ResumptionCheck.FindProblems(folder, other, true, "Advice").Select(p => p.Path),
             Has.Some.Contains("task")
         );
     }
@@ -133,9 +133,9 @@ public sealed class ResumptionTests : InTemporaryFolder
         Train(Configuration());
         var now = Configuration("training.learning_rate=0.001", "training.steps=40", "training.max_grad_norm=0.5");
         var folder = RunFolder.Of(now);
-        Assert.That(Resumption.FindProblems(folder, now, ratesMayChange: true, "").Count(), Is.Zero);
+        Assert.That(ResumptionCheck.FindProblems(folder, now, ratesMayChange: true, "").Count(), Is.Zero);
         Assert.That(
-            Resumption.FindProblems(folder, now, ratesMayChange: false, "").Select(p => p.Path),
+            ResumptionCheck.FindProblems(folder, now, ratesMayChange: false, "").Select(p => p.Path),
             Is.EquivalentTo(new[] { "training.learning_rate", "training.max_grad_norm" })
         );
         Assert.That(
@@ -183,11 +183,11 @@ public sealed class ResumptionTests : InTemporaryFolder
         Train(configuration);
         var folder = RunFolder.Of(configuration);
         Unfinish(folder, 4);
-        Assert.That(Resumption.FindProblems(folder, configuration, true, "").Count(), Is.Zero);
+        Assert.That(ResumptionCheck.FindProblems(folder, configuration, true, "").Count(), Is.Zero);
         File.WriteAllText(text, longer ? content + "x" : content.Replace('f', 'g'));
         var what = longer ? "it had 4600 bytes and has 4601" : "its length is the same, its content is not";
         Assert.That(
-            Resumption.FindProblems(folder, configuration, true, "Advice").Select(p => p.ToString()),
+            ResumptionCheck.FindProblems(folder, configuration, true, "Advice").Select(p => p.ToString()),
             Has.One.StartsWith("task.text").And.One.Contains(what)
         );
         Assert.That(

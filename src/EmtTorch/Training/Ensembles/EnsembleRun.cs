@@ -118,8 +118,8 @@ public sealed class EnsembleRun
     }
 
     /// <summary>
-    /// Trains all members to their ends, or until it is told to stop. Runs that are in their folders already are treated
-    /// as <see cref="TrainingRun.Train"/> does.
+    /// Trains all members to their ends, or until it is told to stop. Runs that are in their folders already are
+    /// treated as <see cref="TrainingRun.Train"/> does.
     /// </summary>
     /// <param name="resume">Whether members go on from their newest good checkpoints, if there are any.</param>
     /// <param name="stop">Makes each member that is not done write a checkpoint and end.</param>

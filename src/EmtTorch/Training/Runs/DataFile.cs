@@ -51,7 +51,7 @@ internal sealed record DataFile(string Path, long Bytes, string Sha256)
 
     private static DataFile Read(string path)
     {
-        using var file = File.OpenRead(path);
+        using var file = InputFile.Open(path);
         return new(path, file.Length, Convert.ToHexStringLower(SHA256.HashData(file)));
     }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using EmtTorch.Configuration;
 using EmtTorch.Memory.Retrieval;
 using EmtTorch.Models;
 using Serilog;
@@ -77,8 +76,8 @@ internal sealed class RunCourse : IDisposable
         else if (resume && folder.ReadMetrics() is [.., var last])
         {
             Warn(
-                $"There is no checkpoint in {folder.Checkpoints}: training begins again at step 0, and writes the lines "
-                    + $"of metrics.jsonl up to step {last.Step} anew."
+                $"There is no checkpoint in {folder.Checkpoints}: training begins again at step 0, and writes the "
+                    + $"lines of metrics.jsonl up to step {last.Step} anew."
             );
         }
         // What can be wrong is known now.
@@ -100,7 +99,7 @@ internal sealed class RunCourse : IDisposable
     private void GoOn(LoadedCheckpoint checkpoint, Action<string> warn)
     {
         var metadata = checkpoint.File.Metadata;
-        var before = Resumption.Begun(metadata);
+        var before = Resumption.Parse(metadata.GetValueOrDefault("configuration"));
         if (Resumption.Differences(before, _configuration, ratesMayChange: true).FirstOrDefault() is { } other)
         {
             throw new TrainingException(
@@ -110,7 +109,7 @@ internal sealed class RunCourse : IDisposable
         }
         if (DataFile.FindChange(_configuration, metadata) is { } data)
             throw new TrainingException($"{data}. Put that file back, or begin anew without --resume.");
-        if (before is not null && Resumption.ReadConfiguration(_folder) is null)
+        if (before is not null && Resumption.Parse(_folder.ReadConfiguration()) is null)
             warn($"{_folder.ConfigFile} is missing or damaged. It is written anew as {checkpoint.Path} has it.");
         State.Restore(checkpoint, warn);
         KeepAdditions(checkpoint);

@@ -3,7 +3,6 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
-using EmtTorch.Configuration;
 using EmtTorch.Settings;
 
 namespace EmtTorch.Training;
@@ -243,6 +242,9 @@ public sealed class RunFolder
         foreach (var file in Directory.EnumerateFiles(Path, "*" + AtomicFile.Unfinished))
             File.Delete(file);
     }
+
+    /// <summary>The text of config.json, which a crash or a person may have damaged; null if there is none.</summary>
+    internal string? ReadConfiguration() => File.Exists(ConfigFile) ? InputFile.ReadText(ConfigFile) : null;
 
     /// <param name="history">What was changed on resumption, as JSON; null: nothing.</param>
     internal void WriteConfiguration(RunConfiguration configuration, string? history = null)

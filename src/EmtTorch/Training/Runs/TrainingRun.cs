@@ -85,8 +85,8 @@ public sealed class TrainingRun
     }
 
     /// <summary>
-    /// Trains to the end, or until it is told to stop. A run that is in the folder already, and is not resumed, is moved
-    /// to `earlier` beside the folder; a log that is open in the folder goes with it.
+    /// Trains to the end, or until it is told to stop. A run that is in the folder already, and is not resumed, is
+    /// moved to `earlier` beside the folder; a log that is open in the folder goes with it.
     /// </summary>
     /// <param name="resume">Whether to go on from the newest good checkpoint, if there is one.</param>
     /// <param name="stop">Makes training write a checkpoint and return null.</param>
