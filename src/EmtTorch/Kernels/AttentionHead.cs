@@ -14,9 +14,9 @@ namespace EmtTorch.Kernels;
 /// </summary>
 /// <remarks>
 /// Rows in scratch memory are padded to whole vectors, and their number to whole tiles. No result depends on what
-/// stands in the padding. A matrix that stands "across" is transposed. Of scores, only tiles that begin at the first key that
-/// some query of the tile sees are computed. Vectors V are for products and scores, vectors W for rotations, of which a
-/// head has few columns.
+/// stands in the padding. A matrix that stands "across" is transposed. Of scores, only tiles that begin at the first
+/// key that some query of the tile sees are computed. Vectors V are for products and scores, vectors W for rotations,
+/// of which a head has few columns.
 /// </remarks>
 internal sealed unsafe class AttentionHead<S, V, N, W, T>
     where S : struct, ISimd<V, T>

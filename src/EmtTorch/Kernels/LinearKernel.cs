@@ -31,9 +31,9 @@ internal unsafe struct LinearCall
 }
 
 /// <summary>
-/// y = x Wᵀ + b, or r + x Wᵀ, on the CPU, and back dx = dy W, dW = dyᵀ x, db = Σ dy, in one pass over the rows;
-/// dr = dy. An item is a range of
-/// rows; the items' parts of dW and db are added in their order, so that the number of threads changes no bit.
+/// y = x Wᵀ + b, or r + x Wᵀ, on the CPU, and back dx = dy W, dW = dyᵀ x, db = Σ dy, in one pass over the rows. An
+/// item is a range of rows; the items' parts of dW and db are added in their order, so that the number of threads
+/// changes no bit.
 /// </summary>
 /// <remarks>
 /// libtorch's library for matrices (MKL) copies both factors before it multiplies, and uses vectors of 256 bits on

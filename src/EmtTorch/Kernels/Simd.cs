@@ -172,8 +172,7 @@ internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T>
 
     public static T Sum(Vector512<T> a) => Vector512.Sum(a);
 
-    public static T Largest(Vector512<T> a) =>
-        Simd256<T>.Largest(Vector256.MaxNative(a.GetLower(), a.GetUpper()));
+    public static T Largest(Vector512<T> a) => Simd256<T>.Largest(Vector256.MaxNative(a.GetLower(), a.GetUpper()));
 
     public static Vector512<T> Sqrt(Vector512<T> a) => Vector512.Sqrt(a);
 
@@ -238,8 +237,7 @@ internal readonly unsafe struct Simd256<T> : ISimd<Vector256<T>, T>
 
     public static T Sum(Vector256<T> a) => Vector256.Sum(a);
 
-    public static T Largest(Vector256<T> a) =>
-        Simd128<T>.Largest(Simd128<T>.Max(a.GetLower(), a.GetUpper()));
+    public static T Largest(Vector256<T> a) => Simd128<T>.Largest(Simd128<T>.Max(a.GetLower(), a.GetUpper()));
 
     public static Vector256<T> Sqrt(Vector256<T> a) => Vector256.Sqrt(a);
 

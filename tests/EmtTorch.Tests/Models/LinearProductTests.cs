@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>The kernel of x Wᵀ + b and r + x Wᵀ against Torch's linear, on every path that this processor has.</summary>
+/// <summary>
+/// The kernel of x Wᵀ + b and r + x Wᵀ against Torch's linear, on every path that this processor has.
+/// </summary>
 public sealed class LinearProductTests : OnSimdPaths
 {
     // N, I, O beside the sizes of tiles (4 to 32), of a block (64) and of an item (2048)
