@@ -10,7 +10,8 @@ using static TorchSharp.torch;
 
 /// <summary>
 /// What a transformer's training step is spent on: each part alone, forward and backward, on one slice of the batch and
-/// one thread, times the number of slices and blocks; beside it its products and the memory that it must touch.
+/// one thread, times the number of slices and blocks; beside it its products and the memory that it must touch. Times
+/// are the processor's, in which other work on the machine counts little.
 /// </summary>
 internal static class TransformerPhases
 {
@@ -157,9 +158,9 @@ internal static class TransformerPhases
             List<double> times = [];
             for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < seconds; )
             {
-                long begin = Stopwatch.GetTimestamp();
+                var begin = Environment.CpuUsage.TotalTime;
                 work();
-                times.Add(Stopwatch.GetElapsedTime(begin).TotalSeconds);
+                times.Add((Environment.CpuUsage.TotalTime - begin).TotalSeconds);
             }
             return InTurn.Median(times);
         }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace EmtTorch.Kernels;
 
@@ -12,9 +13,10 @@ namespace EmtTorch.Kernels;
 /// </code>
 /// </summary>
 /// <remarks>
-/// Rows in scratch memory are padded with zeros to whole tiles, in number too. A matrix that stands "across" is
-/// transposed and lies in panels of a tile's width. Of scores, only tiles that some query of the tile sees are
-/// computed. Vectors V are for products and scores, vectors W for rotations, of which a head has few columns.
+/// Rows in scratch memory are padded to whole vectors, and their number to whole tiles. No result depends on what
+/// stands in the padding. A matrix that stands "across" is transposed. Of scores, only tiles that begin at the first
+/// key that some query of the tile sees are computed. Vectors V are for products and scores, vectors W for rotations,
+/// of which a head has few columns.
 /// </remarks>
 internal sealed unsafe class AttentionHead<S, V, N, W, T>
     where S : struct, ISimd<V, T>
@@ -23,7 +25,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     where W : struct
     where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    // Queries in a block: as many as the products of dK and dV add up at once.
+    // Queries in a block of backward: as many as the products of dK and dV add up at once.
     private const int Block = 32;
 
     // Keys that backward takes at once, so that scores and their gradients stay in the first cache.
@@ -35,7 +37,8 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     private readonly int _document,
         _head,
         _keyCount; // P + T
-    private readonly nint _row, // d_h, padded to a tile's width
+    private readonly nint _row, // d_h, padded to a vector
+        _across, // the distance of rows that stand across
         _scoreRow;
     private readonly T _scale; // 1/√d_h
     private T* _zero;
@@ -43,7 +46,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     private T* _k,
         _v; // (P + T, d_h)
     private T* _kAcross,
-        _vAcross; // panels of (d_h, Width)
+        _vAcross; // (d_h, P + T)
     private T* _scores,
         _ofScores; // (Block, keys): S and then P; dP and then dS
     private T* _rows,
@@ -55,10 +58,12 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     {
         (_c, _document, _head) = (call, item / call.Heads, item % call.Heads);
         _keyCount = _c.Past + _c.Tokens;
-        _row = Up(_c.Size, Width);
+        _row = Up(_c.Size, S.Count);
+        // An odd number of vectors: with a power of two all rows would begin at the same few places of the cache.
+        _across = ((_keyCount + Width) / S.Count | 1) * S.Count;
         _scale = T.CreateTruncating(1 / Math.Sqrt(_c.Size));
-        long seen = Math.Min(_keyCount, (long)_c.Window + Block) + 2 * Width;
-        _scoreRow = Up((nint)(back ? Math.Min(seen, MostKeys) : seen), Width);
+        long seen = Math.Min(_keyCount, (long)_c.Window + Block);
+        _scoreRow = Up((nint)(back ? Math.Min(seen, MostKeys) : seen), S.Count) + Width;
         Lay((T*)FastWeightKernel.Scratch(Lay(null, back)), back);
         Clear(_zero, Width);
         Load(back);
@@ -67,23 +72,20 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     /// <summary>O, ℓ, and the keys and values that are kept.</summary>
     public void Forward()
     {
-        T* inverse = stackalloc T[Block];
-        T* logSums = LogSums;
+        T* inverse = stackalloc T[S.Rows];
         for (int first = 0; first < _c.Tokens; first += Block)
         {
-            int count = Math.Min(Block, _c.Tokens - first),
-                from = FirstKey(first) / Width * Width;
-            Score(first, count, from, EndKey(first + count - 1), _q + first * _row, _kAcross, _scores);
-            for (int r = 0; r < count; r++)
-                (inverse[r], logSums[first + r]) = Softmax(first + r, _scores + r * _scoreRow, from);
-            for (nint r = count; r < Block; r++)
-                Clear(_scores + r * _scoreRow, _scoreRow);
-            Clear(_rows, Block * _row);
-            AddWeighted(first, count, from, int.MaxValue, _scores, _v);
-            for (int r = 0; r < count; r++)
+            int endOfQueries = Math.Min(first + Block, _c.Tokens);
+            for (int query = first; query < endOfQueries; query += S.Rows)
             {
-                Scale(_rows + r * _row, inverse[r]);
-                Copy(_rows + r * _row, Attended(_c.Attended, first + r));
+                var (start, end) = Seen(query, endOfQueries, 0, int.MaxValue);
+                Score(_q + query * _row, _kAcross, start, end, _scores);
+                int count = Math.Min(S.Rows, endOfQueries - query);
+                for (int r = 0; r < count; r++)
+                    (inverse[r], LogSums[query + r]) = Softmax(query + r, _scores + r * _scoreRow, start, end);
+                AddWeighted(_scores, _v, start, end, _zero, 0, _rows);
+                for (int r = 0; r < count; r++)
+                    Scale(_rows + r * _row, inverse[r], Attended(_c.Attended, query + r));
             }
         }
         Keep(_k, (T*)_c.Keys);
@@ -93,31 +95,44 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     /// <summary>Gradients in queries, keys and values, those of the tokens before included.</summary>
     public void Backward()
     {
-        nint numbers = Up(_keyCount, Width) * _row;
+        nint numbers = Up(_keyCount, S.Rows) * _row;
         Clear(_ofK, numbers);
         Clear(_ofV, numbers);
         T* inner = stackalloc T[Block]; // rowsum(dO ∘ O)
+        int most = (int)_scoreRow - Width;
         for (int first = 0; first < _c.Tokens; first += Block)
         {
-            int count = Math.Min(Block, _c.Tokens - first),
-                end = EndKey(first + count - 1);
-            LoadGradients(first, count, inner);
+            int endOfQueries = Math.Min(first + Block, _c.Tokens),
+                end = EndKey(endOfQueries - 1);
+            LoadGradients(first, endOfQueries - first, inner);
             Clear(_rows, Block * _row);
-            for (int from = FirstKey(first) / Width * Width; from < end; from += (int)_scoreRow)
+            for (int from = FirstKey(first); from < end; from += most)
             {
-                int to = Math.Min(end, from + (int)_scoreRow);
-                Score(first, count, from, to, _q + first * _row, _kAcross, _scores);
-                Score(first, count, from, to, _ofRows, _vAcross, _ofScores);
-                for (int r = 0; r < Block; r++)
-                    Slopes(first, r, r < count, from, to, inner[r]);
-                AddWeighted(first, count, from, to, _ofScores, _k);
+                int to = Math.Min(end, from + most);
+                for (int query = first; query < endOfQueries; query += S.Rows)
+                {
+                    var (start, stop) = Seen(query, endOfQueries, from, to);
+                    if (stop <= start)
+                        continue;
+                    // Whole tiles of keys, for AddAcross
+                    int firstOfTiles = from + (start - from) / S.Rows * S.Rows,
+                        endOfTiles = from + (int)Up(stop - from, S.Rows);
+                    nint r = query - first,
+                        at = r * _scoreRow + firstOfTiles - from;
+                    T* rows = _rows + r * _row;
+                    Score(_q + query * _row, _kAcross, firstOfTiles, endOfTiles, _scores + at);
+                    Score(_ofRows + r * _row, _vAcross, firstOfTiles, endOfTiles, _ofScores + at);
+                    for (int i = 0; i < Math.Min(S.Rows, endOfQueries - query); i++)
+                        Slopes(query + i, inner[r + i], firstOfTiles, endOfTiles, at + i * _scoreRow);
+                    AddWeighted(_ofScores + at + start - firstOfTiles, _k, start, stop, rows, _row, rows);
+                }
                 for (int key = from; key < to; key += S.Rows)
-                    AddAcross(first, key, key - from);
+                    AddAcross(first, endOfQueries - first, key, key - from);
             }
-            for (int r = 0; r < count; r++)
+            for (int query = first; query < endOfQueries; query++)
             {
-                Scale(_rows + r * _row, _scale);
-                Rotate(_rows + r * _row, first + r, Projected(_c.OfProjected, first + r, 0), -T.One);
+                T* of = _rows + (query - first) * _row;
+                Rotate(of, query, Projected(_c.OfProjected, query, 0), _scale, -_scale);
             }
         }
         StoreKeys();
@@ -128,167 +143,123 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     /// <summary>One more than the last key that a query sees.</summary>
     private int EndKey(int query) => _c.Past + query + 1;
 
-    /// <summary>left·right in the tiles that a query sees between two keys, of which the first begins a
-    /// panel.</summary>
-    private void Score(int first, int count, int from, int to, T* left, T* right, T* into)
-    {
-        for (int r = 0; r < count; r += S.Rows)
-        {
-            var (start, end) = Seen(first + r, first + count, from, to);
-            for (nint panel = start / Width * Width; panel < end; panel += Width)
-            {
-                Tiles<S, V, T>.StridedProduct(
-                    left + r * _row,
-                    _row,
-                    1,
-                    right + panel * _c.Size,
-                    Width,
-                    _c.Size,
-                    _zero,
-                    0,
-                    into + r * _scoreRow + panel - from,
-                    _scoreRow
-                );
-            }
-        }
-    }
-
     /// <summary>The keys that a tile's queries see, between two keys.</summary>
     private (int Start, int End) Seen(int query, int endOfQueries, int from, int to) =>
         (Math.Max(from, FirstKey(query)), Math.Min(to, EndKey(Math.Min(query + S.Rows, endOfQueries) - 1)));
 
-    /// <summary>A row of scores becomes exp(s − max) where the query looks, and 0 in the rest of its tile.</summary>
+    /// <summary>A tile's left·right for a range of keys.</summary>
+    private void Score(T* left, T* right, int start, int end, T* into) =>
+        Tiles<S, V, T>.StridedRows(
+            left,
+            _row,
+            1,
+            right + start,
+            _across,
+            _c.Size,
+            _zero,
+            0,
+            into,
+            _scoreRow,
+            end - start
+        );
+
+    /// <summary>A row of scores of a range of keys becomes exp(s − max), and 0 where the query does not look.</summary>
     /// <returns>1/Σ and ℓ.</returns>
-    private (T Inverse, T LogSum) Softmax(int query, T* scores, int from)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private (T Inverse, T LogSum) Softmax(int query, T* scores, int start, int stop)
     {
         int n = S.Count,
-            start = FirstKey(query) - from,
-            end = EndKey(query) - from,
-            firstVector = start / n * n,
+            first = FirstKey(query) - start,
+            end = EndKey(query) - start,
             endOfVectors = (end + n - 1) / n * n;
-        new Span<T>(scores + firstVector, start - firstVector).Fill(T.NegativeInfinity);
-        new Span<T>(scores + end, endOfVectors - end).Fill(T.NegativeInfinity);
-        V most = S.Load(scores + firstVector);
-        for (int i = firstVector + n; i < endOfVectors; i += n)
+        for (int i = 0; i < first; i++)
+            scores[i] = T.NegativeInfinity;
+        for (int i = end; i < endOfVectors; i++)
+            scores[i] = T.NegativeInfinity;
+        V most = S.Load(scores);
+        for (int i = n; i < endOfVectors; i += n)
             most = S.Max(S.Load(scores + i), most);
-        T* each = stackalloc T[n];
-        S.Store(most, each);
-        T largest = each[0];
-        for (int i = 1; i < n; i++)
-            largest = T.Max(largest, each[i]);
+        T largest = S.Largest(most);
         V minus = S.All(-largest),
             sums = S.All(T.Zero);
-        for (int i = firstVector; i < endOfVectors; i += n)
-            S.Store(Tiles<S, V, T>.Exp(S.Add(S.Load(scores + i), minus)), scores + i);
-        // The first and the last tile of a row begin and end at most a tile's rows away.
-        int before = Math.Min(start, Math.Max(S.Rows, start - firstVector));
-        Clear(scores + start - before, before);
-        Clear(scores + end, Math.Max(S.Rows, endOfVectors - end));
-        for (int i = firstVector; i < endOfVectors; i += n)
-            sums = S.Add(sums, S.Load(scores + i));
+        for (int i = 0; i < endOfVectors; i += n)
+        {
+            V p = Tiles<S, V, T>.Exp(S.Add(S.Load(scores + i), minus));
+            S.Store(p, scores + i);
+            sums = S.Add(sums, p); // of −∞ less than 10⁻³⁷
+        }
+        ClearOutside(scores, first, end, stop - start);
         T sum = S.Sum(sums);
         return (T.One / sum, largest + T.Log(sum));
     }
 
     /// <summary>Scores and dP of a row become P and dS, 0 where the query does not look.</summary>
-    private void Slopes(int first, int r, bool exists, int from, int to, T inner)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Slopes(int query, T inner, int start, int stop, nint at)
     {
-        T* scores = _scores + r * _scoreRow;
-        T* slopes = _ofScores + r * _scoreRow;
-        int query = first + r,
-            start = exists ? Math.Max(from, FirstKey(query)) - from : 0,
-            end = exists ? Math.Min(to, EndKey(query)) - from : 0;
-        if (end <= start)
-            (start, end) = (0, 0);
-        int n = S.Count;
-        if (end > start)
+        T* scores = _scores + at;
+        T* slopes = _ofScores + at;
+        int n = S.Count,
+            first = Math.Max(0, FirstKey(query) - start),
+            end = Math.Min(stop, EndKey(query)) - start;
+        V logSum = S.All(-LogSums[query]),
+            product = S.All(inner);
+        for (int i = 0; i < end; i += n)
         {
-            V logSum = S.All(-LogSums[query]),
-                product = S.All(inner);
-            for (int i = start / n * n; i < end; i += n)
-            {
-                V p = Tiles<S, V, T>.Exp(S.Add(S.Load(scores + i), logSum));
-                S.Store(p, scores + i);
-                S.Store(S.Multiply(p, S.Subtract(S.Load(slopes + i), product)), slopes + i);
-            }
+            V p = Tiles<S, V, T>.Exp(S.Add(S.Load(scores + i), logSum));
+            S.Store(p, scores + i);
+            S.Store(S.Multiply(p, S.Subtract(S.Load(slopes + i), product)), slopes + i);
         }
-        Clear(scores, start);
-        Clear(slopes, start);
-        Clear(scores + end, _scoreRow - end);
-        Clear(slopes + end, _scoreRow - end);
+        ClearOutside(scores, first, end, stop - start);
+        ClearOutside(slopes, first, end, stop - start);
     }
 
-    /// <summary>Adds weights·rows to the block's rows: P V, or dS K.</summary>
-    private void AddWeighted(int first, int count, int from, int to, T* weights, T* rows)
+    // At both ends at most a tile's rows: not worth a call.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ClearOutside(T* row, int first, int end, int count)
     {
-        for (int r = 0; r < count; r += S.Rows)
-        {
-            var (start, end) = Seen(first + r, first + count, from, to);
-            if (end <= start)
-                continue;
-            for (nint column = 0; column < _c.Size; column += Width)
-            {
-                T* into = _rows + r * _row + column;
-                Tiles<S, V, T>.StridedProduct(
-                    weights + r * _scoreRow + start - from,
-                    _scoreRow,
-                    1,
-                    rows + start * _row + column,
-                    _row,
-                    end - start,
-                    into,
-                    _row,
-                    into,
-                    _row
-                );
-            }
-        }
+        for (int i = 0; i < Math.Min(first, count); i++)
+            row[i] = T.Zero;
+        for (int i = Math.Max(end, 0); i < count; i++)
+            row[i] = T.Zero;
     }
+
+    /// <summary>A tile's weights·rows for a range of keys, added to what is given: P V, or dS K.</summary>
+    private void AddWeighted(T* weights, T* rows, int start, int end, T* given, nint givenRow, T* into) =>
+        Tiles<S, V, T>.StridedRows(
+            weights,
+            _scoreRow,
+            1,
+            rows + start * _row,
+            _row,
+            end - start,
+            given,
+            givenRow,
+            into,
+            _row,
+            _c.Size
+        );
 
     /// <summary>Adds a block's part of dSᵀQ and PᵀdO to a tile's rows of dK and dV.</summary>
-    private void AddAcross(int first, int key, nint place)
+    private void AddAcross(int first, int count, int key, nint place)
     {
-        // The block's queries that see one of these keys
-        nint start = Math.Clamp(key - _c.Past - first, 0, Block),
-            end = (nint)Math.Clamp((long)key + S.Rows - 1 + _c.Window - _c.Past - first, start, Block);
+        // The queries that see one of these keys
+        nint start = Math.Clamp(key - _c.Past - first, 0, count),
+            end = (nint)Math.Clamp((long)key + S.Rows - 1 + _c.Window - _c.Past - first, 0, count);
         if (end <= start)
             return;
-        for (nint column = 0; column < _c.Size; column += Width)
-        {
-            T* ofK = _ofK + key * _row + column;
-            T* ofV = _ofV + key * _row + column;
-            Tiles<S, V, T>.StridedProduct(
-                _ofScores + start * _scoreRow + place,
-                1,
-                _scoreRow,
-                _q + (first + start) * _row + column,
-                _row,
-                end - start,
-                ofK,
-                _row,
-                ofK,
-                _row
-            );
-            Tiles<S, V, T>.StridedProduct(
-                _scores + start * _scoreRow + place,
-                1,
-                _scoreRow,
-                _ofRows + start * _row + column,
-                _row,
-                end - start,
-                ofV,
-                _row,
-                ofV,
-                _row
-            );
-        }
+        T* ofK = _ofK + key * _row;
+        T* ofV = _ofV + key * _row;
+        nint at = start * _scoreRow + place;
+        AddRows(_ofScores + at, _q + (first + start) * _row, end - start, ofK);
+        AddRows(_scores + at, _ofRows + start * _row, end - start, ofV);
     }
+
+    private void AddRows(T* weights, T* rows, nint count, T* into) =>
+        Tiles<S, V, T>.StridedRows(weights, 1, _scoreRow, rows, _row, count, into, _row, into, _row, _c.Size);
 
     private void Load(bool back)
     {
-        Clear(_q, Up(_c.Tokens, Block) * _row);
-        Clear(_k, Up(_keyCount, Width) * _row);
-        Clear(_v, Up(_keyCount, Width) * _row);
         for (int j = 0; j < _c.Past; j++)
         {
             Copy(Kept(_c.PastKeys, _c.Past, j), _k + j * _row);
@@ -296,34 +267,17 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
         }
         for (int t = 0; t < _c.Tokens; t++)
         {
-            T* q = _q + t * _row;
-            Rotate(Projected(_c.Projected, t, 0), t, q, T.One);
-            Scale(q, _scale);
-            Rotate(Projected(_c.Projected, t, 1), t, _k + (_c.Past + t) * _row, T.One);
+            Rotate(Projected(_c.Projected, t, 0), t, _q + t * _row, _scale, _scale);
+            Rotate(Projected(_c.Projected, t, 1), t, _k + (_c.Past + t) * _row, T.One, T.One);
             Copy(Projected(_c.Projected, t, 2), _v + (_c.Past + t) * _row);
         }
-        SetAcross(_k, _kAcross);
+        Tiles<S, V, T>.Transpose(_k, _row, _keyCount, _c.Size, _kAcross, _across);
         if (back)
-            SetAcross(_v, _vAcross);
-    }
-
-    private void SetAcross(T* rows, T* panels)
-    {
-        for (nint panel = 0; panel < _keyCount; panel += Width)
-        {
-            for (nint i = 0; i < _c.Size; i++)
-            {
-                T* to = panels + panel * _c.Size + i * Width;
-                T* from = rows + panel * _row + i;
-                for (nint j = 0; j < Width; j++)
-                    to[j] = from[j * _row];
-            }
-        }
+            Tiles<S, V, T>.Transpose(_v, _row, _keyCount, _c.Size, _vAcross, _across);
     }
 
     private void LoadGradients(int first, int count, T* inner)
     {
-        Clear(_ofRows, Block * _row);
         for (int r = 0; r < count; r++)
         {
             T* given = Attended(_c.OfAttended, first + r);
@@ -351,7 +305,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
             }
             else
             {
-                Rotate(ofK, j - _c.Past, Projected(_c.OfProjected, j - _c.Past, 1), -T.One);
+                Rotate(ofK, j - _c.Past, Projected(_c.OfProjected, j - _c.Past, 1), T.One, -T.One);
                 Copy(ofV, Projected(_c.OfProjected, j - _c.Past, 2));
             }
         }
@@ -363,20 +317,22 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
             Copy(rows + (_keyCount - _c.Kept + j) * _row, Kept(kept, _c.Kept, j));
     }
 
-    /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by the token's angles, or back: ±1.</summary>
-    private void Rotate(T* from, int token, T* to, T direction)
+    /// <summary>Each pair (x_i, x_{i + d_h/2}) turned by the token's angles, with factors for cosines and
+    /// sines.</summary>
+    private void Rotate(T* from, int token, T* to, T ofCosines, T ofSines)
     {
         int half = _c.Size / 2,
             i = 0;
         T* cos = (T*)_c.Cos + (nint)token * half;
         T* sin = (T*)_c.Sin + (nint)token * half;
-        W sign = N.All(direction);
+        W cosines = N.All(ofCosines),
+            sines = N.All(ofSines);
         for (; i + N.Count <= half; i += N.Count)
         {
             W a = N.Load(from + i),
                 b = N.Load(from + half + i),
-                c = N.Load(cos + i),
-                s = N.Multiply(sign, N.Load(sin + i));
+                c = N.Multiply(cosines, N.Load(cos + i)),
+                s = N.Multiply(sines, N.Load(sin + i));
             N.Store(N.Subtract(N.Multiply(a, c), N.Multiply(b, s)), to + i);
             N.Store(N.MultiplyAdd(b, c, N.Multiply(a, s)), to + half + i);
         }
@@ -384,18 +340,21 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
         {
             T a = from[i],
                 b = from[half + i],
-                s = direction * sin[i];
-            to[i] = a * cos[i] - b * s;
-            to[half + i] = b * cos[i] + a * s;
+                c = ofCosines * cos[i],
+                s = ofSines * sin[i];
+            to[i] = a * c - b * s;
+            to[half + i] = b * c + a * s;
         }
     }
 
-    /// <summary>A padded row times a factor.</summary>
-    private void Scale(T* row, T factor)
+    private void Scale(T* row, T factor, T* into)
     {
         V f = S.All(factor);
-        for (nint i = 0; i < _row; i += S.Count)
-            S.Store(S.Multiply(S.Load(row + i), f), row + i);
+        int i = 0;
+        for (; i + S.Count <= _c.Size; i += S.Count)
+            S.Store(S.Multiply(S.Load(row + i), f), into + i);
+        for (; i < _c.Size; i++)
+            into[i] = row[i] * factor;
     }
 
     private T Dot(T* a, T* b)
@@ -422,7 +381,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     private T* Kept(void* tensor, int count, nint place) =>
         (T*)tensor + (((nint)_document * _c.Heads + _head) * count + place) * _c.Size;
 
-    private void Copy(T* from, T* to) => new Span<T>(from, _c.Size).CopyTo(new(to, _c.Size));
+    private void Copy(T* from, T* to) => Tiles<S, V, T>.Copy(from, to, _c.Size);
 
     private void Add(T* from, T* to)
     {
@@ -437,7 +396,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     /// <summary>Lays the matrices out one after the other; with null, only their size in bytes.</summary>
     private nint Lay(T* memory, bool back)
     {
-        nint keys = Up(_keyCount, Width),
+        nint keys = Up(_keyCount, S.Rows),
             used = 0;
         T* Take(nint numbers)
         {
@@ -449,12 +408,12 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
         _q = Take(Up(_c.Tokens, Block) * _row);
         _k = Take(keys * _row);
         _v = Take(keys * _row);
-        _kAcross = Take(keys * _c.Size);
-        _scores = Take(Block * _scoreRow);
+        _kAcross = Take(_across * _c.Size);
+        _scores = Take((back ? Block : S.Rows) * _scoreRow);
         _rows = Take(Block * _row);
         if (back)
         {
-            _vAcross = Take(keys * _c.Size);
+            _vAcross = Take(_across * _c.Size);
             _ofScores = Take(Block * _scoreRow);
             _ofRows = Take(Block * _row);
             _ofK = Take(keys * _row);

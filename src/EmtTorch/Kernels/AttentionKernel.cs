@@ -86,7 +86,6 @@ internal static unsafe class AttentionKernel
 
     private readonly struct Work(AttentionCall call, bool back) : ISimdWork
     {
-        // If a head's numbers fill only half a tile of the narrower vectors, most of a wide tile would be empty.
         public void Run<S, V, N, W, T>()
             where S : struct, ISimd<V, T>
             where V : struct
@@ -94,28 +93,18 @@ internal static unsafe class AttentionKernel
             where W : struct
             where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            if (call.Size >= Tiles<N, W, T>.Width)
-                RunHeads<S, V, N, W, T>(call, back);
-            else
-                RunHeads<N, W, N, W, T>(call, back);
+            var (c, backwards) = (call, back);
+            SliceWorkers.Run(
+                c.Batch * c.Heads,
+                item =>
+                {
+                    var head = new AttentionHead<S, V, N, W, T>(c, item, backwards);
+                    if (backwards)
+                        head.Backward();
+                    else
+                        head.Forward();
+                }
+            );
         }
     }
-
-    private static void RunHeads<S, V, N, W, T>(AttentionCall call, bool back)
-        where S : struct, ISimd<V, T>
-        where V : struct
-        where N : struct, ISimd<W, T>
-        where W : struct
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        SliceWorkers.Run(
-            call.Batch * call.Heads,
-            item =>
-            {
-                var head = new AttentionHead<S, V, N, W, T>(call, item, back);
-                if (back)
-                    head.Backward();
-                else
-                    head.Forward();
-            }
-        );
 }

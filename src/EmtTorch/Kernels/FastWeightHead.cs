@@ -551,21 +551,16 @@ internal sealed unsafe class FastWeightHead<S, V, T>
         if (columns == fromRow && columns == toRow)
             (rows, columns) = (1, rows * columns); // without gaps: one copy
         for (nint i = 0; i < rows; i++, from += fromRow, to += toRow)
-            Buffer.MemoryCopy(from, to, columns * sizeof(T), columns * sizeof(T));
+            Tiles<S, V, T>.Copy(from, to, columns);
     }
 
     /// <summary>Transposes a matrix and pads its rows with zeros to a tile's width.</summary>
     private static void Transpose(Matrix from, nint rows, nint columns, Matrix to)
     {
+        Tiles<S, V, T>.Transpose(from.At, from.Row, rows, columns, to.At, to.Row);
         nint padding = Up(rows, Tiles<S, V, T>.Width) - rows;
-        for (nint j = 0; j < columns; j++)
-        {
-            T* row = to[j],
-                column = from.At + j;
-            for (nint i = 0; i < rows; i++, column += from.Row)
-                row[i] = *column;
-            new Span<T>(row + rows, (int)padding).Clear();
-        }
+        for (nint j = 0; j < columns && padding > 0; j++)
+            new Span<T>(to[j] + rows, (int)padding).Clear();
     }
 
     private nint Halves => _c.Delta ? 2 * _size : _size; // rows of X, half by half

@@ -11,10 +11,12 @@ internal unsafe struct LinearCall
         Inputs,
         Outputs;
 
-    /// <summary>Read: x (N, I), W (O, I), and b (O) or null.</summary>
+    /// <summary>Read: x (N, I), W (O, I), and b (O) or null. By forward also r (N, O), or null: then b is
+    /// null.</summary>
     public void* Input,
         Weights,
-        Bias;
+        Bias,
+        Onto;
 
     /// <summary>y (N, O): written by forward.</summary>
     public void* Output;
@@ -29,8 +31,9 @@ internal unsafe struct LinearCall
 }
 
 /// <summary>
-/// y = x Wᵀ + b on the CPU, and back dx = dy W, dW = dyᵀ x, db = Σ dy, in one pass over the rows. An item is a range of
-/// rows; the items' parts of dW and db are added in their order, so that the number of threads changes no bit.
+/// y = x Wᵀ + b, or r + x Wᵀ, on the CPU, and back dx = dy W, dW = dyᵀ x, db = Σ dy, in one pass over the rows. An
+/// item is a range of rows; the items' parts of dW and db are added in their order, so that the number of threads
+/// changes no bit.
 /// </summary>
 /// <remarks>
 /// libtorch's library for matrices (MKL) copies both factors before it multiplies, and uses vectors of 256 bits on

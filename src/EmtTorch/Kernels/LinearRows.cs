@@ -71,13 +71,7 @@ internal sealed unsafe class LinearRows<S, V, T>
                     new Span<T>(weights + k * inputs + panel, (int)count).CopyTo(new(to + k * Width, Width));
                 continue;
             }
-            // W is read row by row: a panel stays in the first cache, W may not.
-            for (nint i = 0; i < count; i++)
-            {
-                T* from = weights + (panel + i) * inputs;
-                for (nint k = 0; k < rows; k++)
-                    to[k * Width + i] = from[k];
-            }
+            Tiles<S, V, T>.Transpose(weights + panel * inputs, inputs, count, rows, to, Width);
         }
     }
 
@@ -103,6 +97,7 @@ internal sealed unsafe class LinearRows<S, V, T>
                 Math.Min(Block, to - first),
                 y + first * _c.Outputs,
                 _c.Outputs,
+                _c.Onto == null ? null : (T*)_c.Onto + first * _c.Outputs,
                 scratch
             );
         }
@@ -123,7 +118,7 @@ internal sealed unsafe class LinearRows<S, V, T>
             T* ofY = (T*)_c.OfOutput + first * _c.Outputs;
             if (_c.OfInput != null)
             {
-                Multiply(ofY, _c.Outputs, count, (T*)_c.OfInput + first * _c.Inputs, _c.Inputs, scratch);
+                Multiply(ofY, _c.Outputs, count, (T*)_c.OfInput + first * _c.Inputs, _c.Inputs, null, scratch);
             }
             if (_c.OfWeights == null && _c.OfBias == null)
                 continue;
@@ -153,8 +148,8 @@ internal sealed unsafe class LinearRows<S, V, T>
             new Span<T>(_parts + _outputs * _inputs, _c.Outputs).CopyTo(new(_c.OfBias, _c.Outputs));
     }
 
-    /// <summary>o = a·panels + b for a few rows.</summary>
-    private void Multiply(T* a, int k, nint rows, T* o, int columns, T* scratch)
+    /// <summary>o = a·panels + b for a few rows; with r, o = r + a·panels.</summary>
+    private void Multiply(T* a, int k, nint rows, T* o, int columns, T* onto, T* scratch)
     {
         for (nint panel = 0; panel < columns; panel += Width)
         {
@@ -163,7 +158,9 @@ internal sealed unsafe class LinearRows<S, V, T>
             {
                 bool whole = count == Width && rows - r >= S.Rows;
                 T* from = a + r * k;
-                T* to = whole ? o + r * columns + panel : scratch;
+                bool added = whole && onto != null;
+                nint at = r * columns + panel;
+                T* to = whole ? o + at : scratch;
                 if (rows - r < S.Rows)
                 {
                     // The tile's other rows may be beyond the matrix.
@@ -177,8 +174,8 @@ internal sealed unsafe class LinearRows<S, V, T>
                     _panels + panel * k,
                     Width,
                     k,
-                    _bias + panel,
-                    0,
+                    added ? onto + at : _bias + panel,
+                    added ? columns : 0,
                     to,
                     whole ? columns : Width
                 );
@@ -186,7 +183,11 @@ internal sealed unsafe class LinearRows<S, V, T>
                     continue;
                 for (nint i = 0; i < Math.Min(S.Rows, rows - r); i++)
                 {
-                    new Span<T>(scratch + i * Width, (int)count).CopyTo(new(o + (r + i) * columns + panel, (int)count));
+                    for (nint j = 0; j < count; j++)
+                    {
+                        T given = onto == null ? T.Zero : onto[at + i * columns + j];
+                        o[at + i * columns + j] = given + scratch[i * Width + j];
+                    }
                 }
             }
         }

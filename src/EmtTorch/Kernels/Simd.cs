@@ -114,6 +114,9 @@ internal unsafe interface ISimd<V, T>
 
     /// <summary>The sum of all places: of halves, quarters and so on.</summary>
     static abstract T Sum(V a);
+
+    /// <summary>The largest number of all places, if none is NaN.</summary>
+    static abstract T Largest(V a);
     static abstract V Sqrt(V a);
     static abstract V Abs(V a);
 
@@ -168,6 +171,8 @@ internal readonly unsafe struct Simd512<T> : ISimd<Vector512<T>, T>
     public static Vector512<T> Divide(Vector512<T> a, Vector512<T> b) => a / b;
 
     public static T Sum(Vector512<T> a) => Vector512.Sum(a);
+
+    public static T Largest(Vector512<T> a) => Simd256<T>.Largest(Vector256.MaxNative(a.GetLower(), a.GetUpper()));
 
     public static Vector512<T> Sqrt(Vector512<T> a) => Vector512.Sqrt(a);
 
@@ -232,6 +237,8 @@ internal readonly unsafe struct Simd256<T> : ISimd<Vector256<T>, T>
 
     public static T Sum(Vector256<T> a) => Vector256.Sum(a);
 
+    public static T Largest(Vector256<T> a) => Simd128<T>.Largest(Simd128<T>.Max(a.GetLower(), a.GetUpper()));
+
     public static Vector256<T> Sqrt(Vector256<T> a) => Vector256.Sqrt(a);
 
     public static Vector256<T> Abs(Vector256<T> a) => Vector256.Abs(a);
@@ -295,6 +302,14 @@ internal readonly unsafe struct Simd128<T> : ISimd<Vector128<T>, T>
     public static Vector128<T> Divide(Vector128<T> a, Vector128<T> b) => a / b;
 
     public static T Sum(Vector128<T> a) => Vector128.Sum(a);
+
+    public static T Largest(Vector128<T> a)
+    {
+        T largest = a[0];
+        for (int i = 1; i < Count; i++)
+            largest = a[i] > largest ? a[i] : largest;
+        return largest;
+    }
 
     public static Vector128<T> Sqrt(Vector128<T> a) => Vector128.Sqrt(a);
 

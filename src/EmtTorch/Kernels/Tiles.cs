@@ -1,5 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace EmtTorch.Kernels;
 
@@ -354,6 +356,150 @@ internal static unsafe class Tiles<S, V, T>
             S.Store(c70, o);
             S.Store(c71, o + n);
         }
+    }
+
+    /// <summary>The same as <see cref="StridedProduct"/> for a tile of one vector of columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void StridedNarrowProduct(
+        T* a,
+        nint lda,
+        nint step,
+        T* b,
+        nint ldb,
+        nint k,
+        T* init,
+        nint ldi,
+        T* o,
+        nint ldo
+    )
+    {
+        V c0 = S.Load(init),
+            c1 = S.Load(init + ldi),
+            c2 = S.Load(init + 2 * ldi),
+            c3 = S.Load(init + 3 * ldi);
+        init += 4 * ldi;
+        V c4 = default,
+            c5 = default,
+            c6 = default,
+            c7 = default;
+        if (S.Rows == 8)
+        {
+            c4 = S.Load(init);
+            c5 = S.Load(init + ldi);
+            c6 = S.Load(init + 2 * ldi);
+            c7 = S.Load(init + 3 * ldi);
+        }
+        nint l2 = 2 * lda,
+            l3 = 3 * lda;
+        T* d = a + 4 * lda;
+        for (nint i = 0; i < k; i++, a += step, d += step, b += ldb)
+        {
+            V w = S.Load(b);
+            c0 = S.MultiplyAdd(S.All(*a), w, c0);
+            c1 = S.MultiplyAdd(S.All(a[lda]), w, c1);
+            c2 = S.MultiplyAdd(S.All(a[l2]), w, c2);
+            c3 = S.MultiplyAdd(S.All(a[l3]), w, c3);
+            if (S.Rows == 8)
+            {
+                c4 = S.MultiplyAdd(S.All(*d), w, c4);
+                c5 = S.MultiplyAdd(S.All(d[lda]), w, c5);
+                c6 = S.MultiplyAdd(S.All(d[l2]), w, c6);
+                c7 = S.MultiplyAdd(S.All(d[l3]), w, c7);
+            }
+        }
+        S.Store(c0, o);
+        S.Store(c1, o + ldo);
+        S.Store(c2, o + 2 * ldo);
+        S.Store(c3, o + 3 * ldo);
+        o += 4 * ldo;
+        if (S.Rows == 8)
+        {
+            S.Store(c4, o);
+            S.Store(c5, o + ldo);
+            S.Store(c6, o + 2 * ldo);
+            S.Store(c7, o + 3 * ldo);
+        }
+    }
+
+    /// <summary>o = init + a·b for R rows and any number of columns, in tiles of two vectors and of one. Whole vectors
+    /// are written.</summary>
+    /// <remarks>As <see cref="StridedProduct"/>; with ldi = 0 init has <see cref="Width"/> numbers, for all
+    /// tiles.</remarks>
+    public static void StridedRows(
+        T* a,
+        nint lda,
+        nint step,
+        T* b,
+        nint ldb,
+        nint k,
+        T* init,
+        nint ldi,
+        T* o,
+        nint ldo,
+        nint columns
+    )
+    {
+        nint j = 0;
+        for (; columns - j > S.Count; j += Width)
+            StridedProduct(a, lda, step, b + j, ldb, k, ldi == 0 ? init : init + j, ldi, o + j, ldo);
+        if (columns > j)
+            StridedNarrowProduct(a, lda, step, b + j, ldb, k, ldi == 0 ? init : init + j, ldi, o + j, ldo);
+    }
+
+    /// <summary>Copies a few numbers, without a call.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Copy(T* from, T* to, nint count)
+    {
+        nint i = 0;
+        for (; i + S.Count <= count; i += S.Count)
+            S.Store(S.Load(from + i), to + i);
+        for (; i < count; i++)
+            to[i] = from[i];
+    }
+
+    /// <summary>Transposes rows × columns numbers: to[j, i] = from[i, j].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Transpose(T* from, nint fromRow, nint rows, nint columns, T* to, nint toRow)
+    {
+        nint i = 0;
+        if (typeof(T) == typeof(float) && Avx.IsSupported)
+        {
+            for (; i + 8 <= rows; i += 8)
+            {
+                nint j = 0;
+                for (; j + 4 <= columns; j += 4)
+                    TransposeBlock((float*)from + i * fromRow + j, fromRow, (float*)to + j * toRow + i, toRow);
+                for (; j < columns; j++)
+                {
+                    for (nint r = i; r < i + 8; r++)
+                        to[j * toRow + r] = from[r * fromRow + j];
+                }
+            }
+        }
+        for (nint j = 0; j < columns; j++)
+        {
+            for (nint r = i; r < rows; r++)
+                to[j * toRow + r] = from[r * fromRow + j];
+        }
+    }
+
+    // 8 rows × 4 columns
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void TransposeBlock(float* from, nint fromRow, float* to, nint toRow)
+    {
+        float* lower = from + 4 * fromRow;
+        Vector256<float> a = Vector256.Create(Vector128.Load(from), Vector128.Load(lower)),
+            b = Vector256.Create(Vector128.Load(from + fromRow), Vector128.Load(lower + fromRow)),
+            c = Vector256.Create(Vector128.Load(from + 2 * fromRow), Vector128.Load(lower + 2 * fromRow)),
+            d = Vector256.Create(Vector128.Load(from + 3 * fromRow), Vector128.Load(lower + 3 * fromRow));
+        Vector256<float> ab = Avx.UnpackLow(a, b),
+            cd = Avx.UnpackLow(c, d);
+        Avx.Shuffle(ab, cd, 0x44).Store(to);
+        Avx.Shuffle(ab, cd, 0xee).Store(to + toRow);
+        ab = Avx.UnpackHigh(a, b);
+        cd = Avx.UnpackHigh(c, d);
+        Avx.Shuffle(ab, cd, 0x44).Store(to + 2 * toRow);
+        Avx.Shuffle(ab, cd, 0xee).Store(to + 3 * toRow);
     }
 
     /// <summary>

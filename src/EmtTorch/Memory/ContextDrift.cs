@@ -2,6 +2,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Memory;
 
+/// <summary>c of each token (B, T, d), c before each token (B, T, d), and the last c (B, d).</summary>
+internal readonly record struct DriftedContexts(Tensor Contexts, Tensor Earlier, Tensor Last);
+
 /// <summary>
 /// The recurrence of a drifting context, c_t = λ ⊙ c_{t−1} + x_t, with λ in (0, 1) for each dimension: for one token,
 /// or for a whole sequence at once.
@@ -40,16 +43,28 @@ public static class ContextDrift
     /// <exception cref="ArgumentException">Shapes do not agree.</exception>
     public static (Tensor Contexts, Tensor Last) Scan(Tensor x, Tensor decay, Tensor context)
     {
+        var (contexts, earlier, last) = ScanTokens(x, decay, context);
+        earlier.Dispose();
+        return (contexts, last);
+    }
+
+    /// <summary>The same with c before each token (B, T, d).</summary>
+    internal static DriftedContexts ScanTokens(Tensor x, Tensor decay, Tensor context)
+    {
         Require.Shape(x, [Require.Any, Require.Any, Require.Any]);
         Check(x, decay, context);
         long tokens = x.shape[1];
         if (tokens == 0)
-            return (x.clone(), context.alias());
+            return new(x.clone(), x.clone(), context.alias());
         using var scope = NewDisposeScope();
         var type = FastWeights.Computed(x.dtype);
-        var contexts = ContextDriftScan.Apply(x.to(type), decay.to(type), context.to(type))[0];
-        var last = contexts.select(1, tokens - 1).to(context.dtype, copy: true); // a view would keep all of c alive
-        return (contexts.to(x.dtype).MoveToOuterDisposeScope(), last.MoveToOuterDisposeScope());
+        var found = ContextDriftScan.Apply(x.to(type), decay.to(type), context.to(type));
+        var last = found[0].select(1, tokens - 1).to(context.dtype, copy: true); // a view would keep all of c alive
+        return new(
+            found[0].to(x.dtype).MoveToOuterDisposeScope(),
+            found[1].to(x.dtype).MoveToOuterDisposeScope(),
+            last.MoveToOuterDisposeScope()
+        );
     }
 
     private static void Check(Tensor x, Tensor decay, Tensor context)

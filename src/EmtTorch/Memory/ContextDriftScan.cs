@@ -11,7 +11,8 @@ namespace EmtTorch.Memory;
 /// three passes over the memory. The gradients are the same scan backwards: δ_t = dc_t + λ δ_{t+1}, dx = δ, dλ = Σ δ_t
 /// c_{t−1}, dc_0 = λ δ_1.
 /// </summary>
-/// <remarks>Arguments: x (B, T, d), λ (d), c_0 (B, d). Result: c (B, T, d). T ≥ 1.</remarks>
+/// <remarks>Arguments: x (B, T, d), λ (d), c_0 (B, d). Results: c (B, T, d), and c before each token (B, T, d). T ≥
+/// 1.</remarks>
 internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
 {
     private const long Chunk = 32;
@@ -21,11 +22,19 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
         Tensor x = (Tensor)arguments[0],
             decay = (Tensor)arguments[1],
             before = (Tensor)arguments[2];
-        var contexts = ContextDriftKernel.Fits(x, decay, before)
-            ? ContextDriftKernel.Forward(x, decay, before)
-            : Scan(x, decay, before);
+        Tensor contexts,
+            earlier;
+        if (ContextDriftKernel.Fits(x, decay, before))
+        {
+            (contexts, earlier) = ContextDriftKernel.Forward(x, decay, before);
+        }
+        else
+        {
+            contexts = Scan(x, decay, before);
+            earlier = cat([before.unsqueeze(1), contexts.narrow(1, 0, x.shape[1] - 1)], 1);
+        }
         ctx.save_for_backward([decay, before, contexts]);
-        return [contexts];
+        return [contexts, earlier];
     }
 
     protected override List<Tensor?> Backward(
@@ -34,21 +43,27 @@ internal sealed class ContextDriftScan : TorchFunction<ContextDriftScan>
         IReadOnlyList<Tensor?> gradients
     )
     {
-        var ofContexts = gradients[0]!; // never null: this is called for the gradient of the only result
         Tensor decay = saved[0],
             before = saved[1],
             contexts = saved[2];
         if (ContextDriftKernel.Fits(contexts, decay, before))
         {
-            var found = ContextDriftKernel.Gradients(ofContexts, decay, before, contexts);
+            var found = ContextDriftKernel.Gradients(gradients[0], gradients[1], decay, before, contexts);
             return [found.Input, found.Decay, found.Before];
+        }
+        long rest = contexts.shape[1] - 1;
+        var ofContexts = OrZeros(gradients[0], contexts.shape, contexts);
+        if (gradients[1] is { } ofEarlier)
+        {
+            var moved = ofContexts.narrow(1, 0, rest) + ofEarlier.narrow(1, 1, rest);
+            ofContexts = cat([moved, ofContexts.narrow(1, rest, 1)], 1);
         }
         var ofInput = Scan(ofContexts.flip(1), decay, zeros_like(before)).flip(1); // δ, (B, T, d)
         var first = ofInput.select(1, 0);
-        long rest = contexts.shape[1] - 1;
         var ofDecay =
             (first * before).sum([0L]) + (ofInput.narrow(1, 1, rest) * contexts.narrow(1, 0, rest)).sum([0L, 1L]);
-        return [ofInput, ofDecay, first * decay];
+        var ofBefore = first * decay;
+        return [ofInput, ofDecay, gradients[1] is { } given ? ofBefore + given.select(1, 0) : ofBefore];
     }
 
     private static Tensor Scan(Tensor x, Tensor decay, Tensor before)

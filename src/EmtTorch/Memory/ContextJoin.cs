@@ -14,7 +14,7 @@ internal static class ContextJoin
     /// <param name="before">c₋₁ of each token (B, T, d).</param>
     /// <returns>h̃ (B, T, d), or (B, T, 2d).</returns>
     public static Tensor Of(Projection? output, Tensor h, Tensor before) =>
-        output is null ? cat([h, before], -1) : h + output.forward(before);
+        output is null ? cat([h, before], -1) : output.AddTo(h, before);
 
     /// <summary>Creates W_c = I, with which a token sees those before it in its own coordinates; null for
     /// concatenation.</summary>

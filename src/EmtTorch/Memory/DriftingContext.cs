@@ -56,21 +56,17 @@ internal sealed class DriftingContext : nn.Module
         if (decay.shape[0] < _width)
             decay = decay.expand(_width);
         Tensor contexts,
+            before,
             last;
         if (tokens == 1)
         {
             last = ContextDrift.Step(driven.squeeze(1), decay, context);
-            contexts = last.unsqueeze(1);
+            (contexts, before) = (last.unsqueeze(1), context.unsqueeze(1));
         }
         else
         {
-            (contexts, last) = ContextDrift.Scan(driven, decay, context);
+            (contexts, before, last) = ContextDrift.ScanTokens(driven, decay, context);
         }
-
-        var before =
-            tokens <= 1
-                ? context.unsqueeze(1).narrow(1, 0, tokens)
-                : cat([context.unsqueeze(1), contexts.narrow(1, 0, tokens - 1)], 1);
         return (
             ContextJoin.Of(output, h, before).MoveToOuterDisposeScope(),
             contexts.MoveToOuterDisposeScope(),

@@ -28,6 +28,15 @@ internal sealed class Projection : nn.Module<Tensor, Tensor>
 
     public override Tensor forward(Tensor x) => Multiply(x, weight, bias, _autocast);
 
+    /// <summary>r + W x + b, for r of the result's shape.</summary>
+    public Tensor AddTo(Tensor r, Tensor x)
+    {
+        if (!_autocast && bias is null && LinearKernel.Fits(x, weight, r))
+            return LinearProduct.Apply(x, weight, r)[0];
+        using var scope = NewDisposeScope();
+        return (r + forward(x)).MoveToOuterDisposeScope();
+    }
+
     /// <summary>W x + b for any weights.</summary>
     public static Tensor Multiply(Tensor x, Tensor weight, Tensor? bias, bool autocast)
     {

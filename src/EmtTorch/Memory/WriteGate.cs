@@ -10,6 +10,7 @@ namespace EmtTorch.Memory;
 internal sealed class WriteGate : nn.Module
 {
     private readonly Projection gate;
+    private readonly bool _autocast;
 
     /// <param name="block">The sizes of the block.</param>
     /// <param name="heads">The number of gates.</param>
@@ -19,6 +20,7 @@ internal sealed class WriteGate : nn.Module
     {
         long read = block.WidthWithContext - (plain ? block.HiddenWidth - block.Width : 0);
         gate = new(read, heads, block, hasBias: true);
+        _autocast = block.Autocast;
         RegisterComponents();
         this.KeepParameters();
     }
@@ -29,9 +31,21 @@ internal sealed class WriteGate : nn.Module
     public Tensor forward(Tensor h, Tensor? contexts)
     {
         using var scope = NewDisposeScope();
-        return gate.forward(contexts is null ? h : cat([h, contexts], -1))
-            .sigmoid()
-            .transpose(1, 2)
-            .MoveToOuterDisposeScope();
+        Tensor read;
+        if (contexts is null)
+        {
+            read = gate.forward(h);
+        }
+        else
+        {
+            // Two products in place of one of [h; c], which would be as large as both together.
+            long width = h.shape[2];
+            read =
+                Of(h, gate.weight.narrow(1, 0, width), gate.bias)
+                + Of(contexts, gate.weight.narrow(1, width, contexts.shape[2]), null);
+        }
+        return read.sigmoid().transpose(1, 2).MoveToOuterDisposeScope();
     }
+
+    private Tensor Of(Tensor x, Tensor weights, Tensor? bias) => Projection.Multiply(x, weights, bias, _autocast);
 }

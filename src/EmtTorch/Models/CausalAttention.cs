@@ -66,12 +66,14 @@ internal sealed class CausalAttention : nn.Module
     /// <param name="pastValues">The values of the same tokens.</param>
     /// <param name="span">Rotations and masks for these T tokens after P.</param>
     /// <param name="entries">What is seen beside the tokens, in the same softmax; at most one.</param>
+    /// <param name="onto">What the result is added to (B, T, d), or null.</param>
     public AttentionResult Attend(
         Tensor projected,
         Tensor? pastKeys,
         Tensor? pastValues,
         AttentionSpan span,
-        IReadOnlyList<SeenEntries>? entries = null
+        IReadOnlyList<SeenEntries>? entries = null,
+        Tensor? onto = null
     )
     {
         using var scope = NewDisposeScope();
@@ -99,7 +101,7 @@ internal sealed class CausalAttention : nn.Module
                     _window ?? long.MaxValue,
                     kept
                 );
-                return new AttentionResult(Output(found[0]), found[1], found[2]).MoveToOuterDisposeScope();
+                return new AttentionResult(Output(found[0], onto), found[1], found[2]).MoveToOuterDisposeScope();
             }
         }
         // 3 × (B, heads, T, d_h)
@@ -113,10 +115,13 @@ internal sealed class CausalAttention : nn.Module
         var attended = seenByHeads.transpose(1, 2).reshape(batch, tokens, _width);
         // A copy: a view would keep the whole segment in memory.
         Tensor Last(Tensor x) => x.narrow(2, x.shape[2] - kept, kept).clone();
-        return new AttentionResult(Output(attended), Last(k), Last(v)).MoveToOuterDisposeScope();
+        return new AttentionResult(Output(attended, onto), Last(k), Last(v)).MoveToOuterDisposeScope();
     }
 
-    private Tensor Output(Tensor attended) => output is null ? attended : output.forward(attended);
+    private Tensor Output(Tensor attended, Tensor? onto) =>
+        onto is null ? output?.forward(attended) ?? attended
+        : output is null ? onto + attended
+        : output.AddTo(onto, attended);
 }
 
 /// <summary>What attention gives for T tokens.</summary>

@@ -1,3 +1,4 @@
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -148,15 +149,17 @@ internal sealed class EpisodicBlock : nn.Module
         {
             var entries = found.Select(f => f?.Entries).OfType<SeenEntries>();
             projected ??= attention.Project(h);
-            (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!, [.. entries]);
+            var onto = norm2 is null ? null : x;
+            (added, keys, values) = attention.Attend(projected, state.Keys, state.Values, span!, [.. entries], onto);
         }
         var memories = ReadMemories(reads, found, state, x.shape, ref added);
-        if (norm2 is not null)
-            x = added is null ? x : x + added;
-        var fed = FeedForward(WithMemories(norm2 is null ? added ?? h : norm2.forward(x), found)); // (B, T, d)
+        if (norm2 is not null && added is not null)
+            x = attention is null ? x + added : added;
+        var further = WithMemories(norm2 is null ? added ?? h : norm2.forward(x), found);
+        var fed = FeedForward(further, onto: recurrence is null ? x : null);
         if (recurrence is not null)
             context = x.shape[1] == 0 ? state.Context!.alias() : recurrence.Next(fed.squeeze(1), state.Context!);
-        var after = x + fed;
+        var after = recurrence is null ? fed : x + fed; // (B, T, d)
         foreach (var read in found)
             after = read?.Leaving?.Invoke(after) ?? after;
         after.MoveToOuterDisposeScope();
@@ -204,6 +207,12 @@ internal sealed class EpisodicBlock : nn.Module
         return input;
     }
 
-    /// <summary>W₂ gelu(W₁ x) (…, d).</summary>
-    public Tensor FeedForward(Tensor x) => _feedForward.Contract.forward(_feedForward.Expand.forward(x).gelu());
+    /// <summary>W₂ gelu(W₁ x) (…, d), added to what is given.</summary>
+    public Tensor FeedForward(Tensor x, Tensor? onto = null)
+    {
+        var (expand, contract) = _feedForward;
+        using var scope = NewDisposeScope();
+        var wide = Gelu.Of(expand.forward(x));
+        return (onto is null ? contract.forward(wide) : contract.AddTo(onto, wide)).MoveToOuterDisposeScope();
+    }
 }

@@ -1,3 +1,4 @@
+using EmtTorch.Kernels;
 using EmtTorch.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -135,6 +136,25 @@ public sealed class ContextDriftTests
                 () => ContextDrift.Step(bad[0], bad[1], bad[2]),
                 Throws.ArgumentException.With.Property("ParamName").EqualTo(name)
             );
+        }
+    }
+
+    [Test]
+    public void TheOperatorsGradientsAreTheKernels()
+    {
+        using var scope = NewDisposeScope();
+        Tensor Random(params long[] shape) => randn(shape, dtype: ScalarType.Float64);
+        Tensor[] arguments = [Random(2, 70, 3), Random(3).sigmoid(), Random(2, 3)];
+        Tensor[] Found() => Compared.ResultsAndGradients(t => [.. ContextDriftScan.Apply(t[0], t[1], t[2])], arguments);
+        var byKernel = Found();
+        Simd.Used = false;
+        try
+        {
+            Compared.AreEqual(Found(), byKernel, 1e-12);
+        }
+        finally
+        {
+            Simd.Used = true;
         }
     }
 }

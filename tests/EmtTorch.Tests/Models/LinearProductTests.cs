@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace EmtTorch.Tests;
 
-/// <summary>The kernel of x Wᵀ + b against Torch's linear, on every path that this processor has.</summary>
+/// <summary>
+/// The kernel of x Wᵀ + b and r + x Wᵀ against Torch's linear, on every path that this processor has.
+/// </summary>
 public sealed class LinearProductTests : OnSimdPaths
 {
     // N, I, O beside the sizes of tiles (4 to 32), of a block (64) and of an item (2048)
@@ -20,18 +22,27 @@ public sealed class LinearProductTests : OnSimdPaths
         [4099, 5, 19],
     ];
 
+    private const string Nothing = "nothing",
+        Bias = "bias",
+        Rows = "rows";
+
     private static IEnumerable<TestCaseData> Cases() =>
         from path in Paths
         from size in Sizes
-        from bias in new[] { false, true }
-        select new TestCaseData(path, size, bias);
+        from added in new[] { Nothing, Bias, Rows }
+        select new TestCaseData(path, size, added);
 
-    private static Tensor[] Arguments(long[] size, bool bias, ScalarType dtype = ScalarType.Float64)
+    private static Tensor[] Arguments(long[] size, string added, ScalarType dtype = ScalarType.Float64)
     {
         using var generator = new Generator(5, CPU);
         Tensor Normal(params long[] shape) => randn(shape, dtype: ScalarType.Float64, generator: generator).to(dtype);
         Tensor[] arguments = [Normal(size[0], size[1]), Normal(size[2], size[1])];
-        return bias ? [.. arguments, Normal(size[2])] : arguments;
+        return added switch
+        {
+            Bias => [.. arguments, Normal(size[2])],
+            Rows => [.. arguments, Normal(size[0], size[2])],
+            _ => arguments,
+        };
     }
 
     private static Tensor[] ByKernel(Tensor[] a)
@@ -40,17 +51,21 @@ public sealed class LinearProductTests : OnSimdPaths
         return [.. LinearProduct.Apply([.. a])];
     }
 
-    private static Tensor[] ByTorch(Tensor[] a) => [nn.functional.linear(a[0], a[1], a.ElementAtOrDefault(2))];
+    private static Tensor[] ByTorch(Tensor[] a)
+    {
+        var product = nn.functional.linear(a[0], a[1]);
+        return [a.Length > 2 ? product + a[2] : product];
+    }
 
     [TestCaseSource(nameof(Cases))]
-    public void IsTorchsLinear(string path, long[] size, bool bias)
+    public void IsTorchsLinear(string path, long[] size, string added)
     {
         Use(path);
         using var scope = NewDisposeScope();
-        var arguments = Arguments(size, bias);
+        var arguments = Arguments(size, added);
         var expected = Compared.ResultsAndGradients(ByTorch, arguments);
         Compared.AreEqual(Compared.ResultsAndGradients(ByKernel, arguments), expected, 1e-13);
-        var single = Compared.ResultsAndGradients(ByKernel, Arguments(size, bias, ScalarType.Float32));
+        var single = Compared.ResultsAndGradients(ByKernel, Arguments(size, added, ScalarType.Float32));
         Compared.AreEqual([.. single.Select(t => t.to(ScalarType.Float64))], expected, 1e-5);
     }
 
@@ -59,14 +74,15 @@ public sealed class LinearProductTests : OnSimdPaths
     {
         Use(path);
         using var scope = NewDisposeScope();
-        Compared.AgreeWithFiniteDifferences(a => [.. LinearProduct.Apply([.. a])], Arguments([9, 3, 17], bias: true));
+        foreach (string added in (string[])[Bias, Rows])
+            Compared.AgreeWithFiniteDifferences(a => [.. LinearProduct.Apply([.. a])], Arguments([9, 3, 17], added));
     }
 
     [Test]
     public void TakesRowsOfAnyShapeAndOrder()
     {
         using var scope = NewDisposeScope();
-        var given = Arguments([120, 24, 40], bias: true);
+        var given = Arguments([120, 24, 40], Bias);
         Tensor[] arguments = [given[0].view(5, 24, 24), given[1], given[2]];
         var expected = Compared.ResultsAndGradients(a => ByTorch([a[0].transpose(0, 1), .. a[1..]]), arguments);
         var found = Compared.ResultsAndGradients(a => ByKernel([a[0].transpose(0, 1), .. a[1..]]), arguments);
@@ -77,7 +93,7 @@ public sealed class LinearProductTests : OnSimdPaths
     public void OnlyWantedGradientsAreComputed()
     {
         using var scope = NewDisposeScope();
-        var arguments = Arguments([70, 8, 24], bias: true);
+        var arguments = Arguments([70, 8, 24], Bias);
         for (int wanted = 0; wanted < 3; wanted++)
         {
             var leaves = arguments.Select((t, i) => t.detach().requires_grad_(i == wanted)).ToArray();
@@ -94,7 +110,7 @@ public sealed class LinearProductTests : OnSimdPaths
     public void AnyNumberOfThreadsGivesTheSameBits()
     {
         using var scope = NewDisposeScope();
-        var arguments = Arguments([5000, 20, 33], bias: true, ScalarType.Float32);
+        var arguments = Arguments([5000, 20, 33], Bias, ScalarType.Float32);
         Tensor[]? first = null;
         foreach (int threads in (int[])[1, 2, 3, 4])
         {

@@ -145,7 +145,8 @@ public sealed class TorchFunctionTests
                 t =>
                 {
                     var context = t[2];
-                    return [stack(t[0].unbind(1).Select(x => context = t[1] * context + x), 1)];
+                    Tensor[] contexts = [.. t[0].unbind(1).Select(x => context = t[1] * context + x)];
+                    return [stack(contexts, 1), stack([t[2], .. contexts[..^1]], 1)];
                 }
             );
         }
