@@ -575,6 +575,40 @@ public sealed class EpisodicAnalysisTests
         }
     }
 
+    [Test]
+    public void AnotherTextThanTheTrainedOneIsRefused()
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        try
+        {
+            var file = Path.Combine(folder, "text.txt");
+            var text = string.Concat(Enumerable.Repeat("a fox and a hound ", 200));
+            File.WriteAllText(file, text);
+            var configuration = HandMadeNetwork.Configuration(
+                $$"""task={"text":{"path":{{System.Text.Json.JsonSerializer.Serialize(file)}},"segment_length":16} }""",
+                $"out={System.Text.Json.JsonSerializer.Serialize(folder)}",
+                "training.steps=1"
+            );
+            var run = RunFolder.Of(configuration);
+            new TrainingRun(configuration, run, Logger.None).Train();
+            void Analyze()
+            {
+                using var network = TrainedNetwork.Load(run.Path);
+                RunAnalysis.Of(network);
+            }
+            Analyze();
+            File.WriteAllText(file, text.Replace("fox", "fix"));
+            Assert.That(
+                Analyze,
+                Throws.TypeOf<InvalidDataException>().With.Message.Contains("not the file that the network was trained")
+            );
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     [TestCase("", null)]
     [TestCase("?", null)]
     [TestCase("0 0.5", "")]
