@@ -14,10 +14,10 @@ public sealed class AttackTests : InTemporaryFolder
         "Attack.dll"
     );
 
-    [TestCase("kills", 6)]
-    [TestCase("files", 12)]
-    [TestCase("configurations", 400)]
-    [TestCase("commands", 12)]
+    [TestCase("kills", 3)]
+    [TestCase("files", 6)]
+    [TestCase("configurations", 300)]
+    [TestCase("commands", 8)]
     public void AnAttackFindsNothing(string kind, int count)
     {
         // Other tests run beside this one, so that a process may have to wait for its turn.
