@@ -281,6 +281,7 @@ internal sealed class SettingRule
     {
         var given = section.Select(p => p.Key).ToArray();
         var refused = new HashSet<string>();
+        bool listed = false;
         foreach (var key in given)
         {
             if (_takesAnyKey)
@@ -294,7 +295,9 @@ internal sealed class SettingRule
             }
             else if (!Keys.TryGetValue(key, out var rule))
             {
-                problems.Add(new(Join(path, key), UnknownKey(key)));
+                var message = UnknownKey(key, listed);
+                listed |= message.Contains(AllowedHere, StringComparison.Ordinal);
+                problems.Add(new(Join(path, key), message));
                 refused.Add(key);
             }
             else if (!rule.Check(section[key], Join(path, key), problems))
@@ -379,11 +382,15 @@ internal sealed class SettingRule
         }
     }
 
+    private const string AllowedHere = "allowed here";
+
     /// <summary>The message for a key that this object does not have.</summary>
-    public string UnknownKey(string key) =>
+    /// <param name="listed">Whether the keys that it has were named before: once is enough.</param>
+    public string UnknownKey(string key, bool listed = false) =>
         NearestName.To(key, Keys.Keys) is { } near ? $"unknown key; did you mean {near}?"
         : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}"
-        : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}"
+        : listed ? "unknown key"
+        : $"unknown key; {AllowedHere}: {string.Join(", ", Keys.Keys)}"
             + (_takesParts ? ", and what --extensions adds" : "");
 
     public static string Join(string path, string key) => path.Length == 0 ? key : $"{path}.{key}";

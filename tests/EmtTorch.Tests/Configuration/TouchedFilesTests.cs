@@ -129,4 +129,15 @@ public sealed class TouchedFilesTests : InTemporaryFolder
         Assert.That(lines[49], Is.EqualTo("  k48: is wrong"));
         Assert.That(lines[^1], Is.EqualTo("  … and 951 more"));
     }
+
+    [Test]
+    public void WhatIsAllowedInASectionIsListedOnce()
+    {
+        var error = Assert.Throws<ConfigurationException>(() =>
+            ConfigurationFile.Parse("""{ "task": { "name": "t1" }, "model": { "zzzzz": 1, "qqqqq": 2 } }""")
+        )!;
+        Assert.That(error.Problems.Select(p => p.Path), Is.EqualTo(new[] { "model.zzzzz", "model.qqqqq" }));
+        Assert.That(error.Problems[0].Message, Does.Contain("allowed here: type, hidden_size"));
+        Assert.That(error.Problems[1].Message, Is.EqualTo("unknown key"));
+    }
 }
