@@ -46,8 +46,9 @@ internal static class ConsolidateCommand
 
     private static int Run(string config, string[] set, string? output, int? threads)
     {
-        var folder = ResultsFolder(config, output);
-        var settings = Prepare(config, set, threads);
+        var problems = new List<ConfigurationProblem>();
+        var folder = ResultsFolder(config, output, problems);
+        var settings = Prepare(config, set, threads, problems);
         using var screen = new Screen();
         using var interruption = new Interruption(
             screen,
@@ -97,9 +98,13 @@ internal static class ConsolidateCommand
 
     /// <summary>The settings, and Torch with so many threads.</summary>
     /// <exception cref="ConfigurationException">There are problems: all of them.</exception>
-    private static ConsolidationConfiguration Prepare(string config, string[] set, int? threads)
+    private static ConsolidationConfiguration Prepare(
+        string config,
+        string[] set,
+        int? threads,
+        List<ConfigurationProblem> problems
+    )
     {
-        var problems = new List<ConfigurationProblem>();
         if (threads is < 1 or > 1024)
             problems.Add("--threads", string.Create(CultureInfo.InvariantCulture, $"is {threads}: 1 to 1024"));
         else

@@ -31,12 +31,23 @@ internal static class Options
     /// <exception cref="ConfigurationException">The folder cannot be written, so that nothing is computed.</exception>
     public static string ResultsFolder(string config, string? output)
     {
+        var problems = new List<ConfigurationProblem>();
+        var folder = ResultsFolder(config, output, problems);
+        return problems.Count == 0 ? folder : throw new ConfigurationException(problems);
+    }
+
+    /// <summary>The same; what is wrong is added to the problems.</summary>
+    public static string ResultsFolder(string config, string? output, List<ConfigurationProblem> problems)
+    {
         if (config.Length == 0)
-            throw new ConfigurationException([new("CONFIG", "is empty: the file of the experiment is needed")]);
+        {
+            problems.Add(new("CONFIG", "is empty: the file of the experiment is needed"));
+            return "";
+        }
         var folder = output ?? Path.Combine(Path.GetDirectoryName(Path.GetFullPath(config))!, "results");
-        return new RunFolder(folder).WhyNotWritable() is { } reason
-            ? throw new ConfigurationException([new("--out", $"{folder}, for the results, can't be written: {reason}")])
-            : folder;
+        if (new RunFolder(folder).WhyNotWritable() is { } reason)
+            problems.Add(new("--out", $"{folder}, for the results, can't be written: {reason}"));
+        return folder;
     }
 
     public static Option<bool> Switch(string name, string description) => new(name) { Description = description };
