@@ -15,7 +15,7 @@ public sealed class AttackTests : InTemporaryFolder
     );
 
     [TestCase("kills", 3)]
-    [TestCase("files", 6)]
+    [TestCase("files", 4)]
     [TestCase("configurations", 300)]
     [TestCase("commands", 8)]
     public void AnAttackFindsNothing(string kind, int count)
