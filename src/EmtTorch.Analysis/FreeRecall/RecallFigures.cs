@@ -112,7 +112,7 @@ public static class RecallFigures
             X = new("place", x)
             {
                 Axis = key == "distance_crp" ? Axis.Short : Axis.Whole,
-                Scale = new(Nice: false, Padding: 12),
+                Scale = new(Nice: false, Zero: false, Padding: 12),
             },
             Y = new("value", y) { Scale = Scale.FromZero, Axis = Axis.Few },
             Color = Coloured("condition", names, columns: 4),
@@ -206,15 +206,15 @@ public static class RecallFigures
         {
             Height = 60 + 24 * conditions.Count,
             Rows = rows,
-            X = new("v", "temporal factor") { Scale = Scale.Share, Axis = Axis.Few },
-            Tooltip = [Tip("s", "subject"), Tip("v", "temporal factor", ".3f")],
             Layers =
             [
                 new()
                 {
                     Mark = new("point", Filled: true, Size: 40, Opacity: 0.6),
+                    X = new("v", "temporal factor") { Scale = Scale.Share, Axis = Axis.Few },
                     Y = Named("c") with { Sort = conditions.Select(c => c.Name), Axis = Axis.LongNames },
                     Color = Fixed(Palette.Blue),
+                    Tooltip = [Tip("s", "subject"), Tip("v", "temporal factor", ".3f")],
                 },
                 Chart.Rule(x: At(0.5), color: Palette.Grey, dash: [4, 3]),
             ],
