@@ -326,6 +326,11 @@ internal sealed class SettingRule
                 problems.Add(new(Join(path, key), $"is missing; needed: {rule.Allowed}"));
         }
 
+        CheckExactlyOne(given, path, problems);
+    }
+
+    private void CheckExactlyOne(string[] given, string path, List<ConfigurationProblem> problems)
+    {
         var ways = given.Intersect(_exactlyOne).ToArray();
         if (_exactlyOne.Length > 0 && ways.Length != 1)
         {
