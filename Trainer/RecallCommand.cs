@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json.Nodes;
 using EmtTorch.Analysis.FreeRecall;
 using EmtTorch.Reports;
 using EmtTorch.Settings;
@@ -89,20 +88,20 @@ internal static class RecallCommand
             );
             foreach (var effect in analysis.Effects)
                 Console.WriteLine($"  {effect.Sentence}");
+            if (!analysis.HaveOneLength)
+                Console.WriteLine("  Its lists differ in length: recency and primacy are left out.");
         }
-        foreach (var (pair, differences) in conditions.Differences)
+        foreach (var (one, other, effects) in conditions.Differences)
         {
-            Console.WriteLine(pair);
-            foreach (var effect in differences)
-                Console.WriteLine($"  {effect.Sentence}");
+            foreach (var effect in effects)
+                Console.WriteLine(effect.Compare(one, other));
         }
         Write(json, conditions, arguments);
-        return Exit.Done;
+        return StandardStreams.OutputFailed ? Exit.Failed : Exit.Done;
     }
 
-    private static void Write(JsonObject json, RecallConditions conditions, Arguments arguments)
+    private static void Write(string json, RecallConditions conditions, Arguments arguments)
     {
-        var text = json.ToJsonString(RecallConditions.JsonOptions) + "\n";
         void WriteTo(string path, string content)
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
@@ -110,10 +109,10 @@ internal static class RecallCommand
             Console.WriteLine(path);
         }
         if (arguments.Json is { } file)
-            WriteTo(file, text);
+            WriteTo(file, json);
         if (arguments.Out is not { } folder)
             return;
-        WriteTo(Path.Combine(folder, "recall.json"), text);
+        WriteTo(Path.Combine(folder, "recall.json"), json);
         var page = FigurePage.Render(
             $"Free recall: {Path.GetFileName(arguments.Table)}",
             RecallFigures.Of(conditions.All)

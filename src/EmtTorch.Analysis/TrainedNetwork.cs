@@ -17,6 +17,7 @@ namespace EmtTorch.Analysis;
 public sealed record TrainedNetwork : IDisposable
 {
     private readonly NetworkWeights? _weights;
+    private IReadOnlyDictionary<string, string>? _metadata; // of the checkpoint; null if another task was given
 
     /// <summary>NAME/seed-N of a run, or the file name of bare weights.</summary>
     public required string Name { get; init; }
@@ -57,7 +58,9 @@ public sealed record TrainedNetwork : IDisposable
     public long? Step { get; init; }
 
     /// <summary>Why the task's files are not those that the network was trained on; null if they are.</summary>
-    internal ConfigurationProblem? ChangedData { get; init; }
+    /// <exception cref="IOException">A file cannot be read.</exception>
+    internal ConfigurationProblem? FindChangedData() =>
+        _metadata is null ? null : DataFile.FindChange(Configuration, _metadata);
 
     /// <summary>The metrics of the run. Empty for bare weights.</summary>
     public IReadOnlyList<Metrics> Metrics { get; init; } = [];
@@ -216,7 +219,7 @@ public sealed record TrainedNetwork : IDisposable
             Configuration = settings,
             File = path,
             Step = step,
-            ChangedData = given is null ? DataFile.FindChange(settings, file.Metadata) : null,
+            _metadata = given is null ? file.Metadata : null,
             Metrics = run?.ReadMetrics() ?? [],
         };
         return settings.Model.IsTransformer

@@ -27,7 +27,8 @@ public sealed class FloorsTests
         ["EmtTorch.Analysis"],
         ["EmtTorch.Analysis.Episodic"],
         ["EmtTorch.Analysis.Charts"],
-        ["EmtTorch.Analysis.Runs", "EmtTorch.Analysis.FreeRecall"],
+        ["EmtTorch.Analysis.FreeRecall"],
+        ["EmtTorch.Analysis.Runs"],
     ];
 
     private static IEnumerable<TestCaseData> Floors() =>

@@ -21,6 +21,10 @@ public sealed class ItemDistances
             ? _distances[i][j]
             : double.NaN;
 
+    /// <summary>The studied items that are not in the table.</summary>
+    public IReadOnlyList<string> Missing(IEnumerable<RecallList> lists) =>
+        [.. lists.SelectMany(l => l.Study).Select(s => s.Item).Distinct().Where(item => !_index.ContainsKey(item))];
+
     /// <summary>The edges of ten bins, from the 1st to the 99th percentile of all distances.</summary>
     public double[] Edges()
     {
@@ -47,8 +51,13 @@ public sealed class ItemDistances
                 var numbers = new double[names.Count];
                 for (int i = 0; i < numbers.Length; i++)
                 {
-                    if (!double.TryParse(row[i].Span, NumberStyles.Float, CultureInfo.InvariantCulture, out numbers[i]))
-                        throw new InvalidDataException($"line {row.LineNumberFrom}: '{row[i]}' is no number");
+                    if (
+                        !double.TryParse(row[i].Span, NumberStyles.Float, CultureInfo.InvariantCulture, out numbers[i])
+                        || !double.IsFinite(numbers[i])
+                    )
+                    {
+                        throw new InvalidDataException($"line {row.LineNumberFrom}: '{row[i]}' is no finite number");
+                    }
                 }
                 rows.Add(numbers);
             }
@@ -57,7 +66,13 @@ public sealed class ItemDistances
             return new(names.Select((name, i) => (name, i)).ToDictionary(p => p.name, p => p.i), [.. rows]);
         }
         catch (Exception e)
-            when (e is IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
+            when (e
+                    is IOException
+                        or UnauthorizedAccessException
+                        or InvalidDataException
+                        or ArgumentException
+                        or NotSupportedException
+            )
         {
             throw new ConfigurationException([new(path, $"can't be read as distances: {e.Message}")]);
         }

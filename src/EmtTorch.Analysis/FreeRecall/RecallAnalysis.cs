@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using static System.FormattableString;
 
 namespace EmtTorch.Analysis.FreeRecall;
 
@@ -20,13 +19,21 @@ public sealed record RecallOptions
 /// <param name="Size">The number.</param>
 public sealed record RecallEffect(string Key, string Name, string Meaning, RecallEstimate Size)
 {
-    /// <summary>The effect in words. One that its interval does not tell from 0 is called that.</summary>
+    /// <summary>
+    /// The effect in words. One that its interval does not tell from 0 is called that, and so is one that is below 0.
+    /// </summary>
     public string Sentence =>
-        Size.Interval is not var (low, high)
-            ? Invariant($"{Name}: {Meaning} is {Size.Value:F3}; too few lists to say more.")
-        : Size.DiffersFrom(0)
-            ? Invariant($"{Name}: {Meaning} is {Size.Value:F3} (95 % interval {low:F3} to {high:F3}).")
-        : Invariant($"{Name}: none is shown; {Meaning} is {Size.Value:F3} (95 % interval {low:F3} to {high:F3}).");
+        !Size.DiffersFrom(0) ? $"No {Name} is shown: {Meaning} is {Size.Text}."
+        : Size.Value < 0 ? $"The reverse of {Name}: {Meaning} is {Size.Text}."
+        : $"{char.ToUpperInvariant(Name[0])}{Name[1..]}: {Meaning} is {Size.Text}.";
+
+    /// <summary>Where this is the difference of an effect between two conditions: the difference in words.</summary>
+    /// <param name="one">The name of the first condition.</param>
+    /// <param name="other">The name of the second condition, whose effect is subtracted.</param>
+    public string Compare(string one, string other) =>
+        Size.DiffersFrom(0)
+            ? $"{one} has {(Size.Value > 0 ? "more" : "less")} {Name} than {other}, a difference of {Size.Text}."
+            : $"{one} and {other} show no difference in {Name}: {Size.Text}.";
 }
 
 /// <summary>
@@ -46,8 +53,13 @@ public sealed class RecallAnalysis
     /// <summary>The largest list lag of intrusions.</summary>
     private const int ListLags = 3;
 
+    /// <summary>The largest |lag| of the compound curve.</summary>
+    internal const int CompoundLags = 5;
+
     /// <summary>How often each list is shuffled for the curve that order alone would give.</summary>
     private const int Shuffles = 20;
+
+    private IReadOnlyList<RecallEffect>? _effects;
 
     private RecallAnalysis(IReadOnlyList<RecallList> lists, RecallOptions options)
     {
@@ -59,7 +71,7 @@ public sealed class RecallAnalysis
             RecallMeasure.LagCrp(Length),
             RecallMeasure.TemporalFactor(),
             RecallMeasure.PriorListIntrusions(ListLags),
-            RecallMeasure.CompoundLagCrp(Length),
+            RecallMeasure.CompoundLagCrp(Math.Min(CompoundLags, Length - 1)),
         };
         measures.InsertRange(1, Enumerable.Range(1, Outputs).Select(n => RecallMeasure.NthRecall(n, Length)));
         if (options.Category is { } column)
@@ -102,22 +114,34 @@ public sealed class RecallAnalysis
 
     /// <summary>
     /// Recency, primacy, contiguity, forward asymmetry and temporal clustering, as far as the lists' length allows.
+    /// Recency and primacy are left out if lists differ in length: their last items stand at different positions.
     /// </summary>
     public IReadOnlyList<RecallEffect> Effects =>
-        [.. EffectsOf().Select(e => new RecallEffect(e.Key, e.Name, e.Meaning, Curve(e.Of).Estimate(e.Number)))];
+        _effects ??= [
+            .. EffectsOf().Select(e => new RecallEffect(e.Key, e.Name, e.Meaning, Curve(e.Of).Estimate(e.Number))),
+        ];
+
+    /// <summary>Whether all lists with studied items have the same last position.</summary>
+    public bool HaveOneLength =>
+        Lists.Where(l => l.Study.Count > 0).Select(l => l.Study[^1].Position).Distinct().Count() == 1;
 
     /// <summary>The differences of all effects to those of another condition.</summary>
+    /// <remarks>Each side has places of its own: lists of different lengths can be compared.</remarks>
     public IReadOnlyList<RecallEffect> Differences(RecallAnalysis other) =>
         [
             .. EffectsOf()
-                .Where(e => other.EffectsOf().Any(o => o.Key == e.Key))
-                .Select(e => new RecallEffect(
-                    e.Key,
-                    e.Name,
-                    $"the difference of this: {e.Meaning}",
-                    // Each side has its own places.
-                    Curve(e.Of).Difference(other.Curve(e.Of), v => v.Length == 0 ? double.NaN : e.Number(v))
-                )),
+                .Join(
+                    other.EffectsOf(),
+                    e => e.Key,
+                    e => e.Key,
+                    (e, o) =>
+                        new RecallEffect(
+                            e.Key,
+                            e.Name,
+                            e.Meaning,
+                            Curve(e.Of).Difference(e.Number, other.Curve(o.Of), o.Number)
+                        )
+                ),
         ];
 
     private sealed record Definition(string Key, string Name, string Meaning, string Of, Func<double[], double> Number);
@@ -129,27 +153,30 @@ public sealed class RecallAnalysis
             to = length - length / 3;
         double Middle(double[] v) => v[from..to].Average();
         double Lag(double[] v, int lag) => v[lag + length - 1];
-        if (length >= 6)
+        if (length >= 6 && HaveOneLength)
         {
             const string Spc = "serial_position";
             yield return new(
                 "recency",
-                "Recency",
-                "recall of the last item above that of the middle third",
+                "recency",
+                "recall of the last item minus that of the middle third",
                 Spc,
                 v => v[^1] - Middle(v)
             );
             yield return new(
                 "primacy",
-                "Primacy",
-                "recall of the first item above that of the middle third",
+                "primacy",
+                "recall of the first item minus that of the middle third",
                 Spc,
                 v => v[0] - Middle(v)
             );
+        }
+        if (length >= 6)
+        {
             yield return new(
                 "contiguity",
-                "Contiguity",
-                "the response probability of lags −1 and 1 above that of lags −5 and 5",
+                "contiguity",
+                "the response probability of lags −1 and 1 minus that of lags −5 and 5",
                 "lag_crp",
                 v => (Lag(v, 1) + Lag(v, -1) - Lag(v, 5) - Lag(v, -5)) / 2
             );
@@ -158,22 +185,25 @@ public sealed class RecallAnalysis
         {
             yield return new(
                 "forward_asymmetry",
-                "Forward asymmetry",
-                "the response probability of lag 1 above that of lag −1",
+                "forward asymmetry",
+                "the response probability of lag 1 minus that of lag −1",
                 "lag_crp",
                 v => Lag(v, 1) - Lag(v, -1)
             );
         }
         yield return new(
             "temporal_clustering",
-            "Temporal clustering",
-            "the temporal factor above ½",
+            "temporal clustering",
+            "the temporal factor minus ½",
             "temporal_factor",
             v => v[0] - 0.5
         );
     }
 
-    /// <summary>All numbers for programs: the means under the measures' names, with intervals and effects.</summary>
+    /// <summary>
+    /// All numbers for programs: the means under the measures' names, and under `intervals` their intervals in the same
+    /// form.
+    /// </summary>
     public JsonObject ToJson()
     {
         var lag = Curve("lag_crp");
@@ -183,14 +213,7 @@ public sealed class RecallAnalysis
             ["subjects"] = lag.Subjects.Count,
             ["lists"] = Lists.Count,
             ["list_length"] = Length,
-            ["serial_position"] = Numbers(Curve("serial_position").Means),
             ["serial_position_of_first_subject"] = Numbers(Curve("serial_position").Values[0]),
-            ["probability_of_nth_recall"] = new JsonObject(
-                Enumerable
-                    .Range(1, Outputs)
-                    .Select(n => KeyValuePair.Create($"{n}", (JsonNode?)Numbers(NthRecall(n).Means)))
-            ),
-            ["lag_crp"] = ByPlace(lag, lag.Means, leaveOut: "0"),
             ["lag_crp_of_first_subject"] = new JsonArray([
                 .. lag.Measure.Places.Select(
                     (place, i) =>
@@ -203,30 +226,48 @@ public sealed class RecallAnalysis
                         }
                 ),
             ]),
-            ["lag_crp_shuffled"] = ByPlace(Shuffled, Shuffled.Means, leaveOut: "0"),
-            ["temporal_factor"] = new JsonObject(
+            ["lag_crp_shuffled"] = Write(Shuffled, i => Number(Shuffled.Means[i])),
+            [factor.Measure.Key] = new JsonObject(
                 factor.Subjects.Zip(factor.Values, (s, v) => KeyValuePair.Create(s, Number(v[0])))
             ),
-            ["temporal_factor_mean"] = Number(factor.Means[0]),
         };
-        foreach (var curve in Curves.Where(c => !json.ContainsKey(c.Measure.Key) && !IsNthRecall(c)))
+        var intervals = new JsonObject();
+        foreach (var curve in Curves)
         {
-            json[curve.Measure.Key] = curve.Measure.Places is [""]
-                ? Number(curve.Means[0])
-                : ByPlace(curve, curve.Means);
+            var means = curve.Means;
+            Put(json, curve, i => Number(means[i]));
+            if (curve.Measure.Key != "lag_crp_compound")
+                Put(intervals, curve, i => Interval(curve.Points[i].Interval));
         }
-        json["intervals"] = new JsonObject(
-            Curves
-                .Where(c => c.Measure.Key != "lag_crp_compound")
-                .Select(c =>
-                    KeyValuePair.Create(
-                        c.Measure.Key,
-                        (JsonNode?)new JsonArray([.. c.Points.Select(p => Interval(p.Interval))])
-                    )
-                )
-        );
+        json["intervals"] = intervals;
         json["effects"] = ToJson(Effects);
         return json;
+    }
+
+    /// <summary>Writes something of a curve's places under its name.</summary>
+    private static void Put(JsonObject into, RecallCurve curve, Func<int, JsonNode?> at)
+    {
+        const string First = "probability_of_recall_",
+            All = "probability_of_nth_recall";
+        var key = curve.Measure.Key;
+        if (key.StartsWith(First, StringComparison.Ordinal))
+            (into[All] ??= new JsonObject())[key[First.Length..]] = Write(curve, at);
+        else
+            into[key == "temporal_factor" ? "temporal_factor_mean" : key] = Write(curve, at);
+    }
+
+    /// <summary>A list by serial position, one value without places, an object by place otherwise.</summary>
+    private static JsonNode? Write(RecallCurve curve, Func<int, JsonNode?> at)
+    {
+        var (key, places) = (curve.Measure.Key, curve.Measure.Places);
+        if (places is [""])
+            return at(0);
+        if (key == "serial_position" || key.StartsWith("probability", StringComparison.Ordinal))
+            return new JsonArray([.. places.Select((_, i) => at(i))]);
+        // A lag of 0 does not exist.
+        return new JsonObject(
+            places.Select((place, i) => KeyValuePair.Create(place, at(i))).Where(p => key != "lag_crp" || p.Key != "0")
+        );
     }
 
     internal static JsonObject ToJson(IEnumerable<RecallEffect> effects) =>
@@ -238,19 +279,6 @@ public sealed class RecallAnalysis
                         new JsonObject { ["value"] = Number(e.Size.Value), ["interval"] = Interval(e.Size.Interval) }
                 )
             )
-        );
-
-    private RecallCurve NthRecall(int n) => Curve($"probability_of_recall_{n}");
-
-    private static bool IsNthRecall(RecallCurve curve) =>
-        curve.Measure.Key.StartsWith("probability_of_recall", StringComparison.Ordinal);
-
-    // A lag that never was possible has no number; lag 0 never is.
-    private static JsonObject ByPlace(RecallCurve curve, IReadOnlyList<double> means, string? leaveOut = null) =>
-        new(
-            curve
-                .Measure.Places.Zip(means, (place, mean) => KeyValuePair.Create(place, Number(mean)))
-                .Where(p => p.Key != leaveOut)
         );
 
     private static JsonArray Numbers(IEnumerable<double> values) => new([.. values.Select(Number)]);

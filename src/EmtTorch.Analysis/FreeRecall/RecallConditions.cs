@@ -1,23 +1,22 @@
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using EmtTorch.Settings;
 
 namespace EmtTorch.Analysis.FreeRecall;
 
+/// <summary>What two conditions differ in.</summary>
+/// <param name="One">The first condition.</param>
+/// <param name="Other">The second one, whose effects are subtracted.</param>
+/// <param name="Effects">The differences.</param>
+public sealed record RecallDifferences(string One, string Other, IReadOnlyList<RecallEffect> Effects);
+
 /// <summary>The lists of a table by condition, each condition with its analysis.</summary>
 /// <example><code>
 /// var conditions = RecallConditions.Of(RecallTable.Read("recalls.csv").Lists, "condition");
-/// File.WriteAllText("recall.json", conditions.ToJson().ToString());
+/// File.WriteAllText("recall.json", conditions.ToJson());
 /// </code></example>
 public sealed class RecallConditions
 {
-    /// <summary>How <see cref="ToJson"/> is written: indented, with no needless escapes.</summary>
-    public static readonly JsonSerializerOptions JsonOptions = new()
-    {
-        WriteIndented = true,
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-    };
+    private IReadOnlyList<RecallDifferences>? _differences;
 
     private RecallConditions(IReadOnlyList<(string, RecallAnalysis)> all) => All = all;
 
@@ -25,11 +24,11 @@ public sealed class RecallConditions
     public IReadOnlyList<(string Name, RecallAnalysis Analysis)> All { get; }
 
     /// <summary>The differences of effects between each two conditions.</summary>
-    public IReadOnlyList<(string Pair, IReadOnlyList<RecallEffect> Effects)> Differences =>
-        [
+    public IReadOnlyList<RecallDifferences> Differences =>
+        _differences ??= [
             .. All.SelectMany(
                 (a, i) => All.Skip(i + 1),
-                (a, b) => ($"{a.Name} against {b.Name}", a.Analysis.Differences(b.Analysis))
+                (a, b) => new RecallDifferences(a.Name, b.Name, a.Analysis.Differences(b.Analysis))
             ),
         ];
 
@@ -58,6 +57,11 @@ public sealed class RecallConditions
                 new("--by", $"{by} has several values in list {mixed.Number} of subject {mixed.Subject}: one is needed")
             );
         }
+        if (options?.Distances?.Missing(lists) is { Count: > 0 } missing)
+        {
+            var named = string.Join(", ", missing.Take(5)) + (missing.Count > 5 ? ", …" : "");
+            problems.Add(new("--distances", $"has no distances of {missing.Count} studied items: {named}"));
+        }
         if (problems.Count > 0)
             throw new ConfigurationException(problems);
         var conditions = by is null ? [.. lists.GroupBy(_ => "all lists")] : lists.GroupBy(l => l.Columns[by]);
@@ -68,18 +72,22 @@ public sealed class RecallConditions
     /// All numbers for programs. Of several conditions those of each stand under `conditions`, and the differences of
     /// effects under `differences`.
     /// </summary>
-    public JsonObject ToJson()
+    public string ToJson()
     {
-        if (All.Count == 1)
-            return All[0].Analysis.ToJson();
-        return new()
-        {
-            ["conditions"] = new JsonObject(
-                All.Select(c => KeyValuePair.Create(c.Name, (JsonNode?)c.Analysis.ToJson()))
-            ),
-            ["differences"] = new JsonObject(
-                Differences.Select(d => KeyValuePair.Create(d.Pair, (JsonNode?)RecallAnalysis.ToJson(d.Effects)))
-            ),
-        };
+        var json =
+            All.Count == 1
+                ? All[0].Analysis.ToJson()
+                : new JsonObject
+                {
+                    ["conditions"] = new JsonObject(
+                        All.Select(c => KeyValuePair.Create(c.Name, (JsonNode?)c.Analysis.ToJson()))
+                    ),
+                    ["differences"] = new JsonObject(
+                        Differences.Select(d =>
+                            KeyValuePair.Create($"{d.One} − {d.Other}", (JsonNode?)RecallAnalysis.ToJson(d.Effects))
+                        )
+                    ),
+                };
+        return json.ToJsonString(OutputJson.Options) + "\n";
     }
 }

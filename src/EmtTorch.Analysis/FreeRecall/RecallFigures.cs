@@ -92,6 +92,7 @@ public static class RecallFigures
         if (rows.Count == 0)
             return null;
         var names = conditions.Select(c => c.Name).ToList();
+        double top = rows.Max(r => r.High ?? r.Value!.Value);
         var layers = new List<Chart>
         {
             new()
@@ -114,7 +115,7 @@ public static class RecallFigures
                 Axis = key == "distance_crp" ? Axis.Short : Axis.Whole,
                 Scale = new(Nice: false, Zero: false, Padding: 12),
             },
-            Y = new("value", y) { Scale = Scale.FromZero, Axis = Axis.Few },
+            Y = new("value", y) { Scale = top > 0 ? Scale.FromZero : Scale.Share, Axis = Axis.Few },
             Color = Coloured("condition", names, columns: 4),
             Tooltip =
             [
@@ -156,18 +157,12 @@ public static class RecallFigures
 
     private static Figure? Compound(RecallAnalysis analysis)
     {
-        const int Furthest = 5;
-        int most = Math.Min(Furthest, analysis.Length - 1),
-            lags = 2 * analysis.Length - 1,
-            first = analysis.Length - 1 - most;
+        int most = Math.Min(RecallAnalysis.CompoundLags, analysis.Length - 1);
         var means = analysis.Curve("lag_crp_compound").Means;
         var names = Enumerable.Range(-most, 2 * most + 1).Select(l => $"{l}").ToList();
         return new HeatMap
         {
-            Values =
-            [
-                .. names.Select((_, i) => names.Select((_, j) => means[(first + i) * lags + first + j]).ToArray()),
-            ],
+            Values = [.. means.Chunk(names.Count)],
             Rows = new("previous lag") { Names = names, Groups = [.. names.Select(n => (n, 1))] },
             Columns = new("lag") { Names = names, Groups = [.. names.Select(n => (n, 1))] },
             Value = "probability",
@@ -211,7 +206,11 @@ public static class RecallFigures
                 new()
                 {
                     Mark = new("point", Filled: true, Size: 40, Opacity: 0.6),
-                    X = new("v", "temporal factor") { Scale = Scale.Share, Axis = Axis.Few },
+                    X = new("v", "temporal factor")
+                    {
+                        Scale = Scale.Share with { Nice = false, Zero = false },
+                        Axis = Axis.Few,
+                    },
                     Y = Named("c") with { Sort = conditions.Select(c => c.Name), Axis = Axis.LongNames },
                     Color = Fixed(Palette.Blue),
                     Tooltip = [Tip("s", "subject"), Tip("v", "temporal factor", ".3f")],

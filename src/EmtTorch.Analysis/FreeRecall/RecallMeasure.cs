@@ -42,6 +42,12 @@ public sealed record RecallMeasure(
     Func<RecallList, RecallTally> Count
 )
 {
+    /// <summary>The least that a value can be.</summary>
+    internal double Least { get; init; }
+
+    /// <summary>The greatest that it can be.</summary>
+    internal double Greatest { get; init; } = 1;
+
     /// <summary>
     /// The serial position curve: how often the item at each position is recalled (Murdock, 1962).
     /// </summary>
@@ -110,16 +116,15 @@ public sealed record RecallMeasure(
     /// <summary>
     /// The same by the lag of the transition before, too (Lohnas and Kahana, 2014). A place is `before, lag`.
     /// </summary>
-    public static RecallMeasure CompoundLagCrp(int length)
+    /// <param name="furthest">The largest |lag| of both.</param>
+    public static RecallMeasure CompoundLagCrp(int furthest)
     {
-        int lags = 2 * length - 1;
+        int lags = 2 * furthest + 1;
+        var names = Numbers(-furthest, furthest);
         return new(
             "lag_crp_compound",
             "conditional response probability by lag and previous lag",
-            [
-                .. Numbers(1 - length, length - 1)
-                    .SelectMany(_ => Numbers(1 - length, length - 1), (p, l) => $"{p}, {l}"),
-            ],
+            [.. names.SelectMany(_ => names, (before, lag) => $"{before}, {lag}")],
             list =>
             {
                 var tally = RecallTally.Zero(lags * lags);
@@ -127,18 +132,25 @@ public sealed record RecallMeasure(
                 foreach (var transition in list.Transitions())
                 {
                     if (before?.Output == transition.Output - 1)
-                    {
-                        int row = before.To.Position - before.From.Position + length - 1;
-                        int At(StudiedItem to) => row * lags + to.Position - transition.From.Position + length - 1;
-                        tally.Actual[At(transition.To)]++;
-                        foreach (var item in transition.Possible)
-                            tally.Possible[At(item)]++;
-                    }
+                        Count(tally, before.To.Position - before.From.Position, transition);
                     before = transition;
                 }
                 return tally;
             }
         );
+
+        void Count(RecallTally tally, int before, RecallTransition transition)
+        {
+            void Add(double[] counts, StudiedItem to)
+            {
+                int lag = to.Position - transition.From.Position;
+                if (Math.Abs(before) <= furthest && Math.Abs(lag) <= furthest)
+                    counts[(before + furthest) * lags + lag + furthest]++;
+            }
+            Add(tally.Actual, transition.To);
+            foreach (var item in transition.Possible)
+                Add(tally.Possible, item);
+        }
     }
 
     /// <summary>
@@ -189,12 +201,12 @@ public sealed record RecallMeasure(
     /// <param name="edges">The edges of the bins, ascending.</param>
     public static RecallMeasure DistanceCrp(Func<StudiedItem, StudiedItem, double> distance, double[] edges)
     {
-        int Bin(double value) =>
-            Array.FindIndex(edges[1..], edge => value <= edge) is var bin && value > edges[0] ? bin : -1;
+        double[] ends = edges[1..];
+        int Bin(double value) => value > edges[0] ? Array.FindIndex(ends, end => value <= end) : -1;
         return new(
             "distance_crp",
             "conditional response probability by distance",
-            [.. edges.Zip(edges[1..], (a, b) => Table.Exact((a + b) / 2))],
+            [.. edges.Zip(ends, (a, b) => Table.Exact((a + b) / 2))],
             list =>
             {
                 var tally = RecallTally.Zero(edges.Length - 1);
@@ -294,7 +306,11 @@ public sealed record RecallMeasure(
                 }
                 return tally;
             }
-        );
+        )
+        {
+            Least = double.NegativeInfinity,
+            Greatest = double.PositiveInfinity,
+        };
 
     private static string[] Numbers(int first, int last) =>
         [.. Enumerable.Range(first, Math.Max(0, last - first + 1)).Select(n => $"{n}")];

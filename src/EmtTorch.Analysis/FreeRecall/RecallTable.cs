@@ -22,6 +22,8 @@ public sealed class RecallTable
 {
     private static readonly string[] Required = ["subject", "list", "position", "trial_type", "item"];
 
+    private const int LongestList = 1000;
+
     private RecallTable(IReadOnlyList<RecallList> lists) => Lists = lists;
 
     /// <summary>The lists, in the order in which they first come in the table.</summary>
@@ -72,6 +74,7 @@ public sealed class RecallTable
                 );
                 return rows;
             }
+            var fields = names.Zip(Enumerable.Range(0, names.Count)).ToDictionary(f => f.First, f => f.Second);
             foreach (var row in reader)
             {
                 if (row.ColCount == 1 && row[0].Span.IsEmpty)
@@ -79,7 +82,7 @@ public sealed class RecallTable
                 var found = new List<string>();
                 if (row.ColCount != names.Count)
                     found.Add($"{row.ColCount} fields, but the heading has {names.Count}");
-                else if (Parse(row, names, found) is { } parsed)
+                else if (Parse(row, fields, found) is { } parsed)
                     rows.Add(parsed);
                 int line = row.LineNumberFrom;
                 problems.AddRange(found.Select(f => new ConfigurationProblem($"{path}, line {line}", f)));
@@ -90,7 +93,13 @@ public sealed class RecallTable
             problems.Add(new(path, "there is no such file"));
         }
         catch (Exception e)
-            when (e is IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
+            when (e
+                    is IOException
+                        or UnauthorizedAccessException
+                        or InvalidDataException
+                        or ArgumentException
+                        or NotSupportedException
+            )
         {
             problems.Add(new(path, $"can't be read: {e.Message}"));
         }
@@ -99,11 +108,10 @@ public sealed class RecallTable
         return rows;
     }
 
-    private static Row? Parse(SepReader.Row row, IReadOnlyList<string> names, List<string> problems)
+    private static Row? Parse(SepReader.Row row, Dictionary<string, int> fields, List<string> problems)
     {
         int before = problems.Count;
-        var fields = names.Zip(Enumerable.Range(0, names.Count)).ToDictionary(f => f.First, f => f.Second);
-        var texts = new string[names.Count];
+        var texts = new string[fields.Count];
         for (int i = 0; i < texts.Length; i++)
             texts[i] = row[i].ToString();
         int Number(string name)
@@ -122,6 +130,8 @@ public sealed class RecallTable
             return 0;
         }
         var (list, position) = (Number("list"), Number("position"));
+        if (position > LongestList)
+            problems.Add($"position is {position}: a list has at most {LongestList}");
         var kind = texts[fields["trial_type"]];
         if (kind is not ("study" or "recall"))
             problems.Add($"trial_type is '{kind}': study or recall is needed");
@@ -132,7 +142,7 @@ public sealed class RecallTable
         }
         if (problems.Count > before)
             return null;
-        var others = names.Except(Required).ToDictionary(name => name, name => texts[fields[name]]);
+        var others = fields.Where(f => !Required.Contains(f.Key)).ToDictionary(f => f.Key, f => texts[f.Value]);
         return new(
             row.LineNumberFrom,
             texts[fields["subject"]],
@@ -203,7 +213,9 @@ public sealed class RecallTable
             var item = study.GetValueOrDefault(row.Item);
             recalls.Add(new(row.Item, item, repeat, item is null ? [.. studied[row.Item]] : []));
         }
-        var shared = rows[0].Columns.Where(c => rows.TrueForAll(r => r.Columns[c.Key] == c.Value)).ToDictionary();
+        // Many tables have a list's columns in its study rows alone.
+        var telling = study.Count > 0 ? rows.FindAll(r => r.IsStudy) : rows;
+        var shared = telling[0].Columns.Where(c => telling.TrueForAll(r => r.Columns[c.Key] == c.Value)).ToDictionary();
         return new(subject, number, [.. study.Values.OrderBy(s => s.Position)], recalls, shared);
     }
 }

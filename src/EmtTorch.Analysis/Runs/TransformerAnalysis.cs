@@ -30,7 +30,7 @@ internal sealed class TransformerAnalysis : INetworkAnalysis
     {
         if (network.Transformer is not { } transformer)
             return [];
-        if (network.ChangedData is { } changed)
+        if (network.FindChangedData() is { } changed)
             throw new InvalidDataException($"{changed}. Put that file back, or name another one with --config.");
         return Describe(EpisodicAnalysis.Of(transformer, network.Configuration), network.Configuration);
     }

@@ -95,7 +95,7 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
     /// <summary>Gradients in queries, keys and values, those of the tokens before included.</summary>
     public void Backward()
     {
-        nint numbers = Up(_keyCount, S.Rows) * _row;
+        nint numbers = (_keyCount + S.Rows) * _row;
         Clear(_ofK, numbers);
         Clear(_ofV, numbers);
         T* inner = stackalloc T[Block]; // rowsum(dO ∘ O)
@@ -416,8 +416,9 @@ internal sealed unsafe class AttentionHead<S, V, N, W, T>
             _vAcross = Take(_across * _c.Size);
             _ofScores = Take(Block * _scoreRow);
             _ofRows = Take(Block * _row);
-            _ofK = Take(keys * _row);
-            _ofV = Take(keys * _row);
+            // A tile of keys begins at any key, so that the last one may end a tile behind the last key.
+            _ofK = Take((_keyCount + S.Rows) * _row);
+            _ofV = Take((_keyCount + S.Rows) * _row);
         }
         return used * sizeof(T);
     }

@@ -31,6 +31,7 @@ internal sealed class Projection : nn.Module<Tensor, Tensor>
     /// <summary>r + W x + b, for r of the result's shape.</summary>
     public Tensor AddTo(Tensor r, Tensor x)
     {
+        Require.Shape(r, [.. x.shape[..^1], weight.shape[0]]);
         if (!_autocast && bias is null && LinearKernel.Fits(x, weight, r))
             return LinearProduct.Apply(x, weight, r)[0];
         using var scope = NewDisposeScope();

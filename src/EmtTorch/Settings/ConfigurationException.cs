@@ -5,7 +5,7 @@ namespace EmtTorch.Settings;
 /// <summary>One thing that is wrong with a configuration.</summary>
 /// <param name="Path">The key, such as <c>training.curriculum.horizons[2]</c>, or the file.</param>
 /// <param name="Message">What was found and what is allowed.</param>
-public sealed partial record ConfigurationProblem(string Path, string Message)
+public sealed record ConfigurationProblem(string Path, string Message)
 {
     private const int Longest = 1000;
 
@@ -15,16 +15,16 @@ public sealed partial record ConfigurationProblem(string Path, string Message)
     public override string ToString()
     {
         var text = Path.Length == 0 ? Message : $"{Path}: {Message}";
-        text = Password().Replace(text, match => $"{match.Groups["kept"]}…");
+        text = Password.Replace(text, match => $"{match.Groups["kept"]}…{match.Groups["end"]}");
         return text.Length <= Longest ? text : $"{text[..(Longest / 2)]} … {text[^(Longest / 2)..]}";
     }
 
     /// <summary>A password in a connection string, as Npgsql reads it or as an address.</summary>
-    [GeneratedRegex(
-        """(?<kept>(password|psw|pwd)\s*=\s*)('[^']*'?|\\?"[^"]*"?|[^;"'\n]+)|(?<kept>:/{1,2}[^:/@\s]*:)[^@\s]+(?=@)""",
-        RegexOptions.IgnoreCase
-    )]
-    private static partial Regex Password();
+    private static readonly Regex Password = new(
+        """(?<kept>(password|psw|pwd)\s*=\s*)('[^']*'?|\\?"[^"]*"?|[^;"'\n]+)"""
+            + """|(?<kept>:/{1,2}[^:/@\s]*:)[^@\s]+(?<end>@)""",
+        RegexOptions.IgnoreCase | RegexOptions.NonBacktracking // linear in the text's length
+    );
 }
 
 /// <summary>A configuration that cannot be used. The message lists the problems, one on each line.</summary>

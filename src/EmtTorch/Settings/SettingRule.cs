@@ -295,9 +295,8 @@ internal sealed class SettingRule
             }
             else if (!Keys.TryGetValue(key, out var rule))
             {
-                var message = UnknownKey(key, listed);
-                listed |= message.Contains(AllowedHere, StringComparison.Ordinal);
-                problems.Add(new(Join(path, key), message));
+                problems.Add(new(Join(path, key), UnknownKey(key, listed)));
+                listed |= NearestName.To(key, Keys.Keys) is null;
                 refused.Add(key);
             }
             else if (!rule.Check(section[key], Join(path, key), problems))
@@ -387,15 +386,13 @@ internal sealed class SettingRule
         }
     }
 
-    private const string AllowedHere = "allowed here";
-
     /// <summary>The message for a key that this object does not have.</summary>
     /// <param name="listed">Whether the keys that it has were named before: once is enough.</param>
     public string UnknownKey(string key, bool listed = false) =>
         NearestName.To(key, Keys.Keys) is { } near ? $"unknown key; did you mean {near}?"
         : Keys.Count == 0 ? $"unknown key; there are no keys in {Allowed}"
         : listed ? "unknown key"
-        : $"unknown key; {AllowedHere}: {string.Join(", ", Keys.Keys)}"
+        : $"unknown key; allowed here: {string.Join(", ", Keys.Keys)}"
             + (_takesParts ? ", and what --extensions adds" : "");
 
     public static string Join(string path, string key) => path.Length == 0 ? key : $"{path}.{key}";

@@ -38,5 +38,5 @@ internal static class InputFile
         return reader.ReadToEnd();
     }
 
-    private const long LongestText = 1 << 30;
+    private const long LongestText = 0x3FFFFFDF; // the longest string of .NET
 }

@@ -99,7 +99,7 @@ public sealed class FreeRecallTests : InTemporaryFolder
     public void TheCompoundCurveNeedsTwoTransitionsInARow()
     {
         // 1 → 2 → 3, then an intrusion, then 5 → 4.
-        var measure = RecallMeasure.CompoundLagCrp(5);
+        var measure = RecallMeasure.CompoundLagCrp(4);
         var tally = measure.Count(Table(("a b c d e", "a b c x e d")).Lists[0]);
         Assert.That(tally.Actual.Sum(), Is.EqualTo(1));
         Assert.That(measure.Places[Array.IndexOf(tally.Actual, 1.0)], Is.EqualTo("1, 1"));
@@ -143,6 +143,7 @@ public sealed class FreeRecallTests : InTemporaryFolder
                 "s,1,2",
                 "",
                 "s,1,1,study,b,more",
+                "s,1,100000,study,c",
                 ",1,1.5,recall,\"a, and more\""
             )
         )!;
@@ -157,8 +158,9 @@ public sealed class FreeRecallTests : InTemporaryFolder
                     "line 3: item is empty",
                     "line 4: 3 fields, but the heading has 5",
                     "line 6: 6 fields, but the heading has 5",
-                    "line 7: position is '1.5': a whole number from 1 on is needed",
-                    "line 7: subject is empty",
+                    "line 7: position is 100000: a list has at most 1000",
+                    "line 8: position is '1.5': a whole number from 1 on is needed",
+                    "line 8: subject is empty",
                 }
             )
         );
@@ -202,7 +204,16 @@ public sealed class FreeRecallTests : InTemporaryFolder
             Category = "category",
             Distances = ItemDistances.Read(In("free_recall_distances.csv")),
         };
-        var found = RecallAnalysis.Of(RecallTable.Read(In("free_recall.csv")).Lists, options).ToJson();
+        var lists = RecallTable.Read(In("free_recall.csv")).Lists;
+        var found = RecallAnalysis.Of(lists, options).ToJson();
+        // The analysis has the compound curve of small lags; here it is compared for all.
+        var compound = RecallCurve.Of(RecallMeasure.CompoundLagCrp(9), lists);
+        found["lag_crp_compound"] = new JsonObject(
+            compound
+                .Measure.Places.Zip(compound.Means)
+                .Where(p => double.IsFinite(p.Second))
+                .Select(p => KeyValuePair.Create(p.First, (JsonNode?)p.Second))
+        );
         int compared = 0;
         void Compare(JsonNode? expected, JsonNode? actual, string at)
         {
@@ -231,6 +242,98 @@ public sealed class FreeRecallTests : InTemporaryFolder
         Assert.That(compared, Is.GreaterThan(150));
     }
 
+    [TestCase(0.2, 0.1, 0.3, "Recency: recall at the end is 0.200 (95 % interval 0.100 to 0.300).")]
+    [TestCase(0.1, -0.1, 0.3, "No recency is shown: recall at the end is 0.100 (95 % interval −0.100 to 0.300).")]
+    [TestCase(
+        -0.2,
+        -0.3,
+        -0.1,
+        "The reverse of recency: recall at the end is −0.200 (95 % interval −0.300 to −0.100)."
+    )]
+    public void AnEffectIsClaimedOnlyWhereItsIntervalDoesNotHold0(
+        double value,
+        double low,
+        double high,
+        string words
+    ) =>
+        Assert.That(
+            new RecallEffect("recency", "recency", "recall at the end", new(value, (low, high))).Sentence,
+            Is.EqualTo(words)
+        );
+
+    private static RecallCurve LastItem(params (string Subject, bool Recalled)[] lists)
+    {
+        var last = new StudiedItem(1, "x", new Dictionary<string, string>());
+        return RecallCurve.Of(
+            RecallMeasure.SerialPosition(1),
+            lists.Select(
+                (l, i) =>
+                    new RecallList(l.Subject, i + 1, [last], l.Recalled ? [new("x", last, 0, [])] : [], last.Columns)
+            )
+        );
+    }
+
+    [Test]
+    public void FewOrEqualNumbersHaveNoInterval()
+    {
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(LastItem(("a", true), ("a", false)).Points[0], Is.EqualTo(new RecallEstimate(0.5, null)));
+            Assert.That(LastItem(("a", true), ("b", true)).Points[0], Is.EqualTo(new RecallEstimate(1, null)));
+            var lists = Enumerable.Range(0, 8).Select(i => ("a", i < 4)).ToArray();
+            Assert.That(LastItem(lists).Points[0].Interval, Is.EqualTo((0.125, 0.875)));
+        }
+    }
+
+    [Test]
+    public void OtherSubjectsAreComparedByWelch()
+    {
+        var one = LastItem(("a", true), ("b", true), ("c", true), ("d", false));
+        var other = LastItem(("e", false), ("f", false), ("g", false), ("h", true));
+        var found = one.Difference(v => v[0], other, v => v[0]);
+        // s² = 3/4 · 1/4 · 4/3 = 1/4 on both sides, s²/n = 1/16; ν = 6, t = 2.446912; ½ ± t √(1/8).
+        double half = 2.446912 * Math.Sqrt(1 / 8.0);
+        Assert.That(found.Value, Is.EqualTo(0.5));
+        Assert.That(found.Interval!.Value.Low, Is.EqualTo(0.5 - half).Within(1e-6));
+        Assert.That(found.Interval!.Value.High, Is.EqualTo(0.5 + half).Within(1e-6));
+        Assert.That(one.Difference(v => v[0], LastItem(("z", true)), v => v[0]).Interval, Is.Null, "one against many");
+    }
+
+    [Test]
+    public void ListsOfDifferentLengthsHaveNoLastItemInCommon()
+    {
+        var table = Table(("a b c d e f", "f e"), ("g h i j k l m", "m l"));
+        var keys = RecallAnalysis.Of(table.Lists).Effects.Select(e => e.Key);
+        Assert.That(keys, Is.EqualTo(new[] { "contiguity", "forward_asymmetry", "temporal_clustering" }));
+    }
+
+    [Test]
+    public void ItemsWithoutDistancesAreNamed()
+    {
+        var path = Path.Combine(Folder, "distances.csv");
+        File.WriteAllText(path, "a,b\n0,1\n1,0\n");
+        var options = new RecallOptions { Distances = ItemDistances.Read(path) };
+        Assert.That(
+            () => RecallConditions.Of(Table(("a b c", "a")).Lists, null, options),
+            Throws.TypeOf<ConfigurationException>().With.Message.Contains("1 studied items: c")
+        );
+        File.WriteAllText(path, "a,b\n0,NaN\n1,0\n");
+        Assert.That(
+            () => ItemDistances.Read(path),
+            Throws.TypeOf<ConfigurationException>().With.Message.Contains("line 2: 'NaN'")
+        );
+    }
+
+    [Test]
+    public void AnIntervalOfAShareStaysBetween0And1()
+    {
+        var rows = new[] { "a", "b" }.SelectMany(
+            (s, i) => new[] { $"{s},1,1,study,x", $"{s},1,2,study,y" }.Concat(i == 0 ? [$"{s},1,1,recall,x"] : [])
+        );
+        var curve = RecallCurve.Of(RecallMeasure.SerialPosition(2), Read([Head, .. rows]).Lists);
+        Assert.That(curve.Points[0], Is.EqualTo(new RecallEstimate(0.5, (0, 1))));
+    }
+
     /// <summary>Order alone: with random recalls the curve by lag is flat, and no effect is claimed.</summary>
     [Test]
     public void RandomRecallsShowNoEffect()
@@ -248,7 +351,7 @@ public sealed class FreeRecallTests : InTemporaryFolder
         var analysis = RecallAnalysis.Of(Table([.. lists]).Lists);
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(analysis.Effects.Count(e => e.Size.DiffersFrom(0)), Is.LessThanOrEqualTo(1));
+            Assert.That(analysis.Effects.Where(e => e.Size.DiffersFrom(0)).Select(e => e.Key), Is.Empty);
             Assert.That(analysis.Effects, Has.Count.EqualTo(5));
             Assert.That(
                 analysis.Curve("lag_crp").Means.Where(double.IsFinite),
@@ -275,11 +378,12 @@ public sealed class FreeRecallTests : InTemporaryFolder
             }
         }
         var conditions = RecallConditions.Of(Read([.. rows]).Lists, "delay");
-        var (pair, effects) = conditions.Differences.Single();
+        var (one, other, effects) = conditions.Differences.Single();
         var recency = effects.Single(e => e.Key == "recency");
         using (Assert.EnterMultipleScope())
         {
-            Assert.That(pair, Is.EqualTo("yes against no"));
+            Assert.That((one, other), Is.EqualTo(("yes", "no")));
+            Assert.That(recency.Compare(one, other), Does.StartWith("yes has less recency than no, a difference of −"));
             Assert.That(recency.Size.Value, Is.EqualTo(-1).Within(0.4));
             Assert.That(recency.Size.DiffersFrom(0), Is.True);
             Assert.That(

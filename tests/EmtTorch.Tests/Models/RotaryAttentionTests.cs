@@ -30,6 +30,7 @@ public sealed class RotaryAttentionTests : OnSimdPaths
         new(300, 0, 1, 16, 1000),
         new(70, 300, 1, 8, 290),
         new(40, 0, 1, 64, 1),
+        new(64, 0, 1, 16, 16), // tiles of eight keys from key 17 on end behind the last key
     ];
 
     private static IEnumerable<TestCaseData> OnAllPaths() =>

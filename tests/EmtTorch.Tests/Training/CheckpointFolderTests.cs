@@ -22,7 +22,12 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
             score
         );
 
-    private static void Save(CheckpointFolder folder, long step, Dictionary<string, string> additions)
+    private static void Save(
+        CheckpointFolder folder,
+        long step,
+        Dictionary<string, string> additions,
+        double? score = null
+    )
     {
         folder.Add(
             "store",
@@ -41,7 +46,7 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
                 ["optimizer.step"] = new("I64", [1], BitConverter.GetBytes(step)),
             },
             additions,
-            score: null
+            score
         );
     }
 
@@ -75,6 +80,27 @@ public sealed class CheckpointFolderTests : InTemporaryFolder
         again.LoadLatest(_warnings.Add);
         Save(again, 6, 0.8);
         Assert.That(Steps, Is.EqualTo(new[] { "00000002", "00000006" }));
+    }
+
+    [Test]
+    public void TheBestWhoseStoreIsDamagedIsNeitherUsedNorTakenForTheBest()
+    {
+        var additions = new Dictionary<string, string>();
+        var folder = Checkpoints(keepLast: 3);
+        Save(folder, 1, additions, 0.5);
+        Save(folder, 2, additions, 0.9);
+        var store = Path.Combine(Folder, "store-00000001-00000002.safetensors");
+        var bytes = File.ReadAllBytes(store);
+        bytes[^1] ^= 1;
+        File.WriteAllBytes(store, bytes);
+        var again = Checkpoints(keepLast: 1);
+        Assert.That(again.LoadLatest(_warnings.Add)!.Step, Is.EqualTo(1));
+        Save(again, 3, score: 0.4);
+        using (Assert.EnterMultipleScope())
+        {
+            Assert.That(Steps, Is.EqualTo(new[] { "00000001", "00000002", "00000003" }));
+            Assert.That(Additions, Has.Length.EqualTo(2), "what the damaged one names is not known");
+        }
     }
 
     [Test]

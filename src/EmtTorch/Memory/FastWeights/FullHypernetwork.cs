@@ -1,3 +1,4 @@
+using EmtTorch.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -33,7 +34,7 @@ internal sealed class FullHypernetwork : nn.Module
     {
         using var scope = NewDisposeScope();
         return output
-            .forward(hidden.forward(h).gelu())
+            .forward(Gelu.Of(hidden.forward(h)))
             .view(h.shape[0], h.shape[1], _heads, _size, _size)
             .transpose(1, 2)
             .MoveToOuterDisposeScope();

@@ -1,3 +1,4 @@
+using EmtTorch.Kernels;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -50,7 +51,7 @@ internal sealed class HypernetworkWrite : nn.Module
         long batch = h.shape[0],
             tokens = h.shape[1];
         var parts = output
-            .forward(hidden.forward(h).gelu())
+            .forward(Gelu.Of(hidden.forward(h)))
             .view(batch, tokens, 2, _rank, _heads, _size)
             .permute(2, 0, 4, 3, 1, 5)
             .unbind(0); // 2 × (B, heads, r, T, d/heads)

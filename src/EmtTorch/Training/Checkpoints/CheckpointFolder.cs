@@ -148,6 +148,7 @@ internal sealed partial class CheckpointFolder
             catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
             {
                 _additions.Remove(step);
+                _scores.Remove(step);
                 bad.Add(e.Message);
                 if (found is null && !bad.SkipLast(1).Contains(e.Message))
                     warn($"{e.Message}. {Path.GetFileName(PathOf(step))} cannot be used; the one before it is tried.");
@@ -177,14 +178,18 @@ internal sealed partial class CheckpointFolder
     /// <summary>The metadata of the newest checkpoint that is whole; null if there is none.</summary>
     public IReadOnlyDictionary<string, string>? FindMetadata()
     {
-        try
+        foreach (long step in Directory.Exists(_folder) ? Steps() : [])
         {
-            return FindLatest(_ => { }, wanted: _ => false)?.File.Metadata;
+            try
+            {
+                return SafetensorsFile.Read(PathOf(step), _ => false).Metadata;
+            }
+            catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
+            {
+                // The one before it is tried.
+            }
         }
-        catch (CheckpointException)
-        {
-            return null;
-        }
+        return null;
     }
 
     /// <summary>The step in the name of the newest checkpoint, whole or not; null if there is none.</summary>
@@ -226,6 +231,9 @@ internal sealed partial class CheckpointFolder
     /// <summary>Removes the files of additions that no kept checkpoint names.</summary>
     private void RemoveAdditions(HashSet<long> kept)
     {
+        // What a damaged checkpoint names is not known, and somebody may put a good copy in its place.
+        if (Steps().Exists(step => !_additions.ContainsKey(step)))
+            return;
         var named = kept.SelectMany(step => _additions[step]).ToHashSet();
         foreach (var file in Directory.EnumerateFiles(_folder).Where(f => Addition().IsMatch(Path.GetFileName(f))))
         {

@@ -103,8 +103,8 @@ internal sealed class RunCourse : IDisposable
         if (Resumption.Differences(before, _configuration, ratesMayChange: true).FirstOrDefault() is { } other)
         {
             throw new TrainingException(
-                $"{checkpoint.Path} is of another experiment: its {other.Path} is {other.Before}, not {other.Now}. It "
-                    + "is not gone on with."
+                $"{checkpoint.Path} is of another experiment: its {other.Path} is {other.Before}, not {other.Now}. "
+                    + "Resume with the same settings, or begin anew without --resume."
             );
         }
         if (DataFile.FindChange(_configuration, metadata) is { } data)
